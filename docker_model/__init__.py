@@ -1,0 +1,1 @@
+"""Docker Model Runner from Python, through the `docker model` command."""

@@ -1,0 +1,212 @@
+"""A stream with two ends: a coroutine on the I/O thread, one consumer anywhere else.
+
+No locks: the I/O thread must never wait for a caller, and a lock could be held by a
+caller that is being interrupted or collected. Both ends rely on `deque.append` and
+`deque.popleft` being atomic:
+
+    producer                              consumer
+    append the item                       set the waiter
+    take the waiter and call it           look again, wait only if there is nothing
+
+Whichever comes first, the item is seen or the waiter is called. A waiter that is called
+for nothing does no harm: the consumer looks, finds nothing, and waits again.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import functools
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from docker_model.process import io
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+_T = TypeVar("_T")
+
+HIGH_WATER = 1 << 20  # characters that may wait for a slow consumer before reading stops
+LOW_WATER = HIGH_WATER // 2
+
+
+class StreamLostError(Exception):
+    """The stream runs in the process that this one was forked from, or that is ending."""
+
+
+class Sink(Generic[_T]):
+    """The producer's end, on the I/O thread.
+
+    Attributes:
+        on_full: Called when so much waits for the consumer that reading should stop.
+        on_drained: Called when it may go on.
+    """
+
+    def __init__(self) -> None:
+        self.on_full: Callable[[], object] = _nothing
+        self.on_drained: Callable[[], object] = _nothing
+        self.items: deque[tuple[_T, int]] = deque()
+        self.closed = False
+        self.error: BaseException | None = None
+        self.waiter: Callable[[], object] | None = None
+        self.full = False
+        self.taken = 0  # characters, counted by the consumer alone
+        self._put = 0  # and by the producer alone
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, item: _T, size: int = 0) -> None:
+        """Hand over an item that holds `size` characters."""
+        self._put += size
+        self.items.append((item, size))
+        self._wake()
+        if not self.full and self._put - self.taken > HIGH_WATER:
+            self.full = True
+            self.on_full()
+            self.drain()  # the consumer may have caught up before it could see `full`
+
+    def drain(self) -> None:
+        """Go on, if enough has been taken."""
+        if self.full and self._put - self.taken <= LOW_WATER:
+            self.full = False
+            self.on_drained()
+
+    def start(self, produce: Callable[[Sink[_T]], Coroutine[Any, Any, None]]) -> None:
+        """Run the producer."""
+        self._task = asyncio.get_running_loop().create_task(self._run(produce))
+
+    async def _run(self, produce: Callable[[Sink[_T]], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await produce(self)
+        except asyncio.CancelledError:
+            pass  # the consumer's own wish, or the end of the interpreter
+        except BaseException as error:  # noqa: BLE001  raised again at the consumer's end
+            self.error = error
+        self.closed = True
+        self._wake()
+
+    def abort(self) -> None:
+        """Cancel the producer."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def _wake(self) -> None:
+        waiter, self.waiter = self.waiter, None
+        if waiter is not None:
+            waiter()
+
+
+def _nothing() -> None:
+    pass
+
+
+class Stream(Generic[_T]):
+    """The consumer's end, for one consumer at a time, in any thread or event loop.
+
+    Args:
+        produce: The producer: a coroutine function that puts into the sink it is given.
+            It starts on the I/O thread when the first item is asked for.
+    """
+
+    def __init__(self, produce: Callable[[Sink[_T]], Coroutine[Any, Any, None]]) -> None:
+        self._produce = produce
+        self._sink: Sink[_T] = Sink()
+        self._io: io.IoThread | None = None
+        self._cancelled = False
+
+    def next(self) -> _T | None:
+        """Wait for the next item; `None` at the end.
+
+        Whatever interrupts the wait (Ctrl-C) ends the producer. What the producer raised is
+        raised here, once.
+
+        Raises:
+            StreamLostError: See there.
+        """
+        while (item := self._take()) is None and not self._over():
+            wake = _thread.allocate_lock()
+            wake.acquire()
+            try:
+                if self._must_wait(wake.release):
+                    io.check_not_on_thread()
+                    wake.acquire()  # signals interrupt it
+            except BaseException:
+                self.cancel()
+                raise
+        return item
+
+    async def anext(self) -> _T | None:
+        """The same, awaiting it; cancelling the wait ends the producer."""
+        while (item := self._take()) is None and not self._over():
+            loop = asyncio.get_running_loop()
+            woken = loop.create_future()
+            try:
+                if self._must_wait(functools.partial(_wake_loop, loop, woken, self._sink)):
+                    await woken
+            except BaseException:
+                self.cancel()
+                raise
+        return item
+
+    def cancel(self) -> None:
+        """End the producer and the iteration; from any thread or finalizer, never waits."""
+        self._cancelled = True
+        if self._io is not None:
+            self._io.post(self._sink.abort)
+
+    def _take(self) -> _T | None:
+        if self._io is None and not self._cancelled:
+            self._start()
+        sink = self._sink
+        if self._cancelled or not sink.items:
+            return None
+        item, size = sink.items.popleft()
+        sink.taken += size
+        if sink.full:
+            self._ask_for_more()
+        return item
+
+    def _start(self) -> None:
+        self._io = io.current()
+        self._io.post(self._sink.start, self._produce)
+        weakref.finalize(self, self._io.post, self._sink.abort).atexit = False
+
+    def _over(self) -> bool:
+        if self._cancelled:
+            return True
+        if self._sink.closed and not self._sink.items:
+            error, self._sink.error = self._sink.error, None
+            if error is not None:
+                raise error
+            return True
+        return False
+
+    def _must_wait(self, waiter: Callable[[], object]) -> bool:
+        assert self._io is not None
+        if not self._io.alive:
+            raise StreamLostError
+        self._sink.waiter = waiter
+        return not (self._sink.items or self._sink.closed or self._cancelled)
+
+    def _ask_for_more(self) -> None:
+        assert self._io is not None
+        self._io.post(self._sink.drain)
+
+
+def _wake_loop(
+    loop: asyncio.AbstractEventLoop, woken: asyncio.Future[None], sink: Sink[Any]
+) -> None:
+    """Wake an async consumer; runs on the I/O thread.
+
+    Holds no `Stream`: one that its owner has dropped must be collected and so ended.
+    """
+    try:
+        loop.call_soon_threadsafe(_set, woken)
+    except RuntimeError:  # its loop was closed under it: nobody will ever take anything
+        sink.abort()
+
+
+def _set(woken: asyncio.Future[None]) -> None:
+    if not woken.done():  # it may have been cancelled in between
+        woken.set_result(None)
