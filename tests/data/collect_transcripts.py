@@ -1,0 +1,97 @@
+"""Fold recorded runs of the real `docker model` into `transcripts.jsonl.gz`.
+
+For maintainers, after new recordings::
+
+    python tests/data/collect_transcripts.py DIRECTORY
+
+`DIRECTORY` holds one folder per version of the CLI with one JSON file per case. What went in
+and what came out is kept; times and the cutting into chunks are not, since neither is a
+promise. Versions that behaved alike share one line, so the file says where they differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+TARGET = Path(__file__).with_name("transcripts.jsonl.gz")
+
+# Alike in all of these is alike. `requests` and `note` are kept too, from the newest version
+# of a group: each request names the version in its User-Agent, so they would never be equal.
+BEHAVIOUR = (
+    "case",
+    "argv",
+    "stdin",
+    "stdin_kind",
+    "stdin_closed",
+    "env",
+    "files",
+    "pty",
+    "ignored",
+    "actions",
+    "scene",
+    "stdout_all",
+    "stderr_all",
+    "exit_code",
+    "signal",
+    "variants",
+    "any_order",
+    "did_not_end",
+)
+FROM_NEWEST = ("note", "requests", "requests_race")
+
+
+def age(version: str) -> tuple[bool, tuple[int, ...]]:
+    """Sort key, oldest first; `head` is newer than every release."""
+    return version == "head", tuple(int(n) for n in re.findall(r"\d+", version))
+
+
+def expand(value: Any) -> Any:
+    """Write out the long texts that a recording holds only as digest, head and tail.
+
+    All of them repeat a short piece; gzip makes nothing of them again. How often each variant
+    was seen is dropped: a race falls differently in every recording.
+    """
+    if isinstance(value, list):
+        return [expand(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "sha256" not in value:
+        return {key: expand(item) for key, item in value.items() if key != "seen"}
+    period, length = value["head"][:16], value["length"]
+    text = (period * (length // len(period) + 1))[: length - 1] + value["tail"][-1]
+    if hashlib.sha256(text.encode()).hexdigest() != value["sha256"]:
+        msg = f"cannot rebuild a text of {length} characters that begins {value['head']!r}"
+        raise ValueError(msg)
+    return text
+
+
+def collect(directory: Path) -> list[dict[str, Any]]:
+    """Return one record per distinct behaviour, sorted by case, then by age."""
+    groups: dict[str, dict[str, Any]] = {}
+    for path in sorted(directory.glob("*/*.json"), key=lambda p: (p.stem, age(p.parent.name))):
+        recorded = expand(json.loads(path.read_text(encoding="utf-8")))
+        record = {key: recorded[key] for key in BEHAVIOUR if key in recorded}
+        group = groups.setdefault(json.dumps(record, sort_keys=True), {**record, "versions": []})
+        group["versions"].append(recorded["cli_version"])
+        group.update({key: recorded[key] for key in FROM_NEWEST if key in recorded})
+    return list(groups.values())
+
+
+def main() -> None:
+    """Write the file anew; the same recordings give the same bytes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("directory", type=Path)
+    records = collect(parser.parse_args().directory)
+    lines = "".join(json.dumps(r, ensure_ascii=False, sort_keys=True) + "\n" for r in records)
+    TARGET.write_bytes(gzip.compress(lines.encode(), mtime=0))
+    print(f"{len(records)} records, {TARGET.stat().st_size} bytes")  # noqa: T201 (its report)
+
+
+if __name__ == "__main__":
+    main()

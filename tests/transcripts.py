@@ -1,0 +1,140 @@
+"""What the real `docker model` printed, recorded version by version.
+
+The records are `tests/data/transcripts.jsonl.gz`; `tests/data/collect_transcripts.py` makes
+them. The CLI's side of each is real: the plugin of that version under Docker CLI 28.2.2 on
+Linux. The runner's side was scripted, and `scene` says how. Some texts stand for others, of
+other lengths: `RUNNER` and `REFUSED` (host:port), `PORT`, `<DIR>` (the working directory),
+`<HOME>`, `<DOCKER_CONFIG>`, `<EMPTY_CONFIG>`.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).parent / "data" / "transcripts.jsonl.gz"
+NEWEST = "v1.2.6"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Everything that came out, and the exit code or the signal's name."""
+
+    stdout: bytes
+    stderr: bytes
+    exit_code: int | None
+    signal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """One call and what came of it.
+
+    Attributes:
+        case: Such as `run-think`; the part before the first `-` names the command.
+        versions: The versions that behaved exactly so, oldest first.
+        note: What the case is about; may be empty.
+        argv: From `docker` on (`docker-model`: the plugin file run by itself; `dmr`).
+        stdin: What was written to it; `None` when nothing was given.
+        stdin_kind: `devnull`, `pipe`, `file`, `closed` or `pty`.
+        stdin_closed: Whether the pipe was closed after the text.
+        env: Variables that matter, beyond PATH, HOME, LANG=C.UTF-8 and DOCKER_CONFIG.
+        files: What lay in the working directory (`~/…`: the home directory): text, `{"b64"}`,
+            `{"text", "mode"}` or `{"plugin": true}`.
+        pty: Which of the three streams were one terminal.
+        ignored: Signals that the parent ignored when it started the CLI.
+        actions: What was done to the processes: `when` (`stdout` contains; `request` path
+            seen; `after_ms` since the start; `then_ms` since the last action), `do`, `to`.
+        scene: What the runner was told to say.
+        requests: What the newest of `versions` asked the runner.
+        endings: Every ending seen, most frequent first; more than one where a race decides.
+        any_order: The lines of stdout may come in another order.
+        did_not_end: It never ended by itself; stdout is what came until it was killed.
+    """
+
+    case: str
+    versions: tuple[str, ...]
+    note: str
+    argv: tuple[str, ...]
+    stdin: bytes | None
+    stdin_kind: str
+    stdin_closed: bool
+    env: dict[str, str]
+    files: dict[str, Any]
+    pty: tuple[str, ...]
+    ignored: tuple[str, ...]
+    actions: tuple[dict[str, Any], ...]
+    scene: dict[str, Any]
+    requests: tuple[dict[str, Any], ...]
+    endings: tuple[Ending, ...]
+    any_order: bool
+    did_not_end: bool
+
+    @property
+    def ending(self) -> Ending:
+        """The most frequent ending."""
+        return self.endings[0]
+
+    def __str__(self) -> str:
+        return f"{self.case}@{self.versions[-1]}"
+
+
+def load(pattern: str = "*", *, version: str | None = None) -> tuple[Transcript, ...]:
+    """The records whose case matches a shell pattern, of one version or of all."""
+    return tuple(
+        transcript
+        for transcript in _everything()
+        if fnmatchcase(transcript.case, pattern)
+        and (version is None or version in transcript.versions)
+    )
+
+
+@cache
+def _everything() -> tuple[Transcript, ...]:
+    with gzip.open(DATA, "rt", encoding="utf-8") as lines:
+        return tuple(_transcript(json.loads(line)) for line in lines)
+
+
+def _transcript(record: dict[str, Any]) -> Transcript:
+    return Transcript(
+        case=record["case"],
+        versions=tuple(record["versions"]),
+        note=record.get("note", ""),
+        argv=tuple(record["argv"]),
+        stdin=None if record["stdin"] is None else _bytes(record["stdin"]),
+        stdin_kind=record["stdin_kind"],
+        stdin_closed=record["stdin_closed"],
+        env=record["env"],
+        files=record.get("files", {}),
+        pty=tuple(record.get("pty", ())),
+        ignored=tuple(record.get("ignored", ())),
+        actions=tuple(record.get("actions", ())),
+        scene=record["scene"],
+        requests=tuple(record.get("requests", ())),
+        endings=tuple(
+            Ending(
+                _bytes(ending["stdout_all"]),
+                _bytes(ending["stderr_all"]),
+                ending["exit_code"],
+                ending["signal"],
+            )
+            for ending in record.get("variants", (record,))
+        ),
+        any_order=record.get("any_order", False),
+        did_not_end="did_not_end" in record,
+    )
+
+
+def _bytes(text: str | dict[str, Any]) -> bytes:
+    if isinstance(text, str):
+        return text.encode()
+    if "b64" in text:
+        return base64.b64decode(text["b64"])
+    repeated: str = text["repeat"] * text["times"]
+    return repeated.encode()
