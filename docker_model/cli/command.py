@@ -1,0 +1,231 @@
+"""Which program is run, with which arguments and in which environment."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from docker_model.errors import DockerNotFoundError, InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+DEFAULT_COMMAND = ("docker", "model")
+_INSTALL_HINT = (
+    "install Docker (https://docs.docker.com/get-docker/), or name the program by command= "
+    "or DOCKER_MODEL_COMMAND"
+)
+
+_DEFAULTS = {
+    # No call may install a runner container, or print its progress before `list --json`.
+    "MODEL_RUNNER_NO_AUTO_INSTALL": "1",
+    # v1.1.25 to v1.1.27 sent the prompt's search terms to a third party unless told not to.
+    "DOCKER_MODEL_NO_WEBSEARCH": "1",
+    # v0.1.41 to v1.0.0 coloured reasoning by default.
+    "NO_COLOR": "1",
+    # Go's collector takes a fifth of the CLI's 56 ms; `off` gains no more and never frees.
+    "GOGC": "400",
+}
+# Set by `docker` for its plugins. A plugin run by itself without it prints the answer to
+# stderr, and reads `model` as the name of a command that it does not have.
+_AS_PLUGIN = {"DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND": "docker"}
+_PLUGIN_NAMES = frozenset({"docker-model", "docker-model.exe"})
+
+
+class Environment(Mapping[str, str]):
+    """An immutable, hashable, picklable mapping of variables whose `repr` hides the values."""
+
+    __slots__ = ("_hash", "_variables")
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        for name, value in variables.items():
+            _check_variable(name, value)
+        self._variables = dict(variables)
+        self._hash = hash(frozenset(self._variables.items()))
+
+    @classmethod
+    def of(cls, variables: Mapping[str, str] | None) -> Environment:
+        """Read an `env=` setting.
+
+        Raises:
+            InvalidRequestError: A name or value that no process can be given.
+        """
+        return variables if isinstance(variables, cls) else cls(variables or {})
+
+    def __getitem__(self, name: str) -> str:
+        return self._variables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Environment):
+            return self._variables == other._variables
+        return super().__eq__(other)
+
+    def __repr__(self) -> str:
+        return f"<Environment of {len(self)} variables>"
+
+    def __reduce__(self) -> tuple[type[Environment], tuple[dict[str, str]]]:
+        # String hashes differ between processes, so the hash is made anew.
+        return Environment, (self._variables,)
+
+
+def _check_variable(name: object, value: object) -> None:
+    if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+        msg = "env has a name that is no variable's name"
+        raise InvalidRequestError(msg, hint="names are strings without '=' and NUL")
+    if not isinstance(value, str) or "\0" in value:
+        msg = f"env[{name!r}] must be a string without NUL"
+        raise InvalidRequestError(msg, hint="variables that are not given are inherited")
+
+
+def child_environment(
+    env: Mapping[str, str] | None = None, command: str | Sequence[str] | None = None
+) -> dict[str, str]:
+    """The whole environment of a child: the caller's, `env` over it, and our defaults.
+
+    Args:
+        env: An `env=` setting.
+        command: The `command=` setting, for the plugin file run by itself.
+    """
+    environment = {**_DEFAULTS, **os.environ, **Environment.of(env)}
+    if _is_plugin_file(_words(command, environment)[0]):
+        return {**_AS_PLUGIN, **environment}
+    return environment
+
+
+def command_prefix(
+    command: str | Sequence[str] | None, env: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    """The argv up to the subcommand, its program an absolute path.
+
+    A run's working directory is not the caller's, so that a relative path, or a relative
+    entry of `PATH`, would mean another file there.
+
+    Args:
+        command: A `command=` setting: a string is split as a shell would; `None` means
+            `$DOCKER_MODEL_COMMAND`, or else `docker model`.
+        env: The child's whole environment; the caller's if `None`.
+
+    Raises:
+        DockerNotFoundError: There is no such program.
+        InvalidRequestError: The setting is no command.
+    """
+    environment: Mapping[str, str] = os.environ if env is None else env
+    program, *arguments = _words(command, environment)
+    if _is_plugin_file(program) and not arguments:
+        arguments = ["model"]  # as `docker` does: without it the plugin knows no subcommand
+    return (_locate(program, environment.get("PATH", os.defpath)), *arguments)
+
+
+def _words(command: str | Sequence[str] | None, env: Mapping[str, str]) -> tuple[str, ...]:
+    source = "command"
+    if command is None:
+        source, command = "DOCKER_MODEL_COMMAND", env.get("DOCKER_MODEL_COMMAND", "")
+        if not command.strip():
+            return DEFAULT_COMMAND
+    try:
+        words = tuple(shlex.split(command) if isinstance(command, str) else command)
+    except ValueError as error:  # an open quotation
+        msg = f"{source} cannot be split into words: {error}"
+        raise InvalidRequestError(
+            msg, hint=f'quote it as for a shell: {source}="docker model"'
+        ) from None
+    if not words or not words[0] or not all(_is_word(word) for word in words):
+        msg = f"{source} must be a program and its arguments, strings without NUL"
+        raise InvalidRequestError(msg, hint='the default is "docker model"')
+    return words
+
+
+def _is_plugin_file(program: str) -> bool:
+    return os.path.basename(program) in _PLUGIN_NAMES  # noqa: PTH119  hot path
+
+
+def _is_word(word: object) -> bool:
+    return isinstance(word, str) and "\0" not in word
+
+
+def _locate(program: str, path: str) -> str:
+    directories = [""] if os.sep in program else path.split(os.pathsep)
+    found = ""
+    for directory in directories:
+        candidate = os.path.abspath(os.path.join(directory, program))  # noqa: PTH100, PTH118  hot path
+        if os.path.isfile(candidate):  # noqa: PTH113  hot path
+            if os.access(candidate, os.X_OK):
+                return candidate
+            found = found or candidate
+    if found:
+        msg = f"{found!r} is not executable"
+        raise DockerNotFoundError(msg, hint=f"chmod +x {shlex.quote(found)}")
+    msg = f"there is no program {program!r}" + ("" if os.sep in program else " on PATH")
+    raise DockerNotFoundError(msg, hint=_INSTALL_HINT)
+
+
+# Names are checked before they come here (`names.check_model_name`): none begins with a
+# dash. `--` guards the name in `run` all the same; in `configure` it would turn the name
+# into a flag for the backend, and the other commands do without.
+
+
+def run_argv(prefix: Sequence[str], model: str, *, color: bool = True) -> list[str]:
+    """One answer to what comes through stdin.
+
+    Args:
+        prefix: See `command_prefix`.
+        model: A checked name.
+        color: Pass `--color no`: v0.1.41 and later know it, v0.1.40 and older fail on it.
+    """
+    return [*prefix, "run", *(("--color", "no") if color else ()), "--", model]
+
+
+def preload_argv(prefix: Sequence[str], model: str) -> list[str]:
+    """Load a model and wait until it is; v0.1.45 and later."""
+    return [*prefix, "run", "--detach", "--", model]
+
+
+def list_argv(prefix: Sequence[str]) -> list[str]:
+    """All models. The CLI's own filter misses `docker.io/` tags, so it is not used."""
+    return [*prefix, "list", "--json"]
+
+
+def inspect_argv(prefix: Sequence[str], model: str) -> list[str]:
+    """One model; always JSON, and `--json` is an unknown flag here."""
+    return [*prefix, "inspect", model]
+
+
+def status_argv(prefix: Sequence[str]) -> list[str]:
+    """The runner's state and address; `--json` is known from v0.1.31 on."""
+    return [*prefix, "status", "--json"]
+
+
+def version_argv(prefix: Sequence[str]) -> list[str]:
+    """The plugin's version and the kind of engine; works while the runner is down."""
+    return [*prefix, "version"]
+
+
+def ps_argv(prefix: Sequence[str]) -> list[str]:
+    """The loaded models: a table, there is no JSON form."""
+    return [*prefix, "ps"]
+
+
+def pull_argv(prefix: Sequence[str], model: str) -> list[str]:
+    """Download a model."""
+    return [*prefix, "pull", model]
+
+
+def unload_argv(prefix: Sequence[str], model: str) -> list[str]:
+    """Unload one model."""
+    return [*prefix, "unload", model]
+
+
+def configure_argv(prefix: Sequence[str], model: str, *, context_size: int) -> list[str]:
+    """Set the context size, in tokens."""
+    return [*prefix, "configure", "--context-size", str(context_size), model]
