@@ -1,0 +1,371 @@
+"""`DockerModelLLM`: a local model behind `docker model run` as a LangChain LLM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.language_models import LLM
+from langchain_core.load import dumpd
+from pydantic import ConfigDict, Field, model_validator
+
+import docker_model
+from docker_model._version import __version__
+from docker_model.types import FileReferences, PullPolicy, PullProgress, Timeouts
+from langchain_docker_model import _together, _unsupported
+from langchain_docker_model._outputs import chunk_of, result_of
+from langchain_docker_model.errors import as_langchain_errors
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+    from typing import Self
+
+    from langchain_core.callbacks import (
+        AsyncCallbackManagerForLLMRun,
+        CallbackManagerForLLMRun,
+        Callbacks,
+    )
+    from langchain_core.language_models.base import LangSmithParams, LanguageModelInput
+    from langchain_core.outputs import GenerationChunk, LLMResult
+    from langchain_core.runnables import RunnableConfig
+
+    from docker_model.types import Event, ModelInfo
+
+__all__ = ["DockerModelLLM"]
+
+
+class DockerModelLLM(LLM):
+    """A local model of Docker Model Runner, reached through the `docker model` command.
+
+    Every setting is `docker_model.DockerModel`'s, with its default. Any of them may also be
+    given to a single call (`llm.invoke(prompt, max_chars=200)`, `llm.bind(model="ai/qwen3")`),
+    where it takes the place of the model's own. What the CLI has no way to honour, such as
+    `temperature`, is refused with an error and never ignored.
+
+    Constructing one starts nothing; it pickles, and works from any thread and event loop.
+    Errors are `docker_model`'s and LangChain's at once: see `langchain_docker_model.errors`.
+    A list of messages is flattened to text before it gets here, as with every LangChain LLM.
+
+    Leaving a loop over `stream` or `astream` early ends the model's work at once, in chains
+    too, with one exception that is LangChain's own: a synchronous stream of a chain with a
+    parser (`prompt | llm | parser`) reads the model to its end for the sake of tracing.
+
+    Example:
+        ```python
+        from langchain_docker_model import DockerModelLLM
+
+        llm = DockerModelLLM(model="ai/smollm2")
+        llm.invoke("What is Docker Model Runner?")
+
+        for piece in llm.stream("Explain containers."):
+            print(piece, end="", flush=True)
+        ```
+    """
+
+    # A refused setting's error would otherwise show the others, `env` among them.
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    model: str
+    """The model's name exactly as `docker model run` takes it."""
+
+    stop: str | Sequence[str] | None = ()
+    """Stop sequences: the earliest match ends the answer and is not part of it."""
+
+    max_chars: int | None = None
+    """Ends the answer after so many characters (`finish_reason="length"`)."""
+
+    timeout: Timeouts | float | None = Timeouts()
+    """Seconds for each phase of a call; a plain number is for the whole call."""
+
+    max_concurrency: int = 8
+    """Runs at once in this process, over all models with the same command and `env`."""
+
+    pull: PullPolicy = "never"
+    """What to do about a missing model: `"never"` raises, `"missing"` pulls it first."""
+
+    on_progress: Callable[[PullProgress], object] | None = Field(
+        default=None, repr=False, exclude=True
+    )
+    """Called with the steps of a pull."""
+
+    file_references: FileReferences = "escape"
+    """What to do about local files that the prompt names, and that the CLI would send along."""
+
+    standby: int = 0
+    """Started `docker model run` processes that are kept waiting for a prompt."""
+
+    command: str | Sequence[str] | None = None
+    """The command in place of `docker model`, such as `("docker", "-c", "gpu", "model")`."""
+
+    env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
+    """Environment variables laid over the caller's; never shown, traced or part of a cache key.
+
+    So two models that differ in `env` alone (two runners' addresses, say) share cached answers:
+    give each a `cache` of its own.
+    """
+
+    if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
+
+        def __init__(self, **settings: Any) -> None:
+            # Not a validator: pydantic would turn this error into its own.
+            _unsupported.refuse(settings.keys() & _unsupported.KNOWN)
+            super().__init__(**settings)
+
+    @model_validator(mode="after")
+    def _check_docker_model_settings(self) -> Self:
+        self._docker_model({})
+        return self
+
+    @model_validator(mode="after")
+    def _set_docker_model_llm_version(self) -> Self:
+        self._add_version("docker-model-llm", __version__)
+        return self
+
+    # --- The models behind the command ---
+
+    @staticmethod
+    def list_models(
+        *, command: str | Sequence[str] | None = None, env: Mapping[str, str] | None = None
+    ) -> list[ModelInfo]:
+        """The models that can be used without a pull."""
+        with as_langchain_errors():
+            return docker_model.list_models(command=command, env=env)
+
+    @staticmethod
+    async def alist_models(
+        *, command: str | Sequence[str] | None = None, env: Mapping[str, str] | None = None
+    ) -> list[ModelInfo]:
+        """The models that can be used without a pull."""
+        with as_langchain_errors():
+            return await docker_model.alist_models(command=command, env=env)
+
+    def warm_up(self) -> None:
+        """Load the model and fill the standby, so that the first answer comes soon."""
+        with as_langchain_errors():
+            self._docker_model({}).warm_up()
+
+    async def awarm_up(self) -> None:
+        """Load the model and fill the standby, so that the first answer comes soon."""
+        with as_langchain_errors():
+            await self._docker_model({}).awarm_up()
+
+    def close(self) -> None:
+        """End the processes in standby; the model stays usable."""
+        with as_langchain_errors():
+            self._docker_model({}).close()
+
+    async def aclose(self) -> None:
+        """End the processes in standby; the model stays usable."""
+        with as_langchain_errors():
+            await self._docker_model({}).aclose()
+
+    # --- LangChain's public methods: a call's own settings become those of a copy ---
+    # Core leaves a call's settings out of the cache key (a call with another model would
+    # get this one's answer) and puts them into traces (`env` among them).
+
+    def generate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        callbacks: Callbacks | list[Callbacks] | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Answer several prompts at once; the first that fails ends the others."""
+        llm, kwargs = self._for_call(kwargs)
+        return super(DockerModelLLM, llm).generate(prompts, stop, callbacks, **kwargs)
+
+    async def agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        callbacks: Callbacks | list[Callbacks] | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Answer several prompts at once; the first that fails ends the others."""
+        llm, kwargs = self._for_call(kwargs)
+        return await super(DockerModelLLM, llm).agenerate(prompts, stop, callbacks, **kwargs)
+
+    def stream(
+        self,
+        input: LanguageModelInput,  # noqa: A002  core's name
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[str]:
+        """The answer's text in pieces, as they arrive."""
+        llm, kwargs = self._for_call(kwargs)
+        return super(DockerModelLLM, llm).stream(input, config, stop=stop, **kwargs)
+
+    def astream(
+        self,
+        input: LanguageModelInput,  # noqa: A002  core's name
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[str]:
+        """The answer's text in pieces, as they arrive."""
+        llm, kwargs = self._for_call(kwargs)
+        return super(DockerModelLLM, llm).astream(input, config, stop=stop, **kwargs)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The tokens of `text`, by `custom_get_token_ids`.
+
+        Raises:
+            NotImplementedError: There is none. LangChain's fallback, GPT-2's tokenizer, is
+                wrong for every model here and may be downloaded on the way.
+        """
+        if self.custom_get_token_ids is None:
+            msg = (
+                "the docker model command has no tokenizer to count tokens with\n"
+                "Hint: pass custom_get_token_ids=, or count with "
+                "langchain_core.messages.utils.count_tokens_approximately"
+            )
+            raise NotImplementedError(msg)
+        return self.custom_get_token_ids(text)
+
+    # --- What core asks of an LLM ---
+
+    @property
+    def _llm_type(self) -> str:
+        return "docker_model"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        """What changes the answer: the cache key, and part of every trace.
+
+        The stop sequences are not under `stop`, which core overwrites with a call's own.
+        """
+        return {
+            "model": self.model,
+            "stop_sequences": self._own_stops(),
+            "max_chars": self.max_chars,
+            "file_references": self.file_references,
+            "command": self.command,
+        }
+
+    @property
+    def _serialized(self) -> dict[str, Any]:
+        # Core caches it, and traces would show the old fields of a changed copy; it takes 20 µs.
+        return cast("dict[str, Any]", dumpd(self))
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop or self._own_stops(), **kwargs)
+        params["ls_provider"] = "docker_model"
+        return params
+
+    def _call(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> str:
+        return self._generate([prompt], stop, run_manager, **kwargs).generations[0][0].text
+
+    async def _acall(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> str:
+        result = await self._agenerate([prompt], stop, run_manager, **kwargs)
+        return result.generations[0][0].text
+
+    # With several prompts, core hands over the manager of the first one's run alone.
+
+    def _generate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        def tell(event: Event) -> None:
+            if run_manager:
+                chunk = chunk_of(event)
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+
+        with as_langchain_errors():
+            model = self._docker_model(kwargs)
+            streams = [model.stream(prompt, stop=stop or None) for prompt in prompts]
+            at_once = model.max_concurrency
+            return result_of(_together.complete(streams, tell, at_once=at_once))
+
+    async def _agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        async def tell(event: Event) -> None:
+            if run_manager:
+                chunk = chunk_of(event)
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+
+        with as_langchain_errors():
+            model = self._docker_model(kwargs)
+            streams = [model.astream(prompt, stop=stop or None) for prompt in prompts]
+            return result_of(await _together.acomplete(streams, tell))
+
+    def _stream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[GenerationChunk]:
+        with (
+            as_langchain_errors(),
+            self._docker_model(kwargs).stream(prompt, stop=stop or None) as stream,
+        ):
+            for event in stream.events():
+                chunk = chunk_of(event)
+                if run_manager:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    async def _astream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[GenerationChunk]:
+        with as_langchain_errors():
+            model = self._docker_model(kwargs)
+            async with model.astream(prompt, stop=stop or None) as stream:
+                async for event in stream.events():
+                    chunk = chunk_of(event)
+                    if run_manager:
+                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    yield chunk
+
+    # --- Settings ---
+
+    def _own_stops(self) -> list[str]:
+        return [self.stop] if isinstance(self.stop, str) else list(self.stop or ())
+
+    def _for_call(self, kwargs: dict[str, Any]) -> tuple[Self, dict[str, Any]]:
+        """The model with a call's own settings, and those keywords that are core's."""
+        settings = {name: value for name, value in kwargs.items() if name in _SETTINGS}
+        others = {name: value for name, value in kwargs.items() if name not in _SETTINGS}
+        _unsupported.refuse(others.keys() - _RUN_KEYWORDS)
+        return (self.model_copy(update=settings) if settings else self), others
+
+    def _docker_model(self, settings: Mapping[str, Any]) -> docker_model.DockerModel:
+        """The fields as they are now, and a call's own settings in their place.
+
+        Made anew for every call, which is cheap: a kept one would miss assignments, copies
+        and pickling.
+        """
+        _unsupported.refuse(settings.keys() - _SETTINGS)
+        values = {name: getattr(self, name) for name in _SETTINGS} | dict(settings)
+        return docker_model.DockerModel(**values | {"stop": values["stop"] or ()})
+
+
+_SETTINGS = DockerModelLLM.model_fields.keys() - LLM.model_fields.keys()
+_RUN_KEYWORDS = frozenset({"metadata", "run_id", "run_name", "tags"})  # of BaseLLM.generate
