@@ -16,7 +16,7 @@ import contextlib
 import os
 import selectors
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -40,6 +40,7 @@ class IoThread:
     def __init__(self) -> None:
         self.alive = True
         self.children: set[Child] = set()
+        self._locals: dict[Callable[[], Any], Any] = {}
         self._selector = selectors.DefaultSelector()
         # Our own kind of loop, whatever the caller's policy says: uvloop really forks for
         # each child (76 ms at 1.5 GB resident, against 0.25 ms for vfork).
@@ -62,6 +63,12 @@ class IoThread:
         # RuntimeError: the loop is closed because the interpreter ends. Nothing is left to do.
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(callback, *args)
+
+    def local(self, factory: Callable[[], _T]) -> _T:
+        """The thread's own object of a kind: made once, used on the thread alone, gone with it."""
+        if factory not in self._locals:
+            self._locals[factory] = factory()
+        return cast("_T", self._locals[factory])
 
     def shut_down(self) -> None:
         """Kill and reap every child, then end the thread."""

@@ -1,0 +1,30 @@
+"""What every child of one model is started with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from docker_model.cli.command import Environment, child_environment, command_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A command and its environment: the key of all that is shared between calls.
+
+    Attributes:
+        prefix: The argv up to the subcommand.
+        env: The child's whole environment; never shown.
+    """
+
+    prefix: tuple[str, ...]
+    env: Environment
+
+    @classmethod
+    def of(cls, command: Sequence[str] | str | None, env: Mapping[str, str] | None) -> Launch:
+        """Resolve the settings against the caller's environment as it is now."""
+        environment = child_environment(env, command)
+        return cls(command_prefix(command, environment), Environment.of(environment))

@@ -1,0 +1,73 @@
+"""The limits of `Timeouts`, as scopes on the I/O thread."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Self
+
+from docker_model.errors import GenerationTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+_HINTS = {
+    "queue": "all places are taken; raise max_concurrency or timeout.queue",
+    "first_output": "a big model may take minutes to load: try warm_up(), or raise "
+    "timeout.first_output",
+    "idle": "see `docker model logs`, or raise timeout.idle",
+    "total": "raise timeout.total, or cap the answer by max_chars",
+}
+
+
+class Phase:
+    """An async scope that raises `GenerationTimeoutError` when its time is over.
+
+    Args:
+        name: A field of `Timeouts`.
+        seconds: How long it may last; `None` is for ever.
+        partial: Gives the answer so far, for the error.
+    """
+
+    def __init__(
+        self, name: str, seconds: float | None, partial: Callable[[], str] = lambda: ""
+    ) -> None:
+        self._name = name
+        self._seconds = seconds
+        self._partial = partial
+        self._timeout = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> Self:
+        await self._timeout.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, traceback)
+        except TimeoutError:
+            raise GenerationTimeoutError(
+                f"no more output for {self._seconds:g} s"
+                if self._name == "idle"
+                else f"the phase {self._name!r} took longer than {self._seconds:g} s",
+                hint=_HINTS[self._name],
+                phase=self._name,
+                partial=self._partial(),
+            ) from None
+
+    def turn(self, name: str, seconds: float | None) -> None:
+        """Begin another phase, or the same one anew."""
+        self._name, self._seconds = name, seconds
+        self.suspend(suspended=False)
+
+    def suspend(self, *, suspended: bool) -> None:
+        """Hold the clock: a slow consumer is not a stalled model."""
+        if self._timeout.expired():
+            return
+        now = asyncio.get_running_loop().time()
+        end = None if suspended or self._seconds is None else now + self._seconds
+        self._timeout.reschedule(end)

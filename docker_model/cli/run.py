@@ -1,0 +1,120 @@
+"""One `docker model run` answering one prompt, and what its end means."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from docker_model.cli import failures
+from docker_model.errors import EmptyAnswerError, GenerationError
+from docker_model.process import Child
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from docker_model.cli.answer import Answer
+    from docker_model.cli.launch import Launch
+    from docker_model.cli.phases import Phase
+    from docker_model.process import Exit
+    from docker_model.transport import Receiver, Request
+
+
+class Run:
+    """A child, the answer that it gives, and the clock that watches it; on the I/O thread.
+
+    A started run waits for its prompt on stdin before it does anything, so it can be
+    started before the prompt may be sent.
+
+    Args:
+        request: What it will be asked.
+        receiver: Where the pieces go; it can have the reading stopped.
+        answer: Collects what it says.
+        phase: The clock, at `first_output`.
+    """
+
+    def __init__(self, request: Request, receiver: Receiver, answer: Answer, phase: Phase) -> None:
+        self._request = request
+        self._receiver = receiver
+        self._answer = answer
+        self._phase = phase
+        self._paused = False
+        # How it ended; `None` when we ended it, because all that matters had been said.
+        self._done: asyncio.Future[Exit | None] = asyncio.get_running_loop().create_future()
+        self.child: Child | None = None
+
+    def start(self, launch: Launch, argv: Sequence[str], cwd: str) -> Child:
+        """Start the child.
+
+        Raises:
+            DockerNotFoundError, ResourceError: It cannot be started.
+        """
+        try:
+            child = Child(argv, env=launch.env, cwd=cwd, on_stdout=self._on_stdout)
+        except OSError as error:
+            raise failures.name_start_failure(error, argv) from error
+        self.child = child
+        self._receiver.on_full = self._pause
+        self._receiver.on_drained = self._resume
+        child.ended.add_done_callback(lambda ended: self._settle(ended.result()))
+        return child
+
+    async def result(self) -> Exit | None:
+        """Await the end; `None` when the answer was cut or the model found missing."""
+        return await self._done
+
+    def _on_stdout(self, data: bytes) -> None:
+        answer = self._answer
+        try:
+            answer.feed(data)
+        except Exception as error:  # noqa: BLE001  raised at the caller; the loop would only log it
+            if not self._done.done():
+                self._done.set_exception(error)
+            return
+        if answer.over or answer.vanished:
+            self._settle(None)
+        elif answer.first_output is not None and not self._paused:
+            self._phase.turn("idle", self._request.timeouts.idle)
+
+    def _settle(self, end: Exit | None) -> None:
+        if not self._done.done():
+            self._done.set_result(end)
+
+    def _pause(self) -> None:
+        if self.child is not None:
+            self._paused = True
+            self.child.pause()
+            self._phase.suspend(suspended=True)
+
+    def _resume(self) -> None:
+        if self.child is not None:
+            self._paused = False
+            self.child.resume()
+            self._phase.suspend(suspended=False)
+
+
+def check_end(end: Exit, answer: Answer, model: str) -> None:
+    """Raise what a run's end means, unless it is a good one.
+
+    Exit code 0 is no proof: the CLI drops errors that arrive inside the stream and ends
+    well, having said nothing.
+
+    Raises:
+        DockerModelError: The run failed, or said nothing.
+    """
+    if end.lingered:
+        msg = "the command closed its output but did not exit, and was ended"
+        raise GenerationError(msg, stderr=end.stderr, partial=answer.text)
+    if end.code != 0:
+        raise failures.name_failure(
+            command="run",
+            model=model,
+            exit_code=end.code,
+            signal=end.signal,
+            stderr=end.stderr,
+            partial=answer.text,
+        )
+    if answer.empty:
+        msg = "the run ended well and said nothing, as it does when the engine fails in mid-answer"
+        raise EmptyAnswerError(
+            msg, hint="see `docker model logs`, then try again", exit_code=0, stderr=end.stderr
+        )

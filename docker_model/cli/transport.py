@@ -1,0 +1,165 @@
+"""`docker model run` as a transport: a prompt's way from the queue to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from docker_model import process
+from docker_model.cli import command, failures, pulling
+from docker_model.cli.answer import Answer
+from docker_model.cli.phases import Phase
+from docker_model.cli.presence import REMEMBERED, Presence
+from docker_model.cli.run import Run, check_end
+from docker_model.errors import ModelNotFoundError
+from docker_model.process import io
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from docker_model.cli.launch import Launch
+    from docker_model.process import Child
+    from docker_model.transport import Receiver, Request
+    from docker_model.types import Completion, PullPolicy, PullProgress
+
+
+class _Shared:
+    """What all runs of this process share; on the I/O thread alone."""
+
+    def __init__(self) -> None:
+        self.presence = Presence()
+        self.colorless: set[Launch] = set()  # CLIs older than v0.1.41 do not know --color
+        self._slots: WeakValueDictionary[tuple[Launch, int], asyncio.Semaphore] = (
+            WeakValueDictionary()
+        )
+
+    def slot(self, launch: Launch, limit: int) -> asyncio.Semaphore:
+        semaphore = self._slots.get((launch, limit))
+        if semaphore is None:
+            self._slots[launch, limit] = semaphore = asyncio.Semaphore(limit)  # a fair one
+        return semaphore
+
+
+class _Place:
+    """One of `max_concurrency` places, held until the last child started in it has ended."""
+
+    def __init__(self, slot: asyncio.Semaphore) -> None:
+        self._slot = slot
+        self.child: Child | None = None
+
+    def leave(self) -> None:
+        if self.child is None or self.child.ended.done():
+            self._slot.release()
+        else:
+            self.child.ended.add_done_callback(lambda _: self._slot.release())
+
+
+class _TryAgain(Exception):  # noqa: N818  no error: nothing was handed over, and something was learned
+    """The next attempt will do."""
+
+
+@dataclass(frozen=True, slots=True)
+class CliTransport:
+    """Answers requests through `docker model run`.
+
+    Attributes:
+        launch: Command and environment of every child.
+        cwd: The working directory of a run.
+        max_concurrency: Runs at once among all with the same launch and limit.
+        pull: What happens when the model is missing.
+        on_progress: Told of a pull's progress, on the I/O thread.
+    """
+
+    launch: Launch
+    cwd: str
+    max_concurrency: int
+    pull: PullPolicy
+    on_progress: Callable[[PullProgress], object] | None = None
+
+    async def generate(self, request: Request, receiver: Receiver) -> Completion:
+        """See `docker_model.transport.Transport`."""
+        began = asyncio.get_running_loop().time()
+        answer = Answer(request, receiver, began)
+        shared = io.current().local(_Shared)
+        async with Phase("total", request.timeouts.total, lambda: answer.text):
+            slot = shared.slot(self.launch, self.max_concurrency)
+            async with Phase("queue", request.timeouts.queue):
+                await slot.acquire()
+            place = _Place(slot)
+            try:
+                while True:
+                    try:
+                        return await self._attempt(request, receiver, answer, shared, place)
+                    except _TryAgain:
+                        answer = Answer(request, receiver, began)
+                    except ModelNotFoundError:
+                        if self.pull == "never" or answer.pulled:
+                            raise
+                        await pulling.pull(self.launch, request.model, self.on_progress)
+                        answer = Answer(request, receiver, began, pulled=True)
+            finally:
+                place.leave()
+
+    async def _attempt(
+        self,
+        request: Request,
+        receiver: Receiver,
+        answer: Answer,
+        shared: _Shared,
+        place: _Place,
+    ) -> Completion:
+        now = asyncio.get_running_loop().time
+        started = now()
+        present = self.launch, request.model
+        async with Phase(
+            "first_output", request.timeouts.first_output, lambda: answer.text
+        ) as phase:
+            run = Run(request, receiver, answer, phase)
+            colored = self.launch not in shared.colorless
+            argv = command.run_argv(self.launch.prefix, request.model, color=colored)
+            place.child = child = run.start(self.launch, argv, self.cwd)
+            try:
+                if not shared.presence.known(present):
+                    asked = now()
+                    await shared.presence.check(present, lambda: self._check(request.model))
+                    shared.presence.remember(present, asked, REMEMBERED)
+                sent = now()
+                child.write(request.prompt.encode())
+                end = await run.result()
+            finally:
+                child.end()
+        if answer.vanished:
+            shared.presence.forget(present)
+            raise failures.model_not_found(request.model)
+        if end is not None:
+            answer.end_of_output()
+            if colored and failures.is_unknown_flag(end.stderr, "--color"):
+                shared.colorless.add(self.launch)
+                raise _TryAgain
+            check_end(end, answer, request.model)
+        shared.presence.remember(present, sent, REMEMBERED)  # the run itself has looked
+        return answer.completion(started)
+
+    async def _check(self, model: str) -> None:
+        """Ask whether `model` is there, without the run's habit of pulling what is not.
+
+        Raises:
+            ModelNotFoundError: It is not.
+            DockerModelError: Nobody can tell; the run would have failed the same way.
+        """
+        argv = command.inspect_argv(self.launch.prefix, model)
+        try:
+            finished = await process.run(argv, env=self.launch.env)
+        except OSError as error:
+            raise failures.name_start_failure(error, argv) from error
+        if finished.exit_code != 0:
+            raise failures.name_failure(
+                command="inspect",
+                model=model,
+                exit_code=finished.exit_code,
+                signal=finished.signal,
+                stderr=finished.stderr,
+                stdout=finished.stdout.decode("utf-8", "replace"),
+            )

@@ -1,0 +1,213 @@
+"""`DockerModel`: the only door for the adapters."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Any, get_args
+
+from docker_model.cli.command import Environment
+from docker_model.cli.names import check_model_name
+from docker_model.cli.prompt import check_prompt, guard
+from docker_model.errors import InvalidRequestError
+from docker_model.transport import Request
+from docker_model.types import FileReferences, PullPolicy, Timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from docker_model.process import Sink
+    from docker_model.streams import AsyncTextStream, TextStream
+    from docker_model.transport import Transport
+    from docker_model.types import Completion, Event, PullProgress
+
+__all__ = ["DockerModel"]
+
+
+@dataclass(frozen=True)
+class DockerModel:
+    """A model of Docker Model Runner, driven through `docker model run`.
+
+    Frozen, hashable, picklable and cheap: making one starts no process, thread or network
+    use, and the same object works from sync code, any event loop and any thread.
+
+    Args:
+        model: The name, exactly as `docker model run` takes it.
+        stop: Stop sequences; the earliest match ends the answer and is no part of it.
+        max_chars: Ends the answer after so many characters, since nothing else caps a small
+            model that rambles.
+        timeout: `Timeouts`, or a number of seconds for the whole call.
+        max_concurrency: Runs at once in this process, among all models with the same
+            command, environment and limit; the rest wait, first come first served.
+        pull: `"never"`: a missing model raises; `"missing"`: it is pulled first.
+        on_progress: Told of a pull's progress.
+        file_references: What becomes of text in the prompt that names local files, which the
+            CLI would read and send: `"escape"`, `"refuse"` or `"allow"`.
+        standby: Started processes kept waiting for a prompt.
+        command: The argv up to the subcommand, default `$DOCKER_MODEL_COMMAND` or `docker model`.
+        env: Variables laid over the caller's environment; never shown.
+
+    Raises:
+        InvalidRequestError: A setting that cannot be.
+    """
+
+    model: str
+    _: KW_ONLY
+    stop: str | Sequence[str] = ()
+    max_chars: int | None = None
+    timeout: Timeouts | float | None = field(default_factory=Timeouts)
+    max_concurrency: int = 8
+    pull: PullPolicy = "never"
+    on_progress: Callable[[PullProgress], object] | None = field(default=None, repr=False)
+    file_references: FileReferences = "escape"
+    standby: int = 0
+    command: str | Sequence[str] | None = None
+    env: Mapping[str, str] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        check_model_name(self.model)
+        self._set("stop", _stops(self.stop))
+        self._set("timeout", Timeouts.of(self.timeout))
+        if self.env is not None:
+            self._set("env", Environment.of(self.env))
+        if self.command is not None and not isinstance(self.command, str):
+            self._set("command", tuple(self.command))
+        _check_count("max_chars", self.max_chars, least=1)
+        _check_count("max_concurrency", self.max_concurrency, least=1)
+        _check_count("standby", self.standby, least=0)
+        _check_choice("pull", self.pull, get_args(PullPolicy))
+        _check_choice("file_references", self.file_references, get_args(FileReferences))
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def generate(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> Completion:
+        """Answer `prompt`, waiting for the whole answer.
+
+        Args:
+            prompt: What the model is to read. The CLI takes white space off its ends.
+            stop: Stop sequences in the place of the model's own.
+
+        Raises:
+            DockerModelError: See `docker_model.errors` for what each class means.
+        """
+        from docker_model.process import io
+
+        transport, request = self._prepare(prompt, stop)
+        return io.run(transport.generate(request, _Nowhere()))
+
+    async def agenerate(
+        self, prompt: str, *, stop: str | Sequence[str] | None = None
+    ) -> Completion:
+        """The same, awaited; cancelling the call ends the run."""
+        from docker_model.process import io
+
+        transport, request = self._prepare(prompt, stop)
+        return await io.arun(transport.generate(request, _Nowhere()))
+
+    def stream(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> TextStream:
+        """Answer `prompt` piece by piece, as they arrive.
+
+        The run starts when the first piece is asked for; the prompt is checked now.
+        Takes and raises what `generate` does; a run's errors are raised while iterating.
+        """
+        from docker_model.process import Stream
+        from docker_model.streams import TextStream
+
+        return TextStream(Stream(self._producer(prompt, stop)))
+
+    def astream(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> AsyncTextStream:
+        """The same for `async for`; no coroutine, so there is nothing to await."""
+        from docker_model.process import Stream
+        from docker_model.streams import AsyncTextStream
+
+        return AsyncTextStream(Stream(self._producer(prompt, stop)))
+
+    def _producer(
+        self, prompt: str, stop: str | Sequence[str] | None
+    ) -> Callable[[Sink[Event]], Coroutine[Any, Any, None]]:
+        transport, request = self._prepare(prompt, stop)
+
+        async def produce(sink: Sink[Event]) -> None:
+            sink.put(await transport.generate(request, sink))
+
+        return produce
+
+    def _prepare(self, prompt: str, stop: str | Sequence[str] | None) -> tuple[Transport, Request]:
+        """Check and guard everything that a call was given, before anything starts."""
+        from docker_model.cli.launch import Launch
+        from docker_model.cli.transport import CliTransport
+        from docker_model.cli.workdir import working_directory
+
+        check_prompt(prompt)
+        cwd = working_directory(self.file_references)
+        request = Request(
+            model=self.model,
+            prompt=guard(prompt, self.file_references, cwd=cwd),
+            stop=_stops(self.stop if stop is None else stop),
+            max_chars=self.max_chars,
+            timeouts=Timeouts.of(self.timeout),
+        )
+        transport = CliTransport(
+            launch=Launch.of(self.command, self.env),
+            cwd=cwd,
+            max_concurrency=self.max_concurrency,
+            pull=self.pull,
+            on_progress=self.on_progress,
+        )
+        return transport, request
+
+    def warm_up(self) -> None:
+        """Load the model (and fill the standby), so that the first answer comes at once.
+
+        Raises:
+            DockerModelError: See `docker_model.errors`.
+        """
+        from docker_model.process import io
+
+        io.run(self._warm_up())
+
+    async def awarm_up(self) -> None:
+        """The same, awaited."""
+        from docker_model.process import io
+
+        await io.arun(self._warm_up())
+
+    def close(self) -> None:
+        """End this model's standby processes; it is usable again afterwards."""
+
+    async def aclose(self) -> None:
+        """The same; nothing is awaited."""
+        self.close()
+
+
+class _Nowhere:
+    """Takes the pieces of an answer that is wanted whole; never full."""
+
+    def __init__(self) -> None:
+        self.on_full: Callable[[], object] = int
+        self.on_drained: Callable[[], object] = int
+
+    def put(self, piece: object, size: int, /) -> None:
+        pass
+
+
+def _stops(stop: str | Sequence[str]) -> tuple[str, ...]:
+    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    if not all(isinstance(one, str) and one for one in stops):
+        msg = "stop must be one or more non-empty strings"
+        raise InvalidRequestError(msg, hint="leave it out for no stop sequence")
+    return stops
+
+
+def _check_count(name: str, value: object, *, least: int) -> None:
+    if value is None and name == "max_chars":
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        msg = f"{name} must be a whole number of at least {least}, not {value!r}"
+        raise InvalidRequestError(msg)
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        msg = f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}"
+        raise InvalidRequestError(msg)

@@ -1,0 +1,134 @@
+"""An answer as it comes: the two ends that callers iterate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from docker_model.types import Completion, TextDelta
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from types import TracebackType
+
+    from docker_model.process import Stream
+    from docker_model.types import Event
+
+__all__ = ["AsyncTextStream", "TextStream"]
+
+
+class _TextStream:
+    """What both ends have in common.
+
+    Attributes:
+        completion: The finished answer; `None` before the end, and for good after
+            `cancel()`, `close()` or an error.
+    """
+
+    def __init__(self, stream: Stream[Event]) -> None:
+        self._stream = stream
+        self.completion: Completion | None = None
+
+    def cancel(self) -> None:
+        """End the run now, and with it the iteration.
+
+        From any thread; never waits; may be called again.
+        """
+        self._stream.cancel()
+
+    def _note(self, event: Event | None) -> Event | None:
+        if isinstance(event, Completion):
+            self.completion = event
+        return event
+
+
+class TextStream(_TextStream):
+    """The pieces of an answer as `str`: an iterator and a context manager.
+
+    The run starts when the first piece is asked for. Breaking out of the loop and dropping
+    the stream, leaving the `with`, and `cancel()` end it at once. Iterating raises what
+    `DockerModel.generate` raises.
+    """
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        while (event := self._note(self._stream.next())) is not None:
+            if isinstance(event, TextDelta):
+                return event.text
+        raise StopIteration
+
+    def events(self) -> Iterator[Event]:
+        """Iterate over `TextDelta`, `ReasoningDelta` and last the `Completion` instead."""
+        while (event := self._note(self._stream.next())) is not None:
+            yield event
+
+    def close(self) -> None:
+        """The same as `cancel()`."""
+        self.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+
+class AsyncTextStream(_TextStream):
+    """The same for `async for` and `async with`, in any asyncio or uvloop loop.
+
+    Cancelling the task that awaits a piece ends the run at once.
+    """
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        while (event := self._note(await self._stream.anext())) is not None:
+            if isinstance(event, TextDelta):
+                return event.text
+        raise StopAsyncIteration
+
+    def events(self) -> AsyncIterator[Event]:
+        """Iterate over `TextDelta`, `ReasoningDelta` and last the `Completion` instead."""
+        return _AsyncEvents(self)
+
+    async def aclose(self) -> None:
+        """The same as `cancel()`; nothing is awaited."""
+        self.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+
+class _AsyncEvents:
+    """An object, which is collected at once when it is dropped.
+
+    A dropped async generator is finalised at some later turn of the loop, or never when the
+    loop ends first.
+    """
+
+    def __init__(self, stream: AsyncTextStream) -> None:
+        self._text_stream = stream
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = self._text_stream._note(await self._text_stream._stream.anext())  # noqa: SLF001  its other half
+        if event is None:
+            raise StopAsyncIteration
+        return event

@@ -1,0 +1,60 @@
+"""The seam between a model and the way to it: request in, stream of the same events out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from docker_model.types import Completion, ReasoningDelta, TextDelta, Timeouts
+
+__all__ = ["Receiver", "Request", "Transport"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt, checked and guarded.
+
+    Attributes:
+        model: The name as the caller gave it.
+        prompt: What the model is to read.
+        stop: Stop sequences, none of them empty.
+        max_chars: Where the answer is cut; `None` for nowhere.
+        timeouts: Limits by phase.
+    """
+
+    model: str
+    prompt: str
+    stop: tuple[str, ...]
+    max_chars: int | None
+    timeouts: Timeouts
+
+
+class Receiver(Protocol):
+    """Where a transport puts the pieces of an answer; on the I/O thread.
+
+    Attributes:
+        on_full: The transport's way to stop reading, called when much waits for the caller.
+        on_drained: And its way to go on.
+    """
+
+    on_full: Callable[[], object]
+    on_drained: Callable[[], object]
+
+    def put(self, piece: TextDelta | ReasoningDelta, size: int, /) -> None:
+        """Take a piece of `size` characters."""
+
+
+class Transport(Protocol):
+    """A way to a model."""
+
+    async def generate(self, request: Request, receiver: Receiver) -> Completion:
+        """Answer `request` on the I/O thread, handing over the pieces as they come.
+
+        However it is left (an error, a cancellation), whatever it started is being ended.
+
+        Raises:
+            DockerModelError: See `docker_model.errors`.
+        """
