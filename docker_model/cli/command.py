@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 DEFAULT_COMMAND = ("docker", "model")
-_INSTALL_HINT = (
+INSTALL_HINT = (
     "install Docker (https://docs.docker.com/get-docker/), or name the program by command= "
     "or DOCKER_MODEL_COMMAND"
 )
@@ -167,7 +167,7 @@ def _locate(program: str, path: str) -> str:
         msg = f"{found!r} is not executable"
         raise DockerNotFoundError(msg, hint=f"chmod +x {shlex.quote(found)}")
     msg = f"there is no program {program!r}" + ("" if os.sep in program else " on PATH")
-    raise DockerNotFoundError(msg, hint=_INSTALL_HINT)
+    raise DockerNotFoundError(msg, hint=INSTALL_HINT)
 
 
 # Names are checked before they come here (`names.check_model_name`): none begins with a

@@ -1,0 +1,243 @@
+"""The texts by which failures of `docker model` are told apart, and what each of them means.
+
+They are those of the recorded versions v0.1.27 to v1.2.6, of the runner behind them, and of
+llama.cpp and vLLM behind that; nothing machine-readable exists.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from docker_model.errors import (
+    ContextLengthError,
+    DockerModelError,
+    GenerationError,
+    InvalidRequestError,
+    ModelLoadError,
+    ModelNotFoundError,
+    PluginNotFoundError,
+    PullError,
+    RunnerUnavailableError,
+)
+
+_START_HINT = (
+    "`docker desktop enable model-runner` (Docker Desktop) or `docker model install-runner` "
+    "(Docker Engine); `docker model status` shows its state"
+)
+PLUGIN_HINT = (
+    "`sudo apt-get install docker-model-plugin` (Docker Engine; `dnf install` on Fedora), or "
+    "`docker desktop enable model-runner` (Docker Desktop)"
+)
+LOGS_HINT = "`docker model logs` has the engine's own words"
+_MEMORY_HINT = (
+    "take a smaller model or quantization, free memory by `docker model unload --all`, or ask "
+    "for less context: `docker model configure --context-size N {model}`"
+)
+_ADDRESS_HINT = "MODEL_RUNNER_HOST must read http://host:port; without it the runner is found"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A row: what stderr says, and what it means. Texts take {model} and named groups."""
+
+    pattern: re.Pattern[str]
+    error: type[DockerModelError]
+    message: str
+    hint: str = LOGS_HINT
+
+
+def _row(pattern: str, error: type[DockerModelError], message: str, hint: str = LOGS_HINT) -> Cause:
+    return Cause(re.compile(pattern, re.MULTILINE), error, message, hint)
+
+
+# The most telling first: the first that is found counts.
+CAUSES = (
+    # -- no plugin: `docker` itself answers, and rejects a flag before the command ----------
+    _row(
+        r"unknown command: docker model|'model' is not a docker command"
+        r"|^unknown (?:shorthand )?flag: [^\n]*\n\s*(?:Usage:  docker \[OPTIONS\]|See 'docker --)",
+        PluginNotFoundError,
+        "`docker` is there, but its plugin `docker model` is not",
+        PLUGIN_HINT,
+    ),
+    _row(
+        r"^unknown (?:shorthand )?flag: (?:'\w' in )?(?P<flag>-[\w-]+)",
+        PluginNotFoundError,
+        "the installed `docker model` is too old: it does not know {flag}",
+        "update the plugin: " + PLUGIN_HINT,
+    ),
+    # -- the engine --------------------------------------------------------------------------
+    _row(
+        r"exceed_context_size_error|exceeds the available context size|maximum context length"
+        r"|longer than the maximum model length",
+        ContextLengthError,
+        "the prompt is longer than the model's context",
+        "`docker model configure --context-size {enough} {model}`, or send less",
+    ),
+    _row(
+        r"not enough (?:GPU )?memory|out of memory|cannot allocate memory"
+        r"|failed to allocate buffer",
+        ModelLoadError,
+        "there is not enough memory to load {model!r}",
+        _MEMORY_HINT,
+    ),
+    _row(
+        r"inference backend took too long to initialize",
+        ModelLoadError,
+        "{model!r} was not loaded within the runner's 300 s",
+        "take a smaller model, or try again: its files may be cached by now",
+    ),
+    _row(
+        r"(?:→|run:) (?P<step>docker model (?:re)?install-runner [^\n]+)",
+        ModelLoadError,
+        "the backend that {model!r} needs is not installed",
+        "`{step}`",
+    ),
+    _row(
+        r"status=412\b|\bbinary not found\b",
+        ModelLoadError,
+        "the backend that {model!r} needs is not installed",
+        "`docker model reinstall-runner --backend vllm --gpu cuda` for a vLLM model",
+    ),
+    _row(
+        r"^Installing (?P<backend>\S+) backend\.\.\.\n(?!\1 backend installed)",
+        ModelLoadError,
+        "the runner could not install the backend {backend}",
+        "`docker model install-runner --backend {backend}`, then `docker model logs`",
+    ),
+    _row(
+        r"unable to load runner|failed to load model|backend quit unexpectedly"
+        r"|terminated unexpectedly|^Failed to load model",
+        ModelLoadError,
+        "the engine could not load {model!r}",
+    ),
+    # -- pulls, also those that a run begins by itself ---------------------------------------
+    _row(
+        r"^Failed to pull model: .* failed with status 404",
+        ModelNotFoundError,
+        "there is no model {model!r} in its registry",
+        "look at https://hub.docker.com/u/ai, or `docker model search`",
+    ),
+    _row(
+        r"^Failed to pull model: .* failed with status 40[13]",
+        PullError,
+        "the registry refused {model!r}: no access, or no such model (it does not say which)",
+        "check the name; `docker login` for a private one; HF_TOKEN for one of Hugging Face",
+    ),
+    _row(
+        r"^Failed to pull model: .* failed with status 422|unsupported model config media type",
+        PullError,
+        "{model!r} is of a format that this Docker Model Runner does not know",
+        "update it: Docker Desktop itself, or `docker model reinstall-runner` (Docker Engine)",
+    ),
+    _row(
+        r"^Failed to pull model: .*(?:no space left|disk full)",
+        PullError,
+        "there is no room on the disk for {model!r}",
+        "`docker model df` shows what models take, `docker model rm` removes one",
+    ),
+    # -- names -------------------------------------------------------------------------------
+    _row(
+        r"\b[Mm]odel not found$|no such model",
+        ModelNotFoundError,
+        "the model {model!r} is not pulled",
+        "`docker model pull {model}`",
+    ),
+    _row(
+        r"invalid model name",
+        InvalidRequestError,
+        "this old `docker model` takes full names only, not {model!r}",
+        "write the organization too, such as ai/{model}",
+    ),
+    # -- the runner --------------------------------------------------------------------------
+    _row(
+        r"Docker Model Runner is not running|^service unavailable|status=503\b",
+        RunnerUnavailableError,
+        "Docker Model Runner is not running, or not ready yet",
+        _START_HINT,
+    ),
+    _row(
+        r"[Cc]annot connect to the Docker daemon|failed to connect to the docker API",
+        RunnerUnavailableError,
+        "the Docker daemon does not answer, so Docker Model Runner cannot be found",
+        "start Docker (`docker info` tells), or name the runner by MODEL_RUNNER_HOST",
+    ),
+    _row(
+        r"unable to load TLS configuration|error querying /.*(?:x509:|tls: )",
+        RunnerUnavailableError,
+        "there is no secure connection to Docker Model Runner",
+        "see MODEL_RUNNER_TLS, MODEL_RUNNER_TLS_CA_CERT and MODEL_RUNNER_TLS_SKIP_VERIFY",
+    ),
+    _row(
+        r"invalid model runner URL|error querying /.*(?:no such host|unsupported protocol)",
+        RunnerUnavailableError,
+        "there is no Docker Model Runner at this address",
+        _ADDRESS_HINT,
+    ),
+    _row(
+        r"error querying /(?!.*context canceled)",
+        RunnerUnavailableError,
+        "Docker Model Runner does not answer",
+        _START_HINT,
+    ),
+    _row(
+        r"^Failed to pull model: .*(?:no such host|\bdial tcp|i/o timeout|handshake)",
+        PullError,
+        "the runner cannot reach the registry of {model!r}",
+        "is it online, and is there a proxy? A pulled model needs no registry",
+    ),
+    _row(
+        r"runner already active",
+        GenerationError,
+        "{model!r} is loaded and in use, so it cannot be configured",
+        "`docker model unload {model}`, then try again",
+    ),
+    # -- the request -------------------------------------------------------------------------
+    _row(
+        r"request too large",
+        InvalidRequestError,
+        "the prompt is larger than the 10 MiB that the runner takes",
+        "send less",
+    ),
+    _row(
+        r"failed to process images",
+        InvalidRequestError,
+        "the CLI could not read an image that the prompt names",
+        'file_references="escape" sends such names as plain text',
+    ),
+    # -- the end of a run --------------------------------------------------------------------
+    _row(
+        r"context canceled|use of closed network connection|forcefully exiting",
+        GenerationError,
+        "the command was told to stop by a signal",
+        "",
+    ),
+    _row(
+        r"unexpected EOF|connection reset by peer|broken pipe",
+        GenerationError,
+        "the connection to Docker Model Runner broke off: the engine or the runner ended",
+    ),
+    _row(
+        r"bufio\.Scanner: token too long",
+        GenerationError,
+        "the engine sent a longer line than the CLI can read (64 KiB)",
+    ),
+    _row(
+        r"error parsing (?:stream )?response|failed to unmarshal|invalid character",
+        GenerationError,
+        "the CLI could not read what came back; is there a proxy in between?",
+        _ADDRESS_HINT,
+    ),
+    _row(
+        r"status=429\b",
+        GenerationError,
+        "the runner is too busy (HTTP 429)",
+        "try again later, or lower max_concurrency",
+    ),
+    _row(
+        r"(?:status[= ]|status code: |[:(] ?(?=\d{3} [A-Z]))(?P<status>[45]\d\d)\b",
+        GenerationError,
+        "the runner answered with HTTP {status}",
+    ),
+)

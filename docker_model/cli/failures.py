@@ -1,0 +1,211 @@
+"""What went wrong, told from exit code, signal and stderr: nothing else is there to tell it by.
+
+`causes.CAUSES` is the table. Messages hold the cause in our words; the CLI's own, which may
+quote the prompt or an address, stay in `stderr` and `detail`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal as signals
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from docker_model.cli.causes import CAUSES, LOGS_HINT, PLUGIN_HINT, Cause
+from docker_model.cli.command import INSTALL_HINT
+from docker_model.errors import (
+    ContextLengthError,
+    DockerModelError,
+    DockerNotFoundError,
+    EmptyAnswerError,
+    GenerationError,
+    InvalidRequestError,
+    ModelLoadError,
+    ModelNotFoundError,
+    PullError,
+    ResourceError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PLUGIN_EXIT = 255  # the plugin died of a signal; `docker` reports -1
+_PANIC_EXIT = 2
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_PROMPT_TOKENS = re.compile(
+    r'"n_prompt_tokens":\s*(\d+)|request \((\d+) tokens\)|\((\d+) in the messages'
+    r"|contains (?:at least )?(\d+) input tokens|prompt \(length (\d+)\)"
+)
+_CONTEXT_SIZE = re.compile(
+    r'"n_ctx":\s*(\d+)|available context size \((\d+) tokens\)|context length is (\d+)'
+    r"|maximum model length of (\d+)"
+)
+
+
+def is_unknown_flag(stderr: str, flag: str) -> bool:
+    """Whether the plugin, and not `docker` in its absence, says that it does not know `flag`."""
+    return f"unknown flag: {flag}\n" in stderr and "docker model" in stderr
+
+
+def model_not_found(model: str) -> ModelNotFoundError:
+    """The model is not in the local store."""
+    return ModelNotFoundError(
+        f"the model {model!r} is not pulled", hint=f"`docker model pull {model}`", model=model
+    )
+
+
+def name_failure(
+    *,
+    command: str,
+    model: str = "",
+    exit_code: int | None,
+    signal: int | None = None,
+    stderr: str,
+    partial: str = "",
+) -> DockerModelError:
+    """Tell what a command's end means.
+
+    Args:
+        command: The subcommand, such as `run` or `pull`.
+        model: The name as the caller gave it.
+        exit_code: `None` when it did not exit by itself. 0 is for a run that said nothing.
+        signal: The number of the signal that ended it.
+        stderr: What it wrote there.
+        partial: The answer's text so far.
+    """
+    text = _ANSI.sub("", stderr).strip()
+    ending = _Ending(command, model, exit_code, signal, text, partial)
+    if signal is None:
+        for cause in CAUSES:
+            found = cause.pattern.search(text)
+            if found:
+                return ending.because(cause, found)
+    return ending.unexplained()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    command: str
+    model: str
+    exit_code: int | None
+    signal: int | None
+    stderr: str
+    partial: str
+
+    def because(self, cause: Cause, found: re.Match[str]) -> DockerModelError:
+        words = {"model": self.model or "MODEL", "enough": _room_for(self.stderr)}
+        words |= found.groupdict()
+        kind = self.other if cause.error is GenerationError else cause.error
+        return self.error(kind, cause.message.format(**words), cause.hint.format(**words))
+
+    def unexplained(self) -> DockerModelError:
+        name = f"`docker model {self.command}`"
+        if self.signal is not None:
+            return self.error(self.other, f"{name} was ended by {_signal_name(self.signal)}", "")
+        if self.exit_code is None:
+            message = f"nobody can tell how {name} ended: something else reaped the process"
+            return self.error(self.other, message, "does the program ignore SIGCHLD?")
+        if self.exit_code == 0:
+            message = "the run ended well and said nothing, as it does when the engine fails"
+            return self.error(EmptyAnswerError, message, f"{LOGS_HINT}; then try again")
+        if self.exit_code == _PLUGIN_EXIT and not self.stderr:
+            return self.error(self.other, f"the plugin of {name} was ended by a signal", "")
+        if self.exit_code == _PANIC_EXIT and "goroutine " in self.stderr:
+            hint = "update the plugin: " + PLUGIN_HINT
+            return self.error(self.other, f"{name} crashed", hint)
+        return self.error(self.other, f"{name} failed with exit code {self.exit_code}", LOGS_HINT)
+
+    @property
+    def other(self) -> type[DockerModelError]:
+        """The class for what has none of its own."""
+        if self.command == "pull" or self.stderr.startswith("Failed to pull model"):
+            return PullError
+        return GenerationError
+
+    def error(self, kind: type[DockerModelError], message: str, hint: str) -> DockerModelError:
+        """Make the error, with the attributes of its class."""
+        if issubclass(kind, GenerationError):
+            return kind(
+                message,
+                hint=hint,
+                exit_code=self.exit_code,
+                signal=self.signal,
+                stderr=self.stderr,
+                partial=self.partial,
+            )
+        if issubclass(kind, (ModelLoadError, PullError)):
+            return kind(message, hint=hint, detail=self.stderr)
+        if issubclass(kind, ModelNotFoundError):
+            return kind(message, hint=hint, model=self.model)
+        if issubclass(kind, ContextLengthError):
+            return kind(
+                message,
+                hint=hint,
+                prompt_tokens=_number(_PROMPT_TOKENS, self.stderr),
+                context_size=_number(_CONTEXT_SIZE, self.stderr),
+            )
+        return kind(message, hint=hint)
+
+
+def _number(pattern: re.Pattern[str], text: str) -> int | None:
+    found = pattern.search(text)
+    return int(next(filter(None, found.groups()))) if found else None
+
+
+def _room_for(text: str) -> str:
+    """A context size with room for the prompt and an answer: a power of two."""
+    tokens = _number(_PROMPT_TOKENS, text)
+    return "N" if tokens is None else str(1 << (tokens * 5 // 4).bit_length())
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signals.Signals(number).name
+    except ValueError:  # most real-time signals have no name
+        return f"signal {number}"
+
+
+_NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+
+
+def name_start_failure(error: OSError, argv: Sequence[str]) -> DockerModelError:
+    """Tell why a process could not be started.
+
+    Args:
+        error: What starting it raised.
+        argv: The command.
+    """
+    program = argv[0]
+    named: DockerModelError
+    if error.errno in _NO_RESOURCES:
+        named = ResourceError(
+            f"no process can be started: {error.strerror}",
+            hint="lower max_concurrency or standby, close files, or raise `ulimit -n` and `-u`",
+        )
+    elif error.errno == errno.E2BIG:
+        return InvalidRequestError(
+            f"{program!r} cannot be started: arguments and environment are too long",
+            hint="the prompt is no part of them: pass a smaller env",
+        )
+    elif error.errno == errno.ENOENT and error.filename not in (None, program):
+        named = DockerNotFoundError(
+            "the working directory is not there any more", hint="change to another one"
+        )
+    elif error.errno == errno.ENOENT and os.path.exists(program):  # noqa: PTH110  a string
+        named = DockerNotFoundError(
+            f"{program!r} is there, its interpreter is not", hint="see the file's first line"
+        )
+    elif error.errno == errno.ENOEXEC:
+        named = DockerNotFoundError(
+            f"{program!r} is no program for this machine",
+            hint="a script needs a first line such as #!/bin/sh, a binary this architecture",
+        )
+    else:
+        named = DockerNotFoundError(
+            f"{program!r} cannot be started: {error.strerror}", hint=INSTALL_HINT
+        )
+    named.errno = error.errno
+    return named
