@@ -1,0 +1,35 @@
+import asyncio
+import os
+
+import pytest
+import uvloop
+from playing import Liveness
+
+from docker_model.process import io
+
+
+@pytest.fixture
+def liveness():
+    it = Liveness()
+    yield it
+    it.close()
+
+
+def open_descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    """Each test gives back its children and descriptors."""
+
+    async def wait_for_children():
+        for child in list(io.current().children):
+            await child.ended
+
+    io.current()
+    uvloop.run(asyncio.sleep(0))  # it keeps two descriptors of its own for good
+    before = open_descriptors()
+    yield
+    io.run(wait_for_children())
+    assert open_descriptors() <= before

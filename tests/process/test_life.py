@@ -1,0 +1,91 @@
+"""The thread itself: fork, and the end of the interpreter."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+from playing import player
+
+from docker_model.process import io, run
+
+ENV = dict(os.environ)
+
+
+def test_a_forked_process_starts_anew_and_the_parents_child_gets_its_end_of_input():
+    """A copy of the child's stdin in the forked process would keep it waiting for ever."""
+    code = textwrap.dedent(
+        """
+        import asyncio, os, sys
+        from docker_model.process import Child, io, run
+        env = dict(os.environ)
+        async def start():
+            return Child(["cat"], env=env, on_stdout=lambda data: None)
+        async def finish(child):
+            child.write(b"x")
+            return (await child.ended).code
+        child = io.run(start())
+        pid = os.fork()
+        if pid == 0:
+            code = io.run(run(["cat"], env=env, stdin=b"y")).exit_code
+            sys.stdin.read()  # stays until the parent has seen its child's end
+            os._exit(code)
+        print(io.run(finish(child)), flush=True)
+        os.close(0)
+        """
+    )
+    # The forked process reads our pipe, which we close once the parent has printed.
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENV
+    ) as process:
+        assert process.stdout.readline() == b"0\n"
+        process.stdin.close()
+        assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "pass",
+        "sys.exit(0)",
+        "raise SystemExit",
+        "1/0",
+        "threading.Thread(target=io.run, args=(run(['sleep', '0.3'], env=env),)).start()",
+    ],
+)
+def test_the_interpreters_exit_leaves_no_child(ending, liveness):
+    code = textwrap.dedent(
+        f"""
+        import asyncio, sys, threading, os
+        from docker_model.process import Child, io, run
+        env = dict(os.environ)
+        async def start(argv):
+            child = Child(argv, env=env, on_stdout=lambda data: None)
+            await asyncio.sleep(0)
+        io.run(start({player(["ignore", 15], ["here"], ["sleep", 60])!r}))
+        sys.stdin.read()
+        {ending}
+        """
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=liveness.env,
+    ) as process:
+        connection = liveness.accept()
+        assert connection.recv(1) == b"!"
+        process.stdin.close()
+        assert connection.recv(1) == b""
+        process.wait(10)
+        stderr = process.stderr.read()
+    assert stderr == b"" or b"ZeroDivisionError" in stderr
+
+
+def test_a_thread_and_two_descriptors_are_all_that_stays():
+    io.run(run(["true"], env=ENV))
+    assert [thread.name for thread in threading.enumerate()].count(
+        "docker-model-io"
+    ) == 1

@@ -1,0 +1,156 @@
+"""`run` and `Child`: each test is a fault that a child can have."""
+
+import errno
+import os
+import signal
+import threading
+import time
+
+import pytest
+from playing import player
+
+from docker_model.process import child, io, run
+
+ENV = dict(os.environ)
+
+
+def go(*steps, **settings):
+    return io.run(run(player(*steps), env=ENV, **settings))
+
+
+def test_output_and_exit_code_are_what_the_child_gave():
+    got = go(["write", 1, "out"], ["write", 2, "err"], ["exit", 3])
+    assert (got.exit_code, got.signal, got.stdout, got.stderr) == (3, None, b"out", "err")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_a_signal_is_told_from_an_exit_code(number):
+    got = go(["write", 1, "x"], ["signal", int(number)])
+    assert (got.exit_code, got.signal, got.stdout) == (None, number, b"x")
+
+
+def test_a_number_that_looks_like_a_signal_stays_an_exit_code():
+    assert go(["exit", 137]).exit_code == 137
+
+
+def test_both_streams_flooded_and_a_big_stdin_do_not_deadlock():
+    got = go(
+        ["write", 2, "e" * 1000, 1000],
+        ["write", 1, "o" * 1000, 1000],
+        ["read"],
+        ["write", 1, "end"],
+        stdin=b"i" * 5_000_000,
+    )
+    assert got.exit_code == 0
+    assert got.stdout == b"o" * 1_000_000 + b"end"
+    assert got.stderr == "e" * child.STDERR_TAIL
+
+
+def test_a_child_that_does_not_read_its_stdin_may_succeed():
+    assert go(["write", 1, "done"], stdin=b"i" * 5_000_000).stdout == b"done"
+
+
+def test_a_child_that_closes_stdin_at_once_may_succeed():
+    assert go(["close", 0], ["write", 1, "done"], stdin=b"i" * 5_000_000).stdout == b"done"
+
+
+def test_without_stdin_the_child_reads_the_null_device():
+    assert go(["read"], ["write", 1, "eof"]).stdout == b"eof"
+
+
+def test_a_grandchild_that_holds_the_pipe_costs_the_drain_window_alone(liveness):
+    got = io.run(
+        run(player(["here"], ["write", 1, "all"], ["fork"], ["sleep", 60]), env=liveness.env)
+    )
+    assert (got.exit_code, got.stdout) == (0, b"all")
+    assert liveness.accept().recv(9) == b"!"
+    # The connection is shared by both; its end proves that the grandchild is gone as well.
+    # (`accept` took it before: nothing else connects.)
+
+
+def test_a_grandchild_in_a_session_of_its_own_cannot_hold_the_caller():
+    began = time.monotonic()
+    got = go(["write", 1, "all"], ["fork"], ["setsid"], ["sleep", 3])
+    assert (got.exit_code, got.stdout) == (0, b"all")
+    assert time.monotonic() - began < 2.5
+
+
+def test_a_timeout_kills_the_whole_group(liveness):
+    with pytest.raises(TimeoutError):
+        io.run(run(player(["here"], ["sleep", 60]), env=liveness.env, timeout=0.5))
+    connection = liveness.accept()
+    connection.recv(1)
+    assert connection.recv(1) == b""
+
+
+def test_a_child_that_ignores_sigterm_is_killed(liveness):
+    steps = (["ignore", int(signal.SIGTERM)], ["here"], ["sleep", 60])
+    with pytest.raises(TimeoutError):
+        io.run(run(player(*steps), env=liveness.env, timeout=0.5))
+    connection = liveness.accept()
+    connection.recv(1)
+    assert connection.recv(1) == b""
+
+
+def test_a_stopped_child_is_killed(liveness):
+    with pytest.raises(TimeoutError):
+        io.run(
+            run(player(["here"], ["signal", int(signal.SIGSTOP)]), env=liveness.env, timeout=0.5)
+        )
+    connection = liveness.accept()
+    connection.recv(1)
+    assert connection.recv(1) == b""
+
+
+def test_closing_both_outputs_without_an_exit_ends_the_child(monkeypatch, liveness):
+    monkeypatch.setattr(child, "LINGER", 0.1)
+    got = io.run(run(player(["close", 1], ["close", 2], ["sleep", 60]), env=liveness.env))
+    assert got.exit_code is None
+    assert got.signal == signal.SIGTERM
+    assert liveness.accept().recv(1) == b""
+
+
+def test_closing_stdout_a_little_before_the_exit_is_fine():
+    got = go(["write", 1, "x"], ["close", 1], ["sleep", 0.2], ["exit", 0])
+    assert (got.exit_code, got.stdout) == (0, b"x")
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "number"),
+    [
+        ("nothing", None, errno.ENOENT),
+        ("not-executable", 0o644, errno.EACCES),
+        ("garbage", 0o755, errno.ENOEXEC),
+    ],
+)
+def test_a_program_that_cannot_be_started_raises(tmp_path, name, mode, number):
+    program = tmp_path / name
+    if mode is not None:
+        program.write_bytes(b"\0garbage")
+        program.chmod(mode)
+    with pytest.raises(OSError) as caught:
+        io.run(run([str(program)], env=ENV))
+    assert caught.value.errno == number
+
+
+def test_an_ignored_sigchld_is_never_taken_for_a_success():
+    previous = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        got = go(["write", 1, "x"], ["exit", 7])
+    finally:
+        signal.signal(signal.SIGCHLD, previous)
+    assert (got.exit_code, got.signal, got.stdout) == (None, None, b"x")
+
+
+def test_a_hundred_runs_from_sixteen_threads_leave_nothing():
+    results = []
+
+    def work():
+        results.extend(go(["read"], ["write", 1, "ok"], stdin=b"x").stdout for _ in range(6))
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [b"ok"] * 96

@@ -1,0 +1,206 @@
+"""`Stream`: one producer on the I/O thread, one consumer anywhere."""
+
+import asyncio
+import gc
+import os
+import threading
+
+import pytest
+import uvloop
+from playing import player
+
+from docker_model.process import Child, Stream, io
+from docker_model.process.stream import HIGH_WATER
+
+ENV = dict(os.environ)
+
+
+def chunks(*steps):
+    async def produce(sink):
+        child = Child(player(*steps), env=ENV, on_stdout=lambda data: sink.put(data, len(data)))
+        sink.on_full, sink.on_drained = child.pause, child.resume
+        child.write(b"")
+        try:
+            await asyncio.shield(child.ended)
+        finally:
+            child.end()
+
+    return Stream(produce)
+
+
+def counting(n, gone):
+    async def produce(sink):
+        try:
+            for i in range(n):
+                sink.put(i + 1, 1)
+                await asyncio.sleep(0)
+            await asyncio.sleep(3600)
+        finally:
+            gone.set()
+
+    return Stream(produce)
+
+
+async def collect(stream):
+    got = []
+    while (item := await stream.anext()) is not None:
+        got.append(item)
+    return got
+
+
+def collect_sync(stream):
+    return list(iter(stream.next, None))
+
+
+def test_items_arrive_in_order_and_then_the_end():
+    assert b"".join(collect_sync(chunks(["write", 1, "ab"], ["write", 1, "cd"]))) == b"abcd"
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_items_arrive_in_any_loop(run):
+    async def main():
+        return b"".join(await collect(chunks(["write", 1, "ab"], ["write", 1, "cd"])))
+
+    assert run(main()) == b"abcd"
+
+
+def test_one_stream_may_move_between_loops_and_threads():
+    gone = threading.Event()
+    stream = counting(4, gone)
+    got = [stream.next(), asyncio.run(stream.anext()), uvloop.run(stream.anext())]
+    thread = threading.Thread(target=lambda: got.append(stream.next()))
+    thread.start()
+    thread.join()
+    stream.cancel()
+    assert got == [1, 2, 3, 4]
+    assert gone.wait(5)
+
+
+def test_a_slow_consumer_stops_the_reading_and_loses_nothing():
+    size = 5 * HIGH_WATER
+    stream = chunks(["write", 1, "x" * 1024, size // 1024])
+    total = len(stream.next())
+
+    async def waiting():
+        sink = stream._sink
+        while not sink.full:
+            await asyncio.sleep(0.001)
+        return sink._put - sink.taken
+
+    assert io.run(waiting()) <= HIGH_WATER + 65536
+    total += sum(map(len, collect_sync(stream)))
+    assert total == size
+
+
+def test_the_producers_error_is_raised_once_after_what_came_before():
+    async def produce(sink):
+        sink.put(1)
+        msg = "boom"
+        raise LookupError(msg)
+
+    stream = Stream(produce)
+    assert stream.next() == 1
+    with pytest.raises(LookupError, match="boom"):
+        stream.next()
+    assert stream.next() is None
+
+
+def test_cancel_from_another_thread_ends_a_blocked_consumer():
+    gone = threading.Event()
+    stream = counting(1, gone)
+    assert stream.next() == 1
+    threading.Timer(0.05, stream.cancel).start()
+    assert stream.next() is None
+    assert gone.wait(5)
+    stream.cancel()
+    assert stream.next() is None
+
+
+def test_cancel_before_the_start_starts_nothing():
+    gone = threading.Event()
+    stream = counting(1, gone)
+    stream.cancel()
+    assert stream.next() is None
+    assert not gone.is_set()
+
+
+def test_a_dropped_stream_ends_its_producer():
+    gone = threading.Event()
+    stream = counting(1, gone)
+    stream.next()
+    del stream
+    assert gone.wait(5)
+
+
+def test_a_collected_cycle_ends_its_producer():
+    gone = threading.Event()
+    stream = counting(1, gone)
+    stream.next()
+    stream.itself = stream
+    del stream
+    gc.collect()
+    assert gone.wait(5)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_cancelled_wait_ends_the_producer(run):
+    gone = threading.Event()
+    stream = counting(0, gone)
+
+    async def main():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await stream.anext()
+
+    run(main())
+    assert gone.wait(5)
+
+
+def test_a_loop_closed_under_a_waiting_consumer_ends_the_producer():
+    gone = threading.Event()
+    go_on = threading.Event()
+
+    async def produce(sink):
+        try:
+            while not go_on.is_set():
+                await asyncio.sleep(0.001)
+            sink.put(1)
+            await asyncio.sleep(3600)
+        finally:
+            gone.set()
+
+    stream = Stream(produce)
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(stream.anext())
+    loop.run_until_complete(asyncio.sleep(0.01))
+    loop.close()
+    go_on.set()
+    assert gone.wait(5)
+    task._log_destroy_pending = False
+    task.get_coro().close()
+
+
+def test_a_sync_call_on_the_io_thread_is_refused():
+    async def on_the_thread():
+        io.run(asyncio.sleep(0))
+
+    with pytest.raises(RuntimeError, match="wait for itself"):
+        io.run(on_the_thread())
+
+
+def test_the_caller_of_an_interrupted_run_is_free_and_the_coroutine_cancelled():
+    gone = threading.Event()
+
+    async def work():
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            gone.set()
+
+    async def main():
+        async with asyncio.timeout(0.05):
+            await io.arun(work())
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(main())
+    assert gone.wait(5)
