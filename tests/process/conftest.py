@@ -1,5 +1,5 @@
 import asyncio
-import os
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -16,7 +16,7 @@ def liveness():
 
 
 def open_descriptors():
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.fixture(autouse=True)

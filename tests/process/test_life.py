@@ -86,6 +86,4 @@ def test_the_interpreters_exit_leaves_no_child(ending, liveness):
 
 def test_a_thread_and_two_descriptors_are_all_that_stays():
     io.run(run(["true"], env=ENV))
-    assert [thread.name for thread in threading.enumerate()].count(
-        "docker-model-io"
-    ) == 1
+    assert [thread.name for thread in threading.enumerate()].count("docker-model-io") == 1

@@ -1,0 +1,41 @@
+# Everything runs in .venv, which `make` sets up by itself: python3 and make are all that is needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := docker_model langchain_docker_model llama_index_docker_model
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help demo test test-slow lint format typecheck clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group lint
+	touch $@
+
+demo: $(VENV)/ready  ## discovers models, runs a chain and a query, streams, cancels
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/ready  ## the test suite
+	$(PYTEST) -n 2 -m 'not slow'
+
+test-slow: $(VENV)/ready  ## the tests that take minutes
+	$(PYTEST) -n 2 -m slow
+
+lint: $(VENV)/ready  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/ready  ## ruff, mending what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: $(VENV)/ready  ## mypy --strict
+	$(BIN)/mypy $(SOURCES)
+
+clean:
+	rm -rf $(VENV) build dist
