@@ -1,0 +1,168 @@
+"""What the CLI would find under a name, asked without opening anything.
+
+Opening could block (a pipe) or do something (a device), so the file system is asked about
+names alone. A name that is judged wrongly must be judged as there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docker_model.cli.references import normalised
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["LocalFiles"]
+
+_REMEMBERED = 4096  # names whose judgement is kept: a prompt may repeat one a million times
+
+# Parts of a name in /proc that stand for another thing, or none, in another process.
+_OWN_PARTS = re.compile(rb"(?<![^/])(?:[0-9]+|cwd)(?![^/])")
+_MOST_OWN_PARTS = 16  # that are looked at; nobody uses a name with more of them
+
+
+class LocalFiles:
+    """The files that a command started in `cwd` would find; a context manager.
+
+    Raises:
+        OSError: On entering, when `cwd` cannot be opened.
+    """
+
+    def __init__(self, cwd: str) -> None:
+        self._system: _Posix | _Windows = _Windows(cwd) if os.name == "nt" else _Posix(cwd)
+        self.read = lru_cache(_REMEMBERED)(self._read)
+        self.attached = lru_cache(_REMEMBERED)(self._attached)
+
+    def __enter__(self) -> Self:
+        self._system.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._system.close()
+
+    def _read(self, path: str) -> bool:
+        """Whether the CLI would read what an `@` reference names."""
+        name = normalised(path)
+        return "\0" not in name and self._system.reads(name)
+
+    def _attached(self, path: str) -> bool:
+        """Whether the CLI would attach what an image path names, or fail over it."""
+        name = normalised(path)
+        return "\0" in name or not self._system.misses(name)
+
+
+class _Posix:
+    """Looks relative names up from an open directory.
+
+    Joined to the directory's own name, one that just fits for the command would be too long.
+    """
+
+    def __init__(self, cwd: str) -> None:
+        self._cwd = cwd
+
+    def open(self) -> None:
+        # O_PATH, where there is one, asks for no right to list the directory.
+        self._directory = os.open(self._cwd, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+
+    def close(self) -> None:
+        os.close(self._directory)
+
+    def reads(self, name: str) -> bool:
+        path = name.encode()
+        if os.access(path, os.R_OK, dir_fd=self._directory, effective_ids=True):
+            try:
+                mode = os.stat(path, dir_fd=self._directory).st_mode
+            except OSError:  # it was there a moment ago
+                return True
+            if not stat.S_ISDIR(mode) and not stat.S_ISSOCK(mode):
+                return True
+        return self._belongs_to_process(path)
+
+    def misses(self, name: str) -> bool:
+        """Whether the answer is "no such file", the only one that the CLI passes over."""
+        path = name.encode()
+        try:
+            os.stat(path, dir_fd=self._directory)
+        except FileNotFoundError:
+            return not self._belongs_to_process(path)
+        except OSError:
+            return False
+        return False
+
+    def _belongs_to_process(self, path: bytes) -> bool:
+        """Whether the name leads through a process's own entries in /proc.
+
+        The command is still to be started, so `/proc/4711/environ` may come to be its own,
+        with all its secrets, and `/proc/self/cwd/..` is not the place that it is here.
+        """
+        for count, part in enumerate(_OWN_PARTS.finditer(path)):
+            if count == _MOST_OWN_PARTS:
+                return True
+            try:
+                parent = os.stat(path[: part.start()] or b".", dir_fd=self._directory)
+            except OSError:  # so nothing beyond it can be reached
+                return False
+            if parent.st_dev in _process_file_systems():
+                return True
+        return False
+
+
+@cache
+def _process_file_systems() -> frozenset[int]:
+    """The device numbers of every mounted /proc: a container may see its host's as well."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return frozenset()
+    devices = (line.split()[2] for line in mounts if " - proc " in line)
+    return frozenset(os.makedev(*map(int, device.split(":"))) for device in devices)
+
+
+class _Windows:
+    """The same by Windows' rules; written from its documentation, not run."""
+
+    _LONG = 248  # Go passes longer names on in a form of its own, Python may not
+
+    def __init__(self, cwd: str) -> None:
+        self._cwd = cwd
+
+    def open(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def reads(self, name: str) -> bool:
+        if self._is_never_asked(name):
+            return True
+        try:
+            mode = self._full(name).stat().st_mode
+        except OSError as error:
+            # EINVAL stands for a name that no file can have: `what?`
+            return error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}
+        return not stat.S_ISDIR(mode)
+
+    def misses(self, name: str) -> bool:
+        if self._is_never_asked(name):
+            return False
+        try:
+            self._full(name).stat()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def _full(self, name: str) -> Path:
+        return Path(self._cwd, name)
+
+    def _is_never_asked(self, name: str) -> bool:
+        r"""Whether looking would log in to a server (`\\host\share`), or tell nothing."""
+        return bool(re.match(r"[/\\]{2}", name)) or len(str(self._full(name))) >= self._LONG

@@ -1,0 +1,144 @@
+"""Model names: what may be handed to the CLI, and when two of them mean one model.
+
+The name is always sent as the caller wrote it; the other forms here are for comparing and
+for showing. The rules are those of Model Runner's own normalisation.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from docker_model.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["canonical", "check_model_name", "display_name", "same_model"]
+
+_LONGEST = 512  # a registry's own limits add up to 456: name 255, tag 128, digest 71
+_SHOWN = 80  # characters of a bad name in its error
+_NIM = "nvcr.io/nim/"
+
+# `[` and `]` are for a registry at an IPv6 address.
+_PART = r"[A-Za-z0-9_\[][A-Za-z0-9_.:@\[\]-]*"
+_NAME = re.compile(rf"{_PART}(?:/{_PART})*")
+_FOREIGN = re.compile(r"[^A-Za-z0-9_.:@\[\]/-]")
+
+_DEFAULT_REGISTRY = re.compile(r"\A(?:(?:index\.)?docker\.io/)+")
+_SHORT_ID = re.compile(r"[0-9a-f]{12}")
+_LONG_ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+
+
+def check_model_name(name: str) -> str:
+    """Refuse what the CLI would take for something else than a model's name.
+
+    The CLI puts a name into its arguments, where a leading dash makes it a flag, and as it
+    stands into the path of a URL, where `..`, `?`, `#` and `%` lead to another resource
+    (`docker model inspect ../version` succeeds, with an empty model).
+
+    Args:
+        name: `ai/smollm2`, `hf.co/org/model:Q4_K_M`, `registry:5000/org/model`,
+            `ai/smollm2@sha256:…`, `smollm2`, an id of 12 or 64 hexadecimal digits.
+
+    Returns:
+        The name, unchanged.
+
+    Raises:
+        InvalidRequestError: With the reason.
+    """
+    if name.startswith(_NIM):
+        msg = f"{name[:_SHOWN]!r} is an NVIDIA NIM, for which the CLI starts a container of its own"
+        raise InvalidRequestError(msg, hint="run the NIM yourself and use its OpenAI endpoint")
+    fault = _fault(name)
+    if fault:
+        msg = f"the model name {name[:_SHOWN]!r} {fault}"
+        hint = "a name looks like ai/smollm2 or hf.co/org/model:Q4_K_M; see `docker model list`"
+        raise InvalidRequestError(msg, hint=hint)
+    return name
+
+
+def _fault(name: str) -> str:
+    if not name.strip():
+        return "is empty"
+    foreign = _FOREIGN.search(name)
+    if foreign:
+        return f"holds {foreign[0]!r}"
+    if ".." in name:
+        return "holds '..'"
+    if not _NAME.fullmatch(name):
+        return "has an empty part, or one that begins with '-', '.', ':' or '@'"
+    if name.endswith("/export"):
+        return "would make the runner send the whole model: add ':latest'"
+    if len(name) > _LONGEST:
+        return f"is longer than {_LONGEST} characters"
+    return ""
+
+
+def canonical(name: str) -> str:
+    """The one form of all the names that Model Runner takes for the same.
+
+    Without Docker Hub's registry; with `huggingface.co` for `hf.co`, `ai/` for no
+    organisation and `:latest` for no tag; lower case but for the tag. An id of 64 digits
+    has `sha256:` before it, one of 12 stays as it is.
+
+    Args:
+        name: A name that `check_model_name` lets pass, or a tag as `docker model list
+            --json` prints it, of any version.
+    """
+    if _SHORT_ID.fullmatch(name):
+        return name
+    long_id = _LONG_ID.fullmatch(name)
+    if long_id:
+        return f"sha256:{long_id[1]}"
+    name, at, digest = name.partition("@")
+    path, tag = _without_tag(name)
+    path = _DEFAULT_REGISTRY.sub("", path.lower())
+    if path.startswith("hf.co/"):
+        path = f"huggingface.co/{path.removeprefix('hf.co/')}"
+    if "/" not in path:
+        path = f"ai/{path}"
+    if not at:
+        return f"{path}:{tag or 'latest'}"
+    return f"{path}:{tag}@{digest}" if tag else f"{path}@{digest}"
+
+
+def _without_tag(name: str) -> tuple[str, str]:
+    """Split off the tag; a colon before the last slash is a registry's port."""
+    head, colon, tag = name.rpartition(":")
+    return (head, tag) if colon and "/" not in tag else (name, "")
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two names mean one model, as far as names alone can tell.
+
+    An id matches its own beginning and a name that is pinned to it by `@sha256:`.
+    """
+    one, other = canonical(one), canonical(other)
+    if one == other:
+        return True
+    one_id, other_id = _id_digits(one), _id_digits(other)
+    return bool(one_id and other_id) and (
+        one_id.startswith(other_id) or other_id.startswith(one_id)
+    )
+
+
+def _id_digits(name: str) -> str:
+    if _SHORT_ID.fullmatch(name):
+        return name
+    long_id = _LONG_ID.fullmatch(name.rpartition("@")[2])
+    return long_id[1] if long_id else ""
+
+
+def display_name(tags: Sequence[str], model_id: str | None) -> str:
+    """What one would type for a model: its first tag without the defaults, else its id.
+
+    Args:
+        tags: As `docker model list --json` gives them.
+        model_id: As given there; `None` when it was not.
+    """
+    if not tags:
+        return model_id or ""
+    short = _DEFAULT_REGISTRY.sub("", tags[0]).removesuffix(":latest")
+    # Without its defaults a name can look like an id, or like one with other defaults.
+    return short if canonical(short) == canonical(tags[0]) else tags[0]

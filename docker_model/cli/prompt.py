@@ -1,0 +1,159 @@
+"""The prompt guard: no byte of a local file reaches the model unless that is asked for.
+
+The CLI reads the files that it sees in a prompt (:mod:`docker_model.cli.references`), and
+a prompt holds what others wrote: users, retrieved documents, answers of tools. The guard
+asks the file system what the CLI would ask and breaks what it would find, with a space.
+
+What it costs: one changed byte for each file named, and text that only looks like a
+picture's path may get one as well where the CLI would fail over it.
+
+What it cannot promise:
+
+* It judges what is there when it looks. A file that comes into being under an *absolute*
+  name between that look and the CLI's is read. (Relative names are safe with `"escape"`:
+  the run starts in an empty directory that nobody can write to. So are the entries of
+  `/proc` of processes that are still to be started.)
+* It judges by this process's eyes. Where `command` leads elsewhere (over `ssh`, into a
+  container, a sandboxed `docker` with file systems of its own), other names exist.
+* The code for Windows (drive letters, backslashes, servers' shares) has not been run.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from docker_model.cli.localfiles import LocalFiles
+from docker_model.cli.references import endings, images, inclusions
+from docker_model.errors import FileReferenceError, InvalidRequestError
+
+if TYPE_CHECKING:
+    from docker_model.types import FileReferences
+
+__all__ = ["check_prompt", "find_references", "guard"]
+
+# What Go's `strings.TrimSpace` removes; `str.strip()` would take \x1c to \x1f as well.
+_GO_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+_SHOWN = 5  # references in an error's message, each up to
+_SHOWN_LENGTH = 200  # characters
+_CHOICES = (
+    "take them out of the prompt; or let file_references='escape' break them with a space "
+    "each, or file_references='allow' send what is in those files to the model"
+)
+
+
+def check_prompt(prompt: str) -> None:
+    """Refuse what cannot be sent as a prompt.
+
+    Args:
+        prompt: The whole text. NUL and control characters are fine: it goes through a pipe.
+
+    Raises:
+        InvalidRequestError: It is empty or blank (the CLI would turn to interactive mode, or
+            send an empty message), or holds a lone surrogate, which UTF-8 cannot.
+    """
+    if not prompt.strip(_GO_SPACE):
+        msg = "the prompt is empty or blank"
+        raise InvalidRequestError(msg, hint="give the model something to answer")
+    position = _lone_surrogate(prompt)
+    if position is not None:
+        msg = f"the prompt holds a lone surrogate (U+{ord(prompt[position]):04X}) at {position}"
+        hint = "decode its source with errors='replace', or drop the character"
+        raise InvalidRequestError(msg, hint=hint)
+
+
+def find_references(prompt: str, *, cwd: str) -> tuple[str, ...]:
+    """List the local files that the CLI would read, attach or fail over.
+
+    Args:
+        prompt: The text as the CLI would get it.
+        cwd: The directory that the CLI would run in.
+
+    Returns:
+        The paths as they stand in the prompt, in their order, each once.
+
+    Raises:
+        OSError: `cwd` cannot be looked into.
+    """
+    with LocalFiles(cwd) as files:
+        found = [(at, path) for path, at in inclusions(prompt) if files.read(path)]
+        found += [(image.at, image.path) for image in images(prompt) if files.attached(image.path)]
+    return tuple(dict.fromkeys(path for _, path in sorted(found)))
+
+
+def guard(prompt: str, policy: FileReferences, *, cwd: str) -> str:
+    """Keep the CLI from reading the local files that a prompt names.
+
+    See the module's text for what this costs and what it cannot promise.
+
+    Args:
+        prompt: The text, as `check_prompt` lets it pass.
+        policy: `"escape"`: one space breaks each reference to a file that is there, all
+            else stays as it is. `"refuse"`: such a reference is an error. `"allow"`: the
+            CLI may read what it finds.
+        cwd: The directory that the run starts in; relative names are judged against it.
+
+    Returns:
+        The prompt to send; the very object that came in where nothing had to change.
+
+    Raises:
+        FileReferenceError: The policy is `"refuse"`, and the prompt names a file.
+        OSError: `cwd` cannot be looked into.
+    """
+    if policy == "allow":
+        return prompt
+    if policy == "escape":
+        with LocalFiles(cwd) as files:
+            return _defused(prompt, files)
+    found = find_references(prompt, cwd=cwd)
+    if found:
+        raise FileReferenceError(_naming(found), hint=_CHOICES, references=found)
+    return prompt
+
+
+def _naming(found: tuple[str, ...]) -> str:
+    shown = ", ".join(repr(path[:_SHOWN_LENGTH]) for path in found[:_SHOWN])
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return f"the prompt names local files, which the CLI would read: {shown}{more}"
+
+
+def _lone_surrogate(text: str) -> int | None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start  # alone: the error itself holds the whole prompt
+    return None
+
+
+def _defused(text: str, files: LocalFiles) -> str:
+    """Break references until the CLI's own rules find none in the text.
+
+    A space can bring a new one about: after `@`, the rest of a broken path may hold another
+    `@`; after a picture's path, the line may go on to a longer one. So every round looks at
+    the text anew. It ends because each space ends an `@` or an extension for good, or lets
+    a picture's path point nowhere until one of those changes it; two or three rounds are
+    what it takes. Pictures come first since their space mostly spoils an `@` before them too.
+    """
+    while spots := _image_spots(text, files) or _inclusion_spots(text, files):
+        text = " ".join(text[start:end] for start, end in pairwise([0, *spots, len(text)]))
+    return text
+
+
+def _inclusion_spots(text: str, files: LocalFiles) -> list[int]:
+    return [at for path, at in inclusions(text) if files.read(path)]
+
+
+def _image_spots(text: str, files: LocalFiles) -> list[int]:
+    spots: list[int] = []
+    settled = 0
+    for image in images(text):
+        if image.at < settled or not files.attached(image.path):
+            continue
+        if not files.attached(image.spoilt):
+            spots.append(image.middle)
+        else:  # too long whatever it is, or a NUL in it
+            dots, settled = endings(text, image)
+            spots += dots
+    return spots
