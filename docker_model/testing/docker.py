@@ -1,0 +1,284 @@
+"""`SimulatedDocker`: Docker Model Runner for tests and demos, without Docker."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+
+from docker_model.testing.runner import Reply, Runner, Scenario
+from docker_model.testing.steps import PULL, you_said
+from docker_model.testing.store import Store, as_model, normalize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+
+    from docker_model.testing.records import Call, Request
+    from docker_model.testing.steps import ProcessStep, PullStep, Script
+    from docker_model.testing.store import Described
+
+Broken: TypeAlias = Literal["no-docker", "no-plugin", "no-engine", "refused", "runner-off"]
+
+PROGRAM = Path(__file__).parent / "program" / "docker.py"
+# A port that nobody can listen at: the kernel refuses it at once.
+REFUSED = "http://127.0.0.1:1"
+NOT_RUNNING = Reply(503, "")
+SEEN = (
+    "GET /models",
+    "GET /engines/status",
+    "GET /engines/ps",
+    "POST /engines/unload",
+    "POST /engines/_configure",
+    "POST /models/create",
+    "POST /engines/v1/chat/completions",
+)
+
+
+class SimulatedDocker:
+    """A `docker` with the plugin `docker model`, a runner behind it, and models that you write.
+
+    The command is a real program with the real one's output, exit codes, signals and two
+    processes, so everything between your code and the model is tested, and what your code
+    sends is on record::
+
+        from docker_model import DockerModel
+        from docker_model.testing import SimulatedDocker
+
+        with SimulatedDocker(models={"ai/smollm2": "Hello."}) as docker:
+            assert DockerModel("ai/smollm2").generate("Hi").text == "Hello."
+            assert docker.prompts == ["Hi"]
+
+    While it is open, `os.environ` sends everything in this process to it; without `with`,
+    give `command=docker.command, env=docker.env` to what you test after `open()`.
+    Simulations nest, and work in threads, asyncio and parallel test runs alike.
+
+    Attributes:
+        command: What stands for `docker model`, as an argv prefix.
+        env: The variables that lead to it, `DOCKER_MODEL_COMMAND` and `MODEL_RUNNER_HOST`.
+        url: The simulated runner's HTTP address, for any client of it.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Script] | Iterable[Described] | None = ("ai/smollm2",),
+        *,
+        script: Script = you_said,
+        pullable: Mapping[str, Sequence[PullStep]] | Iterable[str] = (),
+        startup: Sequence[ProcessStep] = (),
+        replies: Mapping[str, Reply] | None = None,
+        version: str = "v1.2.6",
+    ) -> None:
+        """Describe it; nothing starts yet.
+
+        Args:
+            models: What is in the store: names, or names with their scripts, or the JSON
+                objects that the runner would send. `None`: whatever is asked for.
+            script: What the other models say, see `docker_model.testing.steps`. Default:
+                `You said: ` and the prompt.
+            pullable: Models that a pull brings, or their pulls' steps by name.
+            startup: Steps that every command does before it reads its stdin.
+            replies: Fixed answers of the runner by method and path, such as
+                `{"GET /models": Reply(500)}`.
+            version: The plugin's, from `v0.1.40` on; `p1.0.7` is a plugin of the time when
+                they had numbers of their own.
+        """
+        names = list(models or ())
+        self._any_model = models is None
+        self._models = names
+        scripts = models if isinstance(models, Mapping) else {}
+        self._scripts = {normalize(name): script for name, script in scripts.items()}
+        self._script = script
+        pulls = pullable if isinstance(pullable, Mapping) else dict.fromkeys(pullable, PULL)
+        self._pullable = {normalize(name): steps for name, steps in pulls.items()}
+        self._startup = startup
+        self._replies = dict(replies or {})
+        self._version = version
+        self._broken: Broken | None = None
+        self._runner: Runner | None = None
+        self._saved: dict[str, str | None] = {}
+
+    @classmethod
+    def broken(cls, how: Broken) -> Self:
+        """A machine where something is missing.
+
+        Args:
+            how: `"no-docker"` (no such command), `"no-plugin"` (`docker` without `model`),
+                `"no-engine"` (the Docker daemon does not answer), `"refused"` (nothing
+                listens at `MODEL_RUNNER_HOST`) or `"runner-off"` (it says 503, as Docker
+                Desktop does when the feature is switched off).
+        """
+        simulated = cls()
+        simulated._broken = how
+        if how == "runner-off":
+            simulated._replies = dict.fromkeys(SEEN, NOT_RUNNING)
+            simulated._replies["GET /models/ai/smollm2"] = NOT_RUNNING
+        return simulated
+
+    def open(self) -> Self:
+        """Start the runner, without a change to `os.environ`."""
+        if self._runner is not None:
+            msg = "this simulation is open already"
+            raise RuntimeError(msg)
+        self._runner = Runner(
+            Scenario(
+                store=Store([as_model(model) for model in self._models]),
+                any_model=self._any_model,
+                scripts=self._scripts,
+                script=self._script,
+                pullable=self._pullable,
+                replies=self._replies,
+                startup=self._startup,
+                version=self._version,
+                plugin=self._broken != "no-plugin",
+            )
+        )
+        return self
+
+    def close(self) -> None:
+        """End the runner and every command that still runs.
+
+        Raises:
+            Exception: What a script function raised.
+        """
+        runner, self._runner = self._open_runner, None
+        runner.close()
+        if runner.memory.errors:
+            raise runner.memory.errors[0]
+
+    def __enter__(self) -> Self:
+        self.open()
+        self._saved = {name: os.environ.get(name) for name in self.env}
+        os.environ.update(self.env)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for name, value in self._saved.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        try:
+            self.close()
+        except Exception:
+            # The test's own failure says more, and is mostly the cause of this one.
+            if error is None:
+                raise
+
+    @property
+    def _open_runner(self) -> Runner:
+        if self._runner is None:
+            msg = "the simulation is not open: use it in a `with` block, or call open()"
+            raise RuntimeError(msg)
+        return self._runner
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What stands for `docker model`, as an argv prefix."""
+        if self._broken == "no-docker":
+            return (str(PROGRAM.with_name("no-such-docker")), "model")
+        address = self._open_runner.address
+        # -S -E: without site-packages and PYTHON… variables it starts in half the time.
+        return (sys.executable, "-S", "-E", str(PROGRAM), address, "model")
+
+    @property
+    def url(self) -> str:
+        """The simulated runner's HTTP address, for any client of it."""
+        return f"http://{self._open_runner.address}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The variables that lead to it."""
+        command = {"DOCKER_MODEL_COMMAND": shlex.join(self.command)}
+        if self._broken == "no-engine":
+            gone = "unix:///nonexistent/docker.sock"
+            return {**command, "MODEL_RUNNER_HOST": "", "DOCKER_HOST": gone}
+        return {**command, "MODEL_RUNNER_HOST": REFUSED if self._broken == "refused" else self.url}
+
+    @property
+    def calls(self) -> list[Call]:
+        """Every start of the command, in order (the last 10,000)."""
+        memory = self._open_runner.memory
+        with memory.changed:
+            return list(memory.calls)
+
+    @property
+    def requests(self) -> list[Request]:
+        """Everything that the runner was asked, in order (the last 10,000)."""
+        memory = self._open_runner.memory
+        with memory.changed:
+            return list(memory.requests)
+
+    @property
+    def prompts(self) -> list[str]:
+        """The prompts that reached a model, as they reached it, in order."""
+        return [request.prompt for request in self.requests if request.prompt is not None]
+
+    @property
+    def gone(self) -> list[str]:
+        """The prompts whose client went away before the answer was complete."""
+        return [r.prompt for r in self.requests if r.prompt is not None and r.client_gone]
+
+    @property
+    def alive(self) -> int:
+        """How many commands still have a process, grandchildren included.
+
+        It is the kernel that says so: each of them holds an end of a connection.
+        """
+        memory = self._open_runner.memory
+        with memory.changed:
+            return len(memory.alive)
+
+    def wait_all_gone(self, timeout: float = 10.0) -> None:
+        """Wait until no process of any command is left.
+
+        Args:
+            timeout: In seconds.
+
+        Raises:
+            TimeoutError: Some are; it says which.
+        """
+        self._wait(lambda: self.alive == 0, timeout, "commands still run")
+
+    def wait_prompts(self, count: int = 1, timeout: float = 10.0) -> None:
+        """Wait until so many prompts have reached a model.
+
+        Args:
+            count: How many since the simulation was opened.
+            timeout: In seconds.
+
+        Raises:
+            TimeoutError: There were less.
+        """
+        self._wait(lambda: len(self.prompts) >= count, timeout, "prompts have not come")
+
+    def wait_gone(self, count: int = 1, timeout: float = 10.0) -> None:
+        """Wait until so many clients have left in the middle of an answer.
+
+        Args:
+            count: How many since the simulation was opened.
+            timeout: In seconds.
+
+        Raises:
+            TimeoutError: There were less.
+        """
+        self._wait(lambda: len(self.gone) >= count, timeout, "clients are still there")
+
+    def _wait(self, true: Callable[[], bool], timeout: float, otherwise: str) -> None:
+        memory = self._open_runner.memory
+        end = time.monotonic() + timeout
+        with memory.changed:
+            while not true():
+                if not memory.changed.wait(end - time.monotonic()) and not true():
+                    pids = [call.pid for call in memory.alive.values()]
+                    msg = f"after {timeout} s {otherwise}; processes alive: {pids}"
+                    raise TimeoutError(msg)

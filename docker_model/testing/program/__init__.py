@@ -1,0 +1,1 @@
+"""The program that stands in for `docker`: see docker.py."""

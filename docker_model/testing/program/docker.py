@@ -1,0 +1,13 @@
+"""The simulated `docker`: a program of its own, started as `python -S -E docker.py ADDRESS model …`.
+
+It imports nothing of `docker_model` and next to nothing of the standard library, so that
+it starts in about 10 ms. `ADDRESS` is where the test's process listens; what it says and
+does is decided there, see `docker_model.testing.SimulatedDocker`.
+"""
+
+import sys
+
+# Found beside this script: a script's own directory is the first on its path.
+from simulated.main import main  # type: ignore[import-not-found]
+
+main(sys.argv[1], sys.argv[2:])

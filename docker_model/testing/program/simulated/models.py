@@ -1,0 +1,159 @@
+"""Models in the store: names, `inspect`, `list`."""
+
+from __future__ import annotations
+
+from .gojson import JsonError, dumps, loads
+from .http import Client, QueryError, Unavailable
+from .texts import CommandError, arguments, not_running, out
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .flags import Flags
+    from .place import Place
+    from .process import Plugin
+    from .versions import Features
+
+OK = 200
+NOT_FOUND = 404
+_TEXTS = ("format", "quantization", "parameters", "architecture", "size")
+
+
+def complete_name(model: str, features: Features) -> str:
+    """What a version's CLI makes of a name before it sends it.
+
+    Raises:
+        CommandError: It refuses the name.
+    """
+    if not features.names_as_typed and model.lower().startswith("hf.co/"):
+        model = model.lower()
+    if "/" not in model:
+        if features.name_needs_slash:
+            msg = f"invalid model name: {model}"
+            raise CommandError(msg)
+        if features.name_completed:
+            model = f"ai/{model}"
+    if features.name_completed and ":" not in model.rpartition("/")[2]:
+        model = f"{model}:latest"
+    return model
+
+
+def fetch(client: Client, path: str, failed: str) -> Any:
+    """GET a JSON value; `None` for HTTP 404.
+
+    Raises:
+        CommandError: Its text begins with `failed`.
+    """
+    try:
+        reply = client.request("GET", path)
+        if reply.status == NOT_FOUND:
+            return None
+        if reply.status != OK:
+            msg = f"{failed}: failed to list models: {reply.reason}"
+            raise CommandError(msg)
+        return loads(reply.read())
+    except Unavailable:
+        raise not_running() from None
+    except JsonError as error:
+        msg = f"{failed}: failed to unmarshal response body: {error}"
+        raise CommandError(msg) from None
+    except QueryError as error:
+        msg = f"{failed}: {error}"
+        raise CommandError(msg) from None
+
+
+def ask_model(client: Client, features: Features, model: str) -> bool:
+    """Whether the store has it."""
+    failed = "Failed to inspect model"
+    return fetch(client, f"/models/{model}", failed) is not None
+
+
+def inspect(_plugin: Plugin, features: Features, place: Place, flags: Flags) -> None:
+    """`docker model inspect MODEL`."""
+    if len(flags.words) != 1:
+        raise arguments("inspect", " inspect MODEL", "1 argument(s).")
+    place.need_engine()
+    model = complete_name(flags.words[0], features)
+    failed = f"Failed to get model {model}"
+    openai = flags.on("openai")
+    prefix = "/engines/v1" if openai else ""
+    found = fetch(place.client, f"{prefix}/models/{model}", failed)
+    if found is None:
+        msg = f"{failed}: {model}: model not found"
+        raise CommandError(msg)
+    out(dumps(_openai(found) if openai else _model(found, features), 4) + "\n")
+
+
+def list_models(_plugin: Plugin, features: Features, place: Place, flags: Flags) -> None:
+    """`docker model list`, in the forms that are for programs."""
+    if len(flags.words) > 1 and features.list_checks_arguments:
+        msg = f"accepts at most 1 arg(s), received {len(flags.words)}"
+        raise CommandError(msg)
+    if flags.on("openai") and flags.on("quiet"):
+        msg = "--quiet flag cannot be used with --openai flag or OpenAI backend"
+        raise CommandError(msg)
+    place.need_engine()
+    wanted = flags.words[0] if flags.words and features.list_filter else ""
+    wanted = wanted if "/" in wanted or not wanted else f"ai/{wanted}"
+    failed = "Failed to list models"
+    if flags.on("openai"):
+        listed = fetch(place.client, "/engines/v1/models", failed) or {}
+        data = [_openai(model) for model in listed.get("data", ())]
+        kept = [model for model in data if not wanted or _matches(model["id"], wanted)]
+        out(dumps({"object": "list", "data": kept}, 4) + "\n")
+        return
+    models = fetch(place.client, "/models", failed)
+    if models is not None:
+        models = [_model(model, features) for model in models]
+    if wanted:
+        models = _filter(models or [], wanted) or None
+    if flags.on("json"):
+        out(dumps(models, 4) + "\n")
+    elif flags.on("quiet"):
+        out("".join(f"{model['id'][7:19]}\n" for model in models or ()))
+    else:
+        msg = "the simulated docker has no tables: use list --json, --openai or -q"
+        raise CommandError(msg)
+
+
+def _matches(tag: str, wanted: str) -> bool:
+    return wanted == (tag if ":" in wanted else tag.partition(":")[0])
+
+
+def _filter(models: list[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
+    kept = []
+    for model in models:
+        tags = [tag for tag in model.get("tags", ()) if _matches(tag, wanted)]
+        if tags:
+            kept.append({**model, "tags": tags})
+    return kept
+
+
+def _model(model: dict[str, Any], features: Features) -> dict[str, Any]:
+    """The keys that the CLI knows, in its order; the rest is lost on the way."""
+    shown: dict[str, Any] = {"id": model.get("id", "")}
+    if model.get("tags"):
+        shown["tags"] = model["tags"]
+    shown["created"] = model.get("created", 0)
+    config = model.get("config")
+    shown["config"] = None if features.null_config else {}
+    if config is not None:
+        kept = {key: config[key] for key in _TEXTS if config.get(key)}
+        maps = ("gguf", "safetensors", "diffusers") if features.safetensors_shown else ("gguf",)
+        for key in maps:
+            if config.get(key):
+                kept[key] = dict(sorted(config[key].items()))
+        if config.get("context_size") is not None:
+            kept["context_size"] = config["context_size"]
+        shown["config"] = kept
+    return shown
+
+
+def _openai(model: dict[str, Any]) -> dict[str, Any]:
+    shown = {key: model.get(key, "") for key in ("id", "object")}
+    shown["created"] = model.get("created", 0)
+    shown["owned_by"] = model.get("owned_by", "")
+    if model.get("dmr"):
+        shown["dmr"] = model["dmr"]
+    return shown

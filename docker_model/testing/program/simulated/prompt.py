@@ -1,0 +1,177 @@
+"""What the CLI makes of a prompt: text files put in, images taken out, blanks cut off.
+
+Written from the behaviour of the CLI and not from this package's own guard, which the tests
+hold against it. Linear in the prompt's length, as Go's regular expressions are.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from bisect import bisect_left
+
+from .texts import GO_SPACE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
+LARGEST_IMAGE = 100 * 1024 * 1024
+SNIFFED = 512
+
+# Go's \s is these five, and its \b and \w are ASCII.
+_INCLUSION = re.compile(r"""@(?:"([^"]+)"|'([^']+)'|([^ \t\n\f\r"']+))""")
+_VARIABLE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
+_ESCAPE = re.compile(r"\\([ ()\[\]{}$&;'\\*?~])")
+_START = re.compile(r"""["']|[a-zA-Z]:[/\\]|[/\\]|\./""")
+_EXTENSION = re.compile(r"\.(?:jpg|jpeg|png|webp)\b", re.IGNORECASE | re.ASCII)
+_BARRIER = re.compile(r"""[\n"']""")
+_NAMED_SO = re.compile(r".+\.(?:jpg|jpeg|png|webp)", re.IGNORECASE | re.ASCII | re.DOTALL)
+
+
+class PromptError(Exception):
+    """The CLI gives up over a file; the text is its own."""
+
+
+def rewrite(prompt: str) -> str | list[dict[str, Any]]:
+    """The content of the message that the CLI sends for this prompt.
+
+    Returns:
+        Text, or a list of parts when there are images.
+
+    Raises:
+        PromptError: An image that exists and cannot be sent.
+    """
+    prompt = _include_files(prompt)
+    text, images = _take_images(prompt)
+    if not images:
+        return text
+    parts: list[dict[str, Any]] = [
+        {"type": "image_url", "image_url": {"url": image}} for image in images
+    ]
+    return [*parts, {"type": "text", "text": text}] if text else parts
+
+
+def _include_files(prompt: str) -> str:
+    for match in list(_INCLUSION.finditer(prompt)):
+        path = match[1] or match[2] or match[3]
+        name = _ESCAPE.sub(r"\1", path)
+        try:
+            with open(name, "rb") as file:  # noqa: PTH123 - pathlib takes `./` away
+                content = file.read()
+        except (OSError, ValueError):
+            continue
+        if _sniff(content[:SNIFFED]) in IMAGE_TYPES or _has_extension(name):
+            continue
+        text = content.decode("utf-8", "replace")
+        for written in (path, name):
+            quoted = re.escape(written)
+            for pattern, template in (
+                (f'@"{quoted}"', text),
+                (f"@'{quoted}'", text),
+                (rf"(@{quoted})([ \t\n\f\r]|\Z)", text + "$2"),
+            ):
+                prompt = _replace(pattern, template, prompt)
+    return prompt
+
+
+def _replace(pattern: str, template: str, prompt: str) -> str:
+    """Replace as Go does, where `$1`, `${name}` and `$$` mean something in the template."""
+
+    def expand(found: re.Match[str]) -> str:
+        def value(variable: re.Match[str]) -> str:
+            name = variable[1] or variable[2]
+            if name is None:
+                return "$"
+            inside = name.isascii() and name.isdigit() and int(name) <= found.re.groups
+            return found[int(name)] if inside else ""
+
+        return _VARIABLE.sub(value, template)
+
+    return re.sub(pattern, expand, prompt)
+
+
+def _take_images(prompt: str) -> tuple[str, list[str]]:
+    images = []
+    for path in _image_paths(prompt):
+        name = _ESCAPE.sub(r"\1", path)
+        try:
+            image = _data_url(name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            verb = "read" if isinstance(error, IsADirectoryError) else "open"
+            reason = str(error) if error.errno is None else f"{verb} {name}: {_words(error)}"
+            msg = f'failed to process images: couldn\'t process image "{name}": {reason}'
+            raise PromptError(msg) from None
+        for written in (f"'{name}'", f"'{path}'", name, path):
+            prompt = prompt.replace(written, "")
+        images.append(image)
+    return prompt.strip(GO_SPACE), images
+
+
+def _words(error: OSError) -> str:
+    words = error.strerror or ""
+    return words[:1].lower() + words[1:]
+
+
+def _image_paths(prompt: str) -> list[str]:
+    extensions = list(_EXTENSION.finditer(prompt))
+    dots = [match.start() for match in extensions]
+    barriers = [match.start() for match in _BARRIER.finditer(prompt)]
+    paths = []
+    at = 0
+    while start := _START.search(prompt, at):
+        at = start.start() + 1
+        if start[0] in "\"'":
+            end = prompt.find(start[0], at)
+            if end > at and _NAMED_SO.fullmatch(prompt, at, end):
+                paths.append(prompt[at:end])
+                at = end + 1
+            continue
+        nearest = bisect_left(dots, start.end())
+        barrier = bisect_left(barriers, start.end())
+        if nearest == len(dots):
+            continue
+        if barrier == len(barriers) or dots[nearest] < barriers[barrier]:
+            at = extensions[nearest].end()
+            paths.append(prompt[start.start() : at])
+    return paths
+
+
+def _data_url(name: str) -> str:
+    if "\0" in name:
+        msg = f"open {name}: invalid argument"
+        raise OSError(msg)
+    with open(name, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib takes `./` away
+        content = file.read(LARGEST_IMAGE + 1)
+    if not content:
+        msg = "EOF"
+        raise OSError(msg)
+    if len(content) > LARGEST_IMAGE:
+        msg = "file size exceeds maximum limit (100 MB)"
+        raise OSError(msg)
+    kind = _sniff(content[:SNIFFED].ljust(SNIFFED, b"\0"))
+    if kind not in IMAGE_TYPES and not _has_extension(name):
+        msg = f"invalid image type for file: {name}"
+        raise OSError(msg)
+    return f"data:{kind};base64,{b64encode(content).decode()}"
+
+
+def _has_extension(name: str) -> bool:
+    return name.lower().endswith((".jpg", ".jpeg", ".png", ".webp"))
+
+
+def _sniff(start: bytes) -> str:
+    """The part of Go's http.DetectContentType that pictures and text need."""
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if start.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if start[:4] == b"RIFF" and start[8:14] == b"WEBPVP":
+        return "image/webp"
+    if start.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    binary = any(byte <= 0x08 or byte == 0x0B or 0x0E <= byte <= 0x1A for byte in start)
+    return "application/octet-stream" if binary else "text/plain; charset=utf-8"

@@ -1,0 +1,90 @@
+"""What the CLI says; one name for each text that more than one place needs."""
+
+from __future__ import annotations
+
+import os
+
+_NEXT = "\033[1m\nWhat's next:\033[0m\n"
+_ENABLE = (
+    "    Enable Docker Model Runner via the CLI → docker desktop enable model-runner\n"
+    "    Enable Docker Model Runner via the GUI → "
+    "Go to Settings->{menu}->Enable Docker Model Runner\n"
+)
+
+
+GO_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+_NOT_UTF_8 = dict.fromkeys(range(0xDC80, 0xDD00), "\ufffd")
+
+
+class CommandError(Exception):
+    """The command ends with exit code 1 and this text on stderr."""
+
+
+def go_text(text: str) -> str:
+    """The text as Go sends it: each byte that is not UTF-8 becomes U+FFFD."""
+    return text.translate(_NOT_UTF_8)
+
+
+def out(text: str) -> None:
+    """Write to stdout, at once."""
+    write(1, text.encode("utf-8", "surrogateescape"))
+
+
+def err(text: str) -> None:
+    """Write to stderr, at once."""
+    write(2, text.encode("utf-8", "surrogateescape"))
+
+
+def write(descriptor: int, data: bytes) -> None:
+    """Write all of it; a reader that is gone ends the process, as it does in Go."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def next_steps(*steps: str) -> str:
+    """The block "What's next" without its last newline."""
+    return _NEXT + "\n".join(f"    {step}" for step in steps)
+
+
+def enable(menu: str = "AI") -> str:
+    """The steps that switch Docker Model Runner on."""
+    return _NEXT + _ENABLE.format(menu=menu)
+
+
+def not_running() -> CommandError:
+    """What HTTP 503 becomes."""
+    return CommandError(
+        "Docker Model Runner is not running. Please start it and try again.\n\n"
+        + enable().rstrip("\n")
+    )
+
+
+def usage(text: str, command: str, line: str) -> CommandError:
+    """A flag that is not known, or a bad value of one."""
+    return CommandError(
+        f"{text}\n\nUsage:  docker model{line}\n\n"
+        f"Run 'docker model{command and ' ' + command} --help' for more information"
+    )
+
+
+def arguments(command: str, line: str, need: str, end: str = "") -> CommandError:
+    """Too few words."""
+    return CommandError(
+        f"'docker model {command}' requires {need}\n\nUsage:  docker model{line}\n\n"
+        f"See 'docker model {command} --help' for more information{end}"
+    )
+
+
+def no_engine(what: str) -> CommandError:
+    """The Docker daemon cannot be reached; `what` was to be done with it."""
+    address = os.environ.get("DOCKER_HOST", "")
+    path = address.removeprefix("unix://")
+    return CommandError(
+        f"{what}: unable to prune stopped model runner containers: "
+        "unable to identify model runner containers: "
+        f"failed to connect to the docker API at {address}; check if the path is correct "
+        f"and if the daemon is running: dial unix {path}: connect: no such file or directory"
+    )

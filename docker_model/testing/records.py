@@ -1,0 +1,72 @@
+"""What a simulation remembers of what happened to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One start of the command.
+
+    Attributes:
+        argv: The words after the command's own name, `("model", "run", …)`.
+        cwd: The directory it ran in.
+        env: Its whole environment; not shown by `repr`.
+        pid: The process that was started, which plays `docker`.
+        plugin_pid: Its child, which plays the plugin; `None` before it is there.
+        alive: Whether any process of it is left, grandchildren included.
+    """
+
+    argv: tuple[str, ...]
+    cwd: str
+    env: Mapping[str, str] = field(repr=False)
+    pid: int
+    plugin_pid: int | None = None
+    alive: bool = True
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """One request to the simulated runner.
+
+    Attributes:
+        method: `GET`, `POST`, …
+        path: With its query.
+        headers: Names in lower case.
+        body: The JSON value, `None` without one.
+        call: The command that it came from; `None` for any other client.
+        complete: Whether the reply was given to its end.
+        client_gone: The client hung up before that.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: Any = None
+    call: Call | None = field(default=None, repr=False)
+    complete: bool = False
+    client_gone: bool = False
+
+    @property
+    def prompt(self) -> str | None:
+        """The text of the last message, if this asks a model for an answer."""
+        if not self.path.endswith("/chat/completions") or "x-preload-only" in self.headers:
+            return None
+        messages = self.body["messages"]
+        if not messages:
+            return None
+        content = messages[-1]["content"]
+        if isinstance(content, str):
+            return content
+        return "".join(part["text"] for part in content if part["type"] == "text")
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The pictures of the last message, as `data:` URLs."""
+        messages = (self.body or {}).get("messages") or [{"content": ""}]
+        content = messages[-1]["content"]
+        parts = () if isinstance(content, str) else content
+        return tuple(part["image_url"]["url"] for part in parts if part["type"] == "image_url")

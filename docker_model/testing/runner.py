@@ -1,0 +1,250 @@
+"""The simulated Docker Model Runner: what its HTTP API answers, and what it was asked."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from docker_model.testing.records import Call, Request
+from docker_model.testing.server import Connection, Gone, Server, read_request, whole
+from docker_model.testing.steps import PULL, Fail, Pulled, steps_of
+from docker_model.testing.store import Store, describe, normalize
+from docker_model.testing.stream import ChatStream, order, play_pull
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from docker_model.testing.steps import ProcessStep, PullStep, Script
+
+REMEMBERED = 10_000
+STATUS = {"llama.cpp": "Running: llama.cpp b9879", "vllm": "Not Installed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A fixed answer of the runner, in place of what it would say.
+
+    Attributes:
+        status: The HTTP status.
+        body: Text, or anything else as JSON.
+        content_type: Default: by the kind of `body`.
+    """
+
+    status: int = 200
+    body: Any = ""
+    content_type: str | None = None
+
+    def encode(self) -> bytes:
+        """The whole reply as it goes over the wire."""
+        text = isinstance(self.body, str)
+        kind = self.content_type or ("text/plain" if text else "application/json")
+        body = self.body if text else json.dumps(self.body, ensure_ascii=False)
+        return whole(self.status, kind, body.encode())
+
+
+@dataclass(slots=True)
+class Scenario:
+    """What a simulation is given."""
+
+    store: Store
+    any_model: bool
+    scripts: Mapping[str, Script]
+    script: Script
+    pullable: Mapping[str, Sequence[PullStep]]
+    replies: Mapping[str, Reply]
+    startup: Sequence[ProcessStep]
+    version: str
+    plugin: bool
+
+
+@dataclass(slots=True)
+class Memory:
+    """What happened so far; guarded by `changed`, which is notified of everything new."""
+
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    requests: deque[Request] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    alive: dict[str, Call] = field(default_factory=dict)
+    started: int = 0
+    errors: list[Exception] = field(default_factory=list)
+
+
+class Runner:
+    """Serves one simulation until it is closed."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.memory = Memory()
+        self._scenario = scenario
+        self._configs: list[dict[str, Any]] = []
+        self._pulled: set[str] = set()
+        self._server = Server(self._serve)
+        self.address = self._server.address
+
+    def close(self) -> None:
+        """Hang up on everybody, which also ends the commands that still run."""
+        self._server.close()
+
+    def _serve(self, connection: Connection) -> None:
+        first = connection.line()
+        if first.startswith(b"{"):
+            self._watch(connection, json.loads(first.decode("utf-8", "surrogatepass")))
+            return
+        parts = read_request(first, connection)
+        if parts is None:
+            return
+        method, path, headers, body = parts
+        memory = self.memory
+        with memory.changed:
+            call = memory.alive.get(headers.get("x-simulated-call", ""))
+            request = Request(method, unquote(path), headers, body, call)
+            memory.requests.append(request)
+            memory.changed.notify_all()
+        try:
+            self._answer(connection, request)
+            request.complete = True
+        except Gone:
+            request.client_gone = True
+        finally:
+            with memory.changed:
+                memory.changed.notify_all()
+
+    def _watch(self, connection: Connection, told: dict[str, Any]) -> None:
+        """Stay with a command from its start to the end of its last process."""
+        memory, scenario = self.memory, self._scenario
+        call = Call(tuple(told["argv"]), told["cwd"], told["env"], told["pid"])
+        with memory.changed:
+            memory.started += 1
+            key = str(memory.started)
+            memory.alive[key] = call
+            memory.calls.append(call)
+            memory.changed.notify_all()
+        orders = {
+            "version": scenario.version,
+            "plugin": scenario.plugin,
+            "startup": [order(step) for step in scenario.startup],
+            "call": key,
+        }
+        try:
+            connection.send(json.dumps(orders).encode() + b"\n")
+            while line := connection.line():
+                call.plugin_pid = int(line)
+        finally:
+            with memory.changed:
+                call.alive = False
+                del memory.alive[key]
+                memory.changed.notify_all()
+
+    def _answer(self, connection: Connection, request: Request) -> None:
+        path = request.path.partition("?")[0]
+        fixed = self._scenario.replies.get(f"{request.method} {path}")
+        if fixed is not None:
+            connection.send(fixed.encode())
+        elif path.endswith("/chat/completions"):
+            self._chat(connection, request)
+        elif path == "/models/create":
+            self._pull(connection, request)
+        else:
+            connection.send(self._plain(request.method, path, request.body).encode())
+
+    def _chat(self, connection: Connection, request: Request) -> None:
+        name = request.body["model"]
+        model = self._find(name)
+        if model is None:
+            text = f"error while getting model: get model '{name}': model not found"
+            connection.send(Reply(404, text).encode())
+            return
+        self._scenario.store.load(name)
+        prompt = request.prompt
+        if prompt is None:
+            connection.send(Reply().encode())
+            return
+        tags = [normalize(tag) for tag in model.get("tags") or ()]
+        scripts = self._scenario.scripts
+        script = next((scripts[tag] for tag in tags if tag in scripts), self._scenario.script)
+        steps = steps_of(script, prompt)
+        stream = ChatStream(connection, name)
+        try:
+            stream.play(steps)
+        except Gone:
+            raise
+        except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
+            self.memory.errors.append(error)
+            stream.play([Fail(f"the script failed: {type(error).__name__}")])
+        finally:
+            steps.close()
+
+    def _pull(self, connection: Connection, request: Request) -> None:
+        name = request.body["from"]
+        wanted = normalize(name)
+        steps = self._scenario.pullable.get(wanted)
+        if steps is None:
+            known = self._find(name)
+            steps = [Pulled("Using cached model: 256.35MiB")] if known else [NOT_FOUND]
+        if play_pull(connection, steps):
+            self._pulled.add(wanted)
+            self._scenario.store.add(name)
+
+    def _find(self, name: str) -> dict[str, Any] | None:
+        found = self._scenario.store.find(name)
+        if found is None and self._scenario.any_model:
+            wanted = normalize(name)
+            if wanted not in self._scenario.pullable or wanted in self._pulled:
+                found = describe(name)
+        return found
+
+    def _plain(self, method: str, path: str, body: Any) -> Reply:
+        store = self._scenario.store
+        match method, path:
+            case "GET", "/models":
+                return Reply(body=store.all())
+            case "GET", "/engines/status":
+                return Reply(body=STATUS)
+            case "GET", "/engines/ps":
+                return Reply(body=self._running())
+            case "GET", "/version":
+                return Reply(body={"version": self._scenario.version})
+            case "POST", "/engines/unload":
+                count = store.unload(body["models"], everything=body["all"])
+                return Reply(body={"unloaded_runners": count})
+            case "POST", "/engines/_configure":
+                self._configs.append(body)
+                return Reply(202)
+            case "GET", "/engines/v1/models" | "/v1/models":
+                models = [_openai(model) for model in store.all()]
+                return Reply(body={"object": "list", "data": models})
+        for prefix, shape in (("/models/", dict), ("/engines/v1/models/", _openai)):
+            if method == "GET" and path.startswith(prefix):
+                found = self._find(path.removeprefix(prefix))
+                return Reply(404, "model not found") if found is None else Reply(body=shape(found))
+        return Reply(404, "not found")
+
+    def _running(self) -> list[dict[str, Any]]:
+        now = datetime.now(UTC).isoformat()
+        return [
+            {
+                "backend_name": "llama.cpp",
+                "model_name": name,
+                "mode": "completion",
+                "last_used": now,
+            }
+            for name in self._scenario.store.loaded()
+        ]
+
+
+NOT_FOUND = Fail("Model not found", 404)
+DEFAULT_PULL = PULL
+
+
+def _openai(model: dict[str, Any]) -> dict[str, Any]:
+    tags = model.get("tags") or [model["id"]]
+    return {
+        "id": tags[0],
+        "object": "model",
+        "created": model.get("created", 0),
+        "owned_by": "docker",
+    }

@@ -1,0 +1,281 @@
+"""The steps that an answer is made of: plain data.
+
+A script is any of these:
+
+* text: the answer, in small pieces;
+* a list of steps, in which text stands for `Text`;
+* a function of the prompt that returns one of the two, or yields steps one by one (it runs
+  in a thread of the test's process, so it can wait for the test's events between two pieces);
+* `InTurn(script, script, …)`: one after the other, for agents and retries.
+
+Steps for what the model says: `Text`, `Reasoning`, `Usage`, `Finish`. For what the runner
+does: `Sleep`, `Hang`, `Fail`, `Cut`, `Raw`. For what becomes of the command: `Exit`, `Kill`,
+`Stdout`, `Stderr`, `CloseStdout`, `IgnoreSignals`, `Grandchild`. A pull is made of
+`Downloaded`, `Warn`, `Pulled` and the runner's steps.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+SMALL = 4
+MOST_PIECES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A part of the answer.
+
+    Attributes:
+        text: What the model says.
+        size: Characters in a piece. Default: 4, and more when that would make over 1000.
+    """
+
+    text: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A part of what the model thinks before it answers; attributes as for `Text`."""
+
+    text: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts, sent after the answer; the total is the sum unless given."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The reason that the runner gives for the end: `"length"` when the context is full."""
+
+    reason: str = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """A pause, in seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hang:
+    """Nothing more, for ever; the connection stays open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The runner reports an error.
+
+    Before anything was said it is an HTTP error, and the command ends with exit code 1. After
+    that it is an error event in the stream, which the command swallows: it ends with exit
+    code 0 and an answer cut short.
+
+    Attributes:
+        message: The body, or the event's message.
+        status: The HTTP status.
+    """
+
+    message: str = "something went wrong"
+    status: int = 500
+
+    @classmethod
+    def out_of_memory(cls) -> Fail:
+        """The model does not fit into memory."""
+        return cls(
+            "unable to load runner: error waiting for runner to be ready: "
+            "llama.cpp terminated unexpectedly: llama.cpp failed: "
+            "not enough GPU memory to load the model (CUDA)"
+        )
+
+    @classmethod
+    def context_too_long(cls, prompt_tokens: int = 5000, context_size: int = 4096) -> Fail:
+        """The prompt is longer than the model's context, as llama.cpp says it."""
+        message = "the request exceeds the available context size, try increasing it"
+        return cls(
+            f'{{"error":{{"code":400,"message":"{message}","type":"exceed_context_size_error",'
+            f'"n_prompt_tokens":{prompt_tokens},"n_ctx":{context_size}}}}}',
+            400,
+        )
+
+    @classmethod
+    def not_running(cls) -> Fail:
+        """Docker Model Runner is switched off, or still loading."""
+        return cls("loading model", 503)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The connection breaks: exit code 1, `unexpected EOF`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Bytes in the runner's stream, as they are: for broken events."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The command ends with this code, and says nothing more."""
+
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Both processes of the command get SIGKILL, as when memory runs out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stdout:
+    """Bytes on the command's stdout, as they are."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stderr:
+    """Text on the command's stderr, as it is: a line needs its newline."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseStdout:
+    """The command closes its stdout and runs on."""
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreSignals:
+    """The command no longer ends on SIGTERM, SIGINT or SIGHUP; SIGKILL is what is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grandchild:
+    """The command leaves a process behind that holds its stdout and stderr.
+
+    It lives until it is killed, or until the simulation ends.
+
+    Attributes:
+        detached: It has a session of its own, so that a signal to the group does not reach it.
+    """
+
+    detached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """In a pull: so many bytes are there, of so many."""
+
+    current: int
+    total: int
+    layer: str = "sha256:" + "1a" * 32
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """In a pull: a warning."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """The end of a pull."""
+
+    message: str = "Model pulled successfully"
+
+
+Step: TypeAlias = (
+    Text
+    | Reasoning
+    | Usage
+    | Finish
+    | Sleep
+    | Hang
+    | Fail
+    | Cut
+    | Raw
+    | Exit
+    | Kill
+    | Stdout
+    | Stderr
+    | CloseStdout
+    | IgnoreSignals
+    | Grandchild
+)
+ProcessStep: TypeAlias = (
+    Exit | Kill | Stdout | Stderr | CloseStdout | IgnoreSignals | Grandchild | Sleep | Hang
+)
+PullStep: TypeAlias = Downloaded | Warn | Pulled | Sleep | Hang | Fail | Cut | Raw
+PULL: tuple[PullStep, ...] = (
+    Downloaded(67_000_000, 268_000_000),
+    Downloaded(268_000_000, 268_000_000),
+    Pulled(),
+)
+Answer: TypeAlias = str | Iterable[str | Step]
+
+
+@dataclass(slots=True)
+class InTurn:
+    """One script after the other; a call after the last one fails with HTTP 500."""
+
+    scripts: tuple[Script, ...]
+    _next: int = field(default=0, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __init__(self, *scripts: Script) -> None:
+        self.scripts = scripts
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def take(self) -> Script:
+        """The script whose turn it is."""
+        with self._lock:
+            index, self._next = self._next, self._next + 1
+        if index < len(self.scripts):
+            return self.scripts[index]
+        return [Fail(f"the script has {len(self.scripts)} answers, and this is one more")]
+
+
+Script: TypeAlias = str | Sequence[str | Step] | Callable[[str], Answer] | InTurn
+
+
+def you_said(prompt: str) -> str:
+    """The default script."""
+    return f"You said: {prompt}"
+
+
+def echo(prompt: str) -> str:
+    """A script that repeats the prompt and nothing else."""
+    return prompt
+
+
+def steps_of(script: Script, prompt: str) -> Iterable[Step]:
+    """The steps of the answer to this prompt."""
+    while isinstance(script, InTurn):
+        script = script.take()
+    answer = script(prompt) if callable(script) else script
+    if isinstance(answer, str):
+        answer = [answer]
+    for step in answer:
+        yield Text(step) if isinstance(step, str) else step
+
+
+def pieces(text: str, size: int | None) -> Iterable[str]:
+    """The text in pieces of so many characters."""
+    size = size or max(SMALL, -(-len(text) // MOST_PIECES))
+    return (text[at : at + size] for at in range(0, len(text), size))
