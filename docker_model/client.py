@@ -15,6 +15,7 @@ from docker_model.types import FileReferences, PullPolicy, Timeouts
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from docker_model.cli.transport import CliTransport
     from docker_model.process import Sink
     from docker_model.streams import AsyncTextStream, TextStream
     from docker_model.transport import Transport
@@ -134,27 +135,29 @@ class DockerModel:
 
     def _prepare(self, prompt: str, stop: str | Sequence[str] | None) -> tuple[Transport, Request]:
         """Check and guard everything that a call was given, before anything starts."""
-        from docker_model.cli.launch import Launch
-        from docker_model.cli.transport import CliTransport
-        from docker_model.cli.workdir import working_directory
-
         check_prompt(prompt)
-        cwd = working_directory(self.file_references)
+        transport = self._transport()
         request = Request(
             model=self.model,
-            prompt=guard(prompt, self.file_references, cwd=cwd),
+            prompt=guard(prompt, self.file_references, cwd=transport.cwd),
             stop=_stops(self.stop if stop is None else stop),
             max_chars=self.max_chars,
             timeouts=Timeouts.of(self.timeout),
         )
-        transport = CliTransport(
+        return transport, request
+
+    def _transport(self) -> CliTransport:
+        from docker_model.cli.launch import Launch
+        from docker_model.cli.transport import CliTransport
+        from docker_model.cli.workdir import working_directory
+
+        return CliTransport(
             launch=Launch.of(self.command, self.env),
-            cwd=cwd,
+            cwd=working_directory(self.file_references),
             max_concurrency=self.max_concurrency,
             pull=self.pull,
             on_progress=self.on_progress,
         )
-        return transport, request
 
     def warm_up(self) -> None:
         """Load the model (and fill the standby), so that the first answer comes at once.
@@ -164,13 +167,13 @@ class DockerModel:
         """
         from docker_model.process import io
 
-        io.run(self._warm_up())
+        io.run(self._transport().warm_up(self.model))
 
     async def awarm_up(self) -> None:
         """The same, awaited."""
         from docker_model.process import io
 
-        await io.arun(self._warm_up())
+        await io.arun(self._transport().warm_up(self.model))
 
     def close(self) -> None:
         """End this model's standby processes; it is usable again afterwards."""

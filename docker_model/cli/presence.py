@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
-    from typing import Any
 
 REMEMBERED = 5.0  # seconds that a yes holds
 REMEMBERED_BY_STANDBY = 60.0  # the same with standby, where a check would be the longest step
@@ -18,7 +17,7 @@ class Presence:
 
     def __init__(self) -> None:
         self._until: dict[Hashable, float] = {}
-        self._checks: dict[Hashable, tuple[asyncio.Task[None], list[None]]] = {}
+        self._checks: dict[Hashable, tuple[asyncio.Task[Any], list[None]]] = {}
 
     def known(self, key: Hashable) -> bool:
         """Whether a yes still holds."""
@@ -32,7 +31,7 @@ class Presence:
         """The model was found missing."""
         self._until.pop(key, None)
 
-    async def check(self, key: Hashable, ask: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def check(self, key: Hashable, ask: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Await `ask()`, shared with everybody who asks the same at this time.
 
         Raises:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from docker_model.cli import failures
-from docker_model.errors import EmptyAnswerError, GenerationError
+from docker_model.errors import GenerationError
 from docker_model.process import Child
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Run:
         self._paused = False
         # How it ended; `None` when we ended it, because all that matters had been said.
         self._done: asyncio.Future[Exit | None] = asyncio.get_running_loop().create_future()
-        self.child: Child | None = None
+        self._child: Child
 
     def start(self, launch: Launch, argv: Sequence[str], cwd: str) -> Child:
         """Start the child.
@@ -52,10 +52,18 @@ class Run:
             child = Child(argv, env=launch.env, cwd=cwd, on_stdout=self._on_stdout)
         except OSError as error:
             raise failures.name_start_failure(error, argv) from error
-        self.child = child
+        return self._adopt(child)
+
+    def take_over(self, child: Child) -> Child:
+        """Use a child that was started before."""
+        child.hand_over(self._on_stdout)
+        return self._adopt(child)
+
+    def _adopt(self, child: Child) -> Child:
+        self._child = child
         self._receiver.on_full = self._pause
         self._receiver.on_drained = self._resume
-        child.ended.add_done_callback(lambda ended: self._settle(ended.result()))
+        child.ended.add_done_callback(self._on_end)
         return child
 
     async def result(self) -> Exit | None:
@@ -64,32 +72,32 @@ class Run:
 
     def _on_stdout(self, data: bytes) -> None:
         answer = self._answer
-        try:
-            answer.feed(data)
-        except Exception as error:  # noqa: BLE001  raised at the caller; the loop would only log it
-            if not self._done.done():
-                self._done.set_exception(error)
-            return
+        answer.feed(data)
         if answer.over or answer.vanished:
             self._settle(None)
         elif answer.first_output is not None and not self._paused:
             self._phase.turn("idle", self._request.timeouts.idle)
+
+    def _on_end(self, ended: asyncio.Future[Exit]) -> None:
+        error = ended.exception()
+        if error is None:
+            self._settle(ended.result())
+        elif not self._done.done():
+            self._done.set_exception(error)
 
     def _settle(self, end: Exit | None) -> None:
         if not self._done.done():
             self._done.set_result(end)
 
     def _pause(self) -> None:
-        if self.child is not None:
-            self._paused = True
-            self.child.pause()
-            self._phase.suspend(suspended=True)
+        self._paused = True
+        self._child.pause()
+        self._phase.suspend(suspended=True)
 
     def _resume(self) -> None:
-        if self.child is not None:
-            self._paused = False
-            self.child.resume()
-            self._phase.suspend(suspended=False)
+        self._paused = False
+        self._child.resume()
+        self._phase.suspend(suspended=False)
 
 
 def check_end(end: Exit, answer: Answer, model: str) -> None:
@@ -104,7 +112,7 @@ def check_end(end: Exit, answer: Answer, model: str) -> None:
     if end.lingered:
         msg = "the command closed its output but did not exit, and was ended"
         raise GenerationError(msg, stderr=end.stderr, partial=answer.text)
-    if end.code != 0:
+    if end.code != 0 or answer.empty:
         raise failures.name_failure(
             command="run",
             model=model,
@@ -112,9 +120,4 @@ def check_end(end: Exit, answer: Answer, model: str) -> None:
             signal=end.signal,
             stderr=end.stderr,
             partial=answer.text,
-        )
-    if answer.empty:
-        msg = "the run ended well and said nothing, as it does when the engine fails in mid-answer"
-        raise EmptyAnswerError(
-            msg, hint="see `docker model logs`, then try again", exit_code=0, stderr=end.stderr
         )

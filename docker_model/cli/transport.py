@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from docker_model import process
-from docker_model.cli import command, failures, pulling
+from docker_model.cli import asking, command, failures
 from docker_model.cli.answer import Answer
 from docker_model.cli.phases import Phase
 from docker_model.cli.presence import REMEMBERED, Presence
 from docker_model.cli.run import Run, check_end
-from docker_model.errors import ModelNotFoundError
+from docker_model.errors import ModelNotFoundError, UnsupportedParameterError
 from docker_model.process import io
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class CliTransport:
                     except ModelNotFoundError:
                         if self.pull == "never" or answer.pulled:
                             raise
-                        await pulling.pull(self.launch, request.model, self.on_progress)
+                        await asking.pull(self.launch, request.model, self.on_progress)
                         answer = Answer(request, receiver, began, pulled=True)
             finally:
                 place.leave()
@@ -123,7 +123,9 @@ class CliTransport:
             try:
                 if not shared.presence.known(present):
                     asked = now()
-                    await shared.presence.check(present, lambda: self._check(request.model))
+                    await shared.presence.check(
+                        present, lambda: asking.inspect(self.launch, request.model)
+                    )
                     shared.presence.remember(present, asked, REMEMBERED)
                 sent = now()
                 child.write(request.prompt.encode())
@@ -142,24 +144,20 @@ class CliTransport:
         shared.presence.remember(present, sent, REMEMBERED)  # the run itself has looked
         return answer.completion(started)
 
-    async def _check(self, model: str) -> None:
-        """Ask whether `model` is there, without the run's habit of pulling what is not.
+    async def warm_up(self, model: str) -> None:
+        """Have `model` loaded, so that the next answer need not wait for it.
 
         Raises:
-            ModelNotFoundError: It is not.
-            DockerModelError: Nobody can tell; the run would have failed the same way.
+            DockerModelError: See `docker_model.errors`.
         """
-        argv = command.inspect_argv(self.launch.prefix, model)
+        shared = io.current().local(_Shared)
+        asked = asyncio.get_running_loop().time()
         try:
-            finished = await process.run(argv, env=self.launch.env)
-        except OSError as error:
-            raise failures.name_start_failure(error, argv) from error
-        if finished.exit_code != 0:
-            raise failures.name_failure(
-                command="inspect",
-                model=model,
-                exit_code=finished.exit_code,
-                signal=finished.signal,
-                stderr=finished.stderr,
-                stdout=finished.stdout.decode("utf-8", "replace"),
-            )
+            await asking.inspect(self.launch, model)
+        except ModelNotFoundError:
+            if self.pull == "never":
+                raise
+            await asking.pull(self.launch, model, self.on_progress)
+        shared.presence.remember((self.launch, model), asked, REMEMBERED)
+        with contextlib.suppress(UnsupportedParameterError):  # an old CLI loads at the first run
+            await asking.preload(self.launch, model)

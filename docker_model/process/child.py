@@ -60,7 +60,8 @@ class Child:
         argv: The command.
         env: Its whole environment.
         cwd: Its working directory; the caller's when `None`.
-        on_stdout: Called with each chunk of its standard output.
+        on_stdout: Called with each chunk of its standard output; what it raises ends the
+            child and is raised by `ended`.
         stdin: False gives it the null device instead of a pipe.
 
     Raises:
@@ -82,6 +83,7 @@ class Child:
         self._tail = bytearray()
         self._unwritten = memoryview(b"")
         self._delivered = not stdin  # until `write` has handed over everything
+        self._failure: Exception | None = None
         self._lingered = False
         self._paused = False
         self._ending = False  # we are ending it: its last words are of no interest
@@ -147,7 +149,11 @@ class Child:
     def _read_stdout(self) -> None:
         data = os.read(self._stdout.fileno(), _CHUNK)
         if data:
-            self._on_stdout(data)
+            try:
+                self._on_stdout(data)
+            except Exception as error:  # noqa: BLE001  raised by `ended`; the loop would only log it
+                self._failure = error
+                self.end()
             return
         self._close(self._stdout)
         self._arm(LINGER, self._end_lingerer)
@@ -177,6 +183,15 @@ class Child:
             self._loop.add_reader(self._stdout.fileno(), self._read_stdout)
             if self._exited:
                 self._arm(DRAIN, self._finish)
+
+    @property
+    def silent(self) -> bool:
+        """Whether it lives and has not written to stderr: a parked one should."""
+        return not (self._exited or self._ending or self._tail)
+
+    def hand_over(self, on_stdout: Callable[[bytes], object]) -> None:
+        """Have somebody else take the output from now on."""
+        self._on_stdout = on_stdout
 
     def _close(self, pipe: IO[bytes] | None) -> None:
         if pipe is None or pipe.closed:
@@ -241,6 +256,9 @@ class Child:
         for pipe in (self._stdin, self._stdout, self._stderr):
             self._close(pipe)
         self._io.children.discard(self)
+        if self._failure is not None:
+            self.ended.set_exception(self._failure)
+            return
         self.ended.set_result(
             Exit(
                 code=code if code is not None and code >= 0 else None,
