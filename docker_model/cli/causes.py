@@ -19,6 +19,7 @@ from docker_model.errors import (
     PluginNotFoundError,
     PullError,
     RunnerUnavailableError,
+    UnsupportedParameterError,
 )
 
 _START_HINT = (
@@ -60,6 +61,12 @@ CAUSES = (
         PluginNotFoundError,
         "`docker` is there, but its plugin `docker model` is not",
         PLUGIN_HINT,
+    ),
+    _row(
+        r"^unknown flag: --detach$",
+        UnsupportedParameterError,
+        "this `docker model` cannot load a model ahead of its first prompt: v0.1.45 and later can",
+        "update the plugin, or let a first prompt load the model",
     ),
     _row(
         r"^unknown (?:shorthand )?flag: (?:'\w' in )?(?P<flag>-[\w-]+)",
@@ -137,6 +144,18 @@ CAUSES = (
         "there is no room on the disk for {model!r}",
         "`docker model df` shows what models take, `docker model rm` removes one",
     ),
+    _row(
+        r"unknown message type: warning",
+        PullError,
+        "this old `docker model` breaks off a pull of which the runner warns",
+        "update the plugin: " + PLUGIN_HINT,
+    ),
+    _row(
+        r"unexpected end of stream",
+        PullError,
+        "the pull of {model!r} ended early",
+        "try again: `docker model pull {model}`",
+    ),
     # -- names -------------------------------------------------------------------------------
     _row(
         r"\b[Mm]odel not found$|no such model",
@@ -148,7 +167,7 @@ CAUSES = (
         r"invalid model name",
         InvalidRequestError,
         "this old `docker model` takes full names only, not {model!r}",
-        "write the organization too, such as ai/{model}",
+        "write it with its organization, such as ai/smollm2",
     ),
     # -- the runner --------------------------------------------------------------------------
     _row(
@@ -224,7 +243,8 @@ CAUSES = (
         "the engine sent a longer line than the CLI can read (64 KiB)",
     ),
     _row(
-        r"error parsing (?:stream )?response|failed to unmarshal|invalid character",
+        r"error parsing (?:stream )?response|failed to unmarshal|invalid character"
+        r"|not valid progress data",
         GenerationError,
         "the CLI could not read what came back; is there a proxy in between?",
         _ADDRESS_HINT,

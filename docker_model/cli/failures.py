@@ -104,7 +104,8 @@ class _Ending:
     def unexplained(self) -> DockerModelError:
         name = f"`docker model {self.command}`"
         if self.signal is not None:
-            return self.error(self.other, f"{name} was ended by {_signal_name(self.signal)}", "")
+            hint = "did the system run out of memory?" if self.signal == signals.SIGKILL else ""
+            return self.error(self.other, f"{name} was ended by {_signal_name(self.signal)}", hint)
         if self.exit_code is None:
             message = f"nobody can tell how {name} ended: something else reaped the process"
             return self.error(self.other, message, "does the program ignore SIGCHLD?")

@@ -1,0 +1,215 @@
+"""What the commands beside `run` print, as data.
+
+JSON is read leniently: the CLI of any version passes on what some other version of the
+runner said, and a value of an unexpected type is an unknown value, never a crash. Lines may
+precede it (`Warning: unable to open context store: …`), on stdout too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from docker_model.cli.names import canonical, display_name
+from docker_model.errors import PluginNotFoundError
+from docker_model.types import ModelInfo, PullProgress, RunningModel, Status
+
+# -- list and inspect ------------------------------------------------------------------------
+
+
+def parse_models(stdout: str) -> list[ModelInfo]:
+    """Read `list --json`: an array, or `null` for an empty one of some servers.
+
+    Raises:
+        PluginNotFoundError: There is no array: an unknown subcommand prints help, with exit
+            code 0.
+    """
+    models = _json(stdout, "list", (list, type(None)))
+    return [_model(model) for model in models or () if isinstance(model, dict)]
+
+
+def parse_model(stdout: str) -> ModelInfo | None:
+    """Read `inspect`; `None` when the object says that there is no such model.
+
+    Raises:
+        PluginNotFoundError: There is no object.
+    """
+    model = _model(_json(stdout, "inspect", (dict,)))
+    return model if model.id or model.tags else None
+
+
+def _model(fields: dict[str, Any]) -> ModelInfo:
+    tags = fields.get("tags")
+    tags = tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
+    identity = _text(fields.get("id")) or None
+    config = fields.get("config")
+    config = config if isinstance(config, dict) else {}
+    return ModelInfo(
+        name=display_name(tags, identity or ""),
+        tags=tags,
+        id=identity,
+        created=_time(fields.get("created")),
+        format=_text(config.get("format")),
+        quantization=_text(config.get("quantization")),
+        parameters=_text(config.get("parameters")),
+        architecture=_text(config.get("architecture")),
+        size=_text(config.get("size")),
+        context_size=_integer(config.get("context_size")),
+    )
+
+
+def _json(stdout: str, command: str, kinds: tuple[type, ...]) -> Any:
+    """The first JSON value of one of `kinds` that begins a line."""
+    decoder = json.JSONDecoder()
+    for start in re.finditer(r"^(?=[\[{n])", stdout, re.MULTILINE):
+        try:
+            value, _ = decoder.raw_decode(stdout, start.start())
+        except ValueError:
+            continue
+        if isinstance(value, kinds):
+            return value
+    msg = f"`docker model {command}` printed no JSON: it is another command, or too old"
+    raise PluginNotFoundError(msg, hint="see `docker model version`, and update the plugin")
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _time(value: object) -> datetime | None:
+    seconds = _integer(value)
+    if not seconds:  # 0 stands for unknown
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+# -- status and version ----------------------------------------------------------------------
+
+
+def parse_status(stdout: str) -> Status:
+    """Read `status --json`.
+
+    Raises:
+        PluginNotFoundError: There is no object.
+    """
+    fields = _json(stdout, "status", (dict,))
+    backends = fields.get("backends")
+    backends = backends if isinstance(backends, dict) else {}
+    return Status(
+        running=fields.get("running") is True,
+        engine=_text(fields.get("kind")),
+        backends={name: str(state) for name, state in backends.items()},
+        # Before p1.0.5 there was one address only, and no kind.
+        endpoint=_endpoint(fields.get("endpointHost", fields.get("endpoint"))),
+    )
+
+
+# Docker Desktop's own: a path on the Docker socket, and a name known in containers alone.
+# Port 0 is what versions up to v0.1.44 print when they do not know it.
+_NO_ADDRESS = re.compile(r"http://localhost/exp/|http://model-runner\.docker\.internal/|https?://:")
+
+
+def _endpoint(value: object) -> str | None:
+    endpoint = _text(value)
+    return None if endpoint is None or _NO_ADDRESS.match(endpoint) else endpoint
+
+
+def parse_version(stdout: str) -> tuple[str | None, str | None]:
+    """Read `version`: the plugin's version and the kind of engine, where they are told."""
+    version = re.search(
+        # A block from v1.0.30 on, in which the client comes first; one line before.
+        r"^(?: Version:|Docker Model Runner version) +(\S+)$",
+        stdout,
+        re.MULTILINE,
+    )
+    engine = re.search(r"^(?: Engine:|Docker Engine Kind:) +(\w.*)$", stdout, re.MULTILINE)
+    return version and version[1], engine and engine[1]
+
+
+# -- ps --------------------------------------------------------------------------------------
+
+
+def parse_running(stdout: str) -> list[RunningModel]:
+    """Read the table of `ps`, by the columns of its header; the last column is left out.
+
+    Names are made alike: versions differ in how much of `docker.io/ai/…:latest` they show.
+
+    Raises:
+        PluginNotFoundError: There is no table: versions before v0.1.25 print help.
+    """
+    lines = iter(stdout.splitlines())
+    for header in lines:
+        if header.startswith("MODEL NAME"):
+            break
+    else:
+        msg = "`docker model ps` printed no table: it is another command, or too old"
+        raise PluginNotFoundError(msg, hint="see `docker model version`, and update the plugin")
+    # The last column is LAST USED up to v1.0.14, UNTIL since.
+    columns = [found.start() for found in re.finditer(r"(?<!\S)\S+(?: \S+)*", header)][:4]
+    name, backend, mode, last = columns
+    return [
+        RunningModel(
+            name=_loaded_name(line[name:backend].strip()),
+            backend=line[backend:mode].strip(),
+            mode=line[mode:last].strip(),
+        )
+        for line in lines
+        if line.strip()
+    ]
+
+
+def _loaded_name(shown: str) -> str:
+    return display_name((canonical(shown),), shown)
+
+
+# -- pull ------------------------------------------------------------------------------------
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_LINE_END = re.compile(r"[\r\n]")  # v0.1.30 and older went back to the line's beginning
+_SIZE = r"(\d+(?:\.\d+)?) ?([kMGTPEZY]?B)"
+_DOWNLOADED = re.compile(rf"Downloaded:? {_SIZE}(?: of {_SIZE})?")
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
+
+
+class PullOutput:
+    """Reads a pull's stdout as it comes; its lines say how much there is of all layers.
+
+    Args:
+        model: The name as the caller gave it.
+    """
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._rest = ""
+
+    def feed(self, data: bytes) -> list[PullProgress]:
+        """Give the lines that `data` completes; what matters in them is ASCII."""
+        *lines, self._rest = _LINE_END.split(self._rest + data.decode("utf-8", "replace"))
+        stripped = (_ANSI.sub("", line).strip() for line in lines)
+        return [self._progress(line) for line in stripped if line]
+
+    def _progress(self, line: str) -> PullProgress:
+        found = _DOWNLOADED.fullmatch(line)
+        if found is None:
+            return PullProgress(self._model, line)
+        current, unit, total, total_unit = found.groups()
+        return PullProgress(
+            self._model,
+            line,
+            _bytes(current, unit),
+            None if total is None else _bytes(total, total_unit),
+        )
+
+
+def _bytes(number: str, unit: str) -> int:
+    scale: int = 1000 ** _UNITS.index(unit)
+    return round(float(number) * scale)
