@@ -1,0 +1,14 @@
+"""Docker Model Runner's local models for LlamaIndex, through the `docker model` command.
+
+    from llama_index_docker_model import DockerModelLLM
+
+    llm = DockerModelLLM(model="ai/smollm2")
+    llm.complete("What is Docker Model Runner?")
+
+The errors it raises are `docker_model`'s own.
+"""
+
+from docker_model._version import __version__
+from llama_index_docker_model.llm import DockerModelLLM
+
+__all__ = ["DockerModelLLM", "__version__"]

@@ -1,0 +1,137 @@
+"""A streaming method's outermost generator, which owns the stream below core's.
+
+Core's decorators do not close the generator that they wrap, they rely on its being
+collected. A callback handler that keeps the exception (`LlamaDebugHandler` does) keeps that
+generator too, and the model would go on for nobody.
+
+Objects rather than generators of their own: an object can end a stream whose `next()` waits
+in another thread, and a dropped async generator is finalised at some later turn of its event
+loop, or never when the loop ends first, as inside core's `asyncio_run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from docker_model import AsyncTextStream, TextStream
+    from llama_index_docker_model._responses import Answer
+
+_R = TypeVar("_R")
+
+
+def chunks_of(
+    stream: TextStream, start: Answer, respond: Callable[[Answer], _R]
+) -> Generator[_R, None, None]:
+    """The responses of a stream, at least one: core makes an event of the last."""
+    answer = start
+    for event in stream.events():
+        answer = answer.after(event)
+        yield respond(answer)
+    if answer is start:  # cancelled before there was anything
+        yield respond(answer)
+
+
+async def achunks_of(
+    stream: AsyncTextStream, start: Answer, respond: Callable[[Answer], _R]
+) -> AsyncGenerator[_R, None]:
+    """The same, awaited."""
+    answer = start
+    async for event in stream.events():
+        answer = answer.after(event)
+        yield respond(answer)
+    if answer is start:
+        yield respond(answer)
+
+
+class OwnedChunks(Generator[_R, None, None]):
+    """Core's generator, and the end of everything below it.
+
+    Args:
+        stream: The stream that is to end.
+        layers: The generators above it, innermost first; the last is iterated.
+    """
+
+    def __init__(self, stream: TextStream, *layers: Generator[_R, None, None]) -> None:
+        self._stream = stream
+        self._layers = layers
+
+    def send(self, value: None, /) -> _R:
+        """Give the next response."""
+        try:
+            return self._layers[-1].send(value)
+        except BaseException:
+            self.close()
+            raise
+
+    def throw(
+        self,
+        kind: Any,
+        value: Any = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> _R:
+        """Raise at the place where the last response was given."""
+        try:
+            return self._layers[-1].throw(kind, value, traceback)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the model's work, from any thread, while another one waits for it as well."""
+        self._stream.cancel()
+        for layer in reversed(self._layers):
+            if not layer.gi_running:  # else it comes to its end by itself, in its own thread
+                layer.close()
+
+    __del__ = close
+
+
+class OwnedAsyncChunks(AsyncGenerator[_R, None]):
+    """The same for `async for`."""
+
+    def __init__(self, stream: AsyncTextStream, *layers: AsyncGenerator[_R, None]) -> None:
+        self._stream = stream
+        self._layers = layers
+
+    async def asend(self, value: None, /) -> _R:
+        """Give the next response."""
+        try:
+            return await self._layers[-1].asend(value)
+        except BaseException:
+            self._close()
+            raise
+
+    async def athrow(
+        self,
+        kind: Any,
+        value: Any = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> _R:
+        """Raise at the place where the last response was given."""
+        try:
+            return await self._layers[-1].athrow(kind, value, traceback)
+        except BaseException:
+            self._close()
+            raise
+
+    async def aclose(self) -> None:
+        """End the model's work; nothing is awaited."""
+        self._close()
+
+    def _close(self) -> None:
+        self._stream.cancel()
+        for layer in reversed(self._layers):
+            if not layer.ag_running:  # else it comes to its end by itself, in its own task
+                # It rests at a `yield` and awaits nothing on its way out: no loop is needed.
+                with suppress(StopIteration):
+                    layer.aclose().send(None)
+
+    __del__ = _close
