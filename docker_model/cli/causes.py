@@ -22,7 +22,7 @@ from docker_model.errors import (
     UnsupportedParameterError,
 )
 
-_START_HINT = (
+START_HINT = (
     "`docker desktop enable model-runner` (Docker Desktop) or `docker model install-runner` "
     "(Docker Engine); `docker model status` shows its state"
 )
@@ -174,7 +174,7 @@ CAUSES = (
         r"Docker Model Runner is not running|^service unavailable|status=503\b",
         RunnerUnavailableError,
         "Docker Model Runner is not running, or not ready yet",
-        _START_HINT,
+        START_HINT,
     ),
     _row(
         r"[Cc]annot connect to the Docker daemon|failed to connect to the docker API",
@@ -198,7 +198,7 @@ CAUSES = (
         r"error querying /(?!.*context canceled)",
         RunnerUnavailableError,
         "Docker Model Runner does not answer",
-        _START_HINT,
+        START_HINT,
     ),
     _row(
         r"^Failed to pull model: .*(?:no such host|\bdial tcp|i/o timeout|handshake)",

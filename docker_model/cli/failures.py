@@ -13,7 +13,7 @@ import signal as signals
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from docker_model.cli.causes import CAUSES, LOGS_HINT, PLUGIN_HINT, Cause
+from docker_model.cli.causes import CAUSES, LOGS_HINT, PLUGIN_HINT, START_HINT, Cause
 from docker_model.cli.command import INSTALL_HINT
 from docker_model.errors import (
     ContextLengthError,
@@ -26,6 +26,7 @@ from docker_model.errors import (
     ModelNotFoundError,
     PullError,
     ResourceError,
+    RunnerUnavailableError,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ def model_not_found(model: str) -> ModelNotFoundError:
     return ModelNotFoundError(
         f"the model {model!r} is not pulled", hint=f"`docker model pull {model}`", model=model
     )
+
+
+def not_running() -> RunnerUnavailableError:
+    """The runner is off."""
+    return RunnerUnavailableError("Docker Model Runner is not running", hint=START_HINT)
 
 
 def name_failure(
