@@ -1,1 +1,105 @@
-"""Docker Model Runner from Python, through the `docker model` command."""
+"""Docker Model Runner from Python, through the `docker model` command.
+
+    from docker_model import DockerModel
+
+    print(DockerModel("ai/smollm2").generate("What is Docker Model Runner?").text)
+"""
+
+from docker_model._version import __version__
+from docker_model.client import DockerModel
+from docker_model.errors import (
+    ContextLengthError,
+    DockerModelError,
+    DockerNotFoundError,
+    EmptyAnswerError,
+    FileReferenceError,
+    GenerationError,
+    GenerationTimeoutError,
+    InvalidRequestError,
+    ModelLoadError,
+    ModelNotFoundError,
+    PluginNotFoundError,
+    PullError,
+    ResourceError,
+    RunnerUnavailableError,
+    UnsupportedParameterError,
+)
+from docker_model.models import (
+    aconfigure_model,
+    ainspect_model,
+    alist_models,
+    alist_running,
+    apreload_model,
+    apull_model,
+    astatus,
+    aunload_model,
+    configure_model,
+    inspect_model,
+    list_models,
+    list_running,
+    preload_model,
+    pull_model,
+    status,
+    unload_model,
+)
+from docker_model.streams import AsyncTextStream, TextStream
+from docker_model.types import (
+    Completion,
+    ModelInfo,
+    PullProgress,
+    ReasoningDelta,
+    RunningModel,
+    Status,
+    TextDelta,
+    Timeouts,
+    Timings,
+    Usage,
+)
+
+__all__ = [
+    "AsyncTextStream",
+    "Completion",
+    "ContextLengthError",
+    "DockerModel",
+    "DockerModelError",
+    "DockerNotFoundError",
+    "EmptyAnswerError",
+    "FileReferenceError",
+    "GenerationError",
+    "GenerationTimeoutError",
+    "InvalidRequestError",
+    "ModelInfo",
+    "ModelLoadError",
+    "ModelNotFoundError",
+    "PluginNotFoundError",
+    "PullError",
+    "PullProgress",
+    "ReasoningDelta",
+    "ResourceError",
+    "RunnerUnavailableError",
+    "RunningModel",
+    "Status",
+    "TextDelta",
+    "TextStream",
+    "Timeouts",
+    "Timings",
+    "UnsupportedParameterError",
+    "Usage",
+    "__version__",
+    "aconfigure_model",
+    "ainspect_model",
+    "alist_models",
+    "alist_running",
+    "apreload_model",
+    "apull_model",
+    "astatus",
+    "aunload_model",
+    "configure_model",
+    "inspect_model",
+    "list_models",
+    "list_running",
+    "preload_model",
+    "pull_model",
+    "status",
+    "unload_model",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -15,6 +16,8 @@ from docker_model.types import FileReferences, PullPolicy, Timeouts
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from docker_model.cli.standby import Holder
+    from docker_model.cli.standby import Holder
     from docker_model.cli.transport import CliTransport
     from docker_model.process import Sink
     from docker_model.streams import AsyncTextStream, TextStream
@@ -157,7 +160,25 @@ class DockerModel:
             max_concurrency=self.max_concurrency,
             pull=self.pull,
             on_progress=self.on_progress,
+            holder=self._holder() if self.standby else None,
         )
+
+    def _holder(self) -> Holder:
+        """This object's claim to standby; given up by `close` and when it is collected."""
+        from docker_model.cli import transport
+        from docker_model.cli.standby import Holder
+
+        holder = self.__dict__.get("_held")
+        if holder is None:
+            # One of two racing threads wins, for both.
+            holder = self.__dict__.setdefault("_held", Holder(self.standby))
+            weakref.finalize(self, transport.release, holder).atexit = False
+        assert isinstance(holder, Holder)
+        return holder
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the standby processes out: they are this process's and this object's."""
+        return {name: value for name, value in self.__dict__.items() if name != "_held"}
 
     def warm_up(self) -> None:
         """Load the model (and fill the standby), so that the first answer comes at once.
@@ -176,7 +197,15 @@ class DockerModel:
         await io.arun(self._transport().warm_up(self.model))
 
     def close(self) -> None:
-        """End this model's standby processes; it is usable again afterwards."""
+        """End this model's standby processes; it is usable again afterwards.
+
+        A run that goes on is not ended, and does not fill the standby again.
+        """
+        holder = self.__dict__.pop("_held", None)
+        if holder is not None:
+            from docker_model.cli import transport
+
+            transport.release(holder)
 
     async def aclose(self) -> None:
         """The same; nothing is awaited."""

@@ -8,8 +8,8 @@ from docker_model import process
 from docker_model.cli import command, failures
 from docker_model.cli.listing import PullOutput
 from docker_model.errors import (
-    GenerationError,
     ModelNotFoundError,
+    PluginNotFoundError,
     PullError,
     UnsupportedParameterError,
 )
@@ -78,12 +78,10 @@ async def preload(launch: Launch, model: str) -> None:
     argv = command.preload_argv(launch.prefix, model)
     try:
         await ask(launch, argv, about="run --detach", model=model)
-    except GenerationError as error:
-        if failures.is_unknown_flag(error.stderr, "--detach"):
-            msg = "this version of the CLI cannot load a model without running it"
-            hint = "update the Docker Model Runner plugin to v0.1.45 or later"
-            raise UnsupportedParameterError(msg, hint=hint) from None
-        raise
+    except PluginNotFoundError as error:  # it is there, and does not know the flag
+        msg = "this version of the CLI cannot load a model without running it"
+        hint = "update the Docker Model Runner plugin to v0.1.45 or later"
+        raise UnsupportedParameterError(msg, hint=hint) from error
 
 
 async def pull(

@@ -10,13 +10,16 @@ from docker_model.errors import GenerationError
 from docker_model.process import Child
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from docker_model.cli.answer import Answer
     from docker_model.cli.launch import Launch
     from docker_model.cli.phases import Phase
     from docker_model.process import Exit
     from docker_model.transport import Receiver, Request
+
+
+_PLUGIN_SIGNALLED = 255  # what `docker` makes of -1
 
 
 class Run:
@@ -30,13 +33,22 @@ class Run:
         receiver: Where the pieces go; it can have the reading stopped.
         answer: Collects what it says.
         phase: The clock, at `first_output`.
+        on_first_output: Called once, when the model has begun to speak.
     """
 
-    def __init__(self, request: Request, receiver: Receiver, answer: Answer, phase: Phase) -> None:
+    def __init__(
+        self,
+        request: Request,
+        receiver: Receiver,
+        answer: Answer,
+        phase: Phase,
+        on_first_output: Callable[[], object],
+    ) -> None:
         self._request = request
         self._receiver = receiver
         self._answer = answer
         self._phase = phase
+        self._on_first_output = on_first_output
         self._paused = False
         # How it ended; `None` when we ended it, because all that matters had been said.
         self._done: asyncio.Future[Exit | None] = asyncio.get_running_loop().create_future()
@@ -72,7 +84,10 @@ class Run:
 
     def _on_stdout(self, data: bytes) -> None:
         answer = self._answer
+        silent = answer.first_output is None
         answer.feed(data)
+        if silent and answer.first_output is not None:
+            self._on_first_output()
         if answer.over or answer.vanished:
             self._settle(None)
         elif answer.first_output is not None and not self._paused:
@@ -121,3 +136,16 @@ def check_end(end: Exit, answer: Answer, model: str) -> None:
             stderr=end.stderr,
             partial=answer.text,
         )
+
+
+def was_killed(end: Exit) -> bool:
+    """Whether somebody ended it from outside, as the CLI shows it.
+
+    A signal to `docker` and its plugin ends in a race between the two: mostly the plugin
+    dies of it (255), else it reports the socket that `docker` closed (1).
+    """
+    return (
+        end.signal is not None
+        or end.code == _PLUGIN_SIGNALLED
+        or (end.code == 1 and "context canceled" in end.stderr)
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from docker_model.process import Child
 
@@ -25,6 +25,19 @@ _GAP = 0.05  # seconds between two starts, about what one of them takes of a pro
 _PROCESSORS = os.cpu_count() or 1
 
 
+class Holder:
+    """A model's wish for standby, until it is closed or collected.
+
+    Attributes:
+        count: How many runs it wants parked.
+        open: False once closed; a run that began before must not fill the shelf again.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.open = True
+
+
 class _Parked:
     """A started run that has not been given a prompt."""
 
@@ -33,7 +46,7 @@ class _Parked:
         self._born = asyncio.get_running_loop().time()
         self.child = Child(argv, env=launch.env, cwd=cwd, on_stdout=self._noise)
 
-    def _noise(self, data: bytes) -> None:
+    def _noise(self, _: bytes) -> None:
         self._noisy = True
 
     @property
@@ -57,24 +70,32 @@ class Shelf:
         self._argv = argv
         self._cwd = cwd
         self._parked: deque[_Parked] = deque()
-        self._wanted: dict[object, int] = {}
+        self._holders: set[Holder] = set()
         self._busy = 0
         self._refill: asyncio.TimerHandle | None = None
 
-    def hold(self, holder: object, count: int) -> None:
-        """Keep `count` runs parked until `holder` lets go."""
-        self._wanted[holder] = count
+    def hold(self, holder: Holder) -> None:
+        """Keep runs parked until `holder` lets go."""
+        if holder.open:
+            self._holders.add(holder)
 
-    def release(self, holder: object) -> None:
-        """End what nobody else wants parked."""
-        self._wanted.pop(holder, None)
+    def release(self, holder: Holder) -> bool:
+        """End what nobody else wants parked; true when nobody wants anything."""
+        self._holders.discard(holder)
         while len(self._parked) > self._target():
             self._parked.pop().child.kill_group()
-        if not self._wanted:
-            self._plan(None)
+        if self._holders:
+            return False
+        self._plan(None)
+        return True
+
+    def clear(self) -> None:
+        """Let go of every holder."""
+        for holder in list(self._holders):
+            self.release(holder)
 
     def _target(self) -> int:
-        return max(self._wanted.values(), default=0)
+        return max((holder.count for holder in self._holders), default=0)
 
     def take(self) -> Child | None:
         """The oldest parked run that is fit for use; from now on its caller's."""
@@ -133,5 +154,31 @@ class Shelf:
         if self._refill is not None:
             self._refill.cancel()
             self._refill = None
-        if delay is not None and self._wanted:
+        if delay is not None and self._holders:
             self._refill = asyncio.get_running_loop().call_later(delay, self._replenish)
+
+
+class Turn:
+    """One run's dealings with a shelf: a scope, which does nothing without a shelf."""
+
+    def __init__(self, shelf: Shelf | None) -> None:
+        self._shelf = shelf
+        self._settled = shelf is None
+
+    def __enter__(self) -> Self:
+        if self._shelf is not None:
+            self._shelf.begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.settle()
+
+    def take(self) -> Child | None:
+        """A parked run, if there is one."""
+        return None if self._shelf is None else self._shelf.take()
+
+    def settle(self) -> None:
+        """The run speaks, or has ended: see `Shelf.settle`."""
+        if not self._settled and self._shelf is not None:
+            self._settled = True
+            self._shelf.settle()

@@ -11,8 +11,9 @@ from weakref import WeakValueDictionary
 from docker_model.cli import asking, command, failures
 from docker_model.cli.answer import Answer
 from docker_model.cli.phases import Phase
-from docker_model.cli.presence import REMEMBERED, Presence
-from docker_model.cli.run import Run, check_end
+from docker_model.cli.presence import REMEMBERED, REMEMBERED_BY_STANDBY, Presence
+from docker_model.cli.run import Run, check_end, was_killed
+from docker_model.cli.standby import Shelf, Turn
 from docker_model.errors import ModelNotFoundError, UnsupportedParameterError
 from docker_model.process import io
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from docker_model.cli.launch import Launch
+    from docker_model.cli.standby import Holder
     from docker_model.process import Child
     from docker_model.transport import Receiver, Request
     from docker_model.types import Completion, PullPolicy, PullProgress
@@ -30,23 +32,61 @@ class _Shared:
 
     def __init__(self) -> None:
         self.presence = Presence()
-        self.colorless: set[Launch] = set()  # CLIs older than v0.1.41 do not know --color
-        self._slots: WeakValueDictionary[tuple[Launch, int], asyncio.Semaphore] = (
+        self.slots: WeakValueDictionary[tuple[Launch, int], asyncio.Semaphore] = (
             WeakValueDictionary()
         )
+        self._colorless: set[Launch] = set()  # CLIs older than v0.1.41 do not know --color
+        self._shelves: dict[tuple[Launch, str, str], Shelf] = {}
 
     def slot(self, launch: Launch, limit: int) -> asyncio.Semaphore:
-        semaphore = self._slots.get((launch, limit))
+        semaphore = self.slots.get((launch, limit))
         if semaphore is None:
-            self._slots[launch, limit] = semaphore = asyncio.Semaphore(limit)  # a fair one
+            self.slots[launch, limit] = semaphore = asyncio.Semaphore(limit)  # a fair one
         return semaphore
+
+    def argv(self, launch: Launch, model: str) -> list[str]:
+        return command.run_argv(launch.prefix, model, color=launch not in self._colorless)
+
+    def do_without_color(self, launch: Launch) -> None:
+        """This CLI does not know the flag, and what is parked with it is dead."""
+        self._colorless.add(launch)
+        for key in [key for key in self._shelves if key[0] == launch]:
+            self._shelves.pop(key).clear()
+
+    def shelf(self, launch: Launch, model: str, cwd: str, holder: Holder) -> Shelf:
+        shelf = self._shelves.get((launch, model, cwd))
+        if shelf is None:
+            shelf = Shelf(launch, self.argv(launch, model), cwd)
+            self._shelves[launch, model, cwd] = shelf
+        shelf.hold(holder)
+        return shelf
+
+    def release(self, holder: Holder) -> None:
+        """End what is parked for `holder` alone."""
+        holder.open = False
+        for key, shelf in list(self._shelves.items()):
+            if shelf.release(holder):
+                del self._shelves[key]
+
+
+def release(holder: Holder) -> None:
+    """Let go of a model's standby; from any thread or finalizer, never waits."""
+    thread = io.started()
+    if thread is not None:
+        thread.post(lambda: thread.local(_Shared).release(holder))
 
 
 class _Place:
-    """One of `max_concurrency` places, held until the last child started in it has ended."""
+    """One of `max_concurrency` places, held until the last child started in it has ended.
+
+    Attributes:
+        child: That child.
+        cold: A parked run has failed it; the next is to be a fresh one.
+    """
 
     def __init__(self, slot: asyncio.Semaphore) -> None:
         self._slot = slot
+        self.cold = False
         self.child: Child | None = None
 
     def leave(self) -> None:
@@ -70,6 +110,7 @@ class CliTransport:
         max_concurrency: Runs at once among all with the same launch and limit.
         pull: What happens when the model is missing.
         on_progress: Told of a pull's progress, on the I/O thread.
+        holder: The model's standby, if it wants any.
     """
 
     launch: Launch
@@ -77,6 +118,7 @@ class CliTransport:
     max_concurrency: int
     pull: PullPolicy
     on_progress: Callable[[PullProgress], object] | None = None
+    holder: Holder | None = None
 
     async def generate(self, request: Request, receiver: Receiver) -> Completion:
         """See `docker_model.transport.Transport`."""
@@ -113,36 +155,55 @@ class CliTransport:
         now = asyncio.get_running_loop().time
         started = now()
         present = self.launch, request.model
-        async with Phase(
-            "first_output", request.timeouts.first_output, lambda: answer.text
-        ) as phase:
-            run = Run(request, receiver, answer, phase)
-            colored = self.launch not in shared.colorless
-            argv = command.run_argv(self.launch.prefix, request.model, color=colored)
-            place.child = child = run.start(self.launch, argv, self.cwd)
-            try:
-                if not shared.presence.known(present):
-                    asked = now()
-                    await shared.presence.check(
-                        present, lambda: asking.inspect(self.launch, request.model)
+        shelf = self._shelf(shared, request.model)
+        with Turn(shelf) as standby:
+            async with Phase(
+                "first_output", request.timeouts.first_output, lambda: answer.text
+            ) as phase:
+                run = Run(request, receiver, answer, phase, standby.settle)
+                parked = None if place.cold else standby.take()
+                if parked is not None:
+                    child = run.take_over(parked)
+                else:
+                    child = run.start(
+                        self.launch, shared.argv(self.launch, request.model), self.cwd
                     )
-                    shared.presence.remember(present, asked, REMEMBERED)
-                sent = now()
-                child.write(request.prompt.encode())
-                end = await run.result()
-            finally:
-                child.end()
+                place.child = child
+                try:
+                    if not shared.presence.known(present):
+                        asked = now()
+                        await shared.presence.check(
+                            present, lambda: asking.inspect(self.launch, request.model)
+                        )
+                        shared.presence.remember(present, asked, self._memory)
+                    sent = now()
+                    child.write(request.prompt.encode())
+                    end = await run.result()
+                finally:
+                    child.end()
         if answer.vanished:
             shared.presence.forget(present)
             raise failures.model_not_found(request.model)
         if end is not None:
             answer.end_of_output()
-            if colored and failures.is_unknown_flag(end.stderr, "--color"):
-                shared.colorless.add(self.launch)
+            if answer.empty and parked is not None and was_killed(end):
+                place.cold = True
+                raise _TryAgain
+            if failures.is_unknown_flag(end.stderr, "--color"):
+                shared.do_without_color(self.launch)
                 raise _TryAgain
             check_end(end, answer, request.model)
-        shared.presence.remember(present, sent, REMEMBERED)  # the run itself has looked
+        shared.presence.remember(present, sent, self._memory)  # the run itself has looked
         return answer.completion(started)
+
+    def _shelf(self, shared: _Shared, model: str) -> Shelf | None:
+        if self.holder is None:
+            return None
+        return shared.shelf(self.launch, model, self.cwd, self.holder)
+
+    @property
+    def _memory(self) -> float:
+        return REMEMBERED if self.holder is None else REMEMBERED_BY_STANDBY
 
     async def warm_up(self, model: str) -> None:
         """Have `model` loaded, so that the next answer need not wait for it.
@@ -158,6 +219,12 @@ class CliTransport:
             if self.pull == "never":
                 raise
             await asking.pull(self.launch, model, self.on_progress)
-        shared.presence.remember((self.launch, model), asked, REMEMBERED)
+        shared.presence.remember((self.launch, model), asked, self._memory)
         with contextlib.suppress(UnsupportedParameterError):  # an old CLI loads at the first run
             await asking.preload(self.launch, model)
+        shelf = self._shelf(shared, model)
+        if shelf is not None:
+            try:
+                shelf.fill()
+            except OSError as error:
+                raise failures.name_start_failure(error, self.launch.prefix) from error

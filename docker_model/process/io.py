@@ -114,6 +114,11 @@ def current() -> IoThread:
         return _current
 
 
+def started() -> IoThread | None:
+    """The process's I/O thread, if there is one."""
+    return _current
+
+
 def check_not_on_thread() -> None:
     """Refuse to wait on the I/O thread for the I/O thread.
 
