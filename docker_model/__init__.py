@@ -1,8 +1,9 @@
 """Docker Model Runner from Python, through the `docker model` command.
 
-    from docker_model import DockerModel
-
-    print(DockerModel("ai/smollm2").generate("What is Docker Model Runner?").text)
+Example:
+    >>> from docker_model import DockerModel
+    >>> DockerModel("ai/smollm2").generate("What is Docker Model Runner?").text  # doctest: +SKIP
+    'Docker Model Runner is …'
 """
 
 from docker_model._version import __version__

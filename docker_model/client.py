@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from docker_model.cli.standby import Holder
-    from docker_model.cli.standby import Holder
     from docker_model.cli.transport import CliTransport
     from docker_model.process import Sink
     from docker_model.streams import AsyncTextStream, TextStream
