@@ -1,0 +1,135 @@
+"""Settings from environment variables: Compose's, the samples', and the original guide's."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from docker_model.client import DockerModel
+from docker_model.errors import InvalidRequestError, UnsupportedParameterError
+from docker_model.types import Timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["from_env", "read_env"]
+
+_YES = frozenset({"true", "1", "yes", "on"})
+_NO = frozenset({"false", "0", "no", "off"})
+
+
+def from_env(name: str = "LLM", **settings: Any) -> DockerModel:
+    """Make the model that the environment names.
+
+    Args:
+        name: The prefix. Compose makes `LLM_MODEL` and `LLM_URL` of a model called `llm`, and
+            `EMBEDDING_MODEL_MODEL` of one called `embedding-model`.
+        settings: As for `DockerModel`; they go before the environment. Variables are read
+            from `env=` too.
+
+    Raises:
+        InvalidRequestError: No model is named, a value is no good, or `USE_MODEL_RUNNER` says
+            that Docker Model Runner is not to be used.
+        UnsupportedParameterError: `MODEL_RUNNER_TYPE` asks for the HTTP transport.
+    """
+    return DockerModel(**read_env(name, settings))
+
+
+def read_env(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete `settings` by what the environment says; the rest of `from_env`.
+
+    The model is in `<NAME>_MODEL`, `MODEL_RUNNER_MODEL` or `DEFAULT_MODEL`, the runner in
+    `<NAME>_URL` or `MODEL_RUNNER_URL`, whose host becomes `MODEL_RUNNER_HOST` in `env`;
+    `LOCAL_MODEL_TIMEOUT` holds milliseconds for a whole call.
+    """
+    completed = dict(settings)
+    variables = _Variables({**os.environ, **(settings.get("env") or {})})
+    _check_switches(variables)
+    prefix = name.upper().replace("-", "_")
+    if "model" not in completed:
+        completed["model"] = _model(variables, prefix)
+    if "timeout" not in completed:
+        timeout = _timeout(variables)
+        if timeout is not None:
+            completed["timeout"] = timeout
+    host = _host(variables, prefix)
+    if host is not None:
+        completed["env"] = {"MODEL_RUNNER_HOST": host, **(settings.get("env") or {})}
+    return completed
+
+
+class _Variables:
+    """Environment variables of which a blank one is unset."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def first(self, *names: str) -> tuple[str, str]:
+        """The first of `names` that is set, and its value; two empty strings if none is."""
+        for name in names:
+            value = self._variables.get(name, "").strip()
+            if value:
+                return name, value
+        return "", ""
+
+
+def _check_switches(variables: _Variables) -> None:
+    name, value = variables.first("USE_MODEL_RUNNER")
+    if value.lower() in _NO:
+        msg = f"{name} says that Docker Model Runner is not to be used"
+        raise InvalidRequestError(msg, hint=f"set {name}=true, or make a DockerModel yourself")
+    if value and value.lower() not in _YES:
+        msg = f"{name} is neither true nor false"
+        raise InvalidRequestError(msg, hint=f"set {name}=true or {name}=false")
+    name, value = variables.first("MODEL_RUNNER_TYPE")
+    if value.lower() in ("api", "http"):
+        msg = f"{name} asks for the HTTP transport, which this version does not have yet"
+        raise UnsupportedParameterError(msg, hint=f"set {name}=cli")
+    if value and value.lower() != "cli":
+        msg = f"{name} names no transport"
+        raise InvalidRequestError(msg, hint=f"set {name}=cli")
+
+
+def _model(variables: _Variables, prefix: str) -> str:
+    names = (f"{prefix}_MODEL", "MODEL_RUNNER_MODEL", "DEFAULT_MODEL")
+    _, model = variables.first(*names)
+    if not model:
+        msg = f"none of {', '.join(names)} is set"
+        raise InvalidRequestError(msg, hint=f"set {names[0]}=ai/smollm2, or pass model=")
+    return model
+
+
+def _timeout(variables: _Variables) -> Timeouts | None:
+    name, value = variables.first("LOCAL_MODEL_TIMEOUT")
+    if not value:
+        return None
+    try:
+        return Timeouts(total=float(value) / 1000)
+    except ValueError:  # no number, or none that Timeouts takes
+        msg = f"{name} must be a positive number of milliseconds"
+        raise InvalidRequestError(msg, hint=f"such as {name}=60000") from None
+
+
+def _host(variables: _Variables, prefix: str) -> str | None:
+    """Scheme, host and port of the address, which may end in any path of the API.
+
+    `MODEL_RUNNER_HOST` takes no path: the CLI would put its own after it.
+    """
+    name, value = variables.first(f"{prefix}_URL", "MODEL_RUNNER_URL")
+    if not value:
+        return None
+    if "//" not in value:
+        value = f"http://{value}"
+    try:
+        url = urlsplit(value)
+        well_formed = (
+            url.scheme in ("http", "https", "tcp") and bool(url.hostname) and url.port != 0
+        )
+    except ValueError:  # a port that is none, an open bracket
+        well_formed = False
+    if not well_formed:
+        msg = f"{name} is no address of Docker Model Runner"
+        raise InvalidRequestError(msg, hint=f"such as {name}=http://localhost:12434/engines/v1")
+    scheme = "http" if url.scheme == "tcp" else url.scheme  # the CLI takes `tcp` for a host
+    return f"{scheme}://{url.netloc}"
