@@ -1,0 +1,24 @@
+"""The six ways to ask an LLM, as one function."""
+
+from __future__ import annotations
+
+ONE_PROMPT = ("invoke", "ainvoke", "stream", "astream")
+WAYS = (*ONE_PROMPT, "batch", "abatch")
+
+
+async def ask(llm, way, prompt="hi", config=None, **settings):
+    """The answer's text; the batches ask twice and give the first answer."""
+    match way:
+        case "invoke":
+            return llm.invoke(prompt, config, **settings)
+        case "ainvoke":
+            return await llm.ainvoke(prompt, config, **settings)
+        case "stream":
+            return "".join(llm.stream(prompt, config, **settings))
+        case "astream":
+            pieces = llm.astream(prompt, config, **settings)
+            return "".join([piece async for piece in pieces])
+        case "batch":
+            return llm.batch([prompt, prompt], config, **settings)[0]
+        case "abatch":
+            return (await llm.abatch([prompt, prompt], config, **settings))[0]

@@ -1,0 +1,181 @@
+"""What callbacks, event streams and traces get to see."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.outputs import GenerationChunk
+from langchain_core.prompts import PromptTemplate
+from langchain_core.runnables import RunnableLambda
+from langchain_ways import ONE_PROMPT, ask
+
+from docker_model import GenerationError
+from docker_model.testing import Cut, Reasoning, SimulatedDocker, Text
+from langchain_docker_model import DockerModelLLM
+
+
+class Recorder(BaseCallbackHandler):
+    """Writes down what happened; `raise_error` keeps core from swallowing its failures."""
+
+    raise_error = True
+
+    def __init__(self):
+        self.events = []
+
+    @property
+    def kinds(self):
+        return [kind for kind, _ in self.events]
+
+    def of(self, kind):
+        return [value for one, value in self.events if one == kind]
+
+    def on_llm_start(self, serialized, prompts, **kwargs):
+        self.events.append(("start", (serialized, prompts, kwargs)))
+
+    def on_llm_new_token(self, token, *, chunk=None, **kwargs):
+        self.events.append(("token", (token, chunk)))
+
+    def on_llm_end(self, response, **kwargs):
+        self.events.append(("end", response))
+
+    def on_llm_error(self, error, *, response=None, **kwargs):
+        self.events.append(("error", (error, response)))
+
+
+class AsyncRecorder(Recorder, AsyncCallbackHandler):
+    async def on_llm_start(self, *args, **kwargs):
+        Recorder.on_llm_start(self, *args, **kwargs)
+
+    async def on_llm_new_token(self, *args, **kwargs):
+        Recorder.on_llm_new_token(self, *args, **kwargs)
+
+    async def on_llm_end(self, *args, **kwargs):
+        Recorder.on_llm_end(self, *args, **kwargs)
+
+    async def on_llm_error(self, *args, **kwargs):
+        Recorder.on_llm_error(self, *args, **kwargs)
+
+
+@pytest.fixture
+def llm():
+    return DockerModelLLM(model="ai/smollm2")
+
+
+@pytest.mark.parametrize(
+    ("way", "recorder"),
+    # Sync calls run async handlers elsewhere, at some time.
+    [
+        *((way, Recorder) for way in ONE_PROMPT),
+        ("ainvoke", AsyncRecorder),
+        ("astream", AsyncRecorder),
+    ],
+)
+async def test_callbacks_come_in_order_and_with_chunks(way, recorder, llm):
+    heard = recorder()
+    with SimulatedDocker(script=[Reasoning("Hm."), Text("An answer.")]):
+        answer = await ask(llm, way, config={"callbacks": [heard]})
+    assert heard.kinds == ["start", *["token"] * heard.kinds.count("token"), "end"]
+    tokens = heard.of("token")
+    assert "".join(token for token, _ in tokens) == answer == "An answer."
+    assert all(type(chunk) is GenerationChunk and chunk.text == token for token, chunk in tokens)
+    assert tokens[0][1].generation_info["reasoning"]
+    assert tokens[-1][1].generation_info["finish_reason"] == "stop"
+    (response,) = heard.of("end")
+    generation = response.generations[0][0]
+    assert generation.text == answer
+    assert generation.generation_info["reasoning"] == "Hm."
+
+
+async def test_a_token_is_told_before_it_is_given_out(llm, docker):
+    heard = Recorder()
+    stream = llm.stream("hi", {"callbacks": [heard]})
+    next(stream)
+    assert heard.kinds == ["start", "token"]
+    stream.close()
+    heard = Recorder()
+    pieces = llm.astream("hi", {"callbacks": [heard]})
+    await anext(pieces)
+    assert heard.kinds == ["start", "token"]
+    await pieces.aclose()
+
+
+@pytest.mark.parametrize("way", ONE_PROMPT)
+async def test_a_failure_ends_a_run_with_the_error_and_the_text_so_far(way, llm):
+    heard = Recorder()
+    with SimulatedDocker(script=[Text("So far"), Cut()]), pytest.raises(GenerationError):
+        await ask(llm, way, config={"callbacks": [heard]})
+    assert heard.kinds[0] == "start"
+    assert heard.kinds[-1] == "error"
+    ((error, _),) = heard.of("error")
+    assert isinstance(error, GenerationError)
+    assert error.partial == "So far"
+
+
+@pytest.mark.parametrize("way", ["batch", "abatch"])
+async def test_with_several_prompts_only_the_firsts_tokens_are_told(way, llm, docker):
+    """Core gives no way to tell the others' tokens to their own runs."""
+    heard = Recorder()
+    prompts = ["one", "two", "three"]
+    if way == "batch":
+        answers = llm.batch(prompts, {"callbacks": [heard]})
+    else:
+        answers = await llm.abatch(prompts, {"callbacks": [heard]})
+    assert "".join(token for token, _ in heard.of("token")) == answers[0]
+    assert [one.generations[0][0].text for one in heard.of("end")] == answers
+
+
+@pytest.mark.parametrize("way", ONE_PROMPT)
+async def test_a_callback_that_raises_ends_the_run(way, llm, docker):
+    class Grumpy(Recorder):
+        def on_llm_new_token(self, token, **kwargs):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await ask(llm, way, config={"callbacks": [Grumpy()]})
+    docker.wait_all_gone()
+
+
+@pytest.mark.filterwarnings("ignore:astream_events version='v1'")
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_events_as_root_and_inside_a_chain_and_inside_a_node(version, llm, docker):
+    async def node(prompt):
+        return await llm.ainvoke(prompt)
+
+    runnables = {
+        "root": llm,
+        "chain": PromptTemplate.from_template("{x}") | llm | str.upper,
+        "node": RunnableLambda(node),
+    }
+    for name, runnable in runnables.items():
+        given = {"x": "hi"} if name == "chain" else "hi"
+        events = [event async for event in runnable.astream_events(given, version=version)]
+        kinds = [event["event"] for event in events]
+        assert kinds.count("on_llm_start") == kinds.count("on_llm_end") == 1, name
+        assert kinds.count("on_llm_stream") > 1, name
+
+
+async def test_tags_metadata_and_names_reach_the_run(llm, docker):
+    config = {"tags": ["a-tag"], "metadata": {"a": 1}, "run_name": "a-name"}
+    for way in ONE_PROMPT:
+        heard = Recorder()
+        await ask(llm, way, config=config | {"callbacks": [heard]})
+        ((serialized, prompts, kwargs),) = heard.of("start")
+        assert prompts == ["hi"]
+        assert "a-tag" in kwargs["tags"]
+        assert kwargs["name"] == "a-name"
+        assert kwargs["metadata"]["a"] == 1
+        assert kwargs["metadata"]["ls_provider"] == "docker_model"
+        assert kwargs["metadata"]["ls_model_name"] == "ai/smollm2"
+        assert kwargs["metadata"]["lc_versions"]["docker-model-llm"]
+        assert "ai/smollm2" in serialized["repr"]
+
+
+@pytest.mark.parametrize("way", ONE_PROMPT)
+async def test_no_secret_reaches_a_callback(way, docker):
+    heard = Recorder()
+    env = {"TOKEN": "s3cr3t-value"}
+    config = {"callbacks": [heard]}
+    await ask(DockerModelLLM(model="ai/smollm2", env=env), way, config=config)
+    await ask(DockerModelLLM(model="ai/smollm2").bind(env=env), way, config=config)
+    assert len(heard.of("start")) == 2
+    assert "s3cr3t" not in repr(heard.events)

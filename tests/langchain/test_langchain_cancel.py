@@ -1,0 +1,207 @@
+"""However a caller leaves, the child ends: judged by the kernel, not by our own books."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import PromptTemplate
+
+from docker_model.testing import Hang, SimulatedDocker, Text
+from langchain_docker_model import DockerModelLLM
+
+
+@pytest.fixture
+def docker():
+    """It begins to answer and never ends by itself."""
+    with SimulatedDocker(script=[Text("once upon a time "), Hang()]) as simulated:
+        yield simulated
+
+
+@pytest.fixture
+def llm():
+    return DockerModelLLM(model="ai/smollm2")
+
+
+def chain_of(llm):
+    return PromptTemplate.from_template("{x}") | llm
+
+
+def full_chain_of(llm):
+    return PromptTemplate.from_template("{x}") | llm | StrOutputParser()
+
+
+CHAINS = {"llm": lambda llm: llm, "prompt | llm": chain_of}
+ASYNC_CHAINS = CHAINS | {"prompt | llm | parser": full_chain_of}
+
+
+def given(name):
+    return "hi" if name == "llm" else {"x": "hi"}
+
+
+# --- Sync ---
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_breaking_out_of_a_stream(name, llm, docker):
+    for _ in CHAINS[name](llm).stream(given(name)):
+        break
+    docker.wait_all_gone()
+
+
+def test_closing_a_stream(llm, docker):
+    stream = llm.stream("hi")
+    next(stream)
+    assert docker.alive == 1
+    stream.close()
+    docker.wait_all_gone()
+
+
+def test_an_error_in_the_loop(llm, docker):
+    def loop():
+        for _ in llm.stream("hi"):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        loop()
+    docker.wait_all_gone()
+
+
+def test_a_stream_that_is_dropped_by_another_thread(llm, docker):
+    holder = [llm.stream("hi")]
+    next(holder[0])
+    thread = threading.Thread(target=holder.clear)
+    thread.start()
+    thread.join()
+    gc.collect()
+    docker.wait_all_gone()
+
+
+def test_a_stream_that_is_never_begun_starts_nothing(llm, docker):
+    llm.stream("hi")
+    gc.collect()
+    assert docker.alive == 0
+    assert docker.prompts == []
+
+
+@pytest.mark.parametrize("call", ["invoke('hi')", "batch(['hi'] * 3)", "stream('hi')"])
+def test_ctrl_c(call, docker):
+    """In a process of its own, so that the signal has the main thread to itself."""
+    code = f"""
+from langchain_docker_model import DockerModelLLM
+try:
+    for _ in DockerModelLLM(model="ai/smollm2").{call}:
+        pass
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    docker.wait_prompts(3 if "batch" in call else 1, 30)
+    os.kill(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert out == "interrupted\n"
+    assert process.returncode == 0
+    docker.wait_all_gone()
+
+
+# --- Async ---
+
+
+async def all_gone(docker):
+    await asyncio.to_thread(docker.wait_all_gone)
+
+
+@pytest.mark.parametrize("name", ASYNC_CHAINS)
+async def test_breaking_out_of_an_async_stream(name, llm, docker):
+    async for _ in ASYNC_CHAINS[name](llm).astream(given(name)):
+        break
+    await all_gone(docker)
+
+
+@pytest.mark.parametrize("name", ASYNC_CHAINS)
+async def test_closing_an_async_stream(name, llm, docker):
+    async with contextlib.aclosing(ASYNC_CHAINS[name](llm).astream(given(name))) as pieces:
+        async for _ in pieces:
+            break
+    await all_gone(docker)
+
+
+async def test_leaving_an_event_stream(llm, docker):
+    async for event in chain_of(llm).astream_events({"x": "hi"}, version="v2"):
+        if event["event"] == "on_llm_stream":
+            break
+    gc.collect()
+    await all_gone(docker)
+
+
+CALLS = {
+    "ainvoke": lambda llm: llm.ainvoke("hi"),
+    "abatch": lambda llm: llm.abatch(["hi"] * 3),
+    "chain": lambda llm: full_chain_of(llm).ainvoke({"x": "hi"}),
+    "astream": lambda llm: exhaust(llm.astream("hi")),
+    "chain astream": lambda llm: exhaust(full_chain_of(llm).astream({"x": "hi"})),
+}
+
+
+async def exhaust(pieces):
+    async for _ in pieces:
+        pass
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_cancelled_task(name, llm, docker):
+    task = asyncio.create_task(CALLS[name](llm))
+    await asyncio.to_thread(docker.wait_prompts, 3 if name == "abatch" else 1, 30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await all_gone(docker)
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_timeout_of_the_callers(name, llm, docker):
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await CALLS[name](llm)
+    await all_gone(docker)
+
+
+def test_the_end_of_the_loop(llm, docker):
+    async def leaves_everything_behind():
+        pieces = llm.astream("hi")
+        await anext(pieces)
+        asyncio.get_running_loop().kept = (pieces, asyncio.create_task(llm.ainvoke("hi")))
+        await asyncio.to_thread(docker.wait_prompts, 2, 30)
+
+    asyncio.run(leaves_everything_behind())
+    docker.wait_all_gone()
+
+
+# Core's own generator wants to await its callbacks when it is collected.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_loop_that_is_closed_without_farewell(llm, docker):
+    loop = asyncio.new_event_loop()
+    pieces = llm.astream("hi")
+    loop.run_until_complete(anext(pieces))
+    loop.close()
+    del pieces
+    gc.collect()
+    docker.wait_all_gone()
+
+
+def test_the_end_of_the_interpreter(docker):
+    code = """
+from langchain_docker_model import DockerModelLLM
+stream = DockerModelLLM(model="ai/smollm2").stream("hi")
+next(stream)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    docker.wait_all_gone()

@@ -1,0 +1,111 @@
+"""Each error is docker_model's and LangChain's at once."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from langchain_core import exceptions as langchain
+
+import docker_model
+from docker_model import errors as core
+from langchain_docker_model import errors as ours
+
+# The table of the public interface.
+EXPECTED = {
+    "ContextLengthError": (langchain.ContextOverflowError, False),
+    "DockerModelError": (langchain.ModelError, False),
+    "DockerNotFoundError": (langchain.ModelError, False),
+    "EmptyAnswerError": (langchain.ModelAPIError, True),
+    "FileReferenceError": (langchain.ModelInvalidRequestError, False),
+    "GenerationError": (langchain.ModelAPIError, True),
+    "GenerationTimeoutError": (langchain.ModelTimeoutError, True),
+    "InvalidRequestError": (langchain.ModelInvalidRequestError, False),
+    "ModelLoadError": (langchain.ModelError, False),
+    "ModelNotFoundError": (langchain.ModelNotFoundError, False),
+    "PluginNotFoundError": (langchain.ModelError, False),
+    "PullError": (langchain.ModelAPIError, True),
+    "ResourceError": (langchain.ModelAPIError, True),
+    "RunnerUnavailableError": (langchain.ModelConnectionError, True),
+    "UnsupportedParameterError": (langchain.ModelInvalidRequestError, False),
+}
+
+
+def raised(error: Exception) -> BaseException:
+    with pytest.raises(BaseException) as caught, ours.as_langchain_errors():
+        raise error
+    return caught.value
+
+
+def test_every_error_of_docker_model_is_in_the_table():
+    assert sorted(EXPECTED) == sorted(core.__all__)
+    assert sorted([*EXPECTED, "as_langchain_errors"]) == sorted(ours.__all__)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_an_error_becomes_both(name):
+    original = getattr(core, name)("what happened", hint="do this")
+    error = raised(original)
+    in_langchain, retryable = EXPECTED[name]
+    assert type(error) is getattr(ours, name)
+    assert isinstance(error, type(original))
+    assert isinstance(error, in_langchain)
+    assert error.is_retryable is retryable
+    assert str(error) == str(original)
+    assert error.__cause__ is original
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_it_keeps_its_builtin_base(name):
+    builtin = [base for base in getattr(core, name).__mro__ if base.__module__ == "builtins"]
+    assert issubclass(getattr(ours, name), tuple(builtin[:-3]) or Exception)
+    assert not issubclass(getattr(ours, name), RuntimeError)
+
+
+def test_kinds_of_an_error_stay_kinds_of_it():
+    assert issubclass(ours.FileReferenceError, ours.InvalidRequestError)
+    assert issubclass(ours.UnsupportedParameterError, ours.InvalidRequestError)
+    assert issubclass(ours.EmptyAnswerError, ours.GenerationError)
+
+
+def test_it_carries_what_the_original_carried():
+    original = core.GenerationError("cut off", exit_code=1, stderr="oops", partial="so far")
+    original.add_note("while testing")
+    error = raised(original)
+    assert (error.exit_code, error.signal, error.stderr, error.partial) == (
+        1,
+        None,
+        "oops",
+        "so far",
+    )
+    assert error.__notes__ == ["while testing"]
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_it_pickles(name):
+    error = raised(getattr(core, name)("what happened", hint="do this"))
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
+
+
+def test_an_error_of_a_kind_unknown_here_becomes_the_nearest():
+    class NewTimeoutError(docker_model.GenerationTimeoutError):
+        pass
+
+    error = raised(NewTimeoutError("late", phase="idle"))
+    assert type(error) is ours.GenerationTimeoutError
+    assert error.phase == "idle"
+
+
+def test_an_error_in_its_langchain_form_passes_as_it_is():
+    error = ours.ModelNotFoundError("gone", model="ai/x")
+    assert raised(error) is error
+    assert error.__cause__ is None
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit, ZeroDivisionError])
+def test_what_is_not_ours_passes_untouched(kind):
+    error = kind()
+    assert raised(error) is error

@@ -1,0 +1,137 @@
+"""What goes wrong behind the command arrives as an error that both sides know."""
+
+from __future__ import annotations
+
+import pickle
+import time
+
+import pytest
+from langchain_core import exceptions as langchain
+from langchain_ways import WAYS, ask
+
+import docker_model
+from docker_model.testing import Cut, Fail, InTurn, SimulatedDocker, Sleep, Text
+from langchain_docker_model import DockerModelLLM
+
+
+async def asked(llm, way, prompt="hi"):
+    """The error that a call ended with."""
+    with pytest.raises(docker_model.DockerModelError) as caught:
+        await ask(llm, way, prompt)
+    return caught.value
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_missing_model(way, docker):
+    error = await asked(DockerModelLLM(model="ai/not-there"), way)
+    assert isinstance(error, docker_model.ModelNotFoundError)
+    assert isinstance(error, langchain.ModelNotFoundError)
+    assert not error.is_retryable
+    assert "docker model pull ai/not-there" in str(error)
+    assert docker.prompts == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_no_docker(way):
+    error = await asked(DockerModelLLM(model="ai/smollm2", command="/no/such/docker model"), way)
+    assert isinstance(error, docker_model.DockerNotFoundError)
+    assert isinstance(error, FileNotFoundError)
+    assert isinstance(error, langchain.ModelError)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_no_runner(way):
+    with SimulatedDocker.broken("runner-off"):
+        error = await asked(DockerModelLLM(model="ai/smollm2"), way)
+    assert isinstance(error, docker_model.RunnerUnavailableError)
+    assert isinstance(error, ConnectionError)
+    assert isinstance(error, langchain.ModelConnectionError)
+    assert error.is_retryable
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_run_that_fails_half_way(way):
+    with SimulatedDocker(script=[Text("So far"), Cut()]):
+        error = await asked(DockerModelLLM(model="ai/smollm2"), way)
+    assert isinstance(error, docker_model.GenerationError)
+    assert isinstance(error, langchain.ModelAPIError)
+    assert error.partial == "So far"
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), copy.partial) == (type(error), str(error), "So far")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_timeout(way):
+    with SimulatedDocker(script=[Text("So far"), Sleep(60)]) as docker:
+        llm = DockerModelLLM(model="ai/smollm2", timeout=docker_model.Timeouts(idle=0.3))
+        error = await asked(llm, way)
+        docker.wait_all_gone()
+    assert isinstance(error, TimeoutError)
+    assert isinstance(error, langchain.ModelTimeoutError)
+    assert error.phase == "idle"
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_silence(way):
+    with SimulatedDocker(script=[]):
+        error = await asked(DockerModelLLM(model="ai/smollm2"), way)
+    assert isinstance(error, docker_model.EmptyAnswerError)
+    assert isinstance(error, langchain.ModelAPIError)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("prompt", ["", " \n", "\ud800"], ids=ascii)
+async def test_a_prompt_that_cannot_be_sent(way, prompt, docker):
+    error = await asked(DockerModelLLM(model="ai/smollm2"), way, prompt)
+    assert isinstance(error, docker_model.InvalidRequestError)
+    assert isinstance(error, langchain.ModelInvalidRequestError)
+    assert docker.prompts == []
+
+
+async def test_listing_models():
+    with SimulatedDocker.broken("runner-off"):
+        with pytest.raises(langchain.ModelConnectionError):
+            DockerModelLLM.list_models()
+        with pytest.raises(langchain.ModelConnectionError):
+            await DockerModelLLM.alist_models()
+
+
+def slow_but_for_one(prompt):
+    return [Fail("boom")] if prompt == "fails" else [Text("So far"), Sleep(60)]
+
+
+@pytest.mark.parametrize("position", [0, 1, 5])
+async def test_the_first_prompt_that_fails_ends_the_others(position):
+    """Wherever it stands, while others run and others yet wait for their turn."""
+    prompts = ["slow"] * 6
+    prompts[position] = "fails"
+    with SimulatedDocker(script=slow_but_for_one) as docker:
+        llm = DockerModelLLM(model="ai/smollm2", max_concurrency=6)
+        began = time.monotonic()
+        with pytest.raises(docker_model.GenerationError):
+            llm.batch(prompts)
+        docker.wait_all_gone()
+        with pytest.raises(docker_model.GenerationError):
+            await llm.abatch(prompts)
+        docker.wait_all_gone()
+        assert time.monotonic() - began < 20
+
+
+def test_batch_can_return_its_exceptions(docker):
+    llm = DockerModelLLM(model="ai/not-there")
+    answers = llm.batch(["a", "b"], return_exceptions=True)
+    assert all(isinstance(answer, langchain.ModelNotFoundError) for answer in answers)
+
+
+async def test_retries_and_fallbacks_go_by_the_type(docker):
+    missing = DockerModelLLM(model="ai/not-there")
+    llm = DockerModelLLM(model="ai/smollm2")
+    fallback = missing.with_fallbacks([llm], exceptions_to_handle=(langchain.ModelNotFoundError,))
+    assert fallback.invoke("hi") == llm.invoke("hi")
+    assert "".join(fallback.stream("hi")) == llm.invoke("hi")
+    assert await fallback.ainvoke("hi") == llm.invoke("hi")
+    with SimulatedDocker(script=InTurn([Fail("boom")], "now it works")):
+        retrying = llm.with_retry(
+            retry_if_exception_type=(langchain.ModelAPIError,), wait_exponential_jitter=False
+        )
+        assert retrying.invoke("hi") == "now it works"

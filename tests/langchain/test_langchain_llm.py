@@ -1,0 +1,322 @@
+"""Every way to ask, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import uvloop
+from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import GenerationChunk
+from langchain_core.prompts import PromptTemplate
+from langchain_ways import ask
+
+from docker_model.testing import Reasoning, SimulatedDocker, Sleep, Text, Usage
+from langchain_docker_model import DockerModelLLM
+
+ANSWER = "A runner of models. Ünï©ode ✓ 🐳\n\n  Its own white space."
+
+
+@pytest.fixture
+def llm():
+    return DockerModelLLM(model="ai/smollm2")
+
+
+@pytest.fixture
+def answering():
+    """A `docker` that always gives `ANSWER`, in small pieces that split characters."""
+    with SimulatedDocker(script=[Text(ANSWER)]) as docker:
+        yield docker
+
+
+@pytest.fixture
+def thoughtful():
+    """A `docker` that thinks first and counts tokens."""
+    with SimulatedDocker(
+        script=[Reasoning("Let me "), Reasoning("see."), Text("An answer."), Usage(3, 4)]
+    ) as docker:
+        yield docker
+
+
+# --- Text in, text out ---
+
+
+async def test_each_way_gives_the_same_answer(llm, answering):
+    assert llm.invoke("hi") == ANSWER
+    assert await llm.ainvoke("hi") == ANSWER
+    assert "".join(llm.stream("hi")) == ANSWER
+    assert "".join([piece async for piece in llm.astream("hi")]) == ANSWER
+    assert llm.batch(["hi"]) == [ANSWER]
+    assert await llm.abatch(["hi"]) == [ANSWER]
+    assert llm._call("hi") == ANSWER
+    assert await llm._acall("hi") == ANSWER
+    assert answering.prompts == ["hi"] * 8
+
+
+async def test_a_piece_comes_as_soon_as_the_model_has_said_it(llm):
+    heard = threading.Event()
+
+    def script(prompt):
+        yield "one, "
+        assert heard.wait(10)
+        heard.clear()
+        yield "two"
+
+    with SimulatedDocker(script=script):
+        pieces = []
+        for piece in llm.stream("hi"):
+            pieces.append(piece)
+            heard.set()
+        assert pieces == ["one, ", "two", ""]
+        pieces = []
+        async for piece in llm.astream("hi"):
+            pieces.append(piece)
+            heard.set()
+        assert pieces == ["one, ", "two", ""]
+
+
+async def test_batches_keep_their_order(llm, docker):
+    prompts = [f"prompt {number}" for number in range(6)]
+    expected = [llm.invoke(prompt) for prompt in prompts]
+    assert len(set(expected)) == 6
+    assert llm.batch(prompts) == expected
+    assert llm.batch(prompts, {"max_concurrency": 4}) == expected
+    assert await llm.abatch(prompts) == expected
+    assert await llm.abatch(prompts, {"max_concurrency": 4}) == expected
+    assert dict(llm.batch_as_completed(prompts)) == dict(enumerate(expected))
+    completed = {index: text async for index, text in llm.abatch_as_completed(prompts)}
+    assert completed == dict(enumerate(expected))
+    assert llm.batch([]) == []
+    assert await llm.abatch([]) == []
+    assert llm.generate([]).generations == []
+
+
+@pytest.mark.parametrize("at_once", [6, 2])
+async def test_several_prompts_run_at_once_but_no_more_than_allowed(at_once):
+    running, most, lock = 0, 0, threading.Lock()
+
+    def script(prompt):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        yield Sleep(0.3)
+        with lock:
+            running -= 1
+        yield "done"
+
+    llm = DockerModelLLM(model="ai/smollm2", max_concurrency=at_once)
+    with SimulatedDocker(script=script):
+        assert llm.batch(["hi"] * 6) == ["done"] * 6
+        assert most == at_once
+        most = 0
+        assert await llm.abatch(["hi"] * 6) == ["done"] * 6
+        assert most == at_once
+
+
+async def test_many_calls_at_once(docker):
+    llm = DockerModelLLM(model="ai/smollm2", max_chars=2)
+    answers = await asyncio.gather(*(llm.ainvoke(f"call {number}") for number in range(100)))
+    assert answers == ["Yo"] * 100
+
+
+def test_long_prompts_and_odd_characters_arrive(llm, docker):
+    prompt = "-- $HOME `x` \"quoted\" 'so' \\n Ünï©ode 🐳 " + "long " * 60_000 + "end"
+    llm.invoke(prompt)
+    assert docker.prompts == [prompt]
+
+
+def test_messages_are_flattened(llm, docker):
+    llm.invoke([SystemMessage("Be brief."), HumanMessage("Hi.")])
+    assert docker.prompts == ["System: Be brief.\nHuman: Hi."]
+
+
+async def test_chains(llm, docker):
+    chain = PromptTemplate.from_template("About {topic}?") | llm | StrOutputParser()
+    answer = chain.invoke({"topic": "whales"})
+    assert "About whales?" in answer
+    assert await chain.ainvoke({"topic": "whales"}) == answer
+    assert "".join(chain.stream({"topic": "whales"})) == answer
+    assert "".join([piece async for piece in chain.astream({"topic": "whales"})]) == answer
+    assert set(docker.prompts) == {"About whales?"}
+
+
+def test_sync_calls_work_inside_a_running_loop(llm, docker):
+    async def cell_of_a_notebook():
+        return llm.invoke("hi"), list(llm.stream("hi")), llm.batch(["hi", "ho"])
+
+    whole, pieces, batch = asyncio.run(cell_of_a_notebook())
+    assert "".join(pieces) == whole == batch[0]
+
+
+def test_one_object_serves_several_loops_one_after_another(llm, docker):
+    answer = llm.invoke("hi")
+    for loop_factory in (asyncio.new_event_loop, uvloop.new_event_loop, asyncio.new_event_loop):
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            assert runner.run(llm.ainvoke("hi")) == answer
+            assert runner.run(llm.abatch(["hi", "hi"])) == [answer] * 2
+            assert runner.run(ask(llm, "astream")) == answer
+
+
+def test_one_object_serves_several_threads(llm, docker):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: llm.invoke(f"{number} bottles"), range(16)))
+    assert answers == [f"You said: {number} bottles" for number in range(16)]
+
+
+async def test_async_calls_leave_the_loop_and_its_default_executor_alone(llm):
+    def no_executor(*args):
+        pytest.fail("the default executor was used")
+
+    loop = asyncio.get_running_loop()
+    loop.run_in_executor = no_executor
+    latest, worst = loop.time(), 0.0
+
+    async def tick():
+        nonlocal latest, worst
+        while True:
+            await asyncio.sleep(0.005)
+            worst, latest = max(worst, loop.time() - latest), loop.time()
+
+    with SimulatedDocker(script=[Text("some "), Sleep(0.3), Text("text")]):
+        ticker = asyncio.create_task(tick())
+        await llm.ainvoke("hi")
+        await llm.abatch(["hi", "ho"])
+        assert "".join([piece async for piece in llm.astream("hi")]) == "some text"
+        ticker.cancel()
+    assert worst < 0.2
+
+
+# --- Stops ---
+
+
+@pytest.mark.parametrize("stop", ["white", ["nothing", "white space"], ["space", "Its own white"]])
+async def test_stops_end_the_answer_wherever_they_are_given(answering, stop):
+    """Across the borders of pieces, which are shorter than a stop."""
+    stops = [stop] if isinstance(stop, str) else stop
+    expected = ANSWER[: min(ANSWER.find(one) for one in stops if one in ANSWER)]
+    own = DockerModelLLM(model="ai/smollm2", stop=stop)
+    plain = DockerModelLLM(model="ai/smollm2")
+    assert own.invoke("hi") == expected
+    assert plain.invoke("hi", stop=stops) == expected
+    assert plain.bind(stop=stops).invoke("hi") == expected
+    assert "".join(own.stream("hi")) == "".join(plain.stream("hi", stop=stops)) == expected
+    assert await own.ainvoke("hi") == await plain.ainvoke("hi", stop=stops) == expected
+    assert "".join([piece async for piece in plain.astream("hi", stop=stops)]) == expected
+
+
+def test_a_calls_stop_replaces_the_models_and_an_empty_one_is_none(answering):
+    llm = DockerModelLLM(model="ai/smollm2", stop=["runner"])
+    assert llm.invoke("hi") == "A "
+    assert llm.invoke("hi", stop=["models"]) == "A runner of "
+    assert llm.invoke("hi", stop=[]) == "A "
+
+
+# --- What comes with the text ---
+
+
+async def test_results_say_how_the_answer_ended(llm, thoughtful):
+    for result in (llm.generate(["hi"]), await llm.agenerate(["hi"])):
+        ((generation,),) = result.generations
+        assert generation.text == "An answer."
+        assert generation.generation_info == {
+            "finish_reason": "stop",
+            "model_name": "ai/smollm2",
+            "reasoning": "Let me see.",
+            "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
+        }
+        assert result.llm_output == {
+            "model_name": "ai/smollm2",
+            "token_usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
+        }
+
+
+async def test_what_is_not_known_is_not_there(llm, answering):
+    for result in (llm.generate(["hi"]), await llm.agenerate(["hi"])):
+        assert result.generations[0][0].generation_info == {
+            "finish_reason": "stop",
+            "model_name": "ai/smollm2",
+        }
+        assert result.llm_output == {"model_name": "ai/smollm2"}
+
+
+async def test_usage_is_summed_over_prompts(llm, thoughtful):
+    for result in (llm.generate(["a", "b", "c"]), await llm.agenerate(["a", "b", "c"])):
+        assert result.llm_output["token_usage"] == {
+            "prompt_tokens": 9,
+            "completion_tokens": 12,
+            "total_tokens": 21,
+        }
+
+
+def test_a_finish_reason_for_each_end(llm, answering):
+    def finish_reason(**settings):
+        return llm.generate(["hi"], **settings).generations[0][0].generation_info["finish_reason"]
+
+    assert finish_reason() == "stop"
+    assert finish_reason(stop=["models"]) == "stop_sequence"
+    assert finish_reason(max_chars=3) == "length"
+
+
+async def test_chunks_add_up_to_the_result(llm, thoughtful):
+    whole = llm.generate(["hi"]).generations[0][0]
+    for chunks in (list(llm._stream("hi")), [chunk async for chunk in llm._astream("hi")]):
+        total = GenerationChunk(text="")
+        for chunk in chunks:
+            total += chunk
+        assert (total.text, total.generation_info) == (whole.text, whole.generation_info)
+
+
+async def test_the_last_chunk_alone_says_how_the_answer_ended(llm, thoughtful):
+    for chunks in (list(llm._stream("hi")), [chunk async for chunk in llm._astream("hi")]):
+        *pieces, last = chunks
+        assert last.text == ""
+        assert sorted(last.generation_info) == ["finish_reason", "model_name", "usage"]
+        reasoning = [piece for piece in pieces if piece.generation_info]
+        assert all(piece.text == "" for piece in reasoning)
+        assert all(list(piece.generation_info) == ["reasoning"] for piece in reasoning)
+        assert pieces[: len(reasoning)] == reasoning
+
+
+async def test_an_empty_answer_that_a_stop_ended_is_no_error(llm, answering):
+    assert llm.invoke("hi", stop=["A "]) == ""
+    assert "".join(llm.stream("hi", stop=["A "])) == ""
+    assert await llm.ainvoke("hi", stop=["A "]) == ""
+    assert "".join([piece async for piece in llm.astream("hi", stop=["A "])]) == ""
+
+
+async def test_reasoning_without_an_answer_is_no_error(llm):
+    with SimulatedDocker(script=[Reasoning("Hm.")]):
+        assert llm.invoke("hi") == ""
+        assert "".join([piece async for piece in llm.astream("hi")]) == ""
+
+
+# --- Models ---
+
+
+async def test_the_models_can_be_listed():
+    with SimulatedDocker(models=("ai/smollm2", "ai/qwen3")):
+        names = {model.name for model in DockerModelLLM.list_models()}
+        assert names == {"ai/smollm2", "ai/qwen3"}
+        assert {model.name for model in await DockerModelLLM.alist_models()} == names
+
+
+async def test_the_models_of_another_command_can_be_listed():
+    with SimulatedDocker(models=("ai/there",)) as there:
+        command, env = there.command, there.env
+        with SimulatedDocker(models=("ai/here",)):
+            (model,) = DockerModelLLM.list_models(command=command, env=env)
+            assert model.name == "ai/there"
+            (model,) = await DockerModelLLM.alist_models(command=command, env=env)
+            assert model.name == "ai/there"
+
+
+async def test_warming_up_and_closing_leave_it_usable(llm, docker):
+    llm.warm_up()
+    await llm.awarm_up()
+    llm.close()
+    await llm.aclose()
+    assert llm.invoke("hi")
