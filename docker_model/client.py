@@ -6,7 +6,7 @@ import weakref
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
-from docker_model.cli.command import Environment
+from docker_model.cli.command import Environment, split_command
 from docker_model.cli.names import check_model_name
 from docker_model.cli.prompt import check_prompt, guard
 from docker_model.errors import InvalidRequestError
@@ -72,8 +72,9 @@ class DockerModel:
         self._set("timeout", Timeouts.of(self.timeout))
         if self.env is not None:
             self._set("env", Environment.of(self.env))
-        if self.command is not None and not isinstance(self.command, str):
-            self._set("command", tuple(self.command))
+        if self.command is not None:
+            words = split_command(self.command, {})
+            self._set("command", self.command if isinstance(self.command, str) else words)
         _check_count("max_chars", self.max_chars, least=1)
         _check_count("max_concurrency", self.max_concurrency, least=1)
         _check_count("standby", self.standby, least=0)

@@ -98,7 +98,7 @@ def child_environment(
         command: The `command=` setting, for the plugin file run by itself.
     """
     environment = {**_DEFAULTS, **os.environ, **Environment.of(env)}
-    if _is_plugin_file(_words(command, environment)[0]):
+    if _is_plugin_file(split_command(command, environment)[0]):
         return {**_AS_PLUGIN, **environment}
     return environment
 
@@ -121,13 +121,18 @@ def command_prefix(
         InvalidRequestError: The setting is no command.
     """
     environment: Mapping[str, str] = os.environ if env is None else env
-    program, *arguments = _words(command, environment)
+    program, *arguments = split_command(command, environment)
     if _is_plugin_file(program) and not arguments:
         arguments = ["model"]  # as `docker` does: without it the plugin knows no subcommand
     return (_locate(program, environment.get("PATH", os.defpath)), *arguments)
 
 
-def _words(command: str | Sequence[str] | None, env: Mapping[str, str]) -> tuple[str, ...]:
+def split_command(command: str | Sequence[str] | None, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Read a `command=` setting; `None` is the environment's, or `docker model`.
+
+    Raises:
+        InvalidRequestError: It is no command.
+    """
     source = "command"
     if command is None:
         source, command = "DOCKER_MODEL_COMMAND", env.get("DOCKER_MODEL_COMMAND", "")
