@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from docker_model.testing import SimulatedDocker, Text
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 
 
 @pytest.mark.parametrize(
@@ -20,7 +22,12 @@ def test_an_example(script):
     answer = "Docker, Podman, containerd. " * 5
     with SimulatedDocker(script=[Text(answer)]) as docker:
         ended = subprocess.run(
-            [sys.executable, script], check=False, capture_output=True, text=True, timeout=60
+            [sys.executable, script],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},  # it need not be installed
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         docker.wait_all_gone()
     assert ended.stderr == ""

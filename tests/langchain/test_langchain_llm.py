@@ -60,22 +60,22 @@ async def test_a_piece_comes_as_soon_as_the_model_has_said_it(llm):
     heard = threading.Event()
 
     def script(prompt):
-        yield "one, "
-        assert heard.wait(10)
         heard.clear()
-        yield "two"
+        yield "one,"
+        assert heard.wait(10)
+        yield " two"
 
     with SimulatedDocker(script=script):
         pieces = []
         for piece in llm.stream("hi"):
             pieces.append(piece)
             heard.set()
-        assert pieces == ["one, ", "two", ""]
+        assert pieces == ["one,", " two", ""]
         pieces = []
         async for piece in llm.astream("hi"):
             pieces.append(piece)
             heard.set()
-        assert pieces == ["one, ", "two", ""]
+        assert pieces == ["one,", " two", ""]
 
 
 async def test_batches_keep_their_order(llm, docker):
