@@ -43,6 +43,7 @@ from docker_model.models import (
     status,
     unload_model,
 )
+from docker_model.settings import from_env
 from docker_model.streams import AsyncTextStream, TextStream
 from docker_model.types import (
     Completion,
@@ -96,6 +97,7 @@ __all__ = [
     "astatus",
     "aunload_model",
     "configure_model",
+    "from_env",
     "inspect_model",
     "list_models",
     "list_running",
