@@ -169,6 +169,8 @@ class OutputParser:
         held = self._held.removesuffix("\n")
         if usage := _USAGE.fullmatch(held):
             parts.append(Usage(*map(int, usage.groups())))
+        elif held and self._place is _Place.PULL:
+            parts.append(Chatter(held))
         elif held:
             parts.append(_FLOWING.get(self._place, TextDelta)(held))
         return parts

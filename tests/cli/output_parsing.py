@@ -1,0 +1,59 @@
+"""Ways to run an `OutputParser`, and to say what came out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from docker_model.cli.output import SEPARATOR, OutputParser, Part
+from docker_model.types import ReasoningDelta, TextDelta, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+MODEL = "ai/smollm2"
+NOTICE = f"Unable to find model '{MODEL}' locally. Pulling from the server."
+STORE_WARNING = "Warning: unable to open context store: mkdir: read-only file system"
+USAGE_LINE = "\n\nToken usage: 10 prompt + 5 completion = 15 total"
+
+
+def joined(parts: Iterable[Part]) -> list[Part]:
+    """The same parts with adjacent deltas of one kind made one."""
+    out: list[Part] = []
+    for part in parts:
+        last = out[-1] if out else None
+        if isinstance(part, TextDelta) and isinstance(last, TextDelta):
+            out[-1] = TextDelta(last.text + part.text)
+        elif isinstance(part, ReasoningDelta) and isinstance(last, ReasoningDelta):
+            out[-1] = ReasoningDelta(last.text + part.text)
+        else:
+            out.append(part)
+    return out
+
+
+def parse(*chunks: bytes | str, model: str = MODEL, separator: str = SEPARATOR) -> list[Part]:
+    parser = OutputParser(model, separator=separator)
+    parts = [
+        part
+        for chunk in chunks
+        for part in parser.feed(chunk.encode() if isinstance(chunk, str) else chunk)
+    ]
+    return joined([*parts, *parser.close()])
+
+
+def single_bytes(data: bytes) -> Iterator[bytes]:
+    return (data[i : i + 1] for i in range(len(data)))
+
+
+class Said(NamedTuple):
+    text: str = ""
+    reasoning: str = ""
+    usage: Usage | None = None
+
+
+def said(parts: Iterable[Part]) -> Said:
+    parts = list(parts)
+    return Said(
+        "".join(part.text for part in parts if isinstance(part, TextDelta)),
+        "".join(part.text for part in parts if isinstance(part, ReasoningDelta)),
+        next((part for part in parts if isinstance(part, Usage)), None),
+    )

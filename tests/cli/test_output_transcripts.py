@@ -1,0 +1,152 @@
+"""`OutputParser` against what every recorded version of the CLI printed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from output_parsing import MODEL, Said, parse, said, single_bytes
+from transcripts import Transcript, load
+
+from docker_model.cli.output import SEPARATOR, SEPARATOR_TO_V0_1_40, Chatter, PullNotice
+from docker_model.types import TextDelta, Usage
+
+
+def is_one_shot(transcript: Transcript) -> bool:
+    """Whether it is a question and its answer, as this package would ask it."""
+    if transcript.argv[0] != "docker" or transcript.pty:
+        return False
+    if {"-d", "--detach", "--debug", "--help"} & set(transcript.argv):
+        return False
+    # Without a prompt, older versions begin a chat; v0.1.27 begins one with stdin, too.
+    return b"> " not in transcript.ending.stdout
+
+
+def separator_of(transcript: Transcript) -> str:
+    return SEPARATOR_TO_V0_1_40 if "v0.1.40" in transcript.versions else SEPARATOR
+
+
+NO_REASONING = {"v0.1.27"}
+NO_USAGE = {"v0.1.27", "v0.1.40"}
+
+
+def scene_says(transcript: Transcript) -> Said:
+    """What the scripted runner said, as far as this version of the CLI shows it at all."""
+    version = transcript.versions[-1]
+    chat = [r["body"] for r in transcript.requests if r["path"].endswith("/chat/completions")]
+    if not any(body["messages"] for body in chat):  # a preload has none
+        return Said()
+    text = reasoning = ""
+    usage = None
+    thinking_again = False
+    for step in transcript.scene.get("chat", []):
+        if "usage" in step and version not in NO_USAGE:
+            prompt, completion = step["usage"]
+            usage = Usage(prompt, completion, prompt + completion)
+        thought, content = thought_and_content(step, chat[0]["messages"][-1]["content"])
+        if thought and version not in NO_REASONING:
+            if text:  # what is thought after the first piece of the answer is the answer's
+                text += f"\n\nThinking:\n{thought}"
+                thinking_again = True
+            else:
+                reasoning += thought
+        if content:
+            text += separator_of(transcript) + content if thinking_again else content
+            thinking_again = False
+    return Said(text, reasoning, usage)
+
+
+def thought_and_content(
+    step: dict[str, Any], prompt: str | list[dict[str, Any]]
+) -> tuple[str, str]:
+    """One step of a scene; `prompt` as the runner received it, for the steps that echo it."""
+    if "echo" in step:
+        text = prompt if isinstance(prompt, str) else prompt[0]["text"]  # then come the images
+        return "", f"You said: {text}"
+    if "burst" in step:
+        return "", step["burst"][0] * step["burst"][1]
+    delta = {"reasoning_content": step.get("reasoning", ""), "content": step.get("split", "")}
+    delta |= step | step.get("delta", {})
+    return delta["reasoning_content"], delta["content"]
+
+
+# Where the scene is not what is printed, or not what is found in it, by case; with a version,
+# in the records of that version alone.
+FOUND_INSTEAD: dict[str, Said] = {
+    # Nobody could tell these from the CLI's own.
+    "run-lookalike-thinking": Said("answer", "not really"),
+    "run-lookalike-thinking@v0.1.40": Said("--\n\nanswer", "not really"),
+    "run-lookalike-usage": Said("done", "", Usage(1, 2, 3)),
+    "run-lookalike-usage-twice@v0.1.40": Said("done", "", Usage(1, 2, 3)),
+    "run-think-newlines": Said("second\n\n\n--\n\n\n\nanswer\n", "\nfirst"),
+    "run-think-newlines@v0.1.27": Said("\n\nanswer\n"),
+    "run-think-newlines@v0.1.40": Said("--\n\nsecond\n\n\n\n\nanswer\n", "\nfirst"),
+    # The scene's steps that are no deltas.
+    "run-json-reply@v1.2.6": Said("whole answer", "", Usage(10, 5, 15)),
+    "run-tool-call-unknown@v1.2.6": Said("after 1 tool round"),
+    "run-line-over-64k": Said("ok "),  # the CLI fails at the long line
+    # `--color yes` passes code blocks through a Markdown renderer.
+    "run-color-yes-code@v1.2.6": Said(
+        "Here:\n\n" + " " * 78 + "\n    print(1)" + " " * 66 + "\n\nDone **bold**."
+    ),
+}
+
+
+def expected(transcript: Transcript) -> Said:
+    for version in transcript.versions:
+        if found := FOUND_INSTEAD.get(f"{transcript.case}@{version}"):
+            return found
+    return FOUND_INSTEAD.get(transcript.case) or scene_says(transcript)
+
+
+RUNS = [t for t in load() if t.argv[1:3] == ("model", "run") and is_one_shot(t)]
+WHOLE = [transcript for transcript in RUNS if transcript.case.startswith("run-")]
+CUT_SHORT = [transcript for transcript in RUNS if transcript not in WHOLE]
+
+
+@pytest.mark.parametrize("transcript", WHOLE, ids=str)
+def test_transcript(transcript: Transcript) -> None:
+    separator = separator_of(transcript)
+    model = next((word for word in transcript.argv if "/" in word), MODEL)
+    whole = parse(transcript.ending.stdout, model=model, separator=separator)
+    assert said(whole) == expected(transcript)
+    bytewise = single_bytes(transcript.ending.stdout)
+    assert parse(*bytewise, model=model, separator=separator) == whole
+
+
+@pytest.mark.parametrize("transcript", CUT_SHORT, ids=str)
+def test_transcript_of_a_run_that_was_ended(transcript: Transcript) -> None:
+    for ending in transcript.endings:
+        assert scene_says(transcript).text.startswith(said(parse(ending.stdout)).text)
+
+
+def test_transcripts_are_all_there() -> None:
+    assert {version for transcript in WHOLE for version in transcript.versions} >= {
+        "v0.1.27", "v0.1.40", "cli-v0.1.41", "cli-v1.0.7", "v1.0.18", "v1.1.26", "v1.2.6"
+    }  # fmt: skip
+    assert len(WHOLE) > 250
+    assert len(CUT_SHORT) > 10
+
+
+@pytest.mark.parametrize(
+    "transcript", [t for t in WHOLE if t.case.startswith("run-missing-pull")], ids=str
+)
+def test_notice_and_pull_are_the_clis(transcript: Transcript) -> None:
+    model = next(word for word in transcript.argv if "/" in word)
+    parts = parse(transcript.ending.stdout, model=model)
+    before = [part for part in parts if isinstance(part, (PullNotice, Chatter))]
+    assert parts[: len(before)] == before
+    if b"Unable" in transcript.ending.stdout:
+        name = "ai/smollm2:latest" if "cli-v0.1.46" in transcript.versions else model
+        assert before[0] == PullNotice(name)
+        lines = [part.line for part in before[1:] if isinstance(part, Chatter)]
+        assert transcript.ending.stdout.decode().startswith(
+            f"Unable to find model '{name}' locally. Pulling from the server.\n"
+            + "".join(f"{line}\n" for line in lines)
+        )
+
+
+def test_recorded_context_warning() -> None:
+    (transcript,) = load("context-store-warning", version="v1.2.6")
+    line = transcript.ending.stdout.decode()
+    assert parse(f"{line}Hello\n") == [Chatter(line.removesuffix("\n")), TextDelta("Hello")]

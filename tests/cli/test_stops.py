@@ -1,0 +1,138 @@
+"""`Cutter` against the plain search that sees the whole text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from docker_model.cli.stops import Cutter
+
+
+def cut(
+    pieces: list[str], stops: tuple[str, ...] = (), max_chars: int | None = None
+) -> tuple[str, str | None]:
+    cutter = Cutter(stops, max_chars)
+    text = "".join([*map(cutter.feed, pieces), cutter.flush()])
+    return text, cutter.finish_reason
+
+
+def cut_whole(text: str, stops: tuple[str, ...], max_chars: int | None) -> tuple[str, str | None]:
+    begins = [begin for stop in stops if (begin := text.find(stop)) >= 0]
+    if begins and (max_chars is None or min(begins) <= max_chars):
+        return text[: min(begins)], "stop_sequence"
+    if max_chars is not None and len(text) > max_chars:
+        return text[:max_chars], "length"
+    return text, None
+
+
+@given(
+    pieces=st.lists(st.text("ab", max_size=4), max_size=8),
+    stops=st.lists(st.text("ab", min_size=1, max_size=5), max_size=4).map(tuple),
+    max_chars=st.none() | st.integers(1, 12),
+)
+@example(pieces=["abcd", "ex"], stops=("bcdef", "cd"), max_chars=None)
+@example(pieces=["ab", "cd", "ef"], stops=("cdef", "d"), max_chars=3)
+def test_equals_the_plain_search(
+    pieces: list[str], stops: tuple[str, ...], max_chars: int | None
+) -> None:
+    assert cut(pieces, stops, max_chars) == cut_whole("".join(pieces), stops, max_chars)
+
+
+@given(
+    pieces=st.lists(st.text("ab", max_size=4), max_size=8),
+    stops=st.lists(st.text("ab", min_size=1, max_size=5), max_size=4).map(tuple),
+    max_chars=st.none() | st.integers(1, 12),
+)
+def test_gives_out_all_that_is_certain(
+    pieces: list[str], stops: tuple[str, ...], max_chars: int | None
+) -> None:
+    """After each piece: all that every continuation would give out, and nothing more."""
+    cutter = Cutter(stops, max_chars)
+    given_out = text = ""
+    for piece in pieces:
+        given_out += cutter.feed(piece)
+        text += piece
+        # Either nothing more comes, or the rest of a stop that the text ends within, or a
+        # character that is in no stop.
+        endings = ["", "!", *(stop[n:] for stop in stops for n in range(len(stop)))]
+        outcomes = [cut_whole(text + ending, stops, max_chars) for ending in endings]
+        certain = min((outcome for outcome, _ in outcomes), key=len)
+        assert all(outcome.startswith(certain) for outcome, _ in outcomes)
+        assert given_out == certain
+        if len(set(outcomes)) == 1 and outcomes[0][1] is not None:
+            assert cutter.finish_reason == outcomes[0][1]
+        else:
+            assert cutter.finish_reason is None
+
+
+def test_without_anything_to_do_pieces_pass_as_they_are() -> None:
+    piece = "abc"
+    assert Cutter((), None).feed(piece) is piece
+
+
+def test_the_stop_that_begins_first_wins_though_another_is_complete_earlier() -> None:
+    cutter = Cutter(("END OF ALL", "OF"), None)
+    assert cutter.feed("The END OF") == "The "
+    assert cutter.finish_reason is None
+    assert cutter.feed(" ALL and more") == ""
+    assert cutter.finish_reason == "stop_sequence"
+
+
+def test_the_later_stop_counts_when_the_earlier_one_is_not_completed() -> None:
+    cutter = Cutter(("END OF ALL", "OF"), None)
+    assert [cutter.feed("The END OF"), cutter.feed(" it")] == ["The ", "END "]
+    assert cutter.finish_reason == "stop_sequence"
+
+
+def test_the_later_stop_counts_at_the_end_of_the_answer() -> None:
+    cutter = Cutter(("END OF ALL", "OF"), None)
+    assert [cutter.feed("The END OF"), cutter.flush()] == ["The ", "END "]
+    assert cutter.finish_reason == "stop_sequence"
+
+
+def test_after_the_end_nothing_comes() -> None:
+    cutter = Cutter(("stop",), None)
+    assert [cutter.feed(piece) for piece in ("a st", "op b", " c", "stop")] == ["a ", "", "", ""]
+    assert cutter.flush() == ""
+
+
+def test_a_stop_that_begins_the_answer_leaves_nothing() -> None:
+    assert cut(["User:", " hi"], ("User:",)) == ("", "stop_sequence")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "expected"),
+    [
+        (["abc"], ("abc", None)),
+        (["abc", ""], ("abc", None)),
+        (["ab", "cd"], ("abc", "length")),
+        (["abc", "STOP"], ("abc", "stop_sequence")),
+        (["abcST", "OP"], ("abc", "stop_sequence")),
+        (["abcST"], ("abc", "length")),
+        (["abcS", "."], ("abc", "length")),
+        (["abcdSTOP"], ("abc", "length")),
+        (["東京都"], ("東京都", None)),
+        (["👩👩👩", "👩"], ("👩👩👩", "length")),
+    ],
+)
+def test_length(pieces: list[str], expected: tuple[str, str | None]) -> None:
+    assert cut(pieces, ("STOP",), 3) == expected
+
+
+def test_length_ends_with_the_first_character_too_many() -> None:
+    cutter = Cutter((), 3)
+    assert cutter.feed("abc") == "abc"
+    assert cutter.finish_reason is None
+    assert cutter.feed("d") == ""
+    assert cutter.finish_reason == "length"
+
+
+def test_hostile_stops_and_texts_take_linear_time() -> None:
+    # Comparing the stop anew for every piece would take minutes, not half a second.
+    length = 100_000
+    stop = "a" * length + "b"
+    assert cut(["a"] * length + ["b"], (stop,)) == ("", "stop_sequence")
+    assert cut(["a"] * (length + 5) + ["b"], (stop,)) == ("aaaaa", "stop_sequence")
+    assert cut(["a"] * length + ["c"], (stop, "c")) == ("a" * length, "stop_sequence")
+    assert cut(["a" * (length - 1) + "c"] * 5, (stop,)) == (("a" * (length - 1) + "c") * 5, None)
