@@ -1,0 +1,153 @@
+"""The guard against what reads the files: the command itself, and a plain copy of its rules.
+
+The command is the simulated one, unless `DOCKER_MODEL_CONTRACT_RUNNER` is set: then it is
+`$DOCKER_MODEL_COMMAND`, or `docker model`. The runner that it talks to is the simulated one
+either way, whatever that variable names: it has to record one run apart from the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import random
+import shlex
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import guard_cases
+import guard_oracle
+import pytest
+from guard_oracle import Outcome
+
+from docker_model.cli.prompt import find_references, guard
+from docker_model.errors import FileReferenceError
+from docker_model.testing import SimulatedDocker
+
+AT_ONCE = 8
+REAL = "DOCKER_MODEL_CONTRACT_RUNNER" in os.environ
+REAL_COMMAND = shlex.split(os.environ.get("DOCKER_MODEL_COMMAND", "docker model"))
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return guard_cases.make_tree(tmp_path_factory.mktemp("tree"))
+
+
+@pytest.fixture(scope="module")
+def private(tmp_path_factory):
+    return tmp_path_factory.mktemp("private")
+
+
+@pytest.fixture
+def send():
+    """Run the command with prompts, each in a directory: what the model gets of each."""
+    with SimulatedDocker(models=None, script=[]) as docker:
+        command = REAL_COMMAND if REAL else docker.command
+
+        def run(model, prompt, cwd):
+            argv = [*command, "run", "--", model]
+            stdin = prompt.encode()
+            return subprocess.run(argv, input=stdin, cwd=cwd, capture_output=True, check=False)
+
+        def send(requests):
+            models = [f"ai/guard:{number}" for number in range(len(requests))]
+            prompts, directories = zip(*requests, strict=True)
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                runs = list(pool.map(run, models, prompts, directories))
+            got = {request.body["model"]: request for request in docker.requests if request.body}
+            return [_outcome(run, got.get(model)) for model, run in zip(models, runs, strict=True)]
+
+        yield send
+
+
+def _outcome(run, request):
+    if request is None:
+        assert run.returncode == 1
+        assert b"failed to process images" in run.stderr
+        return Outcome("", failed=True)
+    assert (run.returncode, run.stderr) == (0, b"")
+    images = (base64.b64decode(url.partition(",")[2]) for url in request.images)
+    return Outcome(request.prompt, tuple(images))
+
+
+def make_prompts(tree, seed, count):
+    made = random.Random(seed)
+    prompts = []
+    while len(prompts) < count:
+        prompt = guard_cases.random_prompt(made, tree)
+        if guard_oracle.trimmed(prompt):
+            prompts.append(prompt)
+    return prompts
+
+
+def only_spaces_added(before, after):
+    at = 0
+    for character in after:
+        if before[at : at + 1] == character:
+            at += 1
+        elif character != " ":
+            return False
+    return at == len(before)
+
+
+def check_guard(prompt, cwd):
+    """Hold the guard against the rules, in one directory; the prompt that it lets out."""
+    expected = guard_oracle.process(prompt, cwd)
+    found = find_references(prompt, cwd=str(cwd))
+    assert bool(found) == bool(expected.touched)
+    assert expected.touched[:1] == () or expected.touched[0] in found
+    if found:
+        with pytest.raises(FileReferenceError) as refused:
+            guard(prompt, "refuse", cwd=str(cwd))
+        assert refused.value.references == found
+    else:
+        assert guard(prompt, "refuse", cwd=str(cwd)) is prompt
+    assert guard(prompt, "allow", cwd=str(cwd)) is prompt
+
+    guarded = guard(prompt, "escape", cwd=str(cwd))
+    assert find_references(guarded, cwd=str(cwd)) == ()
+    assert guard_oracle.process(guarded, cwd) == Outcome(guard_oracle.trimmed(guarded))
+    assert only_spaces_added(prompt, guarded)
+    assert (guarded is prompt) == (not found)
+    return guarded
+
+
+def check_command(prompts, tree, private, send):
+    """Hold the guard against the command: each prompt bare, and guarded for where it runs."""
+    expected = {}
+    for number, prompt in enumerate(prompts):
+        outcome = guard_oracle.process(prompt, tree.cwd)
+        expected[prompt, tree.cwd] = replace(outcome, touched=())
+        directory = private if number % 2 else tree.cwd
+        guarded = check_guard(prompt, directory)
+        expected[guarded, directory] = Outcome(guard_oracle.trimmed(guarded))
+    for request, outcome in zip(expected, send(list(expected)), strict=True):
+        assert outcome == expected[request], request
+
+
+def test_guard_agrees_with_the_command(tree, private, send):
+    check_command(make_prompts(tree, "ordinary", 300), tree, private, send)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(40))
+def test_guard_agrees_with_the_command_at_length(tree, private, send, seed):
+    check_command(make_prompts(tree, f"long {seed}", 500), tree, private, send)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_guard_agrees_with_the_rules(tree, private, seed):
+    for prompt in make_prompts(tree, seed, 1000):
+        check_guard(prompt, tree.cwd)
+        check_guard(prompt, private)
+
+
+def test_what_is_made_up_covers_the_rules(tree):
+    outcomes = [guard_oracle.process(prompt, tree.cwd) for prompt in make_prompts(tree, 0, 1000)]
+    assert sum(bool(outcome.touched) for outcome in outcomes) > 300
+    assert sum(not outcome.touched for outcome in outcomes) > 300
+    assert sum(outcome.failed for outcome in outcomes) > 50
+    assert sum(bool(outcome.images) for outcome in outcomes) > 150
+    assert sum("SECRET" in outcome.text for outcome in outcomes) > 100
