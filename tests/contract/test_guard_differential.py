@@ -19,6 +19,7 @@ import guard_cases
 import guard_oracle
 import pytest
 from guard_oracle import Outcome
+from transcripts import load
 
 from docker_model.cli.prompt import find_references, guard
 from docker_model.errors import FileReferenceError
@@ -67,8 +68,11 @@ def _outcome(run, request):
         assert b"failed to process images" in run.stderr
         return Outcome("", failed=True)
     assert (run.returncode, run.stderr) == (0, b"")
-    images = (base64.b64decode(url.partition(",")[2]) for url in request.images)
-    return Outcome(request.prompt, tuple(images))
+    return Outcome(request.prompt, tuple(map(from_data_url, request.images)))
+
+
+def from_data_url(url):
+    return base64.b64decode(url.partition(",")[2])
 
 
 def make_prompts(tree, seed, count):
@@ -135,6 +139,33 @@ def test_guard_agrees_with_the_command(tree, private, send):
 @pytest.mark.parametrize("seed", range(40))
 def test_guard_agrees_with_the_command_at_length(tree, private, send, seed):
     check_command(make_prompts(tree, f"long {seed}", 500), tree, private, send)
+
+
+RECORDED = [t for t in load("run-file-*", version="v1.2.6") if t.stdin is not None]
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=str)
+def test_the_rules_are_those_of_the_recorded_command(recorded, tmp_path):
+    cwd = tmp_path / "cwd"  # a recorded prompt knows it by this name
+    cwd.mkdir()
+    for name, content in recorded.files.items():
+        if not name.startswith("~"):
+            path = cwd / name
+            path.parent.mkdir(exist_ok=True)
+            is_text = isinstance(content, str)
+            path.write_bytes(content.encode() if is_text else base64.b64decode(content["b64"]))
+    prompt = recorded.stdin.decode().replace("<DIR>", str(cwd))
+    check_guard(prompt, cwd)
+    outcome = guard_oracle.process(prompt, cwd)
+    assert outcome.failed == (recorded.ending.exit_code == 1)
+    messages = [r["body"]["messages"] for r in recorded.requests if r["method"] == "POST"]
+    if messages and "dollar" not in recorded.case:  # `$1` in a file's text means something
+        content = messages[0][0]["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        text = "".join(part["text"] for part in parts if part["type"] == "text")
+        assert outcome.text == text.replace("<DIR>", str(cwd))
+        images = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+        assert outcome.images == tuple(map(from_data_url, images))
 
 
 @pytest.mark.parametrize("seed", range(2))
