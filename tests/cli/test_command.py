@@ -1,0 +1,207 @@
+"""Which program, which arguments, which environment."""
+
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from docker_model.cli import command
+from docker_model.cli.command import Environment, child_environment, command_prefix
+from docker_model.errors import DockerNotFoundError, InvalidRequestError
+
+
+@pytest.fixture(autouse=True)
+def no_command(monkeypatch):
+    for name in ("DOCKER_MODEL_COMMAND", "NO_COLOR", "GOGC", "MODEL_RUNNER_NO_AUTO_INSTALL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def programs(tmp_path):
+    """A directory of programs that could be run."""
+    for name in ("docker", "docker-model", "wrapper"):
+        path = tmp_path / name
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+    (tmp_path / "not-executable").write_text("")
+    (tmp_path / "directory").mkdir()
+    return tmp_path
+
+
+def prefix(setting, programs, **env):
+    return command_prefix(setting, {"PATH": str(programs), **env})
+
+
+# -- the command -----------------------------------------------------------------------------
+
+
+def test_default_is_docker_model(programs):
+    assert prefix(None, programs) == (f"{programs}/docker", "model")
+
+
+@pytest.mark.parametrize("setting", ["wrapper 'a b' c", ["wrapper", "a b", "c"]])
+def test_setting_is_split_as_a_shell_would(programs, setting):
+    assert prefix(setting, programs) == (f"{programs}/wrapper", "a b", "c")
+
+
+def test_variable_is_next(programs):
+    assert prefix(None, programs, DOCKER_MODEL_COMMAND="wrapper x")[1:] == ("x",)
+    assert prefix("docker model", programs, DOCKER_MODEL_COMMAND="wrapper x")[1:] == ("model",)
+
+
+def test_blank_variable_is_unset(programs):
+    assert prefix(None, programs, DOCKER_MODEL_COMMAND=" ") == (f"{programs}/docker", "model")
+
+
+@pytest.mark.parametrize(
+    "setting", ["", "  ", [], [""], ["docker", 1], ["docker", "a\0"], 'docker "model', "a\0b"]
+)
+def test_no_command_is_refused(programs, setting):
+    with pytest.raises(InvalidRequestError):
+        prefix(setting, programs)
+
+
+def test_open_quotation_in_the_variable_names_the_variable(programs):
+    with pytest.raises(InvalidRequestError, match="DOCKER_MODEL_COMMAND cannot be split"):
+        prefix(None, programs, DOCKER_MODEL_COMMAND="docker 'model")
+
+
+def test_relative_names_are_judged_in_the_callers_directory(programs, monkeypatch):
+    monkeypatch.chdir(programs)
+    absolute = (f"{programs}/wrapper",)
+    assert prefix("./wrapper", programs) == absolute
+    assert command_prefix("wrapper", {"PATH": f"/nonexistent{os.pathsep}."}) == absolute
+
+
+def test_directories_and_plain_files_on_path_are_passed_over(programs, tmp_path_factory):
+    first = tmp_path_factory.mktemp("first")
+    (first / "docker").mkdir()
+    (first / "wrapper").write_text("")
+    path = {"PATH": f"{first}{os.pathsep}{programs}"}
+    assert command_prefix("docker", path) == (f"{programs}/docker",)
+    assert command_prefix("wrapper", path) == (f"{programs}/wrapper",)
+
+
+@pytest.mark.parametrize("setting", ["nothing", "./nothing", "directory", "/nonexistent/docker"])
+def test_no_such_program(programs, setting):
+    with pytest.raises(DockerNotFoundError, match="there is no program") as caught:
+        prefix(setting, programs)
+    assert "docs.docker.com" in caught.value.hint
+
+
+def test_not_executable(programs):
+    with pytest.raises(DockerNotFoundError, match="is not executable") as caught:
+        prefix("not-executable", programs)
+    assert caught.value.hint == f"chmod +x {programs}/not-executable"
+
+
+def test_no_path_at_all_is_the_systems_default():
+    assert command_prefix("sh", {}) == ("/bin/sh",)
+
+
+# -- the plugin's own file -------------------------------------------------------------------
+
+
+def test_plugin_file_is_run_as_docker_runs_it(programs):
+    file = str(programs / "docker-model")
+    assert prefix(file, programs) == (file, "model")
+    assert prefix([file, "model"], programs) == (file, "model")
+    variable = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND"
+    assert child_environment({}, file)[variable] == "docker"
+    assert child_environment({"DOCKER_MODEL_COMMAND": file})[variable] == "docker"
+    assert child_environment({variable: "mine"}, file)[variable] == "mine"
+    assert variable not in child_environment({}, "docker model")
+
+
+# -- the environment -------------------------------------------------------------------------
+
+
+def test_defaults_unless_set_otherwise(monkeypatch):
+    assert child_environment().items() >= {
+        ("MODEL_RUNNER_NO_AUTO_INSTALL", "1"),
+        ("DOCKER_MODEL_NO_WEBSEARCH", "1"),
+        ("NO_COLOR", "1"),
+        ("GOGC", "400"),
+    }
+    monkeypatch.setenv("GOGC", "100")
+    assert child_environment()["GOGC"] == "100"
+    assert child_environment({"GOGC": "off", "NO_COLOR": ""})["GOGC"] == "off"
+    assert child_environment({"NO_COLOR": ""})["NO_COLOR"] == ""
+
+
+def test_callers_environment_is_inherited_and_untouched(monkeypatch):
+    monkeypatch.setenv("MINE", "1")
+    before = dict(os.environ)
+    assert child_environment({"MINE": "2", "OTHER": "3"}).items() >= {("MINE", "2"), ("OTHER", "3")}
+    assert dict(os.environ) == before
+
+
+def test_environment_hides_its_values():
+    env = Environment({"HF_TOKEN": "secret"})
+    assert "secret" not in f"{env!r}{env}"
+    assert env["HF_TOKEN"] == "secret"
+    assert dict(env) == {"HF_TOKEN": "secret"}
+
+
+def test_environment_is_a_value():
+    one, other = Environment({"A": "1", "B": "2"}), Environment({"B": "2", "A": "1"})
+    assert one == other == {"A": "1", "B": "2"}
+    assert hash(one) == hash(other)
+    assert one != Environment({"A": "1"})
+    assert pickle.loads(pickle.dumps(one)) == one
+    assert Environment.of(one) is one
+    assert Environment.of(None) == {}
+    with pytest.raises(TypeError):
+        one["A"] = "3"
+
+
+def test_environment_is_independent_of_its_source():
+    source = {"A": "1"}
+    env = Environment(source)
+    source["A"] = "2"
+    assert env["A"] == "1"
+
+
+def test_unpickled_environment_has_this_processs_hash():
+    # Hashes of strings differ between processes; a copied one would never be found again.
+    script = (
+        "import pickle, sys; from docker_model.cli.command import Environment;"
+        "env = pickle.load(sys.stdin.buffer); sys.exit(hash(env) != hash(Environment(env)))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script],
+        input=pickle.dumps(Environment({"A": "1"})),
+        env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "env", [{"": "x"}, {"A=B": "x"}, {"A\0": "x"}, {1: "x"}, {"A": 1}, {"A": "secret\0"}]
+)
+def test_bad_variables_are_refused_without_their_values(env):
+    with pytest.raises(InvalidRequestError) as caught:
+        Environment.of(env)
+    assert "secret" not in str(caught.value)
+
+
+# -- arguments -------------------------------------------------------------------------------
+
+
+def test_arguments():
+    docker = ("docker", "model")
+    run = command.run_argv(docker, "ai/smollm2")
+    assert run == ["docker", "model", "run", "--color", "no", "--", "ai/smollm2"]
+    assert command.run_argv(docker, "m", color=False) == ["docker", "model", "run", "--", "m"]
+    assert command.preload_argv(docker, "m")[2:] == ["run", "--detach", "--", "m"]
+    assert command.list_argv(docker)[2:] == ["list", "--json"]
+    assert command.inspect_argv(docker, "m")[2:] == ["inspect", "m"]
+    assert command.status_argv(docker)[2:] == ["status", "--json"]
+    assert command.version_argv(docker)[2:] == ["version"]
+    assert command.ps_argv(docker)[2:] == ["ps"]
+    assert command.pull_argv(docker, "m")[2:] == ["pull", "m"]
+    assert command.unload_argv(docker, "m")[2:] == ["unload", "m"]
+    configure = command.configure_argv(docker, "m", context_size=-1)
+    assert configure[2:] == ["configure", "--context-size", "-1", "m"]
