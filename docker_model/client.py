@@ -6,11 +6,9 @@ import weakref
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, get_args
 
-from docker_model.cli.command import Environment, split_command
+from docker_model.cli.environment import Environment
 from docker_model.cli.names import check_model_name
-from docker_model.cli.prompt import check_prompt, guard
 from docker_model.errors import InvalidRequestError
-from docker_model.transport import Request
 from docker_model.types import FileReferences, PullPolicy, Timeouts
 
 if TYPE_CHECKING:
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from docker_model.cli.transport import CliTransport
     from docker_model.process import Sink
     from docker_model.streams import AsyncTextStream, TextStream
-    from docker_model.transport import Transport
+    from docker_model.transport import Request, Transport
     from docker_model.types import Completion, Event, PullProgress
 
 __all__ = ["DockerModel"]
@@ -73,6 +71,8 @@ class DockerModel:
         if self.env is not None:
             self._set("env", Environment.of(self.env))
         if self.command is not None:
+            from docker_model.cli.command import split_command
+
             words = split_command(self.command, {})
             self._set("command", self.command if isinstance(self.command, str) else words)
         _check_count("max_chars", self.max_chars, least=1)
@@ -138,6 +138,9 @@ class DockerModel:
 
     def _prepare(self, prompt: str, stop: str | Sequence[str] | None) -> tuple[Transport, Request]:
         """Check and guard everything that a call was given, before anything starts."""
+        from docker_model.cli.prompt import check_prompt, guard
+        from docker_model.transport import Request
+
         check_prompt(prompt)
         transport = self._transport()
         request = Request(

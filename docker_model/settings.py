@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from docker_model.client import DockerModel
 from docker_model.errors import InvalidRequestError, UnsupportedParameterError
@@ -119,6 +118,8 @@ def _host(variables: _Variables, prefix: str) -> str | None:
     name, value = variables.first(f"{prefix}_URL", "MODEL_RUNNER_URL")
     if not value:
         return None
+    from urllib.parse import urlsplit
+
     if "//" not in value:
         value = f"http://{value}"
     try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from docker_model.cli.command import Environment, child_environment, command_prefix
+from docker_model.cli.command import child_environment, command_prefix
+from docker_model.cli.environment import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,0 +1,65 @@
+"""Environment variables as a setting: a value that never shows what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from docker_model.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Environment(Mapping[str, str]):
+    """An immutable, hashable, picklable mapping of variables whose `repr` hides the values."""
+
+    __slots__ = ("_hash", "_variables")
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        for name, value in variables.items():
+            _check_variable(name, value)
+        self._variables = dict(variables)
+        self._hash = hash(frozenset(self._variables.items()))
+
+    @classmethod
+    def of(cls, variables: Mapping[str, str] | None) -> Environment:
+        """Read an `env=` setting.
+
+        Raises:
+            InvalidRequestError: A name or value that no process can be given.
+        """
+        return variables if isinstance(variables, cls) else cls(variables or {})
+
+    def __getitem__(self, name: str) -> str:
+        return self._variables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Environment):
+            return self._variables == other._variables
+        return super().__eq__(other)
+
+    def __repr__(self) -> str:
+        return f"<Environment of {len(self)} variables>"
+
+    def __reduce__(self) -> tuple[type[Environment], tuple[dict[str, str]]]:
+        # String hashes differ between processes, so the hash is made anew.
+        return Environment, (self._variables,)
+
+
+def _check_variable(name: object, value: object) -> None:
+    if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+        msg = "env has a name that is no variable's name"
+        raise InvalidRequestError(msg, hint="names are strings without '=' and NUL")
+    if not isinstance(value, str) or "\0" in value:
+        msg = f"env[{name!r}] must be a string without NUL"
+        raise InvalidRequestError(msg, hint="variables that are not given are inherited")
