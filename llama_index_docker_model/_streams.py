@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
+    from types import AsyncGeneratorType, GeneratorType, TracebackType
 
     from docker_model import AsyncTextStream, TextStream
     from llama_index_docker_model._responses import Answer
@@ -87,7 +87,8 @@ class OwnedChunks(Generator[_R, None, None]):
         """End the model's work, from any thread, while another one waits for it as well."""
         self._stream.cancel()
         for layer in reversed(self._layers):
-            if not layer.gi_running:  # else it comes to its end by itself, in its own thread
+            # One that runs, in another thread, comes to its end by itself.
+            if not cast("GeneratorType[_R, None, None]", layer).gi_running:
                 layer.close()
 
     __del__ = close
@@ -129,8 +130,9 @@ class OwnedAsyncChunks(AsyncGenerator[_R, None]):
     def _close(self) -> None:
         self._stream.cancel()
         for layer in reversed(self._layers):
-            if not layer.ag_running:  # else it comes to its end by itself, in its own task
-                # It rests at a `yield` and awaits nothing on its way out: no loop is needed.
+            # One that runs, in another task, comes to its end by itself. The others rest at a
+            # `yield`, and await nothing on their way out: no loop is needed.
+            if not cast("AsyncGeneratorType[_R, None]", layer).ag_running:
                 with suppress(StopIteration):
                     layer.aclose().send(None)
 

@@ -1,0 +1,85 @@
+"""What the tests of the LlamaIndex part share."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index_ways import WAYS
+
+from docker_model.testing import SimulatedDocker
+from llama_index_docker_model import DockerModelLLM
+
+
+def pytest_configure(config):
+    """Bear with the database of core's `Memory`, which nobody closes.
+
+    It goes when it is collected, in whichever test that is; so this holds for all of them.
+    """
+    unclosed = "ignore:<aiosqlite.core.Connection:ResourceWarning"
+    config.addinivalue_line("filterwarnings", unclosed)
+
+
+@pytest.fixture(autouse=True)
+def no_internet(monkeypatch):
+    """Core must not download a tokenizer or a corpus on our behalf."""
+    look_up = socket.getaddrinfo
+
+    def look_up_local(host, *args, **kwargs):
+        assert host in {"127.0.0.1", "localhost", None}, f"the test looks for {host}"
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_local)
+
+
+@pytest.fixture
+def docker():
+    with SimulatedDocker(models=("ai/smollm2", "ai/other")) as simulated:
+        yield simulated
+
+
+@pytest.fixture
+def llm():
+    return DockerModelLLM(model="ai/smollm2")
+
+
+@pytest.fixture
+def debug():
+    """The stock handler that keeps every exception, and with it core's generators."""
+    return LlamaDebugHandler(print_trace_on_end=False)
+
+
+@pytest.fixture
+def observed(llm, debug):
+    llm.callback_manager = CallbackManager([debug])
+    return llm
+
+
+class Seen(BaseEventHandler):
+    """Core's instrumentation events, in order."""
+
+    events: list
+
+    def handle(self, event, **kwargs):
+        self.events.append(event)
+
+    @property
+    def names(self):
+        return [type(event).__name__ for event in self.events]
+
+
+@pytest.fixture
+def seen():
+    handler = Seen(events=[])
+    dispatcher = get_dispatcher()
+    dispatcher.event_handlers.append(handler)
+    yield handler
+    dispatcher.event_handlers.remove(handler)
+
+
+@pytest.fixture(params=WAYS, ids=repr)
+def way(request):
+    return request.param

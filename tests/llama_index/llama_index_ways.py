@@ -1,0 +1,62 @@
+"""The eight methods, to be tested alike."""
+
+from __future__ import annotations
+
+import pytest
+from llama_index.core.llms import ChatMessage
+
+
+def chat_of(text):
+    return [ChatMessage(role="user", content=text)]
+
+
+class Way:
+    """One of the eight methods, called with a prompt, its answers as a list."""
+
+    def __init__(self, name):
+        self.name = name
+        self.is_async = name.startswith("a")
+        self.is_chat = "chat" in name
+        self.is_stream = "stream" in name
+
+    def __repr__(self):
+        return self.name
+
+    def begin(self, llm, prompt="hi", **kwargs):
+        """What the method returns: an answer, a generator or a coroutine."""
+        if self.is_chat and isinstance(prompt, str):
+            prompt = chat_of(prompt)
+        return getattr(llm, self.name)(prompt, **kwargs)
+
+    async def __call__(self, llm, prompt="hi", **kwargs):
+        return [response async for response in self.iterate(llm, prompt, **kwargs)]
+
+    async def iterate(self, llm, prompt="hi", **kwargs):
+        result = self.begin(llm, prompt, **kwargs)
+        if self.is_async:
+            result = await result
+        if not self.is_stream:
+            yield result
+        elif self.is_async:
+            async for response in result:
+                yield response
+        else:
+            for response in result:
+                yield response
+
+    @staticmethod
+    def text_of(response):
+        return response.message.content if hasattr(response, "message") else response.text
+
+
+WAYS = [
+    Way(prefix + stream + kind)
+    for prefix in ("", "a")
+    for stream in ("", "stream_")
+    for kind in ("complete", "chat")
+]
+STREAMS = [way for way in WAYS if way.is_stream]
+
+
+# Core's agents and workflows call what is deprecated.
+agents_of_core = pytest.mark.filterwarnings("ignore::DeprecationWarning")

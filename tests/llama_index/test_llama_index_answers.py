@@ -1,0 +1,248 @@
+"""What the eight methods send to the model, and what they give."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import pytest
+from llama_index.core.base.llms.types import (
+    CacheControl,
+    CachePoint,
+    ChatMessage,
+    ImageBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+from llama_index_ways import STREAMS, chat_of
+
+from docker_model import InvalidRequestError, Timeouts, UnsupportedParameterError
+from docker_model.testing import Reasoning, SimulatedDocker, Text, Usage
+from llama_index_docker_model import DockerModelLLM
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+ENDED = {"model": "ai/smollm2", "finish_reason": "stop"}
+
+
+async def test_the_answer(way, llm, docker):
+    responses = await way(llm, "What is Docker?")
+    assert way.text_of(responses[-1]) == f"You said: {docker.prompts[0]}"
+    assert responses[-1].raw == ENDED
+
+
+async def test_one_call_asks_once(way, llm, docker):
+    await way(llm, "What is Docker?")
+    assert docker.prompts == [
+        "user: What is Docker?\nassistant:" if way.is_chat else "What is Docker?"
+    ]
+
+
+@pytest.mark.parametrize("way", STREAMS, ids=repr)
+async def test_pieces_come_as_they_are_made(way, llm):
+    """The model says the next word only when the last one has arrived here."""
+    words = ["one ", "two ", "three ", "four"]
+    arrived = threading.Semaphore(0)
+
+    def speak(prompt):
+        for word in words:
+            yield Text(word, size=len(word))
+            arrived.acquire()
+
+    text = ""
+    deltas = []
+    with SimulatedDocker(script=speak):
+        async for response in way.iterate(llm):
+            arrived.release()
+            deltas.append(response.delta)
+            text += response.delta
+            assert way.text_of(response) == text
+    assert deltas == [*words, ""]
+
+
+@pytest.mark.parametrize("way", STREAMS, ids=repr)
+async def test_every_piece_is_an_object_of_its_own(way, llm, docker):
+    """Chat engines rewrite the last one's message."""
+    responses = await way(llm)
+    for one, other in itertools.pairwise(responses):
+        assert one.raw is not other.raw
+        if way.is_chat:
+            assert one.message is not other.message
+            assert one.message.blocks is not other.message.blocks
+
+
+async def test_usage(way, llm):
+    with SimulatedDocker(script=["Hello.", Usage(3, 4)]):
+        responses = await way(llm)
+    assert responses[-1].raw == {**ENDED, "usage": USAGE}
+    assert all("usage" not in response.raw for response in responses[:-1])
+
+
+async def test_reasoning(way, llm):
+    with SimulatedDocker(script=[Reasoning("Let me think."), Text("Hello.")]):
+        responses = await way(llm)
+    last = responses[-1]
+    assert way.text_of(last) == "Hello."
+    assert last.raw == {**ENDED, "reasoning": "Let me think."}
+    assert last.additional_kwargs == {}
+    if way.is_chat:
+        thinking, text = last.message.blocks
+        assert isinstance(thinking, ThinkingBlock)
+        assert isinstance(text, TextBlock)
+        assert thinking.content == "Let me think."
+        assert last.message.additional_kwargs == {}
+    thoughts = [one.additional_kwargs.get("thinking_delta", "") for one in responses]
+    assert "".join(thoughts) == ("Let me think." if way.is_stream else "")
+    for response, thought in zip(responses, thoughts, strict=True):
+        assert not (thought and response.delta)
+
+
+async def test_nothing_of_an_answer_leaks_into_the_next_turn(way, llm):
+    if not way.is_chat:
+        return
+    with SimulatedDocker(script=[Reasoning("secret"), Text("Hello."), Usage(3, 4)]) as docker:
+        first = (await way(llm))[-1]
+        await way(llm)
+        llm.chat([*chat_of("hi"), first.message, *chat_of("more")])
+        assert docker.prompts[-1] == "user: hi\nassistant: Hello.\nuser: more\nassistant:"
+
+
+# --- Prompts ---
+
+
+@pytest.mark.parametrize("name", ["complete", "stream_complete"])
+def test_completion_to_prompt(name, docker):
+    llm = DockerModelLLM(model="ai/smollm2", completion_to_prompt=lambda prompt: f"<{prompt}>")
+    list(getattr(llm, name)("hi"))
+    list(getattr(llm, name)("hi", formatted=True))
+    list(getattr(llm, name)("hi", True))
+    assert docker.prompts == ["<hi>", "hi", "hi"]
+
+
+def test_messages_to_prompt(docker):
+    llm = DockerModelLLM(
+        model="ai/smollm2", messages_to_prompt=lambda chat: " / ".join(m.content for m in chat)
+    )
+    llm.chat([*chat_of("one"), *chat_of("two")])
+    assert docker.prompts == ["one / two"]
+
+
+def test_prompt_functions_taken_away(llm, docker):
+    llm.messages_to_prompt = llm.completion_to_prompt = None
+    llm.complete("hi")
+    llm.chat(chat_of("hi"))
+    assert docker.prompts == ["hi", "user: hi\nassistant:"]
+
+
+def test_every_role_reaches_the_model(llm, docker):
+    roles = ["system", "developer", "user", "assistant", "function", "tool", "chatbot", "model"]
+    llm.chat([ChatMessage(role=role, content=f"from {role}") for role in roles])
+    for role in roles:
+        assert f"{role}: from {role}" in docker.prompts[0]
+
+
+def test_the_prompt_as_a_keyword(llm, docker):
+    assert llm.complete(prompt="hi").text == "You said: hi"
+    assert "".join(one.delta for one in llm.stream_complete(prompt="hi")) == "You said: hi"
+
+
+def test_a_prompt_that_is_missing_or_given_twice(llm):
+    for method in (llm.complete, llm.stream_complete):
+        with pytest.raises(ValueError, match="No prompt"):
+            method()
+        with pytest.raises(TypeError):
+            method("hi", prompt="hi")
+
+
+IMAGE = ImageBlock(url="http://localhost/x.png")
+CALL = ToolCallBlock(tool_name="add", tool_kwargs={})
+
+
+@pytest.mark.parametrize(("block", "kind"), [(IMAGE, "image"), (CALL, "tool_call")])
+async def test_blocks_that_the_cli_cannot_send(block, kind, way, llm, docker):
+    if not way.is_chat:
+        return
+    chat = [ChatMessage(role="user", blocks=[TextBlock(text="What is this?"), block])]
+    with pytest.raises(InvalidRequestError, match=kind):
+        await way(llm, chat)
+    assert docker.calls == []
+
+
+def test_blocks_that_hold_nothing_to_send(llm, docker):
+    blocks = [
+        ThinkingBlock(content="hmm"),
+        TextBlock(text="hi"),
+        CachePoint(cache_control=CacheControl(type="ephemeral")),
+    ]
+    llm.chat([ChatMessage(role="user", blocks=blocks)])
+    assert docker.prompts == ["user: hi\nassistant:"]
+
+
+@pytest.mark.parametrize("chat", [[], [ChatMessage(role="user")], chat_of(" \n")])
+async def test_an_empty_chat(chat, way, llm, docker):
+    if not way.is_chat:
+        return
+    with pytest.raises(InvalidRequestError, match="empty"):
+        await way(llm, chat)
+    assert docker.calls == []
+
+
+async def test_a_blank_prompt(way, llm, docker):
+    with pytest.raises(InvalidRequestError):
+        await way(llm, " ")
+    assert docker.calls == []
+
+
+async def test_a_local_file_named_in_a_prompt(way, llm, docker, tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("hunter2")
+    await way(llm, f"What is in @{secret}?")
+    assert "hunter2" not in docker.prompts[0]
+    assert str(secret) in docker.prompts[0]
+
+
+# --- Settings of a single call ---
+
+
+async def test_stop(way, llm):
+    with SimulatedDocker(script="Thought: yes\nObservation: 4, and more"):
+        whole = await way(llm)
+        responses = await way(llm, stop="\nObservation:")
+        several = await way(llm, stop=["nowhere", ": yes"])
+    assert whole[-1].raw["finish_reason"] == "stop"
+    assert way.text_of(responses[-1]) == "Thought: yes"
+    assert responses[-1].raw["finish_reason"] == "stop_sequence"
+    assert way.text_of(several[-1]) == "Thought"
+
+
+async def test_a_calls_stop_takes_the_place_of_the_models(way):
+    llm = DockerModelLLM(model="ai/smollm2", stop="b")
+    with SimulatedDocker(script="abcdef"):
+        assert way.text_of((await way(llm))[-1]) == "a"
+        assert way.text_of((await way(llm, stop="d"))[-1]) == "abc"
+        assert way.text_of((await way(llm, stop=()))[-1]) == "abcdef"
+
+
+async def test_other_settings_of_a_call(way, llm, docker):
+    responses = await way(
+        llm, "hi there", max_chars=3, model="ai/other", timeout=Timeouts(total=60)
+    )
+    assert way.text_of(responses[-1]) == "You"
+    assert all(response.raw["model"] == "ai/other" for response in responses)
+    assert responses[-1].raw["finish_reason"] == "length"
+    assert llm.model == "ai/smollm2"
+
+
+async def test_a_setting_of_a_call_that_cannot_be(way, llm, docker):
+    with pytest.raises(InvalidRequestError, match="max_chars"):
+        await way(llm, max_chars=0)
+    with pytest.raises(InvalidRequestError, match="env"):
+        await way(llm, env={"TOKEN": "hunter2"})
+    with pytest.raises(UnsupportedParameterError, match="temperature") as caught:
+        await way(llm, temperature=0.5)
+    assert "HTTP" in caught.value.hint
+    with pytest.raises(UnsupportedParameterError, match="max_chars"):
+        await way(llm, max_tokens=5)
+    with pytest.raises(TypeError, match="tempratur"):
+        await way(llm, tempratur=0.5)
+    assert docker.calls == []

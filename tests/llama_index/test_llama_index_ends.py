@@ -1,0 +1,347 @@
+"""However a call is left, its processes end: judged by the kernel, not by our own books.
+
+Everything once without a callback handler and once with the stock `LlamaDebugHandler`, which
+keeps every exception, and with it core's generators.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from llama_index.core.agent.workflow import ReActAgent
+from llama_index.core.async_utils import asyncio_run
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.chat_engine import SimpleChatEngine
+from llama_index.core.prompts import PromptTemplate
+from llama_index_ways import STREAMS, WAYS, agents_of_core
+from workflows.errors import WorkflowCancelledByUser
+
+from docker_model import GenerationTimeoutError
+from docker_model.testing import Hang, SimulatedDocker, Text
+from llama_index_docker_model import DockerModelLLM
+
+GONE = 1.0  # seconds that a process may take to end
+
+SYNC = [way for way in STREAMS if not way.is_async]
+ASYNC = [way for way in STREAMS if way.is_async]
+AWAITED = [way for way in WAYS if way.is_async]
+sync_streams = pytest.mark.parametrize("way", SYNC, ids=repr)
+async_streams = pytest.mark.parametrize("way", ASYNC, ids=repr)
+
+
+@pytest.fixture
+def docker():
+    """It begins to answer and never ends by itself."""
+    with SimulatedDocker(script=[Text("once upon a time "), Hang()]) as simulated:
+        yield simulated
+
+
+@pytest.fixture(params=["no handler", "LlamaDebugHandler"])
+def llm(request, debug):
+    handlers = [debug] if request.param == "LlamaDebugHandler" else []
+    return DockerModelLLM(model="ai/smollm2", callback_manager=CallbackManager(handlers))
+
+
+# --- Sync ---
+
+
+@sync_streams
+def test_a_stream_read_to_its_end(way, llm):
+    with SimulatedDocker() as docker:
+        assert list(way.begin(llm))
+        docker.wait_all_gone(GONE)
+
+
+@sync_streams
+def test_breaking_out_of_a_loop(way, llm, docker):
+    for _ in way.begin(llm):
+        break
+    docker.wait_all_gone(GONE)
+
+
+@sync_streams
+def test_closing(way, llm, docker):
+    stream = way.begin(llm)
+    next(stream)
+    assert docker.alive == 1
+    stream.close()
+    docker.wait_all_gone(GONE)
+    assert list(stream) == []
+
+
+@sync_streams
+def test_dropping(way, llm, docker):
+    stream = way.begin(llm)
+    next(stream)
+    del stream
+    docker.wait_all_gone(GONE)
+
+
+@sync_streams
+def test_a_cycle_that_is_collected(way, llm, docker):
+    cycle = [way.begin(llm)]
+    next(cycle[0])
+    cycle.append(cycle)
+    del cycle
+    gc.collect()
+    docker.wait_all_gone(GONE)
+
+
+@sync_streams
+def test_an_error_in_the_loop(way, llm, docker):
+    def loop():
+        for _ in way.begin(llm):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        loop()
+    docker.wait_all_gone(GONE)
+
+
+@sync_streams
+def test_an_error_thrown_into_the_stream(way, llm, docker):
+    stream = way.begin(llm)
+    next(stream)
+    with pytest.raises(ZeroDivisionError):
+        stream.throw(ZeroDivisionError())
+    docker.wait_all_gone(GONE)
+
+
+@sync_streams
+def test_a_stream_that_is_never_begun(way, llm, docker):
+    way.begin(llm)
+    assert docker.calls == []
+
+
+@sync_streams
+def test_reading_and_dropping_in_another_thread(way, llm, docker):
+    holder = [way.begin(llm)]
+
+    def read():
+        next(holder[0])
+        holder.clear()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    docker.wait_all_gone(GONE)
+
+
+@sync_streams
+def test_closing_while_another_thread_waits_for_more(way, llm, docker):
+    """A generator of Python's own would say `generator already executing`."""
+    stream = way.begin(llm)
+    next(stream)
+    rest = []
+    thread = threading.Thread(target=lambda: rest.extend(stream))
+    thread.start()
+    stream.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    docker.wait_all_gone(GONE)
+    assert "".join(response.delta for response in rest) in "once upon a time "
+
+
+@pytest.mark.parametrize("name", ["complete", "stream_complete"])
+def test_ctrl_c(name, docker):
+    """In a process of its own, so that the signal has the main thread to itself."""
+    code = f"""
+from llama_index_docker_model import DockerModelLLM
+try:
+    for _ in DockerModelLLM(model="ai/smollm2").{name}("hi"):
+        pass
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    docker.wait_prompts(1, 60)
+    os.kill(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert out == "interrupted\n"
+    docker.wait_all_gone(GONE)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=repr)
+async def test_a_time_limit(way, llm, docker):
+    with pytest.raises(GenerationTimeoutError):
+        await way(llm, timeout=0.3)
+    docker.wait_all_gone(GONE)
+
+
+# --- Async ---
+
+
+async def all_gone(docker):
+    await asyncio.to_thread(docker.wait_all_gone, GONE)
+
+
+@async_streams
+async def test_an_async_stream_read_to_its_end(way, llm):
+    with SimulatedDocker() as docker:
+        assert [response async for response in await way.begin(llm)]
+        await all_gone(docker)
+
+
+@async_streams
+async def test_breaking_out_of_an_async_loop(way, llm, docker):
+    async for _ in await way.begin(llm):
+        break
+    await all_gone(docker)
+
+
+@async_streams
+async def test_aclosing(way, llm, docker):
+    stream = await way.begin(llm)
+    await anext(stream)
+    await stream.aclose()
+    await all_gone(docker)
+    assert [response async for response in stream] == []
+
+
+@async_streams
+async def test_aclosing_while_another_task_waits_for_more(way, llm, docker):
+    stream = await way.begin(llm)
+    await anext(stream)
+
+    async def read():
+        return [response async for response in stream]
+
+    task = asyncio.create_task(read())
+    await asyncio.sleep(0)
+    await stream.aclose()
+    rest = await asyncio.wait_for(task, 10)
+    assert "".join(response.delta for response in rest) in "once upon a time "
+    await all_gone(docker)
+
+
+@async_streams
+async def test_dropping_an_async_stream(way, llm, docker):
+    stream = await way.begin(llm)
+    await anext(stream)
+    del stream
+    await all_gone(docker)
+
+
+@async_streams
+async def test_an_error_in_an_async_loop(way, llm, docker):
+    async def loop():
+        async for _ in await way.begin(llm):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await loop()
+    await all_gone(docker)
+
+
+@async_streams
+async def test_an_error_thrown_into_an_async_stream(way, llm, docker):
+    stream = await way.begin(llm)
+    await anext(stream)
+    with pytest.raises(ZeroDivisionError):
+        await stream.athrow(ZeroDivisionError())
+    await all_gone(docker)
+
+
+@async_streams
+async def test_an_async_stream_that_is_never_begun(way, llm, docker):
+    await way.begin(llm)
+    assert docker.calls == []
+
+
+@pytest.mark.parametrize("way", AWAITED, ids=repr)
+async def test_cancelling_the_task(way, llm, docker):
+    task = asyncio.create_task(way(llm))
+    await asyncio.to_thread(docker.wait_prompts)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await all_gone(docker)
+
+
+@pytest.mark.parametrize("way", AWAITED, ids=repr)
+async def test_asyncio_timeout(way, llm, docker):
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await way(llm)
+    await all_gone(docker)
+
+
+@async_streams
+async def test_breaking_out_inside_a_nested_asyncio_run(way, llm, docker):
+    """Core's way from sync to async inside a loop: it never finalises async generators."""
+
+    async def read():
+        async for _ in await way.begin(llm):
+            break
+
+    asyncio_run(read())
+    await all_gone(docker)
+
+
+@async_streams
+def test_a_stream_that_outlives_its_loop(way, llm, docker):
+    async def begin():
+        stream = await way.begin(llm)
+        await anext(stream)
+        return stream
+
+    stream = asyncio.run(begin())
+    del stream
+    docker.wait_all_gone(GONE)
+
+
+@async_streams
+def test_a_loop_that_ends_while_the_stream_waits(way, llm, docker):
+    async def read():
+        stream = await way.begin(llm)
+        await anext(stream)
+        await anext(stream)
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(read())
+    loop.run_until_complete(asyncio.to_thread(docker.wait_prompts))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        loop.run_until_complete(task)
+    loop.close()
+    docker.wait_all_gone(GONE)
+
+
+# --- What core puts on top ---
+
+
+@agents_of_core
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_cancelling_the_run_of_an_agent(streaming, llm, docker):
+    agent = ReActAgent(tools=[], llm=llm, streaming=streaming)
+    handler = agent.run("hi")
+    await asyncio.to_thread(docker.wait_prompts)
+    await handler.cancel_run()
+    await all_gone(docker)
+    with pytest.raises(WorkflowCancelledByUser):
+        await handler
+
+
+def test_a_token_stream(llm, docker):
+    for _ in llm.stream(PromptTemplate("Tell me about {x}."), x="whales"):
+        break
+    docker.wait_all_gone(GONE)
+
+
+# The reader gets the error, and core lets it fall out of the thread as well.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_within_a_chat_engines_thread(llm):
+    with SimulatedDocker(script=[Text("once "), Hang()]) as docker:
+        llm.timeout = 0.5
+        engine = SimpleChatEngine.from_defaults(llm=llm)
+        response = engine.stream_chat("hi")
+        with pytest.raises(GenerationTimeoutError):
+            list(response.response_gen)
+        docker.wait_all_gone(GONE)
