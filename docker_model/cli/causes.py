@@ -113,12 +113,6 @@ CAUSES = (
         "the runner could not install the backend {backend}",
         "`docker model install-runner --backend {backend}`, then `docker model logs`",
     ),
-    _row(
-        r"unable to load runner|failed to load model|backend quit unexpectedly"
-        r"|terminated unexpectedly|^Failed to load model",
-        ModelLoadError,
-        "the engine could not load {model!r}",
-    ),
     # -- pulls, also those that a run begins by itself ---------------------------------------
     _row(
         r"^Failed to pull model: .* failed with status 404",
@@ -168,6 +162,13 @@ CAUSES = (
         InvalidRequestError,
         "this old `docker model` takes full names only, not {model!r}",
         "write it with its organization, such as ai/smollm2",
+    ),
+    # -- the engine, for reasons of its own -------------------------------------------------
+    _row(
+        r"unable to load runner|failed to load model|backend quit unexpectedly"
+        r"|terminated unexpectedly|^Failed to load model",
+        ModelLoadError,
+        "the engine could not load {model!r}",
     ),
     # -- the runner --------------------------------------------------------------------------
     _row(

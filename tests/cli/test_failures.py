@@ -1,0 +1,370 @@
+"""What went wrong, told from every failure that any recorded version printed, and more."""
+
+import errno
+import os
+import pickle
+import signal
+import subprocess
+
+import pytest
+from transcripts import load
+
+from docker_model.cli.failures import (
+    is_unknown_flag,
+    model_not_found,
+    name_failure,
+    name_start_failure,
+    not_running,
+)
+from docker_model.errors import (
+    ContextLengthError,
+    DockerNotFoundError,
+    EmptyAnswerError,
+    GenerationError,
+    InvalidRequestError,
+    ModelLoadError,
+    ModelNotFoundError,
+    PluginNotFoundError,
+    PullError,
+    ResourceError,
+    RunnerUnavailableError,
+    UnsupportedParameterError,
+)
+
+NAMES = {
+    "absent-plugin": PluginNotFoundError,
+    "absent-plugin-bare": PluginNotFoundError,
+    "absent-plugin-detach": PluginNotFoundError,
+    "absent-plugin-list": PluginNotFoundError,
+    "absent-plugin-run-dashdash": PluginNotFoundError,
+    "absent-plugin-run-wrapper": PluginNotFoundError,
+    "absent-plugin-status-json": PluginNotFoundError,
+    "absent-plugin-version": PluginNotFoundError,
+    "broken-plugin": PluginNotFoundError,
+    "broken-plugin-flag": PluginNotFoundError,
+    "broken-plugin-not-executable": PluginNotFoundError,
+    "configure-context": PluginNotFoundError,  # v0.1.27 has no such command
+    "configure-in-use": GenerationError,
+    "context-store-warning": RunnerUnavailableError,
+    "inspect-503": RunnerUnavailableError,
+    "inspect-missing": ModelNotFoundError,
+    "inspect-refused": RunnerUnavailableError,
+    "inspect-short": InvalidRequestError,  # until p1.0.0 a name needs its organisation
+    "list-json-500": GenerationError,
+    "list-json-503": RunnerUnavailableError,
+    "list-json-no-engine": RunnerUnavailableError,
+    "list-json-no-engine-no-install": RunnerUnavailableError,
+    "list-json-refused": RunnerUnavailableError,
+    "pipe-stdout-closed": GenerationError,
+    "ps-refused": RunnerUnavailableError,
+    "pull-503": RunnerUnavailableError,
+    "pull-breaks-off": PullError,
+    "pull-cut": PullError,
+    "pull-denied": PullError,
+    "pull-ends-silently": PullError,
+    "pull-error": PullError,
+    "pull-html": PullError,
+    "pull-missing": ModelNotFoundError,
+    "pull-refused": RunnerUnavailableError,
+    "pull-warning": PullError,
+    "run-bad-json": GenerationError,
+    "run-cut": GenerationError,
+    "run-cut-first": GenerationError,
+    "run-detach-prompt-stdin": UnsupportedParameterError,  # before v0.1.45
+    "run-file-image-empty-file": InvalidRequestError,
+    "run-host-without-scheme": RunnerUnavailableError,
+    "run-http-400": ContextLengthError,
+    "run-http-401": GenerationError,
+    "run-http-404": ModelNotFoundError,
+    "run-http-412": ModelLoadError,
+    "run-http-429": GenerationError,
+    "run-http-500": ModelLoadError,
+    "run-http-502": GenerationError,
+    "run-http-503": RunnerUnavailableError,
+    "run-inspect-500": GenerationError,
+    "run-inspect-503": RunnerUnavailableError,
+    "run-inspect-not-json": GenerationError,
+    "run-line-over-64k": GenerationError,
+    "run-missing-not-in-registry": ModelNotFoundError,
+    "run-missing-denied": PullError,
+    "run-missing-pull-error": PullError,
+    "run-missing-pull-unsupported": PullError,
+    "run-name-short": InvalidRequestError,
+    "run-no-engine": RunnerUnavailableError,
+    "run-no-engine-no-install": RunnerUnavailableError,
+    "run-refused": RunnerUnavailableError,
+    "run-refused-1mb": RunnerUnavailableError,
+    "status-json-500": GenerationError,
+    "status-json-no-engine": RunnerUnavailableError,
+    "status-json-no-engine-no-install": RunnerUnavailableError,
+    "status-json-refused": RunnerUnavailableError,
+    "unload-refused": RunnerUnavailableError,
+}
+FAILED = [
+    (transcript, ending)
+    for transcript in load()
+    if transcript.argv[:2] == ("docker", "model") and not transcript.pty
+    for ending in transcript.endings
+    if ending.exit_code != 0 and not transcript.did_not_end
+]
+every_failure = pytest.mark.parametrize(
+    ("transcript", "ending"), FAILED, ids=[f"{t}-{i}" for i, (t, _) in enumerate(FAILED)]
+)
+
+
+def name(transcript, ending):
+    return name_failure(
+        command=" ".join(transcript.argv[2:3]),
+        model="ai/smollm2",
+        exit_code=ending.exit_code,
+        signal=signal.Signals[ending.signal] if ending.signal else None,
+        stderr=ending.stderr.decode(),
+        partial="so far",
+    )
+
+
+def said(text, *, command="run", exit_code=1, **more):
+    return name_failure(
+        command=command, model="ai/smollm2", exit_code=exit_code, stderr=text, **more
+    )
+
+
+# -- the recorded ones -----------------------------------------------------------------------
+
+
+@every_failure
+def test_every_failure_has_a_name_a_cause_and_no_secret(transcript, ending):
+    error = name(transcript, ending)
+    if transcript.case in NAMES and ending.exit_code != 2:
+        assert type(error) in (NAMES[transcript.case], PluginNotFoundError)
+    assert error.message
+    # Addresses come from the environment; the CLI's own words stay in the attributes.
+    for secret in ("//RUNNER", "(RUNNER)", "REFUSED", "/nonexistent", "so far", "\x1b"):
+        assert secret not in str(error)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+def test_every_case_of_the_table_is_recorded():
+    assert NAMES.keys() <= {transcript.case for transcript, _ in FAILED}
+
+
+def test_plugin_is_too_old_only_where_it_says_so():
+    for transcript, ending in FAILED:
+        if isinstance(name(transcript, ending), PluginNotFoundError):
+            assert b"unknown" in ending.stderr
+
+
+def test_signals_are_never_taken_for_something_else():
+    for transcript, ending in FAILED:
+        if transcript.case.startswith("signal-"):
+            error = name(transcript, ending)
+            assert type(error) in (GenerationError, PullError)
+            assert "signal" in str(error) or "SIG" in str(error)
+
+
+def test_unknown_flag_is_the_plugins_own():
+    for transcript, ending in FAILED:
+        unknown = is_unknown_flag(ending.stderr.decode(), "--color")
+        says_so = b"unknown flag: --color" in ending.stderr
+        assert unknown == (says_so and not transcript.case.startswith("absent-plugin"))
+
+
+def test_context_is_too_long():
+    (transcript, *_) = load("run-http-400")
+    error = name(transcript, transcript.ending)
+    assert (error.prompt_tokens, error.context_size) == (5000, 4096)
+    assert "`docker model configure --context-size 8192 ai/smollm2`" in error.hint
+
+
+def test_engines_words_are_kept():
+    (transcript, *_) = load("run-http-500")
+    error = name(transcript, transcript.ending)
+    assert "cudaMalloc failed: out of memory" in error.detail
+    assert "not enough memory" in error.message
+    (transcript, *_) = load("run-cut")
+    error = name(transcript, transcript.ending)
+    assert "unexpected EOF" in error.stderr
+    assert (error.exit_code, error.signal, error.partial) == (1, None, "so far")
+
+
+@pytest.mark.parametrize("transcript", load("run-http-412"), ids=str)
+def test_backends_install_command_is_the_clis_own(transcript):
+    text = transcript.ending.stderr.decode()
+    hint = name(transcript, transcript.ending).hint
+    step = text.rpartition("→ ")[2].strip() if "→" in text else "docker model reinstall-runner"
+    assert step in hint
+
+
+@pytest.mark.parametrize("case", ["absent-plugin-list", "absent-plugin-bare"])
+def test_missing_plugin_says_how_to_get_it(case):
+    (transcript, *_) = load(case)
+    hint = name(transcript, transcript.ending).hint
+    assert "apt-get install docker-model-plugin" in hint
+    assert "docker desktop enable model-runner" in hint
+
+
+# -- those that are read in sources or documents, not recorded -------------------------------
+
+
+VLLM = "This model's maximum context length is 4096 tokens. However, you requested 5010 tokens"
+VLLM_SINCE = "maximum context length is 4096 tokens and your request contains at least 5000 input"
+LOAD = "status=500 body=unable to load runner: error waiting for runner to be ready: "
+INSTALLING = "Installing vllm backend...\n"
+LOOKUP = "dial tcp: lookup secret: no such host"
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "size"),
+    [
+        ("request (5000 tokens) exceeds the available context size (4096 tokens)", 5000, 4096),
+        (f"{VLLM} (5000 in the messages, 10 in the completion).", 5000, 4096),
+        (f"{VLLM_SINCE} tokens.", 5000, 4096),
+        ("prompt (length 5000) is longer than the maximum model length of 4096.", 5000, 4096),
+        ("the request exceeds the available context size. try increasing it", None, None),
+    ],
+)
+def test_context_lengths_of_other_engines(text, tokens, size):
+    error = said(f"Failed to generate a response: error response: status=400 body={text}\n")
+    assert isinstance(error, ContextLengthError)
+    assert (error.prompt_tokens, error.context_size) == (tokens, size)
+    assert f"--context-size {'N' if tokens is None else 8192} ai/smollm2" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f"{LOAD}inference backend took too long to initialize", "300 s"),
+        (f"{LOAD}llama.cpp terminated unexpectedly: failed to load model", "could not load"),
+        (f"{LOAD}unable to allocate CUDA0 buffer: out of memory", "not enough memory"),
+        (
+            'status=412 body=backend "x" is not installed; run: docker model install-runner -x',
+            "`docker model install-runner -x`",
+        ),
+    ],
+)
+def test_models_that_are_not_loaded(text, words):
+    error = said(f"Failed to generate a response: error response: {text}")
+    assert type(error) is ModelLoadError
+    assert words in str(error)
+    assert text in error.detail
+
+
+def test_backend_that_is_not_installed():
+    error = said(f"{INSTALLING}Failed to generate a response: error parsing response: unexpected")
+    assert type(error) is ModelLoadError
+    assert "could not install the backend vllm" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (f'error querying /models: Get "http://secret:1/models": {LOOKUP}', "MODEL_RUNNER_HOST"),
+        ('error querying /models: Get "https://secret/": tls: x509: unknown', "MODEL_RUNNER_TLS"),
+        ("unable to load TLS configuration: no secret", "MODEL_RUNNER_TLS"),
+        ("error querying /models: Get: context deadline exceeded", "does not answer"),
+        ("service unavailable", "not running"),
+    ],
+)
+def test_runners_that_are_not_reached(text, words):
+    error = said(f"Failed to list models: {text}" if "querying" in text else text)
+    assert type(error) is RunnerUnavailableError
+    assert words in str(error)
+    assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        ("docker: 'model' is not a docker command.\nSee 'docker --help'", PluginNotFoundError, ""),
+        ("unknown flag: --json\nSee 'docker --help'.\n", PluginNotFoundError, "is not"),
+        (f"Failed to pull model: pulling: {LOOKUP}", PullError, "cannot reach the registry"),
+        ("Failed to load model: status=404\nmodel not found", ModelNotFoundError, "model pull"),
+        (f"{INSTALLING}vllm backend installed\nunexpected EOF", GenerationError, "broke off"),
+        ("status=400 body=request too large", InvalidRequestError, "10 MiB"),
+        ("something new", GenerationError, "exit code 1"),
+    ],
+)
+def test_other_texts(text, kind, words):
+    error = said(text)
+    assert type(error) is kind
+    assert words in str(error)
+
+
+# -- ends without a text ---------------------------------------------------------------------
+
+
+def test_ends_without_a_text():
+    assert "SIGTERM" in str(said("", exit_code=None, signal=signal.SIGTERM))
+    killed = said("model not found", exit_code=None, signal=signal.SIGKILL, partial="so far")
+    assert (killed.signal, killed.exit_code, killed.partial) == (9, None, "so far")
+    assert "memory" in killed.hint
+    assert "signal 40" in str(said("", exit_code=None, signal=40))
+    assert "reaped" in str(said("", exit_code=None))
+    assert "signal" in str(said("", exit_code=255))
+    assert type(said("", exit_code=137)) is GenerationError
+    assert type(said("", exit_code=255, command="pull")) is PullError
+
+
+def test_good_end_without_an_answer():
+    empty = said("", exit_code=0)
+    assert isinstance(empty, EmptyAnswerError)
+    assert empty.exit_code == 0
+    # Older engines send an error as a line, which the CLI copies to stderr, and ends well.
+    told = said('error: {"code":400,"type":"exceed_context_size_error","n_ctx":4096}', exit_code=0)
+    assert isinstance(told, ContextLengthError)
+
+
+def test_errors_for_what_is_known_without_a_failure():
+    missing = model_not_found("hf.co/a/b:Q4")
+    assert (missing.model, missing.hint) == ("hf.co/a/b:Q4", "`docker model pull hf.co/a/b:Q4`")
+    assert "docker desktop enable model-runner" in not_running().hint
+
+
+# -- what cannot be started ------------------------------------------------------------------
+
+
+def start(argv, **settings):
+    with pytest.raises(OSError) as caught:
+        subprocess.Popen(argv, stdin=subprocess.DEVNULL, **settings)
+    error = name_start_failure(caught.value, argv)
+    assert pickle.loads(pickle.dumps(error)).hint == error.hint
+    return error
+
+
+def script(path, text):
+    path.write_text(text)
+    path.chmod(0o755)
+    return [str(path)]
+
+
+def test_what_cannot_be_started(tmp_path):
+    missing = start([str(tmp_path / "missing")])
+    assert type(missing) is DockerNotFoundError
+    assert missing.errno == errno.ENOENT
+    assert "docs.docker.com" in missing.hint
+    orphan = start(script(tmp_path / "orphan", "#!/nonexistent/python\n"))
+    assert type(orphan) is DockerNotFoundError
+    assert "interpreter" in str(orphan)
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    assert "Permission denied" in str(start([str(plain)]))
+    assert "no program for this machine" in str(start(script(tmp_path / "text", "text")))
+    assert type(start([str(tmp_path)])) is DockerNotFoundError
+    nowhere = start(["/bin/true"], cwd=tmp_path / "gone")
+    assert type(nowhere) is DockerNotFoundError
+    assert "working directory" in str(nowhere)
+
+
+def test_too_much_to_start_with():
+    error = start(["/bin/true"], env={"A": "secret" * 100_000})
+    assert type(error) is InvalidRequestError
+    assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM])
+def test_nothing_left_to_start_it_with(number):
+    error = name_start_failure(OSError(number, os.strerror(number)), ["docker"])
+    assert type(error) is ResourceError
+    assert error.errno == number
+    assert "max_concurrency" in error.hint
