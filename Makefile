@@ -14,27 +14,31 @@ help:  ## this list
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[all]' --group test --group lint
+	$(BIN)/python -m pip install --quiet --editable '.[all]'
+	touch $@
+
+$(VENV)/ready-for-work: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --group test --group lint
 	touch $@
 
 demo: $(VENV)/ready  ## discovers models, runs a chain and a query, streams, cancels
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/ready  ## the test suite
+test: $(VENV)/ready-for-work  ## the test suite
 	$(PYTEST) -n 2 -m 'not slow'
 
-test-slow: $(VENV)/ready  ## the tests that take minutes
+test-slow: $(VENV)/ready-for-work  ## the tests that take minutes
 	$(PYTEST) -n 2 -m slow
 
-lint: $(VENV)/ready  ## ruff
+lint: $(VENV)/ready-for-work  ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(VENV)/ready  ## ruff, mending what it can
+format: $(VENV)/ready-for-work  ## ruff, mending what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-typecheck: $(VENV)/ready  ## mypy --strict
+typecheck: $(VENV)/ready-for-work  ## mypy --strict
 	$(BIN)/mypy $(SOURCES)
 
 clean:
