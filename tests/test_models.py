@@ -1,0 +1,331 @@
+"""Discovery and care of models, each function in both its forms."""
+
+import asyncio
+import inspect
+import threading
+
+import pytest
+import uvloop
+
+from docker_model import models
+from docker_model.errors import (
+    DockerNotFoundError,
+    GenerationError,
+    GenerationTimeoutError,
+    InvalidRequestError,
+    ModelLoadError,
+    ModelNotFoundError,
+    PluginNotFoundError,
+    PullError,
+    RunnerUnavailableError,
+    UnsupportedParameterError,
+)
+from docker_model.testing import (
+    Downloaded,
+    Fail,
+    Hang,
+    IgnoreSignals,
+    Pulled,
+    Reply,
+    SimulatedDocker,
+)
+from docker_model.types import PullProgress, RunningModel
+
+DOWNLOAD = [Downloaded(1_000_000, 4_000_000), Downloaded(4_000_000, 4_000_000), Pulled()]
+
+
+@pytest.fixture(params=["sync", "async", "uvloop"])
+def call(request):
+    """Call a function of `models` in one of its forms."""
+    if request.param == "sync":
+        return lambda name, *args, **settings: getattr(models, name)(*args, **settings)
+    new_loop = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+
+    def run(name, *args, **settings):
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(getattr(models, f"a{name}")(*args, **settings))
+
+    return run
+
+
+def test_both_forms_have_one_signature():
+    for name in models.__all__:
+        if not name.startswith("a"):
+            one, other = getattr(models, name), getattr(models, f"a{name}")
+            assert inspect.signature(one) == inspect.signature(other)
+            assert inspect.iscoroutinefunction(other)
+            assert {"command", "env", "timeout"} <= inspect.signature(one).parameters.keys()
+
+
+# -- discovery -------------------------------------------------------------------------------
+
+
+def test_list(simulate, call):
+    simulate(["ai/smollm2", "hf.co/org/model:Q4_K_M"])
+    small, other = call("list_models")
+    assert small.name == "ai/smollm2"
+    assert small.tags == ("docker.io/ai/smollm2:latest",)
+    assert small.size == "256.35MiB"
+    assert small.created is not None
+    assert small.created.tzinfo is not None
+    assert other.name == "huggingface.co/org/model:Q4_K_M"
+
+
+def test_empty_list(simulate, call):
+    simulate([])
+    assert call("list_models") == []
+
+
+def test_inspect(docker, call):
+    assert call("inspect_model", "smollm2").name == "ai/smollm2"
+    with pytest.raises(ModelNotFoundError, match="docker model pull ai/other") as caught:
+        call("inspect_model", "ai/other")
+    assert caught.value.model == "ai/other"
+
+
+def test_status(docker, call):
+    status = call("status")
+    assert status.running
+    assert status.version.startswith("v1.")
+    assert status.engine == "Docker Engine (Manual Install)"
+    assert "llama.cpp" in status.backends
+    assert status.endpoint == f"{docker.url}/v1/"
+    assert status.problem == ""
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize(
+    ("how", "problem", "version"),
+    [
+        ("no-docker", "there is no program", None),
+        ("no-plugin", "apt-get install docker-model-plugin", None),
+        ("no-engine", "Docker daemon does not answer", "v1.2.6"),
+        ("refused", "does not answer", "v1.2.6"),
+        ("runner-off", "docker desktop enable model-runner", "v1.2.6"),
+    ],
+)
+def test_status_never_raises(call, how, problem, version):
+    with SimulatedDocker.broken(how):
+        status = call("status")
+    assert not status.running
+    assert problem in status.problem
+    assert status.version == version
+
+
+@pytest.mark.simulated
+def test_status_of_an_older_plugin(simulate, call):
+    simulate(version="v0.1.45")
+    status = call("status")
+    assert status.running
+    assert status.engine == "Docker Engine (Manual Install)"  # as `version` says it
+
+
+@pytest.mark.parametrize("command", ["true", "sh -c 'echo help' --"])
+def test_status_of_something_else(call, command):
+    status = call("status", command=command)
+    assert not status.running
+    assert "no JSON" in status.problem
+
+
+def test_running(simulate, call):
+    docker = simulate(["ai/smollm2", "ai/other"])
+    assert call("list_running") == []
+    call("preload_model", "ai/smollm2")
+    assert call("list_running") == [RunningModel("ai/smollm2", "llama.cpp", "completion")]
+    call("unload_model", "ai/smollm2")
+    assert call("list_running") == []
+    assert docker.prompts == []
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [
+        ("no-docker", DockerNotFoundError),
+        ("no-plugin", PluginNotFoundError),
+        ("no-engine", RunnerUnavailableError),
+        ("refused", RunnerUnavailableError),
+        ("runner-off", RunnerUnavailableError),
+    ],
+)
+@pytest.mark.parametrize("name", ["list_models", "list_running"])
+def test_broken_machines(call, how, kind, name):
+    with SimulatedDocker.broken(how), pytest.raises(kind):
+        call(name)
+
+
+def test_settings_of_a_call(docker, call):
+    with pytest.raises(RunnerUnavailableError) as caught:
+        call("list_models", env={"MODEL_RUNNER_HOST": "http://secret:pw@127.0.0.1:1"})
+    assert "secret" not in str(caught.value)
+    with pytest.raises(DockerNotFoundError):
+        call("list_models", command="no-such-docker model")
+    other = SimulatedDocker(["ai/elsewhere"]).open()
+    try:
+        (model,) = call("list_models", command=other.command, env=other.env)
+    finally:
+        other.close()
+    assert model.name == "ai/elsewhere"
+
+
+# -- pull ------------------------------------------------------------------------------------
+
+
+def test_pull(simulate, call):
+    docker = simulate([], pullable={"ai/smollm2": DOWNLOAD})
+    steps = []
+    model = call("pull_model", "ai/smollm2", on_progress=steps.append)
+    assert model.name == "ai/smollm2"
+    assert steps == [
+        PullProgress("ai/smollm2", "Downloaded 1.00MB of 4.00MB", 1_000_000, 4_000_000),
+        PullProgress("ai/smollm2", "Downloaded 4.00MB of 4.00MB", 4_000_000, 4_000_000),
+        PullProgress("ai/smollm2", "Model pulled successfully"),
+    ]
+    assert call("pull_model", "ai/smollm2") == model
+    assert docker.prompts == []
+
+
+def test_progress_is_told_on_the_callers_thread(simulate, call):
+    simulate([], pullable={"ai/smollm2": DOWNLOAD})
+    threads = set()
+    call("pull_model", "ai/smollm2", on_progress=lambda _: threads.add(threading.current_thread()))
+    assert threads == {threading.current_thread()}
+
+
+def test_what_on_progress_raises_ends_the_pull(simulate, call):
+    docker = simulate([], pullable={"ai/smollm2": [Downloaded(1, 4), Hang()]})
+
+    def enough(step):
+        raise KeyError(step.status)
+
+    with pytest.raises(KeyError, match=r"Downloaded 1\.00B of 4\.00B"):
+        call("pull_model", "ai/smollm2", on_progress=enough)
+    docker.wait_all_gone()
+
+
+def test_missing_in_the_registry(simulate, call):
+    simulate([])
+    with pytest.raises(ModelNotFoundError, match="registry"):
+        call("pull_model", "ai/nosuch")
+
+
+def test_pull_that_fails(simulate, call):
+    simulate([], pullable={"ai/smollm2": [Downloaded(1, 4), Fail("no space left on device")]})
+    with pytest.raises(PullError, match="no room on the disk") as caught:
+        call("pull_model", "ai/smollm2")
+    assert "no space left" in caught.value.detail
+
+
+def test_good_exit_is_no_proof_of_a_pull(simulate, call):
+    simulate([], pullable={"ai/smollm2": [Downloaded(1, 4)]})
+    with pytest.raises(PullError):
+        call("pull_model", "ai/smollm2")
+
+
+def test_pull_that_is_late(simulate, call):
+    docker = simulate([], pullable={"ai/smollm2": [Downloaded(1, 4), Hang()]})
+    with pytest.raises(GenerationTimeoutError, match="docker model pull") as caught:
+        call("pull_model", "ai/smollm2", timeout=1.0)
+    assert caught.value.phase == "total"
+    docker.wait_all_gone()
+
+
+async def test_cancelled_pull_is_ended(simulate):
+    docker = simulate([], pullable={"ai/smollm2": [Downloaded(1, 4), Hang()]})
+    begun = asyncio.Event()
+    pull = asyncio.create_task(models.apull_model("ai/smollm2", on_progress=lambda _: begun.set()))
+    await begun.wait()
+    pull.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await pull
+    await asyncio.to_thread(docker.wait_all_gone)
+
+
+# -- load, unload, configure -----------------------------------------------------------------
+
+
+def test_preload_never_pulls(simulate, call):
+    docker = simulate([], pullable=["ai/smollm2"])
+    with pytest.raises(ModelNotFoundError):
+        call("preload_model", "ai/smollm2")
+    assert not any(request.path == "/models/create" for request in docker.requests)
+
+
+def test_preload_that_fails(simulate, call):
+    failed = Reply(500, Fail.out_of_memory().message)
+    simulate(replies={"POST /engines/v1/chat/completions": failed})
+    with pytest.raises(ModelLoadError, match="not enough memory"):
+        call("preload_model", "ai/smollm2")
+
+
+@pytest.mark.simulated
+def test_plugins_that_cannot_preload(simulate, call):
+    simulate(version="v0.1.44")
+    with pytest.raises(UnsupportedParameterError, match=r"v0\.1\.45"):
+        call("preload_model", "ai/smollm2")
+
+
+def test_configure(docker, call):
+    call("configure_model", "ai/smollm2", context_size=8192)
+    (request,) = [r for r in docker.requests if r.path == "/engines/_configure"]
+    assert request.body["context-size"] == 8192
+
+
+def test_configure_of_a_missing_model(docker, call):
+    with pytest.raises(ModelNotFoundError):
+        call("configure_model", "ai/nosuch", context_size=8192)
+
+
+@pytest.mark.simulated
+def test_configure_of_a_model_in_use(simulate, call):
+    simulate(replies={"POST /engines/_configure": Reply(409, "runner already active")})
+    with pytest.raises(GenerationError, match="docker model unload ai/smollm2"):
+        call("configure_model", "ai/smollm2", context_size=8192)
+
+
+# -- bad input -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["inspect_model", "pull_model", "preload_model", "unload_model", "configure_model"],
+)
+@pytest.mark.parametrize("model", ["", "-model", "../version", "a b", "a?b", "a\0b"])
+def test_bad_names_are_refused_before_anything_starts(docker, call, name, model):
+    more = {"context_size": 1} if name == "configure_model" else {}
+    with pytest.raises(InvalidRequestError):
+        call(name, model, **more)
+    assert docker.calls == []
+
+
+@pytest.mark.parametrize("size", [0, -2, 1.5, True, "8192", None])
+def test_bad_context_sizes(docker, call, size):
+    with pytest.raises(InvalidRequestError, match="context_size"):
+        call("configure_model", "ai/smollm2", context_size=size)
+    assert docker.calls == []
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), "5", True])
+@pytest.mark.parametrize("name", ["list_models", "status"])
+def test_bad_timeouts(docker, call, name, timeout):
+    with pytest.raises(InvalidRequestError, match="timeout"):
+        call(name, timeout=timeout)
+
+
+# -- time ------------------------------------------------------------------------------------
+
+
+@pytest.mark.simulated
+def test_hung_command_is_ended(simulate, call):
+    docker = simulate(startup=[IgnoreSignals(), Hang()])
+    with pytest.raises(GenerationTimeoutError, match="docker model list"):
+        call("list_models", timeout=0.5)
+    assert "took longer than 0.5 s" in call("status", timeout=0.5).problem
+    docker.wait_all_gone()
+
+
+def test_calls_do_not_wait_for_each_other(docker):
+    async def many():
+        return await asyncio.gather(*(models.alist_models() for _ in range(8)))
+
+    assert [len(found) for found in asyncio.run(many())] == [1] * 8
