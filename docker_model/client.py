@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from docker_model.cli.transport import CliTransport
     from docker_model.process import Sink
     from docker_model.streams import AsyncTextStream, TextStream
-    from docker_model.transport import Request, Transport
+    from docker_model.transport import Receiver, Request, Transport
     from docker_model.types import Completion, Event, PullProgress
 
 __all__ = ["DockerModel"]
@@ -97,7 +97,7 @@ class DockerModel:
         from docker_model.process import io
 
         transport, request = self._prepare(prompt, stop)
-        return io.run(transport.generate(request, _Nowhere()))
+        return io.run(transport.generate(transport.admit(request), _Nowhere()))
 
     async def agenerate(
         self, prompt: str, *, stop: str | Sequence[str] | None = None
@@ -105,8 +105,7 @@ class DockerModel:
         """The same, awaited; cancelling the call ends the run."""
         from docker_model.process import io
 
-        transport, request = self._prepare(prompt, stop)
-        return await io.arun(transport.generate(request, _Nowhere()))
+        return await io.arun(_admitted(*self._prepare(prompt, stop), _Nowhere()))
 
     def stream(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> TextStream:
         """Answer `prompt` piece by piece, as they arrive.
@@ -117,40 +116,44 @@ class DockerModel:
         from docker_model.process import Stream
         from docker_model.streams import TextStream
 
-        return TextStream(Stream(self._producer(prompt, stop)))
-
-    def astream(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> AsyncTextStream:
-        """The same for `async for`; no coroutine, so there is nothing to await."""
-        from docker_model.process import Stream
-        from docker_model.streams import AsyncTextStream
-
-        return AsyncTextStream(Stream(self._producer(prompt, stop)))
-
-    def _producer(
-        self, prompt: str, stop: str | Sequence[str] | None
-    ) -> Callable[[Sink[Event]], Coroutine[Any, Any, None]]:
         transport, request = self._prepare(prompt, stop)
+        request = transport.admit(request)
 
         async def produce(sink: Sink[Event]) -> None:
             sink.put(await transport.generate(request, sink))
 
-        return produce
+        return TextStream(Stream(produce))
+
+    def astream(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> AsyncTextStream:
+        """The same for `async for`; no coroutine, so there is nothing to await.
+
+        Local files are looked for off the caller's loop, so that a `FileReferenceError` is
+        raised by the first piece.
+        """
+        from docker_model.process import Stream
+        from docker_model.streams import AsyncTextStream
+
+        transport, request = self._prepare(prompt, stop)
+
+        async def produce(sink: Sink[Event]) -> None:
+            sink.put(await _admitted(transport, request, sink))
+
+        return AsyncTextStream(Stream(produce))
 
     def _prepare(self, prompt: str, stop: str | Sequence[str] | None) -> tuple[Transport, Request]:
-        """Check and guard everything that a call was given, before anything starts."""
-        from docker_model.cli.prompt import check_prompt, guard
+        """Check all that a call was given, before anything starts."""
+        from docker_model.cli.prompt import check_prompt
         from docker_model.transport import Request
 
         check_prompt(prompt)
-        transport = self._transport()
         request = Request(
             model=self.model,
-            prompt=guard(prompt, self.file_references, cwd=transport.cwd),
+            prompt=prompt,
             stop=_stops(self.stop if stop is None else stop),
             max_chars=self.max_chars,
             timeouts=Timeouts.of(self.timeout),
         )
-        return transport, request
+        return self._transport(), request
 
     def _transport(self) -> CliTransport:
         from docker_model.cli.launch import Launch
@@ -159,6 +162,7 @@ class DockerModel:
 
         return CliTransport(
             launch=Launch.of(self.command, self.env),
+            file_references=self.file_references,
             cwd=working_directory(self.file_references),
             max_concurrency=self.max_concurrency,
             pull=self.pull,
@@ -213,6 +217,15 @@ class DockerModel:
     async def aclose(self) -> None:
         """The same; nothing is awaited."""
         self.close()
+
+
+async def _admitted(transport: Transport, request: Request, receiver: Receiver) -> Completion:
+    """Admit and answer a request, without holding up the I/O thread or the caller's loop."""
+    from docker_model.process import io
+
+    if transport.blocks(request):
+        request = await io.current().blocking(lambda: transport.admit(request), lambda _: None)
+    return await transport.generate(request, receiver)
 
 
 class _Nowhere:

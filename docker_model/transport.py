@@ -15,7 +15,7 @@ __all__ = ["Receiver", "Request", "Transport"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt, checked and guarded.
+    """One prompt, as the caller gave it.
 
     Attributes:
         model: The name as the caller gave it.
@@ -49,6 +49,16 @@ class Receiver(Protocol):
 
 class Transport(Protocol):
     """A way to a model."""
+
+    def admit(self, request: Request) -> Request:
+        """Make of a request what may be sent; may look at files.
+
+        Raises:
+            InvalidRequestError: It may not.
+        """
+
+    def blocks(self, request: Request) -> bool:
+        """Whether `admit` would look at files, or change anything."""
 
     async def generate(self, request: Request, receiver: Receiver) -> Completion:
         """Answer `request` on the I/O thread, handing over the pieces as they come.

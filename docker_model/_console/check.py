@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from docker_model import models
-from docker_model.cli.command import command_prefix
+from docker_model.cli.command import located
+from docker_model.cli.launch import Launch
 from docker_model.cli.names import check_model_name, same_model
 from docker_model.client import DockerModel
 from docker_model.errors import DockerModelError
@@ -72,7 +73,8 @@ class Check:
     def _docker(self) -> str:
         if self._model is not None:
             check_model_name(self._model)
-        return " ".join(command_prefix(None))
+        launch = Launch.of(None, None)
+        return " ".join(located(launch.prefix, launch.env))
 
     def _plugin(self) -> str:
         self._status = status = models.status()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from docker_model import process
 from docker_model.cli import command, failures
 from docker_model.cli.listing import PullOutput
 from docker_model.errors import (
+    DockerModelError,
     ModelNotFoundError,
     PluginNotFoundError,
     PullError,
@@ -42,7 +44,11 @@ async def ask(
         DockerModelError: It cannot be started, or fails.
     """
     try:
-        finished = await process.run(argv, env=launch.env, on_stdout=on_stdout)
+        finished = await process.run(
+            partial(command.located, argv, launch.env), env=launch.env, on_stdout=on_stdout
+        )
+    except DockerModelError:
+        raise
     except OSError as error:
         raise failures.name_start_failure(error, argv) from error
     if finished.exit_code != 0:

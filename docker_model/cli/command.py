@@ -49,28 +49,20 @@ def child_environment(
     return environment
 
 
-def command_prefix(
-    command: str | Sequence[str] | None, env: Mapping[str, str] | None = None
-) -> tuple[str, ...]:
-    """The argv up to the subcommand, its program an absolute path.
+def located(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
+    """The same command with its program's absolute path; looks at files.
 
     A run's working directory is not the caller's, so that a relative path, or a relative
     entry of `PATH`, would mean another file there.
 
     Args:
-        command: A `command=` setting: a string is split as a shell would; `None` means
-            `$DOCKER_MODEL_COMMAND`, or else `docker model`.
-        env: The child's whole environment; the caller's if `None`.
+        argv: A command.
+        env: The child's whole environment.
 
     Raises:
         DockerNotFoundError: There is no such program.
-        InvalidRequestError: The setting is no command.
     """
-    environment: Mapping[str, str] = os.environ if env is None else env
-    program, *arguments = split_command(command, environment)
-    if _is_plugin_file(program) and not arguments:
-        arguments = ["model"]  # as `docker` does: without it the plugin knows no subcommand
-    return (_locate(program, environment.get("PATH", os.defpath)), *arguments)
+    return [_locate(argv[0], env.get("PATH", os.defpath)), *argv[1:]]
 
 
 def split_command(command: str | Sequence[str] | None, env: Mapping[str, str]) -> tuple[str, ...]:
@@ -94,6 +86,8 @@ def split_command(command: str | Sequence[str] | None, env: Mapping[str, str]) -
     if not words or not words[0] or not all(_is_word(word) for word in words):
         msg = f"{source} must be a program and its arguments, strings without NUL"
         raise InvalidRequestError(msg, hint='the default is "docker model"')
+    if _is_plugin_file(words[0]) and len(words) == 1:
+        return (words[0], "model")  # as `docker` does: the plugin knows no other subcommand
     return words
 
 

@@ -64,6 +64,11 @@ def check_prompt(prompt: str) -> None:
         raise InvalidRequestError(msg, hint=hint)
 
 
+def may_name_files(prompt: str) -> bool:
+    """Whether the text holds anything that could be a file's name; touches no file."""
+    return any(True for _ in inclusions(prompt)) or any(True for _ in images(prompt))
+
+
 def find_references(prompt: str, *, cwd: str) -> tuple[str, ...]:
     """List the local files that the CLI would read, attach or fail over.
 

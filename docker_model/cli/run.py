@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from docker_model.cli import failures
-from docker_model.errors import GenerationError
+from docker_model.cli.command import located
+from docker_model.errors import DockerModelError, GenerationError
 from docker_model.process import Child
 
 if TYPE_CHECKING:
@@ -54,14 +56,23 @@ class Run:
         self._done: asyncio.Future[Exit | None] = asyncio.get_running_loop().create_future()
         self._child: Child
 
-    def start(self, launch: Launch, argv: Sequence[str], cwd: str) -> Child:
+    async def start(
+        self, launch: Launch, argv: Sequence[str], cwd: str | Callable[[], str]
+    ) -> Child:
         """Start the child.
 
         Raises:
             DockerNotFoundError, ResourceError: It cannot be started.
         """
         try:
-            child = Child(argv, env=launch.env, cwd=cwd, on_stdout=self._on_stdout)
+            child = await Child.start(
+                partial(located, argv, launch.env),
+                env=launch.env,
+                cwd=cwd,
+                on_stdout=self._on_stdout,
+            )
+        except DockerModelError:
+            raise
         except OSError as error:
             raise failures.name_start_failure(error, argv) from error
         return self._adopt(child)

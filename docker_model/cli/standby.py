@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from docker_model.cli.command import located
 from docker_model.process import Child
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from docker_model.cli.launch import Launch
 
@@ -41,10 +43,23 @@ class Holder:
 class _Parked:
     """A started run that has not been given a prompt."""
 
-    def __init__(self, launch: Launch, argv: Sequence[str], cwd: str) -> None:
+    child: Child
+
+    def __init__(self) -> None:
         self._noisy = False
         self._born = asyncio.get_running_loop().time()
-        self.child = Child(argv, env=launch.env, cwd=cwd, on_stdout=self._noise)
+
+    @classmethod
+    async def start(cls, launch: Launch, argv: Sequence[str], cwd: str | Callable[[], str]) -> Self:
+        """Start one.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+        parked = cls()
+        command = partial(located, argv, launch.env)
+        parked.child = await Child.start(command, env=launch.env, cwd=cwd, on_stdout=parked._noise)
+        return parked
 
     def _noise(self, _: bytes) -> None:
         self._noisy = True
@@ -65,7 +80,7 @@ class Shelf:
         cwd: The run's working directory.
     """
 
-    def __init__(self, launch: Launch, argv: Sequence[str], cwd: str) -> None:
+    def __init__(self, launch: Launch, argv: Sequence[str], cwd: str | Callable[[], str]) -> None:
         self._launch = launch
         self._argv = argv
         self._cwd = cwd
@@ -73,6 +88,7 @@ class Shelf:
         self._holders: set[Holder] = set()
         self._busy = 0
         self._refill: asyncio.TimerHandle | None = None
+        self._replenishing: asyncio.Task[None] | None = None  # kept: a loop holds tasks weakly
 
     def hold(self, holder: Holder) -> None:
         """Keep runs parked until `holder` lets go."""
@@ -116,7 +132,7 @@ class Shelf:
         if self._busy < _PROCESSORS and len(self._parked) < self._target():
             self._plan(0.0)
 
-    def fill(self) -> None:
+    async def fill(self) -> None:
         """Park what is wanted, at once.
 
         Raises:
@@ -124,21 +140,28 @@ class Shelf:
         """
         self._drop_unfit()
         while len(self._parked) < self._target():
-            self._parked.append(_Parked(self._launch, self._argv, self._cwd))
+            await self._park()
         self._plan(MAX_AGE if self._parked else None)
 
-    def _replenish(self) -> None:
+    async def _park(self) -> None:
+        parked = await _Parked.start(self._launch, self._argv, self._cwd)
+        if len(self._parked) < self._target():  # it may have been closed meanwhile
+            self._parked.append(parked)
+        else:
+            parked.child.kill_group()
+
+    async def _replenish(self) -> None:
         """Park one and come back for the next: a burst of starts would delay who is answering."""
         if self._drop_unfit():
             self._plan(BACK_OFF)  # something kills them, or they print: no race against it
             return
         try:
             if len(self._parked) < self._target():
-                self._parked.append(_Parked(self._launch, self._argv, self._cwd))
+                await self._park()
         except OSError:
             self._plan(BACK_OFF)  # the next cold start will tell the caller why
-            return
-        self._plan(_GAP if len(self._parked) < self._target() else MAX_AGE)
+        else:
+            self._plan(_GAP if len(self._parked) < self._target() else MAX_AGE)
 
     def _drop_unfit(self) -> bool:
         fit = deque(parked for parked in self._parked if parked.fit)
@@ -155,7 +178,12 @@ class Shelf:
             self._refill.cancel()
             self._refill = None
         if delay is not None and self._holders:
-            self._refill = asyncio.get_running_loop().call_later(delay, self._replenish)
+            loop = asyncio.get_running_loop()
+            self._refill = loop.call_later(delay, self._start_replenishing)
+
+    def _start_replenishing(self) -> None:
+        if self._replenishing is None or self._replenishing.done():
+            self._replenishing = asyncio.get_running_loop().create_task(self._replenish())
 
 
 class Turn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -12,9 +12,10 @@ from docker_model.cli import asking, command, failures
 from docker_model.cli.answer import Answer
 from docker_model.cli.phases import Phase
 from docker_model.cli.presence import REMEMBERED, REMEMBERED_BY_STANDBY, Presence
+from docker_model.cli.prompt import guard, may_name_files
 from docker_model.cli.run import Run, check_end, was_killed
 from docker_model.cli.standby import Shelf, Turn
-from docker_model.errors import ModelNotFoundError, UnsupportedParameterError
+from docker_model.errors import DockerModelError, ModelNotFoundError, UnsupportedParameterError
 from docker_model.process import io
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
     from docker_model.cli.launch import Launch
     from docker_model.cli.standby import Holder
+    from docker_model.cli.workdir import Workdir
     from docker_model.process import Child
     from docker_model.transport import Receiver, Request
-    from docker_model.types import Completion, PullPolicy, PullProgress
+    from docker_model.types import Completion, FileReferences, PullPolicy, PullProgress
 
 
 class _Shared:
@@ -36,7 +38,7 @@ class _Shared:
             WeakValueDictionary()
         )
         self._colorless: set[Launch] = set()  # CLIs older than v0.1.41 do not know --color
-        self._shelves: dict[tuple[Launch, str, str], Shelf] = {}
+        self._shelves: dict[tuple[Launch, str, Workdir], Shelf] = {}
 
     def slot(self, launch: Launch, limit: int) -> asyncio.Semaphore:
         semaphore = self.slots.get((launch, limit))
@@ -53,7 +55,7 @@ class _Shared:
         for key in [key for key in self._shelves if key[0] == launch]:
             self._shelves.pop(key).clear()
 
-    def shelf(self, launch: Launch, model: str, cwd: str, holder: Holder) -> Shelf:
+    def shelf(self, launch: Launch, model: str, cwd: Workdir, holder: Holder) -> Shelf:
         shelf = self._shelves.get((launch, model, cwd))
         if shelf is None:
             shelf = Shelf(launch, self.argv(launch, model), cwd)
@@ -106,7 +108,8 @@ class CliTransport:
 
     Attributes:
         launch: Command and environment of every child.
-        cwd: The working directory of a run.
+        file_references: See `docker_model.cli.prompt.guard`.
+        cwd: Gives the working directory of a run.
         max_concurrency: Runs at once among all with the same launch and limit.
         pull: What happens when the model is missing.
         on_progress: Told of a pull's progress, on the I/O thread.
@@ -114,11 +117,23 @@ class CliTransport:
     """
 
     launch: Launch
-    cwd: str
+    file_references: FileReferences
+    cwd: Workdir
     max_concurrency: int
     pull: PullPolicy
     on_progress: Callable[[PullProgress], object] | None = None
     holder: Holder | None = None
+
+    def admit(self, request: Request) -> Request:
+        """See `docker_model.transport.Transport`: keep the CLI from reading local files."""
+        if not self.blocks(request):
+            return request
+        prompt = guard(request.prompt, self.file_references, cwd=self.cwd())
+        return replace(request, prompt=prompt)
+
+    def blocks(self, request: Request) -> bool:
+        """See `docker_model.transport.Transport`."""
+        return self.file_references != "allow" and may_name_files(request.prompt)
 
     async def generate(self, request: Request, receiver: Receiver) -> Completion:
         """See `docker_model.transport.Transport`."""
@@ -165,7 +180,7 @@ class CliTransport:
                 if parked is not None:
                     child = run.take_over(parked)
                 else:
-                    child = run.start(
+                    child = await run.start(
                         self.launch, shared.argv(self.launch, request.model), self.cwd
                     )
                 place.child = child
@@ -225,6 +240,8 @@ class CliTransport:
         shelf = self._shelf(shared, model)
         if shelf is not None:
             try:
-                shelf.fill()
+                await shelf.fill()
+            except DockerModelError:
+                raise
             except OSError as error:
                 raise failures.name_start_failure(error, self.launch.prefix) from error

@@ -10,17 +10,23 @@ import atexit
 import contextlib
 import os
 import tempfile
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 from docker_model.errors import InvalidRequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from docker_model.types import FileReferences
 
 _directories: dict[int, str] = {}  # by process: a forked one must not lose its parent's
 
 
-def working_directory(policy: FileReferences) -> str:
+Workdir: TypeAlias = "Callable[[], str]"  # hashable, and equal for the same directory
+
+
+def working_directory(policy: FileReferences) -> Workdir:
     """Where a run is started: the CLI's own way is the caller's directory.
 
     With `"refuse"` too, since that is where relative names were judged.
@@ -29,16 +35,24 @@ def working_directory(policy: FileReferences) -> str:
         InvalidRequestError: The caller's directory is gone.
     """
     if policy == "escape":
-        return private_directory()
+        return private_directory
     try:
-        return os.getcwd()  # noqa: PTH109
+        return _Given(os.getcwd())  # noqa: PTH109
     except FileNotFoundError:
         msg = "the current directory does not exist any more"
         raise InvalidRequestError(msg, hint='os.chdir(), or file_references="escape"') from None
 
 
+@dataclass(frozen=True, slots=True)
+class _Given:
+    directory: str
+
+    def __call__(self) -> str:
+        return self.directory
+
+
 def private_directory() -> str:
-    """The directory of this process, made when first asked for, removed at exit.
+    """The directory of this process, made when first asked for, removed at exit; blocks.
 
     Where no temporary directory can be made, the root directory is the next best: names
     are judged against it as well, so that nothing leaks there either.

@@ -19,7 +19,7 @@ import os
 import signal
 import subprocess
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Self
 
 from docker_model.process import exits, io
 
@@ -53,36 +53,32 @@ class Exit:
     delivered: bool = True
 
 
+def _ignore(_: bytes) -> None:
+    pass
+
+
 class Child:
     """A started process; every method but `kill_group` is for the I/O thread alone.
 
     Args:
-        argv: The command.
-        env: Its whole environment.
-        cwd: Its working directory; the caller's when `None`.
+        process: It, with three pipes, or without one for stdin, leading its own session.
         on_stdout: Called with each chunk of its standard output; what it raises ends the
             child and is raised by `ended`.
-        stdin: False gives it the null device instead of a pipe.
 
     Raises:
-        OSError: It cannot be started.
+        OSError: There is no descriptor left to watch it by.
     """
 
     def __init__(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str],
-        cwd: str | None = None,
-        on_stdout: Callable[[bytes], object],
-        stdin: bool = True,
+        self, process: subprocess.Popen[bytes], on_stdout: Callable[[bytes], object]
     ) -> None:
         self._io = io.current()
         self._loop = self._io.loop
+        self._process = process
         self._on_stdout = on_stdout
         self._tail = bytearray()
         self._unwritten = memoryview(b"")
-        self._delivered = not stdin  # until `write` has handed over everything
+        self._delivered = process.stdin is None  # or once `write` has handed over everything
         self._failure: Exception | None = None
         self._lingered = False
         self._paused = False
@@ -91,28 +87,15 @@ class Child:
         self._reaped = False
         self._timer: asyncio.TimerHandle | None = None
         self.ended: asyncio.Future[Exit] = self._loop.create_future()
-        self._process = subprocess.Popen(  # vfork: 0.2 ms, whatever our own size
-            argv,
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env=env,
-            cwd=cwd,
-            start_new_session=True,
-        )
-        self.pid = self._process.pid
+        self.pid = process.pid
         self._io.children.add(self)
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        self._stdin, self._stdout, self._stderr = (
-            self._process.stdin,
-            self._process.stdout,
-            self._process.stderr,
-        )
+        self._io.unclaimed.discard(process)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._stdin, self._stdout, self._stderr = process.stdin, process.stdout, process.stderr
         try:
             self._watch = exits.Watch(self._loop, self.pid, self._on_exit)
-        except OSError:  # no descriptor left for it: give the others back
+        except OSError:
             self.kill_group()
             self._finish()
             raise
@@ -120,6 +103,48 @@ class Child:
             os.set_blocking(self._stdin.fileno(), False)
         self._loop.add_reader(self._stdout.fileno(), self._read_stdout)
         self._loop.add_reader(self._stderr.fileno(), self._read_stderr)
+
+    @classmethod
+    async def start(
+        cls,
+        argv: Sequence[str] | Callable[[], Sequence[str]],
+        *,
+        env: Mapping[str, str],
+        cwd: str | Callable[[], str] | None = None,
+        on_stdout: Callable[[bytes], object],
+        stdin: bool = True,
+    ) -> Self:
+        """Start a process.
+
+        Args:
+            argv: The command, or what finds it, which may look at files.
+            env: Its whole environment.
+            cwd: Its working directory, or what finds or makes it; the caller's when `None`.
+            on_stdout: See the class.
+            stdin: False gives it the null device instead of a pipe.
+
+        Raises:
+            OSError: It cannot be started.
+        """
+
+        thread = io.current()
+
+        def start() -> subprocess.Popen[bytes]:
+            with io.starting:
+                process = subprocess.Popen(  # vfork: 0.2 ms, whatever our own size
+                    argv() if callable(argv) else argv,
+                    stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    bufsize=0,
+                    env=env,
+                    cwd=cwd() if callable(cwd) else cwd,
+                    start_new_session=True,
+                )
+                thread.unclaimed.add(process)
+                return process
+
+        return cls(await thread.blocking(start, lambda late: cls(late, _ignore).end()), on_stdout)
 
     # -- stdin ---------------------------------------------------------------------------
 

@@ -15,11 +15,15 @@ import atexit
 import contextlib
 import os
 import selectors
+import signal
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from docker_model.process.helper import Helper
+
 if TYPE_CHECKING:
     import concurrent.futures
+    import subprocess
     from collections.abc import Callable, Coroutine
 
     from docker_model.process.child import Child
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _JOIN_AT_EXIT = 1.0  # seconds for the thread to reap what was killed; then exit goes on
+_LONGEST_START = 1.0  # seconds that a fork waits for a start; one that hangs must not hold it
 
 
 class IoThread:
@@ -35,11 +40,13 @@ class IoThread:
     Attributes:
         alive: False in a forked process and while the interpreter ends.
         children: Every child that has not been reaped; only the thread itself changes it.
+        unclaimed: Processes that the helper thread has started and that are no child yet.
     """
 
     def __init__(self) -> None:
         self.alive = True
         self.children: set[Child] = set()
+        self.unclaimed: set[subprocess.Popen[bytes]] = set()
         self._locals: dict[Callable[[], Any], Any] = {}
         self._selector = selectors.DefaultSelector()
         # Our own kind of loop, whatever the caller's policy says: uvloop really forks for
@@ -47,6 +54,7 @@ class IoThread:
         self.loop = asyncio.SelectorEventLoop(self._selector)
         self.thread = threading.Thread(target=self._run, name="docker-model-io", daemon=True)
         self.thread.start()
+        self._helper: Helper | None = None
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -64,6 +72,17 @@ class IoThread:
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(callback, *args)
 
+    async def blocking(self, work: Callable[[], _T], undo: Callable[[_T], object]) -> _T:
+        """Await what may block (a look at a file, a start) from the helper thread.
+
+        Args:
+            work: What to do.
+            undo: Called on this thread with the outcome, if the caller has gone meanwhile.
+        """
+        if self._helper is None:
+            self._helper = Helper()
+        return await self._helper.run(work, undo)
+
     def local(self, factory: Callable[[], _T]) -> _T:
         """The thread's own object of a kind: made once, used on the thread alone, gone with it."""
         if factory not in self._locals:
@@ -75,6 +94,10 @@ class IoThread:
         self.alive = False
         for child in list(self.children):
             child.kill_group()
+        for process in list(self.unclaimed):
+            # ProcessLookupError: it has just become a child, and been reaped.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
         self.post(self._stop_when_reaped)
         self.thread.join(_JOIN_AT_EXIT)
 
@@ -97,11 +120,18 @@ class IoThread:
         self.alive = False
         for child in self.children:
             child.abandon()
+        for process in self.unclaimed:
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+            process.returncode = 0  # it is the parent's to reap
         self._selector.close()
 
 
+starting = threading.Lock()  # held around a start, so that no fork sees half of one
 _lock = threading.Lock()
 _current: IoThread | None = None
+_no_start = False
 _abandoned: list[IoThread] = []  # kept, so that no finalizer of the parent's loop runs here
 
 
@@ -157,9 +187,20 @@ async def arun(coroutine: Coroutine[Any, Any, _T]) -> _T:
     return await asyncio.wrap_future(current().submit(coroutine))
 
 
+def _before_fork() -> None:
+    global _no_start  # noqa: PLW0603  one fork at a time
+    _no_start = starting.acquire(timeout=_LONGEST_START)
+
+
+def _after_fork_in_parent() -> None:
+    if _no_start:
+        starting.release()
+
+
 def _after_fork_in_child() -> None:
-    global _current, _lock  # noqa: PLW0603  the parent's lock may be held by a thread that is not here
-    _lock = threading.Lock()
+    # The parent's locks may be held by threads that are not here.
+    global _current, _lock, starting  # noqa: PLW0603
+    _lock, starting = threading.Lock(), threading.Lock()
     if _current is not None:
         _current.abandon()
         _abandoned.append(_current)
@@ -173,4 +214,8 @@ def _at_exit() -> None:
 
 atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

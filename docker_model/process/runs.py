@@ -26,10 +26,10 @@ class Finished:
 
 
 async def run(
-    argv: Sequence[str],
+    argv: Sequence[str] | Callable[[], Sequence[str]],
     *,
     env: Mapping[str, str],
-    cwd: str | None = None,
+    cwd: str | Callable[[], str] | None = None,
     stdin: bytes | None = None,
     on_stdout: Callable[[bytes], object] | None = None,
     timeout: float | None = None,  # noqa: ASYNC109  ends the process too, which a caller's could not
@@ -39,9 +39,7 @@ async def run(
     However this is left, by a timeout or a cancellation, the process is being ended.
 
     Args:
-        argv: The command.
-        env: Its whole environment.
-        cwd: Its working directory; the caller's when `None`.
+        argv, env, cwd: As for `Child.start`.
         stdin: What it may read; `None` gives it the null device.
         on_stdout: Called with each chunk of output; without it, `stdout` collects them.
         timeout: In seconds; `None` is for ever.
@@ -51,7 +49,7 @@ async def run(
         TimeoutError: It took longer than `timeout`.
     """
     output = bytearray()
-    child = Child(
+    child = await Child.start(
         argv,
         env=env,
         cwd=cwd,

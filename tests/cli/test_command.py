@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from docker_model.cli import command
-from docker_model.cli.command import Environment, child_environment, command_prefix
+from docker_model.cli.command import child_environment, located, split_command
+from docker_model.cli.environment import Environment
 from docker_model.errors import DockerNotFoundError, InvalidRequestError
 
 
@@ -32,6 +33,10 @@ def programs(tmp_path):
 
 def prefix(setting, programs, **env):
     return command_prefix(setting, {"PATH": str(programs), **env})
+
+
+def command_prefix(setting, env):
+    return tuple(located(split_command(setting, env), env))
 
 
 # -- the command -----------------------------------------------------------------------------

@@ -22,7 +22,7 @@ def test_a_forked_process_starts_anew_and_the_parents_child_gets_its_end_of_inpu
         from docker_model.process import Child, io, run
         env = dict(os.environ)
         async def start():
-            return Child(["cat"], env=env, on_stdout=lambda data: None)
+            return await Child.start(["cat"], env=env, on_stdout=lambda data: None)
         async def finish(child):
             child.write(b"x")
             return (await child.ended).code
@@ -62,7 +62,7 @@ def test_the_interpreters_exit_leaves_no_child(ending, liveness):
         from docker_model.process import Child, io, run
         env = dict(os.environ)
         async def start(argv):
-            child = Child(argv, env=env, on_stdout=lambda data: None)
+            child = await Child.start(argv, env=env, on_stdout=lambda data: None)
             await asyncio.sleep(0)
         io.run(start({player(["ignore", 15], ["here"], ["sleep", 60])!r}))
         sys.stdin.read()

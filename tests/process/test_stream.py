@@ -17,7 +17,9 @@ ENV = dict(os.environ)
 
 def chunks(*steps):
     async def produce(sink):
-        child = Child(player(*steps), env=ENV, on_stdout=lambda data: sink.put(data, len(data)))
+        child = await Child.start(
+            player(*steps), env=ENV, on_stdout=lambda data: sink.put(data, len(data))
+        )
         sink.on_full, sink.on_drained = child.pause, child.resume
         child.write(b"")
         try:

@@ -1,0 +1,64 @@
+"""A thread for what may block: an `exec` or a look at a file on a dead network file system.
+
+The I/O thread must not wait for that, since every stream would wait with it. Executors are
+of no use: the interpreter joins their threads before it ends, whatever they hang on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_T = TypeVar("_T")
+
+
+class Helper:
+    """One daemon thread that works off what it is given, in order; used on one event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._work: queue.SimpleQueue[tuple[Callable[[], Any], Callable[..., None]]] = (
+            queue.SimpleQueue()
+        )
+        threading.Thread(target=self._run, name="docker-model-helper", daemon=True).start()
+
+    async def run(self, work: Callable[[], _T], undo: Callable[[_T], object]) -> _T:
+        """Await `work()`; when the caller is cancelled, its outcome goes to `undo`."""
+        outcome: asyncio.Future[_T] = self._loop.create_future()
+
+        def deliver(result: _T | None, error: BaseException | None) -> None:
+            if error is None:
+                result = cast("_T", result)
+                if outcome.cancelled():
+                    undo(result)
+                else:
+                    outcome.set_result(result)
+            elif not outcome.cancelled():
+                outcome.set_exception(error)
+
+        self._work.put((work, deliver))
+        try:
+            return await outcome
+        except asyncio.CancelledError:
+            # Cancelled after the delivery, and before this task came round to take it.
+            if outcome.done() and not outcome.cancelled() and outcome.exception() is None:
+                undo(outcome.result())
+            raise
+
+    def _run(self) -> None:
+        while True:
+            work, deliver = self._work.get()
+            result, error = None, None
+            try:
+                result = work()
+            except BaseException as caught:  # noqa: BLE001  raised where it is awaited
+                error = caught
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the interpreter ends
+                self._loop.call_soon_threadsafe(deliver, result, error)
+            del work, deliver, result, error  # nothing may live on while this waits
