@@ -22,6 +22,7 @@ def cwd(tmp_path_factory):
     directory = tmp_path_factory.mktemp("work")
     for name in (
         "a.txt",
+        "@a.txt",
         "b c.txt",
         "p.png",
         " p.png",
@@ -29,6 +30,7 @@ def cwd(tmp_path_factory):
         "r.png",
         "v\vt.txt",
         "pic 1.webp",
+        "two\nlines.png",
         "é.txt",
     ):
         (directory / name).touch()
@@ -68,6 +70,7 @@ ESCAPED = {
     "@'b c.txt' @\"b c.txt\"": "@ 'b c.txt' @ \"b c.txt\"",
     "@b\\ c.txt": "@b\\ c.txt",  # the CLI stops at the blank
     "@'b\\ c.txt'": "@ 'b\\ c.txt'",
+    "@@a.txt": "@ @ a.txt",  # the second one is the CLI's next, once the first is none
     "@v\vt.txt": "@ v\vt.txt",  # Go's \s has no \v
     "@é.txt @e\u0301.txt": "@ é.txt @e\u0301.txt",
     "@link.txt @sub @missing @": "@ link.txt @sub @missing @",
@@ -80,6 +83,7 @@ ESCAPED = {
     "'r.png' \"./r.png\"": "' r.png' \" ./r.png\"",
     "'p.png' ./p.png": "'p. png' ./p. png",  # ` p.png` is there as well
     "'pic 1.webp'": "' pic 1.webp'",
+    "'two\nlines.png' ./two\nlines.png": "' two\nlines.png' ./two\nlines.png",
     "in ./pic 1.webp.bak": "in ./ pic 1.webp.bak",
     "./pic\\ 1.webp": "./ pic\\ 1.webp",
     "x/./r.png": "x/./r.png",  # the path begins at the first slash of the line
@@ -207,9 +211,10 @@ def test_a_directory_that_cannot_be_looked_into_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("unit", ["/", "@", '"', "\"'", "./", "/\n", "\\", "/a.png", '@"', "@'a "])
 def test_the_time_grows_with_the_prompt(unit, cwd):
-    prompt = unit * (1_000_000 // len(unit)) + " /x/a.png"
+    many = unit * (1_000_000 // len(unit))
     began = time.monotonic()
-    guard(prompt, "escape", cwd=cwd)
+    for picture in (" /x/a.png", "\n/x/a.png"):
+        guard(many + picture, "escape", cwd=cwd)
     assert time.monotonic() - began < 10  # a second or less; if it were quadratic, hours
 
 

@@ -61,6 +61,7 @@ _PICTURES = (
     "par(1).png",
     "é.png",
     "v\vp.png",
+    "line\nbreak.png",
     "C:\\win.png",
     "\\root.png",
     "C:/drive.png",
