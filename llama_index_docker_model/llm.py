@@ -160,9 +160,11 @@ class DockerModelLLM(LLM):
     def __getstate__(self) -> dict[str, Any]:
         """Pickle, and tell of the functions that core drops from the state.
 
-        The other end would use the defaults in their place, and answer differently.
+        The other end would use the defaults in their place, and answer differently. Core
+        drops them from the live object too, whose own dictionary it takes for the state;
+        so it gets a copy.
         """
-        state: dict[str, Any] = super().__getstate__()
+        state: dict[str, Any] = super(DockerModelLLM, self.model_copy()).__getstate__()
         lost = sorted(self.__dict__.keys() - state["__dict__"].keys() - {"callback_manager"})
         if lost:
             warnings.warn(

@@ -1,0 +1,310 @@
+"""Making the model, changing it, copying it, and sending it elsewhere."""
+
+from __future__ import annotations
+
+import copy
+import json
+import multiprocessing
+import pickle
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+from llama_index.core.bridge.pydantic import ValidationError
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.llms import LLM
+from llama_index.core.types import PydanticProgramMode
+from llama_index_ways import chat_of
+
+import docker_model
+from docker_model import DockerModel, Timeouts, UnsupportedParameterError
+from docker_model.testing import SimulatedDocker
+from llama_index_docker_model import DockerModelLLM
+
+SETTINGS = {
+    "model": "ai/other",
+    "stop": ["x", "y"],
+    "max_chars": 100,
+    "timeout": Timeouts(idle=7.0, total=70.0),
+    "max_concurrency": 3,
+    "pull": "missing",
+    "file_references": "refuse",
+    "standby": 1,
+    "command": ["docker", "model"],
+    "context_window": 8192,
+    "num_output": 512,
+    "is_chat_model": False,
+    "is_function_calling_model": False,
+    "system_prompt": "Be brief.",
+    "pydantic_program_mode": PydanticProgramMode.LLM,
+}
+
+
+def shout(prompt):
+    return prompt.upper()
+
+
+def flatten(messages):
+    return "|".join(message.content for message in messages)
+
+
+def note(progress):
+    pass
+
+
+def settings_of(llm):
+    return {name: getattr(llm, name) for name in type(llm).model_fields}
+
+
+# --- Making it ---
+
+
+def test_the_settings_are_those_of_docker_model_with_its_defaults(llm):
+    plain = DockerModel("ai/smollm2")
+    for name in DockerModel.__dataclass_fields__.keys() - {"_"}:
+        assert getattr(llm, name) == getattr(plain, name), name
+
+
+def test_every_setting_and_every_field_of_the_base_is_taken():
+    given = dict.fromkeys(LLM.model_fields.keys() - {"pydantic_program_mode"}) | SETTINGS
+    llm = DockerModelLLM(**given, env={"A": "b"}, on_progress=note)
+    assert SETTINGS.items() <= settings_of(llm).items()
+
+
+def test_making_one_starts_nothing(docker):
+    DockerModelLLM(**SETTINGS)
+    assert docker.calls == []
+
+
+@pytest.mark.parametrize("name", ["temprature", "model_name", "Stop"])
+def test_an_unknown_keyword(name):
+    with pytest.raises(ValidationError, match=name):
+        DockerModelLLM(model="ai/smollm2", **{name: "x"})
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "seed", "tools", "api_key"])
+def test_a_parameter_that_the_cli_cannot_honour(name):
+    with pytest.raises(UnsupportedParameterError, match=name) as caught:
+        DockerModelLLM(model="ai/smollm2", **{name: "x"})
+    assert "HTTP" in caught.value.hint
+
+
+def test_a_limit_that_the_cli_cannot_honour_names_the_one_there_is():
+    with pytest.raises(UnsupportedParameterError, match="max_chars"):
+        DockerModelLLM(model="ai/smollm2", max_tokens=100)
+
+
+def test_function_calling_is_refused_rather_than_promised():
+    with pytest.raises(UnsupportedParameterError, match="ReActAgent"):
+        DockerModelLLM(model="ai/smollm2", is_function_calling_model=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", ""),
+        ("model", "-x"),
+        ("model", "a b"),
+        ("stop", [""]),
+        ("max_chars", 0),
+        ("timeout", -1),
+        ("max_concurrency", 0),
+        ("pull", "always"),
+        ("file_references", "ask"),
+        ("standby", -1),
+        ("context_window", -1),
+    ],
+)
+def test_a_setting_that_cannot_be(name, value):
+    with pytest.raises(ValueError, match=name):
+        DockerModelLLM(**{"model": "ai/smollm2", "env": {"TOKEN": "hunter2"}, name: value})
+
+
+def test_the_error_of_a_bad_setting_shows_no_secret():
+    with pytest.raises(ValueError) as caught:
+        DockerModelLLM(model="ai/smollm2", env={"TOKEN": "hunter2"}, standby=-1)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_repr_and_str_show_no_secret():
+    llm = DockerModelLLM(model="ai/smollm2", env={"TOKEN": "hunter2"}, on_progress=note)
+    assert "hunter2" not in repr(llm) + str(llm)
+
+
+# --- Metadata ---
+
+
+def test_metadata_starts_nothing_and_needs_no_docker():
+    with SimulatedDocker() as docker:
+        llm = DockerModelLLM(**SETTINGS)
+        for _ in range(1000):
+            metadata = llm.metadata
+        assert docker.calls == []
+    assert metadata.model_name == "ai/other"
+    assert metadata.context_window == 8192
+    assert metadata.num_output == 512
+    assert metadata.is_chat_model is False
+    assert metadata.is_function_calling_model is False
+    with SimulatedDocker.broken("no-docker"):
+        assert DockerModelLLM(model="ai/smollm2").metadata.is_chat_model is True
+
+
+# --- Changing it ---
+
+
+def test_settings_may_be_assigned(llm, docker):
+    llm.callback_manager = CallbackManager([])
+    llm.model = "ai/other"
+    llm.max_chars = 3
+    assert llm.complete("hi").text == "You"
+    assert llm.complete("hi").raw["model"] == "ai/other"
+    assert llm.metadata.model_name == "ai/other"
+
+
+def test_a_bad_assignment_is_told_by_the_next_call(llm, docker):
+    llm.max_chars = 0
+    with pytest.raises(docker_model.InvalidRequestError, match="max_chars"):
+        llm.complete("hi")
+    assert docker.calls == []
+
+
+def test_what_is_no_setting_cannot_be_assigned(llm):
+    with pytest.raises(ValueError, match="temperature"):
+        llm.temperature = 0.5
+
+
+# --- Dictionaries ---
+
+
+def test_there_and_back_by_a_dictionary():
+    llm = DockerModelLLM(**SETTINGS)
+    again = DockerModelLLM.from_dict(llm.to_dict())
+    assert SETTINGS.items() <= settings_of(again).items()
+
+
+def test_there_and_back_by_json():
+    again = DockerModelLLM.from_json(DockerModelLLM(**SETTINGS).to_json())
+    assert SETTINGS.items() <= settings_of(again).items()
+
+
+def test_a_dictionary_holds_no_secret_and_no_function():
+    llm = DockerModelLLM(
+        model="ai/smollm2", env={"TOKEN": "hunter2"}, on_progress=note, completion_to_prompt=shout
+    )
+    written = llm.to_dict()
+    assert written["class_name"] == "DockerModelLLM"
+    assert not {"env", "on_progress", "completion_to_prompt"} & written.keys()
+    assert "hunter2" not in json.dumps(written)
+
+
+# --- Copies and pickles ---
+
+
+def through_pickle(llm):
+    return pickle.loads(pickle.dumps(llm))
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [through_pickle, copy.copy, copy.deepcopy, DockerModelLLM.model_copy],
+    ids=["pickle", "copy", "deepcopy", "model_copy"],
+)
+def test_a_copy_has_everything(copied, docker):
+    given = SETTINGS | {
+        "command": docker.command,
+        "env": {**docker.env, "TOKEN": "hunter2"},
+        "on_progress": note,
+        "completion_to_prompt": shout,
+        "messages_to_prompt": flatten,
+    }
+    llm = DockerModelLLM(**given)
+    again = copied(llm)
+    assert again is not llm
+    assert given.items() <= settings_of(again).items()
+    again.complete("abc")
+    again.chat(chat_of("abc"))
+    assert docker.prompts == ["ABC", "abc"]
+
+
+@pytest.mark.parametrize("name", ["completion_to_prompt", "messages_to_prompt", "on_progress"])
+def test_a_function_that_cannot_be_pickled_is_told_of(name):
+    llm = DockerModelLLM(model="ai/smollm2", env={"TOKEN": "hunter2"}, **{name: lambda _: "x"})
+    with pytest.warns(UserWarning, match=name) as caught:
+        pickle.dumps(llm)
+    assert "hunter2" not in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
+def test_pickling_leaves_the_model_as_it_is(docker):
+    """Core drops what cannot be pickled from the living object."""
+    llm = DockerModelLLM(model="ai/smollm2", completion_to_prompt=lambda _: "abc")
+    with pytest.warns(UserWarning, match="completion_to_prompt"):
+        pickle.dumps(llm)
+    assert llm.complete("hi").text == "You said: abc"
+
+
+def test_a_model_whose_functions_pickle_warns_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pickle.dumps(DockerModelLLM(model="ai/smollm2", completion_to_prompt=shout))
+
+
+def ask(llm, prompt):
+    return llm.complete(prompt).text
+
+
+def test_a_worker_process_of_its_own(docker):
+    llm = DockerModelLLM(
+        model="ai/smollm2", env=docker.env, completion_to_prompt=shout, max_chars=12
+    )
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        assert pool.submit(ask, llm, "hi there").result() == "You said: HI"
+
+
+def test_an_error_of_a_worker_process(docker):
+    llm = DockerModelLLM(model="ai/nowhere", env=docker.env)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        error = pool.submit(ask, llm, "hi").exception()
+    assert isinstance(error, docker_model.ModelNotFoundError)
+    assert "docker model pull ai/nowhere" in error.hint
+
+
+# --- The models behind the command ---
+
+
+async def test_the_models_there_are(docker):
+    names = ["ai/other", "ai/smollm2"]
+    assert sorted(model.name for model in DockerModelLLM.list_models()) == names
+    assert sorted(model.name for model in await DockerModelLLM.alist_models()) == names
+    listed = DockerModelLLM.list_models(command=docker.command, env=docker.env)
+    assert sorted(model.name for model in listed) == names
+
+
+async def test_warming_up_and_closing(llm, docker):
+    llm.warm_up()
+    await llm.awarm_up()
+    assert docker.calls
+    llm.close()
+    await llm.aclose()
+    docker.wait_all_gone(5)
+    assert llm.complete("hi").text == "You said: hi"
+
+
+# --- Importing ---
+
+
+def test_importing_starts_no_thread_and_no_process():
+    code = """
+import threading, subprocess, socket, os
+def refuse(*args, **kwargs):
+    raise AssertionError(args)
+subprocess.Popen = os.posix_spawn = socket.socket.connect = refuse
+import llama_index_docker_model
+assert threading.active_count() == 1
+assert "langchain_core" not in __import__("sys").modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
