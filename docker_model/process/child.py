@@ -99,8 +99,9 @@ class Child:
             self.kill_group()
             self._finish()
             raise
-        if self._stdin is not None:
-            os.set_blocking(self._stdin.fileno(), False)
+        for pipe in (self._stdin, self._stdout, self._stderr):
+            if pipe is not None:
+                os.set_blocking(pipe.fileno(), False)
         self._loop.add_reader(self._stdout.fileno(), self._read_stdout)
         self._loop.add_reader(self._stderr.fileno(), self._read_stderr)
 
@@ -126,7 +127,6 @@ class Child:
         Raises:
             OSError: It cannot be started.
         """
-
         thread = io.current()
 
         def start() -> subprocess.Popen[bytes]:

@@ -39,7 +39,9 @@ async def run(
     However this is left, by a timeout or a cancellation, the process is being ended.
 
     Args:
-        argv, env, cwd: As for `Child.start`.
+        argv: See `Child.start`.
+        env: Its whole environment.
+        cwd: See `Child.start`.
         stdin: What it may read; `None` gives it the null device.
         on_stdout: Called with each chunk of output; without it, `stdout` collects them.
         timeout: In seconds; `None` is for ever.

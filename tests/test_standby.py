@@ -1,0 +1,208 @@
+"""Standby: parked runs answer, are replaced, and end without ever having asked for anything."""
+
+import asyncio
+import gc
+import os
+import pickle
+import signal
+import threading
+
+import pytest
+
+from docker_model import DockerModel, ModelNotFoundError
+from docker_model.cli import standby
+from docker_model.process import io
+from docker_model.testing import Hang, Stderr, Text
+
+pytestmark = pytest.mark.usefixtures("calm")
+
+
+@pytest.fixture
+def calm(monkeypatch):
+    """No pause between two starts, and no dependence on this machine's processors."""
+    monkeypatch.setattr(standby, "_GAP", 0.0)
+    monkeypatch.setattr(standby, "BACK_OFF", 0.05)
+
+
+def parked():
+    """The process ids of the children that wait for a prompt."""
+
+    async def ask():
+        return [child.pid for child in io.current().children]
+
+    return io.run(ask())
+
+
+def wait_until(true, seconds=10):
+    """Await a state of the I/O thread, which tells nobody when it gets there."""
+
+    async def poll():
+        async with asyncio.timeout(seconds):
+            while not true():
+                await asyncio.sleep(0.005)
+
+    asyncio.run(poll())
+
+
+@pytest.fixture
+def model(docker):
+    model = DockerModel("ai/smollm2", standby=2)
+    yield model
+    model.close()
+    docker.wait_all_gone()
+
+
+def test_a_parked_run_answers_and_is_replaced(docker, model):
+    model.warm_up()
+    before = parked()
+    assert len(before) == 2
+    assert model.generate("hi").text == "You said: hi"
+    wait_until(lambda: len(parked()) == 2)
+    assert len(set(before) & set(parked())) == 1
+    assert docker.prompts == ["hi"]
+
+
+def test_each_is_used_once_and_nothing_is_lost_or_delivered_twice(docker, model):
+    model.warm_up()
+    got = [model.generate(str(i)).text for i in range(8)]
+    assert got == [f"You said: {i}" for i in range(8)]
+    assert docker.prompts == [str(i) for i in range(8)]
+
+
+def test_constructing_parks_nothing(docker, model):
+    assert parked() == []
+    assert docker.calls == []
+
+
+def test_the_first_call_fills_the_standby_by_itself(docker, model):
+    model.generate("x")
+    wait_until(lambda: len(parked()) == 2)
+
+
+def test_close_ends_them_and_none_of_them_asks_for_anything(docker, model):
+    model.warm_up()
+    asked = len(docker.requests)
+    model.close()
+    docker.wait_all_gone()
+    assert len(docker.requests) == asked
+    assert model.generate("again").text == "You said: again"
+
+
+def test_a_run_from_before_close_does_not_fill_it_again(simulate):
+    docker = simulate({"ai/smollm2": [Text("some"), Hang()]})
+    model = DockerModel("ai/smollm2", standby=1)
+    stream = model.stream("x")
+    next(stream)
+    wait_until(lambda: len(parked()) == 2)
+    model.close()
+    wait_until(lambda: len(parked()) == 1)
+    stream.close()
+    docker.wait_all_gone()
+    wait_until(lambda: parked() == [])
+
+
+def test_a_stream_that_begins_after_close_does_not_either(docker):
+    model = DockerModel("ai/smollm2", standby=1)
+    stream = model.stream("x")
+    model.close()
+    assert "".join(stream) == "You said: x"
+    docker.wait_all_gone()
+    wait_until(lambda: parked() == [])
+
+
+def test_a_collected_model_takes_its_standby_along(docker):
+    model = DockerModel("ai/smollm2", standby=2)
+    model.warm_up()
+    del model
+    gc.collect()
+    docker.wait_all_gone()
+    wait_until(lambda: parked() == [])
+
+
+def test_equal_models_share_and_the_last_one_ends_them(docker):
+    first, second = (DockerModel("ai/smollm2", standby=2) for _ in range(2))
+    first.warm_up()
+    second.warm_up()
+    assert len(parked()) == 2
+    first.close()
+    assert len(parked()) == 2
+    second.close()
+    docker.wait_all_gone()
+
+
+def test_a_pickled_model_comes_without_processes(docker, model):
+    model.warm_up()
+    copy = pickle.loads(pickle.dumps(model))
+    assert copy == model
+    copy.close()
+    assert len(parked()) == 2
+
+
+def test_parked_runs_that_were_killed_cost_nothing_but_a_cold_start(docker, model):
+    model.warm_up()
+    for pid in parked():
+        os.killpg(pid, signal.SIGKILL)
+    assert model.generate("x").text == "You said: x"
+    assert docker.prompts == ["x"]
+
+
+def test_a_stopped_parked_run_is_no_danger_to_the_end(docker, model):
+    model.warm_up()
+    for pid in parked():
+        os.killpg(pid, signal.SIGSTOP)
+    model.close()
+    docker.wait_all_gone()
+
+
+def test_old_ones_are_not_used(docker, model, monkeypatch):
+    model.warm_up()
+    before = parked()
+    monkeypatch.setattr(standby, "MAX_AGE", 0.0)
+    assert model.generate("x").text == "You said: x"
+    monkeypatch.undo()
+    wait_until(lambda: not set(before) & set(parked()))
+
+
+@pytest.mark.simulated
+def test_noisy_ones_are_not_used(simulate):
+    docker = simulate(startup=[Stderr("a warning\n")])
+    model = DockerModel("ai/smollm2", standby=1)
+    model.warm_up()
+    assert model.generate("x").text == "You said: x"
+    model.close()
+    docker.wait_all_gone()
+
+
+def test_a_missing_model_is_still_not_pulled(simulate):
+    docker = simulate(pullable=["ai/other"])
+    model = DockerModel("ai/other", standby=1)
+    with pytest.raises(ModelNotFoundError):
+        model.generate("x")
+    model.close()
+    docker.wait_all_gone()
+    assert not [request for request in docker.requests if request.path == "/models/create"]
+
+
+def test_cancelling_during_the_hand_over_sends_no_half_prompt(simulate):
+    docker = simulate()
+    model = DockerModel("ai/smollm2", standby=1)
+    model.warm_up()
+    stream = model.stream("x" * 10_000_000)
+    threading.Timer(0.02, stream.cancel).start()
+    list(stream)
+    model.close()
+    docker.wait_all_gone()
+    assert all(len(prompt) == 10_000_000 for prompt in docker.prompts)
+
+
+def test_many_at_once_from_standby(docker):
+    model = DockerModel("ai/smollm2", standby=6, max_concurrency=6)
+    model.warm_up()
+
+    async def main():
+        return await asyncio.gather(*(model.agenerate(str(i)) for i in range(12)))
+
+    assert [one.text for one in asyncio.run(main())] == [f"You said: {i}" for i in range(12)]
+    model.close()
+    docker.wait_all_gone()
+    assert sorted(docker.prompts, key=int) == [str(i) for i in range(12)]
