@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from docker_model.cli.output import OutputParser, PullNotice
 from docker_model.cli.stops import Cutter
-from docker_model.types import Completion, ReasoningDelta, TextDelta, Timings, Usage
+from docker_model.spool import Spool, completion
+from docker_model.types import ReasoningDelta, TextDelta, Timings, Usage
 
 if TYPE_CHECKING:
     from docker_model.cli.output import Part
     from docker_model.transport import Receiver, Request
+    from docker_model.types import Completion
 
 
 class Answer:
@@ -37,7 +39,7 @@ class Answer:
         self._clock = asyncio.get_running_loop().time
         self._parser = OutputParser(model=request.model)
         self._cutter = Cutter(request.stop, request.max_chars)
-        self._text: list[str] = []
+        self._text = Spool()
         self._reasoning: list[str] = []
         self._usage: Usage | None = None
 
@@ -75,13 +77,13 @@ class Answer:
 
     def _give(self, text: str) -> None:
         if text:
-            self._text.append(text)
+            self._text.add(text)
             self._receiver.put(TextDelta(text), len(text))
 
     @property
     def text(self) -> str:
         """The answer so far."""
-        return "".join(self._text)
+        return self._text.read()
 
     @property
     def empty(self) -> bool:
@@ -91,8 +93,8 @@ class Answer:
     def completion(self, started: float) -> Completion:
         """The finished answer of a run that got its place at `started`."""
         first = self.first_output
-        return Completion(
-            text=self.text,
+        return completion(
+            self._text,
             reasoning="".join(self._reasoning),
             usage=self._usage,
             finish_reason=self._cutter.finish_reason or "stop",

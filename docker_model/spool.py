@@ -1,0 +1,111 @@
+"""Keeping an answer of any length without holding it in memory.
+
+A caller who takes an answer piece by piece need not pay for it as a whole as well: beyond
+`IN_MEMORY` characters it goes to an unnamed temporary file, and `Completion.text` reads it
+from there when it is asked for.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from docker_model.types import Completion
+
+if TYPE_CHECKING:
+    from typing import IO
+
+IN_MEMORY = 1 << 20  # characters
+
+
+class Spool:
+    """Text that is only added to."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._size = 0  # characters in `_parts`
+        self._file: IO[bytes] | None = None
+
+    def __bool__(self) -> bool:
+        return self._size > 0 or self._file is not None
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def filed(self) -> bool:
+        """Whether it has outgrown memory."""
+        return self._file is not None
+
+    def add(self, text: str) -> None:
+        """Add `text` at the end."""
+        self._parts.append(text)
+        self._size += len(text)
+        if self._size > IN_MEMORY:
+            if self._file is None:
+                # No name, so nothing is left behind, whatever ends this process.
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as we do
+            self._file.write("".join(self._parts).encode())
+            self._parts.clear()
+            self._size = 0
+
+    def read(self) -> str:
+        """All of it."""
+        if self._file is not None:
+            self._file.seek(0)
+            filed = self._file.read().decode()
+            return filed + "".join(self._parts)
+        return "".join(self._parts)
+
+
+class SpooledCompletion(Completion):
+    """A `Completion` whose text is read from the spool when it is first asked for."""
+
+    __slots__ = ("_spool", "_text")
+
+    _spool: Spool
+    _text: str | None
+
+    def __init__(self, spool: Spool, **fields: Any) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_spool", spool)
+        object.__setattr__(self, "_text", None)
+
+    @property
+    def text(self) -> str:  # noqa: D102  the field of the base class
+        text = self._text
+        if text is None:
+            text = self._spool.read()
+            object.__setattr__(self, "_text", text)
+        return text
+
+    def _plain(self) -> Completion:
+        return Completion(
+            self.text, self.reasoning, self.usage, self.finish_reason, self.model, self.timings
+        )
+
+    def __eq__(self, other: object) -> bool:
+        other = other._plain() if isinstance(other, SpooledCompletion) else other
+        return self._plain() == other
+
+    def __hash__(self) -> int:
+        return hash(self._plain())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Completion, (
+            self.text,
+            self.reasoning,
+            self.usage,
+            self.finish_reason,
+            self.model,
+            self.timings,
+        )
+
+
+def completion(spool: Spool, **fields: Any) -> Completion:
+    """A `Completion` with the spool's text."""
+    if spool.filed:
+        return SpooledCompletion(spool, **fields)
+    return Completion(text=spool.read(), **fields)

@@ -1,0 +1,58 @@
+"""Answers that outgrow memory are the same answers."""
+
+import pickle
+
+from docker_model import Completion, DockerModel, Timings
+from docker_model.spool import IN_MEMORY, Spool, SpooledCompletion, completion
+from docker_model.testing import Text
+
+FIELDS = {
+    "reasoning": "",
+    "usage": None,
+    "finish_reason": "stop",
+    "model": "ai/smollm2",
+    "timings": Timings(0.0, 0.0, 0.0),
+}
+
+
+def spooled(*parts):
+    spool = Spool()
+    for part in parts:
+        spool.add(part)
+    return spool
+
+
+def test_a_short_text_stays_in_memory():
+    spool = spooled("a", "é")
+    assert (spool.read(), spool.filed, bool(spool), bool(Spool())) == ("aé", False, True, False)
+
+
+def test_a_long_text_comes_back_whole_however_often():
+    parts = ["é東" * IN_MEMORY, "b", "c" * (IN_MEMORY + 1), "end"]
+    spool = spooled(*parts)
+    assert spool.filed
+    assert spool.read() == spool.read() == "".join(parts)
+    spool.add("more")
+    assert spool.read() == "".join(parts) + "more"
+
+
+def test_a_spooled_completion_is_a_completion_like_any_other():
+    text = "x" * (IN_MEMORY + 1)
+    got = completion(spooled(text), **FIELDS)
+    plain = Completion(text=text, **FIELDS)
+    assert isinstance(got, SpooledCompletion)
+    assert got == plain
+    assert plain == got
+    assert hash(got) == hash(plain)
+    assert str(got) == got.text == text
+    assert repr(got).endswith(repr(plain).removeprefix("Completion"))
+    copy = pickle.loads(pickle.dumps(got))
+    assert type(copy) is Completion
+    assert copy == plain
+
+
+def test_a_long_answer_is_whole_in_pieces_and_afterwards(simulate):
+    simulate({"ai/smollm2": [Text("x" * 3_000_000)]})
+    stream = DockerModel("ai/smollm2").stream("go")
+    assert sum(map(len, stream)) == 3_000_000
+    assert len(stream.completion.text) == 3_000_000
