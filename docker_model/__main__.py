@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m docker_model",
+        # Python 3.11 would call a module `__main__.py`; the installed script has a name.
+        prog="python -m docker_model" if sys.argv[0] == __file__ else None,
         description="Docker Model Runner from the console, through `docker model`.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,0 +1,151 @@
+"""`from_env`: which variable counts, and what becomes of the addresses in the wild."""
+
+import pytest
+
+from docker_model import DockerModel, Timeouts, from_env
+from docker_model.errors import InvalidRequestError, UnsupportedParameterError
+
+NAMES = (
+    "LLM_MODEL",
+    "LLM_URL",
+    "MODEL_RUNNER_MODEL",
+    "MODEL_RUNNER_URL",
+    "DEFAULT_MODEL",
+    "USE_MODEL_RUNNER",
+    "MODEL_RUNNER_TYPE",
+    "LOCAL_MODEL_TIMEOUT",
+)
+
+
+@pytest.fixture(autouse=True)
+def variables(monkeypatch):
+    """Sets variables; at first none is set."""
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    return lambda **values: [monkeypatch.setenv(name, value) for name, value in values.items()]
+
+
+def test_models_name_in_its_order(variables):
+    variables(DEFAULT_MODEL="c")
+    assert from_env() == DockerModel("c")
+    variables(MODEL_RUNNER_MODEL="b")
+    assert from_env().model == "b"
+    variables(LLM_MODEL=" a ")
+    assert from_env().model == "a"
+    variables(LLM_MODEL="", MODEL_RUNNER_MODEL=" ")
+    assert from_env().model == "c"
+
+
+def test_prefix_is_composes(variables):
+    variables(EMBEDDING_MODEL_MODEL="ai/embed", EMBEDDING_MODEL_URL="http://h:1/")
+    model = from_env("embedding-model")
+    assert model.model == "ai/embed"
+    assert model.env == {"MODEL_RUNNER_HOST": "http://h:1"}
+
+
+def test_no_model_names_what_to_set():
+    with pytest.raises(InvalidRequestError, match="LLM_MODEL, MODEL_RUNNER_MODEL, DEFAULT_MODEL"):
+        from_env()
+
+
+def test_settings_go_first(variables):
+    variables(LLM_MODEL="a", LLM_URL="http://h:1", LOCAL_MODEL_TIMEOUT="60000")
+    own = {"MODEL_RUNNER_HOST": "http://mine:2", "OTHER": "x"}
+    model = from_env(model="mine", timeout=5.0, env=own, stop="END", max_chars=9)
+    assert model == DockerModel("mine", timeout=5.0, env=own, stop="END", max_chars=9)
+    assert from_env(env={"OTHER": "x"}).env == {"MODEL_RUNNER_HOST": "http://h:1", "OTHER": "x"}
+
+
+def test_variables_are_read_from_env_too():
+    model = from_env(env={"LLM_MODEL": "a", "LLM_URL": "http://h:1"})
+    assert model.model == "a"
+    assert model.env["MODEL_RUNNER_HOST"] == "http://h:1"
+
+
+def test_unknown_setting_is_a_type_error(variables):
+    variables(LLM_MODEL="a")
+    with pytest.raises(TypeError):
+        from_env(temperature=0.1)
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("http://model-runner.docker.internal/engines/v1/", "http://model-runner.docker.internal"),
+        ("http://localhost:12434", "http://localhost:12434"),
+        ("http://localhost:12434/engines/llama.cpp/v1", "http://localhost:12434"),
+        ("http://localhost:12434/engines/v1/chat/completions", "http://localhost:12434"),
+        ("https://runner.example:12444/v1?x=y#z", "https://runner.example:12444"),
+        ("localhost:12434", "http://localhost:12434"),
+        ("localhost:12434/v1", "http://localhost:12434"),
+        ("tcp://172.17.0.1:12434", "http://172.17.0.1:12434"),
+        ("http://[::1]:12434/v1", "http://[::1]:12434"),
+        (" http://h:1/ ", "http://h:1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["LLM_URL", "MODEL_RUNNER_URL"])
+def test_addresses_of_every_kind(variables, name, address, host):
+    variables(LLM_MODEL="a", **{name: address})
+    assert from_env().env == {"MODEL_RUNNER_HOST": host}
+
+
+def test_own_address_goes_before_the_common_one(variables):
+    variables(LLM_MODEL="a", LLM_URL="http://own:1", MODEL_RUNNER_URL="http://common:1")
+    assert from_env().env["MODEL_RUNNER_HOST"] == "http://own:1"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://secret:port/", "http://:12434/", "ftp://secret/", "http://[secret", "//", "unix:///s"],
+)
+def test_no_address(variables, address):
+    variables(LLM_MODEL="a", LLM_URL=address)
+    with pytest.raises(InvalidRequestError, match="LLM_URL") as caught:
+        from_env()
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["false", "0", "no", "OFF", "False"])
+def test_refuses_where_the_runner_is_not_to_be_used(variables, value):
+    variables(LLM_MODEL="a", USE_MODEL_RUNNER=value)
+    with pytest.raises(InvalidRequestError, match="USE_MODEL_RUNNER"):
+        from_env()
+
+
+@pytest.mark.parametrize("value", ["true", "1", "YES", "on", "", " "])
+def test_uses_the_runner_otherwise(variables, value):
+    variables(LLM_MODEL="a", USE_MODEL_RUNNER=value, MODEL_RUNNER_TYPE="CLI")
+    assert from_env() == DockerModel("a")
+
+
+def test_switches_that_say_nothing(variables):
+    variables(LLM_MODEL="a", USE_MODEL_RUNNER="maybe")
+    with pytest.raises(InvalidRequestError, match="neither true nor false"):
+        from_env()
+    variables(USE_MODEL_RUNNER="true", MODEL_RUNNER_TYPE="carrier pigeon")
+    with pytest.raises(InvalidRequestError, match="MODEL_RUNNER_TYPE"):
+        from_env()
+
+
+@pytest.mark.parametrize("value", ["api", "HTTP"])
+def test_http_transport_is_not_there_yet(variables, value):
+    variables(LLM_MODEL="a", MODEL_RUNNER_TYPE=value)
+    with pytest.raises(UnsupportedParameterError, match="HTTP transport"):
+        from_env()
+
+
+def test_timeout_is_in_milliseconds(variables):
+    variables(LLM_MODEL="a", LOCAL_MODEL_TIMEOUT="60000")
+    assert from_env().timeout == Timeouts(total=60.0)
+
+
+@pytest.mark.parametrize("value", ["soon", "0", "-1", "nan"])
+def test_no_timeout(variables, value):
+    variables(LLM_MODEL="a", LOCAL_MODEL_TIMEOUT=value)
+    with pytest.raises(InvalidRequestError, match="LOCAL_MODEL_TIMEOUT"):
+        from_env()
+
+
+def test_model_of_the_environment_answers(docker, variables):
+    variables(LLM_MODEL="ai/smollm2", LLM_URL=f"{docker.url}/engines/v1/")
+    assert from_env(env={}).generate("Hi").text == "You said: Hi"
