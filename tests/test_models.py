@@ -329,3 +329,20 @@ def test_calls_do_not_wait_for_each_other(docker):
         return await asyncio.gather(*(models.alist_models() for _ in range(8)))
 
     assert [len(found) for found in asyncio.run(many())] == [1] * 8
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize("version", ["v0.1.40", "v0.1.46", "p1.0.0", "p1.0.7", "v1.1.26"])
+def test_older_plugins(simulate, version):
+    simulate(version=version, pullable={"ai/other": DOWNLOAD})
+    assert [model.name for model in models.list_models()] == ["ai/smollm2"]
+    assert models.inspect_model("ai/smollm2").id is not None
+    assert models.status().version == version.replace("p", "v")
+    assert models.list_running() == []
+    steps = []
+    assert models.pull_model("ai/other", on_progress=steps.append).name == "ai/other"
+    assert [step.current for step in steps] == [1_000_000, 4_000_000, None]
+    models.configure_model("ai/smollm2", context_size=4096)
+    models.unload_model("ai/smollm2")
+    with pytest.raises(ModelNotFoundError):
+        models.inspect_model("ai/nosuch")
