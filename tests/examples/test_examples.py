@@ -1,0 +1,91 @@
+"""Every script and notebook in `examples/` runs as it stands, without Docker and network.
+
+The LangChain scripts are run beside the rest of the LangChain tests.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from docker_model.testing import SimulatedDocker
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+SCRIPTS = [path for path in EXAMPLES.glob("*.py") if not path.name.startswith("langchain_")]
+NOTEBOOKS = list(EXAMPLES.glob("notebooks/*.ipynb"))
+
+
+def run(script, **variables):
+    return subprocess.run(
+        [sys.executable, script],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,  # it need not be installed
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS), ids=lambda path: path.stem)
+def test_a_script(script):
+    with SimulatedDocker(script=agent_or_echo) as docker:
+        ended = run(script)
+        docker.wait_all_gone()
+    assert ended.stderr == ""
+    assert ended.returncode == 0
+    assert docker.prompts
+    assert ended.stdout
+
+
+def test_the_demo_without_docker_takes_the_simulated_one():
+    ended = run(EXAMPLES / "demo.py", DOCKER_MODEL_COMMAND="no-such-docker model")
+    assert ended.stderr == ""
+    assert ended.returncode == 0
+    for told in ("simulated", "ai/smollm2", "Podman", "taken out of memory", "cancelled"):
+        assert told in ended.stdout
+
+
+def test_the_demo_with_a_model_that_is_there_says_so():
+    with SimulatedDocker(models=("ai/found-here", "ai/embed-only"), script="One, two."):
+        ended = run(EXAMPLES / "demo.py")
+    assert ended.returncode == 0
+    assert "real docker model v1.2.6" in " ".join(ended.stdout.split())
+    assert "found-here and a parser" in ended.stdout
+
+
+def test_the_demo_where_there_is_no_model_to_ask():
+    with SimulatedDocker(models=("ai/embed-only",)) as docker:
+        ended = run(EXAMPLES / "demo.py")
+    assert ended.returncode == 0
+    assert "docker model pull" in ended.stdout
+    assert docker.prompts == []  # its own simulation was asked
+
+
+@pytest.mark.parametrize("notebook", sorted(NOTEBOOKS), ids=lambda path: path.stem)
+def test_a_notebook(notebook, monkeypatch):
+    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")  # jupyter warns of the old ones
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    cells = nbformat.read(notebook, as_version=4)
+    with SimulatedDocker(script=agent_or_echo) as docker:
+        NotebookClient(cells, timeout=90, kernel_name="python3").execute()
+        docker.wait_all_gone()
+    assert docker.prompts
+    warnings = [
+        output.text
+        for cell in cells.cells
+        for output in cell.get("outputs", ())
+        if output.get("name") == "stderr"
+    ]
+    assert warnings == []
+
+
+def agent_or_echo(prompt):
+    """What fits every example: a ReAct agent is satisfied, all others hear themselves."""
+    if "Action Input" in prompt:
+        return "Thought: I can answer without using any more tools.\nAnswer: Forty-two."
+    return f"You said: {prompt}"
