@@ -72,6 +72,7 @@ class SimulatedDocker:
         startup: Sequence[ProcessStep] = (),
         replies: Mapping[str, Reply] | None = None,
         version: str = "v1.2.6",
+        retry_wait: float = 1.0,
     ) -> None:
         """Describe it; nothing starts yet.
 
@@ -86,6 +87,8 @@ class SimulatedDocker:
                 `{"GET /models": Reply(500)}`.
             version: The plugin's, from `v0.1.40` on; `p1.0.7` is a plugin of the time when
                 they had numbers of their own.
+            retry_wait: Seconds before the first of a pull's four retries; each waits twice
+                as long as the one before. The real CLI has 1.
         """
         names = list(models or ())
         self._any_model = models is None
@@ -98,8 +101,10 @@ class SimulatedDocker:
         self._startup = startup
         self._replies = dict(replies or {})
         self._version = version
+        self._retry_wait = retry_wait
         self._broken: Broken | None = None
         self._runner: Runner | None = None
+        self._is_open = False
         self._saved: dict[str, str | None] = {}
 
     @classmethod
@@ -121,9 +126,10 @@ class SimulatedDocker:
 
     def open(self) -> Self:
         """Start the runner, without a change to `os.environ`."""
-        if self._runner is not None:
+        if self._is_open:
             msg = "this simulation is open already"
             raise RuntimeError(msg)
+        self._is_open = True
         self._runner = Runner(
             Scenario(
                 store=Store([as_model(model) for model in self._models]),
@@ -135,6 +141,7 @@ class SimulatedDocker:
                 startup=self._startup,
                 version=self._version,
                 plugin=self._broken != "no-plugin",
+                retry_wait=self._retry_wait,
             )
         )
         return self
@@ -145,10 +152,12 @@ class SimulatedDocker:
         Raises:
             Exception: What a script function raised.
         """
-        runner, self._runner = self._open_runner, None
-        runner.close()
-        if runner.memory.errors:
-            raise runner.memory.errors[0]
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._last_runner.close()
+        if self._last_runner.memory.errors:
+            raise self._last_runner.memory.errors[0]
 
     def __enter__(self) -> Self:
         self.open()
@@ -175,9 +184,10 @@ class SimulatedDocker:
                 raise
 
     @property
-    def _open_runner(self) -> Runner:
+    def _last_runner(self) -> Runner:
+        # Kept after the end, so that a test can look at the records then.
         if self._runner is None:
-            msg = "the simulation is not open: use it in a `with` block, or call open()"
+            msg = "the simulation was not opened: use it in a `with` block, or call open()"
             raise RuntimeError(msg)
         return self._runner
 
@@ -186,14 +196,14 @@ class SimulatedDocker:
         """What stands for `docker model`, as an argv prefix."""
         if self._broken == "no-docker":
             return (str(PROGRAM.with_name("no-such-docker")), "model")
-        address = self._open_runner.address
+        address = self._last_runner.address
         # -S -E: without site-packages and PYTHON… variables it starts in half the time.
         return (sys.executable, "-S", "-E", str(PROGRAM), address, "model")
 
     @property
     def url(self) -> str:
         """The simulated runner's HTTP address, for any client of it."""
-        return f"http://{self._open_runner.address}"
+        return f"http://{self._last_runner.address}"
 
     @property
     def env(self) -> dict[str, str]:
@@ -207,14 +217,14 @@ class SimulatedDocker:
     @property
     def calls(self) -> list[Call]:
         """Every start of the command, in order (the last 10,000)."""
-        memory = self._open_runner.memory
+        memory = self._last_runner.memory
         with memory.changed:
             return list(memory.calls)
 
     @property
     def requests(self) -> list[Request]:
         """Everything that the runner was asked, in order (the last 10,000)."""
-        memory = self._open_runner.memory
+        memory = self._last_runner.memory
         with memory.changed:
             return list(memory.requests)
 
@@ -234,7 +244,7 @@ class SimulatedDocker:
 
         It is the kernel that says so: each of them holds an end of a connection.
         """
-        memory = self._open_runner.memory
+        memory = self._last_runner.memory
         with memory.changed:
             return len(memory.alive)
 
@@ -274,7 +284,7 @@ class SimulatedDocker:
         self._wait(lambda: len(self.gone) >= count, timeout, "clients are still there")
 
     def _wait(self, true: Callable[[], bool], timeout: float, otherwise: str) -> None:
-        memory = self._open_runner.memory
+        memory = self._last_runner.memory
         end = time.monotonic() + timeout
         with memory.changed:
             while not true():

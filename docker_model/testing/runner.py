@@ -12,9 +12,9 @@ from urllib.parse import unquote
 
 from docker_model.testing.records import Call, Request
 from docker_model.testing.server import Connection, Gone, Server, read_request, whole
-from docker_model.testing.steps import PULL, Fail, Pulled, steps_of
+from docker_model.testing.steps import Fail, Pulled, steps_of
 from docker_model.testing.store import Store, describe, normalize
-from docker_model.testing.stream import ChatStream, order, play_pull
+from docker_model.testing.stream import ChatStream, PullStream, order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,6 +60,7 @@ class Scenario:
     startup: Sequence[ProcessStep]
     version: str
     plugin: bool
+    retry_wait: float
 
 
 @dataclass(slots=True)
@@ -128,6 +129,7 @@ class Runner:
             "plugin": scenario.plugin,
             "startup": [order(step) for step in scenario.startup],
             "call": key,
+            "retry wait": scenario.retry_wait,
         }
         try:
             connection.send(json.dumps(orders).encode() + b"\n")
@@ -149,11 +151,13 @@ class Runner:
         elif path == "/models/create":
             self._pull(connection, request)
         else:
-            connection.send(self._plain(request.method, path, request.body).encode())
+            connection.send(self._plain(request, path).encode())
 
     def _chat(self, connection: Connection, request: Request) -> None:
         name = request.body["model"]
         model = self._find(name)
+        if model is None and self._scenario.any_model:
+            model = describe(name)
         if model is None:
             text = f"error while getting model: get model '{name}': model not found"
             connection.send(Reply(404, text).encode())
@@ -185,7 +189,7 @@ class Runner:
         if steps is None:
             known = self._find(name)
             steps = [Pulled("Using cached model: 256.35MiB")] if known else [NOT_FOUND]
-        if play_pull(connection, steps):
+        if PullStream(connection).play(steps):
             self._pulled.add(wanted)
             self._scenario.store.add(name)
 
@@ -197,31 +201,47 @@ class Runner:
                 found = describe(name)
         return found
 
-    def _plain(self, method: str, path: str, body: Any) -> Reply:
-        store = self._scenario.store
-        match method, path:
-            case "GET", "/models":
-                return Reply(body=store.all())
-            case "GET", "/engines/status":
-                return Reply(body=STATUS)
-            case "GET", "/engines/ps":
-                return Reply(body=self._running())
-            case "GET", "/version":
-                return Reply(body={"version": self._scenario.version})
+    def _plain(self, request: Request, path: str) -> Reply:
+        store, body = self._scenario.store, request.body
+        match request.method, path:
+            case "GET", _:
+                return self._get(path)
             case "POST", "/engines/unload":
                 count = store.unload(body["models"], everything=body["all"])
                 return Reply(body={"unloaded_runners": count})
             case "POST", "/engines/_configure":
-                self._configs.append(body)
+                self._configure(dict(body))
                 return Reply(202)
-            case "GET", "/engines/v1/models" | "/v1/models":
+        return NO_ROUTE
+
+    def _get(self, path: str) -> Reply:
+        store = self._scenario.store
+        match path:
+            case "/models":
+                return Reply(body=store.all())
+            case "/engines/status":
+                return Reply(body=STATUS)
+            case "/engines/ps":
+                return Reply(body=self._running())
+            case "/version":
+                return Reply(body={"version": self._scenario.version})
+            case "/engines/_configure":
+                return Reply(body=self._configs)
+            case "/engines/v1/models" | "/v1/models":
                 models = [_openai(model) for model in store.all()]
                 return Reply(body={"object": "list", "data": models})
         for prefix, shape in (("/models/", dict), ("/engines/v1/models/", _openai)):
-            if method == "GET" and path.startswith(prefix):
+            if path.startswith(prefix):
                 found = self._find(path.removeprefix(prefix))
                 return Reply(404, "model not found") if found is None else Reply(body=shape(found))
-        return Reply(404, "not found")
+        return NO_ROUTE
+
+    def _configure(self, asked: dict[str, Any]) -> None:
+        tag = normalize(asked.pop("model"))
+        found = self._find(tag) or describe(tag)
+        entry = {"Backend": "llama.cpp", "Model": tag, "ModelID": found["id"]}
+        self._configs = [old for old in self._configs if old["Model"] != tag]
+        self._configs.append({**entry, "Mode": "completion", "Config": asked})
 
     def _running(self) -> list[dict[str, Any]]:
         now = datetime.now(UTC).isoformat()
@@ -237,7 +257,7 @@ class Runner:
 
 
 NOT_FOUND = Fail("Model not found", 404)
-DEFAULT_PULL = PULL
+NO_ROUTE = Reply(404, "not found")
 
 
 def _openai(model: dict[str, Any]) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class Server:
         self._connections: dict[threading.Thread, Connection] = {}
         self._closing = False
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.address = "127.0.0.1:{}".format(self._listener.getsockname()[1])
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._accept, name="simulated runner", daemon=True)
         self._thread.start()
 

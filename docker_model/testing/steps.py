@@ -17,7 +17,7 @@ does: `Sleep`, `Hang`, `Fail`, `Cut`, `Raw`. For what becomes of the command: `E
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -57,9 +57,13 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The reason that the runner gives for the end: `"length"` when the context is full."""
+    """The reason that the runner gives for the end.
 
-    reason: str = "stop"
+    Attributes:
+        reason: `"length"` when the context is full; `None`: the stream just stops.
+    """
+
+    reason: str | None = "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +268,8 @@ def echo(prompt: str) -> str:
     return prompt
 
 
-def steps_of(script: Script, prompt: str) -> Iterable[Step]:
-    """The steps of the answer to this prompt."""
+def steps_of(script: Script, prompt: str) -> Generator[Step, None, None]:
+    """The steps of the answer to this prompt, from a script that is asked step by step."""
     while isinstance(script, InTurn):
         script = script.take()
     answer = script(prompt) if callable(script) else script
@@ -275,7 +279,7 @@ def steps_of(script: Script, prompt: str) -> Iterable[Step]:
         yield Text(step) if isinstance(step, str) else step
 
 
-def pieces(text: str, size: int | None) -> Iterable[str]:
+def pieces(text: str, size: int | None) -> Iterator[str]:
     """The text in pieces of so many characters."""
     size = size or max(SMALL, -(-len(text) // MOST_PIECES))
     return (text[at : at + size] for at in range(0, len(text), size))

@@ -38,49 +38,31 @@ if TYPE_CHECKING:
 STDOUT, STDERR = 1, 2
 
 
-class ChatStream:
-    """One streamed answer.
+class _Stream:
+    """A reply that comes in pieces.
 
-    Its head goes out with the first thing that was said, so that an error before that is an
-    HTTP error.
+    Its head goes out with the first of them, so that an error before that is an HTTP error.
     """
 
-    def __init__(self, connection: Connection, model: str) -> None:
+    content_type = ""
+
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._model = model
         self._head_sent = False
-        self._spoken = False
-        self._usage: Usage | None = None
-        self._finish = "stop"
 
-    def play(self, steps: Iterable[Step]) -> None:
-        """Send the answer.
+    def _send(self, data: bytes) -> None:
+        """Send a piece; the empty one is the end."""
+        self._send_head()
+        self._connection.send(chunk(data))
 
-        Raises:
-            Gone: The client hung up before its end.
-        """
-        for step in steps:
-            if self._last(step):
-                return
-        self._event({}, finish=self._finish)
-        if self._usage is not None:
-            self._send_usage(self._usage)
-        self._send(b"data: [DONE]\n\n")
-        self._connection.send(chunk(b""))
+    def _send_head(self) -> None:
+        if not self._head_sent:
+            self._head_sent = True
+            self._connection.send(head(200, self.content_type, "Transfer-Encoding: chunked"))
 
-    def _last(self, step: Step) -> bool:
-        """Do one step; whether it was the last."""
+    def _runner_step(self, step: Sleep | Hang | Cut | Raw | Fail) -> bool:
+        """Do one of the steps that all streams have; whether it was the last."""
         match step:
-            case Text(text, size):
-                for piece in pieces(text, size):
-                    self._event({"content": piece})
-            case Reasoning(text, size):
-                for piece in pieces(text, size):
-                    self._event({"reasoning_content": piece})
-            case Usage():
-                self._usage = step
-            case Finish(reason):
-                self._finish = reason
             case Sleep(seconds):
                 self._connection.wait(seconds)
             case Raw(data):
@@ -91,104 +73,130 @@ class ChatStream:
             case Cut():
                 self._send_head()
                 return True
-            case Fail():
-                self._fail(step)
+            case Fail(message, status):
+                self._fail(message, status)
                 return True
+        return False
+
+    def _fail(self, message: str, status: int) -> None:
+        if self._head_sent:
+            self._send(self._error(message, status))
+            self._send(b"")
+        else:
+            kind = "application/json" if message.startswith("{") else "text/plain"
+            self._connection.send(whole(status, kind, message.encode()))
+
+    def _error(self, message: str, status: int) -> bytes:
+        raise NotImplementedError
+
+
+class ChatStream(_Stream):
+    """One streamed answer."""
+
+    content_type = "text/event-stream"
+
+    def __init__(self, connection: Connection, model: str) -> None:
+        super().__init__(connection)
+        self._frame = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": model}
+        self._spoken = False
+        self._usage: Usage | None = None
+        self._finish: str | None = "stop"
+
+    def play(self, steps: Iterable[Step]) -> None:
+        """Send the answer.
+
+        Raises:
+            Gone: The client hung up before its end.
+        """
+        for step in steps:
+            if self._last(step):
+                return
+        if self._finish is not None:
+            self._delta({}, finish=self._finish)
+            if self._usage is not None:
+                self._event({**self._frame, "choices": [], "usage": _counts(self._usage)})
+            self._send(b"data: [DONE]\n\n")
+        self._send(b"")
+
+    def _last(self, step: Step) -> bool:
+        """Do one step; whether it was the last."""
+        match step:
+            case Text(text, size):
+                for piece in pieces(text, size):
+                    self._delta({"content": piece})
+            case Reasoning(text, size):
+                for piece in pieces(text, size):
+                    self._delta({"reasoning_content": piece})
+            case Usage():
+                self._usage = step
+            case Finish(reason):
+                self._finish = reason
+            case Sleep() | Hang() | Cut() | Raw() | Fail():
+                return self._runner_step(step)
             case _:
                 self._send(b": simulated " + _dumps(order(step)) + b"\n\n")
         return False
 
-    def _fail(self, step: Fail) -> None:
-        if not self._head_sent:
-            kind = "application/json" if step.message.startswith("{") else "text/plain"
-            self._connection.send(whole(step.status, kind, step.message.encode()))
-            return
-        error = {"code": step.status, "message": step.message, "type": "server_error"}
-        self._send(b"data: " + _dumps({"error": error}) + b"\n\n")
-        self._connection.send(chunk(b""))
-
-    def _send_usage(self, usage: Usage) -> None:
-        total = usage.total_tokens
-        counts = {
-            "prompt_tokens": usage.prompt_tokens,
-            "completion_tokens": usage.completion_tokens,
-            "total_tokens": usage.prompt_tokens + usage.completion_tokens
-            if total is None
-            else total,
-        }
-        event = {**self._frame(), "choices": [], "usage": counts}
-        self._send(b"data: " + _dumps(event) + b"\n\n")
-
-    def _event(self, delta: dict[str, Any], finish: str | None = None) -> None:
+    def _delta(self, delta: dict[str, Any], finish: str | None = None) -> None:
         if not self._spoken:
             self._spoken = True
-            self._event({"role": "assistant", "content": None})
+            self._delta({"role": "assistant", "content": None})
         choice = {"index": 0, "finish_reason": finish, "delta": delta}
-        self._send(b"data: " + _dumps({**self._frame(), "choices": [choice]}) + b"\n\n")
+        self._event({**self._frame, "choices": [choice]})
 
-    def _frame(self) -> dict[str, Any]:
-        return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": self._model}
+    def _event(self, event: dict[str, Any]) -> None:
+        self._send(b"data: " + _dumps(event) + b"\n\n")
 
-    def _send_head(self) -> None:
-        if not self._head_sent:
-            self._head_sent = True
-            self._connection.send(head(200, "text/event-stream", "Transfer-Encoding: chunked"))
-
-    def _send(self, data: bytes) -> None:
-        self._send_head()
-        self._connection.send(chunk(data))
+    def _error(self, message: str, status: int) -> bytes:
+        error = {"code": status, "message": message, "type": "server_error"}
+        return b"data: " + _dumps({"error": error}) + b"\n\n"
 
 
-def play_pull(connection: Connection, steps: Iterable[PullStep]) -> bool:
-    """Send the progress of a pull.
+class PullStream(_Stream):
+    """The progress of one pull."""
 
-    Returns:
-        Whether the model is there now.
+    content_type = "application/json"
 
-    Raises:
-        Gone: The client hung up before its end.
-    """
-    started = False
-    pulled = False
+    def play(self, steps: Iterable[PullStep]) -> bool:
+        """Send the progress.
 
-    def send(data: bytes) -> None:
-        nonlocal started
-        if not started:
-            started = True
-            connection.send(head(200, "application/json", "Transfer-Encoding: chunked"))
-        if data:
-            connection.send(chunk(data))
+        Returns:
+            Whether the model is there now.
 
-    for step in steps:
-        match step:
-            case Downloaded(current, total, layer):
-                part = {"id": layer, "size": total, "current": current}
-                event = {"type": "progress", "total": total, "pulled": current, "layer": part}
-                send(_dumps(event) + b"\n")
-            case Warn(message):
-                send(_dumps({"type": "warning", "message": message}) + b"\n")
-            case Pulled(message):
-                pulled = True
-                send(_dumps({"type": "success", "message": message}) + b"\n")
-            case Fail(message, status):
-                if not started:
-                    connection.send(whole(status, "text/plain", message.encode()))
-                    return False
-                send(_dumps({"type": "error", "message": message}) + b"\n")
-                break
-            case Raw(data):
-                send(data)
-            case Sleep(seconds):
-                connection.wait(seconds)
-            case Hang():
-                send(b"")
-                connection.wait(None)
-            case Cut():
-                send(b"")
-                return False
-    send(b"")
-    connection.send(chunk(b""))
-    return pulled
+        Raises:
+            Gone: The client hung up before its end.
+        """
+        pulled = False
+        for step in steps:
+            match step:
+                case Downloaded(current, total, layer):
+                    part = {"id": layer, "size": total, "current": current}
+                    self._event("progress", total=total, pulled=current, layer=part)
+                case Warn(message):
+                    self._event("warning", message=message)
+                case Pulled(message):
+                    pulled = True
+                    self._event("success", message=message)
+                case _:
+                    if self._runner_step(step):
+                        return False
+        self._send(b"")
+        return pulled
+
+    def _event(self, kind: str, **values: Any) -> None:
+        self._send(_dumps({"type": kind, **values}) + b"\n")
+
+    def _error(self, message: str, _status: int) -> bytes:
+        return _dumps({"type": "error", "message": message}) + b"\n"
+
+
+def _counts(usage: Usage) -> dict[str, int]:
+    prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion if total is None else total,
+    }
 
 
 def order(step: ProcessStep) -> dict[str, Any]:
@@ -204,7 +212,7 @@ def order(step: ProcessStep) -> dict[str, Any]:
             data = text.encode()
             return {"do": "write", "to": STDERR, "data": data.decode("latin-1")}
         case CloseStdout():
-            return {"do": "close", "to": STDOUT}
+            return {"do": "close stdout"}
         case IgnoreSignals():
             return {"do": "ignore signals"}
         case Grandchild(detached):
@@ -216,6 +224,5 @@ def order(step: ProcessStep) -> dict[str, Any]:
 
 
 def _dumps(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(
-        "utf-8", "surrogatepass"
-    )
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""The simulated `docker`: a program of its own, started as `python -S -E docker.py ADDRESS model …`.
+"""The simulated `docker`, a program of its own: `python -S -E docker.py ADDRESS model …`.
 
 It imports nothing of `docker_model` and next to nothing of the standard library, so that
 it starts in about 10 ms. `ADDRESS` is where the test's process listens; what it says and

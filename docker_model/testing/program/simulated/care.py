@@ -6,18 +6,19 @@ import os
 
 from .gojson import JsonError, dumps, loads
 from .http import QueryError, Unavailable
-from .texts import CommandError, arguments, enable, err, not_running, out
+from .models import fetch, one_argument
+from .texts import ENABLE, CommandError, err, not_running, out, refuse_arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from .flags import Flags
-    from .place import Place
-    from .process import Plugin
+    from .session import Session
     from .versions import Features
 
 OK, ACCEPTED, CONFLICT = 200, 202, 409
+KEEP_ALIVE = 300.0
 MANUAL = "Docker Engine (Manual Install)"
 CONFIGURE_FLAGS = {
     "context-size": "int",
@@ -37,33 +38,33 @@ CONFIGURE_LINE = (
 )
 
 
-def status(_plugin: Plugin, features: Features, place: Place, flags: Flags) -> None:
+def status(session: Session, flags: Flags) -> None:
     """`docker model status`, exit code 1 when the text form says that it is not running."""
-    place.need_engine_for_status()
+    session.need_engine_for_status()
     failed = "Failed to get Docker Model Runner status"
     running = True
     try:
-        reply = place.client.request("GET", "/models")
+        reply = session.client.request("GET", "/models")
         if reply.status != OK:
             msg = f"{failed}: unexpected status code: {reply.status}"
             raise CommandError(msg)
-        backends = _backends(place)
+        backends = _backends(session)
     except Unavailable:
         running, backends = False, {}
     except QueryError as error:
         msg = f"{failed}: {error}"
         raise CommandError(msg) from None
     if flags.on("json"):
-        out(dumps(_status_object(features, place, running=running, backends=backends)) + "\n")
+        out(dumps(_status_object(session, running=running, backends=backends)) + "\n")
     elif running:
-        out("Docker Model Runner is running\n\n" + _backend_table(features, backends or {}))
+        out("Docker Model Runner is running\n\n" + _backend_table(session.features, backends or {}))
     else:
-        out("Docker Model Runner is not running\n" + enable())
+        out("Docker Model Runner is not running\n" + ENABLE)
         os._exit(1)
 
 
-def _backends(place: Place) -> dict[str, str] | None:
-    text = place.client.request("GET", "/engines/status").read()
+def _backends(session: Session) -> dict[str, str] | None:
+    text = session.client.request("GET", "/engines/status").read()
     try:
         found: dict[str, str] = loads(text)
     except JsonError as error:
@@ -73,14 +74,14 @@ def _backends(place: Place) -> dict[str, str] | None:
 
 
 def _status_object(
-    features: Features, place: Place, *, running: bool, backends: dict[str, str] | None
+    session: Session, *, running: bool, backends: dict[str, str] | None
 ) -> dict[str, Any]:
     shown: dict[str, Any] = {"running": running, "backends": backends}
-    base = place.client.base
-    if not features.kind_in_status:
+    base = session.client.base
+    if not session.features.kind_in_status:
         return {**shown, "endpoint": f"{base}/engines/v1/"}
-    engine = place.kind != MANUAL
-    shown["kind"] = place.kind
+    engine = session.kind != MANUAL
+    shown["kind"] = session.kind
     shown["endpoint"] = "http://172.17.0.1:12434/v1/" if engine else f"{base}/v1/"
     shown["endpointHost"] = "http://127.0.0.1:12434/v1/" if engine else f"{base}/v1/"
     return shown
@@ -99,21 +100,24 @@ def _backend_table(features: Features, backends: dict[str, str]) -> str:
     return table(["BACKEND", "STATUS", "DETAILS"], [row for _, row in rows])
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Columns two blanks apart, and two more at the end of a line."""
+def table(head: list[str], rows: list[list[str]], trailing: int = 2) -> str:
+    """Columns two blanks apart, and some more at the end of a line."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return "".join(
-        "".join(cell.ljust(width + 2) for cell, width in zip(row, widths, strict=True)) + "\n"
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        + (" " * trailing if row is head else "  ")
+        + "\n"
         for row in [head, *rows]
     )
 
 
-def ps(_plugin: Plugin, features: Features, place: Place, _flags: Flags) -> None:
+def ps(session: Session, _flags: Flags) -> None:
     """`docker model ps`."""
-    place.need_engine()
+    features = session.features
+    session.need_engine()
     failed = "Failed to list running models"
     try:
-        reply = place.client.request("GET", "/engines/ps")
+        reply = session.client.request("GET", "/engines/ps")
         if reply.status != OK:
             msg = f"{failed}: failed to list running models: {reply.reason}"
             raise CommandError(msg)
@@ -124,48 +128,73 @@ def ps(_plugin: Plugin, features: Features, place: Place, _flags: Flags) -> None
         msg = f"{failed}: {error}"
         raise CommandError(msg) from None
     last = "UNTIL" if features.until_column else "LAST USED"
+    column = _until if features.until_column else _last_used
     rows = [
-        [_display(item["model_name"]), item["backend_name"], item["mode"], _until(item)]
+        [
+            _display(item["model_name"], features),
+            item["backend_name"],
+            item["mode"],
+            column(item, features),
+        ]
         for item in running or ()
     ]
-    out(table(["MODEL NAME", "BACKEND", "MODE", last], rows))
+    out(table(["MODEL NAME", "BACKEND", "MODE", last], rows, 2 if features.wide_tables else 1))
 
 
-def _display(name: str) -> str:
+def _display(name: str, features: Features) -> str:
     if name.startswith("sha256:"):
         return name[7:19]
-    name = name.lower().removeprefix("index.docker.io/").removeprefix("docker.io/")
-    return name.removeprefix("ai/").removesuffix(":latest")
+    if features.running_in_lower_case:
+        name = name.lower()
+    if features.registry_hidden:
+        name = name.removeprefix("index.docker.io/").removeprefix("docker.io/")
+        name = name.removeprefix("ai/")
+    return name.removesuffix(":latest") if features.latest_hidden else name
 
 
-def _until(item: dict[str, Any]) -> str:
+def _age(item: dict[str, Any]) -> float | None:
+    """Seconds since its last use; `None` while it is in use."""
     from datetime import UTC, datetime  # noqa: PLC0415 - this command alone needs it
 
-    if item.get("loading"):
+    last_used = item.get("last_used", "0001-01-01T00:00:00Z")
+    if item.get("in_use") or last_used.startswith("0001-"):
+        return None
+    return (datetime.now(UTC) - datetime.fromisoformat(last_used)).total_seconds()
+
+
+def _human(seconds: float) -> str:
+    minutes = int(seconds / 60)
+    if minutes > 1:
+        return f"{minutes} minutes"
+    return "About a minute" if minutes else f"{int(seconds)} seconds"
+
+
+def _until(item: dict[str, Any], features: Features) -> str:
+    if item.get("loading") and features.loading_shown:
         return "Loading..."
     if item.get("keep_alive") == "-1":
         return "Forever"
-    left = 300.0
-    last_used = item.get("last_used", "0001-01-01T00:00:00Z")
-    if not (item.get("in_use") or last_used.startswith("0001-")):
-        left -= (datetime.now(UTC) - datetime.fromisoformat(last_used)).total_seconds()
-    if left <= 0:
-        return "Expiring"
-    minutes = int(left / 60)
-    if minutes > 1:
-        return f"{minutes} minutes from now"
-    return "About a minute from now" if minutes else f"{int(left)} seconds from now"
+    left = KEEP_ALIVE - (_age(item) or 0.0)
+    return f"{_human(left)} from now" if left > 0 else "Expiring"
 
 
-def version(_plugin: Plugin, features: Features, place: Place, _flags: Flags) -> None:
+def _last_used(item: dict[str, Any], features: Features) -> str:
+    age = _age(item)
+    if age is None:
+        return "in use" if features.use_shown else "292 years ago"
+    return f"{_human(age)} ago"
+
+
+def version(session: Session, _flags: Flags) -> None:
     """`docker model version`; exit code 0 whatever cannot be reached."""
+    features = session.features
     if not features.version_block:
         out(f"Docker Model Runner version {features.version}\n")
-        out(f"Docker Engine Kind: {place.kind}\n")
+        out(f"Docker Engine Kind: {session.kind}\n")
         return
     server = "(not reachable)"
     try:
-        reply = place.client.request("GET", "/version")
+        reply = session.client.request("GET", "/version")
         if reply.status == OK:
             server = loads(reply.read())["version"]
     except (QueryError, Unavailable, JsonError):
@@ -175,21 +204,21 @@ def version(_plugin: Plugin, features: Features, place: Place, _flags: Flags) ->
     out(
         f"Client:\n Version:    {features.version}\n"
         f" OS/Arch:    {system.sysname.lower()}/{machine}\n\n"
-        f"Server:\n Version:    {server}\n Engine:     {place.kind}\n"
+        f"Server:\n Version:    {server}\n Engine:     {session.kind}\n"
     )
 
 
-def unload(_plugin: Plugin, _features: Features, place: Place, flags: Flags) -> None:
+def unload(session: Session, flags: Flags) -> None:
     """`docker model unload MODEL…` or `--all`."""
     everything = flags.on("all")
     if not (flags.words or everything):
         line = " unload (MODEL [MODEL ...] [--backend BACKEND] | --all)"
-        raise arguments("unload", line, "MODEL unless --all is specified.", end=".")
-    place.need_engine()
+        refuse_arguments("unload", line, "MODEL unless --all is specified.", end=".")
+    session.need_engine()
     body = {"all": everything, "backend": flags.text("backend"), "models": flags.words}
     failed = "Failed to unload models"
     try:
-        reply = place.client.request("POST", "/engines/unload", body)
+        reply = session.client.request("POST", "/engines/unload", body)
         text = reply.read()
     except Unavailable:
         raise not_running() from None
@@ -204,11 +233,18 @@ def unload(_plugin: Plugin, _features: Features, place: Place, flags: Flags) -> 
     out(f"Unloaded {count} model(s).\n" if count else nothing)
 
 
-def configure(_plugin: Plugin, _features: Features, place: Place, flags: Flags) -> None:
+def configure(session: Session, flags: Flags) -> None:
     """`docker model configure`; no output when the runner took it."""
+    features = session.features
     if not flags.words:
-        raise arguments("configure", CONFIGURE_LINE, "at least 1 argument(s).")
-    place.need_engine()
+        refuse_arguments("configure", CONFIGURE_LINE, f"at least {one_argument(features)}")
+    session.need_engine()
+    if flags.words[0] == "show" and features.configurations_shown:
+        query = f"?model={flags.words[1]}" if flags.words[1:] else ""
+        configured = fetch(session.client, f"/engines/_configure{query}", "Failed")
+        keys = ("Backend", "Model", "ModelID", "Mode", "Config")
+        out(dumps([{key: item[key] for key in keys} for item in configured], 2) + "\n")
+        return
     model, *runtime_flags = flags.words
     body: dict[str, Any] = {"model": model}
     if flags.text("context-size"):
@@ -218,7 +254,7 @@ def configure(_plugin: Plugin, _features: Features, place: Place, flags: Flags) 
     if runtime_flags:
         body["runtime-flags"] = runtime_flags
     try:
-        reply = place.client.request("POST", "/engines/_configure", body)
+        reply = session.client.request("POST", "/engines/_configure", body)
         text = reply.read()
     except Unavailable:
         msg = "service unavailable"

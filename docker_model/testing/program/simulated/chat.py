@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from .faults import play_comment
 from .gojson import JsonError, loads
-from .http import Client, CutError, QueryError, Reply
-from .process import Canceled, Plugin
+from .http import CutError, Reply
+from .process import Canceled
 from .texts import err, out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .versions import Features
+    from .session import Session
 
 LONGEST_LINE = 64 * 1024  # of Go's bufio.Scanner, the line's end included
 MOST_TOOL_ROUNDS = 10
@@ -25,10 +25,9 @@ class ChatError(Exception):
 class Chat:
     """One prompt and its answer."""
 
-    def __init__(self, plugin: Plugin, client: Client, features: Features) -> None:
-        self._plugin = plugin
-        self._client = client
-        self._features = features
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._features = session.features
         self._state = ""
         self._usage: dict[str, int] | None = None
         self._finish = ""
@@ -52,7 +51,7 @@ class Chat:
         while True:
             self._state, self._finish, self._calls = "", "", {}
             body = {"model": model, "messages": messages, "stream": True}
-            reply = self._client.request("POST", path, body, cancel=True)
+            reply = self._session.client.request("POST", path, body, cancel=True)
             if reply.status != 200:  # noqa: PLR2004 - HTTP's own number
                 msg = f"error response: status={reply.status} body={reply.read()}"
                 raise ChatError(msg)
@@ -93,13 +92,7 @@ class Chat:
                 if not (events or lines.start(5) == b"data:"):
                     self._whole(lines.rest())
                     return
-            while (line := lines.next()) is not None:
-                if line.startswith(b": "):
-                    play_comment(line, self._plugin)
-                if line == b"data: [DONE]":
-                    return
-                if line.startswith(b"data: "):
-                    self._event(line[6:].decode("utf-8", "replace"))
+            self._events(lines)
         except _TooLongError:
             msg = "error reading response stream: bufio.Scanner: token too long"
             raise ChatError(msg) from None
@@ -109,12 +102,19 @@ class Chat:
         except Canceled:
             why = "context canceled"
             if reply.untouched and self._features.plain_lines_shown:
-                peer = self._client.address
+                peer = self._session.client.address
                 why = f"read tcp {reply.own_address()}->{peer}: use of closed network connection"
             msg = f"error reading response stream: {why}"
             raise ChatError(msg) from None
         finally:
             reply.close()
+
+    def _events(self, lines: _Lines) -> None:
+        while (line := lines.next()) not in (None, b"data: [DONE]"):
+            if line.startswith(b": "):
+                play_comment(line, self._session.plugin)
+            elif line.startswith(b"data: "):
+                self._event(line[6:].decode("utf-8", "replace"))
 
     def _whole(self, text: str) -> None:
         try:
@@ -226,6 +226,3 @@ class _Lines:
             line = self.next()
             if line:
                 err(line.decode("utf-8", "replace") + "\n")
-
-
-__all__ = ["Chat", "ChatError", "QueryError"]

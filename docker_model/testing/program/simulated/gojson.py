@@ -19,11 +19,14 @@ class _Settings:
     parse_int = int
     parse_constant = None
     array_hook = None
-    memo: dict[str, str] = {}
 
 
-_scan = make_scanner(_Settings())
+_scan = make_scanner(_Settings())  # type: ignore[arg-type]  # as json.scanner calls it
 _BLANK = " \t\r\n"
+_CONTEXTS = {
+    "Expecting property name": "looking for beginning of object key string",
+    "Expecting ':'": "after object key",
+}
 
 
 class JsonError(Exception):
@@ -32,31 +35,33 @@ class JsonError(Exception):
 
 def loads(text: str) -> Any:
     """Read one JSON value; raises `JsonError` in Go's words."""
-    start = len(text) - len(text.lstrip(_BLANK))
     try:
-        value, end = _scan(text, start)
-    except StopIteration as stop:
-        raise JsonError(_complaint(text, stop.value, "looking for beginning of value")) from None
-    except ValueError as error:
-        position = getattr(error, "pos", 0)
-        raise JsonError(_complaint(text, position, _context(str(error)))) from None
+        value, end = _scan(text, len(text) - len(text.lstrip(_BLANK)))
+    except (StopIteration, ValueError, SystemError):
+        # The last is what the scanner raises while the module with its error is not loaded.
+        raise JsonError(_explain(text)) from None
     rest = text[end:].lstrip(_BLANK)
     if rest:
-        raise JsonError(_complaint(rest, 0, "after top-level value"))
+        msg = f"invalid character {rest[0]!r} after top-level value"
+        raise JsonError(msg)
     return value
 
 
-def _complaint(text: str, position: int, context: str) -> str:
-    rest = text[position:].lstrip(_BLANK)
-    return f"invalid character {rest[0]!r} {context}" if rest else "unexpected end of JSON input"
+def _explain(text: str) -> str:
+    """What Go says of this text, which is not JSON."""
+    import json  # noqa: PLC0415 - slow to load, and most texts are JSON
 
-
-def _context(message: str) -> str:
-    if message.startswith("Expecting property name"):
-        return "looking for beginning of object key string"
-    if message.startswith("Expecting ':'"):
-        return "after object key"
-    return "looking for beginning of value"
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        rest = text[error.pos :].lstrip(_BLANK)
+        if not rest:
+            return "unexpected end of JSON input"
+        for start, context in _CONTEXTS.items():
+            if error.msg.startswith(start):
+                return f"invalid character {rest[0]!r} {context}"
+        return f"invalid character {rest[0]!r} looking for beginning of value"
+    raise AssertionError(text)
 
 
 def dumps(value: Any, indent: int = 0, *, _depth: int = 1) -> str:

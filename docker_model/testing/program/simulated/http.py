@@ -191,7 +191,7 @@ class Client:
         connection = socket()
         try:
             if not self._peer:
-                raise ConnectionRefusedError  # noqa: TRY301 - as connect does
+                raise ConnectionRefusedError
             connection.connect((host or self._peer, int(port or 80) if host else 80))
         except gaierror:
             msg = f"{where}dial tcp: lookup {host}: no such host"

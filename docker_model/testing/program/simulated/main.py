@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from _signal import SIG_DFL, SIGPIPE, signal
+from _signal import SIG_DFL, SIGPIPE, signal  # type: ignore[import-not-found]
 from _socket import socket
 
 from . import care, models
 from .faults import play
 from .flags import FlagError, Flags, parse
 from .gojson import dumps, loads
-from .place import Place
 from .process import Plugin, start_pair
 from .pull import pull_command
 from .run import LINE, known_flags, run
+from .session import Session
 from .texts import CommandError, err, out, usage
 from .versions import Features
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn, TypeAlias
 
-    Command: TypeAlias = Callable[[Plugin, Features, Place, Flags], None]
+    Command: TypeAlias = Callable[[Session, Flags], None]
 
 NO_PLUGIN = 125
 HELP = "\nRun 'docker --help' for more information\n"
@@ -58,6 +58,10 @@ ALIASES = {"ls": "list", "stop": "unload", "config": "configure"}
 
 def main(address: str, words: list[str]) -> NoReturn:
     """Be `docker` for one call; the words begin with `model`."""
+    for descriptor in range(3):
+        # As Go does: one that is closed would else be taken for the next thing to be opened.
+        if not _is_open(descriptor):
+            os.open(os.devnull, os.O_RDWR)
     host, _, port = address.rpartition(":")
     test = socket()
     try:
@@ -72,12 +76,23 @@ def main(address: str, words: list[str]) -> NoReturn:
 
     def plugin_main(plugin: Plugin) -> int:
         test.sendall(f"{os.getpid()}\n".encode())
+        plugin.retry_wait = orders["retry wait"]
         for step in orders["startup"]:
             play(step, plugin)
-        return _plugin(plugin, features, address, orders["call"], words[1:])
+        return _plugin(
+            lambda: Session(plugin, features, address, orders["call"]), features, words[1:]
+        )
 
     start_pair(test.fileno(), deaf=not features.canceled_with_docker, plugin_main=plugin_main)
     raise AssertionError
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _introduce(test: socket, words: list[str]) -> Any:
@@ -115,24 +130,26 @@ def _without_plugin(words: list[str]) -> int:
     return 1
 
 
-def _plugin(plugin: Plugin, features: Features, address: str, call: str, words: list[str]) -> int:
+def _plugin(session: Callable[[], Session], features: Features, words: list[str]) -> int:
+    """What the plugin makes of the call; `session` is first looked for after the flags."""
+    name = ALIASES.get(words[0], words[0]) if words else ""
     try:
-        _dispatch(plugin, features, address, call, words)
+        _dispatch(session, features, name, words)
     except CommandError as error:
         err(f"{error}\n")
         return 1
     except FlagError as error:
-        name = ALIASES.get(words[0], words[0])
         line = COMMANDS[name][3] if name in COMMANDS else ""
+        if name == "list" and not features.list_filter_openai:
+            line = line.removesuffix(" [MODEL]")
         err(f"{usage(str(error), name if line else '', line)}\n")
         return 1
     return 0
 
 
 def _dispatch(
-    plugin: Plugin, features: Features, address: str, call: str, words: list[str]
+    session: Callable[[], Session], features: Features, name: str, words: list[str]
 ) -> None:
-    name = ALIASES.get(words[0], words[0]) if words else ""
     if name not in COMMANDS:
         # Not an error for the CLI: it prints its help, unless there is a flag.
         parse(words, {}, {})
@@ -145,4 +162,4 @@ def _dispatch(
     if flags.help:
         out(f"Usage:  docker model{line}\n")
         return
-    command(plugin, features, Place(plugin, features, address, call), flags)
+    command(session(), flags)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from .gojson import JsonError, dumps, loads
 from .http import Client, QueryError, Unavailable
-from .texts import CommandError, arguments, not_running, out
+from .texts import CommandError, not_running, out, refuse_arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from .flags import Flags
-    from .place import Place
-    from .process import Plugin
+    from .session import Session
     from .versions import Features
 
 OK = 200
@@ -21,22 +20,26 @@ _TEXTS = ("format", "quantization", "parameters", "architecture", "size")
 
 
 def complete_name(model: str, features: Features) -> str:
-    """What a version's CLI makes of a name before it sends it.
-
-    Raises:
-        CommandError: It refuses the name.
-    """
+    """What a version's CLI makes of a name before it sends it."""
     if not features.names_as_typed and model.lower().startswith("hf.co/"):
         model = model.lower()
-    if "/" not in model:
-        if features.name_needs_slash:
-            msg = f"invalid model name: {model}"
-            raise CommandError(msg)
-        if features.name_completed:
-            model = f"ai/{model}"
+    if features.name_completed and "/" not in model:
+        model = f"ai/{model}"
     if features.name_completed and ":" not in model.rpartition("/")[2]:
         model = f"{model}:latest"
     return model
+
+
+def one_argument(features: Features) -> str:
+    """How a version says that it wants one."""
+    return "1 argument(s)." if features.argument_plural else "1 argument."
+
+
+def _check_name(model: str, features: Features, failed: str) -> None:
+    allowed = "/" in model or (features.ids_allowed and model.startswith("sha256:"))
+    if features.name_needs_slash and not allowed:
+        msg = f"{failed}: invalid model name: {model}"
+        raise CommandError(msg)
 
 
 def fetch(client: Client, path: str, failed: str) -> Any:
@@ -63,47 +66,52 @@ def fetch(client: Client, path: str, failed: str) -> Any:
         raise CommandError(msg) from None
 
 
-def ask_model(client: Client, features: Features, model: str) -> bool:
+def has_model(session: Session, model: str) -> bool:
     """Whether the store has it."""
     failed = "Failed to inspect model"
-    return fetch(client, f"/models/{model}", failed) is not None
+    _check_name(model, session.features, failed)
+    return fetch(session.client, f"/models/{model}", failed) is not None
 
 
-def inspect(_plugin: Plugin, features: Features, place: Place, flags: Flags) -> None:
+def inspect(session: Session, flags: Flags) -> None:
     """`docker model inspect MODEL`."""
+    features = session.features
     if len(flags.words) != 1:
-        raise arguments("inspect", " inspect MODEL", "1 argument(s).")
-    place.need_engine()
+        refuse_arguments("inspect", " inspect MODEL", one_argument(features))
+    session.need_engine()
     model = complete_name(flags.words[0], features)
     failed = f"Failed to get model {model}"
+    _check_name(model, features, failed)
     openai = flags.on("openai")
     prefix = "/engines/v1" if openai else ""
-    found = fetch(place.client, f"{prefix}/models/{model}", failed)
+    found = fetch(session.client, f"{prefix}/models/{model}", failed)
     if found is None:
         msg = f"{failed}: {model}: model not found"
         raise CommandError(msg)
     out(dumps(_openai(found) if openai else _model(found, features), 4) + "\n")
 
 
-def list_models(_plugin: Plugin, features: Features, place: Place, flags: Flags) -> None:
+def list_models(session: Session, flags: Flags) -> None:
     """`docker model list`, in the forms that are for programs."""
+    features = session.features
     if len(flags.words) > 1 and features.list_checks_arguments:
         msg = f"accepts at most 1 arg(s), received {len(flags.words)}"
         raise CommandError(msg)
     if flags.on("openai") and flags.on("quiet"):
         msg = "--quiet flag cannot be used with --openai flag or OpenAI backend"
         raise CommandError(msg)
-    place.need_engine()
+    session.need_engine()
     wanted = flags.words[0] if flags.words and features.list_filter else ""
     wanted = wanted if "/" in wanted or not wanted else f"ai/{wanted}"
     failed = "Failed to list models"
     if flags.on("openai"):
-        listed = fetch(place.client, "/engines/v1/models", failed) or {}
+        listed = fetch(session.client, "/engines/v1/models", failed) or {}
         data = [_openai(model) for model in listed.get("data", ())]
-        kept = [model for model in data if not wanted or _matches(model["id"], wanted)]
+        every = not (wanted and features.list_filter_openai)
+        kept = [model for model in data if every or _matches(model["id"], wanted)]
         out(dumps({"object": "list", "data": kept}, 4) + "\n")
         return
-    models = fetch(place.client, "/models", failed)
+    models = fetch(session.client, "/models", failed)
     if models is not None:
         models = [_model(model, features) for model in models]
     if wanted:

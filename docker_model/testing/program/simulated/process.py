@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import select
-from _signal import SIG_DFL, SIGINT, SIGKILL, SIGPIPE, SIGTERM, signal
+from _signal import SIG_DFL, SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGUSR1, signal  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HANGING_UP = select.POLLHUP | select.POLLERR | select.POLLNVAL
+STDOUT = 1
 
 
 class Canceled(Exception):  # noqa: N818 - Go's own word for it, and no error of this program
@@ -30,12 +30,26 @@ class Plugin:
         test: The descriptor of the connection to the test's process.
         docker: The descriptor whose end of file says that `docker` is going.
         deaf: It does not look at `docker` (old versions, and `IgnoreSignals`).
+        retry_wait: Seconds before the first retry of a pull.
     """
 
     def __init__(self, test: int, docker: int, *, deaf: bool) -> None:
         self.test = test
         self.docker = docker
         self.deaf = deaf
+        self.retry_wait = 1.0
+        self._docker_pid = os.getppid()
+
+    def kill_docker(self) -> None:
+        """SIGKILL to `docker`, if it is still there."""
+        if os.getppid() == self._docker_pid:
+            os.kill(self._docker_pid, SIGKILL)
+
+    def close_stdout(self) -> None:
+        """Close it in both processes."""
+        os.close(STDOUT)
+        if os.getppid() == self._docker_pid:
+            os.kill(self._docker_pid, SIGUSR1)
 
     def canceled(self) -> bool:
         """Whether `docker` has got a signal or is gone."""
@@ -52,7 +66,7 @@ class Plugin:
             Canceled: If `cancel`, when `docker` is going.
         """
         poll = select.poll()
-        poll.register(self.test, 0)  # its end alone: nothing more is ever sent there
+        poll.register(self.test, select.POLLIN)  # its end: nothing more is ever sent there
         if descriptor >= 0:
             poll.register(descriptor, select.POLLIN)
         if cancel and not self.deaf:
@@ -84,13 +98,14 @@ def start_pair(test: int, *, deaf: bool, plugin_main: Callable[[Plugin], int]) -
             os.kill(plugin, SIGKILL)
             os._exit(1)
 
+    signal(SIGUSR1, lambda _number, _frame: os.close(STDOUT))
     signal(SIGTERM, on_signal)
     signal(SIGINT, on_signal)  # in place of Python's own, and also when it was ignored so far
     plugin = os.fork()
     if plugin == 0:
         # What a handler caught is back to its default in a new program, and Go leaves
         # SIGPIPE alone where Python ignores it.
-        for number in (SIGTERM, SIGINT, SIGPIPE):
+        for number in (SIGTERM, SIGINT, SIGPIPE, SIGUSR1):
             signal(number, SIG_DFL)
         os.close(writing)
         os._exit(plugin_main(Plugin(test, reading, deaf=deaf)))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
 LARGEST_IMAGE = 100 * 1024 * 1024
 SNIFFED = 512
+# The control characters that no text has: not tab, newline, form feed, return and escape.
+_BINARY = frozenset(range(0x20)) - frozenset(b"\t\n\f\r\x1b")
 
 # Go's \s is these five, and its \b and \w are ASCII.
 _INCLUSION = re.compile(r"""@(?:"([^"]+)"|'([^']+)'|([^ \t\n\f\r"']+))""")
@@ -173,5 +175,5 @@ def _sniff(start: bytes) -> str:
         return "image/webp"
     if start.startswith((b"GIF87a", b"GIF89a")):
         return "image/gif"
-    binary = any(byte <= 0x08 or byte == 0x0B or 0x0E <= byte <= 0x1A for byte in start)
-    return "application/octet-stream" if binary else "text/plain; charset=utf-8"
+    text = _BINARY.isdisjoint(start)
+    return "text/plain; charset=utf-8" if text else "application/octet-stream"

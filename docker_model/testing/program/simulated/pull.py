@@ -2,51 +2,56 @@
 
 from __future__ import annotations
 
+import os
+
 from .gojson import JsonError, loads
 from .http import CutError, QueryError, Unavailable
-from .texts import CommandError, arguments, err, next_steps, not_running, out
+from .models import complete_name, one_argument
+from .texts import CommandError, err, next_steps, not_running, out, refuse_arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from .flags import Flags
     from .http import Reply
-    from .place import Place
-    from .process import Plugin
+    from .session import Session
     from .versions import Features
 
 OK = 200
 UNPROCESSABLE = 422
 GATEWAY_ERRORS = (502, 504)
 RETRIES = 4
+THOUSAND = 1000
 
 
 class _RetryError(Exception):
     """An attempt that failed in a way that may pass."""
 
 
-def pull_command(plugin: Plugin, features: Features, place: Place, flags: Flags) -> None:
+def pull_command(session: Session, flags: Flags) -> None:
     """`docker model pull MODEL`."""
     if len(flags.words) != 1:
-        raise arguments("pull", " pull MODEL", "1 argument(s).")
-    place.need_engine()
-    pull(plugin, features, place, flags.words[0])
+        refuse_arguments("pull", " pull MODEL", one_argument(session.features))
+    session.need_engine()
+    pull(session, complete_name(flags.words[0], session.features))
 
 
-def pull(plugin: Plugin, features: Features, place: Place, model: str) -> None:
+def pull(session: Session, model: str) -> None:
     """Pull a model and print the progress; nobody can cancel it.
 
     Raises:
         CommandError: It failed.
     """
-    retries = RETRIES if features.relaxed_pulls else 0
+    retries = RETRIES if session.features.relaxed_pulls else 0
     for attempt in range(retries + 1):
         if attempt:
-            seconds = 2 ** (attempt - 1)
+            factor = 2 ** (attempt - 1)
             out("\n")
-            err(f"Retrying download (attempt {attempt}/{retries}) in {seconds}s...\n")
-            plugin.wait(seconds=seconds)
+            err(f"Retrying download (attempt {attempt}/{retries}) in {factor}s...\n")
+            session.plugin.wait(seconds=session.plugin.retry_wait * factor)
         try:
-            message = _attempt(features, place, model)
+            message = _attempt(session, model)
         except Unavailable:
             failure: CommandError = not_running()
         except (_RetryError, QueryError) as error:
@@ -58,25 +63,23 @@ def pull(plugin: Plugin, features: Features, place: Place, model: str) -> None:
     raise failure
 
 
-def _attempt(features: Features, place: Place, model: str) -> str:
-    import os  # noqa: PLC0415
-
+def _attempt(session: Session, model: str) -> str:
     body = {"from": model}
     token = os.environ.get("HF_TOKEN")
     if token and model.lower().startswith(("hf.co/", "huggingface.co/")):
         body["bearer-token"] = token
-    reply = place.client.request("POST", "/models/create", body)
+    reply = session.client.request("POST", "/models/create", body)
     try:
         if reply.status != OK:
-            return _refused(model, reply)
-        return _progress(features, model, reply)
+            _refused(session.features, model, reply)
+        return _progress(session.features, model, reply)
     finally:
         reply.close()
 
 
-def _refused(model: str, reply: Reply) -> str:
+def _refused(features: Features, model: str, reply: Reply) -> NoReturn:
     text = f"pulling {model} failed with status {reply.reason}: "
-    if reply.status == UNPROCESSABLE:
+    if reply.status == UNPROCESSABLE and features.format_hint:
         step = "Upgrade Docker Model Runner to the latest version to support this model"
         text += f"unsupported model config media type: {reply.read().strip()}\n{next_steps(step)}"
     else:
@@ -89,6 +92,14 @@ def _refused(model: str, reply: Reply) -> str:
 
 def _progress(features: Features, model: str, reply: Reply) -> str:
     layers: dict[str, int] = {}
+    try:
+        return _lines(features, model, reply, layers)
+    finally:
+        if layers and not features.relaxed_pulls:
+            out("\n")
+
+
+def _lines(features: Features, model: str, reply: Reply, layers: dict[str, int]) -> str:
     strange: list[str] = []
     message = ""
     buffer = b""
@@ -135,7 +146,7 @@ def _step(features: Features, step: dict[str, object], layers: dict[str, int]) -
         total = step.get("total", 0)
         out(f"Downloaded {_size(sum(layers.values()))} of {_size(total)}\n")
     elif kind == "success":
-        return text if features.relaxed_pulls else f"\n{text}"
+        return text
     elif kind == "error":
         before = "" if features.relaxed_pulls else "error pulling model: "
         msg = f"Failed to pull model: {before}{text}"
@@ -150,8 +161,8 @@ def _step(features: Features, step: dict[str, object], layers: dict[str, int]) -
 
 def _size(size: object) -> str:
     number = float(size) if isinstance(size, (int, float)) else 0.0
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if number < 1000:  # noqa: PLR2004 - decimal units
-            break
-        number /= 1000
-    return f"{number:.2f}{unit}"
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while number >= THOUSAND and len(units) > 1:
+        number /= THOUSAND
+        del units[0]
+    return f"{number:.2f}{units[0]}"

@@ -7,43 +7,47 @@ import stat
 
 from .chat import Chat, ChatError
 from .http import QueryError, Unavailable
-from .models import ask_model, complete_name
+from .models import complete_name, has_model, one_argument
 from .pull import pull
-from .texts import GO_SPACE, CommandError, arguments, go_text, next_steps, not_running, out
+from .texts import (
+    GO_SPACE,
+    CommandError,
+    go_text,
+    next_steps,
+    not_running,
+    out,
+    refuse_arguments,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .flags import Flags
-    from .place import Place
     from .process import Plugin
+    from .session import Session
     from .versions import Features
 
 LINE = " run MODEL [PROMPT]"
 CHAT = "/engines/v1/chat/completions"
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+FOR_VLLM = "It looks like you're trying to use a model for vLLM → docker model "
 
 
 def known_flags(features: Features) -> tuple[dict[str, str], dict[str, str]]:
     """The flags of `run`, as `flags.parse` takes them."""
-    known = {"debug": "bool"}
-    shorts = {}
-    if features.color_flag:
-        known["color"] = "string"
-    if features.backend_flag:
-        known["backend"] = "string"
-    if features.memory_check_flag:
-        known["ignore-runtime-memory-check"] = "bool"
-    if features.detach:
-        known["detach"] = "bool"
-        shorts["d"] = "detach"
-    if features.openaiurl:
-        known["openaiurl"] = "string"
-    if features.websearch_flag:
-        known["websearch"] = "bool"
-    return known, shorts
+    flags = (
+        ("debug", "bool", True),
+        ("color", "string", features.color_flag),
+        ("backend", "string", features.backend_flag),
+        ("ignore-runtime-memory-check", "bool", features.memory_check_flag),
+        ("detach", "bool", features.detach),
+        ("openaiurl", "string", features.openaiurl),
+        ("websearch", "bool", features.websearch_flag),
+    )
+    known = {name: kind for name, kind, there in flags if there}
+    return known, {"d": "detach"} if features.detach else {}
 
 
-def run(plugin: Plugin, features: Features, place: Place, flags: Flags) -> None:
+def run(session: Session, flags: Flags) -> None:
     """Do it, in the order of the real one.
 
     Raises:
@@ -51,49 +55,33 @@ def run(plugin: Plugin, features: Features, place: Place, flags: Flags) -> None:
     """
     color = flags.text("color", "no")
     if not flags.words:
-        need = "at least 1 argument"
-        raise arguments("run", LINE, need + ("(s)." if features.color_default_no else "."))
+        refuse_arguments("run", LINE, f"at least {one_argument(session.features)}")
     if color not in ("auto", "yes", "no"):
         msg = f'--color must be one of: auto, yes, no (got "{color}")'
         raise CommandError(msg)
-    model = flags.words[0]
+    model = complete_name(flags.words[0], session.features)
     prompt = " ".join(flags.words[1:])
-    detach = flags.on("detach")
-    if not detach:
-        prompt = _add_stdin(plugin, prompt)
+    if not flags.on("detach"):
+        prompt = _add_stdin(session.plugin, prompt)
     if flags.on("debug"):
         out(f"Running model {model}" + (f" with prompt {prompt}" if prompt else "") + "\n")
     if flags.text("openaiurl"):
-        if detach:
-            msg = "--detach flag cannot be used with --openaiurl flag"
-            raise CommandError(msg)
-        place.client.redirect(flags.text("openaiurl").rstrip("/"))
-        if not prompt:
-            _interactive(features)
-            return
-        _answer(Chat(plugin, place.client, features), "/chat/completions", model, prompt)
+        _ask_elsewhere(session, flags, model, prompt)
         return
-    place.need_engine()
-    model = complete_name(model, features)
-    if not ask_model(place.client, features, model):
+    session.need_engine()
+    if not has_model(session, model):
         out(f"Unable to find model '{model}' locally. Pulling from the server.\n")
-        pull(plugin, features, place, model)
-    if detach:
-        _preload(features, place, model)
+        pull(session, model)
+    if flags.on("detach"):
+        _preload(session, model)
         if flags.on("debug"):
             out(f"Model {model} loaded successfully\n")
-    elif prompt:
-        _prompt(plugin, features, place, model, prompt)
-    else:
-        _interactive(features)
+        return
+    _ask(session, CHAT, model, prompt, rewritten=session.features.prompt_rewritten)
 
 
 def _add_stdin(plugin: Plugin, prompt: str) -> str:
-    try:
-        mode = os.fstat(0).st_mode
-    except OSError:
-        return prompt
-    if stat.S_ISCHR(mode):
+    if stat.S_ISCHR(os.fstat(0).st_mode):
         return prompt
     parts = []
     while True:
@@ -106,11 +94,37 @@ def _add_stdin(plugin: Plugin, prompt: str) -> str:
     return f"{prompt}\n\n{text}" if prompt else text
 
 
-def _prompt(plugin: Plugin, features: Features, place: Place, model: str, prompt: str) -> None:
+def _ask_elsewhere(session: Session, flags: Flags, model: str, prompt: str) -> None:
+    if flags.on("detach"):
+        msg = "--detach flag cannot be used with --openaiurl flag"
+        raise CommandError(msg)
+    session.client.redirect(flags.text("openaiurl").rstrip("/"))
+    _ask(session, "/chat/completions", model, prompt, rewritten=False)
+
+
+def _ask(session: Session, path: str, model: str, prompt: str, *, rewritten: bool) -> None:
+    if not prompt:
+        _interactive(session.features)
+        return
     content: object = go_text(prompt)
-    if features.prompt_rewritten:
-        content = _rewrite(go_text(prompt))
-    _answer(Chat(plugin, place.client, features), CHAT, model, content)
+    try:
+        if rewritten:
+            content = _rewrite(go_text(prompt))
+        Chat(session).run(path, model, content)
+    except Unavailable:
+        raise not_running(hint=session.features.hints_in_chat) from None
+    except (ChatError, QueryError) as error:
+        text = str(error)
+        if "vLLM binary not found" in text and session.features.hints_in_chat:
+            new = session.features.reinstall_hint
+            command = (
+                "reinstall-runner --backend vllm --gpu cuda" if new else "install-runner --vllm"
+            )
+            msg = f"{text}\n{next_steps(FOR_VLLM + command)}"
+        else:
+            msg = f"Failed to generate a response: {text}"
+        raise CommandError(msg) from None
+    out("\n")
 
 
 def _rewrite(prompt: str) -> object:
@@ -123,36 +137,16 @@ def _rewrite(prompt: str) -> object:
     try:
         return rewrite(prompt)
     except PromptError as error:
-        msg = f"Failed to generate a response: {error}"
-        raise CommandError(msg) from None
+        raise ChatError(str(error)) from None
 
 
-def _answer(chat: Chat, path: str, model: str, content: object) -> None:
+def _preload(session: Session, model: str) -> None:
+    preload = session.features.preload_header
+    messages = [] if preload else [{"role": "user", "content": ""}]
+    body = {"model": model, "messages": messages, "stream": not preload}
+    headers = {"X-Preload-Only": "true"} if preload else {}
     try:
-        chat.run(path, model, content)
-    except Unavailable:
-        raise not_running() from None
-    except (ChatError, QueryError) as error:
-        text = str(error)
-        if "vLLM binary not found" in text:
-            step = (
-                "It looks like you're trying to use a model for vLLM → "
-                "docker model reinstall-runner --backend vllm --gpu cuda"
-            )
-            text = f"{text}\n{next_steps(step)}"
-        else:
-            text = f"Failed to generate a response: {text}"
-        raise CommandError(text) from None
-    out("\n")
-
-
-def _preload(features: Features, place: Place, model: str) -> None:
-    body = {"model": model, "messages": [], "stream": False}
-    headers = {"X-Preload-Only": "true"} if features.preload_header else {}
-    if not features.preload_header:
-        body = {"model": model, "messages": [{"role": "user", "content": ""}], "stream": True}
-    try:
-        reply = place.client.attempt("POST", CHAT, body, headers=headers)
+        reply = session.client.attempt("POST", CHAT, body, headers=headers)
     except QueryError as error:
         msg = f"Failed to load model: {error}"
         raise CommandError(msg) from None

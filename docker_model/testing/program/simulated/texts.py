@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 _NEXT = "\033[1m\nWhat's next:\033[0m\n"
-_ENABLE = (
-    "    Enable Docker Model Runner via the CLI → docker desktop enable model-runner\n"
+ENABLE = (
+    f"{_NEXT}    Enable Docker Model Runner via the CLI → docker desktop enable model-runner\n"
     "    Enable Docker Model Runner via the GUI → "
-    "Go to Settings->{menu}->Enable Docker Model Runner\n"
+    "Go to Settings->AI->Enable Docker Model Runner\n"
 )
 
 
@@ -49,17 +53,10 @@ def next_steps(*steps: str) -> str:
     return _NEXT + "\n".join(f"    {step}" for step in steps)
 
 
-def enable(menu: str = "AI") -> str:
-    """The steps that switch Docker Model Runner on."""
-    return _NEXT + _ENABLE.format(menu=menu)
-
-
-def not_running() -> CommandError:
+def not_running(*, hint: bool = True) -> CommandError:
     """What HTTP 503 becomes."""
-    return CommandError(
-        "Docker Model Runner is not running. Please start it and try again.\n\n"
-        + enable().rstrip("\n")
-    )
+    text = "Docker Model Runner is not running. Please start it and try again.\n"
+    return CommandError(f"{text}\n{ENABLE.rstrip()}" if hint else text)
 
 
 def usage(text: str, command: str, line: str) -> CommandError:
@@ -70,21 +67,26 @@ def usage(text: str, command: str, line: str) -> CommandError:
     )
 
 
-def arguments(command: str, line: str, need: str, end: str = "") -> CommandError:
-    """Too few words."""
-    return CommandError(
+def refuse_arguments(command: str, line: str, need: str, end: str = "") -> NoReturn:
+    """Raise what the CLI says of too few words, or too many."""
+    msg = (
         f"'docker model {command}' requires {need}\n\nUsage:  docker model{line}\n\n"
         f"See 'docker model {command} --help' for more information{end}"
     )
+    raise CommandError(msg)
 
 
-def no_engine(what: str) -> CommandError:
+def no_engine(what: str, *, new: bool) -> CommandError:
     """The Docker daemon cannot be reached; `what` was to be done with it."""
     address = os.environ.get("DOCKER_HOST", "")
     path = address.removeprefix("unix://")
-    return CommandError(
-        f"{what}: unable to prune stopped model runner containers: "
-        "unable to identify model runner containers: "
+    reason = (
         f"failed to connect to the docker API at {address}; check if the path is correct "
         f"and if the daemon is running: dial unix {path}: connect: no such file or directory"
+        if new
+        else f"Cannot connect to the Docker daemon at {address}. Is the docker daemon running?"
+    )
+    return CommandError(
+        f"{what}: unable to prune stopped model runner containers: "
+        f"unable to identify model runner containers: {reason}"
     )

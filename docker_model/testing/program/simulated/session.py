@@ -1,4 +1,4 @@
-"""Where the runner is, by the same variables as for the real CLI."""
+"""One call: its process, its version, and the runner that it talks to."""
 
 from __future__ import annotations
 
@@ -15,26 +15,30 @@ if TYPE_CHECKING:
 ENGINE = "http://localhost:12434"
 
 
-class Place:
-    """The runner that a call talks to.
+class Session:
+    """What every command works with.
 
     Attributes:
+        plugin: This process.
+        features: What its version can do.
         client: Requests to it.
         kind: `Docker Engine`, or `Docker Engine (Manual Install)` with MODEL_RUNNER_HOST.
     """
 
     def __init__(self, plugin: Plugin, features: Features, address: str, call: str) -> None:
-        """Find it.
+        """Find the runner, by the same variables as the real CLI.
 
         Args:
-            plugin: This process.
-            features: Of its version.
+            plugin: See above.
+            features: See above.
             address: Where the simulated engine's runner listens.
             call: Which call of the simulation this is, told to the runner.
 
         Raises:
             CommandError: MODEL_RUNNER_HOST is no address (old versions).
         """
+        self.plugin = plugin
+        self.features = features
         headers = {
             "User-Agent": f"docker-model-cli/{features.version}",
             "X-Simulated-Call": call,
@@ -64,16 +68,16 @@ class Place:
                 "unable to initialize standalone model runner: "
                 "unable to identify existing standalone model runner"
             )
-            raise no_engine(msg)
+            raise no_engine(msg, new=self.features.new_engine_text)
 
     def need_engine_for_status(self) -> None:
         """The same for `status`, which asks the daemon in any case."""
         self.need_engine()
-        if self._engine_gone:
+        if self._engine_gone and self.features.status_asks_daemon:
             msg = (
                 "unable to get standalone model runner info: unable to find standalone model runner"
             )
-            raise no_engine(msg)
+            raise no_engine(msg, new=self.features.new_engine_text)
 
 
 def _engine_gone() -> bool:
