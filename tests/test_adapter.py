@@ -1,5 +1,7 @@
 """Code written for the original guide runs, and sees errors where it saw text."""
 
+import threading
+
 import pytest
 
 from docker_model.adapter import DockerModelRunnerCLIAdapter, create_modelrunner_cli_adapter
@@ -20,12 +22,27 @@ async def test_the_guides_program(simulate):
     assert await adapter.generate("Hi") == "You said: Hi"
     pieces = [chunk async for chunk in adapter.stream_generate("Hi")]
     assert "".join(pieces) == "You said: Hi"
-    assert len(pieces) > 1
     capabilities = adapter.get_capabilities()
     assert capabilities["streaming"] is True
     assert capabilities["model"] == "ai/smollm2"
     assert capabilities.keys() == {"streaming", "max_tokens", "provider", "model"}
     assert repr(adapter) == "DockerModelRunnerCLIAdapter('ai/smollm2')"
+
+
+async def test_pieces_come_as_they_are_said(simulate):
+    heard = threading.Event()
+
+    def answer(_):
+        yield Text("one ")
+        assert heard.wait(10)
+        yield Text("two")
+
+    simulate({"ai/smollm2": answer})
+    pieces = []
+    async for chunk in DockerModelRunnerCLIAdapter("ai/smollm2").stream_generate("Hi"):
+        pieces.append(chunk)
+        heard.set()
+    assert pieces == ["one ", "two"]
 
 
 async def test_stop_and_settings(simulate):
