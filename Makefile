@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SOURCES := docker_model langchain_docker_model llama_index_docker_model
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-slow lint format typecheck clean
+.PHONY: help bench demo test test-slow lint format typecheck clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,10 @@ test: $(VENV)/ready-for-work  ## the test suite
 
 test-slow: $(VENV)/ready-for-work  ## the tests that take minutes
 	$(PYTEST) -n 2 -m slow
+
+bench: $(VENV)/ready  ## everything side by side; writes benchmarks/RESULTS.md and plot.svg
+	$(BIN)/python -m pip install --quiet --group bench
+	$(BIN)/python benchmarks/bench.py --write
 
 lint: $(VENV)/ready-for-work  ## ruff
 	$(BIN)/ruff check .

@@ -130,7 +130,7 @@ class Shelf:
         """A run has said its first words, or has ended: there may be time to refill."""
         self._busy -= 1
         if self._busy < _PROCESSORS and len(self._parked) < self._target():
-            self._plan(0.0)
+            self._plan(_GAP)  # not at once: a start takes a processor from those who answer
 
     async def fill(self) -> None:
         """Park what is wanted, at once.

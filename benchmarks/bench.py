@@ -1,0 +1,303 @@
+"""All benchmarks side by side, in one run: `make bench`.
+
+The contenders of each table take turns, round by round, against one scripted runner in a
+process of its own; figures are medians. Ratios are what counts: absolute times are this
+machine's. DOCKER_MODEL_COMMAND chooses the command, `docker model` by default.
+
+    python benchmarks/bench.py [--rounds N] [--only NAME,…] [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import contenders
+import report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HERE = Path(__file__).parent
+CROWD = 64
+
+
+def milliseconds(seconds: list[float]) -> float:
+    return statistics.median(seconds) * 1000
+
+
+def take_turns(runs: dict[str, Callable[[], float]], rounds: int, rest: float = 0.0):
+    """Run each contender once a round; the medians, in ms, by name."""
+    took: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()  # once unmeasured: connections, imports, remembered models
+    for _ in range(rounds):
+        for name, run in runs.items():
+            time.sleep(rest)  # for the standby to refill
+            took[name].append(run())
+    return {name: milliseconds(values) for name, values in took.items()}
+
+
+def first_piece(stream) -> Callable[[], float]:
+    def run() -> float:
+        began = time.perf_counter()
+        pieces = stream("ai/20-0")
+        next(pieces)
+        took = time.perf_counter() - began
+        for _ in pieces:
+            pass
+        return took
+
+    return run
+
+
+def whole_call(stream) -> Callable[[], float]:
+    def run() -> float:
+        began = time.perf_counter()
+        for _ in stream("ai/20-0"):
+            pass
+        return time.perf_counter() - began
+
+    return run
+
+
+def sync_streams(url: str):
+    return {
+        "bare CLI": contenders.bare_cli,
+        "DockerModel, cold": contenders.ours(),
+        "DockerModel, standby": contenders.ours(standby=2),
+        "LangChain DockerModelLLM, standby": contenders.langchain_ours(standby=2),
+        "httpx": contenders.raw_http(url),
+        "ChatOpenAI": contenders.langchain_openai(url),
+        "ChatOllama": contenders.langchain_ollama(url),
+        "OpenAILike (LlamaIndex)": contenders.openai_like(url),
+    }
+
+
+def bench_first(url: str, rounds: int):
+    streams = sync_streams(url)
+    return take_turns({n: first_piece(s) for n, s in streams.items()}, rounds, rest=0.15)
+
+
+def bench_whole(url: str, rounds: int):
+    streams = sync_streams(url)
+    return take_turns({n: whole_call(s) for n, s in streams.items()}, rounds, rest=0.15)
+
+
+def bench_async_first(url: str, rounds: int):
+    from docker_model import DockerModel
+
+    model = DockerModel("ai/20-0", standby=2)
+    model.warm_up()
+    chat = contenders.chat_openai(url, "ai/20-0")
+    loop = asyncio.new_event_loop()
+
+    def first(make) -> Callable[[], float]:
+        async def run() -> float:
+            began = time.perf_counter()
+            pieces = make()
+            await anext(pieces)
+            took = time.perf_counter() - began
+            async for _ in pieces:
+                pass
+            return took
+
+        return lambda: loop.run_until_complete(run())
+
+    runs = {
+        "DockerModel, standby": first(lambda: model.astream("hi")),
+        "ChatOpenAI": first(lambda: chat.astream("hi")),
+    }
+    return take_turns(runs, rounds, rest=0.15)
+
+
+def bench_cold_invoke(url: str, rounds: int):
+    from langchain_docker_model import DockerModelLLM
+
+    llm = DockerModelLLM(model="ai/20-0")
+    argv = [*contenders.COMMAND, "run", "--color", "no", "--", "ai/20-0"]
+
+    def timed(call) -> Callable[[], float]:
+        def run() -> float:
+            began = time.perf_counter()
+            call()
+            return time.perf_counter() - began
+
+        return run
+
+    runs = {
+        "subprocess.run": timed(lambda: subprocess.run(argv, input=b"hi", capture_output=True)),
+        "DockerModelLLM.invoke": timed(lambda: llm.invoke("hi")),
+    }
+    return take_turns(runs, rounds)
+
+
+def bench_token_delay(url: str, rounds: int):
+    """From the moment the runner sends a token until the caller has it, in microseconds."""
+    from docker_model import DockerModel
+
+    name = "ai/150-3"
+    model = DockerModel(name, standby=1)
+    model.warm_up()
+    chat = contenders.chat_openai(url, name)
+    loop = asyncio.new_event_loop()
+
+    def delays(stamp: str) -> list[float]:
+        now = time.monotonic_ns()
+        return [(now - int(one)) / 1000 for one in stamp.split()]
+
+    def sync(stream) -> list[float]:
+        return [delay for piece in stream for delay in delays(piece)]
+
+    async def asynchronous(stream) -> list[float]:
+        return [delay async for piece in stream for delay in delays(piece)]
+
+    runs = {
+        "pipe, read directly": lambda: sync(contenders.bare_cli(name)),
+        "DockerModel.stream": lambda: sync(model.stream("hi")),
+        "DockerModel.astream": lambda: loop.run_until_complete(asynchronous(model.astream("hi"))),
+        "ChatOpenAI.stream": lambda: sync(p.content for p in chat.stream("hi")),
+    }
+    took: dict[str, list[float]] = {n: [] for n in runs}
+    for _ in range(max(3, rounds // 8)):
+        for n, run in runs.items():
+            took[n] += run()[5:]
+    return {n: statistics.median(values) for n, values in took.items()}
+
+
+def bench_crowd(url: str, rounds: int):
+    """64 answers of 50 tokens, 20 ms apart: 1 s would be ideal."""
+    from docker_model import DockerModel
+
+    name = "ai/50-20"
+    loop = asyncio.new_event_loop()
+    warm = DockerModel(name, standby=CROWD, max_concurrency=CROWD)
+    cold = DockerModel(name, max_concurrency=CROWD)
+    chat = contenders.chat_openai(url, name)
+
+    async def drain(stream) -> None:
+        async for _ in stream:
+            pass
+
+    def together(make) -> float:
+        async def run() -> None:
+            await asyncio.gather(*(drain(make()) for _ in range(CROWD)))
+
+        began = time.perf_counter()
+        loop.run_until_complete(run())
+        return time.perf_counter() - began
+
+    took: dict[str, list[float]] = {
+        "DockerModel, standby": [],
+        "ChatOpenAI": [],
+        "DockerModel, cold": [],
+    }
+    loop.run_until_complete(drain(chat.astream("hi")))
+    for _ in range(max(2, rounds // 15)):
+        warm.warm_up()
+        time.sleep(6)  # 64 starts take 5 s of processor time; none of it is to be measured
+        took["DockerModel, standby"].append(together(lambda: warm.astream("hi")))
+        warm.close()
+        time.sleep(1)
+        took["ChatOpenAI"].append(together(lambda: chat.astream("hi")))
+        took["DockerModel, cold"].append(together(lambda: cold.astream("hi")))
+    return {n: milliseconds(values) for n, values in took.items()}
+
+
+def bench_memory(url: str, rounds: int):
+    """Growth of the peak resident size over an answer of 100 MB, in MB."""
+    code = """
+import resource, sys
+from docker_model import DockerModel
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+"".join(DockerModel("ai/big-1").stream("hi"))
+before = peak()
+size = sum(map(len, DockerModel("ai/big-100").stream("hi")))
+assert size == 100_000_000, size
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {"DockerModel.stream": float(done.stdout)}
+
+
+def bench_imports(url: str, rounds: int):
+    """Time of the processor over that of a bare interpreter, in ms."""
+    programs = {
+        "bare Python": "pass",
+        "docker_model": "import docker_model",
+        "asyncio": "import asyncio",
+        "langchain_core's BaseLLM and BaseChatModel": (
+            "from langchain_core.language_models import BaseLLM, BaseChatModel"
+        ),
+        "langchain_docker_model": "import langchain_docker_model",
+        "llama_index.core.llms": "import llama_index.core.llms",
+        "llama_index_docker_model": "import llama_index_docker_model",
+        "langchain_openai": "import langchain_openai",
+    }
+
+    def run(code: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", code], check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    took = take_turns({n: (lambda c=c: run(c)) for n, c in programs.items()}, max(5, rounds // 4))
+    bare = took.pop("bare Python")
+    return {n: value - bare for n, value in took.items()}
+
+
+BENCHES = {
+    "first": bench_first,
+    "whole": bench_whole,
+    "async_first": bench_async_first,
+    "cold_invoke": bench_cold_invoke,
+    "token_delay": bench_token_delay,
+    "crowd": bench_crowd,
+    "memory": bench_memory,
+    "imports": bench_imports,
+}
+
+
+def machine() -> str:
+    version = subprocess.run(
+        [*contenders.COMMAND, "version"], capture_output=True, text=True
+    ).stdout
+    lines = [line.split(":", 1)[1].strip() for line in version.splitlines() if "Version:" in line]
+    plugin = f"`docker model` {lines[0]}" if lines else "the simulated `docker`"
+    return f"{plugin}, Python {platform.python_version()}, {os.cpu_count()} processors, {platform.system()}"
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--rounds", type=int, default=40)
+    options.add_argument("--only", default=",".join(BENCHES))
+    options.add_argument("--write", action="store_true", help="write RESULTS.md and plot.svg")
+    chosen = options.parse_args()
+    with subprocess.Popen(
+        [sys.executable, str(HERE / "runner.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as runner:
+        assert runner.stdout is not None
+        url = runner.stdout.readline().decode().strip()
+        os.environ["MODEL_RUNNER_HOST"] = url
+        results = {}
+        for name in chosen.only.split(","):
+            results[name] = BENCHES[name](url, chosen.rounds)
+            print(report.table(name, results[name]), flush=True)
+        assert runner.stdin is not None
+        runner.stdin.close()
+    if chosen.write:
+        (HERE / "RESULTS.md").write_text(report.page(results, machine(), chosen.rounds))
+        (HERE / "plot.svg").write_text(report.plot(results["first"]))
+
+
+if __name__ == "__main__":
+    main()

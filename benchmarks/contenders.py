@@ -1,0 +1,125 @@
+"""Everybody who answers a prompt here, each as an iterator of pieces."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+COMMAND = os.environ.get("DOCKER_MODEL_COMMAND", "docker model").split()
+
+
+def bare_cli(model: str) -> Iterator[str]:
+    """The same command as ours, without our environment, read straight from the pipe."""
+    process = subprocess.Popen(
+        [*COMMAND, "run", "--color", "no", "--", model],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"hi")
+    process.stdin.close()
+    while data := os.read(process.stdout.fileno(), 65536):
+        yield data.decode()
+    process.stdout.close()
+    process.wait()
+
+
+def raw_http(url: str) -> Callable[[str], Iterator[str]]:
+    """httpx, and no more of the protocol than it takes."""
+    import json
+
+    import httpx
+
+    client = httpx.Client(base_url=url)
+
+    def stream(model: str) -> Iterator[str]:
+        body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": True}
+        with client.stream("POST", "/engines/v1/chat/completions", json=body) as reply:
+            for line in reply.iter_lines():
+                if line.startswith("data: {"):
+                    yield json.loads(line[6:])["choices"][0]["delta"].get("content") or ""
+
+    return stream
+
+
+def chat_openai(url: str, model: str):
+    from langchain_openai import ChatOpenAI
+
+    return ChatOpenAI(base_url=f"{url}/engines/v1", api_key="none", model=model)
+
+
+def langchain_openai(url: str) -> Callable[[str], Iterator[str]]:
+    models = {}
+
+    def stream(model: str) -> Iterator[str]:
+        if model not in models:
+            models[model] = chat_openai(url, model)
+        return (piece.content for piece in models[model].stream("hi"))
+
+    return stream
+
+
+def langchain_ollama(url: str) -> Callable[[str], Iterator[str]]:
+    from langchain_ollama import ChatOllama
+
+    models: dict[str, ChatOllama] = {}
+
+    def stream(model: str) -> Iterator[str]:
+        if model not in models:
+            models[model] = ChatOllama(base_url=url, model=model)
+        return (piece.content for piece in models[model].stream("hi"))
+
+    return stream
+
+
+def openai_like(url: str) -> Callable[[str], Iterator[str]]:
+    from llama_index.core.llms import ChatMessage
+    from llama_index.llms.openai_like import OpenAILike
+
+    models: dict[str, OpenAILike] = {}
+
+    def stream(model: str) -> Iterator[str]:
+        if model not in models:
+            base = f"{url}/engines/v1"
+            models[model] = OpenAILike(
+                model=model, api_base=base, api_key="none", is_chat_model=True, reuse_client=True
+            )
+        return (piece.delta for piece in models[model].stream_chat([ChatMessage("hi")]))
+
+    return stream
+
+
+def ours(standby: int = 0) -> Callable[[str], Iterator[str]]:
+    """`DockerModel.stream`."""
+    from docker_model import DockerModel
+
+    models: dict[str, DockerModel] = {}
+
+    def stream(model: str) -> Iterator[str]:
+        if model not in models:
+            models[model] = DockerModel(model, standby=standby)
+            models[model].warm_up()
+        return models[model].stream("hi")
+
+    return stream
+
+
+def langchain_ours(standby: int = 0) -> Callable[[str], Iterator[str]]:
+    """`langchain_docker_model.DockerModelLLM.stream`."""
+    from langchain_docker_model import DockerModelLLM
+
+    models: dict[str, DockerModelLLM] = {}
+
+    def stream(model: str) -> Iterator[str]:
+        if model not in models:
+            models[model] = DockerModelLLM(model=model, standby=standby)
+            models[model].warm_up()
+        return models[model].stream("hi")
+
+    return stream

@@ -1,0 +1,135 @@
+"""Tables, the page of results, and the plot."""
+
+from __future__ import annotations
+
+from html import escape
+
+# name: (title, unit, goals as (contender, other, ratio or limit, what))
+TABLES = {
+    "first": ("First piece, sync", "ms"),
+    "whole": ("Whole call of 20 tokens, sync", "ms"),
+    "async_first": ("First piece, async", "ms"),
+    "cold_invoke": ("Cold `invoke` against `subprocess.run` of the same command", "ms"),
+    "token_delay": ("From the runner's send to the caller's hands, per token", "µs"),
+    "crowd": ("64 concurrent streams of 50 tokens, 20 ms apart", "ms"),
+    "memory": ("Growth of peak memory over a 100 MB answer", "MB"),
+    "imports": ("Import, processor time over a bare interpreter", "ms"),
+}
+
+
+def goals(results):
+    """The goals that these results can be held to: what, measured, goal."""
+
+    def ratio(name, one, other):
+        values = results.get(name)
+        return values and values[one] / values[other]
+
+    def difference(name, one, other):
+        values = results.get(name)
+        return values and values[one] - values[other]
+
+    standby = "DockerModel, standby"
+    pipe = "pipe, read directly"
+    base = "langchain_core's BaseLLM and BaseChatModel"
+    rows = [
+        (
+            "cold `invoke` / bare `subprocess.run`",
+            ratio("cold_invoke", "DockerModelLLM.invoke", "subprocess.run"),
+            0.85,
+            "",
+        ),
+        ("first piece: standby / bare CLI", ratio("first", standby, "bare CLI"), 0.04, ""),
+        (
+            "first piece: standby / `ChatOpenAI.stream`",
+            ratio("first", standby, "ChatOpenAI"),
+            0.65,
+            "",
+        ),
+        (
+            "first piece: standby / `ChatOpenAI.astream`",
+            ratio("async_first", standby, "ChatOpenAI"),
+            0.65,
+            "",
+        ),
+        (
+            "added delay per token, sync",
+            difference("token_delay", "DockerModel.stream", pipe),
+            50,
+            " µs",
+        ),
+        (
+            "added delay per token, async",
+            difference("token_delay", "DockerModel.astream", pipe),
+            80,
+            " µs",
+        ),
+        ("64 streams: standby / `ChatOpenAI`", ratio("crowd", standby, "ChatOpenAI"), 1.0, ""),
+        (
+            "memory over a 100 MB answer",
+            results.get("memory", {}).get("DockerModel.stream"),
+            10,
+            " MB",
+        ),
+        ("`import docker_model`", results.get("imports", {}).get("docker_model"), 20, " ms"),
+        (
+            "`import langchain_docker_model` / langchain-core's bases",
+            ratio("imports", "langchain_docker_model", base),
+            1.05,
+            "",
+        ),
+    ]
+    return [row for row in rows if row[1] is not None]
+
+
+def table(name, values):
+    title, unit = TABLES[name]
+    first = next(iter(values.values()))
+    lines = [f"### {title}", "", f"| | {unit} | ratio |", "|---|---|---|"]
+    lines += [
+        f"| {who} | {value:.3g} | {value / first if first else 1:.3g} |"
+        for who, value in values.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def page(results, machine, rounds):
+    rows = [
+        f"| {what} | {value:.3g}{unit} | ≤ {goal:g}{unit} | {'yes' if value <= goal else '**no**'} |"
+        for what, value, goal, unit in goals(results)
+    ]
+    return "\n".join(
+        [
+            "# Results",
+            "",
+            f"Made by `make bench` ({rounds} rounds): {machine}. All contenders of a table took turns",
+            "in one run against one scripted runner; figures are medians, ratios are to the first row.",
+            "",
+            "| goal | measured | wanted | met |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            *(table(name, values) for name, values in results.items()),
+        ]
+    )
+
+
+def plot(values):
+    """The time to the first piece, as horizontal bars."""
+    widest = max(values.values())
+    height = 26 * len(values) + 40
+    bars = []
+    for i, (who, value) in enumerate(values.items()):
+        y = 34 + 26 * i
+        width = max(2, 380 * value / widest)
+        colour = "#1d63ed" if "Docker" in who else "#9aa4b2"
+        bars.append(
+            f'<text x="250" y="{y + 13}" text-anchor="end">{escape(who)}</text>'
+            f'<rect x="260" y="{y}" width="{width:.1f}" height="18" rx="3" fill="{colour}"/>'
+            f'<text x="{266 + width:.1f}" y="{y + 13}">{value:.1f} ms</text>'
+        )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="740" height="{height}" '
+        'font-family="system-ui, sans-serif" font-size="13" fill="#57606a">'
+        '<text x="10" y="20" font-weight="600">Time to the first piece of an answer (less is better)'
+        f"</text>{''.join(bars)}</svg>\n"
+    )
