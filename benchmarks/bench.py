@@ -135,7 +135,9 @@ def bench_cold_invoke(url: str, rounds: int):
         return run
 
     runs = {
-        "subprocess.run": timed(lambda: subprocess.run(argv, input=b"hi", capture_output=True)),
+        "subprocess.run": timed(
+            lambda: subprocess.run(argv, input=b"hi", capture_output=True, check=True)
+        ),
         "DockerModelLLM.invoke": timed(lambda: llm.invoke("hi")),
     }
     return take_turns(runs, rounds)
@@ -269,11 +271,13 @@ BENCHES = {
 
 def machine() -> str:
     version = subprocess.run(
-        [*contenders.COMMAND, "version"], capture_output=True, text=True
-    ).stdout
-    lines = [line.split(":", 1)[1].strip() for line in version.splitlines() if "Version:" in line]
+        [*contenders.COMMAND, "version"], capture_output=True, text=True, check=True
+    )
+    said = version.stdout.splitlines()
+    lines = [line.split(":", 1)[1].strip() for line in said if "Version:" in line]
     plugin = f"`docker model` {lines[0]}" if lines else "the simulated `docker`"
-    return f"{plugin}, Python {platform.python_version()}, {os.cpu_count()} processors, {platform.system()}"
+    python, system = platform.python_version(), platform.system()
+    return f"{plugin}, Python {python}, {os.cpu_count()} processors, {system}"
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 async def tokens(model: str) -> AsyncIterator[str]:
-    name = model.split("/")[-1].split(":")[0]
+    name = model.rpartition("/")[2].partition(":")[0]
     if name.startswith("big-"):
         for _ in range(int(name.removeprefix("big-")) * 125):
             yield "x" * 8000
