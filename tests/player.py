@@ -1,0 +1,64 @@
+"""A child that does what it is told: `python -S -E player.py '[["write", 1, "hi"], …]'`.
+
+Steps: read, write FD TEXT [TIMES], drip FD TEXT S (a byte at a time), sleep S, close FD, exit N,
+signal N (to itself), ignore N, fork (a grandchild goes on with the rest, the child exits),
+setsid, nonblocking FD, here (says so to LIVENESS), wait (until LIVENESS is closed there).
+With LIVENESS=host:port, every process keeps a connection there: its end proves their death.
+As `docker model` it is asked whether a model is there, and says yes.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+
+if "inspect" in sys.argv:
+    sys.exit()
+
+alive = None
+if address := os.environ.get("LIVENESS"):
+    host, port = address.split(":")
+    alive = socket.create_connection((host, int(port)))
+    os.set_inheritable(alive.fileno(), True)
+
+for step in json.loads(sys.argv[1]):
+    match step:
+        case ["read"]:
+            while os.read(0, 1 << 16):
+                pass
+        case ["write", fd, text, *times]:
+            data = text.encode("latin-1")
+            for _ in range(times[0] if times else 1):
+                view = memoryview(data)
+                while view:
+                    try:
+                        view = view[os.write(fd, view) :]
+                    except BlockingIOError:
+                        time.sleep(0.001)
+        case ["drip", fd, text, seconds]:
+            for byte in text.encode("latin-1"):
+                os.write(fd, bytes([byte]))
+                time.sleep(seconds)
+        case ["sleep", seconds]:
+            time.sleep(seconds)
+        case ["close", fd]:
+            os.close(fd)
+        case ["exit", code]:
+            os._exit(code)
+        case ["signal", number]:
+            os.kill(os.getpid(), number)
+        case ["ignore", number]:
+            signal.signal(number, signal.SIG_IGN)
+        case ["fork"]:
+            if os.fork():
+                os._exit(0)
+        case ["setsid"]:
+            os.setsid()
+        case ["nonblocking", fd]:
+            os.set_blocking(fd, False)
+        case ["here"]:
+            alive.sendall(b"!")
+        case ["wait"]:
+            alive.recv(1)

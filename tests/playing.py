@@ -1,0 +1,42 @@
+"""Children that do what a test says, and a way to see that they are dead."""
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+PLAYER = Path(__file__).with_name("player.py")
+
+
+def player(*steps):
+    return [sys.executable, "-S", "-E", str(PLAYER), json.dumps(steps)]
+
+
+class Liveness:
+    """A socket to which every process of a test connects; the kernel closes it when one dies."""
+
+    def __init__(self):
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server.settimeout(10)
+        self._connections = []
+        host, port = self._server.getsockname()
+        self.env = {**os.environ, "LIVENESS": f"{host}:{port}"}
+
+    def accept(self):
+        connection, _ = self._server.accept()
+        connection.settimeout(10)
+        self._connections.append(connection)
+        return connection
+
+    def wait_all_dead(self, count):
+        """Wait until so many children have come, and they and all that they forked are dead."""
+        for _ in range(count):
+            connection = self.accept()
+            while connection.recv(16):
+                pass
+
+    def close(self):
+        for connection in self._connections:
+            connection.close()
+        self._server.close()
