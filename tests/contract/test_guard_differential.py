@@ -1,8 +1,8 @@
 """The guard against what reads the files: the command itself, and a plain copy of its rules.
 
-The command is the simulated one, unless `DOCKER_MODEL_CONTRACT_RUNNER` is set: then it is
-`$DOCKER_MODEL_COMMAND`, or `docker model`. The runner that it talks to is the simulated one
-either way, whatever that variable names: it has to record one run apart from the other.
+The command is the simulated one, or the real one in front of the simulated runner: whatever
+`DOCKER_MODEL_COMMAND` names, such as `docker model`. The plugin alone (`…/docker-model model`
+with `DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND=docker`) does the same in a third of the time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,8 @@ from transcripts import load
 
 from docker_model.cli.prompt import find_references, guard
 from docker_model.errors import FileReferenceError
-from docker_model.testing import SimulatedDocker
 
 AT_ONCE = 8
-REAL = "DOCKER_MODEL_CONTRACT_RUNNER" in os.environ
-REAL_COMMAND = shlex.split(os.environ.get("DOCKER_MODEL_COMMAND", "docker model"))
 
 
 @pytest.fixture(scope="module")
@@ -41,25 +38,25 @@ def private(tmp_path_factory):
 
 
 @pytest.fixture
-def send():
+def send(simulate):
     """Run the command with prompts, each in a directory: what the model gets of each."""
-    with SimulatedDocker(models=None, script=[]) as docker:
-        command = REAL_COMMAND if REAL else docker.command
+    docker = simulate(models=None, script=[])
+    command = shlex.split(os.environ["DOCKER_MODEL_COMMAND"])
 
-        def run(model, prompt, cwd):
-            argv = [*command, "run", "--", model]
-            stdin = prompt.encode()
-            return subprocess.run(argv, input=stdin, cwd=cwd, capture_output=True, check=False)
+    def run(model, prompt, cwd):
+        argv = [*command, "run", "--", model]
+        stdin = prompt.encode()
+        return subprocess.run(argv, input=stdin, cwd=cwd, capture_output=True, check=False)
 
-        def send(requests):
-            models = [f"ai/guard:{number}" for number in range(len(requests))]
-            prompts, directories = zip(*requests, strict=True)
-            with ThreadPoolExecutor(AT_ONCE) as pool:
-                runs = list(pool.map(run, models, prompts, directories))
-            got = {request.body["model"]: request for request in docker.requests if request.body}
-            return [_outcome(run, got.get(model)) for model, run in zip(models, runs, strict=True)]
+    def send(requests):
+        models = [f"ai/guard:{number}" for number in range(len(requests))]
+        prompts, directories = zip(*requests, strict=True)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            runs = list(pool.map(run, models, prompts, directories))
+        got = {request.body["model"]: request for request in docker.requests if request.body}
+        return [_outcome(run, got.get(model)) for model, run in zip(models, runs, strict=True)]
 
-        yield send
+    return send
 
 
 def _outcome(run, request):
