@@ -107,7 +107,7 @@ def status(
     Never raises because it does not, or because Docker or its plugin is missing:
     `Status.problem` says so, with the step that mends it.
     """
-    return _wait(_status(command, env, timeout))
+    return _wait(_care(command, env, timeout).status())
 
 
 async def astatus(
@@ -117,7 +117,7 @@ async def astatus(
     timeout: float | None = QUICK,  # noqa: ASYNC109  ends the process too
 ) -> Status:
     """See `status`."""
-    return await _awaited(_status(command, env, timeout))
+    return await _awaited(_care(command, env, timeout).status())
 
 
 def list_running(
@@ -319,14 +319,6 @@ def _care(
     from docker_model.cli.launch import Launch
 
     return Care(Launch.of(command, env), Timeouts(total=timeout).total)
-
-
-def _status(
-    command: str | Sequence[str] | None, env: Mapping[str, str] | None, timeout: float | None
-) -> Coroutine[Any, Any, Status]:
-    from docker_model.cli import care
-
-    return care.status(command, env, Timeouts(total=timeout).total)
 
 
 def _pulling(

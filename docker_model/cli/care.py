@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from docker_model.cli import asking, command, failures, listing
-from docker_model.cli.launch import Launch
-from docker_model.errors import DockerModelError, DockerNotFoundError, GenerationTimeoutError
+from docker_model.errors import DockerModelError, GenerationTimeoutError
 from docker_model.types import ModelInfo, PullProgress, Status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
+    from docker_model.cli.launch import Launch
     from docker_model.process import Sink
     from docker_model.types import RunningModel
 
@@ -61,7 +61,12 @@ class Care:
             await self._inspect(name)
             await asking.ask(self.launch, argv, about="configure", model=name)
 
-    async def state(self) -> Status:
+    async def status(self) -> Status:
+        """All that can be told of the runner, whatever of it is missing."""
+        found, (version, engine) = await asyncio.gather(self._state(), self._version())
+        return replace(found, version=version, engine=found.engine or engine)
+
+    async def _state(self) -> Status:
         """The runner's state; why it is not running is part of it."""
         argv = command.status_argv(self.launch.prefix)
         try:
@@ -70,7 +75,7 @@ class Care:
             return Status(running=False, problem=str(error))
         return found if found.running else replace(found, problem=str(failures.not_running()))
 
-    async def version(self) -> tuple[str | None, str | None]:
+    async def _version(self) -> tuple[str | None, str | None]:
         """The plugin's version and the kind of engine, where they can be told."""
         try:
             text = await self._ask(command.version_argv(self.launch.prefix), "version")
@@ -101,17 +106,3 @@ def _model(name: str, inspected: str) -> ModelInfo:
     if found is None:
         raise failures.model_not_found(name)
     return found
-
-
-async def status(
-    setting: str | Sequence[str] | None,
-    env: Mapping[str, str] | None,
-    timeout: float | None,  # noqa: ASYNC109  see `Care`
-) -> Status:
-    """All that can be told of the runner, whatever of it is missing."""
-    try:
-        care = Care(Launch.of(setting, env), timeout)
-    except DockerNotFoundError as error:
-        return Status(running=False, problem=str(error))
-    found, (version, engine) = await asyncio.gather(care.state(), care.version())
-    return replace(found, version=version, engine=found.engine or engine)
