@@ -1,0 +1,131 @@
+"""Event loops and threads: one object for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import uvloop
+from llama_index.core.async_utils import asyncio_run
+from llama_index_ways import WAYS
+
+import docker_model
+from docker_model.testing import Cut, Fail, Hang, SimulatedDocker, Sleep, Text
+from llama_index_docker_model import DockerModelLLM
+
+AWAITED = [way for way in WAYS if way.is_async]
+awaited = pytest.mark.parametrize("way", AWAITED, ids=repr)
+
+
+@awaited
+async def test_the_loop_ticks_on(way, llm):
+    longest = 0.0
+
+    async def tick():
+        nonlocal longest
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.perf_counter() - before)
+
+    with SimulatedDocker(script=["one ", Sleep(0.5), "two"]):
+        ticker = asyncio.create_task(tick())
+        await way(llm)
+        ticker.cancel()
+    assert 0 < longest < 0.4
+
+
+@awaited
+async def test_calls_run_at_once(way, llm):
+    """The model answers none of them before all five have arrived."""
+    together = threading.Barrier(5)
+
+    def speak(prompt):
+        together.wait(30)
+        yield f"You said: {prompt}"
+
+    with SimulatedDocker(script=speak):
+        answers = await asyncio.gather(*(way(llm, f"no. {n}") for n in range(5)))
+    assert [f"no. {n}" in way.text_of(one[-1]) for n, one in enumerate(answers)] == [True] * 5
+
+
+async def test_no_more_at_once_than_wanted(docker):
+    llm = DockerModelLLM(model="ai/smollm2", max_concurrency=2)
+    most = running = 0
+    lock = threading.Lock()
+
+    def speak(prompt):
+        nonlocal most, running
+        with lock:
+            running += 1
+            most = max(most, running)
+        yield "one"
+        yield Sleep(0.05)
+        with lock:
+            running -= 1
+
+    with SimulatedDocker(script=speak):
+        await asyncio.gather(*(llm.acomplete("hi") for _ in range(6)))
+    assert most == 2
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_several_loops_one_after_another(new_loop, way, llm, docker):
+    for _ in range(2):
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            responses = runner.run(way(llm, "hi"))
+        assert "You said: " in way.text_of(responses[-1])
+
+
+def test_threads_share_one_object(llm, docker):
+    with ThreadPoolExecutor(6) as pool:
+        texts = list(pool.map(lambda n: llm.complete(f"no. {n}").text, range(12)))
+    assert texts == [f"You said: no. {n}" for n in range(12)]
+
+
+@awaited
+async def test_core_runs_a_coroutine_from_sync_code_inside_a_loop(way, llm, docker):
+    responses = asyncio_run(way(llm, "hi"))
+    assert "You said: " in way.text_of(responses[-1])
+
+
+LONG = docker_model.Timeouts(total=0.2)
+FAILURES = {
+    "InvalidRequestError": ([], {"prompt": " "}),
+    "UnsupportedParameterError": ([], {"temperature": 1}),
+    "FileReferenceError": ([], {"prompt": "look at @/etc/hostname", "file_references": "refuse"}),
+    "ModelNotFoundError": ([], {"model": "ai/nowhere"}),
+    "ModelLoadError": ([Fail.out_of_memory()], {}),
+    "ContextLengthError": ([Fail.context_too_long()], {}),
+    "GenerationError": ([Text("so far"), Cut()], {}),
+    "EmptyAnswerError": ([], {}),
+    "GenerationTimeoutError": ([Hang()], {"timeout": LONG}),
+    "DockerNotFoundError": ([], {"command": "/nonexistent/docker model"}),
+}
+BROKEN = {
+    "PluginNotFoundError": "no-plugin",
+    "RunnerUnavailableError": "refused",
+    "DockerNotFoundError": "no-docker",
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+@awaited
+async def test_an_error_passes_through_core_untouched(name, way, llm):
+    """Core's `asyncio_run` replaces any `RuntimeError`, with a remark about nested loops."""
+    script, settings = FAILURES[name]
+    with SimulatedDocker(script=script), pytest.raises(docker_model.DockerModelError) as caught:
+        asyncio_run(way(llm, **settings))
+    assert type(caught.value).__name__ == name
+    assert not isinstance(caught.value, RuntimeError)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_an_error_of_the_machine_passes_through(name, way, llm):
+    with SimulatedDocker.broken(BROKEN[name]):
+        with pytest.raises(getattr(docker_model, name)) as caught:
+            await way(llm)
+        assert caught.value.hint in str(caught.value)
