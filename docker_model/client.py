@@ -40,7 +40,7 @@ class DockerModel:
         max_concurrency: Runs at once in this process, among all models with the same
             command, environment and limit; the rest wait, first come first served.
         pull: `"never"`: a missing model raises; `"missing"`: it is pulled first.
-        on_progress: Told of a pull's progress.
+        on_progress: Told of a pull's progress, on a thread of the library: it must not block.
         file_references: What becomes of text in the prompt that names local files, which the
             CLI would read and send: `"escape"`, `"refuse"` or `"allow"`.
         standby: Started processes kept waiting for a prompt.

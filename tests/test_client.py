@@ -456,3 +456,11 @@ def test_warm_up_loads_the_model(docker):
     loads = [r for r in docker.requests if r.method == "POST" and "chat" in r.path]
     assert len(loads) == 2
     assert docker.prompts == []
+
+
+@pytest.mark.simulated
+def test_an_old_cli_without_color_is_driven_all_the_same(simulate):
+    docker = simulate({"ai/smollm2": [Reasoning("hm"), Text("Yes.")]}, version="v0.1.40")
+    got = [MODEL.generate("x") for _ in range(2)]
+    assert [(one.reasoning, one.text) for one in got] == [("hm", "Yes.")] * 2
+    assert docker.prompts == ["x", "x"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from docker_model.cli.output import OutputParser, PullNotice
+from docker_model.cli.output import SEPARATOR, OutputParser, PullNotice
 from docker_model.cli.stops import Cutter
 from docker_model.spool import Spool, completion
 from docker_model.types import ReasoningDelta, TextDelta, Timings, Usage
@@ -22,14 +22,16 @@ class Answer:
     Attributes:
         over: True once a stop sequence or `max_chars` has ended it before the run did.
         vanished: True once the CLI has said that the model is missing.
-        pulled: The model was pulled for this answer; it is not done twice.
         first_output: When the model first said something, on the loop's clock.
     """
 
     def __init__(
-        self, request: Request, receiver: Receiver, began: float, *, pulled: bool = False
+        self,
+        request: Request,
+        receiver: Receiver,
+        began: float,
+        separator: str = SEPARATOR,
     ) -> None:
-        self.pulled = pulled
         self.over = False
         self.vanished = False
         self.first_output: float | None = None
@@ -37,7 +39,7 @@ class Answer:
         self._receiver = receiver
         self._began = began
         self._clock = asyncio.get_running_loop().time
-        self._parser = OutputParser(model=request.model)
+        self._parser = OutputParser(request.model, separator=separator)
         self._cutter = Cutter(request.stop, request.max_chars)
         self._text = Spool()
         self._reasoning: list[str] = []

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 from docker_model.cli import asking, command, failures
 from docker_model.cli.answer import Answer
+from docker_model.cli.output import SEPARATOR, SEPARATOR_TO_V0_1_40
 from docker_model.cli.phases import Phase
 from docker_model.cli.presence import REMEMBERED, REMEMBERED_BY_STANDBY, Presence
 from docker_model.cli.prompt import guard, may_name_files
@@ -48,6 +49,10 @@ class _Shared:
 
     def argv(self, launch: Launch, model: str) -> list[str]:
         return command.run_argv(launch.prefix, model, color=launch not in self._colorless)
+
+    def separator(self, launch: Launch) -> str:
+        """What ends the reasoning; CLIs without --color have another."""
+        return SEPARATOR_TO_V0_1_40 if launch in self._colorless else SEPARATOR
 
     def do_without_color(self, launch: Launch) -> None:
         """This CLI does not know the flag, and what is parked with it is dead."""
@@ -138,24 +143,30 @@ class CliTransport:
     async def generate(self, request: Request, receiver: Receiver) -> Completion:
         """See `docker_model.transport.Transport`."""
         began = asyncio.get_running_loop().time()
-        answer = Answer(request, receiver, began)
         shared = io.current().local(_Shared)
+
+        def anew() -> Answer:
+            return Answer(request, receiver, began, shared.separator(self.launch))
+
+        answer = anew()
         async with Phase("total", request.timeouts.total, lambda: answer.text):
             slot = shared.slot(self.launch, self.max_concurrency)
             async with Phase("queue", request.timeouts.queue):
                 await slot.acquire()
             place = _Place(slot)
+            pulled = False
             try:
                 while True:
                     try:
                         return await self._attempt(request, receiver, answer, shared, place)
                     except _TryAgain:
-                        answer = Answer(request, receiver, began)
+                        pass
                     except ModelNotFoundError:
-                        if self.pull == "never" or answer.pulled:
+                        if self.pull == "never" or pulled:
                             raise
                         await asking.pull(self.launch, request.model, self.on_progress)
-                        answer = Answer(request, receiver, began, pulled=True)
+                        pulled = True
+                    answer = anew()
             finally:
                 place.leave()
 

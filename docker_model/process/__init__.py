@@ -8,6 +8,6 @@ or event loop.
 
 from docker_model.process.child import Child, Exit
 from docker_model.process.runs import Finished, run
-from docker_model.process.stream import Sink, Stream, StreamLostError
+from docker_model.process.stream import Sink, Stream
 
-__all__ = ["Child", "Exit", "Finished", "Sink", "Stream", "StreamLostError", "run"]
+__all__ = ["Child", "Exit", "Finished", "Sink", "Stream", "run"]

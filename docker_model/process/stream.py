@@ -21,6 +21,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from docker_model.errors import GenerationError
 from docker_model.process import io
 
 if TYPE_CHECKING:
@@ -30,10 +31,6 @@ _T = TypeVar("_T")
 
 HIGH_WATER = 1 << 20  # characters that may wait for a slow consumer before reading stops
 LOW_WATER = HIGH_WATER // 2
-
-
-class StreamLostError(Exception):
-    """The stream runs in the process that this one was forked from, or that is ending."""
 
 
 class Sink(Generic[_T]):
@@ -122,7 +119,7 @@ class Stream(Generic[_T]):
         raised here, once.
 
         Raises:
-            StreamLostError: See there.
+            GenerationError: The I/O thread is another process's, or the interpreter ends.
         """
         while (item := self._take()) is None and not self._over():
             wake = _thread.allocate_lock()
@@ -185,7 +182,8 @@ class Stream(Generic[_T]):
     def _must_wait(self, waiter: Callable[[], object]) -> bool:
         assert self._io is not None
         if not self._io.alive:
-            raise StreamLostError
+            msg = "this stream runs in the process that this one was forked from, or that is ending"
+            raise GenerationError(msg, hint="start a new one here")
         self._sink.waiter = waiter
         return not (self._sink.items or self._sink.closed or self._cancelled)
 
