@@ -6,7 +6,11 @@ BIN := $(VENV)/bin
 SOURCES := docker_model langchain_docker_model llama_index_docker_model
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help bench demo test test-slow lint format typecheck clean
+# The lowest versions of the frameworks that pyproject.toml allows.
+LOWEST := langchain-core==1.6.0 llama-index-core==0.14.0
+FRAMEWORK_TESTS := tests/langchain tests/llama_index tests/examples
+
+.PHONY: help bench demo test test-slow test-matrix lint format typecheck docs dist clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +38,23 @@ bench: $(VENV)/ready  ## everything side by side; writes benchmarks/RESULTS.md a
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python benchmarks/bench.py --write
 
+test-matrix: $(VENV)-lowest/ready $(VENV)-newest/ready  ## the adapters' tests on the lowest and newest frameworks
+	$(VENV)-lowest/bin/python -m pytest -n 2 -m 'not slow' $(FRAMEWORK_TESTS)
+	$(VENV)-newest/bin/python -m pytest -n 2 -m 'not slow' $(FRAMEWORK_TESTS)
+
+$(VENV)-lowest/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-lowest/bin/python -m pip install --quiet --editable '.[all]' --group test $(LOWEST)
+	touch $@
+
+$(VENV)-newest/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-newest
+	$(VENV)-newest/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager \
+		--editable '.[all]' --group test
+	touch $@
+
 lint: $(VENV)/ready-for-work  ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,8 +63,26 @@ format: $(VENV)/ready-for-work  ## ruff, mending what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-typecheck: $(VENV)/ready-for-work  ## mypy --strict
+typecheck: $(VENV)/ready-for-work  ## mypy --strict, and a user's program by mypy and pyright
 	$(BIN)/mypy $(SOURCES)
+	$(BIN)/mypy --strict tests/typing/sample.py
+	$(BIN)/pyright tests/typing/sample.py
 
-clean:
-	rm -rf $(VENV) build dist
+docs: $(VENV)/ready-for-docs  ## the documentation, into site/
+	$(BIN)/mkdocs build --strict
+
+$(VENV)/ready-for-docs: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --group docs
+	touch $@
+
+dist: $(VENV)/ready-for-release  ## wheel and sdist, into dist/
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
+$(VENV)/ready-for-release: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --group release
+	touch $@
+
+clean:  ## removes what these targets made
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest build dist site
