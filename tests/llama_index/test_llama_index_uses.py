@@ -1,0 +1,323 @@
+"""What people build with LlamaIndex, on a scripted model."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from llama_index.core import Settings, SummaryIndex, VectorStoreIndex
+from llama_index.core.agent.workflow import (
+    AgentStream,
+    AgentWorkflow,
+    CodeActAgent,
+    FunctionAgent,
+    ReActAgent,
+    ToolCallResult,
+)
+from llama_index.core.bridge.pydantic import BaseModel
+from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
+from llama_index.core.chat_engine.types import ChatMode
+from llama_index.core.embeddings import MockEmbedding
+from llama_index.core.extractors import TitleExtractor
+from llama_index.core.ingestion import IngestionPipeline
+from llama_index.core.llms import ChatMessage
+from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.postprocessor import LLMRerank
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.query_engine import RetrieverQueryEngine, RouterQueryEngine
+from llama_index.core.response_synthesizers import ResponseMode, get_response_synthesizer
+from llama_index.core.schema import Document, NodeWithScore, TextNode
+from llama_index.core.selectors import LLMSingleSelector
+from llama_index.core.tools import FunctionTool, QueryEngineTool
+from llama_index_ways import agents_of_core
+
+from docker_model import ModelNotFoundError
+from docker_model.testing import InTurn, Reasoning, SimulatedDocker, Text, Usage
+from llama_index_docker_model import DockerModelLLM
+
+TEXTS = ["Whales are mammals.", "Whales sleep upright.", "Whales sing."]
+
+
+def model(**settings):
+    return DockerModelLLM(model="ai/smollm2", **settings)
+
+
+# --- Prediction ---
+
+TELL = PromptTemplate("Tell me about {x}.")
+
+
+@pytest.mark.parametrize("is_chat_model", [True, False])
+async def test_predict_and_stream_with_a_system_prompt(is_chat_model, docker):
+    llm = model(is_chat_model=is_chat_model, system_prompt="Be brief.")
+    texts = [
+        llm.predict(TELL, x="whales"),
+        await llm.apredict(TELL, x="whales"),
+        "".join(llm.stream(TELL, x="whales")),
+        "".join([token async for token in await llm.astream(TELL, x="whales")]),
+    ]
+    assert len(set(texts)) == 1
+    (prompt,) = set(docker.prompts)
+    assert prompt == (
+        "system: Be brief.\nuser: Tell me about whales.\nassistant:"
+        if is_chat_model
+        else "Be brief.\n\nTell me about whales."
+    )
+
+
+class Whale(BaseModel):
+    """A whale."""
+
+    name: str
+    length: int
+
+
+@pytest.mark.parametrize("is_chat_model", [True, False])
+async def test_structured_prediction(is_chat_model):
+    llm = model(is_chat_model=is_chat_model)
+    answer = 'Here it is:\n{"name": "Moby", "length": 18}\nCall me Ishmael.'
+    with SimulatedDocker(script=answer) as docker:
+        assert llm.structured_predict(Whale, TELL, x="whales") == Whale(name="Moby", length=18)
+        whale = await llm.astructured_predict(Whale, TELL, {"max_chars": 200}, x="whales")
+        assert whale.length == 18
+        assert '"length"' in docker.prompts[0]
+        structured = llm.as_structured_llm(Whale)
+        assert structured.complete("Tell me.").raw.name == "Moby"
+        assert (await structured.achat([ChatMessage("Tell me.")])).raw.name == "Moby"
+
+
+async def test_structured_prediction_as_a_stream():
+    with SimulatedDocker(script='{"name": "Moby", "length": 18}'):
+        llm = model()
+        assert list(llm.stream_structured_predict(Whale, TELL, x="whales"))[-1].name == "Moby"
+        stream = await llm.astream_structured_predict(Whale, TELL, x="whales")
+        assert [whale async for whale in stream][-1].length == 18
+
+
+def test_structured_prediction_without_structure():
+    with SimulatedDocker(script="I would rather not."), pytest.raises(ValueError, match="json"):
+        model().structured_predict(Whale, TELL, x="whales")
+
+
+# --- Indexes and query engines ---
+
+
+def documents():
+    return [Document(text=text) for text in TEXTS]
+
+
+def vector_index():
+    return VectorStoreIndex.from_documents(documents(), embed_model=MockEmbedding(embed_dim=4))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_query_engine(streaming, docker):
+    engine = vector_index().as_query_engine(llm=model(), streaming=streaming, similarity_top_k=2)
+    answer = str(engine.query("What do whales do?"))
+    assert answer == f"You said: {docker.prompts[0]}"
+    assert sum(text in answer for text in TEXTS) == 2
+    response = await engine.aquery("What do whales do?")
+    text = "".join([one async for one in response.async_response_gen()]) if streaming else response
+    assert str(text) == answer
+
+
+@pytest.mark.parametrize("use_async", [False, True])
+@pytest.mark.parametrize(
+    "mode",
+    [
+        ResponseMode.REFINE,
+        ResponseMode.COMPACT,
+        ResponseMode.COMPACT_ACCUMULATE,
+        ResponseMode.SIMPLE_SUMMARIZE,
+        ResponseMode.TREE_SUMMARIZE,
+        ResponseMode.ACCUMULATE,
+        ResponseMode.GENERATION,
+    ],
+)
+async def test_the_response_modes_inside_a_running_loop(mode, use_async, docker):
+    nodes = [NodeWithScore(node=TextNode(text=text), score=1) for text in TEXTS]
+    synthesizer = get_response_synthesizer(llm=model(), response_mode=mode, use_async=use_async)
+    assert "You said: " in str(synthesizer.synthesize("What do whales do?", nodes))
+    assert "You said: " in str(await synthesizer.asynthesize("What do whales do?", nodes))
+
+
+@pytest.mark.parametrize("use_async", [False, True])
+async def test_an_error_inside_a_query_is_what_the_caller_gets(use_async, docker):
+    llm = DockerModelLLM(model="ai/nowhere")
+    synthesizer = get_response_synthesizer(
+        llm=llm, response_mode=ResponseMode.ACCUMULATE, use_async=use_async
+    )
+    engine = RetrieverQueryEngine(vector_index().as_retriever(), synthesizer)
+    with pytest.raises(ModelNotFoundError, match="docker model pull ai/nowhere"):
+        engine.query("What do whales do?")
+    with pytest.raises(ModelNotFoundError):
+        await engine.aquery("What do whales do?")
+
+
+async def test_a_router_picks_by_the_models_answer():
+    llm = model()
+    tools = [
+        QueryEngineTool.from_defaults(
+            SummaryIndex.from_documents(documents()).as_query_engine(llm=llm), description=name
+        )
+        for name in ("whales", "fish")
+    ]
+    router = RouterQueryEngine.from_defaults(tools, llm, LLMSingleSelector.from_defaults(llm))
+    choice = '[{"choice": 2, "reason": "fish are fish"}]'
+    with SimulatedDocker(script=InTurn(choice, "Fish swim.", choice, "Fish swim.")):
+        assert str(router.query("What do fish do?")) == "Fish swim."
+        assert str(await router.aquery("What do fish do?")) == "Fish swim."
+
+
+def test_reranking():
+    nodes = [NodeWithScore(node=TextNode(text=text), score=1) for text in TEXTS]
+    with SimulatedDocker(script="Doc: 3, Relevance: 9\nDoc: 1, Relevance: 4\n"):
+        ranked = LLMRerank(llm=model(), top_n=2).postprocess_nodes(nodes, query_str="songs")
+    assert [node.text for node in ranked] == ["Whales sing.", "Whales are mammals."]
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_an_ingestion_pipeline(workers, docker):
+    """With several workers, the model crosses into processes of their own."""
+    extractor = TitleExtractor(llm=model(env=docker.env), nodes=1, show_progress=False)
+    nodes = [TextNode(text=text) for text in TEXTS]
+    for node in nodes:
+        node.metadata["title"] = "?"
+    done = IngestionPipeline(transformations=[extractor], disable_cache=True).run(
+        nodes=nodes, num_workers=workers
+    )
+    assert all("You said: " in node.metadata["document_title"] for node in done)
+
+
+def test_what_a_query_costs_in_tokens(monkeypatch):
+    counter = TokenCountingHandler(tokenizer=str.split)
+    monkeypatch.setattr(Settings, "_callback_manager", CallbackManager([counter]))
+    llm = model()
+    with SimulatedDocker(script=["Whales sing.", Usage(30, 4)]):
+        vector_index().as_query_engine(llm=llm).query("What do whales do?")
+        str(vector_index().as_query_engine(llm=llm, streaming=True).query("And else?"))
+    assert counter.prompt_llm_token_count == 60
+    assert counter.completion_llm_token_count == 8
+
+
+# --- Chat engines ---
+
+
+@pytest.mark.parametrize(
+    "mode", [ChatMode.SIMPLE, ChatMode.CONTEXT, ChatMode.CONDENSE_PLUS_CONTEXT]
+)
+async def test_chat_engines(mode, docker):
+    engine = vector_index().as_chat_engine(chat_mode=mode, llm=model(), system_prompt="Be brief.")
+    assert "first" in str(engine.chat("the first"))
+    assert "second" in str(await engine.achat("the second"))
+    assert "third" in "".join(engine.stream_chat("the third").response_gen)
+    stream = await engine.astream_chat("the fourth")
+    assert "fourth" in "".join([token async for token in stream.async_response_gen()])
+    assert "Be brief." in docker.prompts[-1]
+    history = engine.chat_history
+    assert len(history) == 8
+    assert history[-1].content.startswith("You said: ")
+
+
+async def test_a_chat_engine_keeps_reasoning_out_of_the_conversation():
+    with SimulatedDocker(script=[Reasoning("They want whales."), Text("Whales sing.")]) as docker:
+        engine = vector_index().as_chat_engine(chat_mode=ChatMode.SIMPLE, llm=model())
+        assert "".join(engine.stream_chat("one").response_gen) == "Whales sing."
+        assert str(await engine.achat("two")) == "Whales sing."
+        assert str(engine.chat("three")) == "Whales sing."
+        assert "Whales sing." in docker.prompts[2]
+        assert "They want" not in docker.prompts[2]
+
+
+# --- Agents ---
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+TOOL = FunctionTool.from_defaults(add)
+CALL = 'Thought: I need a tool.\nAction: add\nAction Input: {"a": 2, "b": 2}\nObservation: 5'
+REPLY = "Thought: I can answer without using any more tools.\nAnswer: It is 4."
+
+
+@agents_of_core
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_a_react_agent(streaming):
+    llm = model(stop="\nObservation:")
+    agent = ReActAgent(tools=[TOOL], llm=llm, streaming=streaming)
+    with SimulatedDocker(script=InTurn(CALL, REPLY)) as docker:
+        handler = agent.run("What is 2 + 2?", memory=ChatMemoryBuffer.from_defaults(llm=llm))
+        events = [event async for event in handler.stream_events()]
+        assert str(await handler) == "It is 4."
+        assert "Observation: 4" in docker.prompts[1]
+        assert "Observation: 5" not in docker.prompts[1]
+    (result,) = [event for event in events if isinstance(event, ToolCallResult)]
+    assert result.tool_output.raw_output == 4
+    deltas = [event.delta for event in events if isinstance(event, AgentStream)]
+    assert "".join(deltas) == (CALL.partition("\nObservation:")[0] + REPLY if streaming else "")
+
+
+@agents_of_core
+async def test_the_thoughts_of_an_agents_model():
+    script = [Reasoning("Two and two."), Text(REPLY)]
+    with SimulatedDocker(script=script):
+        handler = ReActAgent(tools=[TOOL], llm=model()).run("What is 2 + 2?")
+        events = [event async for event in handler.stream_events()]
+        await handler
+    thoughts = [one.thinking_delta or "" for one in events if isinstance(one, AgentStream)]
+    assert "".join(thoughts) == "Two and two."
+
+
+@agents_of_core
+async def test_an_agent_whose_model_is_missing(docker):
+    """The error ends the run; it is not taken for something that the model said."""
+    with pytest.raises(ModelNotFoundError, match="docker model pull ai/nowhere"):
+        await ReActAgent(tools=[TOOL], llm=DockerModelLLM(model="ai/nowhere")).run("hi")
+
+
+@agents_of_core
+async def test_a_workflow_picks_the_agent_that_fits():
+    workflow = AgentWorkflow.from_tools_or_functions([add], llm=model(stop="\nObservation:"))
+    with SimulatedDocker(script=InTurn(CALL, REPLY)):
+        assert str(await workflow.run("What is 2 + 2?")) == "It is 4."
+
+
+@agents_of_core
+async def test_an_agent_that_writes_code():
+    async def execute(code):
+        return str(eval(code))
+
+    script = InTurn("<execute>\n2 + 2\n</execute>", "It is 4.")
+    with SimulatedDocker(script=script) as docker:
+        agent = CodeActAgent(code_execute_fn=execute, llm=model())
+        assert str(await agent.run("What is 2 + 2?")) == "It is 4."
+        assert "4" in docker.prompts[1]
+
+
+@agents_of_core
+async def test_an_agent_that_needs_tools_over_the_api_says_so(docker):
+    with pytest.raises(ValueError, match="FunctionCallingLLM"):
+        await FunctionAgent(tools=[TOOL], llm=model()).run("What is 2 + 2?")
+
+
+@agents_of_core
+@pytest.mark.parametrize("inside_a_loop", [True, False])
+def test_predict_and_call(inside_a_loop):
+    async def inside():
+        return model().predict_and_call([TOOL], "What is 2 + 2?")
+
+    with SimulatedDocker(script=CALL):
+        response = (
+            asyncio.run(inside())
+            if inside_a_loop
+            else model().predict_and_call([TOOL], "What is 2 + 2?")
+        )
+    assert str(response) == "4"
+
+
+@agents_of_core
+async def test_apredict_and_call():
+    with SimulatedDocker(script=CALL):
+        assert str(await model().apredict_and_call([TOOL], "What is 2 + 2?")) == "4"
