@@ -27,16 +27,6 @@ Broken: TypeAlias = Literal["no-docker", "no-plugin", "no-engine", "refused", "r
 PROGRAM = Path(__file__).parent / "program" / "docker.py"
 # A port that nobody can listen at: the kernel refuses it at once.
 REFUSED = "http://127.0.0.1:1"
-NOT_RUNNING = Reply(503, "")
-SEEN = (
-    "GET /models",
-    "GET /engines/status",
-    "GET /engines/ps",
-    "POST /engines/unload",
-    "POST /engines/_configure",
-    "POST /models/create",
-    "POST /engines/v1/chat/completions",
-)
 
 
 class SimulatedDocker:
@@ -84,7 +74,7 @@ class SimulatedDocker:
             pullable: Models that a pull brings, or their pulls' steps by name.
             startup: Steps that every command does before it reads its stdin.
             replies: Fixed answers of the runner by method and path, such as
-                `{"GET /models": Reply(500)}`.
+                `{"GET /models": Reply(500)}`; `"*"` is everything else.
             version: The plugin's, from `v0.1.40` on; `p1.0.7` is a plugin of the time when
                 they had numbers of their own.
             retry_wait: Seconds before the first of a pull's four retries; each waits twice
@@ -120,8 +110,7 @@ class SimulatedDocker:
         simulated = cls()
         simulated._broken = how
         if how == "runner-off":
-            simulated._replies = dict.fromkeys(SEEN, NOT_RUNNING)
-            simulated._replies["GET /models/ai/smollm2"] = NOT_RUNNING
+            simulated._replies = {"*": Reply(503)}
         return simulated
 
     def open(self) -> Self:
@@ -216,14 +205,14 @@ class SimulatedDocker:
 
     @property
     def calls(self) -> list[Call]:
-        """Every start of the command, in order (the last 10,000)."""
+        """Every start of the command, in order; the last 10,000."""
         memory = self._last_runner.memory
         with memory.changed:
             return list(memory.calls)
 
     @property
     def requests(self) -> list[Request]:
-        """Everything that the runner was asked, in order (the last 10,000)."""
+        """Everything that the runner was asked, in order; the last 10,000, or 64 MiB."""
         memory = self._last_runner.memory
         with memory.changed:
             return list(memory.requests)
@@ -269,7 +258,9 @@ class SimulatedDocker:
         Raises:
             TimeoutError: There were less.
         """
-        self._wait(lambda: len(self.prompts) >= count, timeout, "prompts have not come")
+        self._wait(
+            lambda: self._last_runner.memory.prompts >= count, timeout, "prompts have not come"
+        )
 
     def wait_gone(self, count: int = 1, timeout: float = 10.0) -> None:
         """Wait until so many clients have left in the middle of an answer.
@@ -281,7 +272,9 @@ class SimulatedDocker:
         Raises:
             TimeoutError: There were less.
         """
-        self._wait(lambda: len(self.gone) >= count, timeout, "clients are still there")
+        self._wait(
+            lambda: self._last_runner.memory.gone >= count, timeout, "clients are still there"
+        )
 
     def _wait(self, true: Callable[[], bool], timeout: float, otherwise: str) -> None:
         memory = self._last_runner.memory

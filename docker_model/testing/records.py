@@ -39,6 +39,7 @@ class Request:
         path: With its query.
         headers: Names in lower case.
         body: The JSON value, `None` without one.
+        size: Its bytes.
         call: The command that it came from; `None` for any other client.
         complete: Whether the reply was given to its end.
         client_gone: The client hung up before that.
@@ -48,6 +49,7 @@ class Request:
     path: str
     headers: Mapping[str, str] = field(repr=False)
     body: Any = None
+    size: int = 0
     call: Call | None = field(default=None, repr=False)
     complete: bool = False
     client_gone: bool = False

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from docker_model.testing.steps import ProcessStep, PullStep, Script
 
 REMEMBERED = 10_000
+REMEMBERED_BYTES = 64 * 1024 * 1024
 STATUS = {"llama.cpp": "Running: llama.cpp b9879", "vllm": "Not Installed"}
 
 
@@ -69,10 +70,22 @@ class Memory:
 
     changed: threading.Condition = field(default_factory=threading.Condition)
     calls: deque[Call] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
-    requests: deque[Request] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    requests: deque[Request] = field(default_factory=deque)
     alive: dict[str, Call] = field(default_factory=dict)
     started: int = 0
+    prompts: int = 0
+    gone: int = 0
     errors: list[Exception] = field(default_factory=list)
+    _bytes: int = 0
+
+    def remember(self, request: Request) -> None:
+        """Add a request, and forget the oldest when there are too many or too large ones."""
+        self.requests.append(request)
+        self.prompts += request.prompt is not None
+        self._bytes += request.size
+        while self._bytes > REMEMBERED_BYTES or len(self.requests) > REMEMBERED:
+            self._bytes -= self.requests.popleft().size
+        self.changed.notify_all()
 
 
 class Runner:
@@ -97,26 +110,27 @@ class Runner:
             return
         parts = read_request(first, connection)
         if parts is None:
+            connection.send(Reply(400, "this is no request with a JSON body").encode())
             return
-        method, path, headers, body = parts
+        method, path, headers, body, size = parts
         memory = self.memory
         with memory.changed:
             call = memory.alive.get(headers.get("x-simulated-call", ""))
-            request = Request(method, unquote(path), headers, body, call)
-            memory.requests.append(request)
-            memory.changed.notify_all()
+            request = Request(method, unquote(path), headers, body, size, call)
+            memory.remember(request)
         try:
             self._answer(connection, request)
             request.complete = True
         except Gone:
             request.client_gone = True
-        finally:
-            with memory.changed:
-                memory.changed.notify_all()
+        with memory.changed:
+            memory.gone += request.client_gone and request.prompt is not None
+            memory.changed.notify_all()
 
     def _watch(self, connection: Connection, told: dict[str, Any]) -> None:
         """Stay with a command from its start to the end of its last process."""
         memory, scenario = self.memory, self._scenario
+        connection.lasting = True
         call = Call(tuple(told["argv"]), told["cwd"], told["env"], told["pid"])
         with memory.changed:
             memory.started += 1
@@ -143,7 +157,8 @@ class Runner:
 
     def _answer(self, connection: Connection, request: Request) -> None:
         path = request.path.partition("?")[0]
-        fixed = self._scenario.replies.get(f"{request.method} {path}")
+        replies = self._scenario.replies
+        fixed = replies.get(f"{request.method} {path}", replies.get("*"))
         if fixed is not None:
             connection.send(fixed.encode())
         elif path.endswith("/chat/completions"):

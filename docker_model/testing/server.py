@@ -25,9 +25,14 @@ class Gone(Exception):  # noqa: N818 - an event, not an error
 
 
 class Connection:
-    """One accepted connection."""
+    """One accepted connection.
+
+    Attributes:
+        lasting: The other end closes it, also when the server is closing.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
+        self.lasting = False
         self._socket = sock
         self._reader = sock.makefile("rb")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -75,8 +80,10 @@ class Connection:
 
     def shut(self) -> None:
         """End whatever a thread is doing with it; from any thread."""
+        # With `lasting`, the other end is told and its own end awaited.
+        how = socket.SHUT_WR if self.lasting else socket.SHUT_RDWR
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(how)
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -133,7 +140,7 @@ class Server:
         """Hang up on everybody and end all threads.
 
         Raises:
-            RuntimeError: A script does not come back.
+            RuntimeError: A script does not come back, or a command does not end.
         """
         self._closing = True
         # The portable way to wake a thread out of accept().
@@ -148,17 +155,21 @@ class Server:
         for thread in running:
             thread.join(PATIENCE)
             if thread.is_alive():
-                msg = "a script of the simulated docker is still running"
+                msg = "a script or a command of the simulated docker does not end"
                 raise RuntimeError(msg)
 
 
 def read_request(
     first: bytes, connection: Connection
-) -> tuple[str, str, dict[str, str], Any] | None:
+) -> tuple[str, str, dict[str, str], Any, int] | None:
     """Read a request whose first line is `first`.
 
     Returns:
-        Method, path, headers (names in lower case) and JSON body; `None` if it is no HTTP.
+        Method, path, headers (names in lower case), JSON body and its size; `None` if it is
+        no HTTP, or no JSON.
+
+    Raises:
+        Gone: It breaks off.
     """
     parts = first.decode("latin-1").split()
     if len(parts) != 3:  # noqa: PLR2004 - method, path, version
@@ -172,8 +183,11 @@ def read_request(
         while size := int(connection.line() or b"0", 16):
             data += connection.exactly(size)
             connection.line()
-    body = json.loads(data) if data else None
-    return parts[0], parts[1], headers, body
+    try:
+        body = json.loads(data) if data else None
+    except ValueError:
+        return None
+    return parts[0], parts[1], headers, body, len(data)
 
 
 def head(status: int, content_type: str, *more: str) -> bytes:

@@ -55,7 +55,10 @@ class Reply:
 
     def _more(self) -> bool:
         self._plugin.wait(self._connection.fileno(), cancel=self._cancel)
-        data = self._connection.recv(65536)
+        try:
+            data = self._connection.recv(65536)
+        except ConnectionError:
+            raise CutError from None
         self._buffer += data
         return bool(data)
 

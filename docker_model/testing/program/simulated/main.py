@@ -14,7 +14,7 @@ from .process import Plugin, start_pair
 from .pull import pull_command
 from .run import LINE, known_flags, run
 from .session import Session
-from .texts import CommandError, err, out, usage
+from .texts import CommandError, err, live_with, out, usage
 from .versions import Features
 
 TYPE_CHECKING = False
@@ -70,6 +70,7 @@ def main(address: str, words: list[str]) -> NoReturn:
     except OSError:
         err("the simulation that this command belongs to has ended\n")
         os._exit(1)
+    live_with(test.fileno())
     if not orders["plugin"]:
         os._exit(_without_plugin(words))
     features = Features(orders["version"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ GO_SPACE = (
 _NOT_UTF_8 = dict.fromkeys(range(0xDC80, 0xDD00), "\ufffd")
 
 
+# The connection to the test's process.
+_lifeline = [-1]
+
+
 class CommandError(Exception):
     """The command ends with exit code 1 and this text on stderr."""
 
@@ -30,6 +35,11 @@ class CommandError(Exception):
 def go_text(text: str) -> str:
     """The text as Go sends it: each byte that is not UTF-8 becomes U+FFFD."""
     return text.translate(_NOT_UTF_8)
+
+
+def live_with(test: int) -> None:
+    """From now on, output is given up when this connection ends."""
+    _lifeline[0] = test
 
 
 def out(text: str) -> None:
@@ -43,9 +53,22 @@ def err(text: str) -> None:
 
 
 def write(descriptor: int, data: bytes) -> None:
-    """Write all of it; a reader that is gone ends the process, as it does in Go."""
+    """Write all of it; waits for a slow reader, but no longer than the test's process lives.
+
+    A reader that is gone ends the process, as it does in Go.
+    """
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    poll.register(_lifeline[0], select.POLLIN)
     while data:
-        data = data[os.write(descriptor, data) :]
+        if any(ready != descriptor for ready, _ in poll.poll()):
+            os._exit(1)
+        try:
+            # So much fits into a pipe that has any room.
+            data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
+        except OSError:
+            # Closed by the script; nobody looks at what print says of it in Go.
+            return
 
 
 def next_steps(*steps: str) -> str:

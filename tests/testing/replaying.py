@@ -1,0 +1,219 @@
+"""Does to the simulated command what was done to the real one."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from scenes import simulate
+from transcripts import Ending, Transcript
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from docker_model.testing import SimulatedDocker
+
+# What was seconds for the recorder: enough for the processes to have noticed what was done.
+SETTLED = 0.1
+HANGS = 0.3
+OUTLIVES = 1.0
+REFUSED = "127.0.0.1:1"
+
+
+class Replay:
+    """One call, from the preparation of its directory to its end."""
+
+    def __init__(self, transcript: Transcript, docker: SimulatedDocker, home: Path) -> None:
+        self.transcript = transcript
+        self.docker = docker
+        self.home = home
+        self.cwd = home / "cwd"
+        self.cwd.mkdir(parents=True)
+        self.stdout = bytearray()
+        self.grown = threading.Condition()
+
+    def fill(self, text: str) -> str:
+        """Put the real values in for the placeholders."""
+        runner = self.docker.url.removeprefix("http://")
+        for placeholder, value in (
+            ("<DIR>", str(self.cwd)),
+            ("<HOME>", str(self.home)),
+            ("RUNNER", runner),
+            ("REFUSED", REFUSED),
+        ):
+            # Not in the names of variables, such as MODEL_RUNNER_HOST.
+            text = re.sub(rf"(?<![A-Z_]){placeholder}(?![A-Z_])", value, text)
+        return text
+
+    def fill_bytes(self, data: bytes) -> bytes:
+        return self.fill(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+    def fill_all(self, value: Any) -> Any:
+        match value:
+            case str():
+                return self.fill(value)
+            case list():
+                return [self.fill_all(item) for item in value]
+            case dict():
+                return {key: self.fill_all(item) for key, item in value.items()}
+        return value
+
+    def run(self) -> tuple[Ending | None, bytes]:
+        """Run it: how it ended, `None` if it did not, and what was on stdout by then."""
+        self._write_files()
+        transcript = self.transcript
+        stdin = self._stdin()
+        try:
+            process = subprocess.Popen(
+                [*self._shell(), *self.docker.command, *map(self.fill, transcript.argv[2:])],
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._env(),
+                cwd=self.cwd,
+                start_new_session=True,
+            )
+        finally:
+            if not isinstance(stdin, int):
+                stdin.close()
+        with process:
+            return self._attend(process)
+
+    def _attend(self, process: subprocess.Popen[bytes]) -> tuple[Ending | None, bytes]:
+        stderr: list[bytes] = []
+        readers = [
+            threading.Thread(target=self._collect, args=(process,)),
+            threading.Thread(target=lambda: stderr.append(process.stderr.read())),
+        ]
+        closes = any(action["do"] == "close stdout" for action in self.transcript.actions)
+        if closes:
+            readers[0] = threading.Thread(target=lambda: None)
+        for reader in readers:
+            reader.start()
+        try:
+            if process.stdin and self.transcript.stdin:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.write(self.fill_bytes(self.transcript.stdin))
+                    process.stdin.flush()
+            if process.stdin and self.transcript.stdin_closed:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
+            self._act(process)
+            if self.transcript.did_not_end:
+                time.sleep(HANGS)
+                return (None if process.poll() is None else self._ending(process, b"")), self.stdout
+            process.wait(10)
+        finally:
+            if process.returncode is None or self.transcript.did_not_end:
+                self._end_all(process)
+            # What outlives `docker` ends by itself or, as by the recorder, is ended.
+            readers[0].join(OUTLIVES)
+            self._end_all(process)
+            for reader in readers:
+                reader.join()
+        return self._ending(process, stderr[0]), bytes(self.stdout)
+
+    def _end_all(self, process: subprocess.Popen[bytes]) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def _ending(self, process: subprocess.Popen[bytes], stderr: bytes) -> Ending:
+        code = process.returncode
+        name = signal.Signals(-code).name if code < 0 else None
+        return Ending(bytes(self.stdout), stderr, None if code < 0 else code, name)
+
+    def _collect(self, process: subprocess.Popen[bytes]) -> None:
+        while data := process.stdout.read1():
+            with self.grown:
+                self.stdout += data
+                self.grown.notify_all()
+
+    def _act(self, process: subprocess.Popen[bytes]) -> None:
+        for action in self.transcript.actions:
+            self._wait_for(action["when"], process)
+            match action["do"]:
+                case "close stdout":
+                    process.stdout.close()
+                case "close stdin":
+                    process.stdin.close()
+                case "write stdin":
+                    process.stdin.write(action["text"].encode())
+                    process.stdin.flush()
+                case name:
+                    with contextlib.suppress(ProcessLookupError):
+                        self._kill(action["to"], signal.Signals[name])
+
+    def _kill(self, target: str, number: signal.Signals) -> None:
+        call = self.docker.calls[0]
+        match target:
+            case "docker":
+                os.kill(call.pid, number)
+            case "plugin":
+                os.kill(call.plugin_pid, number)
+            case "group":
+                os.killpg(call.pid, number)
+
+    def _wait_for(self, when: dict[str, Any], process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + 10
+        if "stdout" in when:
+            wanted = when["stdout"].encode()
+            if any(action["do"] == "close stdout" for action in self.transcript.actions):
+                while wanted not in self.stdout:
+                    self.stdout += process.stdout.read1()
+            with self.grown:
+                assert self.grown.wait_for(lambda: wanted in self.stdout, 10)
+        if "request" in when:
+            while not any(when["request"] in r.path for r in self.docker.requests):
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+        if when.keys() & {"after_ms", "then_ms"}:
+            while not (self.docker.calls and self.docker.calls[0].plugin_pid):
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            time.sleep(SETTLED)
+
+    def _write_files(self) -> None:
+        for name, content in self.transcript.files.items():
+            path = self.home / name[2:] if name.startswith("~/") else self.cwd / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = content.get("text", "") if isinstance(content, dict) else content
+            data = base64.b64decode(content["b64"]) if "b64" in content else text.encode()
+            path.write_bytes(data)
+
+    def _stdin(self) -> Any:
+        match self.transcript.stdin_kind:
+            case "pipe":
+                return subprocess.PIPE
+            case "file":
+                path = self.home / "stdin"
+                path.write_bytes(self.transcript.stdin)
+                return path.open("rb")
+        return subprocess.DEVNULL
+
+    def _shell(self) -> list[str]:
+        """What has to be done between fork and exec: a shell does it, and becomes the command."""
+        ignored = " ".join(name.removeprefix("SIG") for name in self.transcript.ignored)
+        closed = self.transcript.stdin_kind == "closed"
+        if not (ignored or closed):
+            return []
+        trap = f"trap '' {ignored}; " if ignored else ""
+        return ["/bin/sh", "-c", f'{trap}exec "$0" "$@"' + (" <&-" if closed else "")]
+
+    def _env(self) -> dict[str, str]:
+        own = {"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8"}
+        return own | {name: self.fill(value) for name, value in self.transcript.env.items()}
+
+
+def replay(transcript: Transcript, version: str, home: Path) -> tuple[Replay, Ending | None]:
+    """Run it on a simulation of its own."""
+    with contextlib.closing(simulate(transcript, version).open()) as docker:
+        this = Replay(transcript, docker, home)
+        ending, _ = this.run()
+    return this, ending
