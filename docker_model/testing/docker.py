@@ -248,6 +248,19 @@ class SimulatedDocker:
         """
         self._wait(lambda: self.alive == 0, timeout, "commands still run")
 
+    def wait_calls(self, count: int = 1, timeout: float = 10.0) -> None:
+        """Wait until so many commands run: both their processes are there.
+
+        Args:
+            count: How many since the simulation was opened.
+            timeout: In seconds.
+
+        Raises:
+            TimeoutError: There were less.
+        """
+        memory = self._last_runner.memory
+        self._wait(lambda: memory.plugins >= count, timeout, "commands were not started")
+
     def wait_prompts(self, count: int = 1, timeout: float = 10.0) -> None:
         """Wait until so many prompts have reached a model.
 

@@ -73,6 +73,7 @@ class Memory:
     requests: deque[Request] = field(default_factory=deque)
     alive: dict[str, Call] = field(default_factory=dict)
     started: int = 0
+    plugins: int = 0
     prompts: int = 0
     gone: int = 0
     errors: list[Exception] = field(default_factory=list)
@@ -148,7 +149,10 @@ class Runner:
         try:
             connection.send(json.dumps(orders).encode() + b"\n")
             while line := connection.line():
-                call.plugin_pid = int(line)
+                with memory.changed:
+                    call.plugin_pid = int(line)
+                    memory.plugins += 1
+                    memory.changed.notify_all()
         finally:
             with memory.changed:
                 call.alive = False

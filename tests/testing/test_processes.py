@@ -1,0 +1,193 @@
+"""The command is two real processes, and the simulation knows when they are gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from calling import ask, call, finish, start, start_run
+
+from docker_model.testing import (
+    CloseStdout,
+    Exit,
+    Grandchild,
+    Hang,
+    IgnoreSignals,
+    SimulatedDocker,
+    Stderr,
+    Stdout,
+    Text,
+)
+
+
+def descriptors():
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
+
+
+def test_it_is_a_pair_in_one_group():
+    with SimulatedDocker(script=["some", Hang()]) as docker:
+        process = start_run(docker)
+        process.stdout.read1(4)
+        (started,) = docker.calls
+        assert started.pid == process.pid
+        assert os.getpgid(started.plugin_pid) == process.pid
+        assert docker.alive == 1
+        os.killpg(process.pid, signal.SIGTERM)
+        assert finish(process) == (255, b"", b"")
+        docker.wait_all_gone()
+        assert docker.alive == 0
+        assert not started.alive
+
+
+def test_a_lone_signal_while_it_waits_for_its_prompt_does_nothing():
+    with SimulatedDocker() as docker:
+        process = start(docker, "run", "ai/smollm2")
+        docker.wait_calls()
+        process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        os.killpg(process.pid, signal.SIGKILL)
+        finish(process)
+        docker.wait_all_gone()
+
+
+def test_the_end_of_a_grandchild_is_the_end_of_the_command():
+    with SimulatedDocker(script=["Yes", Grandchild(detached=True)]) as docker:
+        process = start_run(docker)
+        process.wait()
+        assert docker.alive == 1  # and holds the pipes
+        with pytest.raises(TimeoutError, match=str(process.pid)):
+            docker.wait_all_gone(0.05)
+    # It ended with the simulation.
+    assert finish(process) == (0, b"Yes\n", b"")
+    assert docker.alive == 0
+
+
+def test_a_grandchild_in_the_group_ends_with_the_group():
+    with SimulatedDocker(script=["Yes", Grandchild()]) as docker:
+        process = start_run(docker)
+        process.wait()
+        os.killpg(process.pid, signal.SIGTERM)
+        docker.wait_all_gone()
+        assert finish(process) == (0, b"Yes\n", b"")
+
+
+def test_signals_can_be_ignored():
+    with SimulatedDocker(script=["deaf", IgnoreSignals(), "!", Hang()]) as docker:
+        process = start_run(docker)
+        seen = b""
+        while seen != b"deaf!":
+            seen += process.stdout.read1(5)
+        os.killpg(process.pid, signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert finish(process)[0] == -signal.SIGKILL
+
+
+def test_stdout_can_end_before_the_process():
+    with SimulatedDocker(script=["some", CloseStdout(), Hang()]) as docker:
+        process = start_run(docker)
+        assert process.stdout.read() == b"some"
+        assert process.poll() is None
+        assert docker.alive == 1
+        os.killpg(process.pid, signal.SIGKILL)
+        finish(process)
+
+
+def test_steps_at_the_start_come_before_stdin_is_read():
+    startup = [Stdout(b"noise\n"), Stderr("WARNING: Error parsing config file\n")]
+    with SimulatedDocker(startup=startup) as docker:
+        process = start(docker, "run", "ai/smollm2")
+        assert process.stdout.readline() == b"noise\n"
+        process.stdin.write(b"hi")
+        process.stdin.close()
+        assert finish(process) == (0, b"You said: hi\n", startup[1].text.encode())
+
+
+def test_a_command_can_end_at_its_start():
+    with SimulatedDocker(startup=[Exit(7)]) as docker:
+        assert call(docker, "version").returncode == 7
+        assert docker.requests == []
+
+
+def test_everything_that_still_runs_ends_with_the_simulation():
+    with SimulatedDocker(script=[Text("x" * 10_000_000), Hang()]) as docker:
+        waiting = start(docker, "run", "ai/smollm2")
+        blocked = start_run(docker)  # nobody reads its ten megabytes
+        docker.wait_prompts()
+        docker.wait_calls(2)
+    assert docker.alive == 0
+    assert waiting.wait(1) == 1
+    assert blocked.wait(1) == 1
+    for process in (waiting, blocked):
+        finish(process)
+
+
+def test_everything_ends_with_the_tests_process(tmp_path):
+    program = tmp_path / "test.py"
+    program.write_text(
+        "import subprocess, sys\n"
+        "from docker_model.testing import SimulatedDocker, Hang\n"
+        "docker = SimulatedDocker(script=['some', Hang()]).open()\n"
+        "run = [*docker.command, 'run', 'ai/smollm2', 'hi']\n"
+        "subprocess.Popen(run, stdin=subprocess.DEVNULL, start_new_session=True)\n"
+        "docker.wait_prompts()\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        [sys.executable, str(program)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    ) as process:
+        seen = b""
+        while not {b"ready", b"some"} <= set(seen.replace(b"some", b"some\n").split()):
+            seen += process.stdout.read1()
+        process.kill()
+        # The command holds the other end: this returns when it is gone, too.
+        assert process.stdout.read() is not None
+
+
+def test_a_command_without_its_simulation_says_so():
+    with SimulatedDocker() as docker:
+        command = docker.command
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        subprocess.check_output([*command, "version"], stderr=subprocess.PIPE, text=True)
+    assert error.value.returncode == 1
+    assert "has ended" in error.value.stderr
+
+
+def test_sixty_four_at_once():
+    with SimulatedDocker(script=echo_slowly) as docker, ThreadPoolExecutor(64) as pool:
+        prompts = [f"prompt {number}" for number in range(64)]
+        assert list(pool.map(lambda prompt: ask(docker, prompt), prompts)) == [
+            f"{prompt}\n" for prompt in prompts
+        ]
+        assert sorted(docker.prompts) == sorted(prompts)
+        docker.wait_all_gone()
+
+
+def echo_slowly(prompt):
+    return [prompt[:3], prompt[3:]]
+
+
+def test_nothing_is_left_behind():
+    ask_once()
+    before = (threading.active_count(), descriptors())
+    for _ in range(3):
+        ask_once()
+    assert (threading.active_count(), descriptors()) == before
+
+
+def ask_once():
+    with SimulatedDocker() as docker:
+        ask(docker, "hi")

@@ -1,0 +1,161 @@
+"""What the model says, and what becomes of the command, is written as plain data."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from calling import MODEL, ask, call, finish, start_run
+
+from docker_model.testing import (
+    Cut,
+    Exit,
+    Fail,
+    Finish,
+    InTurn,
+    Kill,
+    Raw,
+    Reasoning,
+    SimulatedDocker,
+    Stderr,
+    Stdout,
+    Text,
+    Usage,
+    echo,
+)
+
+
+def test_says_what_it_was_asked_unless_told_otherwise():
+    with SimulatedDocker() as docker:
+        assert ask(docker, "hi there") == "You said: hi there\n"
+        assert docker.prompts == ["hi there"]
+
+
+@pytest.mark.parametrize(
+    ("script", "stdout"),
+    [
+        ("Hello", "Hello\n"),
+        (echo, "the prompt\n"),
+        (["one ", "two"], "one two\n"),
+        ([Text("naïve 東京 👩‍👧", size=1)], "naïve 東京 👩‍👧\n"),
+        ([Reasoning("Let me think."), "Yes"], "Thinking:\nLet me think.\n\n--\n\nYes\n"),
+        (["Yes", Usage(7, 9)], "Yes\n\nToken usage: 7 prompt + 9 completion = 16 total\n"),
+        (["Yes", Usage(7, 9, 99)], "Yes\n\nToken usage: 7 prompt + 9 completion = 99 total\n"),
+        (["Yes", Finish("length")], "Yes\n"),
+        (["Yes", Finish(None)], "Yes\n"),
+        (["part", Fail("boom")], "part\n"),
+        (["a", Stdout(b"\x00\xff"), "b"], "a\x00\udcffb\n"),
+        ([Raw(b": a comment\n\n"), "Yes"], "Yes\n"),
+        ([], "\n"),
+        (lambda prompt: prompt.upper(), "THE PROMPT\n"),
+        (lambda prompt: [Text(prompt), " and more"], "the prompt and more\n"),
+    ],
+)
+def test_a_script_becomes_the_answer(script, stdout):
+    with SimulatedDocker(script=script) as docker:
+        assert ask(docker, "the prompt") == stdout
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "stdout", "stderr"),
+    [
+        ([Fail("boom")], 1, "", "error response: status=500 body=boom\n"),
+        ([Fail.out_of_memory()], 1, "", "not enough GPU memory to load the model (CUDA)\n"),
+        ([Fail.context_too_long(5000, 4096)], 1, "", '"n_prompt_tokens":5000,"n_ctx":4096}}\n'),
+        ([Fail.not_running()], 1, "", "Enable Docker Model Runner\n"),
+        (["part", Cut()], 1, "part", "error reading response stream: unexpected EOF\n"),
+        (["part", Raw(b"data: {oops\n\n")], 1, "part", "beginning of object key string\n"),
+        (["part", Exit(3)], 3, "part", ""),
+        ([Stderr("a warning\n"), "Yes"], 0, "Yes\n", "a warning\n"),
+        (["part", Kill()], -9, "part", ""),
+    ],
+)
+def test_a_script_becomes_a_failure(script, code, stdout, stderr):
+    with SimulatedDocker(script=script) as docker:
+        done = call(docker, "run", MODEL, "hi")
+    assert (done.returncode, done.stdout) == (code, stdout)
+    assert done.stderr.endswith(stderr)
+
+
+def test_pieces_are_small_and_come_one_by_one():
+    said = threading.Event()
+
+    def script(_prompt):
+        yield "1234" * 3
+        assert said.wait(10)
+        yield "the rest"
+
+    with SimulatedDocker(script=script) as docker:
+        process = start_run(docker)
+        seen = b""
+        while len(seen) < 12:
+            seen += process.stdout.read1(4)
+        said.set()  # only now is there any more
+        assert finish(process) == (0, b"the rest\n", b"")
+    assert seen == b"123412341234"
+
+
+def test_a_long_text_does_not_come_in_millions_of_pieces():
+    with SimulatedDocker(script=["x" * 1_000_000]) as docker:
+        assert ask(docker, "hi") == "x" * 1_000_000 + "\n"
+
+
+def test_each_model_has_its_own_script():
+    models = {"ai/smollm2": "small", "hf.co/Org/Model:Q4": "big", "ai/echo": echo}
+    with SimulatedDocker(models) as docker:
+        assert ask(docker, "hi", "smollm2:latest") == "small\n"
+        assert ask(docker, "hi", "huggingface.co/org/model:Q4") == "big\n"
+        assert ask(docker, "hi", "docker.io/ai/echo") == "hi\n"
+
+
+def test_answers_in_turn():
+    with SimulatedDocker(script=InTurn("first", ["second"], str.upper)) as docker:
+        assert [ask(docker, "hi") for _ in range(3)] == ["first\n", "second\n", "HI\n"]
+        done = call(docker, "run", MODEL, "hi")
+        assert "the script has 3 answers, and this is one more" in done.stderr
+
+
+def test_what_a_script_raises_is_raised_where_the_simulation_ends():
+    def script(_prompt):
+        msg = "not so"
+        raise AssertionError(msg)
+
+    def use():
+        with SimulatedDocker(script=script) as docker:
+            done = call(docker, "run", MODEL, "hi")
+            assert done.returncode == 1
+            assert "the script failed: AssertionError" in done.stderr
+
+    with pytest.raises(AssertionError, match="not so"):
+        use()
+
+
+def test_the_tests_own_failure_is_not_hidden_by_that_of_a_script():
+    def use():
+        with SimulatedDocker(script=lambda _prompt: 1 / 0) as docker:
+            call(docker, "run", MODEL, "hi")
+            msg = "the test's own"
+            raise LookupError(msg)
+
+    with pytest.raises(LookupError, match="the test's own"):
+        use()
+
+
+def test_a_script_is_closed_when_its_client_goes():
+    closed = threading.Event()
+
+    def script(_prompt):
+        try:
+            while True:
+                yield "on and on "
+        finally:
+            closed.set()
+
+    with SimulatedDocker(script=script) as docker:
+        process = start_run(docker)
+        process.stdout.read1(1)
+        process.kill()
+        finish(process)
+        assert closed.wait(10)
+        docker.wait_gone()
+        assert docker.gone == ["hi"]

@@ -1,0 +1,216 @@
+"""The simulation as a whole: its environment, its records, its runner, what it can lack."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import urllib.error
+import urllib.request
+
+import pytest
+from calling import MODEL, ask, call
+
+from docker_model.testing import Downloaded, Fail, Pulled, Reply, SimulatedDocker, Warn, runner
+
+
+def variables():
+    return {name: os.environ.get(name) for name in ("DOCKER_MODEL_COMMAND", "MODEL_RUNNER_HOST")}
+
+
+def test_the_environment_leads_to_it_while_it_is_open():
+    before = variables()
+    with SimulatedDocker() as outer:
+        assert variables() == outer.env
+        assert shlex.split(os.environ["DOCKER_MODEL_COMMAND"]) == list(outer.command)
+        with SimulatedDocker() as inner:
+            assert variables() == inner.env != outer.env
+        assert variables() == outer.env
+    assert variables() == before
+
+
+def test_it_can_be_open_without_the_environment():
+    before = variables()
+    docker = SimulatedDocker().open()
+    try:
+        assert variables() == before
+        assert ask(docker, "hi") == "You said: hi\n"
+    finally:
+        docker.close()
+    docker.close()  # once more does nothing
+
+
+def test_it_opens_once_at_a_time_and_anew():
+    docker = SimulatedDocker()
+    with pytest.raises(RuntimeError, match="not opened"):
+        _ = docker.command
+    with docker, pytest.raises(RuntimeError, match="open already"):
+        docker.open()
+    with docker:
+        assert docker.prompts == []
+        ask(docker, "hi")
+    assert docker.prompts == ["hi"]  # also when it is over
+
+
+def test_it_remembers_how_it_was_called(tmp_path):
+    with SimulatedDocker() as docker:
+        environment = {**os.environ, "SECRET": "s3cret", "STRANGE": "caf\udce9"}
+        call(docker, "run", "--", MODEL, "caf\udce9", cwd=tmp_path, env=environment)
+        (made,) = docker.calls
+        first, second = docker.requests
+    assert made.argv == ("model", "run", "--", MODEL, "caf\udce9")
+    assert made.cwd == str(tmp_path)
+    assert (made.env["SECRET"], made.env["STRANGE"]) == ("s3cret", "caf\udce9")
+    assert "s3cret" not in repr(made)
+    assert (first.method, first.path, first.prompt) == ("GET", f"/models/{MODEL}", None)
+    assert (second.method, second.path) == ("POST", "/engines/v1/chat/completions")
+    assert second.prompt == "caf\ufffd"  # as Go sends what is not UTF-8
+    assert second.call is made
+    assert second.complete
+    assert not second.client_gone
+
+
+def test_its_memory_is_bounded(monkeypatch):
+    monkeypatch.setattr(runner, "REMEMBERED", 3)
+    with SimulatedDocker() as docker:
+        for number in range(4):
+            ask(docker, f"prompt {number}")
+        assert len(docker.requests) == 3
+        docker.wait_prompts(4)
+        monkeypatch.setattr(runner, "REMEMBERED_BYTES", 1000)
+        ask(docker, "x" * 2000)
+        assert docker.requests == []
+
+
+def test_waiting_has_an_end():
+    with SimulatedDocker() as docker:
+        docker.wait_all_gone(0)
+        docker.wait_prompts(0, 0)
+        with pytest.raises(TimeoutError, match="prompts have not come"):
+            docker.wait_prompts(1, 0.01)
+        with pytest.raises(TimeoutError, match="clients are still there"):
+            docker.wait_gone(1, 0.01)
+        with pytest.raises(TimeoutError, match="commands were not started"):
+            docker.wait_calls(1, 0.01)
+
+
+def test_models_by_name_and_as_the_runner_sends_them():
+    untagged = {"id": "sha256:" + "77aa" * 16, "created": 1740000000, "config": None}
+    with SimulatedDocker(["ai/smollm2", untagged]) as docker:
+        first, second = json.loads(call(docker, "list", "--json").stdout)
+        assert first["tags"] == ["docker.io/ai/smollm2:latest"]
+        assert second == untagged
+        assert json.loads(call(docker, "inspect", "77aa77aa77aa").stdout) == untagged
+        assert json.loads(call(docker, "inspect", "smollm2").stdout) == first
+        assert call(docker, "inspect", "ai/other").returncode == 1
+
+
+def test_any_model_is_there_if_none_is_named():
+    with SimulatedDocker(None) as docker:
+        assert ask(docker, "hi", "hf.co/whatever/model") == "You said: hi\n"
+
+
+def test_a_model_that_can_be_pulled():
+    steps = [Downloaded(1_000_000, 2_000_000), Warn("large"), Pulled()]
+    with SimulatedDocker(pullable={"ai/new": steps}) as docker:
+        done = call(docker, "run", "ai/new", "hi")
+        assert done.stdout == (
+            "Unable to find model 'ai/new' locally. Pulling from the server.\n"
+            "Downloaded 1.00MB of 2.00MB\nModel pulled successfully\nYou said: hi\n"
+        )
+        assert done.stderr == "Warning: large\n"
+        assert call(docker, "run", "ai/new", "hi").stdout == "You said: hi\n"
+        assert call(docker, "pull", "ai/new").stdout.endswith("Model pulled successfully\n")
+
+
+def test_a_model_that_cannot_be_pulled():
+    failing = {"ai/full": [Downloaded(1, 2), Fail("Error: disk full")]}
+    with SimulatedDocker(pullable=failing) as docker:
+        assert call(docker, "pull", "ai/full").stderr == "Failed to pull model: Error: disk full\n"
+        assert "404 Not Found" in call(docker, "pull", "ai/nosuch").stderr
+        assert call(docker, "inspect", "ai/full").returncode == 1
+
+
+def test_models_are_loaded_configured_and_unloaded():
+    with SimulatedDocker() as docker:
+        assert "smollm2" not in call(docker, "ps").stdout
+        assert call(docker, "run", "--detach", MODEL).stdout == ""
+        assert docker.prompts == []
+        assert "smollm2" in call(docker, "ps").stdout
+        assert call(docker, "configure", "--context-size", "8192", MODEL).stdout == ""
+        (config,) = json.loads(call(docker, "configure", "show").stdout)
+        assert config["Config"] == {"context-size": 8192}
+        assert call(docker, "unload", MODEL).stdout == "Unloaded 1 model(s).\n"
+        assert call(docker, "unload", "--all").stdout == "No models are running.\n"
+
+
+def test_a_reply_can_be_fixed():
+    replies = {"GET /models": Reply(500, "boom"), "GET /engines/ps": Reply(body=[])}
+    with SimulatedDocker(replies=replies) as docker:
+        assert "500 Internal Server Error" in call(docker, "list", "--json").stderr
+        assert call(docker, "ps").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "stderr"),
+    [
+        ("no-plugin", 125, "unknown flag: --color\n"),
+        ("no-engine", 1, "failed to connect to the docker API at unix:///nonexistent"),
+        ("refused", 1, "connect: connection refused\n"),
+        ("runner-off", 1, "Docker Model Runner is not running."),
+    ],
+)
+def test_what_can_be_missing(how, code, stderr):
+    with SimulatedDocker.broken(how) as docker:
+        done = call(docker, "run", "--color", "no", "--", MODEL, stdin="hi")
+        assert done.returncode == code
+        assert stderr in done.stderr
+
+
+def test_docker_itself_can_be_missing():
+    with SimulatedDocker.broken("no-docker") as docker, pytest.raises(FileNotFoundError):
+        call(docker, "version")
+
+
+def test_an_older_version():
+    with SimulatedDocker(version="v0.1.40", script=["see ", "it"]) as docker:
+        done = call(docker, "run", "--color", "no", "--", MODEL, stdin="hi")
+        assert done.stderr.startswith("unknown flag: --color\n")
+        call(docker, "run", "--", MODEL, stdin="  @/etc/hostname \n")
+        assert docker.prompts == ["  @/etc/hostname \n"]  # neither read nor trimmed
+        assert call(docker, "version").stdout.startswith("Docker Model Runner version v0.1.40\n")
+
+
+def test_files_reach_the_model_as_they_do_in_reality(tmp_path):
+    (tmp_path / "secret.txt").write_text("s3cret")
+    (tmp_path / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with SimulatedDocker() as docker:
+        call(docker, "run", MODEL, "see @secret.txt and ./p.png", cwd=tmp_path)
+        request = docker.requests[-1]
+    assert request.prompt == "see s3cret and"
+    assert request.images == ("data:image/png;base64,iVBORw0KGgo=",)
+
+
+def test_the_runner_answers_any_http_client():
+    with SimulatedDocker(script="Hello") as docker:
+        body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": True}
+        request = urllib.request.Request(
+            f"{docker.url}/engines/v1/chat/completions", json.dumps(body).encode()
+        )
+        with urllib.request.urlopen(request) as reply:
+            lines = [line for line in reply.read().splitlines() if line]
+        assert lines[-1] == b"data: [DONE]"
+        assert docker.prompts == ["hi"]
+        assert docker.requests[0].call is None
+        with urllib.request.urlopen(f"{docker.url}/v1/models") as reply:
+            assert json.load(reply)["data"][0]["id"] == "docker.io/ai/smollm2:latest"
+        for path, data in (("/nowhere", None), ("/models/create", b"no JSON")):
+            with pytest.raises(urllib.error.HTTPError):
+                urllib.request.urlopen(f"{docker.url}{path}", data)
+
+
+def test_a_shell_can_use_it():
+    with SimulatedDocker():
+        command = 'echo hi | eval "$DOCKER_MODEL_COMMAND run ai/smollm2"'
+        assert subprocess.getoutput(command) == "You said: hi"
