@@ -1,0 +1,9 @@
+import pytest
+from playing import Liveness
+
+
+@pytest.fixture
+def liveness():
+    it = Liveness()
+    yield it
+    it.close()

@@ -1,0 +1,67 @@
+"""Every fault in every way to call: it ends as specified, and nothing of it lives on."""
+
+import pytest
+from fault_list import CHILD_FAULTS, COMMAND_FAULTS, MODEL_FAULTS
+from playing import player
+from ways import WAYS, generate, stream
+
+from docker_model import Completion, DockerModel, DockerModelError
+from docker_model.process import child
+from docker_model.testing.steps import you_said
+
+
+def matrix(faults):
+    def decorate(test):
+        named = pytest.mark.parametrize("fault", faults, ids=str)
+        return pytest.mark.parametrize("way", WAYS)(named(test))
+
+    return decorate
+
+
+def check(fault, way, model):
+    """Both doors of this way, and that what a stream gave is what its end says."""
+    pieces, end = stream(way, model, fault.prompt)
+    judge(fault, end)
+    said = end.text if isinstance(end, Completion) else getattr(end, "partial", "")
+    assert "".join(pieces) == said
+    judge(fault, generate(way, model, fault.prompt))
+
+
+def judge(fault, end):
+    if isinstance(fault.end, tuple):
+        kind, attributes = fault.end
+        assert type(end) is kind, end
+        for name, value in attributes.items():
+            assert (value is None and name == "partial") or getattr(end, name) == value, name
+    elif isinstance(end, DockerModelError):
+        raise end
+    elif fault.end is not None:
+        assert len(end.text) == len(fault.end)
+        assert end.text == fault.end
+
+
+@matrix(MODEL_FAULTS)
+def test_what_the_model_does(fault, way, simulate):
+    docker = simulate(script=you_said if fault.script is None else fault.script)
+    check(fault, way, DockerModel("ai/smollm2", **fault.settings))
+    docker.wait_all_gone()
+
+
+@pytest.mark.simulated
+@matrix(COMMAND_FAULTS)
+def test_what_the_command_does(fault, way, simulate, monkeypatch):
+    monkeypatch.setattr(child, "LINGER", fault.linger)
+    docker = simulate(script=fault.script)
+    check(fault, way, DockerModel("ai/smollm2", **fault.settings))
+    docker.wait_all_gone()
+
+
+@matrix(CHILD_FAULTS)
+def test_what_any_child_does(fault, way, liveness, monkeypatch):
+    monkeypatch.setattr(child, "LINGER", fault.linger)
+    model = DockerModel(
+        "ai/smollm2", command=player(*fault.steps), env=liveness.env, **fault.settings
+    )
+    check(fault, way, model)
+    if not fault.survives:
+        liveness.wait_all_dead(2)

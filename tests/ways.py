@@ -1,0 +1,62 @@
+"""The five ways to call: what holds for one of them must hold for all."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import uvloop
+
+from docker_model import Completion, DockerModelError
+
+WAYS = ("sync", "asyncio", "uvloop", "running loop", "thread")
+
+
+def call(way, sync, asynchronous):
+    """Call `sync()` or await `asynchronous()`, whichever is this way's."""
+    match way:
+        case "sync":
+            return sync()
+        case "asyncio":
+            return asyncio.run(asynchronous())
+        case "uvloop":
+            return uvloop.run(asynchronous())
+        case "running loop":
+
+            async def main():
+                return sync()
+
+            return asyncio.run(main())
+        case "thread":
+            with ThreadPoolExecutor(1) as executor:
+                return executor.submit(sync).result()
+    raise AssertionError
+
+
+def generate(way, model, prompt):
+    """The completion, or the error, of `generate` or `agenerate`."""
+    try:
+        return call(way, lambda: model.generate(prompt), lambda: model.agenerate(prompt))
+    except DockerModelError as error:
+        return error
+
+
+def stream(way, model, prompt):
+    """The pieces of `stream` or `astream`, and the completion or the error at their end."""
+    pieces = []
+
+    def sync():
+        stream = model.stream(prompt)
+        pieces.extend(iter(stream))
+        return stream.completion
+
+    async def asynchronous():
+        stream = model.astream(prompt)
+        async for piece in stream:
+            pieces.append(piece)  # noqa: PERF401  a comprehension would lose them with the error
+        return stream.completion
+
+    try:
+        end = call(way, sync, asynchronous)
+    except DockerModelError as error:
+        end = error
+    assert isinstance(end, (Completion, DockerModelError))
+    return pieces, end
