@@ -12,7 +12,7 @@ from docker_model.errors import InvalidRequestError
 from docker_model.types import FileReferences, PullPolicy, Timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from docker_model.cli.standby import Holder
     from docker_model.cli.transport import CliTransport
