@@ -16,7 +16,12 @@ from docker_model.cli.presence import REMEMBERED, REMEMBERED_BY_STANDBY, Presenc
 from docker_model.cli.prompt import guard, may_name_files
 from docker_model.cli.run import Run, check_end, was_killed
 from docker_model.cli.standby import Shelf, Turn
-from docker_model.errors import DockerModelError, ModelNotFoundError, UnsupportedParameterError
+from docker_model.errors import (
+    DockerModelError,
+    ModelNotFoundError,
+    ResourceError,
+    UnsupportedParameterError,
+)
 from docker_model.process import io
 
 if TYPE_CHECKING:
@@ -133,7 +138,12 @@ class CliTransport:
         """See `docker_model.transport.Transport`: keep the CLI from reading local files."""
         if not self.blocks(request):
             return request
-        prompt = guard(request.prompt, self.file_references, cwd=self.cwd())
+        try:
+            prompt = guard(request.prompt, self.file_references, cwd=self.cwd())
+        except OSError as error:
+            # Without a look there is no telling what the prompt names, so it is not sent.
+            msg = f"the prompt cannot be searched for local files: {error.strerror}"
+            raise ResourceError(msg, hint="close files, or raise `ulimit -n`") from error
         return replace(request, prompt=prompt)
 
     def blocks(self, request: Request) -> bool:
