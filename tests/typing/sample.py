@@ -1,0 +1,177 @@
+"""A user's program that touches every public class; checked by mypy --strict and pyright.
+
+It is never run. What `assert_type` says is what an editor shows.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from typing import Literal, assert_type
+
+from langchain_core import language_models
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import PromptTemplate
+from llama_index.core import llms
+
+import docker_model
+import langchain_docker_model
+import llama_index_docker_model
+from docker_model import (
+    AsyncTextStream,
+    Completion,
+    ContextLengthError,
+    DockerModel,
+    DockerModelError,
+    DockerNotFoundError,
+    EmptyAnswerError,
+    FileReferenceError,
+    GenerationError,
+    GenerationTimeoutError,
+    InvalidRequestError,
+    ModelInfo,
+    ModelLoadError,
+    ModelNotFoundError,
+    PluginNotFoundError,
+    PullError,
+    PullProgress,
+    ReasoningDelta,
+    ResourceError,
+    RunnerUnavailableError,
+    RunningModel,
+    Status,
+    TextDelta,
+    TextStream,
+    Timeouts,
+    Timings,
+    UnsupportedParameterError,
+    Usage,
+)
+from docker_model.adapter import DockerModelRunnerCLIAdapter, create_modelrunner_cli_adapter
+from docker_model.testing import Fail, InTurn, Reasoning, SimulatedDocker, Sleep, Text
+
+
+def show(progress: PullProgress) -> None:
+    assert_type(progress.current, int | None)
+
+
+def make() -> DockerModel:
+    return DockerModel(
+        "ai/smollm2",
+        stop=["\n\n"],
+        max_chars=500,
+        timeout=Timeouts(first_output=60, idle=10.0),
+        max_concurrency=2,
+        pull="missing",
+        on_progress=show,
+        file_references="refuse",
+        standby=1,
+        command=("docker", "model"),
+        env={"MODEL_RUNNER_HOST": "http://localhost:12434"},
+    )
+
+
+def answers(model: DockerModel) -> None:
+    completion = model.generate("Hello", stop="END")
+    assert_type(completion, Completion)
+    assert_type(completion.text, str)
+    assert_type(completion.usage, Usage | None)
+    assert_type(completion.timings, Timings)
+    assert_type(completion.finish_reason, Literal["stop", "stop_sequence", "length"])
+    with model.stream("Hello") as stream:
+        assert_type(stream, TextStream)
+        for piece in stream:
+            assert_type(piece, str)
+        for event in stream.events():
+            assert_type(event, TextDelta | ReasoningDelta | Completion)
+    assert_type(stream.completion, Completion | None)
+
+
+async def awaited_answers(model: DockerModel) -> None:
+    assert_type(await model.agenerate("Hello"), Completion)
+    async with model.astream("Hello") as stream:
+        assert_type(stream, AsyncTextStream)
+        async for piece in stream:
+            assert_type(piece, str)
+        async for event in stream.events():
+            assert_type(event, TextDelta | ReasoningDelta | Completion)
+    await model.awarm_up()
+    await model.aclose()
+
+
+async def care() -> None:
+    assert_type(docker_model.list_models(), list[ModelInfo])
+    assert_type(await docker_model.alist_models(timeout=5), list[ModelInfo])
+    info = docker_model.inspect_model("ai/smollm2")
+    assert_type(info.created, datetime | None)
+    assert_type(docker_model.status(), Status)
+    assert_type(docker_model.list_running(), list[RunningModel])
+    assert_type(docker_model.pull_model("ai/smollm2", on_progress=show), ModelInfo)
+    docker_model.preload_model("ai/smollm2")
+    docker_model.configure_model("ai/smollm2", context_size=8192)
+    await docker_model.aunload_model("ai/smollm2")
+    assert_type(docker_model.from_env("llm", max_chars=10), DockerModel)
+
+
+def failures(model: DockerModel) -> str | int | None:
+    try:
+        model.generate("Hello")
+    except ContextLengthError as error:
+        return error.context_size
+    except FileReferenceError as error:
+        return error.references[0]
+    except ModelNotFoundError as error:
+        return error.model
+    except (ModelLoadError, PullError) as error:
+        return error.detail
+    except (EmptyAnswerError, GenerationTimeoutError) as error:
+        return error.partial
+    except GenerationError as error:
+        return error.exit_code
+    except (
+        DockerNotFoundError,
+        PluginNotFoundError,
+        ResourceError,
+        RunnerUnavailableError,
+        UnsupportedParameterError,
+        InvalidRequestError,
+    ) as error:
+        return error.hint
+    except DockerModelError as error:
+        return error.message
+    return None
+
+
+async def adapter() -> None:
+    guide = await create_modelrunner_cli_adapter("ai/smollm2")
+    assert_type(guide, DockerModelRunnerCLIAdapter)
+    assert_type(await guide.generate("Hello"), str)
+    async for piece in guide.stream_generate("Hello"):
+        assert_type(piece, str)
+
+
+async def langchain() -> None:
+    llm = langchain_docker_model.DockerModelLLM(model="ai/smollm2", max_chars=100)
+    base: language_models.LLM = llm
+    assert_type(base.invoke("Hello"), str)
+    pieces: AsyncIterator[str] = llm.astream("Hello")
+    assert_type([piece async for piece in pieces], list[str])
+    chain = PromptTemplate.from_template("{question}") | llm | StrOutputParser()
+    assert_type(chain.invoke({"question": "Why?"}), str)
+
+
+async def llama_index() -> None:
+    llm = llama_index_docker_model.DockerModelLLM(model="ai/smollm2", context_window=8192)
+    base: llms.LLM = llm
+    assert_type(base.complete("Hello").text, str)
+    assert_type(llm.list_models(), list[ModelInfo])
+
+
+def played(prompt: str) -> Iterator[Text | Sleep]:
+    yield Text(prompt)
+    yield Sleep(0.1)
+
+
+def simulation() -> None:
+    scripts = InTurn("first", [Reasoning("Hm."), Text("second"), Fail()], played)
+    with SimulatedDocker(models={"ai/smollm2": scripts}) as docker:
+        assert_type(docker.prompts, list[str])
+        DockerModel("ai/smollm2", command=docker.command, env=docker.env)
