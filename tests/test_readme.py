@@ -1,0 +1,127 @@
+"""What the README and the guides show was run as it stands there."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import docker_model
+from docker_model.testing import SimulatedDocker
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [
+    README,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "examples/README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+FENCE = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+# Commands that are run elsewhere, or not by a test: they install, need the real Docker, or
+# are this test suite itself. That each target, file and script exists is checked all the same.
+NOT_RUN = ("pip ", "docker ", "make", "export ", "git ", "DOCKER_MODEL_COMMAND=", ".venv/bin/")
+
+
+def blocks(page, language):
+    text = page.read_text()
+    for match in FENCE.finditer(text):
+        if match[2] == language:
+            indent, body = match[1], match[3]
+            line = text.count("\n", 0, match.start()) + 1
+            yield line, "".join(row.removeprefix(indent) for row in body.splitlines(keepends=True))
+
+
+def every(language):
+    return [
+        pytest.param(page, line, body, id=f"{page.relative_to(ROOT)}:{line}")
+        for page in PAGES
+        if page.exists()
+        for line, body in blocks(page, language)
+    ]
+
+
+def run(argv, **settings):
+    return subprocess.run(
+        argv,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **settings,
+    )
+
+
+@pytest.mark.parametrize(("page", "line", "code"), every("python"))
+def test_a_snippet(page, line, code, tmp_path):
+    with SimulatedDocker(models=("ai/smollm2", "ai/qwen3")) as docker:
+        if re.search(r"^(async )?def test_", code, re.MULTILINE):
+            tests = tmp_path / "test_snippet.py"
+            tests.write_text(code)
+            quiet = ["-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"]
+            ended = run([sys.executable, "-m", "pytest", *quiet, str(tests)], cwd=tmp_path)
+        else:
+            ended = run([sys.executable, "-c", code], cwd=tmp_path)
+        docker.wait_all_gone()
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stderr == ""
+
+
+def commands():
+    found = {}
+    for page, line, body in (each.values for each in every("console")):
+        for row in body.splitlines():
+            if row.startswith("$ "):
+                found.setdefault(row[2:], f"{page.relative_to(ROOT)}:{line}")
+    return found
+
+
+@pytest.mark.parametrize("command", [row for row in commands() if not row.startswith(NOT_RUN)])
+def test_a_command(command):
+    shell = f'python() {{ {shlex.quote(sys.executable)} "$@"; }}\n{command}'
+    with SimulatedDocker(pullable=("ai/smollm2",)):
+        ended = run(["sh", "-c", shell], cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout
+
+
+def test_every_make_target_that_is_shown_exists():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    shown = " ".join(page.read_text() for page in PAGES if page.exists())
+    named = set(re.findall(r"`make ([a-z-]+)`", shown))
+    for command in commands():
+        found = re.search(r"(?:^|[\w\"] )make ([a-z -]+)$", command)
+        named |= set(found[1].split()) if found else set()
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_every_extra_that_is_shown_exists():
+    extras = (ROOT / "pyproject.toml").read_text().partition("optional-dependencies]")[2]
+    for command in commands():
+        found = re.match(r"pip install \"\.\[(.*)\]\"", command)
+        for extra in found[1].split(",") if found else ():
+            assert f"\n{extra} = " in extras
+
+
+def test_every_error_is_in_the_table():
+    errors = set(docker_model.errors.__all__) - {"DockerModelError"}
+    assert set(re.findall(r"^\| `(\w+Error)`", README.read_text(), re.MULTILINE)) == errors
+
+
+def test_every_setting_is_in_the_table():
+    settings = set(docker_model.DockerModel.__dataclass_fields__) - {"model", "on_progress"}
+    section = README.read_text().partition("## Settings")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == settings
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda p: p.name)
+def test_every_link_between_files_leads_somewhere(page):
+    for target in LINK.findall(page.read_text()):
+        if not target.startswith(("http", "#", "mailto:")):
+            assert (page.parent / target.partition("#")[0]).exists(), target
