@@ -1,0 +1,102 @@
+"""Tools: which of them must be called, and noticing when none was."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from langchain_docker_model.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ToolChoice: TypeAlias = str | bool | dict[str, Any] | None
+_MODES = {"any": "required", "auto": "auto", "none": "none", "required": "required"}
+_CHARACTERS_A_TOKEN = 8  # more than any tokenizer gets into one, on the average of JSON and prose
+
+
+def choice_of(
+    choice: ToolChoice, tools: Sequence[Mapping[str, Any]]
+) -> str | dict[str, Any] | None:
+    """A `tool_choice`, in any form that LangChain's users know, as the API writes it.
+
+    Args:
+        choice: A mode, the name of a tool, OpenAI's or Anthropic's dictionary; `True` is
+            "any".
+        tools: The tools in the API's form.
+
+    Returns:
+        `"auto"`, `"none"`, `"required"`, a tool by name, or `None` for nothing said.
+
+    Raises:
+        InvalidRequestError: It names a tool that is not there.
+    """
+    if choice is None or choice is False:
+        return None
+    if choice is True:
+        return "required"
+    names = [tool["function"]["name"] for tool in tools]
+    if isinstance(choice, dict):
+        name = choice.get("function", choice).get("name")
+        mode = choice.get("type")
+        if name is None and mode in _MODES:
+            return _MODES[mode]
+    elif choice in names:
+        name = choice
+    elif choice in _MODES:
+        return _MODES[choice]
+    else:
+        name = choice
+    if name not in names:
+        msg = f"tool_choice names {name!r}, which is none of the tools"
+        raise InvalidRequestError(msg, hint=f"the tools are {', '.join(names) or 'none'}")
+    return {"type": "function", "function": {"name": name}}
+
+
+def tool_parameters(
+    tools: Sequence[Mapping[str, Any]], choice: ToolChoice, *, parallel: bool | None
+) -> dict[str, Any]:
+    """What a request says of its tools.
+
+    llama.cpp knows the modes alone, and takes a tool by name for "auto". So of the tools
+    only the named one is sent, and must be called.
+    """
+    if not tools:
+        return {}
+    wanted = choice_of(choice, tools)
+    if isinstance(wanted, dict):
+        name = wanted["function"]["name"]
+        tools = [tool for tool in tools if tool["function"]["name"] == name]
+        wanted = "required"
+    said = {"tools": list(tools), "tool_choice": wanted, "parallel_tool_calls": parallel}
+    return {key: value for key, value in said.items() if value is not None}
+
+
+def notice_no_call(
+    parameters: Mapping[str, Any],
+    messages: Sequence[Mapping[str, Any]],
+    prompt_tokens: int | None,
+) -> None:
+    """Warn of an answer without a call, where one was demanded or no tool can have been seen.
+
+    The runner says nothing of either: it drops the tools when the model's chat template has
+    no place for them, and "required" is a wish.
+    """
+    tools = parameters.get("tools")
+    if not tools or parameters.get("tool_choice") == "none":
+        return
+    size = len(json.dumps(tools, ensure_ascii=False))
+    size += sum(len(one["content"]) for one in messages if isinstance(one["content"], str))
+    if prompt_tokens is not None and prompt_tokens * _CHARACTERS_A_TOKEN < size:
+        problem = (
+            "the model has not seen its tools: its chat template seems to have no place for them"
+        )
+    elif parameters.get("tool_choice") == "required":
+        problem = (
+            "a tool call was demanded and the model made none: the runner does not enforce it, "
+            "and drops the tools when the model's chat template has no place for them"
+        )
+    else:
+        return
+    warnings.warn(f"{problem}; try a model made for tool calling", stacklevel=2)

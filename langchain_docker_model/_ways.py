@@ -1,0 +1,172 @@
+"""The two ways to a model, for chats: the runner's HTTP API and `docker model run`."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from docker_model.errors import ModelNotFoundError
+from langchain_docker_model._flatten import flatten
+from langchain_docker_model._messages import to_runner
+from langchain_docker_model._replies import Chunks, chunk_of_run, result_of, result_of_run
+from langchain_docker_model._tools import notice_no_call
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
+
+    from docker_model import DockerModel
+    from docker_model.http import Client
+    from langchain_docker_model._request import Call
+
+__all__ = ["OverCli", "OverHttp", "Way"]
+
+
+class Way(Protocol):
+    """A way to a model, for one call."""
+
+    def generate(self, messages: Sequence[BaseMessage]) -> ChatResult:
+        """The whole answer."""
+
+    async def agenerate(self, messages: Sequence[BaseMessage]) -> ChatResult:
+        """The whole answer."""
+
+    def stream(self, messages: Sequence[BaseMessage]) -> Iterator[ChatGenerationChunk]:
+        """The answer in pieces, the last of which says how it ended."""
+
+    def astream(self, messages: Sequence[BaseMessage]) -> AsyncGenerator[ChatGenerationChunk]:
+        """The answer in pieces, the last of which says how it ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverCli:
+    """Through `docker model run`: one prompt, no parameters."""
+
+    model: DockerModel
+
+    def generate(self, messages: Sequence[BaseMessage]) -> ChatResult:
+        """The whole answer."""
+        return result_of_run(self.model.generate(flatten(messages)))
+
+    async def agenerate(self, messages: Sequence[BaseMessage]) -> ChatResult:
+        """The whole answer."""
+        return result_of_run(await self.model.agenerate(flatten(messages)))
+
+    def stream(self, messages: Sequence[BaseMessage]) -> Iterator[ChatGenerationChunk]:
+        """The answer in pieces, the last of which says how it ended."""
+        with self.model.stream(flatten(messages)) as stream:
+            for event in stream.events():
+                yield chunk_of_run(event)
+
+    async def astream(self, messages: Sequence[BaseMessage]) -> AsyncGenerator[ChatGenerationChunk]:
+        """The answer in pieces, the last of which says how it ended."""
+        async with self.model.astream(flatten(messages)) as stream:
+            async for event in stream.events():
+                yield chunk_of_run(event)
+
+
+@dataclass(frozen=True, slots=True)
+class OverHttp:
+    """Through the runner's API.
+
+    Attributes:
+        client: Asks it.
+        call: The call's settings.
+        pull: Brings a missing model; `None`: it stays missing.
+        apull: The same, awaited.
+    """
+
+    client: Client
+    call: Call
+    pull: Callable[[], object] | None = None
+    apull: Callable[[], Awaitable[object]] | None = None
+
+    def generate(self, messages: Sequence[BaseMessage]) -> ChatResult:
+        """The whole answer."""
+        asked = to_runner(messages)
+        model, body = self.call.model, self.call.body
+        try:
+            reply = self.client.chat(model, asked, **body)
+        except ModelNotFoundError:
+            if self.pull is None:
+                raise
+            self.pull()
+            reply = self.client.chat(model, asked, **body)
+        return self._result(reply, asked)
+
+    async def agenerate(self, messages: Sequence[BaseMessage]) -> ChatResult:
+        """The whole answer."""
+        asked = to_runner(messages)
+        model, body = self.call.model, self.call.body
+        try:
+            reply = await self.client.achat(model, asked, **body)
+        except ModelNotFoundError:
+            if self.apull is None:
+                raise
+            await self.apull()
+            reply = await self.client.achat(model, asked, **body)
+        return self._result(reply, asked)
+
+    def stream(self, messages: Sequence[BaseMessage]) -> Iterator[ChatGenerationChunk]:
+        """The answer in pieces, the last of which says how it ended."""
+        self.call.refuse_several()
+        asked = to_runner(messages)
+        try:
+            yield from self._stream(asked)
+        except ModelNotFoundError:  # so it has said nothing yet
+            if self.pull is None:
+                raise
+            self.pull()
+            yield from self._stream(asked)
+
+    async def astream(self, messages: Sequence[BaseMessage]) -> AsyncGenerator[ChatGenerationChunk]:
+        """The answer in pieces, the last of which says how it ended."""
+        self.call.refuse_several()
+        asked = to_runner(messages)
+        try:
+            async with aclosing(self._astream(asked)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except ModelNotFoundError:
+            if self.apull is None:
+                raise
+            await self.apull()
+            async with aclosing(self._astream(asked)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    def _result(self, reply: dict[str, Any], asked: list[dict[str, Any]]) -> ChatResult:
+        result = result_of(reply)
+        said = [choice["message"] for choice in reply["choices"]]
+        if not any(one.get("tool_calls") for one in said):
+            self._notice(asked, reply.get("usage"))
+        return result
+
+    def _stream(self, asked: list[dict[str, Any]]) -> Iterator[ChatGenerationChunk]:
+        chunks = Chunks(self.call.model)
+        with self.client.stream_chat(self.call.model, asked, **self.call.body) as pieces:
+            for piece in pieces:
+                chunk = chunks.feed(piece)
+                if chunk is not None:
+                    yield chunk
+        yield self._last(chunks, asked)
+
+    async def _astream(self, asked: list[dict[str, Any]]) -> AsyncGenerator[ChatGenerationChunk]:
+        chunks = Chunks(self.call.model)
+        async with self.client.astream_chat(self.call.model, asked, **self.call.body) as pieces:
+            async for piece in pieces:
+                chunk = chunks.feed(piece)
+                if chunk is not None:
+                    yield chunk
+        yield self._last(chunks, asked)
+
+    def _last(self, chunks: Chunks, asked: list[dict[str, Any]]) -> ChatGenerationChunk:
+        if not chunks.called:
+            self._notice(asked, chunks.usage)
+        return chunks.close()
+
+    def _notice(self, asked: list[dict[str, Any]], usage: Mapping[str, Any] | None) -> None:
+        notice_no_call(self.call.parameters, asked, (usage or {}).get("prompt_tokens"))

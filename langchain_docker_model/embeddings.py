@@ -1,0 +1,98 @@
+"""`DockerModelEmbeddings`: an embedding model of Docker Model Runner for LangChain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from langchain_core.embeddings import Embeddings
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from docker_model.types import Timeouts
+from langchain_docker_model.errors import as_langchain_errors
+
+if TYPE_CHECKING:
+    from docker_model.http import Client
+
+__all__ = ["DockerModelEmbeddings"]
+
+
+class DockerModelEmbeddings(BaseModel, Embeddings):
+    """An embedding model of Docker Model Runner, asked over the runner's HTTP API.
+
+    The API is found as `ChatDockerModel` finds it. Texts are sent as texts, never as numbers
+    of tokens, which only the model's own tokenizer could give. A model that makes no
+    embeddings raises an error that names the command to configure it with.
+
+    Example:
+        ```python
+        from langchain_docker_model import DockerModelEmbeddings
+
+        embeddings = DockerModelEmbeddings(model="ai/mxbai-embed-large")
+        embeddings.embed_query("What is a container?")
+        ```
+    """
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    model: str
+    """The model's name, such as `ai/mxbai-embed-large`."""
+
+    dimensions: int | None = Field(default=None, ge=1)
+    """The length of the vectors, for models that have a choice; no other length is returned."""
+
+    base_url: str | None = None
+    """The API's address; by default it is looked for."""
+
+    api_key: SecretStr | None = None
+    """Sent as a bearer token, and only to an address that you have named."""
+
+    headers: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
+    """Sent along, and only to an address that you have named; never shown."""
+
+    timeout: Timeouts | float | None = Timeouts()
+    """Seconds for each phase of a request; a plain number is for all of it."""
+
+    max_retries: int = 2
+    """How often a request is tried again when nothing came back."""
+
+    command: str | Sequence[str] | None = None
+    """The command in place of `docker model`, which is asked where the API is."""
+
+    env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
+    """Environment variables laid over the caller's; never shown."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """A vector for each text."""
+        if not texts:
+            return []
+        with as_langchain_errors():
+            return self._client().embed(self.model, texts, dimensions=self.dimensions)
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        """A vector for each text."""
+        if not texts:
+            return []
+        with as_langchain_errors():
+            return await self._client().aembed(self.model, texts, dimensions=self.dimensions)
+
+    def embed_query(self, text: str) -> list[float]:
+        """The text's vector."""
+        return self.embed_documents([text])[0]
+
+    async def aembed_query(self, text: str) -> list[float]:
+        """The text's vector."""
+        return (await self.aembed_documents([text]))[0]
+
+    def _client(self) -> Client:
+        from docker_model.http import Client  # noqa: PLC0415  httpx is loaded when it is used
+
+        return Client(
+            base_url=self.base_url,
+            api_key=self.api_key.get_secret_value() if self.api_key else None,
+            headers=self.headers,
+            command=self.command,
+            env=self.env,
+            timeout=self.timeout,
+            max_retries=self.max_retries,
+        )
