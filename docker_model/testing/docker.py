@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
+from docker_model.testing.program.simulated.versions import rank
 from docker_model.testing.runner import Reply, Runner, Scenario
 from docker_model.testing.steps import PULL, you_said
 from docker_model.testing.store import Store, as_model, normalize
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 Broken: TypeAlias = Literal["no-docker", "no-plugin", "no-engine", "refused", "runner-off"]
 
 PROGRAM = Path(__file__).parent / "program" / "docker.py"
-# A port that nobody can listen at: the kernel refuses it at once.
+OLDEST = "v0.1.40"
+# A port that nobody listens at: the kernel refuses it at once.
 REFUSED = "http://127.0.0.1:1"
 
 
@@ -46,6 +48,10 @@ class SimulatedDocker:
     While it is open, `os.environ` sends everything in this process to it; without `with`,
     give `command=docker.command, env=docker.env` to what you test after `open()`.
     Simulations nest, and work in threads, asyncio and parallel test runs alike.
+
+    The runner speaks HTTP, and the real `docker model` talks to it as well: with
+    `DOCKER_MODEL_COMMAND="docker model"` set again inside of the `with` block, the same
+    scripts test the real command (but for the steps that only a simulated one can do).
 
     Attributes:
         command: What stands for `docker model`, as an argv prefix.
@@ -80,6 +86,9 @@ class SimulatedDocker:
             retry_wait: Seconds before the first of a pull's four retries; each waits twice
                 as long as the one before. The real CLI has 1.
         """
+        if rank(version) < rank(OLDEST):
+            msg = f"the simulated docker is not older than {OLDEST}, which {version} is"
+            raise ValueError(msg)
         names = list(models or ())
         self._any_model = models is None
         self._models = names

@@ -182,6 +182,12 @@ def test_an_older_version():
         assert call(docker, "version").stdout.startswith("Docker Model Runner version v0.1.40\n")
 
 
+@pytest.mark.parametrize("version", ["v0.1.39", "v0.1.27", "latest"])
+def test_no_other_version(version):
+    with pytest.raises(ValueError, match=r"v0\.1\.40|invalid literal"):
+        SimulatedDocker(version=version)
+
+
 def test_files_reach_the_model_as_they_do_in_reality(tmp_path):
     (tmp_path / "secret.txt").write_text("s3cret")
     (tmp_path / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n")

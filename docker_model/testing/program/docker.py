@@ -6,6 +6,11 @@ does is decided there, see `docker_model.testing.SimulatedDocker`.
 """
 
 import sys
+from _signal import SIG_DFL, SIG_IGN, SIGINT, getsignal, signal  # type: ignore[import-not-found]
+
+if getsignal(SIGINT) != SIG_IGN:
+    # Python's own handler would answer with a traceback while this program starts.
+    signal(SIGINT, SIG_DFL)
 
 # Found beside this script: a script's own directory is the first on its path.
 from simulated.main import main  # type: ignore[import-not-found]

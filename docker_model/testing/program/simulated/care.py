@@ -31,6 +31,7 @@ CONFIGURE_FLAGS = {
     "speculative-num-tokens": "int",
     "think": "bool",
 }
+CONFIGURED = ("context-size", "keep-alive")
 CONFIGURE_LINE = (
     " configure [--context-size=<n>] [--speculative-draft-model=<model>] "
     "[--hf_overrides=<json>] [--gpu-memory-utilization=<float>] [--mode=<mode>] [--think] "
@@ -116,17 +117,7 @@ def ps(session: Session, _flags: Flags) -> None:
     features = session.features
     session.need_engine()
     failed = "Failed to list running models"
-    try:
-        reply = session.client.request("GET", "/engines/ps")
-        if reply.status != OK:
-            msg = f"{failed}: failed to list running models: {reply.reason}"
-            raise CommandError(msg)
-        running = loads(reply.read())
-    except Unavailable:
-        raise not_running() from None
-    except QueryError as error:
-        msg = f"{failed}: {error}"
-        raise CommandError(msg) from None
+    running = fetch(session.client, "/engines/ps", failed, "running models")
     last = "UNTIL" if features.until_column else "LAST USED"
     column = _until if features.until_column else _last_used
     rows = [
@@ -243,16 +234,9 @@ def configure(session: Session, flags: Flags) -> None:
         query = f"?model={flags.words[1]}" if flags.words[1:] else ""
         configured = fetch(session.client, f"/engines/_configure{query}", "Failed")
         keys = ("Backend", "Model", "ModelID", "Mode", "Config")
-        out(dumps([{key: item[key] for key in keys} for item in configured], 2) + "\n")
+        out(dumps([{key: item[key] for key in keys} for item in configured or ()], 2) + "\n")
         return
-    model, *runtime_flags = flags.words
-    body: dict[str, Any] = {"model": model}
-    if flags.text("context-size"):
-        body["context-size"] = int(flags.text("context-size"))
-    if flags.text("keep-alive"):
-        body["keep_alive"] = _go_duration(flags.text("keep-alive"))
-    if runtime_flags:
-        body["runtime-flags"] = runtime_flags
+    body = _configuration(flags)
     try:
         reply = session.client.request("POST", "/engines/_configure", body)
         text = reply.read()
@@ -266,6 +250,22 @@ def configure(session: Session, flags: Flags) -> None:
     if reply.status != ACCEPTED:
         msg = f"{text} ({reply.reason})"
         raise CommandError(msg)
+
+
+def _configuration(flags: Flags) -> dict[str, Any]:
+    for name in flags.values:
+        if name not in CONFIGURED:
+            msg = f"the simulated docker cannot configure --{name}"
+            raise CommandError(msg)
+    model, *runtime_flags = flags.words
+    body: dict[str, Any] = {"model": model}
+    if flags.text("context-size"):
+        body["context-size"] = int(flags.text("context-size"))
+    if flags.text("keep-alive"):
+        body["keep_alive"] = _go_duration(flags.text("keep-alive"))
+    if runtime_flags:
+        body["runtime-flags"] = runtime_flags
+    return body
 
 
 def _go_duration(text: str) -> str:

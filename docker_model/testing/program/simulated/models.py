@@ -42,18 +42,27 @@ def _check_name(model: str, features: Features, failed: str) -> None:
         raise CommandError(msg)
 
 
-def fetch(client: Client, path: str, failed: str) -> Any:
-    """GET a JSON value; `None` for HTTP 404.
+def fetch(client: Client, path: str, failed: str, what: str = "models") -> Any:
+    """GET a JSON value.
+
+    Args:
+        client: Where from.
+        path: Of the URL.
+        failed: How the text of an error begins.
+        what: What the CLI says that it failed to list, when the runner refuses.
+
+    Returns:
+        The value; `None` for HTTP 404.
 
     Raises:
-        CommandError: Its text begins with `failed`.
+        CommandError: There is none.
     """
     try:
         reply = client.request("GET", path)
         if reply.status == NOT_FOUND:
             return None
         if reply.status != OK:
-            msg = f"{failed}: failed to list models: {reply.reason}"
+            msg = f"{failed}: failed to list {what}: {reply.reason}"
             raise CommandError(msg)
         return loads(reply.read())
     except Unavailable:

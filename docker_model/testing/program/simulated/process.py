@@ -10,13 +10,25 @@ from __future__ import annotations
 
 import os
 import select
-from _signal import SIG_DFL, SIGINT, SIGKILL, SIGPIPE, SIGTERM, SIGUSR1, signal  # type: ignore[import-not-found]
+from _signal import (  # type: ignore[import-not-found]  # typeshed does not know it
+    SIG_BLOCK,
+    SIG_DFL,
+    SIG_UNBLOCK,
+    SIGINT,
+    SIGKILL,
+    SIGPIPE,
+    SIGTERM,
+    SIGUSR1,
+    pthread_sigmask,
+    signal,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 STDOUT = 1
+CAUGHT = (SIGTERM, SIGINT, SIGUSR1)
 
 
 class Canceled(Exception):  # noqa: N818 - Go's own word for it, and no error of this program
@@ -33,12 +45,12 @@ class Plugin:
         retry_wait: Seconds before the first retry of a pull.
     """
 
-    def __init__(self, test: int, docker: int, *, deaf: bool) -> None:
+    def __init__(self, test: int, docker: int, docker_pid: int, *, deaf: bool) -> None:
         self.test = test
         self.docker = docker
         self.deaf = deaf
         self.retry_wait = 1.0
-        self._docker_pid = os.getppid()
+        self._docker_pid = docker_pid
 
     def kill_docker(self) -> None:
         """SIGKILL to `docker`, if it is still there."""
@@ -86,6 +98,7 @@ class Plugin:
 def start_pair(test: int, *, deaf: bool, plugin_main: Callable[[Plugin], int]) -> None:
     """Fork the plugin and be `docker`; never returns."""
     reading, writing = os.pipe()
+    docker_pid = os.getpid()
     signals: list[int] = []
     plugin = 0
 
@@ -101,14 +114,18 @@ def start_pair(test: int, *, deaf: bool, plugin_main: Callable[[Plugin], int]) -
     signal(SIGUSR1, lambda _number, _frame: os.close(STDOUT))
     signal(SIGTERM, on_signal)
     signal(SIGINT, on_signal)  # in place of Python's own, and also when it was ignored so far
+    # A signal to the group that comes with the fork has to find each side with its own handlers.
+    pthread_sigmask(SIG_BLOCK, CAUGHT)
     plugin = os.fork()
     if plugin == 0:
         # What a handler caught is back to its default in a new program, and Go leaves
         # SIGPIPE alone where Python ignores it.
-        for number in (SIGTERM, SIGINT, SIGPIPE, SIGUSR1):
+        for number in (*CAUGHT, SIGPIPE):
             signal(number, SIG_DFL)
+        pthread_sigmask(SIG_UNBLOCK, CAUGHT)
         os.close(writing)
-        os._exit(plugin_main(Plugin(test, reading, deaf=deaf)))
+        os._exit(plugin_main(Plugin(test, reading, docker_pid, deaf=deaf)))
+    pthread_sigmask(SIG_UNBLOCK, CAUGHT)
     os.close(reading)
     _, status = os.waitpid(plugin, 0)
     code = os.waitstatus_to_exitcode(status)

@@ -29,7 +29,6 @@ class Features:
             return here >= rank(first)
 
         self.color_flag = since("v0.1.41")
-        self.color_default_no = since("p1.0.1")
         self.usage_line = since("v0.1.41")
         self.list_filter = since("v0.1.41")
         self.detach = since("v0.1.45")
