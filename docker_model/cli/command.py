@@ -6,7 +6,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from docker_model.cli.environment import Environment
+from docker_model.cli.environment import Environment, can_be_passed
 from docker_model.errors import DockerNotFoundError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -83,8 +83,10 @@ def split_command(command: str | Sequence[str] | None, env: Mapping[str, str]) -
         raise InvalidRequestError(
             msg, hint=f'quote it as for a shell: {source}="docker model"'
         ) from None
-    if not words or not words[0] or not all(_is_word(word) for word in words):
-        msg = f"{source} must be a program and its arguments, strings without NUL"
+    if not words or not words[0] or not all(map(can_be_passed, words)):
+        msg = (
+            f"{source} must be a program and its arguments, strings without NUL or lone surrogates"
+        )
         raise InvalidRequestError(msg, hint='the default is "docker model"')
     if _is_plugin_file(words[0]) and len(words) == 1:
         return (words[0], "model")  # as `docker` does: the plugin knows no other subcommand
@@ -93,10 +95,6 @@ def split_command(command: str | Sequence[str] | None, env: Mapping[str, str]) -
 
 def _is_plugin_file(program: str) -> bool:
     return os.path.basename(program) in _PLUGIN_NAMES  # noqa: PTH119  hot path
-
-
-def _is_word(word: object) -> bool:
-    return isinstance(word, str) and "\0" not in word
 
 
 def _locate(program: str, path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -56,10 +57,20 @@ class Environment(Mapping[str, str]):
         return Environment, (self._variables,)
 
 
+def can_be_passed(text: object) -> bool:
+    """Whether a process can be given this as an argument or a variable."""
+    if not isinstance(text, str) or "\0" in text:
+        return False
+    try:
+        return text.isascii() or bool(os.fsencode(text))
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+        return False
+
+
 def _check_variable(name: object, value: object) -> None:
-    if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+    if not name or not isinstance(name, str) or "=" in name or not can_be_passed(name):
         msg = "env has a name that is no variable's name"
         raise InvalidRequestError(msg, hint="names are strings without '=' and NUL")
-    if not isinstance(value, str) or "\0" in value:
-        msg = f"env[{name!r}] must be a string without NUL"
+    if not can_be_passed(value):
+        msg = f"env[{name!r}] must be a string without NUL or lone surrogates"
         raise InvalidRequestError(msg, hint="variables that are not given are inherited")

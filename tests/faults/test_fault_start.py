@@ -1,0 +1,228 @@
+"""Commands that cannot be started, and processes of ours in an odd state."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from fault_list import error, judge
+from playing import player
+from ways import WAYS, generate, stream
+
+from docker_model import (
+    Completion,
+    DockerModel,
+    DockerNotFoundError,
+    GenerationError,
+    InvalidRequestError,
+)
+from docker_model.cli import workdir
+
+pytestmark = pytest.mark.simulated
+ways = pytest.mark.parametrize("way", WAYS)
+
+
+def both_doors(way, model, prompt="hi"):
+    pieces, end = stream(way, model, prompt)
+    assert "".join(pieces) == (end.text if isinstance(end, Completion) else "")
+    return end, generate(way, model, prompt)
+
+
+# -- the command -----------------------------------------------------------------------------
+
+
+def nothing(path):
+    return path, "no program"
+
+
+def not_executable(path):
+    path.write_text("#!/bin/sh\n")
+    return path, "not executable"
+
+
+def directory(path):
+    path.mkdir()
+    return path, "no program"
+
+
+def garbage(path):
+    path.write_bytes(b"\x7fELF\0garbage")
+    path.chmod(0o755)
+    return path, "no program for this machine"
+
+
+def no_interpreter(path):
+    path.write_text("#!/nonexistent/sh\n")
+    path.chmod(0o755)
+    return path, "its interpreter is not"
+
+
+@ways
+@pytest.mark.parametrize("make", [nothing, not_executable, directory, garbage, no_interpreter])
+def test_a_command_that_is_no_program(make, way, tmp_path):
+    program, words = make(tmp_path / "docker")
+    for end in both_doors(way, DockerModel("ai/smollm2", command=(str(program), "model"))):
+        assert type(end) is DockerNotFoundError
+        assert type(end) is DockerNotFoundError
+        assert str(program) in end.message
+        assert words in end.message
+        assert end.hint
+
+
+@ways
+def test_a_command_that_is_being_written(way, tmp_path):
+    program = tmp_path / "docker"
+    program.write_bytes(Path(sys.executable).resolve().read_bytes()[:4096])
+    program.chmod(0o755)
+    with program.open("ab"):
+        for end in both_doors(way, DockerModel("ai/smollm2", command=(str(program), "model"))):
+            judge(error(DockerNotFoundError, errno=errno.ETXTBSY), end)
+
+
+@ways
+def test_an_environment_that_is_too_large(way, docker):
+    model = DockerModel("ai/smollm2", env={"BIG": "x" * 3_000_000})
+    for end in both_doors(way, model):
+        assert type(end) is InvalidRequestError
+        assert "too long" in str(end)
+
+
+@pytest.mark.parametrize("word", ["a\0b", "a\ud800b", 1])
+def test_what_no_process_can_be_given(word):
+    for settings in ({"command": ("docker", word)}, {"env": {"A": word}}, {"env": {word: "a"}}):
+        with pytest.raises(InvalidRequestError):
+            DockerModel("ai/smollm2", **settings)
+
+
+@ways
+def test_the_callers_directory_is_gone(way, liveness, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    said = {"command": player(["write", 1, "ok"]), "env": liveness.env}
+    for policy in ("allow", "refuse"):
+        with pytest.raises(InvalidRequestError, match="directory"):
+            DockerModel("ai/smollm2", file_references=policy, **said).generate("hi")
+    for end in both_doors(way, DockerModel("ai/smollm2", **said)):
+        judge("ok", end)
+
+
+@ways
+def test_no_temporary_directory_can_be_made(way, docker, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    monkeypatch.setattr(workdir, "_directories", {})
+    for end in both_doors(way, DockerModel("ai/smollm2")):
+        assert end.text == "You said: hi"
+    assert {call.cwd for call in docker.calls if "run" in call.argv} == {os.sep}
+
+
+# -- this process ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sigchld_ignored():
+    previous = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGCHLD, previous)
+
+
+@ways
+def test_sigchld_is_ignored_and_no_failure_is_a_success(way, liveness, sigchld_ignored):
+    model = DockerModel(
+        "ai/smollm2", command=player(["write", 1, "some"], ["exit", 7]), env=liveness.env
+    )
+    for end in (stream(way, model, "hi")[1], generate(way, model, "hi")):
+        judge(error(GenerationError, exit_code=None, signal=None), end)
+        assert "SIGCHLD" in end.hint
+
+
+@ways
+def test_somebody_else_reaps_and_no_failure_is_a_success(way, liveness):
+    over = threading.Event()
+
+    def reap_everything():
+        while not over.is_set():
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                time.sleep(0.001)
+
+    thread = threading.Thread(target=reap_everything)
+    thread.start()
+    try:
+        model = DockerModel("ai/smollm2", command=player(["exit", 7]), env=liveness.env)
+        for end in both_doors(way, model):
+            assert type(end) is GenerationError
+            assert end.exit_code in (None, 7)  # who was first
+    finally:
+        over.set()
+        thread.join()
+
+
+@ways
+def test_the_wall_clock_means_nothing(way, docker, monkeypatch):
+    def jumps():
+        raise AssertionError
+
+    model = DockerModel("ai/smollm2")
+    monkeypatch.setattr(time, "time", jumps)
+    end = generate(way, model, "hi")
+    monkeypatch.undo()
+    assert end.text == "You said: hi"
+
+
+ODD = textwrap.dedent(
+    """
+    import asyncio, sys
+    from docker_model import DockerModel
+    model = DockerModel("ai/smollm2")
+    prompt = "na\\u00efve \\u6771\\u4eac"
+    texts = [
+        model.generate(prompt).text,
+        "".join(model.stream(prompt)),
+        asyncio.run(model.agenerate(prompt)).text,
+    ]
+    with open(sys.argv[1], "w", encoding="utf-8") as file:
+        file.write("|".join(texts))
+    """
+)
+
+
+@pytest.mark.parametrize("closed", ["", "<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_plain_locale_and_standard_streams_that_are_closed(closed, docker, tmp_path):
+    """A pipe to the child may then be descriptor 0, 1 or 2."""
+    report = tmp_path / "report"
+    env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LANG": ""}
+    line = f'exec "$0" -c "$1" "$2" {closed}'
+    subprocess.run(
+        ["/bin/sh", "-c", line, sys.executable, ODD, str(report)],
+        env={**os.environ, **env},
+        check=True,
+        timeout=60,
+    )
+    assert report.read_text("utf-8") == "|".join(["You said: naïve 東京"] * 3)
+
+
+# -- from outside ----------------------------------------------------------------------------
+
+
+def test_a_child_that_writes_dies_with_a_killed_owner(liveness):
+    """Nothing of ours can run then: the pipe's end does it."""
+    code = f"""
+from docker_model import DockerModel
+for _ in DockerModel("ai/smollm2", command={player(["drip", 1, "x" * 9999, 0.01])!r}).stream("hi"):
+    print("!", flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=liveness.env, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout.read(1) == b"!"
+        process.kill()
+    liveness.wait_all_dead(1)
