@@ -181,7 +181,8 @@ class Child:
                 self.end()
             return
         self._close(self._stdout)
-        self._arm(LINGER, self._end_lingerer)
+        if not self._exited:  # else `DRAIN` runs already, for whoever holds stderr
+            self._arm(LINGER, self._end_lingerer)
         self._finish_if_over()
 
     def _read_stderr(self) -> None:

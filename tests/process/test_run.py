@@ -75,6 +75,11 @@ def test_a_grandchild_in_a_session_of_its_own_cannot_hold_the_caller():
     assert time.monotonic() - began < 2.5
 
 
+def test_a_grandchild_that_holds_stderr_alone_is_no_lingering_command():
+    got = go(["write", 1, "all"], ["fork"], ["sleep", 0.1], ["close", 1], ["sleep", 60])
+    assert (got.exit_code, got.signal, got.stdout) == (0, None, b"all")
+
+
 def test_a_timeout_kills_the_whole_group(liveness):
     with pytest.raises(TimeoutError):
         io.run(run(player(["here"], ["sleep", 60]), env=liveness.env, timeout=0.5))
