@@ -37,7 +37,7 @@ _PANIC_EXIT = 2
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _PROMPT_TOKENS = re.compile(
-    r'"n_prompt_tokens":\s*(\d+)|request \((\d+) tokens\)|\((\d+) in the messages'
+    r'"n_prompt_tokens":\s*(\d+)|(?:request|input) \((\d+) tokens\)|\((\d+) in the messages'
     r"|contains (?:at least )?(\d+) input tokens|prompt \(length (\d+)\)"
 )
 _CONTEXT_SIZE = re.compile(
@@ -71,6 +71,7 @@ def name_failure(
     signal: int | None = None,
     stderr: str,
     partial: str = "",
+    causes: Sequence[Cause] = CAUSES,
 ) -> DockerModelError:
     """Tell what a command's end means.
 
@@ -81,11 +82,12 @@ def name_failure(
         signal: The number of the signal that ended it.
         stderr: What it wrote there.
         partial: The answer's text so far.
+        causes: The table to look it up in; the first that is found counts.
     """
     text = _ANSI.sub("", stderr).strip()
     ending = _Ending(command, model, exit_code, signal, text, partial)
     if signal is None:
-        for cause in CAUSES:
+        for cause in causes:
             found = cause.pattern.search(text)
             if found:
                 return ending.because(cause, found)

@@ -1,0 +1,218 @@
+"""Addresses of Docker Model Runner as people write them; pure, nothing is asked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from docker_model.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Docker Desktop has the API on Docker's own socket, below this path.
+_ON_DOCKERS_SOCKET = "http://localhost/exp/vDD4.40"
+
+# Every server knows the first; the second is an alias since the runner's v1.0.0, and the only
+# one that engines have when they are asked without the runner.
+_APIS = ("/engines/v1", "/v1")
+_ENDPOINT = re.compile(r"/(?:chat/completions|completions|embeddings|models)$")
+_API = re.compile(r"(?:/engines(?:/(?!v1(?:/|$))[^/]+)?)?(?:/v1)?$")
+
+# In the order in which they count. `OPENAI_*` is not among them: it may name a service that
+# costs money and is none of ours.
+_VARIABLES = (
+    "MODEL_RUNNER_HOST",
+    "LLM_URL",
+    "MODEL_RUNNER_URL",
+    "LLM_BASE_URL",
+    "DOCKER_MODEL_RUNNER_URL",
+    "DOCKER_MODEL_RUNNER_BASE_URL",
+    "DOCKER_MODEL_RUNNER_API_BASE",
+    "DOCKER_MODEL_RUNNER_HOST",
+    "DMR_BASE_URL",
+    "DMR_URL",
+    "MODEL_RUNNER_BASE_URL",
+)
+_TLS = ("MODEL_RUNNER_TLS", "MODEL_RUNNER_TLS_SKIP_VERIFY", "MODEL_RUNNER_TLS_CA_CERT")
+# What else has a say in where the runner is found.
+RELEVANT = (
+    *_VARIABLES,
+    *_TLS,
+    "DOCKER_MODEL_RUNNER_BASE_PATH",
+    "DOCKER_MODEL_RUNNER_API_KEY",
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "HOME",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the API may be.
+
+    Attributes:
+        root: Scheme, host, port, and the path before `/engines` and `/models`.
+        apis: The paths below it at which the OpenAI-compatible part may be, likeliest first.
+        socket: The Unix socket to connect to; `None` for TCP.
+    """
+
+    root: str
+    apis: tuple[str, ...] = _APIS
+    socket: str | None = None
+
+    def __str__(self) -> str:
+        if self.socket is None:
+            return self.root
+        return f"unix://{self.socket} {urlsplit(self.root).path}".rstrip()
+
+    @property
+    def host(self) -> str:
+        """The host's name or number."""
+        return urlsplit(self.root).hostname or ""
+
+
+def parse(spelled: str, name: str) -> Address:
+    """Read an address in any of its usual spellings.
+
+    `host:port`, with or without scheme, trailing slash and any path of the API:
+    `/engines`, `/engines/v1`, `/engines/llama.cpp/v1`, `/v1`, `/v1/chat/completions`;
+    `unix:///path` for a Unix socket.
+
+    Args:
+        spelled: The address.
+        name: Where it comes from, for the error.
+
+    Raises:
+        InvalidRequestError: It is none.
+    """
+    text = spelled.strip()
+    if text.startswith("unix://"):
+        path = text.removeprefix("unix://").rstrip("/")
+        if path.startswith("/"):
+            return Address("http://localhost", socket=path)
+        raise _no_address(name)
+    if "//" not in text:
+        text = f"http://{text}"
+    try:
+        url = urlsplit(text)
+        fit = url.scheme in ("http", "https", "tcp") and url.hostname and url.port != 0
+    except ValueError:  # a port that is none, an open bracket
+        fit = False
+    if not fit or url.query or url.fragment or re.search(r"[\s\x00-\x1f]", text):
+        raise _no_address(name)
+    if url.username is not None or url.password is not None:
+        msg = f"{name} holds a user name or a password"
+        raise InvalidRequestError(msg, hint="give a key as api_key=, or headers=")
+    scheme = "http" if url.scheme == "tcp" else url.scheme  # the CLI takes `tcp` for a host
+    path = _ENDPOINT.sub("", url.path.rstrip("/"))
+    api = _API.search(path)
+    assert api is not None  # it may be empty
+    root = f"{scheme}://{url.netloc}{path[: api.start()]}"
+    if not api[0]:
+        return Address(root)
+    spelled_api = api[0] if api[0].endswith("/v1") else f"{api[0]}/v1"
+    return Address(root, tuple(dict.fromkeys((spelled_api, *_APIS))))
+
+
+def _no_address(name: str) -> InvalidRequestError:
+    msg = f"{name} is no address of Docker Model Runner"
+    return InvalidRequestError(msg, hint=f"such as {name}=http://localhost:12434/engines/v1")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An address that the user names.
+
+    Attributes:
+        source: The setting or the environment variable.
+        addresses: What it says, the likeliest reading first.
+        api_key: The key that belongs to this variable, if there is one.
+    """
+
+    source: str
+    addresses: tuple[Address, ...]
+    api_key: str | None = None
+
+
+def named(base_url: str | None, variables: Mapping[str, str]) -> Named | None:
+    """The address that the user names, if so: by `base_url`, or else by a variable.
+
+    Args:
+        base_url: The setting.
+        variables: The environment; a blank variable is unset.
+
+    Raises:
+        InvalidRequestError: What is to be an address is none.
+    """
+    if base_url is not None:
+        return Named("base_url", _readings(parse(base_url, "base_url")))
+    for name in _VARIABLES:
+        value = variables.get(name, "").strip()
+        if not value:
+            continue
+        if name == "DOCKER_MODEL_RUNNER_HOST" and "/" not in value.rpartition("//")[2]:
+            value += variables.get("DOCKER_MODEL_RUNNER_BASE_PATH", "").strip()
+        if name == "MODEL_RUNNER_HOST" and _is_true(variables, "MODEL_RUNNER_TLS"):
+            value = re.sub(r"^(?:\w+://)?", "https://", value)
+        ours = name.startswith("DOCKER_MODEL_RUNNER_")
+        key = variables.get("DOCKER_MODEL_RUNNER_API_KEY", "").strip() if ours else ""
+        return Named(name, _readings(parse(value, name)), key or None)
+    return None
+
+
+def _readings(address: Address) -> tuple[Address, ...]:
+    if address.socket is None:
+        return (address,)
+    return address, Address(_ON_DOCKERS_SOCKET, socket=address.socket)
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How an https server is trusted.
+
+    Attributes:
+        verify: Whether its certificate is looked at.
+        ca_cert: A file of certificates to trust; `None` for the usual ones.
+    """
+
+    verify: bool = True
+    ca_cert: str | None = None
+
+    @classmethod
+    def of(cls, variables: Mapping[str, str]) -> Tls:
+        """What the `MODEL_RUNNER_TLS…` variables say."""
+        return cls(
+            verify=not _is_true(variables, "MODEL_RUNNER_TLS_SKIP_VERIFY"),
+            ca_cert=variables.get("MODEL_RUNNER_TLS_CA_CERT") or None,
+        )
+
+
+def _is_true(variables: Mapping[str, str], name: str) -> bool:
+    return variables.get(name) == "true"  # exactly, as the CLI reads it
+
+
+def docker_sockets(variables: Mapping[str, str]) -> tuple[Address, ...]:
+    """Docker Desktop's API on Docker's own socket, wherever that may be."""
+    host = variables.get("DOCKER_HOST", "")
+    paths = ["/var/run/docker.sock", f"{variables.get('HOME', '')}/.docker/run/docker.sock"]
+    if host:
+        paths = [host.removeprefix("unix://")] if host.startswith("unix://") else []
+    return tuple(Address(_ON_DOCKERS_SOCKET, socket=path) for path in paths)
+
+
+def usual(*, in_container: bool) -> tuple[Address, ...]:
+    """Where it is unless somebody has moved it, likeliest first."""
+    hosts = (
+        (
+            "model-runner.docker.internal",
+            "model-runner.docker.internal:12434",
+            "host.docker.internal:12434",
+            "172.17.0.1:12434",
+        )
+        if in_container
+        else ("127.0.0.1:12434", "127.0.0.1:12435")  # Docker Engine and Desktop; Docker Cloud
+    )
+    return tuple(Address(f"http://{host}") for host in hosts)

@@ -1,0 +1,96 @@
+"""What is sent, as JSON; pure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from docker_model.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+# A batch is one request: engines take it apart again, and the runner takes 10 MiB at most.
+BATCH = 64
+BATCH_CHARS = 200_000
+
+
+def chat(
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    parameters: Mapping[str, Any],
+    *,
+    stream: bool,
+) -> bytes:
+    """A request for an answer.
+
+    Args:
+        model: The model's name.
+        messages: OpenAI's message objects.
+        parameters: What else to send; `None` is left out, `extra_body` taken apart.
+        stream: Whether the answer comes in pieces; then with the token counts at its end,
+            which llama.cpp and vLLM send only when asked.
+
+    Raises:
+        InvalidRequestError: It has no messages, or is no JSON.
+    """
+    if not messages:
+        msg = "there are no messages to answer"
+        raise InvalidRequestError(msg, hint='such as {"role": "user", "content": "Hello"}')
+    extra = parameters.get("extra_body") or {}
+    body: dict[str, Any] = {"model": model, "messages": list(messages)}
+    body |= {
+        name: value
+        for name, value in parameters.items()
+        if value is not None and name != "extra_body"
+    }
+    body |= extra
+    if stream:
+        body["stream_options"] = {"include_usage": True, **(body.get("stream_options") or {})}
+    body["stream"] = stream
+    return encode(body)
+
+
+def embeddings(model: str, texts: Sequence[str], dimensions: int | None) -> list[tuple[int, bytes]]:
+    """Requests for embeddings, each with the number of its texts.
+
+    Raises:
+        InvalidRequestError: What is to be embedded is no list of texts.
+    """
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        msg = "texts must be a sequence of str"
+        raise InvalidRequestError(msg, hint="such as embed(model, ['one', 'two'])")
+    extra = {} if dimensions is None else {"dimensions": dimensions}
+    return [
+        (len(batch), encode({"model": model, "input": batch, "encoding_format": "float", **extra}))
+        for batch in _batches(texts)
+    ]
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    chars = 0
+    for text in texts:
+        if batch and (len(batch) == BATCH or chars + len(text) > BATCH_CHARS):
+            yield batch
+            batch, chars = [], 0
+        batch.append(text)
+        chars += len(text)
+    if batch:
+        yield batch
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """JSON in UTF-8.
+
+    Raises:
+        InvalidRequestError: It cannot be: a value of another kind, a lone surrogate.
+    """
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        msg = "a text holds a lone surrogate, which is no character"
+        raise InvalidRequestError(msg, hint="see str.encode(errors=…)") from None
+    except (TypeError, ValueError) as error:
+        msg = f"the request is no JSON: {error}"
+        raise InvalidRequestError(msg) from None

@@ -1,0 +1,196 @@
+"""One request to the runner: its place in the queue, its limits, its attempts."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakValueDictionary
+
+import httpx
+
+from docker_model.cli.phases import Phase
+from docker_model.http import failures
+from docker_model.http.connections import Connections
+from docker_model.http.discovery import Endpoints
+from docker_model.http.reading import Reader
+from docker_model.process import io
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    from docker_model.errors import DockerModelError
+    from docker_model.http.discovery import Endpoint, Place
+    from docker_model.http.reading import Tap
+    from docker_model.types import Timeouts
+
+_T = TypeVar("_T")
+
+_OK = 200
+_SOON = 0.5  # seconds before the first retry; twice as long before each further one
+_LATEST = 8.0
+_LOADED_YET = 0.5  # seconds between two looks whether a model is loaded; the runner's own rhythm
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """How a user wants requests made.
+
+    Attributes:
+        place: Where to.
+        api_key: Sent to a named address alone, as are `headers`.
+        headers: What else to send.
+        timeouts: Limits by phase.
+        max_retries: Attempts after the first.
+        max_concurrency: Requests at once among all with the same place and limit.
+    """
+
+    place: Place
+    api_key: str | None = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    timeouts: Timeouts
+    max_retries: int
+    max_concurrency: int
+
+
+class _Slots:
+    def __init__(self) -> None:
+        self._slots: WeakValueDictionary[tuple[Place, int], asyncio.Semaphore] = (
+            WeakValueDictionary()
+        )
+
+    def get(self, caller: Caller) -> asyncio.Semaphore:
+        key = caller.place, caller.max_concurrency
+        slot = self._slots.get(key)
+        if slot is None:
+            self._slots[key] = slot = asyncio.Semaphore(caller.max_concurrency)  # a fair one
+        return slot
+
+
+class Call:
+    """One request, made on the I/O thread.
+
+    Args:
+        caller: How.
+        model: The name as the caller gave it, for errors.
+        path: Below the OpenAI-compatible part, such as `/chat/completions`.
+        body: JSON.
+        headers: More of them, which go to any address.
+        partial: Gives the answer so far, for errors.
+
+    Attributes:
+        began: When it was made, on the loop's clock.
+        started: When it got its place.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        model: str,
+        path: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, str] | None = None,
+        partial: Callable[[], str] = str,
+    ) -> None:
+        self._caller = caller
+        self._model = model
+        self._path = path
+        self._body = body
+        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._partial = partial
+        self._clock = asyncio.get_running_loop().time
+        self.began = self.started = self._clock()
+
+    async def whole(self) -> bytes:
+        """The reply's body.
+
+        Raises:
+            DockerModelError: See `docker_model.errors`.
+        """
+        return await self._answered(lambda response, _: response.aread())
+
+    async def stream(self, tap: Tap, take: Callable[[dict[str, Any], int], bool]) -> None:
+        """Hand each event of the reply to `take`, until it says that it has enough.
+
+        Args:
+            tap: Can have the reading stopped for a while.
+            take: Given an event and its size in bytes.
+
+        Raises:
+            DockerModelError: See `docker_model.errors`.
+        """
+        idle = self._caller.timeouts.idle
+
+        reader = Reader(self._model, tap, take, self._partial)
+        await self._answered(lambda response, phase: reader.read(response, phase, idle))
+
+    async def _answered(self, read: Callable[[httpx.Response, Phase], Awaitable[_T]]) -> _T:
+        timeouts = self._caller.timeouts
+        async with Phase("total", timeouts.total, self._partial):
+            slot = io.current().local(_Slots).get(self._caller)
+            async with Phase("queue", timeouts.queue):
+                await slot.acquire()
+            try:
+                self.started = self._clock()
+                async with Phase("first_output", timeouts.first_output, self._partial) as phase:
+                    return await self._attempts(lambda response: read(response, phase))
+            finally:
+                slot.release()
+
+    async def _attempts(self, read: Callable[[httpx.Response], Awaitable[_T]]) -> _T:
+        """Try until there is an answer; again only where nothing of one has been received."""
+        place = self._caller.place
+        endpoints = io.current().local(Endpoints)
+        retries = 0
+        looked_again = False
+        while True:
+            endpoint = await endpoints.find(place)
+            failure: DockerModelError
+            try:
+                async with self._post(endpoint) as response:
+                    if response.status_code == _OK:
+                        return await self._read(read, response)
+                    status = response.status_code
+                    body = (await response.aread()).decode("utf-8", "replace")
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                endpoints.forget(place)
+                if looked_again:
+                    raise failures.no_connection(endpoint.root) from error
+                looked_again = True  # it has been found, but maybe long ago
+                continue
+            except httpx.TransportError as error:
+                failure = failures.broken_off(self._model, "", error)
+            else:
+                if failures.is_loading(status, body):
+                    await asyncio.sleep(_LOADED_YET)
+                    continue
+                failure = failures.name_reply(status, body, self._model)
+                if not failures.is_passing(status, body):
+                    raise failure
+            if retries == self._caller.max_retries:
+                raise failure
+            pause = min(_SOON * 2**retries, _LATEST)
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  no secret
+            retries += 1
+
+    def _post(self, endpoint: Endpoint) -> AbstractAsyncContextManager[httpx.Response]:
+        headers = self._headers
+        if endpoint.link.named:
+            # What the user gave for one place is sent to no other.
+            key = self._caller.api_key or endpoint.api_key
+            bearer = {"Authorization": f"Bearer {key}"} if key else {}
+            headers = {**headers, **bearer, **dict(self._caller.headers)}
+        client = io.current().local(Connections).client(endpoint.link)
+        url = endpoint.url + self._path
+        return client.stream("POST", url, content=self._body, headers=headers)
+
+    async def _read(
+        self, read: Callable[[httpx.Response], Awaitable[_T]], response: httpx.Response
+    ) -> _T:
+        try:
+            return await read(response)
+        except httpx.RequestError as error:
+            raise failures.broken_off(self._model, self._partial(), error) from error

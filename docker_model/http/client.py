@@ -1,0 +1,348 @@
+"""`Client`: chats and embeddings over the runner's HTTP API, found without configuration.
+
+The seam for chat models: OpenAI's own objects in and out, with this package's errors, limits
+and ways to end a call. Nothing here knows of any framework.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from docker_model.cli.command import split_command
+from docker_model.cli.environment import Environment
+from docker_model.cli.names import check_model_name
+from docker_model.errors import InvalidRequestError, UnsupportedParameterError
+from docker_model.http import bodies
+from docker_model.http.addresses import named
+from docker_model.types import Timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from docker_model.http.call import Caller
+    from docker_model.http.discovery import Endpoint
+    from docker_model.process import Stream
+
+__all__ = ["AsyncChatStream", "ChatStream", "Client"]
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+@dataclass(frozen=True)
+class Client:
+    """A way to the runner's HTTP API.
+
+    Frozen, hashable, picklable and cheap: making one starts no process, thread or network
+    use, and the same object works from sync code, any event loop and any thread.
+
+    Args:
+        base_url: The API's address, in any of its usual spellings. `None`: it is found, by the
+            environment, `docker model status`, Docker's socket and the usual addresses.
+        api_key: Sent as a bearer token to an address that you have named, by `base_url` or
+            the environment, and to none that was found. The runner itself wants none.
+        headers: Sent in the same way; never shown.
+        timeout: `Timeouts`, or a number of seconds for the whole call.
+        max_retries: Further attempts where nothing had been received and the next one may
+            well succeed.
+        max_concurrency: Requests at once in this process, among all to the same place with
+            the same limit; the rest wait, first come first served.
+        command: The command that is asked where the runner is, see `DockerModel`.
+        env: Variables laid over the caller's environment; never shown.
+
+    Raises:
+        InvalidRequestError: A setting that cannot be.
+    """
+
+    _: KW_ONLY
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    timeout: Timeouts | float | None = field(default_factory=Timeouts)
+    max_retries: int = 2
+    max_concurrency: int = 8
+    command: str | Sequence[str] | None = None
+    env: Mapping[str, str] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        named(self.base_url, {})
+        self._set("timeout", Timeouts.of(self.timeout))
+        self._set("headers", _headers(self.headers))
+        if self.api_key is not None:
+            _check_header("api_key", self.api_key)
+        if self.env is not None:
+            self._set("env", Environment.of(self.env))
+        if self.command is not None and not isinstance(self.command, str):
+            self._set("command", split_command(self.command, {}))
+        for name, least in (("max_retries", 0), ("max_concurrency", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                msg = f"{name} must be a whole number of at least {least}, not {value!r}"
+                raise InvalidRequestError(msg)
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    # -- chats ---------------------------------------------------------------------------
+
+    def chat(
+        self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
+    ) -> dict[str, Any]:
+        """Answer a conversation, waiting for the whole answer.
+
+        The reply comes in one piece, so that its first output is its end: a slow machine and
+        a long answer may want a higher `timeout.first_output`, or `stream_chat`.
+
+        Args:
+            model: The model's name.
+            messages: OpenAI's message objects.
+            parameters: OpenAI's, and the engine's own, such as `temperature`, `tools`,
+                `response_format` or `min_p`. `None` leaves one to the engine. Those in
+                `extra_body=` are sent too, and go before the others.
+
+        Returns:
+            OpenAI's reply object, with the `model` that was asked for: the engine itself
+            says the name of a file.
+
+        Raises:
+            DockerModelError: See `docker_model.errors`.
+        """
+        from docker_model.process import io
+
+        return io.run(self._chat(model, messages, parameters))
+
+    async def achat(
+        self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
+    ) -> dict[str, Any]:
+        """The same, awaited; cancelling the call ends the request."""
+        from docker_model.process import io
+
+        return await io.arun(self._chat(model, messages, parameters))
+
+    def stream_chat(
+        self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
+    ) -> ChatStream:
+        """Answer a conversation piece by piece.
+
+        The request starts when the first piece is asked for; it is checked now. Takes what
+        `chat` does; errors of the answer are raised while iterating.
+
+        Returns:
+            OpenAI's chunk objects; one of the last has the token counts, and no choices.
+        """
+        return ChatStream(self._chat_stream(model, messages, parameters))
+
+    def astream_chat(
+        self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
+    ) -> AsyncChatStream:
+        """The same for `async for`; no coroutine, so there is nothing to await."""
+        return AsyncChatStream(self._chat_stream(model, messages, parameters))
+
+    def _chat(
+        self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
+    ) -> Coroutine[Any, Any, dict[str, Any]]:
+        check_model_name(model)
+        body = bodies.chat(model, messages, parameters, stream=False)
+        caller = self._caller()
+        from docker_model.http import chats
+
+        return chats.whole(caller, model, body)
+
+    def _chat_stream(
+        self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
+    ) -> Stream[dict[str, Any]]:
+        check_model_name(model)
+        body = bodies.chat(model, messages, parameters, stream=True)
+        caller = self._caller()
+        from docker_model.http import chats
+        from docker_model.process import Stream
+
+        return Stream(lambda sink: chats.stream(caller, model, body, sink))
+
+    # -- embeddings ----------------------------------------------------------------------
+
+    def embed(
+        self, model: str, texts: Sequence[str], *, dimensions: int | None = None
+    ) -> list[list[float]]:
+        """Embed texts, in batches.
+
+        Args:
+            model: The model's name.
+            texts: What to embed. They go as text, never as token ids: those of another
+                vocabulary give wrong vectors without an error.
+            dimensions: How long the vectors are to be, if the model has a choice.
+
+        Returns:
+            A vector for each text, in their order, all of one length.
+
+        Raises:
+            InvalidRequestError: The model gives no embeddings as it is configured; says
+                which command mends it.
+            UnsupportedParameterError: The engine ignores `dimensions`.
+            DockerModelError: See `docker_model.errors`.
+        """
+        from docker_model.process import io
+
+        return io.run(self._embed(model, texts, dimensions))
+
+    async def aembed(
+        self, model: str, texts: Sequence[str], *, dimensions: int | None = None
+    ) -> list[list[float]]:
+        """The same, awaited; cancelling the call ends the request."""
+        from docker_model.process import io
+
+        return await io.arun(self._embed(model, texts, dimensions))
+
+    def _embed(
+        self, model: str, texts: Sequence[str], dimensions: int | None
+    ) -> Coroutine[Any, Any, list[list[float]]]:
+        check_model_name(model)
+        batches = bodies.embeddings(model, texts, dimensions)
+        caller = self._caller()
+        from docker_model.http import embeddings
+
+        return embeddings.embed(caller, model, batches, dimensions)
+
+    # -- the rest ------------------------------------------------------------------------
+
+    def endpoint(self) -> Endpoint:
+        """Where the API is; looked for now, if it is not known yet.
+
+        Raises:
+            RunnerUnavailableError: It was not found; says what was tried.
+        """
+        from docker_model.process import io
+
+        return io.run(self._endpoint())
+
+    async def aendpoint(self) -> Endpoint:
+        """The same, awaited."""
+        from docker_model.process import io
+
+        return await io.arun(self._endpoint())
+
+    def _endpoint(self) -> Coroutine[Any, Any, Endpoint]:
+        place = self._caller().place
+        from docker_model.http import discovery
+
+        return discovery.find(place)
+
+    def _caller(self) -> Caller:
+        """Our settings, with the environment as it is now.
+
+        Raises:
+            UnsupportedParameterError: httpx is not installed.
+        """
+        try:
+            from docker_model.http.call import Caller
+            from docker_model.http.discovery import Place
+        except ModuleNotFoundError as error:
+            if error.name != "httpx":
+                raise
+            msg = "the HTTP transport needs httpx, which is not installed"
+            hint = 'pip install "docker-model-llm[http]"'
+            raise UnsupportedParameterError(msg, hint=hint) from error
+
+        return Caller(
+            place=Place.of(self.base_url, self.command, self.env),
+            api_key=self.api_key,
+            headers=tuple((self.headers or {}).items()),
+            timeouts=Timeouts.of(self.timeout),
+            max_retries=self.max_retries,
+            max_concurrency=self.max_concurrency,
+        )
+
+
+class _ChatStream:
+    def __init__(self, stream: Stream[dict[str, Any]]) -> None:
+        self._stream = stream
+
+    def cancel(self) -> None:
+        """End the request now, and with it the iteration.
+
+        From any thread; never waits; may be called again.
+        """
+        self._stream.cancel()
+
+
+class ChatStream(_ChatStream):
+    """The chunks of an answer: an iterator and a context manager.
+
+    The request starts when the first one is asked for. Breaking out of the loop and dropping
+    the stream, leaving the `with`, and `cancel()` end it at once.
+    """
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        chunk = self._stream.next()
+        if chunk is None:
+            raise StopIteration
+        return chunk
+
+    def close(self) -> None:
+        """The same as `cancel()`."""
+        self.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+
+class AsyncChatStream(_ChatStream):
+    """The same for `async for` and `async with`, in any asyncio or uvloop loop.
+
+    Cancelling the task that awaits a chunk ends the request at once.
+    """
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        chunk = await self._stream.anext()
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        """The same as `cancel()`; nothing is awaited."""
+        self.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.cancel()
+
+
+def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    if not headers:
+        return None
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+            msg = "headers has a name that is no header's name"
+            raise InvalidRequestError(msg, hint="names are ASCII letters, digits and dashes")
+        _check_header(f"headers[{name!r}]", value)
+    return Environment.of(headers)  # which never shows what it holds
+
+
+def _check_header(name: str, value: object) -> None:
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+        msg = f"{name} must be a string of printable ASCII characters"
+        raise InvalidRequestError(msg)

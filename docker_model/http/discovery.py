@@ -1,0 +1,272 @@
+"""Finding the runner's API: what the user names, what the CLI knows, and where it mostly is.
+
+A key or a header of the user's goes to addresses that the user has named, and to no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from docker_model.cli.care import Care
+from docker_model.cli.causes import START_HINT
+from docker_model.cli.launch import Launch
+from docker_model.errors import DockerModelError, RunnerUnavailableError
+from docker_model.http import addresses
+from docker_model.http.addresses import Address, Tls
+from docker_model.http.connections import Connections, Link
+from docker_model.process import io
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ASKING = 5.0  # seconds for an address that somebody has named, and for `docker model status`
+PROBING = 1.0  # seconds for one that is only likely
+_IN_CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+_OK = 200
+_LOCKED = (401, 403)  # somebody is there who wants a key, which a probe does not have
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A step on the way to the runner.
+
+    Attributes:
+        source: Where the address came from, such as `MODEL_RUNNER_HOST`.
+        address: The address; empty when the source had none.
+        outcome: What came of it.
+    """
+
+    source: str
+    address: str
+    outcome: str
+
+    def __str__(self) -> str:
+        return f"{self.source}{f' ({self.address})' if self.address else ''}: {self.outcome}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the runner's API is.
+
+    Attributes:
+        url: The OpenAI-compatible part, such as `http://127.0.0.1:12434/engines/v1`.
+        root: What the runner's own paths, such as `/models`, are below of.
+        source: Where the address came from.
+        tried: The way to it.
+        link: Its connections; `link.named` tells whether the user has named it.
+        api_key: The key that the source came with.
+        sure: It has answered as it should.
+    """
+
+    url: str
+    root: str
+    source: str
+    tried: tuple[Tried, ...] = ()
+    link: Link = field(repr=False, kw_only=True)
+    api_key: str | None = field(repr=False, kw_only=True, default=None)
+    sure: bool = field(repr=False, kw_only=True, default=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Everything that has a say in where the runner is found.
+
+    Attributes:
+        base_url: The user's own word.
+        command: The command to ask for its status.
+        env: What is laid over the environment for it.
+        variables: The environment variables that matter here.
+    """
+
+    base_url: str | None
+    command: str | Sequence[str] | None
+    env: Mapping[str, str] | None = field(repr=False)
+    variables: tuple[str, ...] = field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        base_url: str | None,
+        command: str | Sequence[str] | None,
+        env: Mapping[str, str] | None,
+    ) -> Place:
+        """Take note of the environment as it is now."""
+        laid_over = env or {}
+        relevant = addresses.RELEVANT
+        variables = (laid_over.get(name) or os.environ.get(name, "") for name in relevant)
+        return cls(base_url, command, env, tuple(variables))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by name."""
+        return dict(zip(addresses.RELEVANT, self.variables, strict=True))
+
+
+class Endpoints:
+    """The endpoints of this process, each looked for once; on the I/O thread alone."""
+
+    def __init__(self) -> None:
+        self._found: dict[Place, Endpoint] = {}
+        self._searches: dict[Place, tuple[Search, asyncio.Task[Endpoint | None]]] = {}
+
+    def forget(self, place: Place) -> bool:
+        """It does not answer any more; whether it did before."""
+        return self._found.pop(place, None) is not None
+
+    async def find(self, place: Place) -> Endpoint:
+        """The endpoint; all who ask at the same time share one search.
+
+        Raises:
+            RunnerUnavailableError: There is none; says what was tried.
+            InvalidRequestError: What should be an address is none.
+        """
+        found = self._found.get(place)
+        if found is not None:
+            return found
+        if place not in self._searches:
+            search = Search(place)
+            task = asyncio.get_running_loop().create_task(search.run())
+            self._searches[place] = search, task
+            task.add_done_callback(lambda _: self._searches.pop(place))
+        search, task = self._searches[place]
+        # Shielded: others may wait for it too, and it ends soon by itself.
+        found = await asyncio.shield(task)
+        if found is None:
+            raise nowhere(search.tried)
+        if found.sure:
+            self._found[place] = found
+        return found
+
+
+async def find(place: Place) -> Endpoint:
+    """The endpoint of this process; see `Endpoints.find`."""
+    return await io.current().local(Endpoints).find(place)
+
+
+def nowhere(tried: Sequence[Tried]) -> RunnerUnavailableError:
+    """There is no runner at any of these."""
+    lines = "".join(f"\n  {one}" for one in tried)
+    return RunnerUnavailableError(f"Docker Model Runner was not found{lines}", hint=START_HINT)
+
+
+class Search:
+    """One search.
+
+    Attributes:
+        tried: The steps so far.
+
+    Raises:
+        InvalidRequestError: What should be an address is none.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.tried: list[Tried] = []
+        self._place = place
+        self._variables = place.environment
+        self._tls = Tls.of(self._variables)
+        self._named = addresses.named(place.base_url, self._variables)
+
+    async def run(self) -> Endpoint | None:
+        """Go the way until somebody answers; `None` when nobody does."""
+        if self._named is not None:
+            # Taken at its word: a prompt that went elsewhere instead would be a surprise.
+            return await self._named_one(self._named)
+        sockets = addresses.docker_sockets(self._variables)
+        usual = addresses.usual(in_container=any(path.exists() for path in _IN_CONTAINERS))
+        return (
+            await self._status()
+            or await self._likely("Docker's socket", sockets)
+            or await self._likely("usual address", usual)
+        )
+
+    async def _named_one(self, named: addresses.Named) -> Endpoint | None:
+        found = None
+        for address in named.addresses:
+            link = Link(address, self._tls, named=True)
+            tried, endpoint = await _probe(named.source, link, ASKING)
+            self.tried.append(tried)
+            if endpoint is not None:
+                found = replace(endpoint, api_key=named.api_key)
+                if found.sure:
+                    break
+        return found and replace(found, tried=tuple(self.tried))
+
+    async def _status(self) -> Endpoint | None:
+        source = "docker model status"
+        try:
+            launch = Launch.of(self._place.command, self._place.env)
+            status = await Care(launch, ASKING).status()
+        except DockerModelError as error:
+            self.tried.append(Tried(source, "", error.message))
+            return None
+        if status.running and status.endpoint is not None:
+            return await self._likely(source, [addresses.parse(status.endpoint, source)], ASKING)
+        why = "it gives no address" if status.running else status.problem.partition("\n")[0]
+        self.tried.append(Tried(source, "", why))
+        return None
+
+    async def _likely(
+        self, source: str, candidates: Sequence[Address], limit: float = PROBING
+    ) -> Endpoint | None:
+        """The first of `candidates` that answers as a runner does; all are asked at once."""
+        links = [Link(address, self._tls, named=False) for address in candidates]
+        probes = [asyncio.create_task(_probe(source, link, limit)) for link in links]
+        try:
+            for probe in probes:
+                tried, endpoint = await probe
+                self.tried.append(tried)
+                if endpoint is not None and endpoint.sure:
+                    return replace(endpoint, tried=tuple(self.tried))
+        finally:
+            for probe in probes:
+                probe.cancel()
+        return None
+
+
+async def _probe(source: str, link: Link, limit: float) -> tuple[Tried, Endpoint | None]:
+    """Ask an address for its models; without any key, which it need not have."""
+    address = link.address
+    outcome = ""
+    try:
+        async with asyncio.timeout(limit):
+            client = io.current().local(Connections).client(link)
+            for api in address.apis:
+                url = address.root + api
+                response = await client.get(f"{url}/models")
+                status = response.status_code
+                if status in _LOCKED or (status == _OK and _lists_models(response)):
+                    outcome = "answers" if status == _OK else "answers, and wants a key"
+                    return (
+                        Tried(source, str(address), outcome),
+                        Endpoint(url, address.root, source, link=link),
+                    )
+                outcome = outcome or f"answers with HTTP {status}, not as Docker Model Runner"
+    except TimeoutError:
+        outcome = f"no answer within {limit:g} s"
+    except httpx.TransportError as error:
+        outcome = _words(error)
+    else:
+        url = address.root + address.apis[0]
+        unsure = Endpoint(url, address.root, source, link=link, sure=False)
+        return Tried(source, str(address), outcome), unsure
+    return Tried(source, str(address), outcome), None
+
+
+def _lists_models(response: httpx.Response) -> bool:
+    try:
+        content = response.json()
+    except ValueError:
+        return False
+    return isinstance(content, dict) and (content.get("object") == "list" or "data" in content)
+
+
+def _words(error: httpx.TransportError) -> str:
+    if isinstance(error, httpx.ConnectTimeout):
+        return "no answer"
+    return str(error) or type(error).__name__

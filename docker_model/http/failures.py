@@ -1,0 +1,188 @@
+"""What a reply that is no answer means: the runner's plain text and the engines' JSON alike."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from docker_model.cli.causes import CAUSES, LOGS_HINT, START_HINT, Cause
+from docker_model.cli.failures import name_failure
+from docker_model.errors import (
+    ContextLengthError,
+    DockerModelError,
+    GenerationError,
+    InvalidRequestError,
+    ModelLoadError,
+    ModelNotFoundError,
+    RunnerUnavailableError,
+    UnsupportedParameterError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+POOLING_HINT = "`docker model configure --mode embedding {model} -- --pooling mean`"
+_ADDRESS_HINT = "an address reads http://host:port; without one the runner is found"
+_PASSING = (502, 503, 504)  # somebody on the way had no answer yet
+_SHOWN = 300  # characters of the engine's words in a message
+_KEPT = 4000  # and in `stderr` and `detail`
+
+
+def _rows(*rows: tuple[str, type[DockerModelError], str, str]) -> Iterable[Cause]:
+    return (Cause(re.compile(row[0], re.MULTILINE), *row[1:]) for row in rows)
+
+
+# A text is `status=…`, a line of the engine's words, and the body as it came.
+_CAUSES = (
+    *_rows(
+        (
+            r"Pooling type 'none'|does not support embeddings|not an? embedding model",
+            InvalidRequestError,
+            "{model!r} gives no embeddings as it is configured",
+            f"{POOLING_HINT}, or take an embedding model such as ai/mxbai-embed-large",
+        ),
+        (
+            r"input \(\d+ tokens\) is too large to process",
+            ContextLengthError,
+            "a text is longer than the engine embeds at once",
+            f"embed shorter pieces, or {POOLING_HINT[:-1]} --ubatch-size {{enough}}`",
+        ),
+        (
+            r"request too large|^status=413$",
+            InvalidRequestError,
+            "the request is larger than the 10 MiB that the runner takes",
+            "send less text, or smaller images",
+        ),
+    ),
+    # What the CLI passes on of them; the rest of its table is of its own making.
+    *(
+        cause
+        for cause in CAUSES
+        if cause.error
+        in (ContextLengthError, ModelLoadError, ModelNotFoundError, RunnerUnavailableError)
+    ),
+    *_rows(
+        (
+            r"^status=404\n.*model.*(?:not found|does not exist)",
+            ModelNotFoundError,
+            "the model {model!r} is not there",
+            "`docker model pull {model}`",
+        ),
+        (
+            r"^status=(?:3\d\d|404|405)$",
+            RunnerUnavailableError,
+            "there is no Docker Model Runner at this address, or one that cannot do this",
+            _ADDRESS_HINT,
+        ),
+        (
+            r"^status=40[13]$",
+            InvalidRequestError,
+            "the server at this address does not let us in",
+            "give the right key as api_key=; Docker Model Runner itself wants none",
+        ),
+        (
+            r"^status=429$",
+            GenerationError,
+            "the runner is too busy (HTTP 429)",
+            "try again later, or lower max_concurrency",
+        ),
+        (
+            r"^status=501\n(?P<words>.*)",
+            UnsupportedParameterError,
+            "the engine cannot do that: {words}",
+            LOGS_HINT,
+        ),
+        (
+            r"^status=4\d\d\n(?P<words>.*)",
+            InvalidRequestError,
+            "the engine refused the request: {words}",
+            LOGS_HINT,
+        ),
+        (
+            r"^status=(?P<status>.*)\n(?P<words>.+)",
+            GenerationError,
+            "the engine failed (HTTP {status}): {words}",
+            LOGS_HINT,
+        ),
+        (
+            r"^status=(?P<status>.*)",
+            GenerationError,
+            "the engine failed (HTTP {status})",
+            LOGS_HINT,
+        ),
+    ),
+)
+
+
+def name_reply(status: int, body: str, model: str, partial: str = "") -> DockerModelError:
+    """Tell what a reply that is no answer means.
+
+    Args:
+        status: Its HTTP status.
+        body: Its text: plain, or an engine's JSON.
+        model: The name as the caller gave it.
+        partial: The answer's text so far.
+    """
+    text = f"status={status}\n{_brief(_words(body))}\n{body[:_KEPT]}"
+    return name_failure(
+        command="run", model=model, exit_code=None, stderr=text, partial=partial, causes=_CAUSES
+    )
+
+
+def name_event(error: Any, model: str, partial: str) -> DockerModelError:
+    """Tell what an error within a stream means.
+
+    Args:
+        error: What the event says of it: an object, or just text.
+        model: The name as the caller gave it.
+        partial: The answer's text so far.
+    """
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if isinstance(code, int) and code >= 400 else 500  # noqa: PLR2004  HTTP's own
+    body = error if isinstance(error, str) else json.dumps({"error": error})
+    return name_reply(status, body, model, partial)
+
+
+def broken_off(model: str, partial: str, why: object) -> GenerationError:
+    """The connection ended before the answer did."""
+    msg = f"the answer of {model!r} broke off: {why}"
+    return GenerationError(msg, hint=LOGS_HINT, partial=partial)
+
+
+def no_connection(address: str) -> RunnerUnavailableError:
+    """Nobody is there any more."""
+    msg = f"Docker Model Runner does not answer at {address}"
+    return RunnerUnavailableError(msg, hint=START_HINT)
+
+
+def is_loading(status: int, body: str) -> bool:
+    """Whether the engine says that it still loads the model."""
+    return status == 503 and "loading" in body.lower()  # noqa: PLR2004  HTTP's own
+
+
+def is_passing(status: int, body: str) -> bool:
+    """Whether the same request may well be answered a moment later.
+
+    The runner's 500 with an empty body is its proxy's: the engine had closed the connection
+    that it wanted to use. One with a text is an engine's, and would come again.
+    """
+    return status in _PASSING or (status == 500 and not body.strip())  # noqa: PLR2004  HTTP's own
+
+
+def _words(body: str) -> str:
+    """What the engine says in its JSON, or all of a plain text."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return body
+    if isinstance(content, dict):
+        error = content.get("error", content.get("message", content.get("detail")))
+        content = error.get("message") if isinstance(error, dict) else error
+    return content if isinstance(content, str) else ""
+
+
+def _brief(words: str) -> str:
+    """Words for a message: engines quote the request as JSON after them, which stays out."""
+    line = words.strip().partition("\n")[0].partition("{")[0].strip()
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
