@@ -1,0 +1,87 @@
+"""`docker` and its plugin, each ended or stopped by somebody else: with the real pair, too."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from fault_list import error, judge
+from ways import WAYS, call
+
+from docker_model import DockerModel, DockerModelError, GenerationTimeoutError, Timeouts
+from docker_model.testing import Hang, Text
+
+MODEL = DockerModel("ai/smollm2", timeout=Timeouts(idle=5.0))
+SOME = [Text("some", 4), Hang()]
+
+
+def children(pid):
+    """The live children of a process, threads included."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def pair():
+    """The only `docker` of ours, and its plugin."""
+    for docker in children(os.getpid()):
+        for plugin in children(docker):
+            return docker, plugin
+    raise AssertionError
+
+
+def end_of(way, model, strike):
+    """How a stream ends after `strike(docker, plugin)` in its middle, and what it gave."""
+    pieces = []
+
+    def sync():
+        for piece in model.stream("hi"):
+            pieces.append(piece)
+            strike(*pair())
+
+    async def asynchronous():
+        async for piece in model.astream("hi"):
+            pieces.append(piece)
+            strike(*pair())
+
+    with pytest.raises(DockerModelError) as caught:
+        call(way, sync, asynchronous)
+    assert "".join(pieces) == caught.value.partial
+    return caught.value
+
+
+ways = pytest.mark.parametrize("way", WAYS)
+
+
+@ways
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_docker_alone_dies(way, number, simulate):
+    docker = simulate(script=SOME)
+    end = end_of(way, MODEL, lambda docker, _: os.kill(docker, number))
+    judge(error(signal=number, exit_code=None, partial="some"), end)
+    docker.wait_all_gone()
+    docker.wait_gone()
+
+
+@ways
+def test_docker_alone_is_asked_to_end(way, simulate):
+    docker = simulate(script=SOME)
+    end = end_of(way, MODEL, lambda docker, _: os.kill(docker, signal.SIGTERM))
+    judge(error(signal=None, exit_code=1, partial="some"), end)
+    docker.wait_gone()
+
+
+@ways
+def test_the_plugin_alone_dies(way, simulate):
+    docker = simulate(script=SOME)
+    end = end_of(way, MODEL, lambda _, plugin: os.kill(plugin, signal.SIGKILL))
+    judge(error(signal=None, exit_code=255, partial="some"), end)
+    docker.wait_gone()
+
+
+@ways
+def test_both_are_stopped(way, simulate):
+    docker = simulate(script=SOME)
+    model = DockerModel("ai/smollm2", timeout=Timeouts(idle=0.3))
+    end = end_of(way, model, lambda docker, _: os.killpg(docker, signal.SIGSTOP))
+    judge(error(GenerationTimeoutError, phase="idle", partial="some"), end)
+    docker.wait_gone()
