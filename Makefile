@@ -69,7 +69,7 @@ typecheck: $(VENV)/ready-for-work  ## mypy --strict, and a user's program by myp
 	$(BIN)/pyright tests/typing/sample.py
 
 docs: $(VENV)/ready-for-docs  ## the documentation, into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/ready-for-docs: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --group docs

@@ -39,7 +39,7 @@ REQUIREMENTS = {
     "llama_index_docker_model": {"llama_index"},
 }
 # Of the core, the adapters see what users see; all else is reached through it.
-PUBLIC = {"_version", "client", "errors", "models", "settings", "streams", "types"}
+PUBLIC = {"_version", "client", "errors", "http", "models", "settings", "streams", "types"}
 
 LONGEST = 400  # lines of a file
 
@@ -106,8 +106,8 @@ def test_nothing_depends_on_the_simulation(module):
 @pytest.mark.parametrize("module", [name for name in FILES if "_docker_model" in name])
 def test_adapters_come_in_by_the_front_door(module):
     others = {name for name in imports(module) if name.split(".")[0] != module.split(".")[0]}
-    core = {part(name) for name in others if name.split(".")[0] == "docker_model"}
-    assert core <= {"", *PUBLIC}
+    core = {name for name in others if name.split(".")[0] == "docker_model"}
+    assert core <= {"docker_model", *(f"docker_model.{name}" for name in PUBLIC)}
     assert not {name.split(".")[0] for name in others} & set(PACKAGES[1:])
 
 

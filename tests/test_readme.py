@@ -25,7 +25,15 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 # Commands that are run elsewhere, or not by a test: they install, need the real Docker, or
 # are this test suite itself. That each target, file and script exists is checked all the same.
-NOT_RUN = ("pip ", "docker ", "make", "export ", "git ", "DOCKER_MODEL_COMMAND=", ".venv/bin/")
+NOT_RUN = (
+    "pip ",
+    "docker ",
+    "make",
+    "export ",
+    "git ",
+    "DOCKER_",
+    ".venv/bin/",
+)
 
 
 def blocks(page, language):
@@ -64,8 +72,8 @@ def test_a_snippet(page, line, code, tmp_path):
         if re.search(r"^(async )?def test_", code, re.MULTILINE):
             tests = tmp_path / "test_snippet.py"
             tests.write_text(code)
-            quiet = ["-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"]
-            ended = run([sys.executable, "-m", "pytest", *quiet, str(tests)], cwd=tmp_path)
+            pytest_alone = ["-m", "pytest", "-p", "no:cacheprovider", "-p", "no:asyncio"]
+            ended = run([sys.executable, *pytest_alone, str(tests)], cwd=tmp_path)
         else:
             ended = run([sys.executable, "-c", code], cwd=tmp_path)
         docker.wait_all_gone()
