@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 import docker_model
 from docker_model._version import __version__
+from docker_model.http.client import Client
 from docker_model.types import FileReferences, PullPolicy, PullProgress, Timeouts
 from langchain_docker_model import _request
 from langchain_docker_model._flatten import HTTP_HINT
@@ -124,7 +125,7 @@ class ChatSettings(BaseChatModel):
     """Environment variables laid over the caller's; never shown, traced or part of a cache key."""
 
     max_concurrency: int = 8
-    """Over the CLI: runs at once in this process; the rest wait."""
+    """Requests, or runs of the CLI, at once in this process; the rest wait."""
 
     pull: PullPolicy = "never"
     """What to do about a missing model: `"never"` raises, `"missing"` pulls it first."""
@@ -148,7 +149,9 @@ class ChatSettings(BaseChatModel):
                 msg = f"transport='cli' has no way to honour {', '.join(given)}"
                 raise UnsupportedParameterError(msg, hint="leave transport out, or make it 'http'")
         with as_langchain_errors():
-            self._docker_model(self._call(None, {}))
+            call = self._call(None, {})
+            self._docker_model(call)
+            self._over_http(call)
         return self
 
     @model_validator(mode="after")
@@ -223,8 +226,6 @@ class ChatSettings(BaseChatModel):
         return self.transport is None and self.base_url is None
 
     def _over_http(self, call: Call) -> OverHttp:
-        from docker_model.http import Client  # noqa: PLC0415  what runs over the CLI needs no httpx
-
         client = Client(
             base_url=self.base_url,
             api_key=self.api_key.get_secret_value() if self.api_key else None,
@@ -233,6 +234,7 @@ class ChatSettings(BaseChatModel):
             env=self.env,
             timeout=call.timeout,
             max_retries=self.max_retries,
+            max_concurrency=self.max_concurrency,
         )
         if self.pull == "never":
             return OverHttp(client, call)

@@ -121,17 +121,16 @@ class Chunks:
             self._last["finish_reason"] = choice["finish_reason"]
         text, thought = said.get("content") or "", _thought(said)
         calls = [self._call(one, number) for number, one in enumerate(said.get("tool_calls") or ())]
-        logprobs = choice.get("logprobs")
-        if not (text or thought or calls or logprobs):
+        likely = {"logprobs": choice["logprobs"]} if choice.get("logprobs") else {}
+        if not (text or thought or calls or likely):
             return None
         message = AIMessageChunk(
             content=text,
             additional_kwargs=thought,
             tool_call_chunks=calls,
-            response_metadata={"model_provider": PROVIDER},
+            response_metadata={"model_provider": PROVIDER, **likely},
         )
-        info = {"logprobs": logprobs} if logprobs else None
-        return ChatGenerationChunk(message=message, generation_info=info)
+        return ChatGenerationChunk(message=message, generation_info=likely or None)
 
     def close(self) -> ChatGenerationChunk:
         """The last chunk."""

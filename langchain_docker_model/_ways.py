@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
     from docker_model import DockerModel
-    from docker_model.http import Client
+    from docker_model.http.client import Client
     from langchain_docker_model._request import Call
 
 __all__ = ["OverCli", "OverHttp", "Way"]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Self
 
 from langchain_core.embeddings import Embeddings
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from docker_model.http.client import Client
 from docker_model.types import Timeouts
 from langchain_docker_model.errors import as_langchain_errors
-
-if TYPE_CHECKING:
-    from docker_model.http import Client
 
 __all__ = ["DockerModelEmbeddings"]
 
@@ -62,6 +60,12 @@ class DockerModelEmbeddings(BaseModel, Embeddings):
     env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
     """Environment variables laid over the caller's; never shown."""
 
+    @model_validator(mode="after")
+    def _check_settings(self) -> Self:
+        with as_langchain_errors():
+            self._client()
+        return self
+
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """A vector for each text."""
         if not texts:
@@ -85,8 +89,6 @@ class DockerModelEmbeddings(BaseModel, Embeddings):
         return (await self.aembed_documents([text]))[0]
 
     def _client(self) -> Client:
-        from docker_model.http import Client  # noqa: PLC0415  httpx is loaded when it is used
-
         return Client(
             base_url=self.base_url,
             api_key=self.api_key.get_secret_value() if self.api_key else None,

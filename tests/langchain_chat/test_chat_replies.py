@@ -1,0 +1,172 @@
+"""The runner's replies as messages: whole, and in pieces."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessageChunk
+from scripted_runner import deltas, message, parts
+
+from langchain_docker_model._replies import Chunks, result_of
+
+USAGE = {
+    "prompt_tokens": 9,
+    "completion_tokens": 4,
+    "total_tokens": 13,
+    "prompt_tokens_details": {"cached_tokens": 3},
+    "completion_tokens_details": {"reasoning_tokens": 2},
+}
+TIMINGS = {"predicted_per_second": 12.5}
+
+
+def call(arguments, **more):
+    return {
+        "type": "function",
+        "id": "1",
+        "function": {"name": "add", "arguments": arguments},
+    } | more
+
+
+def whole(said):
+    choice = {"index": 0, "message": message(said), **parts(said)}
+    reply = {"model": "ai/smollm2", "choices": [choice], "usage": USAGE, "timings": TIMINGS}
+    return result_of(reply).generations[0].message
+
+
+def pieces(said):
+    chunks = Chunks("ai/smollm2")
+    events = [{"choices": [choice]} for choice in deltas(said)]
+    events.append({"choices": [], "usage": USAGE, "timings": TIMINGS})
+    fed = [chunk for event in events if (chunk := chunks.feed(event))]
+    return [chunk.message for chunk in (*fed, chunks.close())]
+
+
+def joined(said):
+    first, *others = pieces(said)
+    return sum(others, first)
+
+
+@pytest.mark.parametrize("form", [whole, joined])
+def test_what_a_message_holds(form):
+    said = {"content": "Hello, you.", "reasoning_content": "Be polite. Always."}
+    answer = form(said)
+    assert answer.content == "Hello, you."
+    assert answer.additional_kwargs == {"reasoning_content": "Be polite. Always."}
+    kinds = [
+        (block["type"], block.get("text") or block.get("reasoning"))
+        for block in answer.content_blocks
+    ]
+    assert kinds == [("reasoning", "Be polite. Always."), ("text", "Hello, you.")]
+    assert answer.usage_metadata == {
+        "input_tokens": 9,
+        "output_tokens": 4,
+        "total_tokens": 13,
+        "input_token_details": {"cache_read": 3},
+        "output_token_details": {"reasoning": 2},
+    }
+    assert answer.response_metadata == {
+        "model_name": "ai/smollm2",
+        "model_provider": "docker_model",
+        "finish_reason": "stop",
+        "timings": TIMINGS,
+    }
+
+
+@pytest.mark.parametrize("form", [whole, joined])
+def test_calls(form):
+    without_id = call("")
+    without_id.pop("id")
+    answer = form({"tool_calls": [call('{"a": 1}'), without_id]})
+    made = answer.tool_calls[1]["id"]
+    named = [(one["name"], one["args"], one["id"]) for one in answer.tool_calls]
+    assert named == [("add", {"a": 1}, "1"), ("add", {}, made)]
+    assert made.startswith("call_")  # the engine gave none
+    assert answer.response_metadata["finish_reason"] == "tool_calls"
+
+
+@pytest.mark.parametrize("form", [whole, joined])
+def test_arguments_that_are_no_object_are_kept(form):
+    answer = form({"tool_calls": [call("[1]", id="3")]})
+    assert not answer.tool_calls
+    [invalid] = answer.invalid_tool_calls
+    assert (invalid["name"], invalid["args"], invalid["id"]) == ("add", "[1]", "3")
+
+
+def test_arguments_that_are_no_json_are_kept():
+    # In pieces, it is core that puts them together, and mends what seems to be cut off.
+    [invalid] = whole({"tool_calls": [call("{oops")]}).invalid_tool_calls
+    assert invalid["args"] == "{oops"
+    assert "JSON" in invalid["error"]
+
+
+def test_pieces_of_a_call_have_its_index_and_one_id():
+    calls = [
+        one
+        for chunk in pieces({"tool_calls": [call('{"a": 1}')]})
+        for one in chunk.tool_call_chunks
+    ]
+    assert {one["index"] for one in calls} == {0}
+    assert [one["id"] for one in calls] == ["1"] + [None] * (len(calls) - 1)
+    assert "".join(one["args"] for one in calls) == '{"a": 1}'
+
+
+@pytest.mark.parametrize("form", [whole, joined])
+def test_logprobs(form):
+    entries = [{"token": "He", "logprob": -0.1}, {"token": "y", "logprob": -0.2}]
+    answer = form({"content": "Hey", "logprobs": {"content": entries}})
+    assert answer.response_metadata["logprobs"] == {"content": entries}
+
+
+def test_usage_and_constants_are_in_the_last_piece_alone():
+    *others, last = pieces({"content": "Hello, you.", "reasoning_content": "Hm."})
+    assert last.usage_metadata["total_tokens"] == 13
+    assert last.chunk_position == "last"
+    for chunk in others:
+        assert chunk.usage_metadata is None
+        assert chunk.response_metadata == {"model_provider": "docker_model"}
+
+
+def test_usage_that_grows_in_every_piece_counts_once():
+    chunks = Chunks("ai/smollm2")
+    for count in (1, 2, 3):
+        piece = {"choices": [{"delta": {"content": "a"}}], "usage": {"completion_tokens": count}}
+        assert chunks.feed(piece).message.usage_metadata is None
+    assert chunks.close().message.usage_metadata["output_tokens"] == 3
+
+
+def test_an_answer_without_anything_still_has_an_end():
+    chunks = Chunks("ai/smollm2")
+    assert chunks.feed({"choices": [{"delta": {"role": "assistant", "content": None}}]}) is None
+    assert chunks.close().message.response_metadata["model_name"] == "ai/smollm2"
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "content": st.text(max_size=30),
+            "reasoning_content": st.text(max_size=30),
+            "tool_calls": st.lists(
+                st.dictionaries(st.text(max_size=5), st.integers(0, 9), max_size=2).map(
+                    lambda args: call(json.dumps(args))
+                ),
+                max_size=3,
+            ),
+        },
+    )
+)
+def test_pieces_add_up_to_the_whole(said):
+    answer, added = whole(said), joined(said)
+    assert isinstance(added, AIMessageChunk)
+    for field in (
+        "content",
+        "additional_kwargs",
+        "tool_calls",
+        "usage_metadata",
+        "response_metadata",
+    ):
+        assert getattr(added, field) == getattr(answer, field)
