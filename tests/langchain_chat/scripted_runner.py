@@ -30,79 +30,8 @@ class ScriptedRunner:
         self.script = script
         self.bodies = []
         self.headers = []
-        runner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_):
-                pass
-
-            def do_GET(self):
-                known = self.path.rstrip("/").endswith("/models")
-                listing = [] if self.path == "/models" else {"object": "list", "data": []}
-                self.reply(200 if known else 404, listing)
-
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                runner.bodies.append(body)
-                runner.headers.append(dict(self.headers))
-                if self.path.endswith("/embeddings"):
-                    self.reply(*embeddings(body))
-                    return
-                said = runner.script(body)
-                status = said.pop("status", 200)
-                if status != 200:
-                    self.reply(status, said["error"])
-                elif body.get("stream"):
-                    self.stream(said, usage_of(body, said))
-                else:
-                    choice = {"index": 0, **parts(said), "message": message(said)}
-                    choices = [{**choice, "index": index} for index in range(body.get("n", 1))]
-                    self.reply(
-                        200,
-                        {
-                            "id": "chatcmpl-1",
-                            "object": "chat.completion",
-                            "model": FILE,
-                            "choices": choices,
-                            "usage": usage_of(body, said),
-                            "timings": TIMINGS,
-                        },
-                    )
-
-            def reply(self, status, content):
-                text = isinstance(content, str)
-                data = (content if text else json.dumps(content)).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "text/plain" if text else "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def stream(self, said, usage):
-                self.send_response(200)
-                self.send_header("Content-Type", "text/event-stream")
-                self.send_header("Transfer-Encoding", "chunked")
-                self.end_headers()
-                frame = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": FILE}
-                events = [
-                    {**frame, "choices": [{"index": 0, "finish_reason": None, **choice}]}
-                    for choice in deltas(said)
-                ]
-                events.append({**frame, "choices": [], "usage": usage, "timings": TIMINGS})
-                try:
-                    for event in events:
-                        self.piece(b"data: " + json.dumps(event).encode() + b"\n\n")
-                    self.piece(b"data: [DONE]\n\n")
-                    self.piece(b"")
-                except ConnectionError:  # the client has left
-                    self.close_connection = True
-
-            def piece(self, data):
-                self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self.server.runner = self
         self.server.daemon_threads = True
         self.host = f"http://127.0.0.1:{self.server.server_port}"
         self.url = f"{self.host}/engines/v1"
@@ -111,6 +40,77 @@ class ScriptedRunner:
     def close(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        known = self.path.rstrip("/").endswith("/models")
+        listing = [] if self.path == "/models" else {"object": "list", "data": []}
+        self.reply(200 if known else 404, listing)
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.runner.bodies.append(body)
+        self.server.runner.headers.append(dict(self.headers))
+        if self.path.endswith("/embeddings"):
+            self.reply(*embeddings(body))
+            return
+        said = self.server.runner.script(body)
+        status = said.pop("status", 200)
+        if status != 200:
+            self.reply(status, said["error"])
+        elif body.get("stream"):
+            self.stream(said, usage_of(body, said))
+        else:
+            choice = {"index": 0, **parts(said), "message": message(said)}
+            choices = [{**choice, "index": index} for index in range(body.get("n", 1))]
+            self.reply(
+                200,
+                {
+                    "id": "chatcmpl-1",
+                    "object": "chat.completion",
+                    "model": FILE,
+                    "choices": choices,
+                    "usage": usage_of(body, said),
+                    "timings": TIMINGS,
+                },
+            )
+
+    def reply(self, status, content):
+        text = isinstance(content, str)
+        data = (content if text else json.dumps(content)).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain" if text else "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def stream(self, said, usage):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        frame = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": FILE}
+        events = [
+            {**frame, "choices": [{"index": 0, "finish_reason": None, **choice}]}
+            for choice in deltas(said)
+        ]
+        events.append({**frame, "choices": [], "usage": usage, "timings": TIMINGS})
+        try:
+            for event in events:
+                self.piece(b"data: " + json.dumps(event).encode() + b"\n\n")
+            self.piece(b"data: [DONE]\n\n")
+            self.piece(b"")
+        except ConnectionError:  # the client has left
+            self.close_connection = True
+
+    def piece(self, data):
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
 
 
 @contextmanager
@@ -211,21 +211,15 @@ def instance(schema, asked, root):
         for step in schema["$ref"].removeprefix("#/").split("/"):
             found = found[step]
         return instance(found, asked, root)
-    if "enum" in schema:
-        return schema["enum"][0]
-    for several in ("anyOf", "oneOf", "allOf"):
-        if several in schema:
-            return instance(schema[several][0], asked, root)
+    choices = [choice for several in ("anyOf", "allOf") for choice in schema.get(several, ())]
+    if choices:
+        return instance(choices[0], asked, root)
     match schema.get("type"):
         case "integer" | "number":
             return int((re.findall(r"\d+", asked) or ["1"])[0])
-        case "boolean":
-            return True
         case "array":
             return [instance(schema.get("items", {}), asked, root)]
         case "string":
             return (re.findall(r"'([^']+)'", asked) or ["well"])[0]
-        case "null":
-            return None
     properties = schema.get("properties", {})
     return {name: instance(inner, asked, root) for name, inner in properties.items()}
