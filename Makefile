@@ -66,7 +66,7 @@ format: $(VENV)/ready-for-work  ## ruff, mending what it can
 typecheck: $(VENV)/ready-for-work  ## mypy --strict, and a user's program by mypy and pyright
 	$(BIN)/mypy $(SOURCES)
 	$(BIN)/mypy --strict tests/typing/sample.py
-	$(BIN)/pyright tests/typing/sample.py
+	$(BIN)/pyright --pythonpath $(BIN)/python tests/typing/sample.py
 
 docs: $(VENV)/ready-for-docs  ## the documentation, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
