@@ -1,16 +1,38 @@
 """Children that do what a test says, and a way to see that they are dead."""
 
+import asyncio
 import json
 import os
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+from docker_model.process import Child
 
 PLAYER = Path(__file__).with_name("player.py")
 
 
 def player(*steps):
     return [sys.executable, "-S", "-E", str(PLAYER), json.dumps(steps)]
+
+
+async def run(argv, *, env, stdin=None, on_stdout=None, seconds=None):
+    """A child from start to end, on the I/O thread."""
+    output = bytearray()
+    child = await Child.start(
+        argv, env=env, on_stdout=on_stdout or output.extend, stdin=stdin is not None
+    )
+    try:
+        if stdin is not None:
+            child.write(stdin)
+        async with asyncio.timeout(seconds):
+            end = await asyncio.shield(child.ended)
+    finally:
+        child.end()
+    return SimpleNamespace(
+        exit_code=end.code, signal=end.signal, stdout=bytes(output), stderr=end.stderr
+    )
 
 
 class Liveness:

@@ -1,4 +1,4 @@
-"""What one run says: stdout's bytes become the caller's pieces, the end a `Completion`."""
+"""What a model says: the parts of an answer become the caller's pieces and a `Completion`."""
 
 from __future__ import annotations
 
@@ -16,66 +16,53 @@ if TYPE_CHECKING:
     from docker_model.types import Completion
 
 
-class Answer:
-    """Collects one run's answer and hands on its pieces; on the I/O thread.
+class Collector:
+    """Collects the parts of an answer, whatever way they come; on the I/O thread.
+
+    Args:
+        request: What is being answered.
+        receiver: Where the pieces go.
+        began: When the call was made, on the loop's clock.
 
     Attributes:
-        over: True once a stop sequence or `max_chars` has ended it before the run did.
-        vanished: True once the CLI has said that the model is missing.
+        over: True once a stop sequence or `max_chars` has ended it before the model did.
         first_output: When the model first said something, on the loop's clock.
+        full: The model had no room for more: it has ended by the length of its context.
     """
 
-    def __init__(
-        self,
-        request: Request,
-        receiver: Receiver,
-        began: float,
-        separator: str = SEPARATOR,
-    ) -> None:
+    def __init__(self, request: Request, receiver: Receiver, began: float) -> None:
         self.over = False
-        self.vanished = False
+        self.full = False
         self.first_output: float | None = None
         self._request = request
         self._receiver = receiver
         self._began = began
         self._clock = asyncio.get_running_loop().time
-        self._parser = OutputParser(request.model, separator=separator)
         self._cutter = Cutter(request.stop, request.max_chars)
         self._text = Spool()
         self._reasoning: list[str] = []
         self._usage: Usage | None = None
 
-    def feed(self, data: bytes) -> None:
-        """Take a chunk of stdout."""
-        for part in self._parser.feed(data):
-            self._take(part)
-
-    def end_of_output(self) -> None:
-        """Take what was held back until it could not become anything else."""
-        for part in self._parser.close():
-            self._take(part)
-        if not self.over:
-            self._give(self._cutter.flush())
-
-    def _take(self, part: Part) -> None:
-        if self.over or self.vanished:
+    def take(self, part: TextDelta | ReasoningDelta | Usage) -> None:
+        """Take the next part; nothing any more once it is over."""
+        if self.over:
             return
-        if isinstance(part, TextDelta):
-            self._note_output()
-            self._give(self._cutter.feed(part.text))
-            self.over = self._cutter.finish_reason is not None
-        elif isinstance(part, ReasoningDelta):
-            self._note_output()
-            self._reasoning.append(part.text)
-            self._receiver.put(part, len(part.text))
-        elif isinstance(part, Usage):
+        if isinstance(part, Usage):
             self._usage = part
-        elif isinstance(part, PullNotice):
-            self.vanished = True
-
-    def _note_output(self) -> None:
+            return
         if self.first_output is None:
             self.first_output = self._clock()
+        if isinstance(part, TextDelta):
+            self._give(self._cutter.feed(part.text))
+            self.over = self._cutter.finish_reason is not None
+        else:
+            self._reasoning.append(part.text)
+            self._receiver.put(part, len(part.text))
+
+    def end(self) -> None:
+        """Nothing follows: give what was held back, because it might have become a stop."""
+        if not self.over:
+            self._give(self._cutter.flush())
 
     def _give(self, text: str) -> None:
         if text:
@@ -93,13 +80,13 @@ class Answer:
         return not (self._text or self._reasoning or self.over)
 
     def completion(self, started: float) -> Completion:
-        """The finished answer of a run that got its place at `started`."""
+        """The finished answer of a call that got its place at `started`."""
         first = self.first_output
         return completion(
             self._text,
             reasoning="".join(self._reasoning),
             usage=self._usage,
-            finish_reason=self._cutter.finish_reason or "stop",
+            finish_reason=self._cutter.finish_reason or ("length" if self.full else "stop"),
             model=self._request.model,
             timings=Timings(
                 queued=started - self._began,
@@ -107,3 +94,41 @@ class Answer:
                 total=self._clock() - self._began,
             ),
         )
+
+
+class Answer(Collector):
+    """What one run says.
+
+    Attributes:
+        vanished: True once the CLI has said that the model is missing.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        receiver: Receiver,
+        began: float,
+        separator: str = SEPARATOR,
+    ) -> None:
+        super().__init__(request, receiver, began)
+        self.vanished = False
+        self._parser = OutputParser(request.model, separator=separator)
+
+    def feed(self, data: bytes) -> None:
+        """Take a chunk of stdout."""
+        for part in self._parser.feed(data):
+            self._sort(part)
+
+    def end_of_output(self) -> None:
+        """Take what was held back until it could not become anything else."""
+        for part in self._parser.close():
+            self._sort(part)
+        self.end()
+
+    def _sort(self, part: Part) -> None:
+        if self.vanished:
+            return
+        if isinstance(part, TextDelta | ReasoningDelta | Usage):
+            self.take(part)
+        elif isinstance(part, PullNotice) and not self.over:
+            self.vanished = True

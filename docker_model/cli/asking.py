@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
+import asyncio
 from typing import TYPE_CHECKING
 
-from docker_model import process
 from docker_model.cli import command, failures
 from docker_model.cli.listing import PullOutput
 from docker_model.errors import (
-    DockerModelError,
     ModelNotFoundError,
     PluginNotFoundError,
     PullError,
@@ -38,28 +36,23 @@ async def ask(
         argv: The whole command.
         about: The subcommand, for errors.
         model: The model that it is about, for errors.
-        on_stdout: Takes the output instead, as it comes.
+        on_stdout: Takes the output instead, as it comes; what it raises ends the command.
 
     Raises:
         DockerModelError: It cannot be started, or fails.
     """
+    output = bytearray()
+    child = await launch.start(argv, on_stdout=on_stdout or output.extend, stdin=False)
     try:
-        finished = await process.run(
-            partial(command.located, argv, launch.env), env=launch.env, on_stdout=on_stdout
-        )
-    except DockerModelError:
-        raise
-    except OSError as error:
-        raise failures.name_start_failure(error, argv) from error
-    if finished.exit_code != 0:
+        # Shielded, since cancelling a caller must not cancel the child's own future.
+        end = await asyncio.shield(child.ended)
+    finally:
+        child.end()
+    if end.code != 0:
         raise failures.name_failure(
-            command=about,
-            model=model,
-            exit_code=finished.exit_code,
-            signal=finished.signal,
-            stderr=finished.stderr,
+            command=about, model=model, exit_code=end.code, signal=end.signal, stderr=end.stderr
         )
-    return finished.stdout.decode("utf-8", "replace")
+    return output.decode("utf-8", "replace")
 
 
 async def inspect(launch: Launch, model: str) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from docker_model.cli.command import child_environment, split_command
+from docker_model.cli.command import child_environment, located, split_command
 from docker_model.cli.environment import Environment
+from docker_model.cli.failures import name_start_failure
+from docker_model.errors import DockerModelError
+from docker_model.process import Child
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,29 @@ class Launch:
             launch = cls(split_command(command, environment), Environment.of(environment))
             _last = given, launch
         return _last[1]
+
+    async def start(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: Callable[[], str] | None = None,
+        on_stdout: Callable[[bytes], object],
+        stdin: bool = True,
+    ) -> Child:
+        """Start a command; arguments as for `Child.start`.
+
+        Raises:
+            DockerModelError: It cannot be started, and why.
+        """
+        command = partial(located, argv, self.env)
+        try:
+            return await Child.start(
+                command, env=self.env, cwd=cwd, on_stdout=on_stdout, stdin=stdin
+            )
+        except DockerModelError:
+            raise
+        except OSError as error:
+            raise name_start_failure(error, argv) from error
 
 
 _last: tuple[object, Launch] | None = None

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
 from docker_model.cli import failures
-from docker_model.cli.command import located
-from docker_model.errors import DockerModelError, GenerationError
-from docker_model.process import Child
+from docker_model.errors import GenerationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +14,7 @@ if TYPE_CHECKING:
     from docker_model.cli.answer import Answer
     from docker_model.cli.launch import Launch
     from docker_model.cli.phases import Phase
-    from docker_model.process import Exit
+    from docker_model.process import Child, Exit
     from docker_model.transport import Receiver, Request
 
 
@@ -56,26 +53,13 @@ class Run:
         self._done: asyncio.Future[Exit | None] = asyncio.get_running_loop().create_future()
         self._child: Child
 
-    async def start(
-        self, launch: Launch, argv: Sequence[str], cwd: str | Callable[[], str]
-    ) -> Child:
+    async def start(self, launch: Launch, argv: Sequence[str], cwd: Callable[[], str]) -> Child:
         """Start the child.
 
         Raises:
-            DockerNotFoundError, ResourceError: It cannot be started.
+            DockerModelError: It cannot be started.
         """
-        try:
-            child = await Child.start(
-                partial(located, argv, launch.env),
-                env=launch.env,
-                cwd=cwd,
-                on_stdout=self._on_stdout,
-            )
-        except DockerModelError:
-            raise
-        except OSError as error:
-            raise failures.name_start_failure(error, argv) from error
-        return self._adopt(child)
+        return self._adopt(await launch.start(argv, cwd=cwd, on_stdout=self._on_stdout))
 
     def take_over(self, child: Child) -> Child:
         """Use a child that was started before."""

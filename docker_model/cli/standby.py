@@ -10,16 +10,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from docker_model.cli.command import located
-from docker_model.process import Child
+from docker_model.errors import DockerModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from docker_model.cli.launch import Launch
+    from docker_model.process import Child
 
 MAX_AGE = 120.0  # seconds; the CLI has already chosen its context and read its configuration
 BACK_OFF = 5.0  # seconds without refilling after a parked child has died by itself
@@ -50,15 +49,14 @@ class _Parked:
         self._born = asyncio.get_running_loop().time()
 
     @classmethod
-    async def start(cls, launch: Launch, argv: Sequence[str], cwd: str | Callable[[], str]) -> Self:
+    async def start(cls, launch: Launch, argv: Sequence[str], cwd: Callable[[], str]) -> Self:
         """Start one.
 
         Raises:
-            OSError: It cannot be started.
+            DockerModelError: It cannot be started.
         """
         parked = cls()
-        command = partial(located, argv, launch.env)
-        parked.child = await Child.start(command, env=launch.env, cwd=cwd, on_stdout=parked._noise)
+        parked.child = await launch.start(argv, cwd=cwd, on_stdout=parked._noise)
         return parked
 
     def _noise(self, _: bytes) -> None:
@@ -80,7 +78,7 @@ class Shelf:
         cwd: The run's working directory.
     """
 
-    def __init__(self, launch: Launch, argv: Sequence[str], cwd: str | Callable[[], str]) -> None:
+    def __init__(self, launch: Launch, argv: Sequence[str], cwd: Callable[[], str]) -> None:
         self._launch = launch
         self._argv = argv
         self._cwd = cwd
@@ -136,7 +134,7 @@ class Shelf:
         """Park what is wanted, at once.
 
         Raises:
-            OSError: One cannot be started.
+            DockerModelError: One cannot be started.
         """
         self._drop_unfit()
         while len(self._parked) < self._target():
@@ -158,7 +156,7 @@ class Shelf:
         try:
             if len(self._parked) < self._target():
                 await self._park()
-        except OSError:
+        except DockerModelError:
             self._plan(BACK_OFF)  # the next cold start will tell the caller why
         else:
             self._plan(_GAP if len(self._parked) < self._target() else MAX_AGE)

@@ -17,7 +17,6 @@ from docker_model.cli.prompt import guard, may_name_files
 from docker_model.cli.run import Run, check_end, was_killed
 from docker_model.cli.standby import Shelf, Turn
 from docker_model.errors import (
-    DockerModelError,
     ModelNotFoundError,
     ResourceError,
     UnsupportedParameterError,
@@ -260,9 +259,4 @@ class CliTransport:
             await asking.preload(self.launch, model)
         shelf = self._shelf(shared, model)
         if shelf is not None:
-            try:
-                await shelf.fill()
-            except DockerModelError:
-                raise
-            except OSError as error:
-                raise failures.name_start_failure(error, self.launch.prefix) from error
+            await shelf.fill()

@@ -1,13 +1,11 @@
 """One I/O thread, the child processes that it owns, and the stream between them and a caller.
 
 Nothing here knows of Docker. `io` has the thread and the two ways to wait for a
-coroutine that runs on it; `Child` is one process with its three pipes; `run` is a
-process from start to end; `Stream` carries what a run says to a caller on any thread
-or event loop.
+coroutine that runs on it; `Child` is one process with its three pipes; `Stream`
+carries what it says to a caller on any thread or event loop.
 """
 
 from docker_model.process.child import Child, Exit
-from docker_model.process.runs import Finished, run
 from docker_model.process.stream import Sink, Stream
 
-__all__ = ["Child", "Exit", "Finished", "Sink", "Stream", "run"]
+__all__ = ["Child", "Exit", "Sink", "Stream"]

@@ -5,13 +5,14 @@ import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
-from playing import player
+from playing import player, run
 
-from docker_model.process import io, run
+from docker_model.process import io
 
-ENV = dict(os.environ)
+ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 def test_a_forked_process_starts_anew_and_the_parents_child_gets_its_end_of_input():
@@ -19,7 +20,8 @@ def test_a_forked_process_starts_anew_and_the_parents_child_gets_its_end_of_inpu
     code = textwrap.dedent(
         """
         import asyncio, os, sys
-        from docker_model.process import Child, io, run
+        from docker_model.process import Child, io
+        from playing import run
         env = dict(os.environ)
         async def start():
             return await Child.start(["cat"], env=env, on_stdout=lambda data: None)
@@ -59,7 +61,8 @@ def test_the_interpreters_exit_leaves_no_child(ending, liveness):
     code = textwrap.dedent(
         f"""
         import asyncio, sys, threading, os
-        from docker_model.process import Child, io, run
+        from docker_model.process import Child, io
+        from playing import run
         env = dict(os.environ)
         async def start(argv):
             child = await Child.start(argv, env=env, on_stdout=lambda data: None)
@@ -73,7 +76,7 @@ def test_the_interpreters_exit_leaves_no_child(ending, liveness):
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=liveness.env,
+        env={**liveness.env, **ENV},
     ) as process:
         connection = liveness.accept()
         assert connection.recv(1) == b"!"

@@ -1,4 +1,4 @@
-"""`run` and `Child`: each test is a fault that a child can have."""
+"""`Child`: each test is a fault that a child can have."""
 
 import errno
 import os
@@ -7,9 +7,9 @@ import threading
 import time
 
 import pytest
-from playing import player
+from playing import player, run
 
-from docker_model.process import child, io, run
+from docker_model.process import child, io
 
 ENV = dict(os.environ)
 
@@ -82,7 +82,7 @@ def test_a_grandchild_that_holds_stderr_alone_is_no_lingering_command():
 
 def test_a_timeout_kills_the_whole_group(liveness):
     with pytest.raises(TimeoutError):
-        io.run(run(player(["here"], ["sleep", 60]), env=liveness.env, timeout=0.5))
+        io.run(run(player(["here"], ["sleep", 60]), env=liveness.env, seconds=0.5))
     connection = liveness.accept()
     connection.recv(1)
     assert connection.recv(1) == b""
@@ -91,7 +91,7 @@ def test_a_timeout_kills_the_whole_group(liveness):
 def test_a_child_that_ignores_sigterm_is_killed(liveness):
     steps = (["ignore", int(signal.SIGTERM)], ["here"], ["sleep", 60])
     with pytest.raises(TimeoutError):
-        io.run(run(player(*steps), env=liveness.env, timeout=0.5))
+        io.run(run(player(*steps), env=liveness.env, seconds=0.5))
     connection = liveness.accept()
     connection.recv(1)
     assert connection.recv(1) == b""
@@ -100,7 +100,7 @@ def test_a_child_that_ignores_sigterm_is_killed(liveness):
 def test_a_stopped_child_is_killed(liveness):
     with pytest.raises(TimeoutError):
         io.run(
-            run(player(["here"], ["signal", int(signal.SIGSTOP)]), env=liveness.env, timeout=0.5)
+            run(player(["here"], ["signal", int(signal.SIGSTOP)]), env=liveness.env, seconds=0.5)
         )
     connection = liveness.accept()
     connection.recv(1)

@@ -1,0 +1,27 @@
+"""A caller's own function that fails while a pull reports to it."""
+
+import pytest
+from ways import WAYS, call
+
+from docker_model import DockerModel
+from docker_model.testing import Downloaded, Hang
+
+
+class OwnError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kind", [OwnError, BrokenPipeError, TimeoutError, KeyError])
+@pytest.mark.parametrize("way", WAYS)
+def test_its_error_ends_the_pull_and_is_no_other_error(kind, way, simulate):
+    docker = simulate(["ai/other"], pullable={"ai/smollm2": [Downloaded(1, 2), Hang()]})
+
+    def on_progress(_):
+        raise kind("boom")  # noqa: EM101
+
+    model = DockerModel("ai/smollm2", pull="missing", on_progress=on_progress)
+    with pytest.raises(kind) as caught:
+        call(way, lambda: "".join(model.stream("hi")), lambda: model.agenerate("hi"))
+    assert (type(caught.value), caught.value.args) == (kind, ("boom",))
+    docker.wait_all_gone()
+    assert docker.prompts == []
