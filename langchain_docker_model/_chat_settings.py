@@ -178,7 +178,7 @@ class ChatSettings(BaseChatModel):
             **{name: value for name, value in parameters.items() if value is not None},
             "extra_body": self.extra_body,
             "transport": self.transport,
-            "base_url": _request.without_credentials(self.base_url),
+            "base_url": self.base_url,
             "command": self.command,
             "file_references": self.file_references,
         }

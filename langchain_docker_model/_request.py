@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from langchain_docker_model._structured import response_format
 from langchain_docker_model._tools import tool_parameters
@@ -116,11 +115,3 @@ def check_names(names: Iterable[str]) -> None:
 def stops_of(stop: Any) -> list[str]:
     """Stop sequences as a list, whichever way they were given."""
     return [stop] if isinstance(stop, str) else list(stop or ())
-
-
-def without_credentials(url: str | None) -> str | None:
-    """An address as it may be shown."""
-    if url is None or "@" not in url:
-        return url
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

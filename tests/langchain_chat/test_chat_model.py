@@ -13,10 +13,10 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from docker_model import Timeouts
+from docker_model.http import discovery
 from docker_model.testing import Reasoning, SimulatedDocker, Text, Usage
-from langchain_docker_model import ChatDockerModel, DockerModelLLM
+from langchain_docker_model import ChatDockerModel
 from langchain_docker_model.errors import (
-    GenerationError,
     InvalidRequestError,
     ModelNotFoundError,
     RunnerUnavailableError,
@@ -201,7 +201,7 @@ def test_a_tool_by_name_is_the_only_one_sent(ask, choice):
 
 def test_a_tool_that_is_not_there(ask):
     chat, _ = ask()
-    with pytest.raises(InvalidRequestError, match="'mul'(?s:.*)add, sub"):
+    with pytest.raises(InvalidRequestError, match=r"'mul'(?s:.*)add, sub"):
         chat.bind_tools([TOOL, OTHER], tool_choice="mul")
 
 
@@ -328,11 +328,11 @@ async def test_a_conversation_over_the_cli(docker, way):
     assert docker.prompts == ["Be brief.\n\nHi."]
     assert [block["type"] for block in said.content_blocks] == ["reasoning", "text"]
     assert said.usage_metadata["total_tokens"] == 12
+    said.response_metadata.pop("token_usage", None)  # of a whole answer, in core's older words
     assert said.response_metadata == {
         "model_name": "ai/smollm2",
         "model_provider": "docker_model",
         "finish_reason": "stop",
-        **({"token_usage": said.response_metadata.get("token_usage")} if "invoke" in way else {}),
     }
 
 
@@ -345,7 +345,7 @@ async def test_without_an_api_the_cli_is_asked(docker, no_endpoint, way):
 @pytest.mark.parametrize("way", WAYS)
 async def test_what_the_cli_cannot_honour(no_endpoint, way):
     chat = ChatDockerModel(model="ai/smollm2", temperature=0)
-    with pytest.raises(UnsupportedParameterError, match="temperature, tools(?s:.*)HTTP") as caught:
+    with pytest.raises(UnsupportedParameterError, match=r"temperature, tools(?s:.*)HTTP") as caught:
         await answer(chat.bind_tools([TOOL]), way)
     assert isinstance(caught.value.__cause__, RunnerUnavailableError | ConnectionError)
 
@@ -362,12 +362,11 @@ async def test_who_wants_http_gets_no_cli(docker, no_endpoint, settings, way):
 @pytest.fixture
 def no_endpoint(monkeypatch):
     """The runner's API is nowhere; `docker model run` works all the same."""
-    from docker_model.http import discovery
 
-    async def find(_):
+    async def find(*_):
         raise discovery.nowhere([])
 
-    monkeypatch.setattr(discovery, "find", find)
+    monkeypatch.setattr(discovery.Endpoints, "find", find)
 
 
 # --- Settings ---
@@ -382,6 +381,7 @@ def no_endpoint(monkeypatch):
         {"max_retries": -1},
         {"timeout": -1},
         {"base_url": "ftp://x"},
+        {"base_url": "http://ann:sesame@localhost:1/v1"},
         {"transport": "cli", "base_url": NOWHERE},
         {"transport": "cli", "api_key": "sesame"},
     ],
@@ -404,14 +404,10 @@ def test_secrets_are_never_shown():
         "api_key": "sesame1",
         "headers": {"X-Key": "sesame2"},
         "env": {"TOKEN": "sesame3"},
-        "base_url": "http://ann:sesame4@localhost:1/v1",
     }
     chat = ChatDockerModel(model="ai/smollm2", **secrets)
     shown = f"{chat._identifying_params} {chat._get_llm_string()} {chat._get_ls_params()}"
-    assert "sesame" not in shown
-    kept = {name: value for name, value in secrets.items() if name != "base_url"}
-    chat = ChatDockerModel(model="ai/smollm2", **kept)
-    assert "sesame" not in f"{chat!r} {chat} {dumps(chat)} {chat.model_dump()}"
+    assert "sesame" not in f"{shown} {chat!r} {chat} {dumps(chat)} {chat.model_dump()}"
 
 
 def test_it_pickles_with_its_secrets(ask):
@@ -473,7 +469,7 @@ def test_tokens_are_not_counted_with_a_strangers_tokenizer():
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_missing_model_is_pulled_when_that_is_wanted(serve, way):
-    with SimulatedDocker(models=()) as docker:
+    with SimulatedDocker(models=(), pullable=("ai/smollm2",)) as docker:
         steps = []
         runner = serve(
             lambda _: (
@@ -490,8 +486,3 @@ async def test_a_missing_model_is_pulled_when_that_is_wanted(serve, way):
         )
         assert (await answer(chat, way)).content == "Hello."
         assert steps[-1].model == "ai/smollm2"
-
-
-def test_the_llm_of_the_same_package_is_untouched():
-    assert DockerModelLLM(model="ai/smollm2")._llm_type == ChatDockerModel(model="x")._llm_type
-    assert issubclass(GenerationError, Exception)
