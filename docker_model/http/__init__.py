@@ -2,3 +2,8 @@
 
 httpx is imported with the first request; the extra `http` brings it.
 """
+
+from docker_model.http.client import Client
+from docker_model.http.streams import AsyncChatStream, ChatStream
+
+__all__ = ["AsyncChatStream", "ChatStream", "Client"]

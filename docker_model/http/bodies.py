@@ -51,6 +51,17 @@ def chat(
     return encode(body)
 
 
+# What asks for more than one text, or for more than text. Engines' parsers of tool calls are
+# surer of themselves when they have the whole answer.
+_ENTANGLED = frozenset({"tools", "functions", "n", "logprobs", "modalities", "audio"})
+
+
+def is_plain(parameters: Mapping[str, Any]) -> bool:
+    """Whether nothing but one text is asked for, which is easily put together from pieces."""
+    given = {**parameters, **(parameters.get("extra_body") or {})}
+    return not any(given.get(name) for name in _ENTANGLED)
+
+
 def embeddings(model: str, texts: Sequence[str], dimensions: int | None) -> list[tuple[int, bytes]]:
     """Requests for embeddings, each with the number of its texts.
 

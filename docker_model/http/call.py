@@ -11,9 +11,9 @@ from weakref import WeakValueDictionary
 import httpx
 
 from docker_model.cli.phases import Phase
-from docker_model.http import failures
+from docker_model.errors import ModelNotFoundError
+from docker_model.http import discovery, failures, pulls
 from docker_model.http.connections import Connections
-from docker_model.http.discovery import Endpoints
 from docker_model.http.reading import Reader
 from docker_model.process import io
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from docker_model.errors import DockerModelError
     from docker_model.http.discovery import Endpoint, Place
     from docker_model.http.reading import Tap
-    from docker_model.types import Timeouts
+    from docker_model.types import PullPolicy, PullProgress, Timeouts
 
 _T = TypeVar("_T")
 
@@ -45,6 +45,8 @@ class Caller:
         timeouts: Limits by phase.
         max_retries: Attempts after the first.
         max_concurrency: Requests at once among all with the same place and limit.
+        pull: What happens when a model is missing.
+        on_progress: Told of a pull's progress, on the I/O thread.
     """
 
     place: Place
@@ -53,6 +55,8 @@ class Caller:
     timeouts: Timeouts
     max_retries: int
     max_concurrency: int
+    pull: PullPolicy
+    on_progress: Callable[[PullProgress], object] | None = field(repr=False)
 
 
 class _Slots:
@@ -99,7 +103,7 @@ class Call:
         self._model = model
         self._path = path
         self._body = body
-        self._headers = {"Content-Type": "application/json", **(headers or {})}
+        self._headers = headers or {}
         self._partial = partial
         self._clock = asyncio.get_running_loop().time
         self.began = self.started = self._clock()
@@ -136,18 +140,37 @@ class Call:
             try:
                 self.started = self._clock()
                 async with Phase("first_output", timeouts.first_output, self._partial) as phase:
-                    return await self._attempts(lambda response: read(response, phase))
+                    return await self._present(read, phase)
             finally:
                 slot.release()
+
+    async def _present(
+        self, read: Callable[[httpx.Response, Phase], Awaitable[_T]], phase: Phase
+    ) -> _T:
+        """Ask once more after a pull, if the model is missing and one is wanted."""
+        try:
+            return await self._attempts(lambda response: read(response, phase))
+        except ModelNotFoundError:
+            if self._caller.pull == "never":
+                raise
+        phase.suspend(suspended=True)
+        await self._pull()
+        phase.suspend(suspended=False)
+        return await self._attempts(lambda response: read(response, phase))
+
+    async def _pull(self) -> None:
+        endpoint = await discovery.find(self._caller.place)
+        client = io.current().local(Connections).client(endpoint.link)
+        headers, report = self._headers_for(endpoint), self._caller.on_progress
+        await pulls.pull(client, endpoint.root, headers, self._model, report)
 
     async def _attempts(self, read: Callable[[httpx.Response], Awaitable[_T]]) -> _T:
         """Try until there is an answer; again only where nothing of one has been received."""
         place = self._caller.place
-        endpoints = io.current().local(Endpoints)
         retries = 0
         looked_again = False
         while True:
-            endpoint = await endpoints.find(place)
+            endpoint = await discovery.find(place)
             failure: DockerModelError
             try:
                 async with self._post(endpoint) as response:
@@ -156,7 +179,7 @@ class Call:
                     status = response.status_code
                     body = (await response.aread()).decode("utf-8", "replace")
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                endpoints.forget(place)
+                discovery.forget(place)
                 if looked_again:
                     raise failures.no_connection(endpoint.root) from error
                 looked_again = True  # it has been found, but maybe long ago
@@ -177,15 +200,22 @@ class Call:
             retries += 1
 
     def _post(self, endpoint: Endpoint) -> AbstractAsyncContextManager[httpx.Response]:
-        headers = self._headers
-        if endpoint.link.named:
-            # What the user gave for one place is sent to no other.
-            key = self._caller.api_key or endpoint.api_key
-            bearer = {"Authorization": f"Bearer {key}"} if key else {}
-            headers = {**headers, **bearer, **dict(self._caller.headers)}
+        headers = {
+            "Content-Type": "application/json",
+            **self._headers,
+            **self._headers_for(endpoint),
+        }
         client = io.current().local(Connections).client(endpoint.link)
         url = endpoint.url + self._path
         return client.stream("POST", url, content=self._body, headers=headers)
+
+    def _headers_for(self, endpoint: Endpoint) -> dict[str, str]:
+        """What the user gave for the address that he named, and which is sent to no other."""
+        if not endpoint.link.named:
+            return {}
+        key = self._caller.api_key or endpoint.api_key
+        bearer = {"Authorization": f"Bearer {key}"} if key else {}
+        return {**bearer, **dict(self._caller.headers)}
 
     async def _read(
         self, read: Callable[[httpx.Response], Awaitable[_T]], response: httpx.Response

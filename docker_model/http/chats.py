@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
-from docker_model.http import failures
+from docker_model.errors import InvalidRequestError
+from docker_model.http import bodies, failures
 from docker_model.http.call import Call
 from docker_model.http.events import parse_object
 from docker_model.spool import Spool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from docker_model.http.call import Caller
     from docker_model.process import Sink
 
@@ -17,7 +21,7 @@ PATH = "/chat/completions"
 
 
 async def whole(caller: Caller, model: str, body: bytes) -> dict[str, Any]:
-    """The whole reply.
+    """The whole reply, which came in one piece.
 
     Raises:
         DockerModelError: See `docker_model.errors`.
@@ -26,6 +30,40 @@ async def whole(caller: Caller, model: str, body: bytes) -> dict[str, Any]:
     if reply.get("error"):
         raise failures.name_event(reply["error"], model, "")
     return {**reply, "model": model}
+
+
+async def assembled(caller: Caller, model: str, body: bytes) -> dict[str, Any]:
+    """The whole reply, which came in pieces.
+
+    Raises:
+        DockerModelError: See `docker_model.errors`.
+    """
+    reply: dict[str, Any] = {}
+    said: dict[str, list[str]] = {}
+    choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": None}}
+
+    def take(chunk: dict[str, Any], _: int) -> bool:
+        reply.update(chunk)
+        for part in chunk.get("choices") or ()[:1]:
+            for name, value in (part.get("delta") or {}).items():
+                if isinstance(value, str) and name != "role":
+                    said.setdefault(name, []).append(value)
+            choice["finish_reason"] = part.get("finish_reason")
+        return False
+
+    def text() -> str:
+        return "".join(said.get("content", ()))
+
+    await Call(caller, model, PATH, body, partial=text).stream(NoTap(), take)
+    choice["message"].update((name, "".join(parts)) for name, parts in said.items())
+    return {**reply, "object": "chat.completion", "model": model, "choices": [choice]}
+
+
+class NoTap:
+    """Takes everything at once."""
+
+    on_full: Callable[[], object]
+    on_drained: Callable[[], object]
 
 
 async def stream(caller: Caller, model: str, body: bytes, sink: Sink[dict[str, Any]]) -> None:
@@ -37,7 +75,7 @@ async def stream(caller: Caller, model: str, body: bytes, sink: Sink[dict[str, A
     said = Spool()
 
     def take(chunk: dict[str, Any], size: int) -> bool:
-        for choice in chunk.get("choices") or ()[:1]:
+        for choice in (chunk.get("choices") or ())[:1]:
             said.add((choice.get("delta") or {}).get("content") or "")
         sink.put({**chunk, "model": model}, size)
         return False
@@ -46,4 +84,15 @@ async def stream(caller: Caller, model: str, body: bytes, sink: Sink[dict[str, A
 
 
 async def preload(caller: Caller, model: str) -> None:
-    """Have a model loaded, and wait until it is."""
+    """Have a model loaded, and wait until it is.
+
+    Runners before v1.0.15 do not know the header, load the model all the same, and then find
+    that there is nothing to answer.
+
+    Raises:
+        DockerModelError: See `docker_model.errors`.
+    """
+    body = bodies.encode({"model": model, "messages": []})
+    headers = {"X-Preload-Only": "true"}
+    with contextlib.suppress(InvalidRequestError):
+        await Call(caller, model, PATH, body, headers=headers).whole()

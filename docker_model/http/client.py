@@ -16,18 +16,18 @@ from docker_model.cli.names import check_model_name
 from docker_model.errors import InvalidRequestError, UnsupportedParameterError
 from docker_model.http import bodies
 from docker_model.http.addresses import named
+from docker_model.http.streams import AsyncChatStream, ChatStream
 from docker_model.types import Timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
-    from types import TracebackType
-    from typing import Self
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from docker_model.http.call import Caller
     from docker_model.http.discovery import Endpoint
     from docker_model.process import Stream
+    from docker_model.types import PullPolicy, PullProgress
 
-__all__ = ["AsyncChatStream", "ChatStream", "Client"]
+__all__ = ["Client"]
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -50,6 +50,8 @@ class Client:
             well succeed.
         max_concurrency: Requests at once in this process, among all to the same place with
             the same limit; the rest wait, first come first served.
+        pull: `"never"`: a missing model raises; `"missing"`: the runner is told to pull it.
+        on_progress: Told of a pull's progress, on a thread of our own.
         command: The command that is asked where the runner is, see `DockerModel`.
         env: Variables laid over the caller's environment; never shown.
 
@@ -64,6 +66,8 @@ class Client:
     timeout: Timeouts | float | None = field(default_factory=Timeouts)
     max_retries: int = 2
     max_concurrency: int = 8
+    pull: PullPolicy = "never"
+    on_progress: Callable[[PullProgress], object] | None = field(default=None, repr=False)
     command: str | Sequence[str] | None = None
     env: Mapping[str, str] | None = field(default=None, repr=False)
 
@@ -77,6 +81,9 @@ class Client:
             self._set("env", Environment.of(self.env))
         if self.command is not None and not isinstance(self.command, str):
             self._set("command", split_command(self.command, {}))
+        if self.pull not in ("never", "missing"):
+            msg = f"pull must be one of 'never', 'missing', not {self.pull!r}"
+            raise InvalidRequestError(msg)
         for name, least in (("max_retries", 0), ("max_concurrency", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -93,8 +100,9 @@ class Client:
     ) -> dict[str, Any]:
         """Answer a conversation, waiting for the whole answer.
 
-        The reply comes in one piece, so that its first output is its end: a slow machine and
-        a long answer may want a higher `timeout.first_output`, or `stream_chat`.
+        A plain answer is put together from a stream, so that a long one on a slow machine
+        is told from a model that is stuck, and errors hold what there was of it. One with
+        `tools`, `logprobs` or `n` comes in one piece, whose first output is its end.
 
         Args:
             model: The model's name.
@@ -145,11 +153,12 @@ class Client:
         self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
     ) -> Coroutine[Any, Any, dict[str, Any]]:
         check_model_name(model)
-        body = bodies.chat(model, messages, parameters, stream=False)
+        plain = bodies.is_plain(parameters)
+        body = bodies.chat(model, messages, parameters, stream=plain)
         caller = self._caller()
         from docker_model.http import chats
 
-        return chats.whole(caller, model, body)
+        return (chats.assembled if plain else chats.whole)(caller, model, body)
 
     def _chat_stream(
         self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
@@ -253,82 +262,9 @@ class Client:
             timeouts=Timeouts.of(self.timeout),
             max_retries=self.max_retries,
             max_concurrency=self.max_concurrency,
+            pull=self.pull,
+            on_progress=self.on_progress,
         )
-
-
-class _ChatStream:
-    def __init__(self, stream: Stream[dict[str, Any]]) -> None:
-        self._stream = stream
-
-    def cancel(self) -> None:
-        """End the request now, and with it the iteration.
-
-        From any thread; never waits; may be called again.
-        """
-        self._stream.cancel()
-
-
-class ChatStream(_ChatStream):
-    """The chunks of an answer: an iterator and a context manager.
-
-    The request starts when the first one is asked for. Breaking out of the loop and dropping
-    the stream, leaving the `with`, and `cancel()` end it at once.
-    """
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> dict[str, Any]:
-        chunk = self._stream.next()
-        if chunk is None:
-            raise StopIteration
-        return chunk
-
-    def close(self) -> None:
-        """The same as `cancel()`."""
-        self.cancel()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.cancel()
-
-
-class AsyncChatStream(_ChatStream):
-    """The same for `async for` and `async with`, in any asyncio or uvloop loop.
-
-    Cancelling the task that awaits a chunk ends the request at once.
-    """
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> dict[str, Any]:
-        chunk = await self._stream.anext()
-        if chunk is None:
-            raise StopAsyncIteration
-        return chunk
-
-    async def aclose(self) -> None:
-        """The same as `cancel()`; nothing is awaited."""
-        self.cancel()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.cancel()
 
 
 def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:

@@ -115,9 +115,9 @@ class Endpoints:
         self._found: dict[Place, Endpoint] = {}
         self._searches: dict[Place, tuple[Search, asyncio.Task[Endpoint | None]]] = {}
 
-    def forget(self, place: Place) -> bool:
-        """It does not answer any more; whether it did before."""
-        return self._found.pop(place, None) is not None
+    def forget(self, place: Place) -> None:
+        """It does not answer any more."""
+        self._found.pop(place, None)
 
     async def find(self, place: Place) -> Endpoint:
         """The endpoint; all who ask at the same time share one search.
@@ -147,6 +147,11 @@ class Endpoints:
 async def find(place: Place) -> Endpoint:
     """The endpoint of this process; see `Endpoints.find`."""
     return await io.current().local(Endpoints).find(place)
+
+
+def forget(place: Place) -> None:
+    """It does not answer any more, so it is looked for when next needed."""
+    io.current().local(Endpoints).forget(place)
 
 
 def nowhere(tried: Sequence[Tried]) -> RunnerUnavailableError:

@@ -88,6 +88,12 @@ _CAUSES = (
             "try again later, or lower max_concurrency",
         ),
         (
+            r"image input is not supported",
+            UnsupportedParameterError,
+            "{model!r} takes no images",
+            "take a model that does, such as ai/gemma3",
+        ),
+        (
             r"^status=501\n(?P<words>.*)",
             UnsupportedParameterError,
             "the engine cannot do that: {words}",

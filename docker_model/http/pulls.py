@@ -1,0 +1,125 @@
+"""Pulling a model over the runner's API, which does not do it by itself."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from docker_model.cli.causes import CAUSES, Cause
+from docker_model.cli.failures import name_failure
+from docker_model.errors import DockerModelError, PullError
+from docker_model.types import PullProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PATH = "/models/create"
+_OK = 200
+_CAUSES = (
+    *CAUSES,
+    Cause(
+        re.compile(r"^Failed to pull model: (?P<words>.*)"),
+        PullError,
+        "the pull of {model!r} failed: {words}",
+        "try `docker model pull {model}`, which can also use HF_TOKEN and `docker login`",
+    ),
+)
+
+
+async def pull(
+    client: httpx.AsyncClient,
+    root: str,
+    headers: Mapping[str, str],
+    model: str,
+    on_progress: Callable[[PullProgress], object] | None,
+) -> None:
+    """Pull `model`.
+
+    Args:
+        client: Has the connections.
+        root: The runner's address.
+        headers: What to send along.
+        model: The name as the caller gave it.
+        on_progress: Told of each step.
+
+    Raises:
+        ModelNotFoundError: There is no such model in the registry.
+        PullError: It failed.
+    """
+    progress = Progress(model)
+    headers = {**headers, "Accept": "application/json"}  # else it reports in prose
+    request = client.stream("POST", root + PATH, json={"from": model}, headers=headers)
+    hint = f"try again: `docker model pull {model}`"
+    try:
+        async with request as reply:
+            if reply.status_code != _OK:
+                body = (await reply.aread()).decode("utf-8", "replace").strip()
+                words = f"pulling {model} failed with status {reply.status_code}: {body}"
+                raise _failure(model, words)
+            async for line in reply.aiter_lines():
+                step = progress.read(line)
+                if step is not None and on_progress is not None:
+                    on_progress(step)
+    except httpx.TransportError as error:
+        msg = f"the pull of {model!r} broke off: {error}"
+        raise PullError(msg, hint=hint) from error
+    if not progress.succeeded:
+        msg = f"the pull of {model!r} ended early"
+        raise PullError(msg, hint=hint)
+
+
+class Progress:
+    """Reads the lines of a pull.
+
+    Attributes:
+        succeeded: Whether it has said that the model is there.
+    """
+
+    def __init__(self, model: str) -> None:
+        self.succeeded = False
+        self._model = model
+        self._layers: dict[object, int] = {}
+
+    def read(self, line: str) -> PullProgress | None:
+        """What a line says; `None` for one that is no progress.
+
+        Raises:
+            PullError: It says that the pull has failed.
+        """
+        try:
+            step: Any = json.loads(html.unescape(line))  # some versions escape it for HTML
+        except ValueError:
+            return None
+        if not isinstance(step, dict):
+            return None
+        words = str(step.get("message") or "")
+        kind = step.get("type")
+        if kind == "error":
+            raise _failure(self._model, words)
+        if kind == "success":
+            self.succeeded = True
+        if kind != "progress":
+            return PullProgress(self._model, words)
+        layer = step.get("layer")
+        total = step.get("total")
+        if not isinstance(layer, dict) or not isinstance(total, int):
+            return PullProgress(self._model, words)
+        current = layer.get("current")
+        self._layers[layer.get("id")] = current if isinstance(current, int) else 0
+        return PullProgress(
+            self._model, words or "Downloading", sum(self._layers.values()), total or None
+        )
+
+
+def _failure(model: str, words: str) -> DockerModelError:
+    return name_failure(
+        command="pull",
+        model=model,
+        exit_code=None,
+        stderr=f"Failed to pull model: {words}",
+        causes=_CAUSES,
+    )

@@ -1,0 +1,90 @@
+"""The runner's HTTP API as a transport for prompts."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from docker_model.cli.answer import Collector
+from docker_model.cli.causes import LOGS_HINT
+from docker_model.errors import EmptyAnswerError
+from docker_model.http import bodies, chats
+from docker_model.http.call import Call
+from docker_model.types import ReasoningDelta, TextDelta, Usage
+
+if TYPE_CHECKING:
+    from docker_model.http.call import Caller
+    from docker_model.transport import Receiver, Request
+    from docker_model.types import Completion
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTransport:
+    """Answers requests over the runner's HTTP API.
+
+    Attributes:
+        caller: How requests are made.
+    """
+
+    caller: Caller
+
+    def admit(self, request: Request) -> Request:
+        """As it is: the API looks at no local files."""
+        return request
+
+    def blocks(self, request: Request) -> bool:  # noqa: ARG002  see `admit`
+        """`admit` changes nothing."""
+        return False
+
+    async def generate(self, request: Request, receiver: Receiver) -> Completion:
+        """See `docker_model.transport.Transport`.
+
+        Stop sequences and `max_chars` are cut here and not by the engine, which would look at
+        the reasoning too, and would not say that it was a stop that ended the answer.
+        """
+        messages = [{"role": "user", "content": request.prompt}]
+        body = bodies.chat(request.model, messages, {}, stream=True)
+        answer = Collector(request, receiver, asyncio.get_running_loop().time())
+
+        def take(chunk: dict[str, Any], _: int) -> bool:
+            _collect(chunk, answer)
+            return answer.over
+
+        call = Call(self.caller, request.model, chats.PATH, body, partial=lambda: answer.text)
+        await call.stream(receiver, take)
+        answer.end()
+        if answer.empty:
+            msg = f"{request.model!r} ended its answer without having said anything"
+            raise EmptyAnswerError(msg, hint=f"try again, or other words; {LOGS_HINT}")
+        return answer.completion(call.started)
+
+    async def warm_up(self, model: str) -> None:
+        """Have `model` loaded, so that the next answer need not wait for it.
+
+        Raises:
+            DockerModelError: See `docker_model.errors`.
+        """
+        await chats.preload(self.caller, model)
+
+
+def _collect(chunk: dict[str, Any], answer: Collector) -> None:
+    for choice in (chunk.get("choices") or ())[:1]:
+        delta = choice.get("delta") or {}
+        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+        if reasoning:
+            answer.take(ReasoningDelta(reasoning))
+        if delta.get("content"):
+            answer.take(TextDelta(delta["content"]))
+        answer.full = choice.get("finish_reason") == "length"
+    usage = _usage(chunk.get("usage"))
+    if usage is not None:
+        answer.take(usage)
+
+
+def _usage(counts: object) -> Usage | None:
+    if not isinstance(counts, dict):
+        return None
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    numbers = [number for name in names if isinstance(number := counts.get(name), int)]
+    return Usage(*numbers) if len(numbers) == len(names) else None
