@@ -1,4 +1,4 @@
-"""Docker Model Runner's local models for LlamaIndex, through the `docker model` command.
+"""Docker Model Runner's local models for LlamaIndex, by its command or its HTTP API.
 
     from llama_index_docker_model import DockerModelLLM
 
@@ -9,6 +9,7 @@ The errors it raises are `docker_model`'s own.
 """
 
 from docker_model._version import __version__
+from llama_index_docker_model.embedding import DockerModelEmbedding
 from llama_index_docker_model.llm import DockerModelLLM
 
-__all__ = ["DockerModelLLM", "__version__"]
+__all__ = ["DockerModelEmbedding", "DockerModelLLM", "__version__"]

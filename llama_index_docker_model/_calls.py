@@ -11,11 +11,11 @@ Nothing here is a `functools.wraps`: core takes a function's `__wrapped__` for i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 
-from llama_index_docker_model._responses import Answer, chat_response, completion_response
+from llama_index_docker_model._responses import chat_response, completion_response
 from llama_index_docker_model._streams import (
     OwnedAsyncChunks,
     OwnedChunks,
@@ -26,20 +26,14 @@ from llama_index_docker_model._streams import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 
-    from docker_model import AsyncTextStream, DockerModel, TextStream
+    from llama_index_docker_model._questions import Question, Stoppable
+    from llama_index_docker_model._responses import Answer
 
-__all__ = ["Question", "chats", "completions"]
+__all__ = ["chats", "completions"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _Function = TypeVar("_Function", bound="Callable[..., Any]")
-
-
-class Question(NamedTuple):
-    """What a call asks: the prompt, and the model with the call's own settings."""
-
-    model: DockerModel
-    prompt: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +52,7 @@ class Calls(Generic[_R]):
         """Make a method that gives the whole answer."""
 
         def body(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            model, prompt = ask(*args, **kwargs)
-            return self.respond(Answer.of(model.generate(prompt)))
+            return self.respond(ask(*args, **kwargs).ask())
 
         return _named(self._observed(body), ask)
 
@@ -67,8 +60,7 @@ class Calls(Generic[_R]):
         """Make a coroutine method that gives the whole answer."""
 
         async def body(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            model, prompt = ask(*args, **kwargs)
-            return self.respond(Answer.of(await model.agenerate(prompt)))
+            return self.respond(await ask(*args, **kwargs).aask())
 
         return _named(self._observed(body), ask)
 
@@ -76,14 +68,14 @@ class Calls(Generic[_R]):
         """Make a method that gives a generator of responses."""
 
         def method(*args: _P.args, **kwargs: _P.kwargs) -> Generator[_R, None, None]:
-            stream: TextStream
+            stream: Stoppable
             inner: Generator[_R, None, None]
 
             def body(*args: _P.args, **kwargs: _P.kwargs) -> Generator[_R, None, None]:
                 nonlocal stream, inner
-                model, prompt = ask(*args, **kwargs)
-                stream = model.stream(prompt)  # starts nothing before it is iterated
-                inner = chunks_of(stream, Answer.start(model.model), self.respond)
+                question = ask(*args, **kwargs)
+                stream, events = question.stream()
+                inner = chunks_of(events, question.reader(), self.respond)
                 return inner
 
             outer = self._observed(body)(*args, **kwargs)
@@ -97,14 +89,14 @@ class Calls(Generic[_R]):
         """Make a coroutine method that gives an async generator of responses."""
 
         async def method(*args: _P.args, **kwargs: _P.kwargs) -> AsyncGenerator[_R, None]:
-            stream: AsyncTextStream
+            stream: Stoppable
             inner: AsyncGenerator[_R, None]
 
             async def body(*args: _P.args, **kwargs: _P.kwargs) -> AsyncGenerator[_R, None]:
                 nonlocal stream, inner
-                model, prompt = ask(*args, **kwargs)
-                stream = model.astream(prompt)  # starts nothing before it is iterated
-                inner = achunks_of(stream, Answer.start(model.model), self.respond)
+                question = ask(*args, **kwargs)
+                stream, events = question.astream()
+                inner = achunks_of(events, question.reader(), self.respond)
                 return inner
 
             outer = await self._observed(body)(*args, **kwargs)

@@ -19,7 +19,9 @@ from docker_model.types import Completion, ReasoningDelta
 if TYPE_CHECKING:
     from docker_model.types import Event
 
-_HAS_THINKING = hasattr(types, "ThinkingBlock")  # the first releases of core 0.14 had none
+# The first releases of core 0.14 had none.
+_HAS_THINKING = hasattr(types, "ThinkingBlock")
+_HAS_TOOL_CALLS = hasattr(types, "ToolCallBlock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Answer:
         reasoning: All of the reasoning so far.
         delta: What the last event added to the text; `None` when it is no stream.
         thinking_delta: What the last event added to the reasoning.
+        tool_calls: The calls of tools so far, as OpenAI writes them.
     """
 
     raw: dict[str, Any]
@@ -41,6 +44,7 @@ class Answer:
     reasoning: str = ""
     delta: str | None = None
     thinking_delta: str = ""
+    tool_calls: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def of(cls, completion: Completion) -> Self:
@@ -76,13 +80,24 @@ def chat_response(answer: Answer) -> ChatResponse:
     """What `chat` gives: a new message each time, for chat engines rewrite the last one.
 
     What stands in the message's own `additional_kwargs` would be printed into the next
-    turn's prompt; hence there is nothing.
+    turn's prompt; hence there is nothing, but for the calls of tools: core looks for them
+    there when it makes objects of a stream.
     """
     blocks: list[Any] = [TextBlock(text=answer.text)]
     if answer.reasoning and _HAS_THINKING:
         blocks.insert(0, types.ThinkingBlock(content=answer.reasoning))
+    if _HAS_TOOL_CALLS:
+        blocks += [
+            types.ToolCallBlock(
+                tool_call_id=call["id"],
+                tool_name=call["function"]["name"],
+                tool_kwargs=call["function"]["arguments"],
+            )
+            for call in answer.tool_calls
+        ]
+    calls = {"tool_calls": list(answer.tool_calls)} if answer.tool_calls else {}
     return ChatResponse(
-        message=ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks),
+        message=ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=calls),
         delta=answer.delta,
         raw=dict(answer.raw),
         additional_kwargs=_thinking(answer),

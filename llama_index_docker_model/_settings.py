@@ -1,8 +1,8 @@
-"""Which keywords a model and a call may be given."""
+"""Which keywords a model and a call may be given, and which way they lead."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from docker_model.errors import InvalidRequestError, UnsupportedParameterError
 
@@ -24,62 +24,115 @@ _PER_CALL = frozenset(
     }
 )
 
-# All settings of `docker_model.DockerModel`. Core puts a call's keywords into events and
-# traces, where neither an environment nor a function belongs.
+# All settings of `docker_model.DockerModel` for the CLI. Core puts a call's keywords into
+# events and traces, where neither an environment nor a function belongs, nor a key.
 SETTINGS = _PER_CALL | {"env", "on_progress"}
+_PRIVATE = frozenset(
+    {"api_key", "base_url", "env", "is_function_calling_model", "on_progress", "transport"}
+)
 
-# What LlamaIndex's other classes and the runner's HTTP API take, and the CLI does not.
-_UNSUPPORTED = frozenset(
+# What the API and the fields call the same.
+PARAMETERS = frozenset(
     {
-        "additional_kwargs",
-        "api_base",
-        "api_key",
-        "base_url",
+        "chat_template_kwargs",
+        "extra_body",
         "frequency_penalty",
-        "generate_kwargs",
-        "json_mode",
-        "keep_alive",
-        "logit_bias",
-        "logprobs",
-        "max_completion_tokens",
-        "max_new_tokens",
-        "max_retries",
         "max_tokens",
         "min_p",
-        "n",
-        "num_ctx",
-        "num_predict",
-        "parallel_tool_calls",
         "presence_penalty",
         "reasoning_effort",
         "repeat_penalty",
         "response_format",
         "seed",
         "temperature",
-        "thinking",
-        "tool_choice",
-        "tools",
         "top_k",
-        "top_logprobs",
         "top_p",
     }
 )
-_LENGTH_LIMITS = frozenset({"max_completion_tokens", "max_new_tokens", "max_tokens", "num_predict"})
+# And what only calls have.
+_OF_CALLS = frozenset(
+    {"logit_bias", "logprobs", "parallel_tool_calls", "tool_choice", "tools", "top_logprobs"}
+)
+_HTTP_ONLY = PARAMETERS | _OF_CALLS | {"api_key", "base_url", "is_function_calling_model"}
+
+# What LlamaIndex's other classes take, and the name for it here if there is one.
+_ELSEWHERE = {
+    "additional_kwargs": "extra_body",
+    "api_base": "base_url",
+    "generate_kwargs": "extra_body",
+    "json_mode": "response_format",
+    "keep_alive": "",
+    "max_completion_tokens": "max_tokens",
+    "max_new_tokens": "max_tokens",
+    "n": "",
+    "num_ctx": "context_window",
+    "num_predict": "max_tokens",
+    "thinking": "reasoning_effort",
+}
+
+# What only the CLI can do, with the values that ask for nothing.
+_CLI_ONLY = {
+    "max_chars": (frozenset({None}), "max_tokens= limits the length of an answer"),
+    "pull": (frozenset({"never"}), "pull it first, by docker_model.pull_model()"),
+    "file_references": (
+        frozenset({"escape", "refuse"}),
+        "it reads no files: put their text into the prompt",
+    ),
+}
 
 
-def refuse_unsupported(names: Iterable[str]) -> None:
+def asks_for_http(settings: Mapping[str, Any]) -> list[str]:
+    """The names among `settings` that only the API can honour; `None` asks for nothing."""
+    return sorted(name for name in _HTTP_ONLY & settings.keys() if _asks(settings[name]))
+
+
+def _asks(value: object) -> bool:
+    """Zero asks for something; no tools, or `False`, do not."""
+    return value is not None and value is not False and value not in ([], ())
+
+
+def refuse_over_cli(names: Iterable[str]) -> None:
     """Raise for what the CLI cannot honour, rather than ignore it in silence.
 
     Raises:
-        UnsupportedParameterError: If there is such a name among `names`.
+        UnsupportedParameterError: If there is any.
     """
-    refused = sorted(_UNSUPPORTED.intersection(names))
+    refused = list(names)
     if not refused:
         return
     msg = f"`docker model run` has no way to honour {', '.join(refused)}"
-    hint = "leave it out, or ask the runner's OpenAI-compatible HTTP API, which may have it"
-    if not _LENGTH_LIMITS.isdisjoint(refused):
+    hint = "leave it out, or the transport: over HTTP, transport='http', the runner takes it"
+    if "max_tokens" in refused:
         hint += "; over the CLI, max_chars= limits the length of an answer"
+    if "is_function_calling_model" in refused or "tools" in refused:
+        hint += "; ReActAgent works over the CLI too"
+    raise UnsupportedParameterError(msg, hint=hint)
+
+
+def refuse_over_http(settings: Mapping[str, Any]) -> None:
+    """Raise for what the API cannot honour.
+
+    Raises:
+        UnsupportedParameterError: If there is any.
+    """
+    for name, (idle, remedy) in _CLI_ONLY.items():
+        if settings[name] not in idle:
+            msg = f"{name}={settings[name]!r} is for the CLI, and other settings ask for HTTP"
+            raise UnsupportedParameterError(msg, hint=f"{remedy}; transport='cli' has it")
+
+
+def refuse_foreign(names: Iterable[str]) -> None:
+    """Raise for what goes by another name here, or by none.
+
+    Raises:
+        UnsupportedParameterError: If there is any.
+    """
+    refused = sorted(_ELSEWHERE.keys() & set(names))
+    if not refused:
+        return
+    msg = f"there is no {', '.join(refused)} here, on either transport"
+    known = [f"{_ELSEWHERE[name]}= for {name}=" for name in refused if _ELSEWHERE[name]]
+    hint = f"use {', '.join(known)} (HTTP)" if known else "leave it out"
     raise UnsupportedParameterError(msg, hint=hint)
 
 
@@ -87,16 +140,31 @@ def check_call(settings: Mapping[str, object]) -> None:
     """Check the keywords of a single call.
 
     Raises:
-        UnsupportedParameterError: One that the CLI has no way to honour.
+        UnsupportedParameterError: One that no transport has.
         InvalidRequestError: One that only the model may have.
         TypeError: One that nobody has heard of.
     """
-    refuse_unsupported(settings)
-    unknown = sorted(settings.keys() - SETTINGS)
+    refuse_foreign(settings)
+    unknown = sorted(settings.keys() - _PER_CALL - PARAMETERS - _OF_CALLS - _PRIVATE)
     if unknown:
         msg = f"unexpected keyword of a call: {', '.join(unknown)}"
         raise TypeError(msg)
-    private = sorted(settings.keys() - _PER_CALL)
+    private = sorted(settings.keys() & _PRIVATE)
     if private:
         msg = f"{', '.join(private)} cannot be given to a single call, whose keywords are traced"
         raise InvalidRequestError(msg, hint="set it on the model")
+
+
+def body_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request says beside model and messages.
+
+    Args:
+        settings: The model's, with the call's in their place.
+    """
+    stop = settings["stop"]
+    body = {name: settings.get(name) for name in sorted(PARAMETERS | _OF_CALLS)}
+    body["stop"] = [stop] if isinstance(stop, str) else list(stop)
+    # An engine refuses an empty list of tools, or a choice among none.
+    if not body["tools"]:
+        del body["tools"], body["tool_choice"], body["parallel_tool_calls"]
+    return {name: value for name, value in body.items() if value not in (None, [])}

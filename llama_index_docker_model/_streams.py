@@ -16,37 +16,41 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from types import AsyncGeneratorType, GeneratorType, TracebackType
 
-    from docker_model import AsyncTextStream, TextStream
+    from llama_index_docker_model._questions import Reader, Stoppable
     from llama_index_docker_model._responses import Answer
 
 _R = TypeVar("_R")
 
 
 def chunks_of(
-    stream: TextStream, start: Answer, respond: Callable[[Answer], _R]
+    events: Iterator[Any], reader: Reader, respond: Callable[[Answer], _R]
 ) -> Generator[_R, None, None]:
     """The responses of a stream, at least one: core makes an event of the last."""
-    answer = start
-    for event in stream.events():
-        answer = answer.after(event)
-        yield respond(answer)
-    if answer is start:  # cancelled before there was anything
-        yield respond(answer)
+    start = reader.answer
+    for event in events:
+        answer = reader.feed(event)
+        if answer is not None:
+            yield respond(answer)
+    last = reader.close()
+    if last is not None or reader.answer is start:  # it was cancelled before there was anything
+        yield respond(last or start)
 
 
 async def achunks_of(
-    stream: AsyncTextStream, start: Answer, respond: Callable[[Answer], _R]
+    events: AsyncIterator[Any], reader: Reader, respond: Callable[[Answer], _R]
 ) -> AsyncGenerator[_R, None]:
     """The same, awaited."""
-    answer = start
-    async for event in stream.events():
-        answer = answer.after(event)
-        yield respond(answer)
-    if answer is start:
-        yield respond(answer)
+    start = reader.answer
+    async for event in events:
+        answer = reader.feed(event)
+        if answer is not None:
+            yield respond(answer)
+    last = reader.close()
+    if last is not None or reader.answer is start:
+        yield respond(last or start)
 
 
 class OwnedChunks(Generator[_R, None, None]):
@@ -57,7 +61,7 @@ class OwnedChunks(Generator[_R, None, None]):
         layers: The generators above it, innermost first; the last is iterated.
     """
 
-    def __init__(self, stream: TextStream, *layers: Generator[_R, None, None]) -> None:
+    def __init__(self, stream: Stoppable, *layers: Generator[_R, None, None]) -> None:
         self._stream = stream
         self._layers = layers
 
@@ -97,7 +101,7 @@ class OwnedChunks(Generator[_R, None, None]):
 class OwnedAsyncChunks(AsyncGenerator[_R, None]):
     """The same for `async for`."""
 
-    def __init__(self, stream: AsyncTextStream, *layers: AsyncGenerator[_R, None]) -> None:
+    def __init__(self, stream: Stoppable, *layers: AsyncGenerator[_R, None]) -> None:
         self._stream = stream
         self._layers = layers
 

@@ -1,52 +1,68 @@
-"""`DockerModelLLM`: a local model behind `docker model run` as a LlamaIndex LLM."""
+"""`DockerModelLLM`: a local model of Docker Model Runner as a LlamaIndex LLM."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence  # noqa: TC003  pydantic evaluates the fields
+from typing import TYPE_CHECKING, Any, Literal
 
 from llama_index.core.bridge.pydantic import ConfigDict, Field, model_validator
 from llama_index.core.constants import DEFAULT_NUM_OUTPUTS
-from llama_index.core.llms import LLM, ChatMessage, LLMMetadata
+from llama_index.core.llms import ChatMessage, LLMMetadata, MessageRole
 
 import docker_model
-from docker_model.errors import UnsupportedParameterError
 from docker_model.types import FileReferences, PullPolicy, PullProgress, Timeouts
-from llama_index_docker_model._calls import Question, chats, completions
+from llama_index_docker_model._calls import chats, completions
+from llama_index_docker_model._functions import FunctionCalls
+from llama_index_docker_model._messages import needs_http, to_runner
 from llama_index_docker_model._prompts import chat_prompt
-from llama_index_docker_model._settings import SETTINGS, check_call, refuse_unsupported
+from llama_index_docker_model._questions import OverCli, OverHttp
+from llama_index_docker_model._settings import (
+    SETTINGS,
+    asks_for_http,
+    body_of,
+    check_call,
+    refuse_foreign,
+    refuse_over_cli,
+    refuse_over_http,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
-    from llama_index.core.chat_engine.types import AgentChatResponse
-    from llama_index.core.tools import BaseTool
-
     from docker_model import DockerModel
+    from docker_model.http.client import Client
     from docker_model.types import ModelInfo
+    from llama_index_docker_model._questions import Question
 
 __all__ = ["DockerModelLLM"]
+
+# Over HTTP nothing but a question loads a model.
+_SHORTEST = ({"role": "user", "content": "Hi"},)
 
 # What the runner's engine takes for a model that was neither packaged nor configured with a size.
 _ENGINE_CONTEXT = 4096
 
 
-class DockerModelLLM(LLM):
-    """A local model of Docker Model Runner, reached through the `docker model` command.
+class DockerModelLLM(FunctionCalls):
+    """A local model of Docker Model Runner, by its command or its HTTP API.
 
     The settings are `docker_model.DockerModel`'s, with its defaults. All but `env` and
     `on_progress` may also be given to a single call (`llm.complete(prompt, max_chars=200)`),
-    where they take the place of the model's own. What the CLI has no way to honour, such as
-    `temperature`, is refused with an error and never ignored.
+    where they take the place of the model's own.
+
+    It asks through `docker model run` unless there is something that only the runner's HTTP
+    API can do: a parameter such as `temperature`, tools (`is_function_calling_model=True`), a
+    `response_format`, images, an address or a key. Then it asks that, and finds it by itself.
+    What the `transport` cannot honour is refused with an error and never ignored.
 
     Constructing one starts nothing; it pickles, and works from any thread and event loop.
     Errors are `docker_model.errors`', and reach the caller as they are. Leaving a stream
     early, however it is left, ends the model's work at once.
 
-    A chat becomes one prompt by `messages_to_prompt`, since the CLI sends a single turn of
-    the user's; its answers carry the reasoning as a `ThinkingBlock`. As in all of LlamaIndex,
+    Over the CLI a chat becomes one prompt by `messages_to_prompt`, since it sends a single turn
+    of the user's. Answers carry the reasoning as a `ThinkingBlock`. As in all of LlamaIndex,
     `system_prompt` is used by `predict` and `stream`, not by `complete` and `chat`.
 
     Example:
@@ -101,6 +117,36 @@ class DockerModelLLM(LLM):
     env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
     """Environment variables laid over the caller's; never shown, traced or put into `to_dict`."""
 
+    transport: Literal["cli", "http"] | None = None
+    """The way to the model; `None`: the CLI, unless something was asked that only HTTP can do."""
+
+    base_url: str | None = None
+    """The runner's address for HTTP; `None`: it is found."""
+
+    api_key: str | None = Field(default=None, repr=False, exclude=True)
+    """Sent only to an address that you have named; never shown, traced or put into `to_dict`."""
+
+    max_retries: int = 2
+    """Over HTTP: further attempts where nothing was received and the next may succeed."""
+
+    temperature: float | None = None
+    """This and the following are the API's parameters; `None` leaves one to the engine."""
+
+    max_tokens: int | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    reasoning_effort: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+
+    extra_body: dict[str, Any] | None = None
+    """What else your engine knows, sent as it is."""
+
     context_window: int = Field(default=_ENGINE_CONTEXT, gt=0)
     """Tokens that prompt and answer may have together; LlamaIndex packs prompts to fit.
 
@@ -114,23 +160,28 @@ class DockerModelLLM(LLM):
     is_chat_model: bool = True
     """Whether LlamaIndex words its prompts as chats; every model here has a chat template."""
 
-    is_function_calling_model: bool = False
-    """`False`: the CLI sends no tools. Agents take their text form, `ReActAgent`."""
+    is_function_calling_model: bool | None = None
+    """Whether LlamaIndex sends tools; `None`: over HTTP it does.
+
+    The CLI has none, and some chat templates neither: there, agents take their text form,
+    `ReActAgent`. `True` makes HTTP the transport.
+    """
 
     if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
 
         def __init__(self, **settings: Any) -> None:
             # Not a validator: pydantic would turn this error into its own.
-            refuse_unsupported(settings)
-            if settings.get("is_function_calling_model"):
-                msg = "`docker model run` has no way to send tools to a model"
-                hint = "leave is_function_calling_model out; ReActAgent works without"
-                raise UnsupportedParameterError(msg, hint=hint)
+            refuse_foreign(settings)
+            if settings.get("transport") == "cli":
+                refuse_over_cli(asks_for_http(settings))
             super().__init__(**settings)
+            if self._way({}) == "http":
+                refuse_over_http(self.__dict__)
 
     @model_validator(mode="after")
     def _check_docker_model_settings(self) -> Self:
         self._docker_model({})
+        self._client({})
         return self
 
     @classmethod
@@ -141,11 +192,19 @@ class DockerModelLLM(LLM):
     @property
     def metadata(self) -> LLMMetadata:
         """What LlamaIndex asks before each call; from the fields alone, starts nothing."""
+        over_http = self.transport != "cli" and (
+            self.transport == "http" or bool(asks_for_http(self.__dict__))
+        )
+        tools = (
+            over_http
+            if self.is_function_calling_model is None
+            else (over_http and self.is_function_calling_model)
+        )
         return LLMMetadata(
             context_window=self.context_window,
-            num_output=self.num_output,
+            num_output=self.max_tokens or self.num_output,
             is_chat_model=self.is_chat_model,
-            is_function_calling_model=self.is_function_calling_model,
+            is_function_calling_model=tools,
             model_name=self.model,
         )
 
@@ -192,19 +251,26 @@ class DockerModelLLM(LLM):
 
     def warm_up(self) -> None:
         """Load the model and fill the standby, so that the first answer comes soon."""
-        self._docker_model({}).warm_up()
+        if self._way({}) == "http":
+            self._client({}).chat(self.model, _SHORTEST, max_tokens=1)
+        else:
+            self._docker_model({}).warm_up()
 
     async def awarm_up(self) -> None:
         """Load the model and fill the standby, so that the first answer comes soon."""
-        await self._docker_model({}).awarm_up()
+        if self._way({}) == "http":
+            await self._client({}).achat(self.model, _SHORTEST, max_tokens=1)
+        else:
+            await self._docker_model({}).awarm_up()
 
     def close(self) -> None:
         """End the processes in standby; the model stays usable."""
-        self._docker_model({}).close()
+        if self._way({}) == "cli":
+            self._docker_model({}).close()
 
     async def aclose(self) -> None:
         """End the processes in standby; the model stays usable."""
-        await self._docker_model({}).aclose()
+        self.close()
 
     # --- The eight ways to ask. Each says what; `_calls` asks, and emits the events. ---
 
@@ -215,7 +281,7 @@ class DockerModelLLM(LLM):
         Args:
             prompt: What the model is to read.
             formatted: Whether `completion_to_prompt` has been applied to it.
-            kwargs: Settings for this call, such as `stop`.
+            kwargs: Settings for this call, such as `stop` or, over HTTP, `temperature`.
 
         Returns:
             A `CompletionResponse`; its `raw` has `model`, `finish_reason` and, where there is
@@ -252,14 +318,14 @@ class DockerModelLLM(LLM):
         """Answer a chat.
 
         Args:
-            messages: The chat so far: text alone.
-            kwargs: Settings for this call, such as `stop`.
+            messages: The chat so far; what is no text goes over HTTP.
+            kwargs: Settings for this call, such as `stop` or, over HTTP, `temperature`.
 
         Returns:
             A `ChatResponse` whose message holds the reasoning, where there is any, and the text.
 
         Raises:
-            InvalidRequestError: Images and other blocks that are not text, or no text at all.
+            InvalidRequestError: Blocks that the transport cannot send, or no text at all.
             DockerModelError: See `docker_model.errors`.
         """
         return self._chat(messages, kwargs)
@@ -279,59 +345,54 @@ class DockerModelLLM(LLM):
         """The same for `async for chunk in await llm.astream_chat(messages)`."""
         return self._chat(messages, kwargs)
 
-    # --- Tools, by text ---
-
-    def predict_and_call(
-        self,
-        tools: list[BaseTool],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,  # noqa: FBT001, FBT002  core's
-        **kwargs: Any,
-    ) -> AgentChatResponse:
-        """Let the model pick a tool and call it, through a step of a ReAct agent.
-
-        Core turns every error of that step into the text of an answer.
-        """
-        kwargs = _with_react_defaults(kwargs)
-        return super().predict_and_call(tools, user_msg, chat_history, verbose, **kwargs)
-
-    async def apredict_and_call(
-        self,
-        tools: list[BaseTool],
-        user_msg: str | ChatMessage | None = None,
-        chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,  # noqa: FBT001, FBT002  core's
-        **kwargs: Any,
-    ) -> AgentChatResponse:
-        """The same, awaited."""
-        kwargs = _with_react_defaults(kwargs)
-        return await super().apredict_and_call(tools, user_msg, chat_history, verbose, **kwargs)
-
     # --- From core's words to `docker_model`'s ---
 
     def _completion(self, prompt: str, settings: Mapping[str, Any], *, formatted: bool) -> Question:
         if self.completion_to_prompt is not None and not formatted:
             prompt = self.completion_to_prompt(prompt)
-        return Question(self._docker_model(settings), prompt)
+        check_call(settings)
+        if self._way(settings) == "cli":
+            return OverCli(self._docker_model(settings), prompt)
+        return self._over_http([ChatMessage(prompt, role=MessageRole.USER)], settings)
 
     def _chat(self, messages: Sequence[ChatMessage], settings: Mapping[str, Any]) -> Question:
+        check_call(settings)
+        if self._way(settings) == "http" or (self.transport is None and needs_http(messages)):
+            return self._over_http(messages, settings)
         prompt = chat_prompt(messages, self.messages_to_prompt)
-        return Question(self._docker_model(settings), prompt)
+        return OverCli(self._docker_model(settings), prompt)
+
+    def _way(self, settings: Mapping[str, Any]) -> str:
+        """The transport of a call with these settings.
+
+        Raises:
+            UnsupportedParameterError: One that the chosen transport cannot honour.
+        """
+        asked = asks_for_http({**self.__dict__, **settings})
+        if self.transport == "cli":
+            refuse_over_cli(asked)
+        return self.transport or ("http" if asked else "cli")
+
+    def _over_http(self, messages: Sequence[ChatMessage], settings: Mapping[str, Any]) -> OverHttp:
+        settings = {**self.__dict__, **settings}
+        refuse_over_http(settings)
+        return OverHttp(
+            self._client(settings), settings["model"], to_runner(messages), body_of(settings)
+        )
+
+    def _client(self, settings: Mapping[str, Any]) -> Client:
+        """Make the way to the API from the fields; it costs microseconds."""
+        from docker_model.http.client import Client  # noqa: PLC0415  not for the CLI
+
+        settings = {**self.__dict__, **settings}
+        names = (
+            *("base_url", "api_key", "timeout", "max_retries"),
+            *("max_concurrency", "command", "env"),
+        )
+        return Client(**{name: settings[name] for name in names})
 
     def _docker_model(self, settings: Mapping[str, Any]) -> DockerModel:
         """Make the model from the fields, which are assignable; it costs microseconds."""
-        check_call(settings)
         own = {name: getattr(self, name) for name in SETTINGS}
-        return docker_model.DockerModel(**{**own, **settings})
-
-
-def _with_react_defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Core passes on `None` for a formatter or parser that is not given, and then refuses it."""
-    from llama_index.core.agent.react import ReActChatFormatter, ReActOutputParser  # noqa: PLC0415  slow: the agents' whole package
-
-    return {
-        "react_chat_formatter": ReActChatFormatter(),
-        "output_parser": ReActOutputParser(),
-        **settings,
-    }
+        given = {name: settings[name] for name in SETTINGS & settings.keys()}
+        return docker_model.DockerModel(**{**own, **given})

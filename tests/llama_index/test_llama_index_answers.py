@@ -162,6 +162,7 @@ CALL = ToolCallBlock(tool_name="add", tool_kwargs={})
 async def test_blocks_that_the_cli_cannot_send(block, kind, way, llm, docker):
     if not way.is_chat:
         return
+    llm.transport = "cli"
     chat = [ChatMessage(role="user", blocks=[TextBlock(text="What is this?"), block])]
     with pytest.raises(InvalidRequestError, match=kind):
         await way(llm, chat)
@@ -238,6 +239,7 @@ async def test_a_setting_of_a_call_that_cannot_be(way, llm, docker):
         await way(llm, max_chars=0)
     with pytest.raises(InvalidRequestError, match="env"):
         await way(llm, env={"TOKEN": "hunter2"})
+    llm.transport = "cli"
     with pytest.raises(UnsupportedParameterError, match="temperature") as caught:
         await way(llm, temperature=0.5)
     assert "HTTP" in caught.value.hint

@@ -95,7 +95,7 @@ async def test_core_runs_a_coroutine_from_sync_code_inside_a_loop(way, llm, dock
 LONG = docker_model.Timeouts(total=0.2)
 FAILURES = {
     "InvalidRequestError": ([], {"prompt": " "}),
-    "UnsupportedParameterError": ([], {"temperature": 1}),
+    "UnsupportedParameterError": ([], {"num_ctx": 1}),
     "FileReferenceError": ([], {"prompt": "look at @/etc/hostname", "file_references": "refuse"}),
     "ModelNotFoundError": ([], {"model": "ai/nowhere"}),
     "ModelLoadError": ([Fail.out_of_memory()], {}),

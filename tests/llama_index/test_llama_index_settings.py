@@ -87,18 +87,18 @@ def test_an_unknown_keyword(name):
 @pytest.mark.parametrize("name", ["temperature", "top_p", "seed", "tools", "api_key"])
 def test_a_parameter_that_the_cli_cannot_honour(name):
     with pytest.raises(UnsupportedParameterError, match=name) as caught:
-        DockerModelLLM(model="ai/smollm2", **{name: "x"})
+        DockerModelLLM(model="ai/smollm2", transport="cli", **{name: "x"})
     assert "HTTP" in caught.value.hint
 
 
 def test_a_limit_that_the_cli_cannot_honour_names_the_one_there_is():
     with pytest.raises(UnsupportedParameterError, match="max_chars"):
-        DockerModelLLM(model="ai/smollm2", max_tokens=100)
+        DockerModelLLM(model="ai/smollm2", transport="cli", max_tokens=100)
 
 
 def test_function_calling_is_refused_rather_than_promised():
     with pytest.raises(UnsupportedParameterError, match="ReActAgent"):
-        DockerModelLLM(model="ai/smollm2", is_function_calling_model=True)
+        DockerModelLLM(model="ai/smollm2", transport="cli", is_function_calling_model=True)
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ def test_a_bad_assignment_is_told_by_the_next_call(llm, docker):
 
 
 def test_what_is_no_setting_cannot_be_assigned(llm):
-    with pytest.raises(ValueError, match="temperature"):
-        llm.temperature = 0.5
+    with pytest.raises(ValueError, match="temprature"):
+        llm.temprature = 0.5
 
 
 # --- Dictionaries ---

@@ -1,0 +1,182 @@
+"""The two ways to ask, by the command and by the API, behind one shape."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from llama_index_docker_model._replies import ReplyReader, answer_of
+from llama_index_docker_model._responses import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from docker_model import AsyncTextStream, DockerModel, TextStream
+    from docker_model.http.client import AsyncChatStream, ChatStream, Client
+    from docker_model.types import Event
+
+__all__ = ["OverCli", "OverHttp", "Question", "Reader"]
+
+
+class Stoppable(Protocol):
+    """A stream of either way."""
+
+    def cancel(self) -> None:
+        """End it now, from any thread; never waits."""
+
+
+class Reader(Protocol):
+    """Makes answers of a stream's events.
+
+    Attributes:
+        answer: All so far.
+    """
+
+    answer: Answer
+
+    def feed(self, event: Any, /) -> Answer | None:
+        """Take an event; `None` when it adds nothing."""
+
+    def close(self) -> Answer | None:
+        """The end; `None` when there is nothing more to tell."""
+
+
+class Question(Protocol):
+    """What a call asks, and of whom."""
+
+    def ask(self) -> Answer:
+        """Wait for the whole answer."""
+
+    async def aask(self) -> Answer:
+        """The same, awaited."""
+
+    def stream(self) -> tuple[Stoppable, Iterator[Any]]:
+        """A stream, and its events; starts nothing before they are iterated."""
+
+    def astream(self) -> tuple[Stoppable, AsyncIterator[Any]]:
+        """The same for `async for`."""
+
+    def reader(self) -> Reader:
+        """What reads the events."""
+
+
+class EventReader:
+    """Reads the events of `docker_model`."""
+
+    def __init__(self, model: str) -> None:
+        self.answer = Answer.start(model)
+
+    def feed(self, event: Event) -> Answer:
+        """Take an event."""
+        self.answer = self.answer.after(event)
+        return self.answer
+
+    def close(self) -> None:
+        """The last event has told all."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverCli:
+    """One prompt for `docker model run`.
+
+    Attributes:
+        model: The model with the call's own settings.
+        prompt: What it is to read.
+    """
+
+    model: DockerModel
+    prompt: str
+
+    def ask(self) -> Answer:
+        """Wait for the whole answer."""
+        return Answer.of(self.model.generate(self.prompt))
+
+    async def aask(self) -> Answer:
+        """The same, awaited."""
+        return Answer.of(await self.model.agenerate(self.prompt))
+
+    def stream(self) -> tuple[TextStream, Iterator[Event]]:
+        """A stream, and its events."""
+        stream = self.model.stream(self.prompt)
+        return stream, stream.events()
+
+    def astream(self) -> tuple[AsyncTextStream, AsyncIterator[Event]]:
+        """The same for `async for`."""
+        stream = self.model.astream(self.prompt)
+        return stream, stream.events()
+
+    def reader(self) -> EventReader:
+        """What reads the events."""
+        return EventReader(self.model.model)
+
+
+@dataclass(frozen=True, slots=True)
+class OverHttp:
+    """A chat for the runner's API.
+
+    Attributes:
+        client: Asks it.
+        model: The model's name.
+        messages: In the API's words.
+        parameters: What else the request says.
+    """
+
+    client: Client
+    model: str
+    messages: Sequence[dict[str, Any]]
+    parameters: dict[str, Any]
+
+    def ask(self) -> Answer:
+        """Wait for the whole answer."""
+        return self._read(self.client.chat(self.model, self.messages, **self.parameters))
+
+    async def aask(self) -> Answer:
+        """The same, awaited."""
+        return self._read(await self.client.achat(self.model, self.messages, **self.parameters))
+
+    def stream(self) -> tuple[ChatStream, Iterator[dict[str, Any]]]:
+        """A stream, which is its own events."""
+        stream = self.client.stream_chat(self.model, self.messages, **self.parameters)
+        return stream, stream
+
+    def astream(self) -> tuple[AsyncChatStream, AsyncIterator[dict[str, Any]]]:
+        """The same for `async for`."""
+        stream = self.client.astream_chat(self.model, self.messages, **self.parameters)
+        return stream, stream
+
+    def reader(self) -> CallNoticingReader:
+        """What reads the chunks."""
+        return CallNoticingReader(self.model, self.parameters)
+
+    def _read(self, reply: dict[str, Any]) -> Answer:
+        answer = answer_of(reply, self.model)
+        _notice_no_call(answer, self.parameters)
+        return answer
+
+
+class CallNoticingReader(ReplyReader):
+    """One that tells when no tool was called and one had to be."""
+
+    def __init__(self, model: str, parameters: dict[str, Any]) -> None:
+        super().__init__(model)
+        self._parameters = parameters
+
+    def close(self) -> Answer | None:
+        """The end; `None` when it was cancelled."""
+        answer = super().close()
+        if answer is not None:
+            _notice_no_call(answer, self._parameters)
+        return answer
+
+
+def _notice_no_call(answer: Answer, parameters: dict[str, Any]) -> None:
+    """The runner drops tools in silence if the chat template has none, and enforces no choice."""
+    choice = parameters.get("tool_choice")
+    if answer.tool_calls or choice in (None, "auto", "none"):
+        return
+    warnings.warn(
+        "the model called no tool although one was required: "
+        "Docker Model Runner does not enforce it, and the model's chat template may have no tools",
+        stacklevel=2,
+    )

@@ -1,0 +1,111 @@
+"""`DockerModelEmbedding`: an embedding model of Docker Model Runner for LlamaIndex."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence  # noqa: TC003  pydantic evaluates the fields
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.bridge.pydantic import ConfigDict, Field, model_validator
+
+from docker_model.types import Timeouts
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from docker_model.http.client import Client
+
+__all__ = ["DockerModelEmbedding"]
+
+
+class DockerModelEmbedding(BaseEmbedding):
+    """An embedding model of Docker Model Runner, asked over the runner's HTTP API.
+
+    The API is found by itself. A batch is one request. Texts are sent as they are, and never
+    as numbers of tokens, which only the model's own tokenizer could give. A model that makes
+    no embeddings raises an error that names the command to configure it with.
+
+    LlamaIndex's `embeddings_cache` looks texts up by themselves: do not share one between
+    models, whose vectors it would mix.
+
+    Example:
+        ```python
+        from llama_index_docker_model import DockerModelEmbedding
+
+        embedding = DockerModelEmbedding(model_name="ai/mxbai-embed-large")
+        embedding.get_text_embedding("What is a container?")
+        ```
+    """
+
+    # A refused setting's error would otherwise show the others, `env` among them.
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    model_name: str
+    """The model's name, such as `ai/mxbai-embed-large`."""
+
+    num_workers: int | None = 4
+    """Batches at once in `aget_text_embedding_batch`: as many as the runner's engine has slots."""
+
+    dimensions: int | None = Field(default=None, ge=1)
+    """The length of the vectors, for models that have a choice; no other length is returned."""
+
+    base_url: str | None = None
+    """The runner's address; `None`: it is found."""
+
+    api_key: str | None = Field(default=None, repr=False, exclude=True)
+    """Sent only to an address that you have named; never shown or put into `to_dict`."""
+
+    timeout: Timeouts | float | None = Timeouts()
+    """Seconds for each phase of a request; a plain number is for all of it."""
+
+    max_retries: int = 2
+    """Further attempts where nothing was received and the next may succeed."""
+
+    max_concurrency: int = 8
+    """Requests at once in this process, over all models at the same place."""
+
+    command: str | Sequence[str] | None = None
+    """The command in place of `docker model`, which is asked where the API is."""
+
+    env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
+    """Environment variables laid over the caller's; never shown or put into `to_dict`."""
+
+    @model_validator(mode="after")
+    def _check_settings(self) -> Self:
+        self._client()
+        return self
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which `to_dict` writes this class."""
+        return "DockerModelEmbedding"
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embeddings([query])[0]
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return (await self._aget_text_embeddings([query]))[0]
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return self._get_text_embeddings([text])[0]
+
+    async def _aget_text_embedding(self, text: str) -> list[float]:
+        return (await self._aget_text_embeddings([text]))[0]
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return self._client().embed(self.model_name, texts, dimensions=self.dimensions)
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return await self._client().aembed(self.model_name, texts, dimensions=self.dimensions)
+
+    def _client(self) -> Client:
+        from docker_model.http.client import Client  # noqa: PLC0415  loaded when it is used
+
+        names = (
+            *("base_url", "api_key", "timeout", "max_retries"),
+            *("max_concurrency", "command", "env"),
+        )
+        settings: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return Client(**settings)

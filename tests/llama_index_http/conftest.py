@@ -1,0 +1,13 @@
+"""A runner whose replies the tests write."""
+
+from __future__ import annotations
+
+import pytest
+from llama_index_scripted import Runner
+
+
+@pytest.fixture
+def runner():
+    runner = Runner()
+    yield runner
+    runner.close()
