@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from docker_model.cli.environment import Environment
 from docker_model.cli.names import check_model_name
-from docker_model.errors import InvalidRequestError
-from docker_model.types import FileReferences, PullPolicy, Timeouts
+from docker_model.errors import InvalidRequestError, UnsupportedParameterError
+from docker_model.types import FileReferences, PullPolicy, Timeouts, TransportName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from docker_model.cli.standby import Holder
     from docker_model.cli.transport import CliTransport
+    from docker_model.http.transport import HttpTransport
     from docker_model.process import Sink
     from docker_model.streams import AsyncTextStream, TextStream
     from docker_model.transport import Receiver, Request, Transport
@@ -26,7 +27,7 @@ __all__ = ["DockerModel"]
 
 @dataclass(frozen=True)
 class DockerModel:
-    """A model of Docker Model Runner, driven through `docker model run`.
+    """A model of Docker Model Runner, driven through `docker model run` or its HTTP API.
 
     Frozen, hashable, picklable and cheap: making one starts no process, thread or network
     use, and the same object works from sync code, any event loop and any thread.
@@ -46,9 +47,17 @@ class DockerModel:
         standby: Started processes kept waiting for a prompt.
         command: The argv up to the subcommand, default `$DOCKER_MODEL_COMMAND` or `docker model`.
         env: Variables laid over the caller's environment; never shown.
+        transport: `"cli"`, `"http"`, or `None`: the CLI, unless `base_url` or `api_key` is
+            given. Over HTTP a prompt arrives byte for byte and no local file is looked at,
+            there are no processes to keep in standby, and the runner is found as the CLI
+            finds it and in the usual places.
+        base_url: The HTTP API's address, in any of its usual spellings.
+        api_key: Sent to an address that you have named, and to none that was found; never
+            shown. The runner itself wants none.
 
     Raises:
         InvalidRequestError: A setting that cannot be.
+        UnsupportedParameterError: `transport="cli"` with a setting of the other's.
     """
 
     model: str
@@ -63,6 +72,9 @@ class DockerModel:
     standby: int = 0
     command: str | Sequence[str] | None = None
     env: Mapping[str, str] | None = field(default=None, repr=False)
+    transport: TransportName | None = None
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         check_model_name(self.model)
@@ -80,6 +92,19 @@ class DockerModel:
         _check_count("standby", self.standby, least=0)
         _check_choice("pull", self.pull, get_args(PullPolicy))
         _check_choice("file_references", self.file_references, get_args(FileReferences))
+        _check_choice("transport", self.transport, (None, *get_args(TransportName)))
+        if self.base_url is not None or self.api_key is not None:
+            self._check_http()
+
+    def _check_http(self) -> None:
+        if self.transport == "cli":
+            given = "base_url" if self.base_url is not None else "api_key"
+            msg = f"{given} is for the HTTP transport"
+            hint = 'leave transport="cli" out; MODEL_RUNNER_HOST tells the CLI where the runner is'
+            raise UnsupportedParameterError(msg, hint=hint)
+        from docker_model.http import Client
+
+        Client(base_url=self.base_url, api_key=self.api_key)  # looks at both
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -155,7 +180,20 @@ class DockerModel:
         )
         return self._transport(), request
 
-    def _transport(self) -> CliTransport:
+    def _transport(self) -> CliTransport | HttpTransport:
+        if self.transport == "http" or self.base_url is not None or self.api_key is not None:
+            from docker_model.http import Client
+
+            return Client(
+                base_url=self.base_url,
+                api_key=self.api_key,
+                timeout=self.timeout,
+                max_concurrency=self.max_concurrency,
+                pull=self.pull,
+                on_progress=self.on_progress,
+                command=self.command,
+                env=self.env,
+            ).transport()
         from docker_model.cli.launch import Launch
         from docker_model.cli.transport import CliTransport
         from docker_model.cli.workdir import working_directory
@@ -255,7 +293,7 @@ def _check_count(name: str, value: object, *, least: int) -> None:
         raise InvalidRequestError(msg)
 
 
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: object, choices: tuple[str | None, ...]) -> None:
     if value not in choices:
         msg = f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}"
         raise InvalidRequestError(msg)

@@ -6,11 +6,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from docker_model.client import DockerModel
-from docker_model.errors import InvalidRequestError, UnsupportedParameterError
+from docker_model.errors import InvalidRequestError
 from docker_model.types import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from docker_model.http.addresses import Address
 
 __all__ = ["from_env", "read_env"]
 
@@ -30,7 +32,6 @@ def from_env(name: str = "LLM", **settings: Any) -> DockerModel:
     Raises:
         InvalidRequestError: No model is named, a value is no good, or `USE_MODEL_RUNNER` says
             that Docker Model Runner is not to be used.
-        UnsupportedParameterError: `MODEL_RUNNER_TYPE` asks for the HTTP transport.
     """
     return DockerModel(**read_env(name, settings))
 
@@ -40,11 +41,12 @@ def read_env(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
     The model is in `<NAME>_MODEL`, `MODEL_RUNNER_MODEL` or `DEFAULT_MODEL`, the runner in
     `<NAME>_URL` or `MODEL_RUNNER_URL`, whose host becomes `MODEL_RUNNER_HOST` in `env`;
-    `LOCAL_MODEL_TIMEOUT` holds milliseconds for a whole call.
+    `LOCAL_MODEL_TIMEOUT` holds milliseconds for a whole call. With `MODEL_RUNNER_TYPE=api` the
+    address becomes `base_url`.
     """
     completed = dict(settings)
     variables = _Variables({**os.environ, **(settings.get("env") or {})})
-    _check_switches(variables)
+    wanted = _transport(variables)
     prefix = name.upper().replace("-", "_")
     if "model" not in completed:
         completed["model"] = _model(variables, prefix)
@@ -52,9 +54,18 @@ def read_env(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         timeout = _timeout(variables)
         if timeout is not None:
             completed["timeout"] = timeout
-    host = _host(variables, prefix)
-    if host is not None:
-        completed["env"] = {"MODEL_RUNNER_HOST": host, **(settings.get("env") or {})}
+    if wanted == "http":
+        completed.setdefault("transport", "http")
+    source, url = variables.first(f"{prefix}_URL", "MODEL_RUNNER_URL")
+    if url:
+        from docker_model.http.addresses import parse
+
+        address = parse(url, source)
+        if completed.get("transport") == "http":
+            completed.setdefault("base_url", url)
+        else:
+            host = _host(source, address)
+            completed["env"] = {"MODEL_RUNNER_HOST": host, **(settings.get("env") or {})}
     return completed
 
 
@@ -73,7 +84,7 @@ class _Variables:
         return "", ""
 
 
-def _check_switches(variables: _Variables) -> None:
+def _transport(variables: _Variables) -> str:
     name, value = variables.first("USE_MODEL_RUNNER")
     if value.lower() in _NO:
         msg = f"{name} says that Docker Model Runner is not to be used"
@@ -83,11 +94,11 @@ def _check_switches(variables: _Variables) -> None:
         raise InvalidRequestError(msg, hint=f"set {name}=true or {name}=false")
     name, value = variables.first("MODEL_RUNNER_TYPE")
     if value.lower() in ("api", "http"):
-        msg = f"{name} asks for the HTTP transport, which this version does not have yet"
-        raise UnsupportedParameterError(msg, hint=f"set {name}=cli")
+        return "http"
     if value and value.lower() != "cli":
         msg = f"{name} names no transport"
-        raise InvalidRequestError(msg, hint=f"set {name}=cli")
+        raise InvalidRequestError(msg, hint=f"set {name}=cli or {name}=api")
+    return "cli"
 
 
 def _model(variables: _Variables, prefix: str) -> str:
@@ -110,27 +121,9 @@ def _timeout(variables: _Variables) -> Timeouts | None:
         raise InvalidRequestError(msg, hint=f"such as {name}=60000") from None
 
 
-def _host(variables: _Variables, prefix: str) -> str | None:
-    """Scheme, host and port of the address, which may end in any path of the API.
-
-    `MODEL_RUNNER_HOST` takes no path: the CLI would put its own after it.
-    """
-    name, value = variables.first(f"{prefix}_URL", "MODEL_RUNNER_URL")
-    if not value:
-        return None
-    from urllib.parse import urlsplit
-
-    if "//" not in value:
-        value = f"http://{value}"
-    try:
-        url = urlsplit(value)
-        well_formed = (
-            url.scheme in ("http", "https", "tcp") and bool(url.hostname) and url.port != 0
-        )
-    except ValueError:  # a port that is none, an open bracket
-        well_formed = False
-    if not well_formed:
-        msg = f"{name} is no address of Docker Model Runner"
-        raise InvalidRequestError(msg, hint=f"such as {name}=http://localhost:12434/engines/v1")
-    scheme = "http" if url.scheme == "tcp" else url.scheme  # the CLI takes `tcp` for a host
-    return f"{scheme}://{url.netloc}"
+def _host(name: str, address: Address) -> str:
+    """`MODEL_RUNNER_HOST` takes no path: the CLI would put its own after it."""
+    if address.socket is not None:
+        msg = f"{name} is no address for the CLI, which reaches a runner over TCP"
+        raise InvalidRequestError(msg, hint="set MODEL_RUNNER_TYPE=api to use a socket")
+    return address.origin

@@ -26,12 +26,14 @@ __all__ = [
     "TextDelta",
     "Timeouts",
     "Timings",
+    "TransportName",
     "Usage",
 ]
 
 FinishReason: TypeAlias = Literal["stop", "stop_sequence", "length"]
 FileReferences: TypeAlias = Literal["escape", "refuse", "allow"]
 PullPolicy: TypeAlias = Literal["never", "missing"]
+TransportName: TypeAlias = Literal["cli", "http"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from docker_model import DockerModel, Timeouts, from_env
-from docker_model.errors import InvalidRequestError, UnsupportedParameterError
+from docker_model.errors import InvalidRequestError
 
 NAMES = (
     "LLM_MODEL",
@@ -128,10 +128,13 @@ def test_switches_that_say_nothing(variables):
 
 
 @pytest.mark.parametrize("value", ["api", "HTTP"])
-def test_http_transport_is_not_there_yet(variables, value):
+def test_http_transport_takes_the_address_as_it_is(variables, value):
     variables(LLM_MODEL="a", MODEL_RUNNER_TYPE=value)
-    with pytest.raises(UnsupportedParameterError, match="HTTP transport"):
-        from_env()
+    assert from_env() == DockerModel("a", transport="http")
+    variables(LLM_URL="http://h:1/engines/v1/")
+    assert from_env() == DockerModel("a", transport="http", base_url="http://h:1/engines/v1/")
+    assert from_env(base_url="h:2").base_url == "h:2"
+    assert from_env(transport="cli").env == {"MODEL_RUNNER_HOST": "http://h:1"}
 
 
 def test_timeout_is_in_milliseconds(variables):

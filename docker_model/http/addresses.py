@@ -69,6 +69,12 @@ class Address:
         return f"unix://{self.socket} {urlsplit(self.root).path}".rstrip()
 
     @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+        url = urlsplit(self.root)
+        return f"{url.scheme}://{url.netloc}"
+
+    @property
     def host(self) -> str:
         """The host's name or number."""
         return urlsplit(self.root).hostname or ""
@@ -101,7 +107,7 @@ def parse(spelled: str, name: str) -> Address:
         fit = url.scheme in ("http", "https", "tcp") and url.hostname and url.port != 0
     except ValueError:  # a port that is none, an open bracket
         fit = False
-    if not fit or url.query or url.fragment or re.search(r"[\s\x00-\x1f]", text):
+    if not fit or re.search(r"[\s\x00-\x1f]", text):
         raise _no_address(name)
     if url.username is not None or url.password is not None:
         msg = f"{name} holds a user name or a password"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from docker_model.http.call import Caller
     from docker_model.http.discovery import Endpoint
+    from docker_model.http.transport import HttpTransport
     from docker_model.process import Stream
     from docker_model.types import PullPolicy, PullProgress
 
@@ -238,6 +239,13 @@ class Client:
         from docker_model.http import discovery
 
         return discovery.find(place)
+
+    def transport(self) -> HttpTransport:
+        """This client as the way of a `DockerModel`'s prompts."""
+        caller = self._caller()
+        from docker_model.http.transport import HttpTransport
+
+        return HttpTransport(caller)
 
     def _caller(self) -> Caller:
         """Our settings, with the environment as it is now.
