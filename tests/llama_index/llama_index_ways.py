@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
-from llama_index.core.llms import ChatMessage
+from llama_index.core.base.llms import types
+from llama_index.core.llms import LLM, ChatMessage
+from llama_index.core.program import LLMTextCompletionProgram
 
 
 def chat_of(text):
@@ -60,3 +64,18 @@ STREAMS = [way for way in WAYS if way.is_stream]
 
 # Core's agents and workflows call what is deprecated.
 agents_of_core = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+# What the first releases of core 0.14 did not have yet.
+HAS_PAYLOAD = hasattr(LLM, "to_payload")
+HAS_THINKING = hasattr(types, "ThinkingBlock")
+
+
+def needs(feature):
+    return pytest.mark.skipif(not feature, reason="this release of core cannot do it yet")
+
+
+needs_rate_limiter = needs("rate_limiter" in LLM.model_fields)
+needs_tool_calls = needs(hasattr(types, "ToolCallBlock"))
+needs_thinking = needs(HAS_THINKING)
+needs_text_program_streams = needs("stream_call" in vars(LLMTextCompletionProgram))
+needs_steps_outside_a_run = needs(find_spec("llama_index.core.agent.workflow.agent_context"))

@@ -7,15 +7,14 @@ import threading
 
 import pytest
 from llama_index.core.base.llms.types import (
+    AudioBlock,
     CacheControl,
     CachePoint,
     ChatMessage,
     ImageBlock,
     TextBlock,
-    ThinkingBlock,
-    ToolCallBlock,
 )
-from llama_index_ways import STREAMS, chat_of
+from llama_index_ways import HAS_THINKING, STREAMS, chat_of, needs_tool_calls
 
 from docker_model import InvalidRequestError, Timeouts, UnsupportedParameterError
 from docker_model.testing import Reasoning, SimulatedDocker, Text, Usage
@@ -86,10 +85,11 @@ async def test_reasoning(way, llm):
     assert last.raw == {**ENDED, "reasoning": "Let me think."}
     assert last.additional_kwargs == {}
     if way.is_chat:
-        thinking, text = last.message.blocks
-        assert isinstance(thinking, ThinkingBlock)
+        *thinking, text = last.message.blocks
         assert isinstance(text, TextBlock)
-        assert thinking.content == "Let me think."
+        assert [(block.block_type, block.content) for block in thinking] == (
+            [("thinking", "Let me think.")] if HAS_THINKING else []
+        )
         assert last.message.additional_kwargs == {}
     thoughts = [one.additional_kwargs.get("thinking_delta", "") for one in responses]
     assert "".join(thoughts) == ("Let me think." if way.is_stream else "")
@@ -155,10 +155,18 @@ def test_a_prompt_that_is_missing_or_given_twice(llm):
 
 
 IMAGE = ImageBlock(url="http://localhost/x.png")
-CALL = ToolCallBlock(tool_name="add", tool_kwargs={})
+SOUND = AudioBlock(url="http://localhost/x.wav")
+CALL = {"block_type": "tool_call", "tool_name": "add", "tool_kwargs": {}}
 
 
-@pytest.mark.parametrize(("block", "kind"), [(IMAGE, "image"), (CALL, "tool_call")])
+@pytest.mark.parametrize(
+    ("block", "kind"),
+    [
+        (IMAGE, "image"),
+        (SOUND, "audio"),
+        pytest.param(CALL, "tool_call", marks=needs_tool_calls),
+    ],
+)
 async def test_blocks_that_the_cli_cannot_send(block, kind, way, llm, docker):
     if not way.is_chat:
         return
@@ -171,10 +179,11 @@ async def test_blocks_that_the_cli_cannot_send(block, kind, way, llm, docker):
 
 def test_blocks_that_hold_nothing_to_send(llm, docker):
     blocks = [
-        ThinkingBlock(content="hmm"),
         TextBlock(text="hi"),
         CachePoint(cache_control=CacheControl(type="ephemeral")),
     ]
+    if HAS_THINKING:
+        blocks.insert(0, {"block_type": "thinking", "content": "hmm"})
     llm.chat([ChatMessage(role="user", blocks=blocks)])
     assert docker.prompts == ["user: hi\nassistant:"]
 

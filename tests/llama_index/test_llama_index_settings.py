@@ -256,19 +256,15 @@ def ask(llm, prompt):
 
 
 def test_a_worker_process_of_its_own(docker):
+    """Both ends of a call cross: the model with its functions, an answer, and an error."""
     llm = DockerModelLLM(
         model="ai/smollm2", env=docker.env, completion_to_prompt=shout, max_chars=12
     )
+    missing = DockerModelLLM(model="ai/nowhere", env=docker.env)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
         assert pool.submit(ask, llm, "hi there").result() == "You said: HI"
-
-
-def test_an_error_of_a_worker_process(docker):
-    llm = DockerModelLLM(model="ai/nowhere", env=docker.env)
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        error = pool.submit(ask, llm, "hi").exception()
+        error = pool.submit(ask, missing, "hi").exception()
     assert isinstance(error, docker_model.ModelNotFoundError)
     assert "docker model pull ai/nowhere" in error.hint
 

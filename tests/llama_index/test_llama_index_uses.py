@@ -29,7 +29,12 @@ from llama_index.core.response_synthesizers import ResponseMode, get_response_sy
 from llama_index.core.schema import Document, NodeWithScore, TextNode
 from llama_index.core.selectors import LLMSingleSelector
 from llama_index.core.tools import FunctionTool, QueryEngineTool
-from llama_index_ways import agents_of_core
+from llama_index_ways import (
+    agents_of_core,
+    needs_steps_outside_a_run,
+    needs_text_program_streams,
+    needs_thinking,
+)
 
 from docker_model import ModelNotFoundError
 from docker_model.testing import InTurn, Reasoning, SimulatedDocker, Text, Usage
@@ -86,6 +91,7 @@ async def test_structured_prediction(is_chat_model):
         assert (await structured.achat([ChatMessage("Tell me.")])).raw.name == "Moby"
 
 
+@needs_text_program_streams
 async def test_structured_prediction_as_a_stream():
     with SimulatedDocker(script='{"name": "Moby", "length": 18}'):
         llm = model()
@@ -260,6 +266,7 @@ async def test_a_react_agent(streaming):
 
 
 @agents_of_core
+@needs_thinking
 async def test_the_thoughts_of_an_agents_model():
     script = [Reasoning("Two and two."), Text(REPLY)]
     with SimulatedDocker(script=script):
@@ -303,6 +310,7 @@ async def test_an_agent_that_needs_tools_over_the_api_says_so(docker):
 
 
 @agents_of_core
+@needs_steps_outside_a_run
 @pytest.mark.parametrize("inside_a_loop", [True, False])
 def test_predict_and_call(inside_a_loop):
     async def inside():
@@ -318,6 +326,7 @@ def test_predict_and_call(inside_a_loop):
 
 
 @agents_of_core
+@needs_steps_outside_a_run
 async def test_apredict_and_call():
     with SimulatedDocker(script=CALL):
         assert str(await model().apredict_and_call([TOOL], "What is 2 + 2?")) == "4"
