@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _USER, _ASSISTANT = "User", "Assistant"
-HTTP_HINT = "the runner's HTTP API can: enable its TCP port, or name its address with base_url="
+HTTP_HINT = (
+    "the runner's HTTP API can: leave transport='cli' out, enable the runner's TCP port, "
+    "or name its address with base_url="
+)
 
 
 def flatten(messages: Sequence[BaseMessage]) -> str:
