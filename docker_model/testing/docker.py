@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from docker_model.testing.program.simulated.versions import rank
 from docker_model.testing.runner import Reply, Runner, Scenario
-from docker_model.testing.steps import PULL, you_said
+from docker_model.testing.steps import PULL, letters, you_said
 from docker_model.testing.store import Store, as_model, normalize
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class SimulatedDocker:
         pullable: Mapping[str, Sequence[PullStep]] | Iterable[str] = (),
         startup: Sequence[ProcessStep] = (),
         replies: Mapping[str, Reply] | None = None,
+        embed: Callable[[str], Sequence[float]] = letters,
         version: str = "v1.2.6",
         retry_wait: float = 1.0,
     ) -> None:
@@ -81,6 +82,8 @@ class SimulatedDocker:
             startup: Steps that every command does before it reads its stdin.
             replies: Fixed answers of the runner by method and path, such as
                 `{"GET /models": Reply(500)}`; `"*"` is everything else.
+            embed: Gives the vector of a text. Default: how often each of some letters is in
+                it, of length 1.
             version: The plugin's, from `v0.1.40` on; `p1.0.7` is a plugin of the time when
                 they had numbers of their own.
             retry_wait: Seconds before the first of a pull's four retries; each waits twice
@@ -99,6 +102,7 @@ class SimulatedDocker:
         self._pullable = {normalize(name): steps for name, steps in pulls.items()}
         self._startup = startup
         self._replies = dict(replies or {})
+        self._embed = embed
         self._version = version
         self._retry_wait = retry_wait
         self._broken: Broken | None = None
@@ -136,6 +140,7 @@ class SimulatedDocker:
                 script=self._script,
                 pullable=self._pullable,
                 replies=self._replies,
+                embed=self._embed,
                 startup=self._startup,
                 version=self._version,
                 plugin=self._broken != "no-plugin",

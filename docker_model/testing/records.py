@@ -62,7 +62,7 @@ class Request:
         messages = self.body["messages"]
         if not messages:
             return None
-        content = messages[-1]["content"]
+        content = messages[-1].get("content") or ""
         if isinstance(content, str):
             return content
         return "".join(part["text"] for part in content if part["type"] == "text")
@@ -71,6 +71,6 @@ class Request:
     def images(self) -> tuple[str, ...]:
         """The pictures of the last message, as `data:` URLs."""
         messages = (self.body or {}).get("messages") or [{"content": ""}]
-        content = messages[-1]["content"]
+        content = messages[-1].get("content") or ""
         parts = () if isinstance(content, str) else content
         return tuple(part["image_url"]["url"] for part in parts if part["type"] == "image_url")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -12,17 +13,18 @@ from urllib.parse import unquote
 
 from docker_model.testing.records import Call, Request
 from docker_model.testing.server import Connection, Gone, Server, read_request, whole
-from docker_model.testing.steps import Fail, Pulled, steps_of
+from docker_model.testing.steps import Fail, Pulled, Usage, steps_of
 from docker_model.testing.store import Store, describe, normalize
-from docker_model.testing.stream import ChatStream, PullStream, order
+from docker_model.testing.stream import FILE, ChatStream, PullStream, WholeChat, order
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from docker_model.testing.steps import ProcessStep, PullStep, Script
 
 REMEMBERED = 10_000
 REMEMBERED_BYTES = 64 * 1024 * 1024
+_API = re.compile(r"^(?:/engines(?:/[^/]+)?)?/v1/")
 STATUS = {"llama.cpp": "Running: llama.cpp b9879", "vllm": "Not Installed"}
 
 
@@ -58,6 +60,7 @@ class Scenario:
     script: Script
     pullable: Mapping[str, Sequence[PullStep]]
     replies: Mapping[str, Reply]
+    embed: Callable[[str], Sequence[float]]
     startup: Sequence[ProcessStep]
     version: str
     plugin: bool
@@ -160,13 +163,16 @@ class Runner:
                 memory.changed.notify_all()
 
     def _answer(self, connection: Connection, request: Request) -> None:
-        path = request.path.partition("?")[0]
+        # `/v1/` and a named backend are other names of the same.
+        path = _API.sub("/engines/v1/", request.path.partition("?")[0])
         replies = self._scenario.replies
         fixed = replies.get(f"{request.method} {path}", replies.get("*"))
         if fixed is not None:
             connection.send(fixed.encode())
         elif path.endswith("/chat/completions"):
             self._chat(connection, request)
+        elif path.endswith("/embeddings"):
+            connection.send(self._embeddings(request).encode())
         elif path == "/models/create":
             self._pull(connection, request)
         else:
@@ -174,14 +180,10 @@ class Runner:
 
     def _chat(self, connection: Connection, request: Request) -> None:
         name = request.body["model"]
-        model = self._find(name)
-        if model is None and self._scenario.any_model:
-            model = describe(name)
+        model = self._loaded(name)
         if model is None:
-            text = f"error while getting model: get model '{name}': model not found"
-            connection.send(Reply(404, text).encode())
+            connection.send(_missing(name).encode())
             return
-        self._scenario.store.load(name)
         prompt = request.prompt
         if prompt is None:
             connection.send(Reply().encode())
@@ -190,7 +192,7 @@ class Runner:
         scripts = self._scenario.scripts
         script = next((scripts[tag] for tag in tags if tag in scripts), self._scenario.script)
         steps = steps_of(script, prompt)
-        stream = ChatStream(connection, name)
+        stream = _reply_to(request, connection)
         try:
             stream.play(steps)
         except Gone:
@@ -200,6 +202,28 @@ class Runner:
             stream.play([Fail(f"the script failed: {type(error).__name__}")])
         finally:
             steps.close()
+
+    def _loaded(self, name: str) -> dict[str, Any] | None:
+        model = self._find(name)
+        if model is None and self._scenario.any_model:
+            model = describe(name)
+        if model is not None:
+            self._scenario.store.load(name)
+        return model
+
+    def _embeddings(self, request: Request) -> Reply:
+        name, texts = request.body["model"], request.body["input"]
+        if self._loaded(name) is None:
+            return _missing(name)
+        texts = [texts] if isinstance(texts, str) else texts
+        vectors = [list(self._scenario.embed(text)) for text in texts]
+        data = [
+            {"object": "embedding", "index": index, "embedding": vector}
+            for index, vector in enumerate(vectors)
+        ]
+        words = sum(len(text.split()) for text in texts)
+        usage = {"prompt_tokens": words, "total_tokens": words}
+        return Reply(body={"object": "list", "model": FILE, "data": data, "usage": usage})
 
     def _pull(self, connection: Connection, request: Request) -> None:
         name = request.body["from"]
@@ -246,7 +270,7 @@ class Runner:
                 return Reply(body={"version": self._scenario.version})
             case "/engines/_configure":
                 return Reply(body=self._configs)
-            case "/engines/v1/models" | "/v1/models":
+            case "/engines/v1/models":
                 models = [_openai(model) for model in store.all()]
                 return Reply(body={"object": "list", "data": models})
         for prefix, shape in (("/models/", dict), ("/engines/v1/models/", _openai)):
@@ -273,6 +297,20 @@ class Runner:
             }
             for name in self._scenario.store.loaded()
         ]
+
+
+def _missing(name: str) -> Reply:
+    return Reply(404, f"error while getting model: get model '{name}': model not found")
+
+
+def _reply_to(request: Request, connection: Connection) -> ChatStream:
+    """How the answer comes: in pieces, or whole; with token counts where they are asked for."""
+    body = request.body
+    words = Usage(sum(len(str(one.get("content")).split()) for one in body["messages"]), 1)
+    if not body.get("stream"):
+        return WholeChat(connection, words)
+    asked = (body.get("stream_options") or {}).get("include_usage")
+    return ChatStream(connection, words if asked else None)
 
 
 NOT_FOUND = Fail("Model not found", 404)

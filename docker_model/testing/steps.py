@@ -8,19 +8,23 @@ A script is any of these:
   in a thread of the test's process, so it can wait for the test's events between two pieces);
 * `InTurn(script, script, …)`: one after the other, for agents and retries.
 
-Steps for what the model says: `Text`, `Reasoning`, `Usage`, `Finish`. For what the runner
-does: `Sleep`, `Hang`, `Fail`, `Cut`, `Raw`. For what becomes of the command: `Exit`, `Kill`,
+Steps for what the model says: `Text`, `Reasoning`, `ToolCall`, `Usage`, `Finish`. For what the
+runner does: `Sleep`, `Hang`, `Fail`, `Cut`, `Raw`. For what becomes of the command: `Exit`, `Kill`,
 `Stdout`, `Stderr`, `CloseStdout`, `IgnoreSignals`, `Grandchild`. A pull is made of
 `Downloaded`, `Warn`, `Pulled` and the runner's steps.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+_calls = itertools.count(1)
+_LETTERS = ("aeiou", "bcd", "fgh", "jklm", "npqr", "stv", "wxyz", "0123456789")
 SMALL = 4
 MOST_PIECES = 1000
 
@@ -44,6 +48,21 @@ class Reasoning:
 
     text: str
     size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model calls a tool, over HTTP; the command knows no tools.
+
+    Attributes:
+        name: The tool's.
+        arguments: Its arguments; text is sent as it is, for broken JSON.
+        id: The call's; default: one that no other call has.
+    """
+
+    name: str
+    arguments: Mapping[str, object] | str = field(default_factory=dict)
+    id: str = field(default_factory=lambda: f"call_{next(_calls)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +225,7 @@ class Pulled:
 Step: TypeAlias = (
     Text
     | Reasoning
+    | ToolCall
     | Usage
     | Finish
     | Sleep
@@ -266,6 +286,13 @@ def you_said(prompt: str) -> str:
 def echo(prompt: str) -> str:
     """A script that repeats the prompt and nothing else."""
     return prompt
+
+
+def letters(text: str) -> list[float]:
+    """A vector of eight numbers, of length 1, which is alike for texts of alike letters."""
+    counted = [1.0 + sum(text.lower().count(letter) for letter in group) for group in _LETTERS]
+    length = math.hypot(*counted)
+    return [number / length for number in counted]
 
 
 def steps_of(script: Script, prompt: str) -> Generator[Step, None, None]:

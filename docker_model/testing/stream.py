@@ -24,6 +24,7 @@ from docker_model.testing.steps import (
     Stderr,
     Stdout,
     Text,
+    ToolCall,
     Usage,
     Warn,
     pieces,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from docker_model.testing.steps import ProcessStep, PullStep, Step
 
 STDOUT, STDERR = 1, 2
+FILE = "/models/blobs/sha256/model.gguf"  # engines call a model by its file
 
 
 class _Stream:
@@ -95,11 +97,18 @@ class ChatStream(_Stream):
 
     content_type = "text/event-stream"
 
-    def __init__(self, connection: Connection, model: str) -> None:
+    def __init__(self, connection: Connection, usage: Usage | None = None) -> None:
+        """Begin.
+
+        Args:
+            connection: Where to.
+            usage: Token counts, unless the steps have their own.
+        """
         super().__init__(connection)
-        self._frame = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": model}
+        self._frame = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": FILE}
         self._spoken = False
-        self._usage: Usage | None = None
+        self._calls = 0
+        self._usage = usage
         self._finish: str | None = "stop"
 
     def play(self, steps: Iterable[Step]) -> None:
@@ -111,10 +120,13 @@ class ChatStream(_Stream):
         for step in steps:
             if self._last(step):
                 return
+        self._end()
+
+    def _end(self) -> None:
         if self._finish is not None:
             self._delta({}, finish=self._finish)
             if self._usage is not None:
-                self._event({**self._frame, "choices": [], "usage": _counts(self._usage)})
+                self._event({**self._frame, "choices": [], "usage": counts(self._usage)})
             self._send(b"data: [DONE]\n\n")
         self._send(b"")
 
@@ -127,6 +139,8 @@ class ChatStream(_Stream):
             case Reasoning(text, size):
                 for piece in pieces(text, size):
                     self._delta({"reasoning_content": piece})
+            case ToolCall():
+                self._call(step)
             case Usage():
                 self._usage = step
             case Finish(reason):
@@ -136,6 +150,18 @@ class ChatStream(_Stream):
             case _:
                 self._send(b": simulated " + _dumps(order(step)) + b"\n\n")
         return False
+
+    def _call(self, call: ToolCall) -> None:
+        index, self._calls = self._calls, self._calls + 1
+        self._finish = "tool_calls"
+        function = {"name": call.name, "arguments": ""}
+        start = {"index": index, "id": call.id, "type": "function", "function": function}
+        self._delta({"tool_calls": [start]})
+        text = call.arguments
+        if not isinstance(text, str):
+            text = json.dumps(text, ensure_ascii=False)
+        for piece in pieces(text, None):
+            self._delta({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
 
     def _delta(self, delta: dict[str, Any], finish: str | None = None) -> None:
         if not self._spoken:
@@ -150,6 +176,43 @@ class ChatStream(_Stream):
     def _error(self, message: str, status: int) -> bytes:
         error = {"code": status, "message": message, "type": "server_error"}
         return b"data: " + _dumps({"error": error}) + b"\n\n"
+
+
+class WholeChat(ChatStream):
+    """The same answer in one piece."""
+
+    content_type = "application/json"
+
+    def __init__(self, connection: Connection, usage: Usage) -> None:
+        super().__init__(connection, usage)
+        self._message: dict[str, Any] = {"role": "assistant", "content": None}
+
+    def _end(self) -> None:
+        choice = {"index": 0, "finish_reason": self._finish, "message": self._message}
+        assert self._usage is not None
+        reply = {**self._frame, "object": "chat.completion", "choices": [choice]}
+        body = _dumps({**reply, "usage": counts(self._usage)})
+        self._connection.send(whole(200, self.content_type, body))
+
+    def _delta(self, delta: dict[str, Any], finish: str | None = None) -> None:  # noqa: ARG002 - see `_end`
+        for name, value in delta.items():
+            if name == "tool_calls":
+                self._gather(value[0])
+            else:
+                self._message[name] = (self._message.get(name) or "") + value
+
+    def _gather(self, part: dict[str, Any]) -> None:
+        calls = self._message.setdefault("tool_calls", [])
+        if "id" in part:
+            calls.append({name: part[name] for name in ("id", "type", "function")})
+        else:
+            calls[-1]["function"]["arguments"] += part["function"]["arguments"]
+
+    def _send(self, data: bytes) -> None:
+        pass
+
+    def _send_head(self) -> None:
+        pass
 
 
 class PullStream(_Stream):
@@ -190,7 +253,8 @@ class PullStream(_Stream):
         return _dumps({"type": "error", "message": message}) + b"\n"
 
 
-def _counts(usage: Usage) -> dict[str, int]:
+def counts(usage: Usage) -> dict[str, int]:
+    """Token counts as engines send them."""
     prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
     return {
         "prompt_tokens": prompt,
