@@ -93,13 +93,10 @@ class Chunks:
 
     Core adds chunks up: strings join, numbers sum. So whatever is constant (how it ended,
     usage, the model's name, timings) is kept and given once, in the last chunk.
-
-    Attributes:
-        usage: The token counts, once they have come.
     """
 
     def __init__(self, model: str) -> None:
-        self.usage: Mapping[str, Any] | None = None
+        self._usage: Mapping[str, Any] | None = None
         self._last: dict[str, Any] = {"model_name": model}
         self._calls: set[int] = set()
 
@@ -108,9 +105,14 @@ class Chunks:
         """Whether there was a tool call."""
         return bool(self._calls)
 
+    @property
+    def prompt_tokens(self) -> int | None:
+        """See `prompt_tokens_of`."""
+        return prompt_tokens_of({**self._last, "usage": self._usage})
+
     def feed(self, piece: Mapping[str, Any]) -> ChatGenerationChunk | None:
         """The chunk for a piece; `None` for one that says nothing yet."""
-        self.usage = piece.get("usage") or self.usage
+        self._usage = piece.get("usage") or self._usage
         if piece.get("timings"):
             self._last["timings"] = piece["timings"]
         if not piece.get("choices"):
@@ -134,7 +136,7 @@ class Chunks:
 
     def close(self) -> ChatGenerationChunk:
         """The last chunk."""
-        return _last_chunk(self._last, self.usage)
+        return _last_chunk(self._last, self._usage)
 
     def _call(self, call: Mapping[str, Any], number: int) -> ToolCallChunk:
         function, index = call.get("function") or {}, call.get("index", number)
@@ -181,6 +183,16 @@ def chunk_of_run(event: Event) -> ChatGenerationChunk:
     else:
         message = AIMessageChunk(content=event.text, response_metadata={"model_provider": PROVIDER})
     return ChatGenerationChunk(message=message)
+
+
+def prompt_tokens_of(reply: Mapping[str, Any]) -> int | None:
+    """The length of the prompt as llama.cpp counts it, with all that it holds.
+
+    What has no `timings` comes from another engine, or a simulated one, whose counts may mean
+    something else: `None`.
+    """
+    counts = reply.get("usage") or {}
+    return counts.get("prompt_tokens") if reply.get("timings") else None
 
 
 def usage_of(counts: Mapping[str, Any]) -> UsageMetadata:

@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 from docker_model.errors import ModelNotFoundError
 from langchain_docker_model._flatten import flatten
 from langchain_docker_model._messages import to_runner
-from langchain_docker_model._replies import Chunks, chunk_of_run, result_of, result_of_run
+from langchain_docker_model._replies import (
+    Chunks,
+    chunk_of_run,
+    prompt_tokens_of,
+    result_of,
+    result_of_run,
+)
 from langchain_docker_model._tools import notice_no_call
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
@@ -142,7 +148,7 @@ class OverHttp:
         result = result_of(reply)
         said = [choice["message"] for choice in reply["choices"]]
         if not any(one.get("tool_calls") for one in said):
-            self._notice(asked, reply.get("usage"))
+            notice_no_call(self.call.parameters, asked, prompt_tokens_of(reply))
         return result
 
     def _stream(self, asked: list[dict[str, Any]]) -> Iterator[ChatGenerationChunk]:
@@ -165,8 +171,5 @@ class OverHttp:
 
     def _last(self, chunks: Chunks, asked: list[dict[str, Any]]) -> ChatGenerationChunk:
         if not chunks.called:
-            self._notice(asked, chunks.usage)
+            notice_no_call(self.call.parameters, asked, chunks.prompt_tokens)
         return chunks.close()
-
-    def _notice(self, asked: list[dict[str, Any]], usage: Mapping[str, Any] | None) -> None:
-        notice_no_call(self.call.parameters, asked, (usage or {}).get("prompt_tokens"))
