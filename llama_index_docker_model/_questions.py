@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from docker_model import AsyncTextStream, DockerModel, TextStream
-    from docker_model.http.client import AsyncChatStream, ChatStream, Client
+    from docker_model.http import AsyncChatStream, ChatStream, Client
     from docker_model.types import Event
 
 __all__ = ["OverCli", "OverHttp", "Question", "Reader"]
