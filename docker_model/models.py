@@ -7,7 +7,7 @@ They raise what `docker_model.errors` lists; `GenerationTimeoutError` when they 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from docker_model.cli.names import check_model_name
 from docker_model.errors import InvalidRequestError
@@ -262,19 +262,22 @@ async def aunload_model(
 def configure_model(
     name: str,
     *,
-    context_size: int,
+    context_size: int | None = None,
+    mode: Literal["embedding"] | None = None,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
     timeout: float | None = QUICK,
 ) -> None:
-    """Set the context size of a model, for everybody who uses the runner.
+    """Set the context size of a model, or have it give embeddings, for all of the runner's users.
 
-    It takes the place of the model's whole earlier configuration, lasts until the runner
-    restarts, and has the runner load the model in the background.
+    It takes the place of the model's whole earlier configuration for that use, lasts until the
+    runner restarts, and has the runner load the model in the background.
 
     Args:
         name: A model that is pulled.
         context_size: In tokens; -1 is as much as the model can.
+        mode: `"embedding"` has llama.cpp give one vector for a text, the mean of its tokens':
+            a chat model, and some embedding models, give none before.
         command: See `DockerModel`.
         env: See `DockerModel`.
         timeout: In seconds.
@@ -283,26 +286,35 @@ def configure_model(
         ModelNotFoundError: It is not pulled.
         GenerationError: It is loaded and in use: unload it first.
     """
-    _check_context_size(context_size)
+    _check_configuration(context_size, mode)
     check_model_name(name)
-    _wait(_care(command, env, timeout).configure(name, context_size))
+    _wait(_care(command, env, timeout).configure(name, context_size, mode))
 
 
 async def aconfigure_model(
     name: str,
     *,
-    context_size: int,
+    context_size: int | None = None,
+    mode: Literal["embedding"] | None = None,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
     timeout: float | None = QUICK,  # noqa: ASYNC109  ends the process too
 ) -> None:
     """See `configure_model`."""
-    _check_context_size(context_size)
+    _check_configuration(context_size, mode)
     check_model_name(name)
-    await _awaited(_care(command, env, timeout).configure(name, context_size))
+    await _awaited(_care(command, env, timeout).configure(name, context_size, mode))
 
 
-def _check_context_size(value: int) -> None:
+def _check_configuration(value: int | None, mode: str | None) -> None:
+    if mode not in (None, "embedding"):
+        msg = f"mode must be 'embedding' or None, not {mode!r}"
+        raise InvalidRequestError(msg)
+    if value is None:
+        if mode is None:
+            msg = "there is nothing to configure"
+            raise InvalidRequestError(msg, hint="such as context_size=8192")
+        return
     number = isinstance(value, int) and not isinstance(value, bool)
     if not number or (value < 1 and value != -1):
         msg = "context_size must be a positive number of tokens, or -1 for as much as there is"

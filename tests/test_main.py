@@ -63,12 +63,13 @@ def test_check_where_everything_holds(docker):
     assert done.returncode == 0, done
     lines = done.stdout.splitlines()
     assert [line.split()[:2] for line in lines] == [
-        ["ok", name] for name in ("docker", "plugin", "runner", "models", "answer", "stream")
+        ["ok", name] for name in ("docker", "plugin", "runner", "models", "answer", "stream", "api")
     ]
     assert docker.url in lines[2]
     assert "1: ai/smollm2" in lines[3]
     assert "You said:" in lines[4]
     assert re.search(r"in \d+ pieces?, the first after \d", lines[5])
+    assert lines[6].endswith(f"{docker.url}/engines/v1, by MODEL_RUNNER_HOST")
     assert done.stderr == ""
 
 
@@ -89,7 +90,8 @@ def test_check_stops_at_what_is_missing(how, failed, step):
     assert done.returncode == 1
     results = [line.split() for line in done.stdout.splitlines() if not line.startswith(" ")]
     assert [words[1] for words in results if words[0] == "failed"] == [failed]
-    assert results[-1] == ["skipped", "stream"]
+    assert results[-2] == ["skipped", "stream"]
+    assert results[-1][1] == "api"
     (advice,) = [line for line in done.stdout.splitlines() if line.startswith("        next: ")]
     assert step in advice
 

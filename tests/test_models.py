@@ -271,6 +271,26 @@ def test_configure(docker, call):
     assert request.body["context-size"] == 8192
 
 
+def test_configure_for_embeddings(docker, call):
+    call("configure_model", "ai/smollm2", mode="embedding", context_size=512)
+    (request,) = [r for r in docker.requests if r.path == "/engines/_configure"]
+    assert request.body == {
+        "model": "ai/smollm2",
+        "mode": "embedding",
+        "context-size": 512,
+        "runtime-flags": ["--pooling", "mean"],
+    }
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"mode": "chat"}, {"mode": "embedding", "context_size": 0}]
+)
+def test_configure_of_nothing(docker, call, settings):
+    with pytest.raises(InvalidRequestError):
+        call("configure_model", "ai/smollm2", **settings)
+    assert docker.calls == []
+
+
 def test_configure_of_a_missing_model(docker, call):
     with pytest.raises(ModelNotFoundError):
         call("configure_model", "ai/nosuch", context_size=8192)

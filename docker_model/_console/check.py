@@ -10,6 +10,7 @@ from docker_model.cli.launch import Launch
 from docker_model.cli.names import check_model_name, same_model
 from docker_model.client import DockerModel
 from docker_model.errors import DockerModelError
+from docker_model.http import Client
 from docker_model.types import Completion
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _PROMPT = "Say hello in one short sentence."
 _ENOUGH = 300  # characters of an answer: a small model may ramble
 _SHOWN = 60  # characters of an answer in the report
 _NAMES = 4  # models named in the report
-_STYLES: dict[str, Style] = {"ok": "green", "failed": "red", "skipped": "dim"}
+_STYLES: dict[str, Style] = {"ok": "green", "failed": "red", "skipped": "dim", "note": "yellow"}
 
 
 class _FailedError(Exception):
@@ -68,7 +69,23 @@ class Check:
                 _report(screen, "failed", name, why)
                 if hint:
                     screen.line(f"{'':8}next: {hint}", "yellow")
+        self._api(screen)
         return well
+
+    def _api(self, screen: Screen) -> None:
+        """Tell where the HTTP API is, and how that was found out; prompts do without it."""
+        try:
+            endpoint = Client().endpoint()
+        except DockerModelError as error:
+            what, *more = error.message.split("\n")
+            _report(screen, "note", "api", what)
+            more = more or [error.hint]
+        else:
+            *more, last = map(str, endpoint.tried)
+            what = f"{endpoint.url}, by {endpoint.source}" if endpoint.sure else last
+            _report(screen, "ok" if endpoint.sure else "note", "api", what)
+        for line in more:
+            screen.line(f"{'':16}{line.strip()}", "dim")
 
     def _docker(self) -> str:
         if self._model is not None:

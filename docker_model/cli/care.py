@@ -54,9 +54,11 @@ class Care:
         """Unload a model."""
         await self._ask(command.unload_argv(self.launch.prefix, name), "unload", name)
 
-    async def configure(self, name: str, context_size: int) -> None:
+    async def configure(self, name: str, context_size: int | None, mode: str | None) -> None:
         """Configure a model that is there: the CLI takes any name, and says nothing."""
-        argv = command.configure_argv(self.launch.prefix, name, context_size=context_size)
+        argv = command.configure_argv(
+            self.launch.prefix, name, context_size=context_size, mode=mode
+        )
         async with self._limit("configure"):
             await self._inspect(name)
             await asking.ask(self.launch, argv, about="configure", model=name)

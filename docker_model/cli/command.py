@@ -169,6 +169,12 @@ def unload_argv(prefix: Sequence[str], model: str) -> list[str]:
     return [*prefix, "unload", model]
 
 
-def configure_argv(prefix: Sequence[str], model: str, *, context_size: int) -> list[str]:
-    """Set the context size, in tokens."""
-    return [*prefix, "configure", "--context-size", str(context_size), model]
+def configure_argv(
+    prefix: Sequence[str], model: str, *, context_size: int | None = None, mode: str | None = None
+) -> list[str]:
+    """Set the context size, in tokens, and what the model is for; both for what it is for."""
+    size = () if context_size is None else ("--context-size", str(context_size))
+    if mode is None:
+        return [*prefix, "configure", *size, model]
+    # llama.cpp gives a vector for each token unless it is told how to make one of them.
+    return [*prefix, "configure", *size, "--mode", mode, model, "--", "--pooling", "mean"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,7 +100,8 @@ class Place:
         """Take note of the environment as it is now."""
         laid_over = env or {}
         relevant = addresses.RELEVANT
-        variables = (laid_over.get(name) or os.environ.get(name, "") for name in relevant)
+        # What `env` makes blank is unset, whatever it is outside.
+        variables = (laid_over.get(name, os.environ.get(name, "")) for name in relevant)
         return cls(base_url, command, env, tuple(variables))
 
     @property
@@ -254,8 +256,8 @@ async def _probe(source: str, link: Link, limit: float) -> tuple[Tried, Endpoint
                 outcome = outcome or f"answers with HTTP {status}, not as Docker Model Runner"
     except TimeoutError:
         outcome = f"no answer within {limit:g} s"
-    except httpx.TransportError as error:
-        outcome = _words(error)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        outcome = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
     else:
         url = address.root + address.apis[0]
         unsure = Endpoint(url, address.root, source, link=link, sure=False)
@@ -269,9 +271,3 @@ def _lists_models(response: httpx.Response) -> bool:
     except ValueError:
         return False
     return isinstance(content, dict) and (content.get("object") == "list" or "data" in content)
-
-
-def _words(error: httpx.TransportError) -> str:
-    if isinstance(error, httpx.ConnectTimeout):
-        return "no answer"
-    return str(error) or type(error).__name__

@@ -281,10 +281,11 @@ class Runner:
 
     def _configure(self, asked: dict[str, Any]) -> None:
         tag = normalize(asked.pop("model"))
+        mode = asked.pop("mode", "completion")
         found = self._find(tag) or describe(tag)
         entry = {"Backend": "llama.cpp", "Model": tag, "ModelID": found["id"]}
-        self._configs = [old for old in self._configs if old["Model"] != tag]
-        self._configs.append({**entry, "Mode": "completion", "Config": asked})
+        others = [old for old in self._configs if (old["Model"], old["Mode"]) != (tag, mode)]
+        self._configs = [*others, {**entry, "Mode": mode, "Config": asked}]
 
     def _running(self) -> list[dict[str, Any]]:
         now = datetime.now(UTC).isoformat()

@@ -31,7 +31,7 @@ CONFIGURE_FLAGS = {
     "speculative-num-tokens": "int",
     "think": "bool",
 }
-CONFIGURED = ("context-size", "keep-alive")
+CONFIGURED = ("context-size", "keep-alive", "mode")
 CONFIGURE_LINE = (
     " configure [--context-size=<n>] [--speculative-draft-model=<model>] "
     "[--hf_overrides=<json>] [--gpu-memory-utilization=<float>] [--mode=<mode>] [--think] "
@@ -263,6 +263,8 @@ def _configuration(flags: Flags) -> dict[str, Any]:
         body["context-size"] = int(flags.text("context-size"))
     if flags.text("keep-alive"):
         body["keep_alive"] = _go_duration(flags.text("keep-alive"))
+    if flags.text("mode"):
+        body["mode"] = flags.text("mode")
     if runtime_flags:
         body["runtime-flags"] = runtime_flags
     return body
