@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal, assert_type
 
 from langchain_core import language_models
+from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import PromptTemplate
 from llama_index.core import llms
@@ -175,3 +176,14 @@ def simulation() -> None:
     with SimulatedDocker(models={"ai/smollm2": scripts}) as docker:
         assert_type(docker.prompts, list[str])
         DockerModel("ai/smollm2", command=docker.command, env=docker.env)
+
+
+async def over_http() -> None:
+    model = DockerModel("ai/smollm2", transport="http", base_url="http://localhost:12434")
+    assert_type(await model.agenerate("Hello"), Completion)
+    chat = langchain_docker_model.ChatDockerModel(model="ai/smollm2", temperature=0.2)
+    assert_type(chat.invoke("Hello"), AIMessage)
+    embeddings = langchain_docker_model.DockerModelEmbeddings(model="ai/mxbai-embed-large")
+    assert_type(embeddings.embed_query("Hello"), list[float])
+    embedding = llama_index_docker_model.DockerModelEmbedding(model_name="ai/mxbai-embed-large")
+    assert_type(embedding.get_text_embedding("Hello"), list[float])
