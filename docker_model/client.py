@@ -257,6 +257,25 @@ class DockerModel:
         self.close()
 
 
+_kept: dict[int, DockerModel] = {}
+
+
+def kept(owner: object, model: DockerModel) -> DockerModel:
+    """The same object for equal models, for as long as `owner` lives.
+
+    Standby belongs to an object. An adapter makes its model anew for each call, so that it
+    never misses an assignment to its fields; with standby, it has to be the one of before.
+    """
+    if not model.standby:
+        return model
+    key = id(owner)
+    if key not in _kept:
+        weakref.finalize(owner, _kept.pop, key, None).atexit = False
+    if _kept.get(key) != model:
+        _kept[key] = model
+    return _kept[key]
+
+
 async def _admitted(transport: Transport, request: Request, receiver: Receiver) -> Completion:
     """Admit and answer a request, without holding up the I/O thread or the caller's loop."""
     from docker_model.process import io

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 import docker_model
 from docker_model._version import __version__
+from docker_model.client import kept
 from docker_model.types import FileReferences, PullPolicy, PullProgress, Timeouts
 from langchain_docker_model import _together, _unsupported
 from langchain_docker_model._outputs import chunk_of, result_of
@@ -359,12 +360,13 @@ class DockerModelLLM(LLM):
     def _docker_model(self, settings: Mapping[str, Any]) -> docker_model.DockerModel:
         """The fields as they are now, and a call's own settings in their place.
 
-        Made anew for every call, which is cheap: a kept one would miss assignments, copies
-        and pickling.
+        Made anew for every call, which is cheap: one in a field would miss assignments,
+        copies and pickling.
         """
         _unsupported.refuse(settings.keys() - _SETTINGS)
         values = {name: getattr(self, name) for name in _SETTINGS} | dict(settings)
-        return docker_model.DockerModel(**values | {"stop": values["stop"] or ()})
+        model = docker_model.DockerModel(**values | {"stop": values["stop"] or ()})
+        return kept(self, model)
 
 
 _SETTINGS = DockerModelLLM.model_fields.keys() - LLM.model_fields.keys()

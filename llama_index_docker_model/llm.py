@@ -11,6 +11,7 @@ from llama_index.core.constants import DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms import ChatMessage, LLMMetadata, MessageRole
 
 import docker_model
+from docker_model.client import kept
 from docker_model.types import FileReferences, PullPolicy, PullProgress, Timeouts
 from llama_index_docker_model._calls import chats, completions
 from llama_index_docker_model._functions import FunctionCalls
@@ -395,4 +396,4 @@ class DockerModelLLM(FunctionCalls):
         """Make the model from the fields, which are assignable; it costs microseconds."""
         own = {name: getattr(self, name) for name in SETTINGS}
         given = {name: settings[name] for name in SETTINGS & settings.keys()}
-        return docker_model.DockerModel(**{**own, **given})
+        return kept(self, docker_model.DockerModel(**{**own, **given}))

@@ -13,6 +13,8 @@ from docker_model import DockerModel, ModelNotFoundError
 from docker_model.cli import standby
 from docker_model.process import io
 from docker_model.testing import Hang, Stderr, Text
+from langchain_docker_model import DockerModelLLM as LangChainLLM
+from llama_index_docker_model import DockerModelLLM as LlamaIndexLLM
 
 pytestmark = pytest.mark.usefixtures("calm")
 
@@ -206,3 +208,20 @@ def test_many_at_once_from_standby(docker):
     model.close()
     docker.wait_all_gone()
     assert sorted(docker.prompts, key=int) == [str(i) for i in range(12)]
+
+
+@pytest.mark.parametrize("adapter", [LangChainLLM, LlamaIndexLLM])
+def test_both_frameworks_keep_it_between_calls_by_one_field(docker, adapter):
+    llm = adapter(model="ai/smollm2", standby=1)
+    llm.warm_up()
+    before = parked()
+    assert len(before) == 1
+    ask = llm.invoke if adapter is LangChainLLM else llm.complete
+    assert str(ask("hi")) == "You said: hi"
+    wait_until(lambda: len(parked()) == 1 and parked() != before)
+    llm.close()
+    docker.wait_all_gone()
+    llm.warm_up()
+    del llm, ask
+    gc.collect()
+    docker.wait_all_gone()

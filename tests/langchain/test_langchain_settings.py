@@ -52,7 +52,12 @@ def settings(llm: DockerModelLLM) -> docker_model.DockerModel:
 
 
 def test_the_package_exports():
-    assert sorted(langchain_docker_model.__all__) == ["DockerModelLLM", "__version__"]
+    assert sorted(langchain_docker_model.__all__) == [
+        "ChatDockerModel",
+        "DockerModelEmbeddings",
+        "DockerModelLLM",
+        "__version__",
+    ]
     assert langchain_docker_model.__version__ == docker_model.__version__
 
 
