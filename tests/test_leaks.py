@@ -1,0 +1,51 @@
+"""After many generations, left in random ways, everything is as it was."""
+
+import random
+import threading
+from pathlib import Path
+
+from docker_model import DockerModel
+from docker_model.process import io
+
+GENERATIONS = 500
+
+
+def standing():
+    return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+
+
+def test_descriptors_threads_and_children_are_what_they_were(docker):
+    model = DockerModel("ai/smollm2")
+    chance = random.Random(500)
+
+    def generate(number):
+        stream = model.stream(str(number))
+        for _ in range(chance.choice((0, 1, 2, 99))):
+            if next(stream, None) is None:
+                break
+        if chance.random() < 0.5:
+            stream.cancel()
+
+    for number in range(3):
+        generate(number)
+    docker.wait_all_gone()
+    before = standing()
+    numbers = iter(range(GENERATIONS))
+    workers = [
+        threading.Thread(target=lambda: [generate(number) for number in numbers]) for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    docker.wait_all_gone()
+
+    async def all_ended():
+        for child in list(io.current().children):
+            await child.ended
+
+    io.run(all_ended())
+    after = standing()
+    assert after[0] <= before[0] + 2  # the simulated runner may be closing a connection
+    assert after[1] <= before[1] + 2
+    assert not io.current().children
