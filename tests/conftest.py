@@ -5,12 +5,17 @@ command in front of the same scripted runner; those that script the process itse
 """
 
 import os
+import signal
 from contextlib import ExitStack
 
 import pytest
 
 from docker_model.process import io
 from docker_model.testing import SimulatedDocker
+
+# A background shell ignores SIGINT, which every child would inherit: Ctrl-C is tested here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL_COMMAND = os.environ.get("DOCKER_MODEL_COMMAND")
 
