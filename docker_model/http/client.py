@@ -80,8 +80,9 @@ class Client:
             _check_header("api_key", self.api_key)
         if self.env is not None:
             self._set("env", Environment.of(self.env))
-        if self.command is not None and not isinstance(self.command, str):
-            self._set("command", split_command(self.command, {}))
+        if self.command is not None:
+            words = split_command(self.command, {})
+            self._set("command", self.command if isinstance(self.command, str) else words)
         if self.pull not in ("never", "missing"):
             msg = f"pull must be one of 'never', 'missing', not {self.pull!r}"
             raise InvalidRequestError(msg)

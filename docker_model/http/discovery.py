@@ -188,8 +188,8 @@ class Search:
         usual = addresses.usual(in_container=any(path.exists() for path in _IN_CONTAINERS))
         return (
             await self._status()
-            or await self._likely("Docker's socket", sockets)
-            or await self._likely("usual address", usual)
+            or await self._likely("Docker's socket", sockets, PROBING)
+            or await self._likely("usual address", usual, PROBING)
         )
 
     async def _named_one(self, named: addresses.Named) -> Endpoint | None:
@@ -219,7 +219,7 @@ class Search:
         return None
 
     async def _likely(
-        self, source: str, candidates: Sequence[Address], limit: float = PROBING
+        self, source: str, candidates: Sequence[Address], limit: float
     ) -> Endpoint | None:
         """The first of `candidates` that answers as a runner does; all are asked at once."""
         links = [Link(address, self._tls, named=False) for address in candidates]

@@ -34,10 +34,6 @@ class Events:
         self._parts = [rest] if rest else []
         return [event for line in lines if (event := self._read(line)) is not None]
 
-    def close(self) -> list[tuple[dict[str, Any], int]]:
-        """The end of the bytes: the last line may have come without its newline."""
-        return self.feed(b"\n")
-
     def _read(self, line: bytes) -> tuple[dict[str, Any], int] | None:
         field, colon, value = line.partition(b":")
         value = value.strip()
@@ -69,10 +65,16 @@ def parse_object(data: bytes) -> dict[str, Any]:
         content = json.loads(data)
     except ValueError:
         content = None
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not _has_choices(content):
         msg = "what came back is not what Docker Model Runner sends; is there a proxy in between?"
         raise GenerationError(msg, stderr=data[:500].decode("utf-8", "replace"))
     return content
+
+
+def _has_choices(content: dict[str, Any]) -> bool:
+    """Whether what are to be choices are some; an error or a list of vectors has none."""
+    choices = content.get("choices") or []
+    return isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices)
 
 
 def as_chunk(reply: dict[str, Any]) -> dict[str, Any]:

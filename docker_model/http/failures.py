@@ -26,6 +26,7 @@ POOLING_HINT = "`docker model configure --mode embedding {model} -- --pooling me
 _ADDRESS_HINT = "an address reads http://host:port; without one the runner is found"
 _PASSING = (502, 503, 504)  # somebody on the way had no answer yet
 _SHOWN = 300  # characters of the engine's words in a message
+_NO_REASON = "it gave no reason"
 _KEPT = 4000  # and in `stderr` and `detail`
 
 
@@ -111,12 +112,6 @@ _CAUSES = (
             "the engine failed (HTTP {status}): {words}",
             LOGS_HINT,
         ),
-        (
-            r"^status=(?P<status>.*)",
-            GenerationError,
-            "the engine failed (HTTP {status})",
-            LOGS_HINT,
-        ),
     ),
 )
 
@@ -130,7 +125,7 @@ def name_reply(status: int, body: str, model: str, partial: str = "") -> DockerM
         model: The name as the caller gave it.
         partial: The answer's text so far.
     """
-    text = f"status={status}\n{_brief(_words(body))}\n{body[:_KEPT]}"
+    text = f"status={status}\n{_brief(_words(body)) or _NO_REASON}\n{body[:_KEPT]}"
     return name_failure(
         command="run", model=model, exit_code=None, stderr=text, partial=partial, causes=_CAUSES
     )

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
+from docker_model.errors import GenerationError
 from docker_model.http import failures
 from docker_model.http.events import Events, as_chunk, parse_object
 
@@ -77,7 +78,7 @@ class Reader:
         self._tap.on_full, self._tap.on_drained = flow.pause, flow.resume
         chunks = response.aiter_bytes()
         async for data in chunks:
-            events = self._events.feed(data)
+            events = self._parse(data)
             self._hand_on(events)
             if self._enough:
                 return
@@ -87,9 +88,16 @@ class Reader:
                         await anext(chunks, None)
                 return
             await flow.go_on(spoken=bool(events))
-        self._hand_on(self._events.close())
+        self._hand_on(self._parse(b"\n"))  # the last line may have come without its newline
         if not (self._finished or self._enough or self._events.done):
             raise failures.broken_off(self._model, self._partial(), "it just ended")
+
+    def _parse(self, data: bytes) -> list[tuple[dict[str, Any], int]]:
+        try:
+            return self._events.feed(data)
+        except GenerationError as error:
+            error.partial = self._partial()
+            raise
 
     def _hand_on(self, events: list[tuple[dict[str, Any], int]]) -> None:
         for event, size in events:

@@ -1,0 +1,13 @@
+import pytest
+
+from docker_model.http import addresses
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch):
+    """Nothing of this machine says where a runner is."""
+    for name in addresses.RELEVANT:
+        if name not in ("HOME", "DOCKER_HOST"):
+            monkeypatch.delenv(name, raising=False)

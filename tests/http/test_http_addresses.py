@@ -1,0 +1,154 @@
+"""Addresses as people write them, and which of the environment's counts."""
+
+import pytest
+
+from docker_model import InvalidRequestError
+from docker_model.http.addresses import Address, Tls, docker_sockets, named, parse, usual
+
+DEFAULT = ("/engines/v1", "/v1")
+
+
+@pytest.mark.parametrize(
+    ("spelled", "root", "first"),
+    [
+        ("localhost:12434", "http://localhost:12434", "/engines/v1"),
+        ("http://localhost:12434", "http://localhost:12434", "/engines/v1"),
+        ("http://localhost:12434/", "http://localhost:12434", "/engines/v1"),
+        ("http://localhost:12434/engines", "http://localhost:12434", "/engines/v1"),
+        ("http://localhost:12434/engines/", "http://localhost:12434", "/engines/v1"),
+        ("http://localhost:12434/engines/v1", "http://localhost:12434", "/engines/v1"),
+        ("http://localhost:12434/engines/v1/", "http://localhost:12434", "/engines/v1"),
+        ("localhost:12434/engines/llama.cpp/v1", "http://localhost:12434", "/engines/llama.cpp/v1"),
+        ("localhost:12434/engines/llama.cpp", "http://localhost:12434", "/engines/llama.cpp/v1"),
+        ("http://localhost:12434/v1", "http://localhost:12434", "/v1"),
+        ("http://localhost:12434/v1/", "http://localhost:12434", "/v1"),
+        ("http://h/engines/v1/chat/completions", "http://h", "/engines/v1"),
+        ("http://h/v1/embeddings", "http://h", "/v1"),
+        ("http://h/v1/models/", "http://h", "/v1"),
+        ("https://proxy.example/dmr/engines/v1", "https://proxy.example/dmr", "/engines/v1"),
+        ("https://proxy.example/dmr", "https://proxy.example/dmr", "/engines/v1"),
+        ("http://localhost/exp/vDD4.40/v1/", "http://localhost/exp/vDD4.40", "/v1"),
+        ("tcp://172.17.0.1:12434", "http://172.17.0.1:12434", "/engines/v1"),
+        ("http://[::1]:12434/v1", "http://[::1]:12434", "/v1"),
+        ("  http://h:1  ", "http://h:1", "/engines/v1"),
+    ],
+)
+def test_every_spelling(spelled, root, first):
+    address = parse(spelled, "base_url")
+    assert (address.root, address.apis[0], address.socket) == (root, first, None)
+    assert set(DEFAULT) <= set(address.apis)
+
+
+def test_a_socket():
+    address = parse("unix:///var/run/docker.sock", "base_url")
+    assert (address.root, address.socket) == ("http://localhost", "/var/run/docker.sock")
+    both = named("unix:///var/run/docker.sock", {})
+    assert [one.root for one in both.addresses] == [
+        "http://localhost",
+        "http://localhost/exp/vDD4.40",
+    ]
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "",
+        "//",
+        "http://",
+        "ftp://h",
+        "http://h:port",
+        "http://h:0",
+        "http://[::1",
+        "http://h h",
+        "unix://here",
+        "http://h\n",
+    ][:-1],
+)
+def test_what_is_no_address(spelled):
+    with pytest.raises(InvalidRequestError, match="base_url"):
+        parse(spelled, "base_url")
+
+
+def test_a_password_is_refused_and_not_repeated():
+    with pytest.raises(InvalidRequestError, match="api_key") as caught:
+        parse("http://me:hunter2@h", "base_url")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_environment_in_its_order():
+    names = [
+        "MODEL_RUNNER_HOST",
+        "LLM_URL",
+        "MODEL_RUNNER_URL",
+        "LLM_BASE_URL",
+        "DOCKER_MODEL_RUNNER_URL",
+        "DOCKER_MODEL_RUNNER_BASE_URL",
+        "DOCKER_MODEL_RUNNER_API_BASE",
+        "DOCKER_MODEL_RUNNER_HOST",
+        "DMR_BASE_URL",
+        "DMR_URL",
+        "MODEL_RUNNER_BASE_URL",
+    ]
+    for first in range(len(names)):
+        variables = {name: f"h{index}:1" for index, name in enumerate(names) if index >= first}
+        found = named(None, variables)
+        assert (found.source, found.addresses[0].host) == (names[first], f"h{first}")
+    assert named("own:1", variables).source == "base_url"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"LLM_URL": " "},
+        {"OPENAI_BASE_URL": "https://api.openai.com/v1", "OPENAI_API_BASE": "https://x/v1"},
+    ],
+)
+def test_an_environment_that_names_none(variables):
+    assert named(None, variables) is None
+
+
+def test_a_variable_that_holds_no_address_is_named():
+    with pytest.raises(InvalidRequestError, match="DMR_URL"):
+        named(None, {"DMR_URL": "http://"})
+
+
+def test_a_host_with_its_path_and_a_key():
+    variables = {
+        "DOCKER_MODEL_RUNNER_HOST": "http://h:1",
+        "DOCKER_MODEL_RUNNER_BASE_PATH": "/engines/llama.cpp/v1",
+        "DOCKER_MODEL_RUNNER_API_KEY": "hunter2",
+    }
+    found = named(None, variables)
+    assert found.addresses[0].apis[0] == "/engines/llama.cpp/v1"
+    assert found.api_key == "hunter2"
+    assert named(None, {**variables, "LLM_URL": "h:2"}).api_key is None
+
+
+@pytest.mark.parametrize("host", ["runner:12444", "http://runner:12444", "https://runner:12444"])
+def test_tls_of_the_commands_own_variables(host):
+    variables = {"MODEL_RUNNER_HOST": host, "MODEL_RUNNER_TLS": "true"}
+    assert named(None, variables).addresses[0].root == "https://runner:12444"
+    assert Tls.of({"MODEL_RUNNER_TLS_SKIP_VERIFY": "true", "MODEL_RUNNER_TLS_CA_CERT": "f"}) == (
+        Tls(verify=False, ca_cert="f")
+    )
+    assert Tls.of({"MODEL_RUNNER_TLS_SKIP_VERIFY": "1"}) == Tls()  # as the command reads it
+
+
+def test_dockers_socket_is_where_docker_host_says():
+    usually = docker_sockets({"HOME": "/home/me"})
+    assert [one.socket for one in usually] == [
+        "/var/run/docker.sock",
+        "/home/me/.docker/run/docker.sock",
+    ]
+    assert [one.socket for one in docker_sockets({"DOCKER_HOST": "unix:///x.sock"})] == ["/x.sock"]
+    assert docker_sockets({"DOCKER_HOST": "tcp://far:2375"}) == ()
+
+
+def test_usual_addresses():
+    assert str(usual(in_container=False)[0]) == "http://127.0.0.1:12434"
+    assert str(usual(in_container=True)[0]) == "http://model-runner.docker.internal"
+
+
+def test_an_address_is_shown_with_its_socket():
+    assert str(Address("http://localhost/exp/x", socket="/s")) == "unix:///s /exp/x"

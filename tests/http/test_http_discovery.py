@@ -1,0 +1,303 @@
+"""Finding the runner: what is asked in which order, and who is told what."""
+
+import asyncio
+import socket
+
+import pytest
+from wire import STOP, Wire, events, reply
+
+from docker_model import DockerModel, InvalidRequestError, RunnerUnavailableError
+from docker_model.http import Client, addresses, discovery
+from docker_model.http.addresses import Address
+from docker_model.process import io
+from docker_model.testing import Reply, SimulatedDocker
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+ANSWER = events("ok", STOP)
+
+
+@pytest.fixture
+def nowhere(monkeypatch):
+    """No usual address and no socket of Docker's answers, and there is no command."""
+    monkeypatch.setattr(addresses, "usual", lambda **_: ())
+    monkeypatch.setattr(addresses, "docker_sockets", lambda _: ())
+    monkeypatch.setenv("DOCKER_MODEL_COMMAND", "/nonexistent/docker model")
+
+
+def at(monkeypatch, *wires):
+    """Make these the usual addresses."""
+    found = tuple(Address(wire if isinstance(wire, str) else wire.url) for wire in wires)
+    monkeypatch.setattr(addresses, "usual", lambda **_: found)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return one.getsockname()[1]
+
+
+# -- where ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v1", "/engines/v1/", "/engines/llama.cpp/v1"])
+def test_a_base_url_in_any_spelling(path):
+    with Wire(ANSWER) as wire:
+        client = Client(base_url=wire.url + path)
+        assert client.endpoint().url == f"{wire.url}/engines/v1"
+        assert client.chat("m", MESSAGES)["choices"][0]["message"]["content"] == "ok"
+        assert wire.posts[0][1] == "/engines/v1/chat/completions"
+
+
+def test_a_server_that_knows_the_alias_alone():
+    with Wire(ANSWER, prefix="/v1") as wire:
+        assert Client(base_url=wire.url).endpoint().url == f"{wire.url}/v1"
+
+
+def test_a_variable_goes_before_what_is_found(nowhere, monkeypatch):
+    with Wire(ANSWER) as named, Wire(ANSWER) as usual:
+        at(monkeypatch, usual)
+        monkeypatch.setenv("LLM_URL", f"{named.url}/engines/v1/")
+        assert Client().endpoint().source == "LLM_URL"
+        assert Client(env={"DMR_URL": usual.url, "LLM_URL": ""}).endpoint().source == "DMR_URL"
+        assert usual.connections == 1
+
+
+def test_openais_own_variables_are_not_looked_at(nowhere, monkeypatch):
+    with Wire(ANSWER) as wire:
+        monkeypatch.setenv("OPENAI_BASE_URL", wire.url)
+        monkeypatch.setenv("OPENAI_API_BASE", wire.url)
+        with pytest.raises(RunnerUnavailableError):
+            Client().endpoint()
+        assert wire.connections == 0
+
+
+def test_the_commands_status_tells(nowhere):
+    docker = SimulatedDocker().open()
+    try:
+        # MODEL_RUNNER_HOST, which the command needs, would be found first.
+        tells = f'echo \'{{"running": true, "endpointHost": "{docker.url}/v1/"}}\''
+        endpoint = Client(command=["sh", "-c", tells]).endpoint()
+    finally:
+        docker.close()
+    assert (endpoint.url, endpoint.source) == (f"{docker.url}/v1", "docker model status")
+    assert not endpoint.link.named
+
+
+def test_docker_desktop_is_on_dockers_socket(nowhere, monkeypatch, tmp_path):
+    tells = """echo '{"running": true, "kind": "Docker Desktop",
+        "endpointHost": "http://localhost/exp/vDD4.40/v1/"}'"""
+    path = tmp_path / "docker.sock"
+    with Wire(ANSWER, path=path, prefix="/exp/vDD4.40/engines/v1") as wire:
+        here = (Address("http://localhost/exp/vDD4.40", socket=str(path)),)
+        monkeypatch.setattr(addresses, "docker_sockets", lambda _: here)
+        client = Client(command=["sh", "-c", tells])
+        assert client.endpoint().source == "Docker's socket"
+        assert client.chat("m", MESSAGES)["choices"][0]["message"]["content"] == "ok"
+        assert wire.posts[0][1] == "/exp/vDD4.40/engines/v1/chat/completions"
+    assert [tried.outcome for tried in client.endpoint().tried] == [
+        "it gives no address",
+        "answers",
+    ]
+
+
+def test_a_socket_can_be_named(tmp_path):
+    path = tmp_path / "docker.sock"
+    with Wire(ANSWER, path=path, prefix="/exp/vDD4.40/engines/v1"):
+        assert Client(base_url=f"unix://{path}").endpoint().root.endswith("/exp/vDD4.40")
+
+
+def test_the_first_of_the_usual_addresses_that_answers(nowhere, monkeypatch):
+    with Wire(reply(404), prefix="/other") as stranger, Wire(ANSWER) as one, Wire(ANSWER) as two:
+        refused = f"http://127.0.0.1:{free_port()}"
+        at(monkeypatch, refused, stranger, one, two)
+        endpoint = Client().endpoint()
+    assert endpoint.root == one.url
+    said = [tried.outcome for tried in endpoint.tried]
+    assert said[0].startswith("there is no program")
+    assert said[1:] == [
+        "All connection attempts failed",
+        "answers with HTTP 404, not as Docker Model Runner",
+        "answers",
+    ]
+
+
+def test_an_address_that_never_answers_takes_little_time(nowhere, monkeypatch):
+    monkeypatch.setattr(discovery, "PROBING", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent, Wire(ANSWER) as wire:
+        at(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}", wire)
+        endpoint = Client().endpoint()
+    assert endpoint.root == wire.url
+    assert endpoint.tried[1].outcome == "no answer within 0.1 s"
+
+
+@pytest.mark.parametrize("body", ["hello", [], {"models": []}])
+def test_a_web_server_that_answers_anything_is_no_runner(nowhere, monkeypatch, body):
+    with SimulatedDocker(replies={"*": Reply(200, body)}) as docker:
+        monkeypatch.delenv("MODEL_RUNNER_HOST")
+        monkeypatch.setenv("DOCKER_MODEL_COMMAND", "/nonexistent")
+        at(monkeypatch, docker.url)
+        with pytest.raises(RunnerUnavailableError, match="not as Docker Model Runner"):
+            Client().endpoint()
+
+
+def test_nowhere_says_what_was_tried(nowhere, monkeypatch):
+    at(monkeypatch, f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(RunnerUnavailableError) as caught:
+        Client().chat("m", MESSAGES)
+    assert "docker model status: there is no program" in str(caught.value)
+    assert "usual address (http://127.0.0.1:" in str(caught.value)
+    assert "docker model install-runner" in caught.value.hint
+
+
+def test_a_named_address_is_taken_at_its_word(nowhere, monkeypatch):
+    with Wire(ANSWER) as usual:
+        at(monkeypatch, usual)
+        with pytest.raises(RunnerUnavailableError, match="base_url"):
+            Client(base_url=f"http://127.0.0.1:{free_port()}").endpoint()
+        assert usual.connections == 0
+
+
+def test_what_is_no_address_says_so(nowhere, monkeypatch):
+    monkeypatch.setenv("DMR_URL", "http://")
+    with pytest.raises(InvalidRequestError, match="DMR_URL"):
+        Client().endpoint()
+    with pytest.raises(InvalidRequestError, match="base_url"):
+        Client(base_url="http://")
+
+
+# -- once ----------------------------------------------------------------------------------
+
+
+def test_it_is_looked_for_once(nowhere, monkeypatch):
+    with Wire(ANSWER) as wire:
+        at(monkeypatch, wire)
+
+        async def main():
+            await asyncio.gather(*(Client().aendpoint() for _ in range(5)))
+            return await Client().aendpoint()
+
+        assert asyncio.run(main()) is Client().endpoint()
+        assert len(wire.asked) == 1
+
+
+def test_one_that_is_gone_is_looked_for_again(nowhere, monkeypatch):
+    with Wire(ANSWER) as first, Wire(ANSWER) as second:
+        at(monkeypatch, first, second)
+        client = Client()
+        client.chat("m", MESSAGES)
+        first.__exit__()
+        assert client.chat("m", MESSAGES)["choices"]
+        assert client.endpoint().root == second.url
+
+
+def test_one_that_was_not_sure_is_asked_again():
+    with SimulatedDocker.broken("runner-off") as docker:
+        assert not Client().endpoint().sure
+        with pytest.raises(RunnerUnavailableError, match="not running"):
+            Client(max_retries=0).chat("ai/smollm2", MESSAGES)
+        docker._runner._scenario.replies = {}
+        assert Client().chat("ai/smollm2", MESSAGES)
+
+
+def test_a_search_that_nobody_waits_for_does_no_harm(nowhere, monkeypatch):
+    monkeypatch.setattr(discovery, "PROBING", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        at(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
+
+        async def main():
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await Client().aendpoint()
+            with pytest.raises(RunnerUnavailableError):
+                await Client().aendpoint()
+
+        asyncio.run(main())
+
+
+# -- secrets -------------------------------------------------------------------------------
+
+SECRETS = {"api_key": "hunter2", "headers": {"X-Token": "hunter3"}}
+
+
+def test_secrets_go_to_a_named_address(monkeypatch):
+    with Wire(ANSWER) as wire:
+        Client(base_url=wire.url, **SECRETS).chat("m", MESSAGES)
+        monkeypatch.setenv("LLM_URL", wire.url)
+        Client(**SECRETS).chat("m", MESSAGES)
+        for _, _, headers, _ in wire.posts:
+            assert (headers["authorization"], headers["x-token"]) == ("Bearer hunter2", "hunter3")
+
+
+def test_secrets_never_go_to_one_that_was_found(nowhere, monkeypatch):
+    with Wire(ANSWER) as wire:
+        at(monkeypatch, wire)
+        client = Client(**SECRETS)
+        client.chat("m", MESSAGES)
+        list(client.stream_chat("m", MESSAGES))
+        DockerModel("m", api_key="hunter2").generate("hi")
+        assert len(wire.posts) == 3
+        assert not [request for request in wire.asked if "hunter" in str(request)]
+
+
+def test_probes_hold_no_secrets():
+    with Wire(ANSWER) as wire:
+        Client(base_url=wire.url, **SECRETS).endpoint()
+        assert "hunter" not in str(wire.asked)
+
+
+def test_a_server_that_wants_a_key_for_everything_is_found(monkeypatch):
+    with SimulatedDocker(replies={"GET /engines/v1/models": Reply(401)}) as docker:
+        client = Client(base_url=docker.url, api_key="k")
+        assert client.endpoint().sure
+        assert client.chat("ai/smollm2", MESSAGES)
+
+
+def test_the_key_of_a_variable_belongs_to_its_address(nowhere, monkeypatch):
+    monkeypatch.setenv("DOCKER_MODEL_RUNNER_API_KEY", "hunter2")
+    with Wire(ANSWER) as wire:
+        monkeypatch.setenv("DOCKER_MODEL_RUNNER_URL", wire.url)
+        Client().chat("m", MESSAGES)
+        Client(base_url=wire.url).chat("m", MESSAGES)
+        assert [post[2].get("authorization") for post in wire.posts] == ["Bearer hunter2", None]
+
+
+def test_a_redirect_is_not_followed_with_them():
+    with Wire(ANSWER) as other, Wire(reply(307, headers=[f"Location: {other.url}/x"])) as wire:
+        with pytest.raises(RunnerUnavailableError):
+            Client(base_url=wire.url, **SECRETS).chat("m", MESSAGES)
+        assert other.connections == 0
+
+
+def test_proxies_are_for_far_addresses(monkeypatch):
+    with Wire(ANSWER) as wire, Wire(ANSWER) as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        Client(base_url=wire.url).chat("m", MESSAGES)
+        assert proxy.connections == 0
+        Client(base_url="http://runner.invalid:1").chat("m", MESSAGES)
+        assert proxy.posts[0][1] == "http://runner.invalid:1/engines/v1/chat/completions"
+
+
+def test_settings_and_reports_show_no_secrets():
+    with Wire(ANSWER) as wire:
+        client = Client(base_url=wire.url, env={"A": "hunter1"}, **SECRETS)
+        shown = repr(client) + repr(client.endpoint()) + str(client.endpoint())
+        assert "hunter" not in shown
+        assert "hunter" not in repr(DockerModel("m", api_key="hunter2"))
+        assert "hunter" not in repr(client._caller())
+
+
+def test_certificates_that_cannot_be_read_are_named(monkeypatch):
+    monkeypatch.setenv("MODEL_RUNNER_TLS_CA_CERT", "/nonexistent.pem")
+    with pytest.raises(InvalidRequestError, match="MODEL_RUNNER_TLS_CA_CERT"):
+        Client(base_url="https://127.0.0.1:1").endpoint()
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    """What one test has found is not there for the next one."""
+    yield
+
+    async def forget():
+        io.current().local(discovery.Endpoints)._found.clear()
+
+    io.run(forget())

@@ -1,0 +1,133 @@
+"""Embeddings: texts in, one vector for each of them out, or an error that says why not."""
+
+import asyncio
+
+import pytest
+from ways import WAYS, call
+from wire import Wire, reply
+
+from docker_model import (
+    ContextLengthError,
+    GenerationError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    UnsupportedParameterError,
+)
+from docker_model.http import Client, bodies
+from docker_model.testing import Reply
+
+MODEL = "ai/smollm2"
+POOLING = "Pooling type 'none' is not OAI compatible. Please use a different pooling type"
+
+
+def embed(text):
+    return [float(len(text)), 0.5]
+
+
+def sent(docker):
+    return [r.body for r in docker.requests if r.path.endswith("/embeddings")]
+
+
+def vectors(*pairs):
+    data = [{"index": index, "embedding": vector} for index, vector in pairs]
+    return reply(body={"object": "list", "data": data})
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_vector_for_each_text(simulate, way):
+    docker = simulate(embed=embed)
+    texts = ["a", "bb", ""]
+    got = call(way, lambda: Client().embed(MODEL, texts), lambda: Client().aembed(MODEL, texts))
+    assert got == [[1.0, 0.5], [2.0, 0.5], [0.0, 0.5]]
+    assert sent(docker) == [{"model": MODEL, "input": texts, "encoding_format": "float"}]
+
+
+def test_many_texts_go_in_batches(simulate):
+    docker = simulate(embed=embed)
+    texts = ["x" * (n % 7) for n in range(2 * bodies.BATCH + 1)]
+    assert Client().embed(MODEL, texts) == [embed(text) for text in texts]
+    assert [len(body["input"]) for body in sent(docker)] == [bodies.BATCH, bodies.BATCH, 1]
+
+
+def test_long_texts_go_in_smaller_batches(simulate):
+    docker = simulate(embed=embed)
+    texts = ["x" * (bodies.BATCH_CHARS // 2)] * 3 + ["y" * 2 * bodies.BATCH_CHARS]
+    Client().embed(MODEL, texts)
+    assert [len(body["input"]) for body in sent(docker)] == [2, 1, 1]
+
+
+def test_no_texts_need_no_request(docker):
+    assert Client().embed(MODEL, []) == []
+    assert docker.requests == []
+
+
+@pytest.mark.parametrize("texts", ["one text", [1, 2], [["a"]], [b"a"]])
+def test_only_texts_are_embedded(docker, texts):
+    with pytest.raises(InvalidRequestError):
+        Client().embed(MODEL, texts)
+    assert docker.requests == []
+
+
+def test_a_chat_model_says_how_to_make_it_one():
+    body = {"error": {"code": 400, "message": POOLING, "type": "invalid_request_error"}}
+    with Wire(reply(400, body)) as wire, pytest.raises(InvalidRequestError) as caught:
+        Client(base_url=wire.url).embed(MODEL, ["a"])
+    assert f"docker model configure --mode embedding {MODEL} -- --pooling mean" in caught.value.hint
+
+
+def test_a_text_that_is_too_long():
+    message = "input (3001 tokens) is too large to process. increase the physical batch size"
+    body = {"error": {"code": 500, "message": message, "type": "server_error"}}
+    with Wire(reply(500, body)) as wire, pytest.raises(ContextLengthError) as caught:
+        Client(base_url=wire.url).embed(MODEL, ["a"])
+    assert caught.value.prompt_tokens == 3001
+
+
+def test_a_missing_model(docker):
+    with pytest.raises(ModelNotFoundError):
+        Client().embed("ai/nosuch", ["a"])
+
+
+def test_dimensions_are_never_wrong_in_silence(simulate):
+    docker = simulate(embed=embed)
+    assert Client().embed(MODEL, ["a"], dimensions=2) == [[1.0, 0.5]]
+    assert sent(docker)[-1]["dimensions"] == 2
+    with pytest.raises(UnsupportedParameterError, match="gave 2 of them, not 64"):
+        Client().embed(MODEL, ["a"], dimensions=64)
+
+
+def test_vectors_are_taken_by_their_index():
+    with Wire(vectors((1, [2.0]), (0, [1.0]))) as wire:
+        assert Client(base_url=wire.url).embed("m", ["a", "b"]) == [[1.0], [2.0]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (vectors((0, [1.0])), "not one for each"),
+        (vectors((0, [1.0]), (0, [1.0])), "not one for each"),
+        (vectors((0, [1.0]), (2, [1.0])), "not one for each"),
+        (vectors((0, [1.0]), (1, [1.0, 2.0])), "different lengths"),
+        (vectors((0, [1.0]), (1, [])), "none"),
+        (vectors((0, [1.0]), (1, None)), "none"),
+        (vectors((0, [1.0]), (1, [None])), "no numbers"),
+        (vectors((0, [1.0]), (1, [[1.0]])), "no numbers"),  # a vector for each token
+        (reply(body={"data": "x"}), "not one for each"),
+        (reply(body={"error": {"message": "it broke"}}), "it broke"),
+        (reply(body="hello"), "proxy"),
+    ],
+)
+def test_vectors_that_are_none_are_an_error(answer, words):
+    with Wire(answer) as wire, pytest.raises(GenerationError, match=words):
+        Client(base_url=wire.url).embed("m", ["a", "b"])
+
+
+def test_cancelling_ends_the_request(simulate):
+    simulate(replies={"POST /engines/v1/embeddings": Reply(503, "loading model")})
+
+    async def main():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await Client().aembed(MODEL, ["a"])
+
+    asyncio.run(main())

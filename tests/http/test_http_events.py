@@ -1,0 +1,85 @@
+"""A stream's bytes become its events, wherever they are cut."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from docker_model import GenerationError
+from docker_model.http.events import Events, as_chunk, parse_object
+
+OBJECTS = st.lists(
+    st.dictionaries(st.text(max_size=4), st.text(max_size=9), max_size=3), max_size=5
+)
+
+
+def read(data, size):
+    events = Events()
+    found = [
+        event for at in range(0, len(data), size) for event, _ in events.feed(data[at : at + size])
+    ]
+    return found + [event for event, _ in events.feed(b"\n")], events.done
+
+
+@given(
+    OBJECTS, st.sampled_from([b"\n", b"\r\n"]), st.sampled_from([b"data: ", b"data:"]), st.data()
+)
+def test_events_are_the_same_wherever_the_bytes_are_cut(objects, end, field, data):
+    lines = [field + json.dumps(one, ensure_ascii=False).encode() + end + end for one in objects]
+    text = b": a comment" + end + b"".join(lines) + field + b"[DONE]" + end
+    size = data.draw(st.integers(1, len(text)))
+    assert read(text, size) == (objects, True)
+
+
+def test_nothing_after_the_end_counts():
+    assert read(b'data: [DONE]\ndata: {"a": 1}\n', 99) == ([], True)
+
+
+def test_the_last_line_needs_no_newline():
+    assert read(b'data: {"a": 1}', 3) == ([{"a": 1}], False)
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (b'error: {"code": 500, "message": "m"}', {"code": 500, "message": "m"}),
+        (b'error: {"error": {"message": "m"}}', {"message": "m"}),
+        (b"error: it broke", "it broke"),
+    ],
+)
+def test_an_error_of_the_older_form(line, error):
+    assert read(line + b"\n", 99) == ([{"error": error}], False)
+
+
+@pytest.mark.parametrize(
+    "line", [b"data: <html>", b"data: [1]", b"data: \xff", b'data: {"choices": [1]}']
+)
+def test_what_is_no_event_is_an_error(line):
+    with pytest.raises(GenerationError, match="proxy"):
+        read(line + b"\n", 99)
+
+
+def test_a_long_event_takes_linear_time():
+    events = Events()
+    data = b'data: "' + b"x" * 20_000_000
+    for at in range(0, len(data), 16384):
+        events.feed(data[at : at + 16384])
+
+
+def test_the_size_of_an_event_is_that_of_its_line():
+    assert Events().feed(b'data: {"a": 1}\n') == [({"a": 1}, 14)]
+
+
+def test_a_whole_reply_as_an_event():
+    message = {"role": "assistant", "content": "x", "tool_calls": [{"id": "1"}]}
+    chunk = as_chunk({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    (choice,) = chunk["choices"]
+    assert choice["delta"]["content"] == "x"
+    assert choice["delta"]["tool_calls"] == [{"id": "1", "index": 0}]
+    assert choice["finish_reason"] == "stop"
+
+
+def test_no_object_is_an_error():
+    with pytest.raises(GenerationError):
+        parse_object(b"[]")

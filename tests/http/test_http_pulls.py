@@ -1,0 +1,87 @@
+"""A pull over the API: its progress, its failures, and that its end is no proof."""
+
+import pytest
+from wire import CUT, STOP, Wire, events, reply
+
+from docker_model import ModelNotFoundError, PullError
+from docker_model.http import Client
+from docker_model.http.pulls import Progress
+from docker_model.testing import Cut, Downloaded, Fail, Pulled, Raw, Warn
+
+MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def pulled(simulate, *steps):
+    simulate(pullable={"ai/other": steps})
+    seen = []
+    client = Client(pull="missing", on_progress=seen.append)
+    return client.chat("ai/other", MESSAGES), seen
+
+
+def test_progress_is_the_sum_of_all_layers(simulate):
+    steps = [
+        Downloaded(10, 100, "a"),
+        Downloaded(20, 100, "b"),
+        Downloaded(30, 100, "a"),
+        Warn("careful"),
+        Pulled("done"),
+    ]
+    _, seen = pulled(simulate, *steps)
+    assert [(one.current, one.total) for one in seen[:3]] == [(10, 100), (30, 100), (50, 100)]
+    assert [one.status for one in seen] == ["Downloading"] * 3 + ["careful", "done"]
+
+
+@pytest.mark.parametrize(
+    ("steps", "kind", "words"),
+    [
+        ([Fail("Model not found", 404)], ModelNotFoundError, "registry"),
+        ([Fail("Unauthorized", 401)], PullError, "refused"),
+        ([Fail("boom", 500)], PullError, "HTTP 500"),
+        ([Downloaded(1, 2), Fail("no space left on device")], PullError, "disk"),
+        ([Downloaded(1, 2), Fail("odd")], PullError, "odd"),
+        ([Downloaded(1, 2)], PullError, "ended early"),
+        ([Downloaded(1, 2), Cut()], PullError, "broke off"),
+        ([Raw(b"<html>\n")], PullError, "ended early"),
+    ],
+)
+def test_each_failure_has_its_error(simulate, steps, kind, words):
+    with pytest.raises(kind, match=words):
+        pulled(simulate, *steps)
+
+
+def test_it_is_asked_for_as_a_machine_would():
+    pulling = reply(body={"type": "success", "message": "done"})
+    with Wire(reply(404, "model not found"), pulling, events("ok", STOP)) as wire:
+        Client(base_url=wire.url, pull="missing", api_key="k").chat("ai/other", MESSAGES)
+        _, path, headers, body = wire.posts[1]
+    assert (path, body) == ("/models/create", {"from": "ai/other"})
+    assert (headers["accept"], headers["authorization"]) == ("application/json", "Bearer k")
+
+
+def test_a_model_that_is_missing_after_its_pull_is_missing():
+    pulling = reply(body={"type": "success", "message": "done"})
+    with Wire(reply(404, "model not found"), pulling, reply(404, "model not found")) as wire:
+        with pytest.raises(ModelNotFoundError):
+            Client(base_url=wire.url, pull="missing").chat("ai/other", MESSAGES)
+        assert len(wire.posts) == 3
+
+
+def test_a_server_that_cannot_pull():
+    with Wire(reply(404, "model not found"), CUT) as wire, pytest.raises(PullError):
+        Client(base_url=wire.url, pull="missing").chat("ai/other", MESSAGES)
+
+
+@pytest.mark.parametrize(
+    "line", ["", "hello", "[]", '{"type": "progress"}', '{"type": "progress", "layer": {}}']
+)
+def test_lines_of_other_kinds_do_no_harm(line):
+    progress = Progress("m")
+    step = progress.read(line)
+    assert step is None or step.total is None
+    assert not progress.succeeded
+
+
+def test_lines_that_were_made_fit_for_html():
+    progress = Progress("m")
+    progress.read("{&#34;type&#34;: &#34;success&#34;, &#34;message&#34;: &#34;x&#34;}")
+    assert progress.succeeded

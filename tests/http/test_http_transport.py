@@ -1,0 +1,241 @@
+"""`DockerModel` over HTTP: what holds over the CLI holds here, and what is different."""
+
+import asyncio
+import gc
+import pickle
+
+import pytest
+import ways
+from ways import WAYS
+from wire import Wire
+
+from docker_model import (
+    Completion,
+    ContextLengthError,
+    DockerModel,
+    EmptyAnswerError,
+    FileReferenceError,
+    GenerationError,
+    GenerationTimeoutError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    ReasoningDelta,
+    RunnerUnavailableError,
+    TextDelta,
+    Timeouts,
+    UnsupportedParameterError,
+    Usage,
+)
+from docker_model.testing import Cut, Fail, Finish, Hang, Reasoning, SimulatedDocker, Sleep, Text
+from docker_model.testing import Usage as UsageStep
+
+MODEL = DockerModel("ai/smollm2", transport="http")
+
+
+def model(**settings):
+    return DockerModel(**{"model": "ai/smollm2", "transport": "http", **settings})
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_gives_everything(simulate, way):
+    docker = simulate({"ai/smollm2": [Reasoning("hm"), Text("Yes."), UsageStep(3, 4)]})
+    whole = ways.generate(way, MODEL, "Really?")
+    pieces, streamed = ways.stream(way, MODEL, "Really?")
+    for got in (whole, streamed):
+        assert isinstance(got, Completion)
+        assert (got.text, got.reasoning, got.usage) == ("Yes.", "hm", Usage(3, 4, 7))
+        assert (got.finish_reason, got.model) == ("stop", "ai/smollm2")
+        assert 0 <= got.timings.queued <= got.timings.first_output <= got.timings.total
+    assert "".join(pieces) == "Yes."
+    assert docker.calls == []  # no process has run
+
+
+def test_events_are_those_of_the_command(simulate):
+    simulate({"ai/smollm2": [Reasoning("hm", 9), Text("ok", 9)]})
+    *deltas, last = MODEL.stream("x").events()
+    assert deltas == [ReasoningDelta("hm"), TextDelta("ok")]
+    assert isinstance(last, Completion)
+
+
+def test_a_prompt_arrives_byte_for_byte_and_no_file_is_looked_at(docker, tmp_path):
+    (tmp_path / "note.txt").write_text("SECRET")
+    prompt = f"  read @{tmp_path}/note.txt \r\n\x00 naïve 東京 👩‍👩‍👧 \n"
+    for policy in ("escape", "refuse", "allow"):
+        model(file_references=policy).generate(prompt)
+    assert docker.prompts == [prompt] * 3
+
+
+@pytest.mark.parametrize("prompt", ["", " \n", "a\ud800b"])
+def test_a_prompt_that_cannot_be_sent(docker, prompt):
+    for method in (MODEL.generate, MODEL.stream, MODEL.astream):
+        with pytest.raises(InvalidRequestError):
+            method(prompt)
+    assert docker.requests == []
+
+
+def test_stops_cut_the_answer_and_not_the_reasoning(simulate):
+    script = [Reasoning("STOP here"), Text("one ST", 3), Text("OP two"), Hang()]
+    docker = simulate({"ai/smollm2": script})
+    got = MODEL.generate("x", stop="STOP")
+    assert (got.text, got.finish_reason) == ("one ", "stop_sequence")
+    assert got.reasoning == "STOP here"
+    docker.wait_gone()
+    assert "stop" not in docker.requests[-1].body
+
+
+def test_max_chars_cuts_only_what_is_longer(simulate):
+    simulate({"ai/smollm2": [Text("12345")]})
+    short, exact = (model(max_chars=n).generate("x") for n in (3, 5))
+    assert (short.text, short.finish_reason) == ("123", "length")
+    assert (exact.text, exact.finish_reason) == ("12345", "stop")
+
+
+def test_a_full_context_is_a_length(simulate):
+    simulate({"ai/smollm2": [Text("so far"), Finish("length")]})
+    got = MODEL.generate("x")
+    assert (got.text, got.finish_reason) == ("so far", "length")
+
+
+def test_what_might_have_become_a_stop_is_given_at_the_end(simulate):
+    simulate({"ai/smollm2": [Text("one ST")]})
+    assert MODEL.generate("x", stop="STOP").text == "one ST"
+
+
+def test_reasoning_alone_is_an_answer_and_nothing_at_all_is_none(simulate):
+    simulate({"ai/smollm2": [Reasoning("only")], "ai/mute": []})
+    got = MODEL.generate("x")
+    assert (got.text, got.reasoning) == ("", "only")
+    with pytest.raises(EmptyAnswerError):
+        model(model="ai/mute").generate("x")
+    assert model(model="ai/smollm2").generate("x", stop="nothing").text == ""
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        ([Fail.context_too_long()], ContextLengthError),
+        ([Text("part"), Sleep(0.05), Cut()], GenerationError),
+        ([Text("part"), Fail("it broke")], GenerationError),
+    ],
+)
+def test_failures_are_those_of_the_command(simulate, script, kind):
+    simulate({"ai/smollm2": script})
+    pieces, error = ways.stream("sync", MODEL, "x")
+    assert type(error) is kind
+    assert "".join(pieces) == getattr(error, "partial", "")
+
+
+def test_a_missing_model(simulate):
+    docker = simulate(pullable=["ai/other"])
+    with pytest.raises(ModelNotFoundError, match="docker model pull ai/other"):
+        model(model="ai/other").generate("x")
+    steps = []
+    got = model(model="ai/other", pull="missing", on_progress=steps.append).generate("x")
+    assert got.text == "You said: x"
+    assert {step.model for step in steps} == {"ai/other"}
+    assert docker.calls == []
+
+
+def test_no_runner():
+    with SimulatedDocker.broken("refused"), pytest.raises(RunnerUnavailableError):
+        MODEL.generate("x")
+
+
+@pytest.mark.parametrize(
+    ("limits", "script", "phase"),
+    [
+        (Timeouts(first_output=0.5), [Hang()], "first_output"),
+        (Timeouts(idle=0.3), [Text("some"), Hang()], "idle"),
+        (Timeouts(total=0.5), [Text("some"), Hang()], "total"),
+    ],
+)
+def test_each_phase_has_its_limit(simulate, limits, script, phase):
+    docker = simulate({"ai/smollm2": script})
+    with pytest.raises(GenerationTimeoutError) as caught:
+        model(timeout=limits).generate("x")
+    assert caught.value.phase == phase
+    docker.wait_gone()
+
+
+def test_every_way_out_ends_the_request(simulate):
+    docker = simulate({"ai/smollm2": [Text("some"), Hang()]})
+    for _ in MODEL.stream("x"):
+        break
+    stream = MODEL.stream("x")
+    next(stream)
+    stream.cancel()
+    assert stream.completion is None
+
+    async def main():
+        async for _ in MODEL.astream("x"):
+            break
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await MODEL.agenerate("x")
+
+    asyncio.run(main())
+    gc.collect()
+    docker.wait_gone(4)
+
+
+def test_warm_up_loads_the_model_and_asks_nothing(docker):
+    MODEL.warm_up()
+    asyncio.run(MODEL.awarm_up())
+    loads = [r for r in docker.requests if r.method == "POST"]
+    assert [r.headers["x-preload-only"] for r in loads] == ["true", "true"]
+    assert docker.prompts == []
+    with pytest.raises(ModelNotFoundError):
+        model(model="ai/nosuch").warm_up()
+
+
+def test_warm_up_of_an_older_runner(simulate):
+    with Wire(b"HTTP/1.1 400 X\r\nContent-Length: 2\r\n\r\n{}") as wire:
+        DockerModel("m", base_url=wire.url).warm_up()  # it has loaded the model all the same
+
+
+def test_standby_has_nothing_to_keep(docker):
+    with_standby = model(standby=2)
+    with_standby.warm_up()
+    assert with_standby.generate("x").text == "You said: x"
+    with_standby.close()
+    assert docker.calls == []
+
+
+# -- which transport -----------------------------------------------------------------------
+
+
+def test_an_address_or_a_key_means_http(docker):
+    for settings in ({"base_url": docker.url}, {"api_key": "k"}):
+        assert DockerModel("ai/smollm2", **settings).generate("x").text == "You said: x"
+    assert docker.calls == []
+    assert DockerModel("ai/smollm2").generate("x").text == "You said: x"
+    assert len(docker.calls) > 0
+
+
+@pytest.mark.parametrize("settings", [{"base_url": "http://h:1"}, {"api_key": "hunter2"}])
+def test_the_cli_cannot_honour_them(settings):
+    with pytest.raises(UnsupportedParameterError, match="HTTP") as caught:
+        DockerModel("m", transport="cli", **settings)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"transport": "pigeon"}, {"base_url": "http://"}, {"api_key": "a\nb"}],
+)
+def test_a_setting_that_cannot_be_is_refused(settings):
+    with pytest.raises(InvalidRequestError):
+        DockerModel("m", **settings)
+
+
+def test_a_model_is_still_a_value():
+    one = model(base_url="http://h:1", api_key="hunter2")
+    assert one == model(base_url="http://h:1", api_key="hunter2")
+    assert hash(pickle.loads(pickle.dumps(one))) == hash(one)
+    assert "hunter2" not in repr(one)
+
+
+def test_the_cli_still_looks_at_files(docker, tmp_path):
+    (tmp_path / "note.txt").write_text("SECRET")
+    with pytest.raises(FileReferenceError):
+        DockerModel("ai/smollm2", file_references="refuse").generate(f"@{tmp_path}/note.txt")
