@@ -47,7 +47,7 @@ def _vectors(reply: dict[str, Any], count: int, model: str) -> list[list[float]]
     """The vectors of one reply, in the order of its texts."""
     data = reply.get("data")
     items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
-    by_index = {item.get("index"): item.get("embedding") for item in items}
+    by_index: dict[Any, Any] = {item.get("index"): item.get("embedding") for item in items}
     if sorted(by_index, key=str) != sorted(range(count), key=str):
         raise _unusable(model, f"not one for each of {count} texts")
     vectors = [by_index[index] for index in range(count)]
