@@ -34,6 +34,16 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(skip)
 
 
+@pytest.fixture(autouse=True)
+def environment():
+    """Give back the environment: monkeypatch, undone last, may restore what a simulation set."""
+    before = dict(os.environ)
+    yield
+    if dict(os.environ) != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 @pytest.fixture
 def simulate(monkeypatch):
     """Make a `SimulatedDocker`, open until the test ends, after which nothing may be alive."""

@@ -83,6 +83,14 @@ async def preload(launch: Launch, model: str) -> None:
         raise UnsupportedParameterError(msg, hint=hint) from error
 
 
+class _CallbackError(Exception):
+    """Carries what a caller's function raised past all that handles our own errors."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
 async def pull(
     launch: Launch, model: str, on_progress: Callable[[PullProgress], object] | None = None
 ) -> str:
@@ -101,10 +109,20 @@ async def pull(
     def report(data: bytes) -> None:
         for progress in output.feed(data):
             if on_progress is not None:
-                on_progress(progress)
+                try:
+                    on_progress(progress)
+                # SystemExit, too, which would end the I/O thread.
+                except BaseException as error:  # noqa: BLE001  the caller's own, and raised there
+                    raise _CallbackError(error) from None
 
     argv = command.pull_argv(launch.prefix, model)
-    await ask(launch, argv, about="pull", model=model, on_stdout=report)
+    failure: BaseException | None = None
+    try:
+        await ask(launch, argv, about="pull", model=model, on_stdout=report)
+    except _CallbackError as carrier:
+        failure = carrier.error
+    if failure is not None:  # raised here, so that nothing of ours becomes its context
+        raise failure
     try:
         return await inspect(launch, model)
     except ModelNotFoundError:

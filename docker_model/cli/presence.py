@@ -41,11 +41,16 @@ class Presence:
         if task is None:
             task = asyncio.get_running_loop().create_task(ask())
             self._checks[key] = task, waiting
-            task.add_done_callback(lambda _: self._checks.pop(key))
+            task.add_done_callback(lambda task: self._drop(key, task))
         waiting.append(None)
         try:
             await asyncio.shield(task)
         finally:
             waiting.pop()
-            if not waiting:
-                task.cancel()  # the last one who wanted to know is gone
+            if not waiting:  # the last one who wanted to know is gone
+                self._drop(key, task)  # at once: who asks next must not get a cancelled one
+                task.cancel()
+
+    def _drop(self, key: Hashable, task: asyncio.Task[Any]) -> None:
+        if self._checks.get(key, (None,))[0] is task:
+            del self._checks[key]

@@ -88,17 +88,18 @@ class Child:
         self._timer: asyncio.TimerHandle | None = None
         self.ended: asyncio.Future[Exit] = self._loop.create_future()
         self.pid = process.pid
-        self._io.children.add(self)
-        self._io.unclaimed.discard(process)
         assert process.stdout is not None
         assert process.stderr is not None
         self._stdin, self._stdout, self._stderr = process.stdin, process.stdout, process.stderr
         try:
             self._watch = exits.Watch(self._loop, self.pid, self._on_exit)
+            self._io.children.add(self)
         except OSError:
             self.kill_group()
             self._finish()
             raise
+        finally:
+            self._io.unclaimed.discard(process)
         for pipe in (self._stdin, self._stdout, self._stderr):
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
@@ -276,8 +277,8 @@ class Child:
             return
         self._disarm()
         self.kill_group()
+        self._reaped = True  # before it is: another thread may be about to signal
         code = exits.reap(self.pid)
-        self._reaped = True
         self._process.returncode = 0 if code is None else code  # else its finalizer would wait
         for pipe in (self._stdin, self._stdout, self._stderr):
             self._close(pipe)

@@ -51,9 +51,9 @@ class Watch:
 
     def abandon(self) -> None:
         """Close the descriptor, in a forked process too."""
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+        pidfd, self._pidfd = self._pidfd, -1  # first, for a fork at this moment
+        if pidfd >= 0:
+            os.close(pidfd)
 
 
 def reap(pid: int) -> int | None:

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
 import contextlib
 import os
 import selectors
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from docker_model.errors import GenerationError
 from docker_model.process.helper import Helper
 
 if TYPE_CHECKING:
-    import concurrent.futures
     import subprocess
     from collections.abc import Callable, Coroutine
 
@@ -61,10 +62,6 @@ class IoThread:
         self.loop.run_forever()
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
-
-    def submit(self, coroutine: Coroutine[Any, Any, _T]) -> concurrent.futures.Future[_T]:
-        """Run `coroutine` on the thread; cancelling the future cancels it there."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     def post(self, callback: Callable[..., object], *args: object) -> None:
         """Have the thread call `callback`; from any thread, a finalizer included."""
@@ -153,11 +150,86 @@ def check_not_on_thread() -> None:
     """Refuse to wait on the I/O thread for the I/O thread.
 
     Raises:
-        RuntimeError: A callback that runs there made a sync call.
+        RuntimeError: A callback that runs there made a call.
     """
     if _current is not None and threading.current_thread() is _current.thread:
-        msg = "a sync call was made on docker_model's I/O thread, which would wait for itself"
+        msg = "a call was made on docker_model's I/O thread, which would wait for itself"
         raise RuntimeError(msg)
+
+
+def check_alive(thread: IoThread) -> None:
+    """Refuse to wait for a thread that does not run.
+
+    Raises:
+        GenerationError: It is another process's, or the interpreter ends.
+    """
+    if not thread.alive:
+        msg = "this process was forked from the one where this runs, or is ending"
+        raise GenerationError(msg, hint="start anew, and before the interpreter ends")
+
+
+class _Call(Generic[_T]):
+    """A coroutine on the I/O thread whose caller waits elsewhere.
+
+    Attributes:
+        outcome: What it returns or raises, for the caller.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, _T]) -> None:
+        self.outcome: concurrent.futures.Future[_T] = concurrent.futures.Future()
+        self._coroutine = coroutine
+        self._thread: IoThread | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._cancelled = False
+
+    def begin(self) -> None:
+        """Start it.
+
+        Raises:
+            GenerationError: See `check_alive`.
+        """
+        try:
+            check_not_on_thread()
+            thread = current()
+            check_alive(thread)
+        except BaseException:
+            self._coroutine.close()
+            raise
+        self._thread = thread
+        thread.post(self._start)
+
+    def cancel(self) -> None:
+        """Cancel it; to be called again by one who was interrupted here."""
+        self._cancelled = True
+        if self._thread is not None:
+            self._thread.post(self._abort)
+
+    def _start(self) -> None:
+        if self._cancelled:
+            self._coroutine.close()
+            return
+        self._task = asyncio.get_running_loop().create_task(self._settle())
+        # It does nothing to one that has run, and spares another, cancelled at once, a warning.
+        self._task.add_done_callback(lambda _: self._coroutine.close())
+
+    def _abort(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _settle(self) -> None:
+        try:
+            result = await self._coroutine
+        except asyncio.CancelledError:
+            if current().alive:  # else the interpreter ends: who waits now must not be woken
+                self.outcome.cancel()
+        # SystemExit, too: a caller's function may raise it, and it would end the loop.
+        except BaseException as error:  # noqa: BLE001  raised where the caller waits
+            if self.outcome.set_running_or_notify_cancel():
+                trace = error.__traceback__  # without this frame, which holds the error again
+                self.outcome.set_exception(error.with_traceback(trace and trace.tb_next))
+        else:
+            if self.outcome.set_running_or_notify_cancel():
+                self.outcome.set_result(result)
 
 
 def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
@@ -165,26 +237,48 @@ def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
 
     Works inside a running event loop too, which it blocks. Whatever interrupts the wait
     (Ctrl-C) cancels the coroutine.
+
+    Raises:
+        GenerationError: See `check_alive`.
     """
+    call = _Call(coroutine)
     try:
-        check_not_on_thread()
-    except RuntimeError:
-        coroutine.close()
-        raise
-    future = current().submit(coroutine)
-    try:
-        return future.result()
+        call.begin()
+        return call.outcome.result()
     except BaseException:
-        future.cancel()
+        surely(call.cancel)
         raise
+    finally:
+        del call  # it holds the error, which holds this frame
 
 
 async def arun(coroutine: Coroutine[Any, Any, _T]) -> _T:
     """Run `coroutine` on the I/O thread and await it from any loop: the async end.
 
     Cancelling the caller cancels the coroutine and does not wait for its end.
+
+    Raises:
+        GenerationError: See `check_alive`.
     """
-    return await asyncio.wrap_future(current().submit(coroutine))
+    call = _Call(coroutine)
+    try:
+        call.begin()
+        return await asyncio.wrap_future(call.outcome)
+    except BaseException:  # GeneratorExit, too: its loop was closed, and the task collected
+        surely(call.cancel)
+        raise
+    finally:
+        del call
+
+
+def surely(act: Callable[[], object]) -> None:
+    """Do what may be done twice, although a second Ctrl-C interrupts it."""
+    while True:
+        try:
+            act()
+        except KeyboardInterrupt:
+            continue
+        return
 
 
 def _before_fork() -> None:

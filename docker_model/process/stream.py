@@ -21,7 +21,6 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from docker_model.errors import GenerationError
 from docker_model.process import io
 
 if TYPE_CHECKING:
@@ -77,7 +76,8 @@ class Sink(Generic[_T]):
         try:
             await produce(self)
         except asyncio.CancelledError:
-            pass  # the consumer's own wish, or the end of the interpreter
+            if not io.current().alive:
+                return  # the interpreter ends: a consumer must not take this for an end
         except BaseException as error:  # noqa: BLE001  raised again at the consumer's end
             self.error = error
         self.closed = True
@@ -121,29 +121,29 @@ class Stream(Generic[_T]):
         Raises:
             GenerationError: The I/O thread is another process's, or the interpreter ends.
         """
-        while (item := self._take()) is None and not self._over():
-            wake = _thread.allocate_lock()
-            wake.acquire()
-            try:
+        try:
+            while (item := self._take()) is None and not self._over():
+                wake = _thread.allocate_lock()
+                wake.acquire()
                 if self._must_wait(wake.release):
                     io.check_not_on_thread()
                     wake.acquire()  # signals interrupt it
-            except BaseException:
-                self.cancel()
-                raise
+        except BaseException:
+            io.surely(self.cancel)
+            raise
         return item
 
     async def anext(self) -> _T | None:
         """The same, awaiting it; cancelling the wait ends the producer."""
-        while (item := self._take()) is None and not self._over():
-            loop = asyncio.get_running_loop()
-            woken = loop.create_future()
-            try:
+        try:
+            while (item := self._take()) is None and not self._over():
+                loop = asyncio.get_running_loop()
+                woken = loop.create_future()
                 if self._must_wait(functools.partial(_wake_loop, loop, woken, self._sink)):
                     await woken
-            except BaseException:
-                self.cancel()
-                raise
+        except BaseException:
+            io.surely(self.cancel)
+            raise
         return item
 
     def cancel(self) -> None:
@@ -166,8 +166,10 @@ class Stream(Generic[_T]):
 
     def _start(self) -> None:
         self._io = io.current()
-        self._io.post(self._sink.start, self._produce)
         weakref.finalize(self, self._io.post, self._sink.abort).atexit = False
+        self._io.post(self._sink.start, self._produce)
+        if self._cancelled:  # by another thread that did not see `_io` yet, or too early
+            self._io.post(self._sink.abort)
 
     def _over(self) -> bool:
         if self._cancelled:
@@ -181,9 +183,7 @@ class Stream(Generic[_T]):
 
     def _must_wait(self, waiter: Callable[[], object]) -> bool:
         assert self._io is not None
-        if not self._io.alive:
-            msg = "this stream runs in the process that this one was forked from, or that is ending"
-            raise GenerationError(msg, hint="start a new one here")
+        io.check_alive(self._io)
         self._sink.waiter = waiter
         return not (self._sink.items or self._sink.closed or self._cancelled)
 

@@ -298,18 +298,14 @@ def test_a_stream_that_outlives_its_loop(way, llm, docker):
 
 
 @async_streams
-def test_a_loop_that_ends_while_the_stream_waits(way, llm, docker):
-    async def read():
-        stream = await way.begin(llm)
-        await anext(stream)
-        await anext(stream)
-
+def test_cancelled_by_hand_on_a_loop_that_then_ends(way, llm, docker):
     loop = asyncio.new_event_loop()
-    task = loop.create_task(read())
+    task = loop.create_task(way(llm))
     loop.run_until_complete(asyncio.to_thread(docker.wait_prompts))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         loop.run_until_complete(task)
+    loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
     docker.wait_all_gone(GONE)
 

@@ -1,0 +1,449 @@
+"""Every door out of a call that goes on: the child ends, and the runner sees its client leave."""
+
+import asyncio
+import contextlib
+import gc
+import threading
+import time
+
+import pytest
+import uvloop
+
+from docker_model import DockerModel
+from docker_model.testing import Downloaded, Hang, Text
+
+SOON = 1.0  # seconds until the runner has seen the client leave
+MODEL = DockerModel("ai/smollm2")
+LOOPS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+
+
+class OwnError(Exception):
+    pass
+
+
+def fail():
+    raise OwnError
+
+
+async def exhaust(stream):
+    async for _ in stream:
+        pass
+
+
+@pytest.fixture
+def docker(simulate):
+    """It begins to answer and never ends by itself."""
+    return simulate(script=[Text("some", 4), Hang()])
+
+
+# -- out of a loop, without another thread or task -------------------------------------------
+
+
+def leaves_with():
+    with MODEL.stream("hi") as stream:
+        next(stream)
+
+
+def closes_stream():
+    stream = MODEL.stream("hi")
+    next(stream)
+    stream.close()
+    stream.close()
+    assert list(stream) == []
+    return stream
+
+
+def cancels_stream():
+    stream = MODEL.stream("hi")
+    next(stream)
+    stream.cancel()
+    assert next(stream, None) is None
+    return stream
+
+
+def breaks_out():
+    for _ in MODEL.stream("hi"):
+        break
+
+
+def breaks_out_of_events():
+    for _ in MODEL.stream("hi").events():
+        break
+
+
+def fails():
+    with contextlib.suppress(OwnError):
+        for _ in MODEL.stream("hi"):
+            fail()
+
+
+def fails_and_keeps_the_error():
+    try:
+        with MODEL.stream("hi") as stream:
+            for _ in stream:
+                fail()
+    except OwnError as error:
+        return error
+
+
+def fails_without_with_and_keeps_the_error():
+    try:
+        for _ in MODEL.stream("hi"):
+            fail()
+    except OwnError as error:
+        return error
+
+
+def drops():
+    stream = MODEL.stream("hi")
+    next(stream)
+    del stream
+
+
+def drops_a_generator_over_it():
+    pieces = (piece for piece in MODEL.stream("hi"))
+    next(pieces)
+    del pieces
+
+
+def leaves_a_cycle():
+    stream = MODEL.stream("hi")
+    next(stream)
+    stream.itself = stream
+    del stream
+    gc.collect()
+
+
+def drops_in_another_thread():
+    holder = [MODEL.stream("hi")]
+    next(holder[0])
+    thread = threading.Thread(target=holder.clear)
+    thread.start()
+    thread.join()
+
+
+SYNC_DOORS = [
+    leaves_with,
+    closes_stream,
+    cancels_stream,
+    breaks_out,
+    breaks_out_of_events,
+    fails,
+    fails_and_keeps_the_error,
+    fails_without_with_and_keeps_the_error,
+    drops,
+    drops_a_generator_over_it,
+    leaves_a_cycle,
+    drops_in_another_thread,
+]
+
+
+@pytest.mark.parametrize("door", SYNC_DOORS)
+def test_a_sync_door(door, docker):
+    kept = door()
+    docker.wait_gone(timeout=SOON)
+    docker.wait_all_gone()
+    del kept
+
+
+@pytest.mark.parametrize("door", [drops, breaks_out, cancels_stream])
+def test_a_sync_door_inside_a_running_loop(door, docker):
+    async def main():
+        kept = door()
+        docker.wait_gone(timeout=SOON)
+        return kept
+
+    asyncio.run(main())
+    docker.wait_all_gone()
+
+
+async def aleaves_with():
+    async with MODEL.astream("hi") as stream:
+        await anext(stream)
+
+
+async def acloses_stream():
+    stream = MODEL.astream("hi")
+    await anext(stream)
+    await stream.aclose()
+    assert [piece async for piece in stream] == []
+    return stream
+
+
+async def acancels_stream():
+    stream = MODEL.astream("hi")
+    await anext(stream)
+    stream.cancel()
+    assert await anext(stream, None) is None
+    return stream
+
+
+async def abreaks_out():
+    async for _ in MODEL.astream("hi"):
+        break
+
+
+async def abreaks_out_of_events():
+    async for _ in MODEL.astream("hi").events():
+        break
+
+
+async def afails_and_keeps_the_error():
+    try:
+        async with MODEL.astream("hi") as stream:
+            async for _ in stream:
+                fail()
+    except OwnError as error:
+        return error
+
+
+async def adrops():
+    stream = MODEL.astream("hi")
+    await anext(stream)
+    del stream
+
+
+async def adrops_a_generator_over_it():
+    pieces = (piece async for piece in MODEL.astream("hi"))
+    await anext(pieces)
+    del pieces
+
+
+async def aleaves_a_cycle():
+    stream = MODEL.astream("hi")
+    await anext(stream)
+    stream.itself = stream
+    del stream
+    gc.collect()
+
+
+async def times_out():
+    limit = asyncio.timeout(0.3)
+    with pytest.raises(TimeoutError):
+        async with limit:
+            await exhaust(MODEL.astream("hi"))
+
+
+async def is_waited_for():
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(MODEL.agenerate("hi"), 0.3)
+
+
+async def is_a_cancelled_task():
+    stream = MODEL.astream("hi")
+
+    async def read():
+        async for _ in stream:
+            begun.set()
+
+    begun = asyncio.Event()
+    task = asyncio.create_task(read())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    return stream
+
+
+async def is_a_sibling_of_a_failing_task():
+    async def fail_soon():
+        await asyncio.sleep(0.3)
+        fail()
+
+    with contextlib.suppress(ExceptionGroup):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(exhaust(MODEL.astream("hi")))
+            tasks.create_task(fail_soon())
+
+
+async def is_gathered_and_cancelled():
+    waiting = asyncio.gather(MODEL.agenerate("hi"), MODEL.agenerate("hi"))
+    await asyncio.sleep(0.3)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def ends_its_loop():
+    stream = MODEL.astream("hi")
+    await anext(stream)
+    asyncio.get_running_loop().kept = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+
+
+ASYNC_DOORS = [
+    aleaves_with,
+    acloses_stream,
+    acancels_stream,
+    abreaks_out,
+    abreaks_out_of_events,
+    afails_and_keeps_the_error,
+    adrops,
+    adrops_a_generator_over_it,
+    aleaves_a_cycle,
+    times_out,
+    is_waited_for,
+    is_a_cancelled_task,
+    is_a_sibling_of_a_failing_task,
+    is_gathered_and_cancelled,
+    ends_its_loop,
+]
+
+
+@LOOPS
+@pytest.mark.parametrize("door", ASYNC_DOORS)
+def test_an_async_door(door, run, docker):
+    async def main():
+        kept = await door()
+        if door is not ends_its_loop:
+            await asyncio.to_thread(docker.wait_gone, timeout=SOON)
+        return kept
+
+    kept = run(main())
+    docker.wait_gone(timeout=SOON)
+    docker.wait_all_gone()
+    del kept
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_loop_that_is_closed_without_farewell(new_loop, docker):
+    loop = new_loop()
+    stream = MODEL.astream("hi")
+    loop.run_until_complete(anext(stream))
+    loop.close()
+    del stream
+    docker.wait_gone(timeout=SOON)
+    docker.wait_all_gone()
+
+
+# -- at any moment ---------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def at_once(simulate):
+    simulate(script=[Hang()])
+    yield MODEL, lambda: None
+
+
+@contextlib.contextmanager
+def queued(simulate):
+    docker = simulate(script=[Text("some", 4), Hang()])
+    model = DockerModel("ai/smollm2", max_concurrency=1)
+    with model.stream("first") as first:
+        next(first)
+        yield model, lambda: None
+        assert docker.prompts == ["first"]
+        assert docker.gone == []
+
+
+@contextlib.contextmanager
+def starting(simulate):
+    docker = simulate(startup=[Hang()])
+
+    def ready():
+        while not docker.calls:
+            time.sleep(0.001)
+
+    yield MODEL, ready
+
+
+@contextlib.contextmanager
+def before_output(simulate):
+    docker = simulate(script=[Hang()])
+    yield MODEL, docker.wait_prompts
+    docker.wait_gone(timeout=SOON)
+
+
+@contextlib.contextmanager
+def pulling(simulate):
+    begun = threading.Event()
+    simulate(["ai/other"], pullable={"ai/smollm2": [Downloaded(1, 2), Hang()]})
+    yield (
+        DockerModel("ai/smollm2", pull="missing", on_progress=lambda _: begun.set()),
+        lambda: begun.wait(10),
+    )
+
+
+MOMENTS = [
+    at_once,
+    queued,
+    pytest.param(starting, marks=pytest.mark.simulated),
+    before_output,
+    pulling,
+]
+
+
+def cancelled_sync(model, ready):
+    stream = model.stream("hi")
+    thread = threading.Thread(target=lambda: (ready(), stream.cancel()))
+    thread.start()
+    assert list(stream) == []
+    assert stream.completion is None
+    thread.join()
+
+
+def cancelled_task(run, ask):
+    def cancelled(model, ready):
+        async def main():
+            loop = asyncio.get_running_loop()
+            task = loop.create_task(ask(model))
+            thread = threading.Thread(
+                target=lambda: (ready(), loop.call_soon_threadsafe(task.cancel))
+            )
+            thread.start()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            thread.join()
+
+        run(main())
+
+    return cancelled
+
+
+async def first_piece(model):
+    return await anext(model.astream("hi"))
+
+
+WAYS_TO_CANCEL = {
+    "a stream from another thread": cancelled_sync,
+    "asyncio agenerate": cancelled_task(asyncio.run, lambda model: model.agenerate("hi")),
+    "uvloop agenerate": cancelled_task(uvloop.run, lambda model: model.agenerate("hi")),
+    "asyncio astream": cancelled_task(asyncio.run, first_piece),
+    "uvloop astream": cancelled_task(uvloop.run, first_piece),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_CANCEL)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_cancelling(way, moment, simulate):
+    with moment(simulate) as (model, ready):
+        WAYS_TO_CANCEL[way](model, ready)
+
+
+def test_a_stream_that_is_cancelled_before_it_began_starts_nothing(docker):
+    stream = MODEL.stream("hi")
+    stream.cancel()
+    assert list(stream) == []
+    assert (docker.calls, docker.requests) == ([], [])
+
+
+def test_cancelling_after_the_end_changes_nothing(simulate):
+    simulate()
+    stream = MODEL.stream("hi")
+    pieces = list(stream)
+    completion = stream.completion
+    stream.cancel()
+    assert (completion.text, stream.completion) == ("".join(pieces), completion)
+    assert list(stream) == []
+
+
+def test_cancelling_while_the_reading_has_stopped(simulate):
+    """The consumer does not come, the pipe is full, and the child waits in its write."""
+    docker = simulate(script=[Text("x" * 30_000_000, 10_000)])
+    stream = MODEL.stream("hi")
+    next(stream)
+    while not stream._stream._sink.full:
+        time.sleep(0.001)
+    stream.cancel()
+    docker.wait_gone(timeout=SOON)
+    docker.wait_all_gone()
