@@ -98,7 +98,11 @@ class ChatSettings(BaseChatModel):
     # --- Where and how it is asked ---
 
     transport: Literal["cli", "http"] | None = None
-    """The way to the model; `None`: HTTP where the API is found, and the CLI otherwise."""
+    """The way to the model; `None`: HTTP where the API is found, and the CLI otherwise.
+
+    A named address that does not answer (`base_url`, or a variable such as `MODEL_RUNNER_URL`
+    that the CLI does not know) is an error: the CLI might ask another runner.
+    """
 
     base_url: str | None = None
     """The API's address; by default it is looked for."""
@@ -207,6 +211,8 @@ class ChatSettings(BaseChatModel):
             try:
                 way.client.endpoint()
             except docker_model.RunnerUnavailableError as error:
+                if way.client.leaves_cli_behind:
+                    raise
                 return self._over_cli(call, error)
         return way
 
@@ -218,6 +224,8 @@ class ChatSettings(BaseChatModel):
             try:
                 await way.client.aendpoint()
             except docker_model.RunnerUnavailableError as error:
+                if way.client.leaves_cli_behind:
+                    raise
                 return self._over_cli(call, error)
         return way
 

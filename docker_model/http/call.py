@@ -160,7 +160,7 @@ class Call:
 
     async def _pull(self) -> None:
         endpoint = await discovery.find(self._caller.place)
-        client = io.current().local(Connections).client(endpoint.link)
+        client = await io.current().local(Connections).client(endpoint.link)
         headers, report = self._headers_for(endpoint), self._caller.on_progress
         await pulls.pull(client, endpoint.root, headers, self._model, report)
 
@@ -173,7 +173,7 @@ class Call:
             endpoint = await discovery.find(place)
             failure: DockerModelError
             try:
-                async with self._post(endpoint) as response:
+                async with await self._post(endpoint) as response:
                     if response.status_code == _OK:
                         return await self._read(read, response)
                     status = response.status_code
@@ -199,13 +199,13 @@ class Call:
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  no secret
             retries += 1
 
-    def _post(self, endpoint: Endpoint) -> AbstractAsyncContextManager[httpx.Response]:
+    async def _post(self, endpoint: Endpoint) -> AbstractAsyncContextManager[httpx.Response]:
         headers = {
             "Content-Type": "application/json",
             **self._headers,
             **self._headers_for(endpoint),
         }
-        client = io.current().local(Connections).client(endpoint.link)
+        client = await io.current().local(Connections).client(endpoint.link)
         url = endpoint.url + self._path
         return client.stream("POST", url, content=self._body, headers=headers)
 

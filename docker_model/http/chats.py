@@ -29,6 +29,8 @@ async def whole(caller: Caller, model: str, body: bytes) -> dict[str, Any]:
     reply = parse_object(await Call(caller, model, PATH, body).whole())
     if reply.get("error"):
         raise failures.name_event(reply["error"], model, "")
+    if not reply.get("choices") or not all(choice.get("message") for choice in reply["choices"]):
+        raise failures.no_choices(model)
     return {**reply, "model": model}
 
 

@@ -241,6 +241,16 @@ class Client:
 
         return discovery.find(place)
 
+    @property
+    def leaves_cli_behind(self) -> bool:
+        """Whether an address is named that `docker model` does not look at.
+
+        A prompt for it must not go to the command instead, which may ask another runner.
+        """
+        place = self._caller().place
+        address = named(place.base_url, place.environment)
+        return address is not None and address.source != "MODEL_RUNNER_HOST"
+
     def transport(self) -> HttpTransport:
         """This client as the way of a `DockerModel`'s prompts."""
         caller = self._caller()

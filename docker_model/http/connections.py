@@ -17,6 +17,8 @@ from docker_model._version import __version__
 from docker_model.errors import InvalidRequestError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from docker_model.http.addresses import Address, Tls
 
 CONNECT = 10.0  # seconds; whatever takes longer is not there
@@ -48,17 +50,32 @@ class Connections:
 
     def __init__(self) -> None:
         self._clients: dict[Link, httpx.AsyncClient] = {}
+        self._end: AsyncGenerator[None] | None = None
 
-    def client(self, link: Link) -> httpx.AsyncClient:
+    async def client(self, link: Link) -> httpx.AsyncClient:
         """The client for an address.
 
         Raises:
             InvalidRequestError: The certificates to trust cannot be read.
         """
+        if self._end is None:
+            self._end = self._until_the_end()
+            await anext(self._end)
         client = self._clients.get(link)
         if client is None:
             self._clients[link] = client = _make(link)
         return client
+
+    async def _until_the_end(self) -> AsyncGenerator[None]:
+        """Close what is open when the thread ends, which no finalizer does without a warning.
+
+        A generator, because a loop that ends closes those that it has begun, after its tasks.
+        """
+        try:
+            yield
+        finally:
+            for client in self._clients.values():
+                await client.aclose()
 
 
 def _make(link: Link) -> httpx.AsyncClient:

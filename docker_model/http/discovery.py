@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ASKING = 5.0  # seconds for an address that somebody has named, and for `docker model status`
 PROBING = 1.0  # seconds for one that is only likely
+NOT_AGAIN = 3.0  # seconds in which a search that found nothing is not repeated
 _IN_CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _OK = 200
 _LOCKED = (401, 403)  # somebody is there who wants a key, which a probe does not have
@@ -115,6 +116,7 @@ class Endpoints:
 
     def __init__(self) -> None:
         self._found: dict[Place, Endpoint] = {}
+        self._in_vain: dict[Place, tuple[float, Sequence[Tried]]] = {}
         self._searches: dict[Place, tuple[Search, asyncio.Task[Endpoint | None]]] = {}
 
     def forget(self, place: Place) -> None:
@@ -124,6 +126,10 @@ class Endpoints:
     async def find(self, place: Place) -> Endpoint:
         """The endpoint; all who ask at the same time share one search.
 
+        That there is none is remembered for a moment: a chat model that falls back on the CLI
+        would otherwise repeat the whole search in each call. A named address is asked again,
+        which is one request, so that one who starts the runner and tries again is not refused.
+
         Raises:
             RunnerUnavailableError: There is none; says what was tried.
             InvalidRequestError: What should be an address is none.
@@ -131,15 +137,21 @@ class Endpoints:
         found = self._found.get(place)
         if found is not None:
             return found
+        loop = asyncio.get_running_loop()
+        until, tried = self._in_vain.get(place, (0.0, ()))
+        if loop.time() < until:
+            raise nowhere(tried)
         if place not in self._searches:
             search = Search(place)
-            task = asyncio.get_running_loop().create_task(search.run())
+            task = loop.create_task(search.run())
             self._searches[place] = search, task
             task.add_done_callback(lambda _: self._searches.pop(place))
         search, task = self._searches[place]
         # Shielded: others may wait for it too, and it ends soon by itself.
         found = await asyncio.shield(task)
         if found is None:
+            if not search.named:
+                self._in_vain[place] = loop.time() + NOT_AGAIN, search.tried
             raise nowhere(search.tried)
         if found.sure:
             self._found[place] = found
@@ -167,6 +179,7 @@ class Search:
 
     Attributes:
         tried: The steps so far.
+        named: The user has named the address, and no other is asked.
 
     Raises:
         InvalidRequestError: What should be an address is none.
@@ -178,6 +191,7 @@ class Search:
         self._variables = place.environment
         self._tls = Tls.of(self._variables)
         self._named = addresses.named(place.base_url, self._variables)
+        self.named = self._named is not None
 
     async def run(self) -> Endpoint | None:
         """Go the way until somebody answers; `None` when nobody does."""
@@ -242,7 +256,7 @@ async def _probe(source: str, link: Link, limit: float) -> tuple[Tried, Endpoint
     outcome = ""
     try:
         async with asyncio.timeout(limit):
-            client = io.current().local(Connections).client(link)
+            client = await io.current().local(Connections).client(link)
             for api in address.apis:
                 url = address.root + api
                 response = await client.get(f"{url}/models")

@@ -151,6 +151,12 @@ def broken_off(model: str, partial: str, why: object) -> GenerationError:
     return GenerationError(msg, hint=LOGS_HINT, partial=partial)
 
 
+def no_choices(model: str) -> GenerationError:
+    """The reply is one to a chat, and holds no answer."""
+    msg = f"the reply for {model!r} holds no answer: it has no choices"
+    return GenerationError(msg, hint=LOGS_HINT)
+
+
 def no_connection(address: str) -> RunnerUnavailableError:
     """Nobody is there any more."""
     msg = f"Docker Model Runner does not answer at {address}"

@@ -54,6 +54,7 @@ class Reader:
         self._take = take
         self._partial = partial
         self._events = Events()
+        self._begun = False  # there was a choice, be it an empty one
         self._finished = False  # the model has ended its answer, and said so
         self._enough = False
 
@@ -73,8 +74,12 @@ class Reader:
             # From a backend that does not stream.
             content = parse_object(await response.aread())
             self._hand_on([(as_chunk(content), 0)])
-            return
-        flow = _Flow(phase, idle)
+        else:
+            await self._read_events(response, _Flow(phase, idle))
+        if not self._begun:
+            raise failures.no_choices(self._model)
+
+    async def _read_events(self, response: httpx.Response, flow: _Flow) -> None:
         self._tap.on_full, self._tap.on_drained = flow.pause, flow.resume
         chunks = response.aiter_bytes()
         async for data in chunks:
@@ -103,7 +108,9 @@ class Reader:
         for event, size in events:
             if event.get("error"):
                 raise failures.name_event(event["error"], self._model, self._partial())
-            if any(choice.get("finish_reason") for choice in event.get("choices") or ()):
+            choices = event.get("choices") or ()
+            self._begun = self._begun or bool(choices)
+            if any(choice.get("finish_reason") for choice in choices):
                 self._finished = True
             if self._take(event, size):
                 self._enough = True

@@ -5,6 +5,8 @@ import gc
 import json
 import multiprocessing
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -134,6 +136,27 @@ def test_a_reply_that_is_not_streamed_is_one_chunk():
 
 
 @pytest.mark.parametrize(
+    "body", [{}, {"choices": []}, {"choices": None}, {"object": "list", "data": []}]
+)
+def test_a_reply_without_an_answer_is_an_error_of_its_own(body):
+    with Wire(reply(body=body)) as wire:
+        client = Client(base_url=wire.url)
+        for tools in ([TOOL], None):  # asked for in one piece, and as a stream
+            with pytest.raises(GenerationError, match="no choices"):
+                client.chat("m", MESSAGES, tools=tools)
+        with pytest.raises(GenerationError, match="no choices"):
+            list(client.stream_chat("m", MESSAGES))
+    with Wire(events(body)) as wire, pytest.raises(GenerationError, match="no choices"):
+        list(Client(base_url=wire.url).stream_chat("m", MESSAGES))
+
+
+def test_a_choice_that_says_nothing_is_no_answer_either():
+    silent = reply(body={"choices": [{"index": 0, "finish_reason": "stop"}]})
+    with Wire(silent) as wire, pytest.raises(GenerationError, match="no answer"):
+        Client(base_url=wire.url).chat("m", MESSAGES, tools=[TOOL])
+
+
+@pytest.mark.parametrize(
     ("messages", "settings"),
     [
         ([], {}),
@@ -232,7 +255,13 @@ def test_retries_have_an_end_and_can_be_switched_off(monkeypatch):
         Client(base_url=wire.url, max_retries=1).chat("m", MESSAGES)
 
 
-@pytest.mark.parametrize("first", [reply(400, "no"), reply(500, "no"), reply(404, "no")])
+NO_IMAGES = {"error": {"code": 500, "message": "image input is not supported - hint: …"}}
+
+
+@pytest.mark.parametrize(
+    "first",
+    [reply(400, "no"), reply(500, "no"), reply(404, "no"), reply(500, NO_IMAGES)],
+)
 def test_what_would_come_again_is_not_asked_again(first):
     with Wire(first, events("ok", STOP)) as wire:
         with pytest.raises((InvalidRequestError, GenerationError, RunnerUnavailableError)):
@@ -529,10 +558,28 @@ def test_a_spawned_process_can_be_handed_a_client(docker):
 
 
 def test_without_httpx_it_says_what_to_install(docker, monkeypatch):
-    import sys  # noqa: PLC0415
-
     for name in [name for name in sys.modules if name.startswith("docker_model.http.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(UnsupportedParameterError, match=r"docker-model-llm\[http\]"):
         Client().chat(MODEL, MESSAGES)
+
+
+AT_THE_END = """
+import sys
+from docker_model.http import Client
+client = Client(base_url=sys.argv[1])
+assert client.chat("m", [{"role": "user", "content": "hi"}])
+"""
+
+
+@pytest.mark.parametrize("over", ["tcp", "unix"])
+def test_nothing_is_left_open_when_the_interpreter_ends(over, tmp_path):
+    with Wire(events("ok", STOP), path=tmp_path / "s" if over == "unix" else None) as wire:
+        done = subprocess.run(
+            [sys.executable, "-W", "always", "-c", AT_THE_END, wire.url],
+            capture_output=True,
+            timeout=30,
+            check=True,
+        )
+    assert done.stderr == b""

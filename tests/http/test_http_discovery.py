@@ -156,6 +156,18 @@ def test_a_named_address_is_taken_at_its_word(nowhere, monkeypatch):
         assert usual.connections == 0
 
 
+def test_so_is_one_that_a_variable_names(nowhere, monkeypatch):
+    with Wire(ANSWER) as usual:
+        at(monkeypatch, usual)
+        assert not Client().leaves_cli_behind
+        assert not Client(env={"MODEL_RUNNER_HOST": usual.url}).leaves_cli_behind
+        monkeypatch.setenv("MODEL_RUNNER_URL", f"http://127.0.0.1:{free_port()}/engines/v1")
+        assert Client().leaves_cli_behind
+        with pytest.raises(RunnerUnavailableError, match="MODEL_RUNNER_URL"):
+            Client().endpoint()
+        assert usual.connections == 0
+
+
 def test_what_is_no_address_says_so(nowhere, monkeypatch):
     monkeypatch.setenv("DMR_URL", "http://")
     with pytest.raises(InvalidRequestError, match="DMR_URL"):
@@ -177,6 +189,32 @@ def test_it_is_looked_for_once(nowhere, monkeypatch):
 
         assert asyncio.run(main()) is Client().endpoint()
         assert len(wire.asked) == 1
+
+
+def test_a_search_in_vain_is_not_repeated_at_once(nowhere, monkeypatch):
+    with Wire(reply(404), prefix="/other") as stranger:
+        at(monkeypatch, stranger)
+        for _ in range(3):
+            with pytest.raises(RunnerUnavailableError, match="not as Docker Model Runner"):
+                Client().endpoint()
+        assert stranger.connections == 1
+        with pytest.raises(RunnerUnavailableError):  # another place, another search
+            Client(env={"DOCKER_CONTEXT": "other"}).endpoint()
+        monkeypatch.setattr(discovery, "NOT_AGAIN", 0)
+        asked = len(stranger.asked)
+        for env in ({"DOCKER_CONTEXT": "third"}, {"DOCKER_CONTEXT": "third"}):
+            with pytest.raises(RunnerUnavailableError):
+                Client(env=env).endpoint()
+        assert len(stranger.asked) == 2 * asked
+
+
+def test_a_named_address_is_asked_again_at_once():
+    port = free_port()
+    client = Client(base_url=f"http://127.0.0.1:{port}")
+    with pytest.raises(RunnerUnavailableError):
+        client.chat("m", MESSAGES)
+    with Wire(ANSWER, port=port):
+        assert client.chat("m", MESSAGES)["choices"]
 
 
 def test_one_that_is_gone_is_looked_for_again(nowhere, monkeypatch):
@@ -298,6 +336,8 @@ def forgotten():
     yield
 
     async def forget():
-        io.current().local(discovery.Endpoints)._found.clear()
+        known = io.current().local(discovery.Endpoints)
+        known._found.clear()
+        known._in_vain.clear()
 
     io.run(forget())

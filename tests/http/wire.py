@@ -54,7 +54,7 @@ class Wire:
         connections: How many there have been.
     """
 
-    def __init__(self, *replies, path=None, prefix="/engines/v1"):
+    def __init__(self, *replies, path=None, port=0, prefix="/engines/v1"):
         self.replies = list(replies)
         self.prefix = prefix
         self.asked = []
@@ -62,7 +62,7 @@ class Wire:
         self.gone = threading.Event()
         self._open = []
         if path is None:
-            self._listener = socket.create_server(("127.0.0.1", 0))
+            self._listener = socket.create_server(("127.0.0.1", port))
             self.port = self._listener.getsockname()[1]
             self.url = f"http://127.0.0.1:{self.port}"
         else:

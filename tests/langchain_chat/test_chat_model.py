@@ -342,6 +342,31 @@ async def test_without_an_api_the_cli_is_asked(docker, no_endpoint, way):
     assert docker.prompts == ["Hi."]
 
 
+@pytest.mark.parametrize("variable", ["MODEL_RUNNER_URL", "LLM_URL"])
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_prompt_for_a_dead_address_does_not_go_elsewhere(docker, way, variable):
+    chat = ChatDockerModel(model="ai/smollm2", env={"MODEL_RUNNER_HOST": "", variable: NOWHERE})
+    with pytest.raises(RunnerUnavailableError, match=f"{variable} \\({NOWHERE}\\)"):
+        await answer(chat, way)
+    assert docker.prompts == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_search_in_vain_is_not_repeated_by_each_call(way, monkeypatch):
+    searches = []
+
+    async def run(self):
+        searches.append(self)
+
+    monkeypatch.setattr(discovery.Search, "run", run)
+    env = {"MODEL_RUNNER_HOST": "", "DOCKER_CONTEXT": way}  # a place that no other test has
+    chat = ChatDockerModel(model="ai/smollm2", env=env)
+    for _ in range(3):
+        with pytest.raises(UnsupportedParameterError):
+            await answer(chat, way, temperature=0)
+    assert len(searches) == 1
+
+
 @pytest.mark.parametrize("way", WAYS)
 async def test_what_the_cli_cannot_honour(no_endpoint, way):
     chat = ChatDockerModel(model="ai/smollm2", temperature=0)
