@@ -1,15 +1,19 @@
 """`python -m docker_model`, as its user meets it: a process, its outputs, its exit code."""
 
+import contextlib
 import json
 import os
 import pty
 import re
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from docker_model.http import addresses
 from docker_model.testing import Downloaded, Fail, Hang, Pulled, Reasoning, SimulatedDocker, Text
 
 CONSOLE = [sys.executable, "-m", "docker_model"]
@@ -94,6 +98,50 @@ def test_check_stops_at_what_is_missing(how, failed, step):
     assert results[-1][1] == "api"
     (advice,) = [line for line in done.stdout.splitlines() if line.startswith("        next: ")]
     assert step in advice
+
+
+def api_report(**env):
+    """What `check` says of the HTTP API where neither the command nor a setting knows it."""
+    blank = dict.fromkeys(set(addresses.RELEVANT) - {"HOME"}, "")
+    env = os.environ | blank | {"DOCKER_MODEL_COMMAND": "/nonexistent/docker model"} | env
+    lines = console("check", env=env).stdout.splitlines()
+    (start,) = [number for number, line in enumerate(lines) if line[8:].startswith("api")]
+    return lines[start], [line.strip() for line in lines[start + 1 :]]
+
+
+def test_check_tells_the_way_to_the_api(tmp_path):
+    path = str(tmp_path / "docker.sock")
+    with serving_models(path):
+        found, way = api_report(DOCKER_HOST=f"unix://{path}")
+    assert found.startswith("ok      api     http://localhost/exp/vDD4.40/engines/v1, by Docker's")
+    assert way[0].startswith("docker model status: there is no program")
+    assert way[1:] == [f"Docker's socket (unix://{path} /exp/vDD4.40): answers"]
+
+
+def test_check_tells_where_no_api_was_found():
+    found, way = api_report(MODEL_RUNNER_URL="http://127.0.0.1:1/engines/v1")
+    assert found == "note    api     Docker Model Runner was not found"
+    assert way == ["MODEL_RUNNER_URL (http://127.0.0.1:1): All connection attempts failed"]
+
+
+@contextlib.contextmanager
+def serving_models(path):
+    """A list of models for all who ask, at a Unix socket."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            while self.rfile.readline().strip():
+                pass
+            body = b'{"object": "list", "data": []}'
+            head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+            self.wfile.write(head % len(body) + body)
+
+    with socketserver.ThreadingUnixStreamServer(path, Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
 
 
 @pytest.mark.parametrize(

@@ -81,8 +81,9 @@ class Check:
             _report(screen, "note", "api", what)
             more = more or [error.hint]
         else:
-            *more, last = map(str, endpoint.tried)
-            what = f"{endpoint.url}, by {endpoint.source}" if endpoint.sure else last
+            steps = [str(step) for step in endpoint.tried]
+            what = f"{endpoint.url}, by {endpoint.source}" if endpoint.sure else steps.pop()
+            more = steps if len(steps) > 1 or not endpoint.sure else []
             _report(screen, "ok" if endpoint.sure else "note", "api", what)
         for line in more:
             screen.line(f"{'':16}{line.strip()}", "dim")
