@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 
 import pytest
 from scripted_runner import obedient, serving
 
+from docker_model.testing import SimulatedDocker, Text, ToolCall
 from langchain_docker_model import ChatDockerModel
 
 
@@ -32,3 +34,30 @@ def ask(serve):
 def obedient_runner():
     with serving(obedient) as runner:
         yield runner
+
+
+@pytest.fixture(scope="session")
+def obedient_simulation():
+    """The same model in the simulation that users test with."""
+
+    def script(prompt):
+        asked = [request for request in docker.requests if request.prompt == prompt]
+        said = obedient(asked[-1].body)
+        for call in said.get("tool_calls", ()):
+            function = call["function"]
+            yield ToolCall(function["name"], json.loads(function["arguments"]), call["id"])
+        if said.get("content"):
+            yield Text(said["content"])
+
+    docker = SimulatedDocker(models=None, script=script).open()
+    yield docker
+    docker.close()
+
+
+@pytest.fixture(params=["scripted", "simulated"])
+def at_either_runner(request, monkeypatch):
+    """Two runners by turns: one that is as near to llama.cpp as we know, and our own."""
+    name = {"scripted": "obedient_runner", "simulated": "obedient_simulation"}[request.param]
+    runner = request.getfixturevalue(name)
+    host = runner.host if request.param == "scripted" else runner.url
+    monkeypatch.setenv("MODEL_RUNNER_HOST", host)

@@ -1,4 +1,4 @@
-"""LangChain's standard suites, unit and integration, on a scripted runner.
+"""LangChain's standard suites, unit and integration, on both of our runners.
 
 Nothing is marked as expected to fail.
 """
@@ -26,11 +26,8 @@ class TestChatUnit(ChatModelUnitTests):
         return "ai/other"
 
 
+@pytest.mark.usefixtures("at_either_runner")
 class TestChatIntegration(ChatModelIntegrationTests):
-    @pytest.fixture(autouse=True)
-    def _runner(self, obedient_runner, monkeypatch):
-        monkeypatch.setenv("MODEL_RUNNER_HOST", obedient_runner.host)
-
     @property
     def chat_model_class(self):
         return ChatDockerModel

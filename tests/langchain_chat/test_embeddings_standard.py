@@ -23,11 +23,8 @@ class TestEmbeddingsUnit(EmbeddingsUnitTests):
         return {"model": "ai/mxbai-embed-large"}
 
 
+@pytest.mark.usefixtures("at_either_runner")
 class TestEmbeddingsIntegration(EmbeddingsIntegrationTests):
-    @pytest.fixture(autouse=True)
-    def _runner(self, obedient_runner, monkeypatch):
-        monkeypatch.setenv("MODEL_RUNNER_HOST", obedient_runner.host)
-
     @property
     def embeddings_class(self):
         return DockerModelEmbeddings
