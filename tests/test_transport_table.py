@@ -1,0 +1,260 @@
+"""README's table of what works on which transport is what is found here.
+
+Each capability is tried on both transports, through the classes that have it: it works, which
+shows in the answer or in what the runner was asked, it raises `UnsupportedParameterError`, or
+it says itself what becomes of it. `python tests/test_transport_table.py` prints the table.
+"""
+
+from pathlib import Path
+
+import pytest
+from langchain_core.messages import HumanMessage, SystemMessage
+from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
+from llama_index.core.tools import FunctionTool
+from pydantic import BaseModel
+
+from docker_model import DockerModel, UnsupportedParameterError
+from docker_model.testing import Hang, Reasoning, SimulatedDocker, Text, ToolCall
+from langchain_docker_model import ChatDockerModel
+from llama_index_docker_model import DockerModelLLM
+
+README = Path(__file__).parents[1] / "README.md"
+MODEL = "ai/smollm2"
+TRANSPORTS = {"cli": "the command", "http": "HTTP"}
+WORKS = "works"
+PIXEL = (
+    b"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"
+    b"+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+SAMPLING = {
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "top_k": 40,
+    "min_p": 0.1,
+    "seed": 7,
+    "repeat_penalty": 1.1,
+    "presence_penalty": 0.2,
+    "frequency_penalty": 0.3,
+    "reasoning_effort": "low",
+    "chat_template_kwargs": {"enable_thinking": False},
+    "extra_body": {"mirostat": 2},
+}
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str
+
+
+def add(a: int) -> int:
+    """Add."""
+    return a
+
+
+def asked(docker):
+    """What the runner was asked last."""
+    return [one.body for one in docker.requests if one.path.endswith("/chat/completions")][-1]
+
+
+def say(docker, prompt):
+    if prompt == "Leave":
+        yield Text("On and on. ")
+        yield Hang()
+    body = asked(docker)
+    if body.get("tools"):
+        yield ToolCall("add", {"a": 1})
+    elif body.get("response_format"):
+        yield Text('{"name": "Paris"}')
+    else:
+        yield Reasoning("Hm.")
+        yield Text("Yes.")
+
+
+def together(*ways):
+    """All of `ways` work, or all are refused."""
+    refusals = []
+    for way in ways:
+        try:
+            way()
+        except UnsupportedParameterError as error:
+            refusals.append(error)
+    assert len(refusals) in (0, len(ways)), refusals
+    if refusals:
+        raise refusals[0]
+
+
+# --- The capabilities ---
+
+
+def answers(transport, _):
+    model = DockerModel(MODEL, transport=transport)
+    assert model.generate("Hi").text == "".join(model.stream("Hi")) == "Yes."
+    assert ChatDockerModel(model=MODEL, transport=transport).invoke("Hi").text == "Yes."
+    assert DockerModelLLM(model=MODEL, transport=transport).complete("Hi").text == "Yes."
+
+
+def left_early(transport, docker):
+    with DockerModel(MODEL, transport=transport).stream("Leave") as stream:
+        assert next(stream)
+    docker.wait_gone()
+
+
+def reasoning(transport, _):
+    assert DockerModel(MODEL, transport=transport).generate("Hi").reasoning == "Hm."
+
+
+def cut(transport, _):
+    found = DockerModel(MODEL, transport=transport).generate("Hi", stop="s.")
+    assert (found.text, found.finish_reason) == ("Ye", "stop_sequence")
+    found = DockerModel(MODEL, transport=transport, max_chars=2).generate("Hi")
+    assert (found.text, found.finish_reason) == ("Ye", "length")
+
+
+def pulled(transport, _):
+    assert DockerModel("ai/absent", transport=transport, pull="missing").generate("Hi").text
+
+
+def usage(transport, _):
+    found = DockerModel(MODEL, transport=transport).generate("Hi").usage
+    return WORKS if found else "where the engine sends it unasked"
+
+
+def roles(transport, docker):
+    ChatDockerModel(model=MODEL, transport=transport).invoke(
+        [SystemMessage("Be brief."), HumanMessage("Hi")]
+    )
+    sent = [message["role"] for message in asked(docker)["messages"]]
+    chat = [ChatMessage(role="system", content="Be brief."), ChatMessage(role="user", content="Hi")]
+    DockerModelLLM(model=MODEL, transport=transport).chat(chat)
+    assert sent == [message["role"] for message in asked(docker)["messages"]]
+    return WORKS if sent == ["system", "user"] else "flattened into one prompt"
+
+
+def parameters(**given):
+    def way(make, method, transport, name, docker):
+        def go():
+            model = make(model=MODEL, transport=transport, **{name: given[name]})
+            getattr(model, method)("Hi")
+            sent = given[name] if name == "extra_body" else {name: given[name]}
+            assert asked(docker).items() >= sent.items()
+
+        return go
+
+    def honoured(transport, docker):
+        classes = ((ChatDockerModel, "invoke"), (DockerModelLLM, "complete"))
+        together(*(way(*one, transport, name, docker) for one in classes for name in given))
+
+    return honoured
+
+
+def tools(transport, _):
+    def langchain():
+        chat = ChatDockerModel(model=MODEL, transport=transport).bind_tools([add])
+        assert chat.invoke("Use it").tool_calls[0]["args"] == {"a": 1}
+
+    def llama_index():
+        llm = DockerModelLLM(model=MODEL, transport=transport)
+        said = llm.chat_with_tools([FunctionTool.from_defaults(add)], user_msg="Use it")
+        assert llm.get_tool_calls_from_response(said)[0].tool_kwargs == {"a": 1}
+
+    together(langchain, llama_index)
+
+
+def schema(transport, docker):
+    wanted = {"type": "json_schema", "json_schema": {"schema": City.model_json_schema()}}
+
+    def langchain():
+        chat = ChatDockerModel(model=MODEL, transport=transport).with_structured_output(City)
+        assert chat.invoke("Which?") == City(name="Paris")
+
+    def llama_index():
+        llm = DockerModelLLM(model=MODEL, transport=transport, response_format=wanted)
+        assert llm.complete("Which?").text == '{"name": "Paris"}'
+
+    together(langchain, llama_index)
+    assert asked(docker)["response_format"] == wanted
+
+
+def images(transport, docker):
+    def langchain():
+        block = {"type": "image", "base64": PIXEL.decode(), "mime_type": "image/png"}
+        message = HumanMessage([{"type": "text", "text": "What?"}, block])
+        ChatDockerModel(model=MODEL, transport=transport).invoke([message])
+        assert asked(docker)["messages"][0]["content"][1]["type"] == "image_url"
+
+    def llama_index():
+        blocks = [TextBlock(text="What?"), ImageBlock(image=PIXEL, image_mimetype="image/png")]
+        llm = DockerModelLLM(model=MODEL, transport=transport)
+        llm.chat([ChatMessage(role="user", blocks=blocks)])
+        assert asked(docker)["messages"][0]["content"][1]["type"] == "image_url"
+
+    together(langchain, llama_index)
+
+
+def address(transport, docker):
+    together(
+        lambda: DockerModel(MODEL, transport=transport, base_url=docker.url).generate("Hi"),
+        lambda: DockerModel(MODEL, transport=transport, api_key="sesame").generate("Hi"),
+    )
+
+
+def standby(transport, docker):
+    with_standby = DockerModel(MODEL, transport=transport, standby=1)
+    with_standby.warm_up()
+    with_standby.close()
+    return WORKS if docker.calls else "nothing to start, so it is ignored"
+
+
+CAPABILITIES = {
+    "whole answers and streams": answers,
+    "leaving early ends the model's work": left_early,
+    "reasoning apart from the answer": reasoning,
+    "`stop`, `max_chars`": cut,
+    '`pull="missing"`': pulled,
+    "token usage": usage,
+    "roles of a chat": roles,
+    ", ".join(f"`{name}`" for name in SAMPLING): parameters(**SAMPLING),
+    "`max_tokens`": parameters(max_tokens=9),
+    "tools": tools,
+    "an answer held to a JSON schema": schema,
+    "images": images,
+    "`base_url`, `api_key`": address,
+    "`standby`": standby,
+}
+
+
+def found(name, transport):
+    """What becomes of a capability."""
+    with SimulatedDocker(
+        [MODEL], pullable=["ai/absent"], script=lambda p: say(docker, p)
+    ) as docker:
+        try:
+            return CAPABILITIES[name](transport, docker) or WORKS
+        except UnsupportedParameterError:
+            return "`UnsupportedParameterError`"
+
+
+def shown():
+    """The rows of README's table by the names of their capabilities."""
+    table = README.read_text().split("<!-- transports -->")[1]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.split("\n")[1:-1]]
+    assert rows[0] == ["", *TRANSPORTS.values()]
+    return {name: dict(zip(TRANSPORTS, cells, strict=True)) for name, *cells in rows[2:]}
+
+
+def test_the_table_has_all_capabilities():
+    assert list(shown()) == list(CAPABILITIES)
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("name", CAPABILITIES)
+def test_the_table_tells_what_becomes_of_it(name, transport):
+    assert found(name, transport) == shown()[name][transport]
+
+
+if __name__ == "__main__":
+    rows = [["", *TRANSPORTS.values()], ["---"] * (1 + len(TRANSPORTS))]
+    rows += [[name, *(found(name, transport) for transport in TRANSPORTS)] for name in CAPABILITIES]
+    print("\n".join(f"| {' | '.join(row)} |" for row in rows))  # noqa: T201  it is a script
