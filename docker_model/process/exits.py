@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from typing import TYPE_CHECKING
+
+from docker_model.process.helper import start_thread
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,7 +29,7 @@ class Watch:
         self._callback = callback
         self._pidfd = -1
         if not hasattr(os, "pidfd_open"):
-            threading.Thread(target=self._wait, args=(pid,), daemon=True).start()
+            start_thread("docker-model-exit", self._wait, pid)
             return
         try:
             self._pidfd = os.pidfd_open(pid)

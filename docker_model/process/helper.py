@@ -12,10 +12,27 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from docker_model.errors import ResourceError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _T = TypeVar("_T")
+
+
+def start_thread(name: str, run: Callable[..., object], *args: object) -> threading.Thread:
+    """Start a thread that nobody waits for.
+
+    Raises:
+        ResourceError: The machine has no room for it.
+    """
+    thread = threading.Thread(target=run, args=args, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        msg = "no thread can be started"
+        raise ResourceError(msg, hint="end other processes, or raise `ulimit -u`") from error
+    return thread
 
 
 class Helper:
@@ -26,7 +43,7 @@ class Helper:
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Callable[..., None]]] = (
             queue.SimpleQueue()
         )
-        threading.Thread(target=self._run, name="docker-model-helper", daemon=True).start()
+        start_thread("docker-model-helper", self._run)
 
     async def run(self, work: Callable[[], _T], undo: Callable[[_T], object]) -> _T:
         """Await `work()`; when the caller is cancelled, its outcome goes to `undo`."""

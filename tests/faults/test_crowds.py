@@ -1,0 +1,323 @@
+"""Crowds: queues, many at once, answers that are too large, a machine that has run out."""
+
+import asyncio
+import contextlib
+import random
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from playing import player
+
+from docker_model import DockerModel, GenerationTimeoutError, Timeouts
+from docker_model.testing import Hang, Text
+
+CALLS = 1000
+
+# What starts in two milliseconds: it writes down its prompt, and says it.
+SHELL = """
+for word; do [ "$word" = inspect ] && exit; done
+prompt=$(cat)
+[ "$prompt" = hold ] && { printf held; exec sleep 60; }
+echo "$prompt" >> "$RECORD"
+printf %s "$prompt"
+"""
+
+
+@pytest.fixture
+def record(tmp_path):
+    return tmp_path / "record"
+
+
+def shell_model(record, **settings):
+    command = ("/bin/sh", "-c", SHELL, "model")
+    return DockerModel("ai/smollm2", command=command, env={"RECORD": str(record)}, **settings)
+
+
+async def held(model, count):
+    """Take so many places: streams that have begun, and go on."""
+    streams = [model.astream("hold") for _ in range(count)]
+    assert await asyncio.gather(*map(anext, streams)) == ["held"] * count
+    return streams
+
+
+async def all_places_are_there(model):
+    streams = await held(model, model.max_concurrency)
+    late = DockerModel(**{**vars(model), "timeout": Timeouts(queue=0.2)})
+    with pytest.raises(GenerationTimeoutError) as caught:
+        await late.agenerate("one too many")
+    assert caught.value.phase == "queue"
+    for stream in streams:
+        stream.cancel()
+
+
+async def crowd(model, seed):
+    """A thousand calls, half of them cancelled: in the queue, and while others end."""
+    chance = random.Random(seed)
+    holders = await held(model, model.max_concurrency)
+    tasks = [asyncio.create_task(model.agenerate(str(number))) for number in range(CALLS)]
+    await asyncio.sleep(0)  # each has begun
+    doomed = chance.sample(range(CALLS), CALLS // 2)
+    for number in doomed[::2]:
+        tasks[number].cancel()
+    later = iter(doomed[1::2])
+
+    def cancel_another(_):
+        if (number := next(later, None)) is not None:
+            tasks[number].cancel()
+
+    for number in set(range(CALLS)) - set(doomed):
+        tasks[number].add_done_callback(cancel_another)
+    for holder in holders:
+        holder.cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    for number in set(range(CALLS)) - set(doomed):
+        assert answers[number].text == str(number)
+    return doomed
+
+
+@pytest.mark.parametrize("limit", [1, 8])
+def test_a_queue_keeps_its_order_and_loses_no_place(limit, record):
+    model = shell_model(record, max_concurrency=limit)
+
+    async def main():
+        doomed = await crowd(model, limit)
+        await all_places_are_there(model)
+        return doomed
+
+    doomed = asyncio.run(main())
+    ran = [int(line) for line in record.read_text().split()]
+    assert set(range(CALLS)) - set(doomed) <= set(ran)
+    assert len(set(ran)) == len(ran)
+    assert not set(ran) & set(doomed[::2])  # cancelled in the queue: they never started
+    if limit == 1:
+        assert ran == sorted(ran)
+
+
+def meeting(count):
+    """A script that answers only once so many are there at the same time."""
+    barrier = threading.Barrier(count, timeout=60)
+
+    def answer(prompt):
+        barrier.wait()
+        return [Text(f"{prompt} of {count}", 2)]
+
+    return answer
+
+
+def test_sixty_four_streams_at_once(simulate):
+    docker = simulate(script=meeting(64))
+    model = DockerModel("ai/smollm2", max_concurrency=64)
+
+    async def answer(number):
+        return "".join([piece async for piece in model.astream(str(number))])
+
+    async def main():
+        return await asyncio.gather(*map(answer, range(64)))
+
+    assert asyncio.run(main()) == [f"{number} of 64" for number in range(64)]
+    docker.wait_all_gone()
+
+
+def test_thirty_two_threads_at_once(simulate):
+    docker = simulate(script=meeting(32))
+    model = DockerModel("ai/smollm2", max_concurrency=32)
+    with ThreadPoolExecutor(32) as threads:
+        answers = list(threads.map(lambda number: model.generate(str(number)).text, range(32)))
+    assert answers == [f"{number} of 32" for number in range(32)]
+    docker.wait_all_gone()
+
+
+def test_sixty_four_streams_from_threads_leave_at_once(simulate):
+    docker = simulate(script=[Text("some"), Hang()])
+    model = DockerModel("ai/smollm2", max_concurrency=64)
+    streams = [model.stream(str(number)) for number in range(64)]
+    with ThreadPoolExecutor(64) as threads:
+        assert list(threads.map(next, streams)) == ["some"] * 64
+    began = time.monotonic()
+    for stream in streams:
+        stream.cancel()
+    assert time.monotonic() - began < 1
+    docker.wait_gone(64)
+    docker.wait_all_gone()
+
+
+# -- large answers ---------------------------------------------------------------------------
+
+MB = 1_000_000
+AHEAD = 2 * MB  # what may wait for a consumer: `HIGH_WATER`, a chunk, and two pipes
+HELD = 8 * MB  # memory: that, as bytes and as text, and the last megabyte of the whole
+
+CONSUMER = """
+import re, sys
+from docker_model import DockerModel
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+
+stream = DockerModel("ai/smollm2", command=eval(sys.argv[1])).stream("hi")
+size = len(next(stream))
+before = peak()
+for piece in stream:
+    size += len(piece)
+assert stream.completion.finish_reason == "stop"
+print(size, peak() - before)
+"""
+
+
+def test_a_child_gets_no_further_ahead_of_a_slow_consumer_than_a_buffer(liveness):
+    megabyte = (["write", 1, "x" * 10_000, MB // 10_000], ["here"])
+    model = DockerModel("ai/smollm2", command=player(["read"], *megabyte * 8), env=liveness.env)
+    stream = model.stream("hi")
+    taken = len(next(stream))
+    said = liveness.accept()
+    time.sleep(0.5)  # it would write all in a twentieth of that
+    written = len(said.recv(8))
+    assert 1 <= written < 8
+    for piece in stream:
+        assert written * MB - taken < AHEAD
+        taken += len(piece)
+        said.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            written += len(said.recv(8))
+    assert taken == 8 * MB
+
+
+def test_a_hundred_megabytes_are_never_held_as_a_whole():
+    steps = ["read"], ["write", 1, "x" * 50_000, 2000]
+    ran = subprocess.run(
+        [sys.executable, "-c", CONSUMER, repr(player(*steps))], check=True, stdout=subprocess.PIPE
+    )
+    got, grown = map(int, ran.stdout.split())
+    assert got == 100 * MB
+    assert grown < HELD
+
+
+def test_an_answer_without_end_is_capped(liveness):
+    steps = ["read"], ["write", 1, "x" * 50_000, 1_000_000]
+    model = DockerModel("ai/smollm2", command=player(*steps), env=liveness.env, max_chars=3 * MB)
+    got = model.generate("hi")
+    assert (len(got.text), got.finish_reason) == (3 * MB, "length")
+    liveness.wait_all_dead(1)
+
+
+# -- nothing left ----------------------------------------------------------------------------
+
+EXHAUSTED = """
+import asyncio, os, resource, threading
+from docker_model import DockerModel, ResourceError
+from docker_model.process import io
+
+ROOT = os.getuid() == 0
+COMMAND = "/bin/sh", "-c", "cat > /dev/null; printf ok", "model"
+MODEL = DockerModel("ai/smollm2", command=COMMAND)
+
+def open_files():
+    return len(os.listdir("/proc/self/fd")) - 1
+
+async def exhaust():
+    return [piece async for piece in MODEL.astream("hi")]
+
+WAYS = [
+    lambda: MODEL.generate("hi"),
+    lambda: list(MODEL.stream("hi")),
+    lambda: LOOP.run_until_complete(MODEL.agenerate("hi")),
+    lambda: LOOP.run_until_complete(exhaust()),
+]
+LOOP = asyncio.new_event_loop()
+
+def all_fail():
+    for way in WAYS:
+        try:
+            way()
+        except ResourceError as error:
+            assert error.hint
+        else:
+            raise AssertionError("it had enough")
+
+def all_work():
+    assert MODEL.generate("hi").text == "ok"
+    for way in WAYS:
+        assert way()
+
+def with_no_processes(act):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, hard))
+    if ROOT:  # for whom no limit holds
+        os.setresuid(65534, 65534, 0)
+    act()
+    if ROOT:
+        os.setresuid(0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
+
+import docker_model.streams
+MODEL._prepare("hi", None)  # loads all: an import that finds no descriptor is Python's affair
+"""
+
+NO_FILES = """
+all_work()
+before = open_files(), threading.active_count()
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+# Two pipes, two more, one for what `exec` says, one to watch: it can fail at each.
+for left in range(7):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[0] + left, hard))
+    all_fail()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (open_files(), threading.active_count()) == before, left
+    assert not io.current().children
+all_work()
+assert (open_files(), threading.active_count()) == before
+"""
+
+NO_FILES_AT_FIRST = """
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+before = open_files()
+for left in range(3):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + left, hard))
+    all_fail()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert open_files() == before, left
+all_work()
+"""
+
+NO_PROCESSES = """
+all_work()
+before = open_files(), threading.active_count()
+with_no_processes(all_fail)
+assert (open_files(), threading.active_count()) == before
+assert not io.current().children
+all_work()
+assert (open_files(), threading.active_count()) == before
+"""
+
+NO_THREAD_AT_FIRST = """
+before = open_files()
+with_no_processes(all_fail)
+assert (open_files(), threading.active_count()) == (before, 1)
+all_work()
+"""
+
+NO_SECOND_THREAD = """
+io.current()
+with_no_processes(all_fail)
+assert threading.active_count() == 2
+all_work()
+"""
+
+
+SHORTAGES = {
+    "no files": NO_FILES,
+    "no files at the first call": NO_FILES_AT_FIRST,
+    "no processes": NO_PROCESSES,
+    "no thread at the first call": NO_THREAD_AT_FIRST,
+    "no thread at the first start": NO_SECOND_THREAD,
+}
+
+
+@pytest.mark.parametrize("code", SHORTAGES.values(), ids=SHORTAGES)
+def test_a_machine_that_has_run_out_is_a_resource_error_and_everything_is_given_back(code):
+    ran = [sys.executable, "-W", "error", "-c", EXHAUSTED + code + "LOOP.close()\n"]
+    subprocess.run(ran, check=True, timeout=60)
