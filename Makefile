@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 LOWEST := langchain-core==1.6.0 llama-index-core==0.14.0
 FRAMEWORK_TESTS := $(wildcard tests/langchain* tests/llama_index*) tests/examples
 
-.PHONY: help bench demo test test-slow test-matrix lint format typecheck docs dist clean
+.PHONY: help bench demo test test-slow soak test-matrix lint format typecheck docs dist clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ test-slow: $(VENV)/ready-for-work  ## the tests that take minutes
 bench: $(VENV)/ready  ## everything side by side; writes benchmarks/RESULTS.md and plot.svg
 	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python benchmarks/bench.py --write
+
+soak: $(VENV)/ready  ## 10,000 generations with faults and cancels: does anything pile up?
+	$(BIN)/python benchmarks/soak.py --count 10000 --seconds 900
 
 test-matrix: $(VENV)-lowest/ready $(VENV)-newest/ready  ## the adapters' tests on the lowest and newest frameworks
 	$(VENV)-lowest/bin/python -m pytest -n 2 -m 'not slow' $(FRAMEWORK_TESTS)

@@ -1,0 +1,278 @@
+"""Thousands of generations with random faults and cancels: does anything pile up?
+
+    python benchmarks/soak.py --count 10000 --seconds 600
+
+The simulated runner lives in this process and the caller in another, so that the caller's
+descriptors, threads, children and memory are its own. Four threads and eight asyncio tasks
+generate and stream, with and without standby; the model answers, thinks, hangs, fails, breaks
+off, exits or is killed; the caller reads to the end, leaves early, cancels or runs out of
+time. Exit code 0: every generation ended as it must, and afterwards nothing was left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import itertools
+import os
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docker_model import (
+    DockerModel,
+    EmptyAnswerError,
+    GenerationError,
+    GenerationTimeoutError,
+    ModelLoadError,
+    Timeouts,
+)
+from docker_model.process import io
+from docker_model.testing import (
+    Cut,
+    Exit,
+    Fail,
+    Hang,
+    Kill,
+    Reasoning,
+    SimulatedDocker,
+    Sleep,
+    Text,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+THREADS = 4
+TASKS = 8
+ANSWER = "This is the answer, and it has several pieces."
+SAMPLES = 10
+
+SCENES = {
+    "answers": [Text(ANSWER), Usage(5, 10)],
+    "thinks": [Reasoning("Hm."), Text(ANSWER)],
+    "takes its time": [Text(ANSWER[:10]), Sleep(0.02), Text(ANSWER[10:])],
+    "hangs": [Text("some"), Hang()],
+    "says nothing": [],
+    "fails": [Fail.out_of_memory()],
+    "breaks off": [Text("some"), Cut()],
+    "exits": [Text("some"), Exit(3)],
+    "is killed": [Text("some"), Kill()],
+}
+# How a scene that is neither left nor cancelled must end.
+ENDS = {
+    "answers": ANSWER,
+    "thinks": ANSWER,
+    "takes its time": ANSWER,
+    "hangs": GenerationTimeoutError,
+    "says nothing": EmptyAnswerError,
+    "fails": ModelLoadError,
+    "breaks off": GenerationError,
+    "exits": GenerationError,
+    "is killed": GenerationError,
+}
+WEIGHTS = [10, 3, 3, 2, 1, 1, 1, 1, 1]
+LEAVING = ("reads all", "reads all", "leaves early", "cancels")
+
+MODELS = [
+    DockerModel("ai/smollm2", timeout=Timeouts(idle=0.5), standby=standby) for standby in (0, 2)
+]
+
+
+class Wrong(Exception):  # noqa: N818  it says what it is
+    """A generation ended as it must not."""
+
+
+class Soak:
+    """The caller's side: generations until so many are done or the time is over."""
+
+    def __init__(self, count: int, seconds: float, seed: int) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.failures: list[BaseException] = []
+        self.done = 0
+        self._numbers = iter(range(count))
+        self._end = time.monotonic() + seconds
+        self._seeds = itertools.count(seed)
+
+    def _plans(self):
+        """What this worker does next, and next: a model, the model's scene, the caller's way."""
+        chance = random.Random(next(self._seeds))
+        for _ in self._numbers:
+            if time.monotonic() > self._end or self.failures:
+                return
+            (scene,) = chance.choices(list(SCENES), WEIGHTS)
+            yield chance.choice(MODELS), scene, chance.choice(LEAVING), chance
+
+    def _note(self, scene: str, leaving: str, end: object) -> None:
+        expected = ENDS[scene]
+        right = end == expected or type(end) is expected
+        if leaving != "reads all":
+            right = right or end is None or type(end) is TimeoutError
+        if not right:
+            msg = f"{scene}, {leaving}: {end!r}"
+            raise Wrong(msg)
+        self.done += 1
+        self.outcomes[f"{scene}, {leaving}"] += 1
+
+    def _in_a_thread(self) -> None:
+        try:
+            for model, scene, leaving, chance in self._plans():
+                self._note(scene, leaving, self._sync(model, scene, leaving, chance))
+        except Exception as error:  # noqa: BLE001  told at the end
+            self.failures.append(error)
+
+    def _sync(self, model, scene, leaving, chance):
+        try:
+            if leaving == "reads all":
+                if chance.random() < 0.5:
+                    return model.generate(scene).text
+                return "".join(model.stream(scene))
+            stream = model.stream(scene)
+            if leaving == "cancels":
+                threading.Timer(chance.random() * 0.1, stream.cancel).start()
+                for _ in stream:
+                    pass
+            else:
+                for _ in range(chance.randrange(3)):
+                    next(stream, None)
+        except (GenerationError, GenerationTimeoutError, ModelLoadError) as error:
+            return error
+        return None
+
+    async def _in_a_task(self) -> None:
+        try:
+            for model, scene, leaving, chance in self._plans():
+                self._note(scene, leaving, await self._async(model, scene, leaving, chance))
+        except Exception as error:  # noqa: BLE001  told at the end
+            self.failures.append(error)
+
+    async def _async(self, model, scene, leaving, chance):
+        async def whole():
+            if chance.random() < 0.5:
+                return (await model.agenerate(scene)).text
+            return "".join([piece async for piece in model.astream(scene)])
+
+        try:
+            if leaving == "reads all":
+                return await whole()
+            if leaving == "cancels":
+                async with asyncio.timeout(chance.random() * 0.1):
+                    await whole()
+            else:
+                stream = model.astream(scene)
+                for _ in range(chance.randrange(3)):
+                    await anext(stream, None)
+        except (GenerationError, GenerationTimeoutError, ModelLoadError, TimeoutError) as error:
+            return error
+        return None
+
+    def _all_tasks(self) -> None:
+        async def main():
+            await asyncio.gather(*[self._in_a_task() for _ in range(TASKS)])
+
+        asyncio.run(main())
+
+    def run(self, watch: Callable[[], object]) -> None:
+        """Do them all, calling `watch` every now and then."""
+        workers = [threading.Thread(target=self._in_a_thread) for _ in range(THREADS)]
+        workers.append(threading.Thread(target=self._all_tasks))
+        for worker in workers:
+            worker.start()
+        while any(worker.is_alive() for worker in workers):
+            watch()
+            workers[-1].join(0.05)
+
+
+def standing() -> tuple[int, int, int, int]:
+    """Descriptors, threads, children, and resident kilobytes of this process."""
+    status = Path("/proc/self/status").read_text()
+    resident = re.search(r"VmRSS:\s+(\d+)", status)
+    return (
+        len(os.listdir("/proc/self/fd")) - 1,  # noqa: PTH208  as it counts itself
+        threading.active_count(),
+        len(io.current().children),
+        int(resident[1]) if resident else 0,
+    )
+
+
+def at_rest() -> tuple[int, int, int, int]:
+    """The same once standby is closed and all children are reaped."""
+    for model in MODELS:
+        model.close()
+
+    async def all_ended():
+        while io.current().children:
+            await asyncio.wait([child.ended for child in io.current().children])
+
+    io.run(all_ended())
+    gc.collect()
+    return standing()
+
+
+def caller(count: int, seconds: float, seed: int) -> int:
+    """Print the figures before, during and after; the exit code."""
+
+    def tell(when: str, figures: tuple[int, int, int, int]) -> None:
+        files, threads, children, kilobytes = figures
+        print(f"{when:>14} {files:12} {threads:8} {children:9} {kilobytes / 1024:12.1f}")
+
+    print(
+        f"{'generations':>14} {'descriptors':>12} {'threads':>8} {'children':>9} {'RSS, MiB':>12}"
+    )
+    first = Soak(min(100, count), seconds, seed + 1000)
+    first.run(lambda: None)
+    before = at_rest()
+    tell("before", before)
+
+    soak = Soak(count, seconds, seed)
+    samples = iter(range(count // SAMPLES, count, max(1, count // SAMPLES)))
+    due = next(samples)
+    began = time.monotonic()
+
+    def watch() -> None:
+        nonlocal due
+        if soak.done >= due:
+            tell(str(soak.done), standing())
+            due = next(samples, count + 1)
+
+    soak.run(watch)
+    took = time.monotonic() - began
+    after = at_rest()
+    tell("after", after)
+    print(f"\n{soak.done} generations in {took:.0f} s, seed {seed}:")
+    for outcome, times in sorted(soak.outcomes.items()):
+        print(f"{times:8} {outcome}")
+    for failure in [*first.failures, *soak.failures]:
+        print(f"WRONG: {type(failure).__name__}: {failure}")
+    flat = after[:3] <= before[:3] and after[3] < before[3] + 20 * 1024
+    if not flat:
+        print("WRONG: something has piled up")
+    return 0 if flat and not first.failures and not soak.failures else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=900.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--caller", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.caller:
+        return caller(arguments.count, arguments.seconds, arguments.seed)
+    with SimulatedDocker(script=SCENES.__getitem__) as docker:
+        ended = subprocess.run([sys.executable, __file__, "--caller", *sys.argv[1:]], check=False)
+        docker.wait_all_gone()
+        print("the kernel says that no process of any command is left")
+    return ended.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""The soak runs: a short one, in the suite."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+SOAK = Path(__file__).parents[1] / "benchmarks" / "soak.py"
+
+
+def test_sixty_generations_leave_nothing():
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", SOAK, "--count", "60", "--seconds", "60"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout
+    assert re.search(r"^60 generations", ran.stdout, re.MULTILINE)
+    assert ran.stdout.endswith("no process of any command is left\n")
