@@ -55,6 +55,7 @@ THREADS = 4
 TASKS = 8
 ANSWER = "This is the answer, and it has several pieces."
 SAMPLES = 10
+PATIENCE = 30.0  # seconds, for what runs when the time is over
 
 SCENES = {
     "answers": [Text(ANSWER), Usage(5, 10)],
@@ -182,13 +183,16 @@ class Soak:
 
     def run(self, watch: Callable[[], object]) -> None:
         """Do them all, calling `watch` every now and then."""
-        workers = [threading.Thread(target=self._in_a_thread) for _ in range(THREADS)]
-        workers.append(threading.Thread(target=self._all_tasks))
+        targets = [self._in_a_thread] * THREADS + [self._all_tasks]
+        workers = [threading.Thread(target=target, daemon=True) for target in targets]
         for worker in workers:
             worker.start()
         while any(worker.is_alive() for worker in workers):
             watch()
-            workers[-1].join(0.05)
+            time.sleep(0.05)
+            if time.monotonic() > self._end + PATIENCE:
+                self.failures.append(Wrong("a generation does not end"))
+                return
 
 
 def standing() -> tuple[int, int, int, int]:

@@ -71,15 +71,20 @@ class Sink(Generic[_T]):
     def start(self, produce: Callable[[Sink[_T]], Coroutine[Any, Any, None]]) -> None:
         """Run the producer."""
         self._task = asyncio.get_running_loop().create_task(self._run(produce))
+        # Not within it: a task that is cancelled before its first step never runs.
+        self._task.add_done_callback(self._end)
 
     async def _run(self, produce: Callable[[Sink[_T]], Coroutine[Any, Any, None]]) -> None:
         try:
             await produce(self)
         except asyncio.CancelledError:
-            if not io.current().alive:
-                return  # the interpreter ends: a consumer must not take this for an end
+            raise
         except BaseException as error:  # noqa: BLE001  raised again at the consumer's end
             self.error = error
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() and not io.current().alive:
+            return  # the interpreter ends: a consumer must not take this for an end
         self.closed = True
         self._wake()
 

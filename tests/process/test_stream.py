@@ -4,6 +4,8 @@ import asyncio
 import gc
 import os
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import uvloop
@@ -116,6 +118,28 @@ def test_cancel_from_another_thread_ends_a_blocked_consumer():
     assert gone.wait(5)
     stream.cancel()
     assert stream.next() is None
+
+
+def test_a_cancel_that_overtakes_the_producers_first_step_ends_a_blocked_consumer():
+    blocked, go_on = threading.Event(), threading.Event()
+
+    def block():
+        blocked.set()
+        go_on.wait(10)
+
+    async def produce(sink):
+        raise AssertionError
+
+    stream = Stream(produce)
+    io.current().post(block)
+    assert blocked.wait(10)
+    with ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(stream.next)
+        while stream._sink.waiter is None:
+            time.sleep(0.001)
+        stream.cancel()  # start and cancel now meet in one turn of the loop
+        go_on.set()
+        assert waiting.result(10) is None
 
 
 def test_cancel_before_the_start_starts_nothing():
