@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Request:
     """
 
     model: str
-    prompt: str
+    prompt: str = field(repr=False)  # asyncio's debug mode logs what is handed around
     stop: tuple[str, ...]
     max_chars: int | None
     timeouts: Timeouts

@@ -1,0 +1,327 @@
+"""Markers in environment, key, prompt and answer: they are searched for wherever text goes.
+
+An error's `partial` is the answer so far, its `stderr` and `detail` are the command's and the
+engine's own words, which may quote a prompt, and its `references` are what it names. Nothing
+else of an error may hold one, and no secret is in any of it.
+"""
+
+import asyncio
+import errno
+import json
+import logging
+import pickle
+import subprocess
+import traceback
+
+import pytest
+from langchain_core.load import dumps
+from langchain_core.messages import HumanMessage
+from langchain_core.tracers.base import BaseTracer
+from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from pydantic import PrivateAttr
+
+import docker_model
+import langchain_docker_model
+import llama_index_docker_model
+from docker_model import DockerModel, DockerModelError, Timeouts
+from docker_model.cli.launch import Launch
+from docker_model.testing import Cut, Fail, Hang, Reasoning, SimulatedDocker, Stderr, Text
+from docker_model.testing import Exit as ExitStep
+
+ENV, KEY = "marker-of-env", "marker-of-key"
+SECRETS = {ENV, KEY}
+PROMPT, ANSWER = "marker-of-prompt", "marker-of-answer"
+MARKERS = SECRETS | {PROMPT, ANSWER}
+QUOTING = {"partial", "stderr", "detail"}
+
+pytestmark = [
+    pytest.mark.simulated,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # core's own of its methods
+]
+
+
+def has_none(markers, *texts):
+    for text in texts:
+        assert not [marker for marker in markers if marker in text], text
+
+
+def check_object(thing):
+    has_none(MARKERS, repr(thing), str(thing), f"{thing}")
+
+
+def check_error(error):
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    has_none(MARKERS, "".join(traceback.format_exception(error)))
+    for one in chain:
+        has_none(MARKERS, str(one), repr(one), repr(one.args))
+        has_none(SECRETS, repr(vars(one)))
+        has_none(MARKERS, repr({k: v for k, v in vars(one).items() if k not in QUOTING}))
+    if isinstance(error, DockerModelError):
+        has_none(SECRETS, pickle.dumps(error).decode("latin-1"))
+        for name in QUOTING & vars(error).keys():
+            setattr(error, name, "")
+        has_none(MARKERS, pickle.dumps(error).decode("latin-1"))
+
+
+# -- the callers -----------------------------------------------------------------------------
+
+
+def core(**settings):
+    model = DockerModel("ai/smollm2", **settings)
+    stream, astream = model.stream(PROMPT), model.astream(PROMPT)
+    for thing in (model, stream, astream, model._prepare(PROMPT, None)):
+        check_object(thing)
+    check_object(Launch.of(model.command, model.env))
+
+    async def all_of():
+        return [piece async for piece in astream]
+
+    return [
+        lambda: model.generate(PROMPT),
+        lambda: list(stream),
+        lambda: asyncio.run(model.agenerate(PROMPT)),
+        lambda: asyncio.run(all_of()),
+    ]
+
+
+class Tracer(BaseTracer):
+    """Takes what a tracing service would be sent."""
+
+    def __init__(self):
+        super().__init__()
+        self.runs = []
+
+    def _persist_run(self, run):
+        self.runs.append(run)
+
+    def check(self):
+        assert self.runs
+        for run in self.runs:
+            sent = json.loads(run.model_dump_json())
+            has_none(SECRETS, json.dumps(sent))
+            # The framework itself sends what went in and what came out.
+            for name in ("inputs", "outputs", "events"):
+                sent.pop(name)
+            has_none(MARKERS, json.dumps(sent))
+        self.runs.clear()
+
+
+class Traced:
+    """A LangChain model each of whose calls is traced."""
+
+    def __init__(self, llm, prompt):
+        self.llm, self.prompt = llm, prompt
+        check_object(llm)
+        has_none(SECRETS, dumps(llm), repr(llm.dict()))
+
+    def ways(self):
+        async def all_of(config):
+            return [piece async for piece in self.llm.astream(self.prompt, config)]
+
+        for call in (
+            lambda config: self.llm.invoke(self.prompt, config),
+            lambda config: list(self.llm.stream(self.prompt, config)),
+            lambda config: asyncio.run(self.llm.ainvoke(self.prompt, config)),
+            lambda config: asyncio.run(all_of(config)),
+            lambda config: self.llm.batch([self.prompt, self.prompt], config),
+        ):
+            yield lambda call=call: self.traced(call)
+
+    def traced(self, call):
+        tracer = Tracer()
+        try:
+            return call({"callbacks": [tracer]})
+        finally:
+            tracer.check()
+
+
+def langchain(**settings):
+    llm = langchain_docker_model.DockerModelLLM(model="ai/smollm2", **settings)
+    return Traced(llm, PROMPT).ways()
+
+
+def langchain_chat(**settings):
+    llm = langchain_docker_model.ChatDockerModel(model="ai/smollm2", **settings)
+    return Traced(llm, [HumanMessage(PROMPT)]).ways()
+
+
+class Events(BaseEventHandler):
+    """What LlamaIndex tells of a call; the prompt and the answer are its own to tell."""
+
+    _told: list = PrivateAttr(default_factory=list)
+
+    def handle(self, event, **kwargs):
+        self._told.append(event)
+
+    def check(self):
+        for event in self._told:
+            has_none(SECRETS, repr(event), event.model_dump_json(fallback=repr))
+            if type(event).__name__ == "ExceptionEvent":
+                check_error(event.exception)
+        self._told.clear()
+
+
+def llama_index(**settings):
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    llm = llama_index_docker_model.DockerModelLLM(
+        model="ai/smollm2", callback_manager=CallbackManager([debug]), **settings
+    )
+    check_object(llm)
+    has_none(MARKERS, llm.to_json(), repr(llm.to_dict()), repr(llm.metadata))
+    events = Events()
+
+    def told(call):
+        root = get_dispatcher()
+        root.add_event_handler(events)
+        try:
+            return call()
+        finally:
+            root.event_handlers.remove(events)
+            events.check()
+            has_none(SECRETS, repr(debug.get_events()))
+
+    async def all_of():
+        return [piece async for piece in await llm.astream_complete(PROMPT)]
+
+    for call in (
+        lambda: llm.complete(PROMPT),
+        lambda: list(llm.stream_complete(PROMPT)),
+        lambda: asyncio.run(llm.acomplete(PROMPT)),
+        lambda: asyncio.run(all_of()),
+    ):
+        yield lambda call=call: told(call)
+
+
+CLI = {"core": core, "langchain": langchain, "llama_index": llama_index}
+HTTP = {"core": core, "langchain": langchain_chat, "llama_index": llama_index}
+
+
+def check_ends(calls, kind=None):
+    """Make each call; it succeeds, or fails with an error of this name, as its ways demand."""
+    for call in calls:
+        if kind is None:
+            assert ANSWER in repr(call())
+        else:
+            with pytest.raises(DockerModelError) as caught:
+                call()
+            assert isinstance(caught.value, getattr(docker_model, kind)), caught.value
+            check_error(caught.value)
+
+
+@pytest.fixture(autouse=True)
+def logged(caplog):
+    """Everything that is logged, by anybody, whatever its level."""
+    caplog.set_level(logging.DEBUG)
+    yield
+    has_none(MARKERS, caplog.text)
+    for record in caplog.records:
+        has_none(MARKERS, repr(vars(record)))
+
+
+# -- what happens to them --------------------------------------------------------------------
+
+# As engines quote. Over HTTP, the words before the JSON are the message's.
+QUOTED = f'Missing content; message = {{"role":"user","content":"{PROMPT} {ANSWER}"}}'
+SCENES = {
+    "a success": (None, [Reasoning(ANSWER, 99), Text(ANSWER, 99)]),
+    "out of memory": ("ModelLoadError", [Fail.out_of_memory()]),
+    "too long": ("ContextLengthError", [Fail.context_too_long()]),
+    "off": ("RunnerUnavailableError", [Fail.not_running()]),
+    "a failure": ("GenerationError", [Fail(QUOTED)]),
+    "a refusal": ("DockerModelError", [Fail(QUOTED, 400)]),
+    "a broken answer": ("GenerationError", [Text(ANSWER), Cut()]),
+    "nothing": ("EmptyAnswerError", []),
+    "too late": ("GenerationTimeoutError", [Text(ANSWER), Hang()]),
+}
+OF_THE_COMMAND = {
+    "a message": ("GenerationError", [Text(ANSWER), Stderr(QUOTED + "\n"), ExitStep(7)]),
+}
+LATE = Timeouts(idle=0.3)
+
+
+@pytest.mark.parametrize("caller", CLI)
+@pytest.mark.parametrize("scene", SCENES | OF_THE_COMMAND)
+def test_over_the_command(scene, caller):
+    kind, script = (SCENES | OF_THE_COMMAND)[scene]
+    with SimulatedDocker(script=script):
+        check_ends(CLI[caller](env={"TOKEN": ENV}, timeout=LATE), kind)
+
+
+# A chat's answer may be empty, and a runner that is off is asked again for minutes.
+OVER_HTTP = SCENES.keys() - {"nothing", "off"}
+
+
+@pytest.mark.parametrize("caller", HTTP)
+@pytest.mark.parametrize("scene", sorted(OVER_HTTP))
+def test_over_http(scene, caller):
+    kind, script = SCENES[scene]
+    with SimulatedDocker(script=script) as docker:
+        settings = {"env": {"TOKEN": ENV}, "base_url": docker.url, "api_key": KEY}
+        check_ends(HTTP[caller](**settings, timeout=LATE), kind)
+
+
+BROKEN = {
+    "no-docker": "DockerNotFoundError",
+    "no-plugin": "PluginNotFoundError",
+    "no-engine": "DockerModelError",
+    "refused": "RunnerUnavailableError",
+    "runner-off": "RunnerUnavailableError",
+}
+
+
+@pytest.mark.parametrize("caller", CLI)
+@pytest.mark.parametrize("how", BROKEN)
+def test_on_a_broken_machine(how, caller):
+    with SimulatedDocker.broken(how):
+        check_ends(CLI[caller](env={"TOKEN": ENV}), BROKEN[how])
+
+
+@pytest.mark.parametrize("caller", CLI)
+def test_before_a_run(caller, tmp_path, monkeypatch):
+    settings = {"env": {"TOKEN": ENV}}
+    with SimulatedDocker(models=(), pullable={"ai/smollm2": [Fail(QUOTED)]}):
+        check_ends(CLI[caller](**settings), "ModelNotFoundError")
+        check_ends(CLI[caller](**settings, pull="missing"), "PullError")
+
+    def exhausted(*args, **kwargs):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with SimulatedDocker():
+        calls = CLI[caller](**settings)
+        monkeypatch.setattr(subprocess, "Popen", exhausted)
+        check_ends(calls, "ResourceError")
+
+
+def test_a_request_that_is_refused(tmp_path):
+    named = tmp_path / "note.txt"
+    named.write_text(ANSWER)
+    model = DockerModel("ai/smollm2", env={"TOKEN": ENV}, file_references="refuse")
+    attempts = [
+        lambda: model.generate(f"{PROMPT} \ud800"),
+        lambda: model.generate(f"{PROMPT} @{named}"),
+        lambda: model.generate(PROMPT, stop=""),
+        lambda: DockerModel("ai/smollm2", env={"TOKEN": f"{ENV}\0"}),
+        lambda: DockerModel("ai/smollm2", env={"TOKEN": ENV}, max_chars=0),
+        lambda: DockerModel("ai/smollm2", transport="cli", api_key=KEY, env={"TOKEN": ENV}),
+        lambda: DockerModel("ai/smollm2", base_url="no address", api_key=KEY),
+        lambda: DockerModel("ai/smollm2", base_url="http://[", api_key=f"{KEY}\n"),
+        lambda: DockerModel("ai/smollm2", base_url=f"http://me:{KEY}@localhost:bad"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(DockerModelError) as caught:
+            attempt()
+        check_error(caught.value)
+
+
+@pytest.mark.parametrize(
+    "make", [langchain_docker_model.DockerModelLLM, llama_index_docker_model.DockerModelLLM]
+)
+@pytest.mark.parametrize("bad", [{"max_chars": 0}, {"env": {"TOKEN": f"{ENV}\0"}}, {"odd": 1}])
+def test_a_setting_that_is_refused(make, bad):
+    with pytest.raises(ValueError) as caught:
+        make(**{"model": "ai/smollm2", "env": {"TOKEN": ENV}, "api_key": KEY, **bad})
+    check_error(caught.value)
