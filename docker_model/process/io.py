@@ -113,9 +113,12 @@ class IoThread:
         self.thread.join(_JOIN_AT_EXIT)
 
     def _stop_when_reaped(self) -> None:
-        for task in asyncio.all_tasks(self.loop):
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
             task.cancel()
-        waiting = [child.ended for child in self.children]
+        # A cancelled task has yet to close what it holds: one that is destroyed says so on
+        # stderr, at the very end of the user's script.
+        waiting = [*tasks, *(child.ended for child in self.children)]
         if not waiting:
             self.loop.stop()
             return

@@ -99,19 +99,19 @@ def test_ctrl_c_again_and_again(name, simulate, tmp_path):
     code = f"""
 while not os.path.exists({str(enough)!r}):
     try:
-        {CALLS[name]}
-    except KeyboardInterrupt:
         try:
-            time.sleep(0.01)
+            {CALLS[name]}
         except KeyboardInterrupt:
-            pass
+            time.sleep(0.01)
+    except KeyboardInterrupt:
+        pass
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 print("over", flush=True)
 sys.stdin.read()
 """
     with Script(code) as script:
         for i in range(12):
-            docker.wait_prompts(len(docker.prompts) + 1)
+            docker.wait_prompts(len(docker.gone) + 1)  # one is being answered
             script.send_signal(signal.SIGINT)
             time.sleep(i * 0.0005)
             if i == 11:
@@ -187,6 +187,20 @@ def test_the_interpreters_end(name, simulate):
         got = script.end()
     assert got[:2] == (code, "")
     assert error in got[2] if error else not got[2]
+    docker.wait_gone(timeout=SOON)
+    docker.wait_all_gone()
+
+
+@pytest.mark.parametrize("transport", ["cli", "http"])
+def test_leaving_a_stream_as_the_last_deed(transport, simulate):
+    """What is being closed when the interpreter ends is closed: no word of a pending task."""
+    docker = simulate(script=ENDLESS)
+    code = f"""
+for _ in DockerModel("ai/smollm2", transport={transport!r}).stream("hi"):
+    break
+"""
+    with Script(code) as script:
+        assert script.end() == (0, "", "")
     docker.wait_gone(timeout=SOON)
     docker.wait_all_gone()
 

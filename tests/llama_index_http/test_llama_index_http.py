@@ -18,7 +18,7 @@ from llama_index.core.tools import FunctionTool
 from llama_index_scripted import USAGE, reply
 
 from docker_model import InvalidRequestError, UnsupportedParameterError
-from docker_model.testing import SimulatedDocker
+from docker_model.testing import Hang, SimulatedDocker, Text
 from llama_index_docker_model import DockerModelLLM
 
 
@@ -324,7 +324,7 @@ async def test_objects_by_a_tool(runner):
 
 @pytest.mark.parametrize("way", ["stream_chat", "astream_chat"])
 async def test_leaving_a_stream_ends_the_request(way):
-    with SimulatedDocker(script="a long story " * 200_000) as docker:
+    with SimulatedDocker(script=[Text("a long story "), Hang()]) as docker:
         llm = DockerModelLLM(model="ai/smollm2", temperature=0)
         if way == "stream_chat":
             for _ in llm.stream_chat([ChatMessage("hi")]):
