@@ -231,6 +231,8 @@ class OutputParser:
         self._line.clear()
         name = self._notices.get(line)
         parts.append(Chatter(line) if name is None else PullNotice(name))
+        if name is not None:
+            self._notices.clear()  # once is all: a result that reads like it is the server's
         self._place = self._then
         return end + 1
 

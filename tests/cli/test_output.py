@@ -235,6 +235,7 @@ def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
 @given(OUTPUTS, st.lists(st.integers(0, 2000), max_size=20))
 @example(f"{NOTICE}\n\n\nThinking:\nx", [])
 @example(f"Thinking:\n{SEPARATOR}", [5, 12])
+@example(f"{NOTICE}\n{NOTICE}\n", [])
 def test_incremental_equals_reference(stdout: str, cuts: list[int]) -> None:
     expected = reference(stdout)
     data = stdout.encode()
