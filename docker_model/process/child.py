@@ -127,11 +127,13 @@ class Child:
 
         Raises:
             OSError: It cannot be started.
+            GenerationError: The interpreter ends.
         """
         thread = io.current()
 
         def start() -> subprocess.Popen[bytes]:
             with io.starting:
+                io.check_alive(thread)
                 process = subprocess.Popen(  # vfork: 0.2 ms, whatever our own size
                     argv() if callable(argv) else argv,
                     stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,

@@ -68,6 +68,10 @@ class Helper:
                 undo(outcome.result())
             raise
 
+    def when_idle(self, callback: Callable[[], None]) -> None:
+        """Call `callback` on the loop once all work given so far is done and delivered."""
+        self._work.put((_nothing, lambda _result, _error: callback()))
+
     def _run(self) -> None:
         while True:
             work, deliver = self._work.get()
@@ -79,3 +83,7 @@ class Helper:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the interpreter ends
                 self._loop.call_soon_threadsafe(deliver, result, error)
             del work, deliver, result, error  # nothing may live on while this waits
+
+
+def _nothing() -> None:
+    pass

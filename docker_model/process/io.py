@@ -70,6 +70,7 @@ class IoThread:
             self.loop.close()
             raise
         self._helper: Helper | None = None
+        self._last: asyncio.Task[None] | None = None
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -109,21 +110,34 @@ class IoThread:
             # ProcessLookupError: it has just become a child, and been reaped.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-        self.post(self._stop_when_reaped)
+        self.post(self._stop_when_started)
         self.thread.join(_JOIN_AT_EXIT)
 
-    def _stop_when_reaped(self) -> None:
-        tasks = asyncio.all_tasks(self.loop)
+    def _stop_when_started(self) -> None:
+        if self._helper is None:
+            self._stop_when_ended()
+        else:  # a start that is under way would leave a process that nobody knows of
+            self._helper.when_idle(self._stop_when_ended)
+
+    def _stop_when_ended(self) -> None:
+        self._last = self.loop.create_task(self._end_all())  # which the loop itself would forget
+        self._last.add_done_callback(lambda _: self.loop.stop())
+
+    async def _end_all(self) -> None:
+        """Let each task close what it holds: one destroyed at the very end says so on stderr."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
-        # A cancelled task has yet to close what it holds: one that is destroyed says so on
-        # stderr, at the very end of the user's script.
-        waiting = [*tasks, *(child.ended for child in self.children)]
-        if not waiting:
-            self.loop.stop()
-            return
-        everything = asyncio.gather(*waiting, return_exceptions=True)
-        everything.add_done_callback(lambda _: self.loop.stop())
+        closed = asyncio.gather(*tasks, return_exceptions=True)
+        while True:
+            for child in self.children:
+                child.kill_group()
+            futures: list[asyncio.Future[Any]] = [closed, *(child.ended for child in self.children)]
+            waiting = [future for future in futures if not future.done()]
+            if not waiting:
+                return
+            # One at a time: a task that is cancelled as its child has just started adds that one.
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
 
     def abandon(self) -> None:
         """Let go of everything in a forked process: the children are the parent's.

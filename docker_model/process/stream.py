@@ -171,7 +171,8 @@ class Stream(Generic[_T]):
 
     def _start(self) -> None:
         self._io = io.current()
-        weakref.finalize(self, self._io.post, self._sink.abort).atexit = False
+        abort = functools.partial(self._io.post, self._sink.abort)
+        weakref.finalize(self, io.surely, abort).atexit = False  # Ctrl-C strikes finalizers too
         self._io.post(self._sink.start, self._produce)
         if self._cancelled:  # by another thread that did not see `_io` yet, or too early
             self._io.post(self._sink.abort)
