@@ -274,10 +274,14 @@ def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
     """
     call = _Call(coroutine)
     try:
-        call.begin()
-        return call.outcome.result()
-    except BaseException:
-        surely(call.cancel)
+        try:
+            call.begin()
+            return call.outcome.result()
+        except BaseException:
+            surely(call.cancel)
+            raise
+    except KeyboardInterrupt:
+        surely(call.cancel)  # a second Ctrl-C may strike on the way into the first `surely`
         raise
     finally:
         del call  # it holds the error, which holds this frame

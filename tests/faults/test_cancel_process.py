@@ -119,7 +119,8 @@ for i in range(12):
             pass
         wait(i)
     except KeyboardInterrupt:  # the second one, wherever it came
-        wait(i)
+        pass
+    wait(i)  # here nothing holds the interrupted frames any more
 """
     with Script(code) as script:
         for i in range(12):
