@@ -1,9 +1,10 @@
 """Every script and notebook in `examples/` runs as it stands, without Docker and network.
 
-The LangChain scripts are run beside the rest of the LangChain tests.
+The LangChain scripts are run beside the rest of the LangChain tests, the batch on a cluster.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,12 @@ ROOT = Path(__file__).parents[2]
 NOT_OURS = "ignore:The 'validate_default' attribute"
 SAID_BY_CORE = "Keyword arguments are not supported when 'run()' is invoked with the 'start_event'"
 EXAMPLES = ROOT / "examples"
-SCRIPTS = [path for path in EXAMPLES.glob("*.py") if not path.name.startswith("langchain_")]
+SCRIPTS = [
+    path for path in EXAMPLES.glob("*.py") if not path.name.startswith(("langchain_", "batch_"))
+]
 NOTEBOOKS = list(EXAMPLES.glob("notebooks/*.ipynb"))
+# Paths and addresses of the machine that a notebook was run on.
+PRIVATE = re.compile(r"/(home|root|tmp|usr|work|Users)/|127\.0\.0\.1|localhost|0x[0-9a-f]{6}")
 
 
 def run(script, **variables):
@@ -88,6 +93,22 @@ def test_a_notebook(notebook, monkeypatch):
         for output in cell.get("outputs", ()):
             if output.get("name") == "stderr":
                 assert complaints(output.text) == []
+
+
+@pytest.mark.parametrize("notebook", sorted(NOTEBOOKS), ids=lambda path: path.stem)
+def test_a_notebook_shows_what_the_real_engine_said(notebook):
+    cells = nbformat.read(notebook, as_version=4)
+    assert set(cells.metadata) == {"kernelspec", "language_info"}
+    outputs = [output for cell in cells.cells for output in cell.get("outputs", ())]
+    assert {output.output_type for output in outputs} == {"stream", "execute_result"}
+    told = "".join(output.get("text", "") + str(output.get("data", "")) for output in outputs)
+    assert "ai/smollm2" in told
+    assert "You said: " not in told  # the simulation's echo
+    assert not PRIVATE.search(told)
+    for cell in cells.cells:
+        assert not cell.metadata  # such as the time of execution
+        for output in cell.get("outputs", ()):
+            assert output.get("name") != "stderr"
 
 
 def agent_or_echo(prompt):

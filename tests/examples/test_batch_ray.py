@@ -1,0 +1,109 @@
+"""The batch example, on a local cluster of two nodes that have a runner and one that has none."""
+
+import importlib.util
+import json
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from docker_model.testing import Cut, Fail, SimulatedDocker
+from langchain_docker_model import DockerModelLLM
+
+ray = pytest.importorskip("ray")
+pytest.importorskip("ray.data")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("default"),  # Ray's own
+]
+
+TOO_LONG = "the request exceeds the available context size, try increasing it"
+EXAMPLE = Path(__file__).parents[2] / "examples/batch_ray.py"
+
+
+@pytest.fixture
+def example():
+    spec = importlib.util.spec_from_file_location("batch_ray", EXAMPLE)
+    sys.modules["batch_ray"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    # As that of a script, which is `__main__`: no worker can import it.
+    ray.cloudpickle.register_pickle_by_value(module)
+    yield module
+    ray.cloudpickle.unregister_pickle_by_value(module)
+    del sys.modules["batch_ray"]
+
+
+class Answers:
+    """Says what it heard; crashes at the first "crash", finds "too long" too long."""
+
+    def __init__(self):
+        self._crashed = threading.Event()
+        self.mended = False
+
+    def __call__(self, prompt):
+        if prompt == "crash" and not self._crashed.is_set():
+            self._crashed.set()
+            return [Cut()]
+        if prompt == "too long" and not self.mended:
+            return [Fail(TOO_LONG, 400)]
+        return f"heard {prompt}"
+
+
+def rows(folder):
+    lines = [line for file in folder.glob("*.json*") for line in file.read_text().splitlines()]
+    return {row["id"]: row for row in map(json.loads, lines)}
+
+
+def test_each_node_asks_its_own_runner_and_no_row_is_lost(example, tmp_path):
+    prompts = [f"prompt {number}" for number in range(200)] + ["crash", "too long"]
+    source = tmp_path / "prompts.jsonl"
+    source.write_text(
+        "\n".join(json.dumps({"id": i, "prompt": p}) for i, p in enumerate(prompts)) + "\n"
+    )
+    answers = Answers()
+    with SimulatedDocker(script=answers) as one, SimulatedDocker(script=answers) as two:
+        cluster = cluster_utils.Cluster()
+        try:
+            cluster.add_node(num_cpus=1)  # the head, without a runner
+            for docker in (one, two):
+                cluster.add_node(num_cpus=1, resources={example.RUNNER: 1}, env_vars=docker.env)
+            ray.init(address=cluster.address)
+            llm = DockerModelLLM(model="ai/smollm2")
+
+            assert example.run(llm, str(source), str(tmp_path / "first")) == 1
+            asked = [*one.prompts, *two.prompts]
+            assert one.prompts
+            assert two.prompts
+            assert sorted(set(asked)) == sorted(prompts)
+            assert len(asked) == len(prompts) + 1  # the crash's second try
+            first = rows(tmp_path / "first")
+            assert [first[i]["prompt"] for i in range(len(prompts))] == prompts
+            for row in first.values():
+                if row["prompt"] == "too long":
+                    assert row["result"] == ""
+                    assert "context" in row["error"]
+                else:
+                    assert (row["result"], row["error"]) == (f"heard {row['prompt']}", "")
+
+            answers.mended = True
+            assert example.run(llm, str(tmp_path / "first"), str(tmp_path / "second")) == 0
+            assert "too long" in (one.prompts[-1], two.prompts[-1])
+            assert len(one.prompts) + len(two.prompts) == len(asked) + 1
+            assert [row["result"] for _, row in sorted(rows(tmp_path / "second").items())] == [
+                f"heard {prompt}" for prompt in prompts
+            ]
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+
+
+def test_a_cluster_without_a_runner_is_told_so(example, tmp_path):
+    ray.init(num_cpus=1)
+    try:
+        with pytest.raises(SystemExit, match="docker_model_runner"):
+            example.run(DockerModelLLM(model="ai/smollm2"), "any", "any")
+    finally:
+        ray.shutdown()
