@@ -125,7 +125,7 @@ def test_every_error_is_in_the_table():
 def test_every_setting_is_in_the_table():
     settings = set(docker_model.DockerModel.__dataclass_fields__) - {"model", "on_progress"}
     section = README.read_text().partition("## Settings")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == settings
+    assert sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == sorted(settings)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda p: p.name)

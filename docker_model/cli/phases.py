@@ -16,7 +16,7 @@ _HINTS = {
     "first_output": "a big model may take minutes to load: try warm_up(), or raise "
     "timeout.first_output",
     "idle": "see `docker model logs`, or raise timeout.idle",
-    "total": "raise timeout.total, or cap the answer by max_chars",
+    "total": "raise timeout.total",
 }
 
 
@@ -27,14 +27,21 @@ class Phase:
         name: A field of `Timeouts`.
         seconds: How long it may last; `None` is for ever.
         partial: Gives the answer so far, for the error.
+        cap: The caller's setting that caps an answer, for the error; empty: there is none.
     """
 
     def __init__(
-        self, name: str, seconds: float | None, partial: Callable[[], str] = lambda: ""
+        self,
+        name: str,
+        seconds: float | None,
+        partial: Callable[[], str] = lambda: "",
+        *,
+        cap: str = "",
     ) -> None:
         self._name = name
         self._seconds = seconds
         self._partial = partial
+        self._cap = f", or cap the answer by {cap}" if cap else ""
         self._timeout = asyncio.timeout(seconds)
 
     async def __aenter__(self) -> Self:
@@ -54,7 +61,7 @@ class Phase:
                 f"no more output for {self._seconds:g} s"
                 if self._name == "idle"
                 else f"the phase {self._name!r} took longer than {self._seconds:g} s",
-                hint=_HINTS[self._name],
+                hint=_HINTS[self._name] + self._cap,
                 phase=self._name,
                 partial=self._partial(),
             ) from None

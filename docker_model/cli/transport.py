@@ -158,7 +158,7 @@ class CliTransport:
             return Answer(request, receiver, began, shared.separator(self.launch))
 
         answer = anew()
-        async with Phase("total", request.timeouts.total, lambda: answer.text):
+        async with Phase("total", request.timeouts.total, lambda: answer.text, cap="max_chars"):
             slot = shared.slot(self.launch, self.max_concurrency)
             async with Phase("queue", request.timeouts.queue):
                 await slot.acquire()

@@ -83,6 +83,7 @@ class Call:
         body: JSON.
         headers: More of them, which go to any address.
         partial: Gives the answer so far, for errors.
+        cap: See `docker_model.cli.phases.Phase`.
 
     Attributes:
         began: When it was made, on the loop's clock.
@@ -98,6 +99,7 @@ class Call:
         *,
         headers: Mapping[str, str] | None = None,
         partial: Callable[[], str] = str,
+        cap: str = "",
     ) -> None:
         self._caller = caller
         self._model = model
@@ -105,6 +107,7 @@ class Call:
         self._body = body
         self._headers = headers or {}
         self._partial = partial
+        self._cap = cap
         self._clock = asyncio.get_running_loop().time
         self.began = self.started = self._clock()
 
@@ -133,7 +136,7 @@ class Call:
 
     async def _answered(self, read: Callable[[httpx.Response, Phase], Awaitable[_T]]) -> _T:
         timeouts = self._caller.timeouts
-        async with Phase("total", timeouts.total, self._partial):
+        async with Phase("total", timeouts.total, self._partial, cap=self._cap):
             slot = io.current().local(_Slots).get(self._caller)
             async with Phase("queue", timeouts.queue):
                 await slot.acquire()

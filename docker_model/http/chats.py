@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from docker_model.process import Sink
 
 PATH = "/chat/completions"
+_CAP = "max_tokens"
 
 
 async def whole(caller: Caller, model: str, body: bytes) -> dict[str, Any]:
@@ -26,7 +27,7 @@ async def whole(caller: Caller, model: str, body: bytes) -> dict[str, Any]:
     Raises:
         DockerModelError: See `docker_model.errors`.
     """
-    reply = parse_object(await Call(caller, model, PATH, body).whole())
+    reply = parse_object(await Call(caller, model, PATH, body, cap=_CAP).whole())
     if reply.get("error"):
         raise failures.name_event(reply["error"], model, "")
     if not reply.get("choices") or not all(choice.get("message") for choice in reply["choices"]):
@@ -56,7 +57,7 @@ async def assembled(caller: Caller, model: str, body: bytes) -> dict[str, Any]:
     def text() -> str:
         return "".join(said.get("content", ()))
 
-    await Call(caller, model, PATH, body, partial=text).stream(NoTap(), take)
+    await Call(caller, model, PATH, body, partial=text, cap=_CAP).stream(NoTap(), take)
     choice["message"].update((name, "".join(parts)) for name, parts in said.items())
     return {**reply, "object": "chat.completion", "model": model, "choices": [choice]}
 
@@ -82,7 +83,7 @@ async def stream(caller: Caller, model: str, body: bytes, sink: Sink[dict[str, A
         sink.put({**chunk, "model": model}, size)
         return False
 
-    await Call(caller, model, PATH, body, partial=said.read).stream(sink, take)
+    await Call(caller, model, PATH, body, partial=said.read, cap=_CAP).stream(sink, take)
 
 
 async def preload(caller: Caller, model: str) -> None:

@@ -51,7 +51,14 @@ class HttpTransport:
             _collect(chunk, answer)
             return answer.over
 
-        call = Call(self.caller, request.model, chats.PATH, body, partial=lambda: answer.text)
+        call = Call(
+            self.caller,
+            request.model,
+            chats.PATH,
+            body,
+            partial=lambda: answer.text,
+            cap="max_chars",
+        )
         await call.stream(receiver, take)
         answer.end()
         if answer.empty:

@@ -1,0 +1,38 @@
+"""A call that took too long names the setting that caps an answer where it was asked."""
+
+import pytest
+
+from docker_model import DockerModel, GenerationTimeoutError
+from docker_model.testing import Hang, SimulatedDocker
+from langchain_docker_model import ChatDockerModel
+
+MODEL = "ai/smollm2"
+
+
+@pytest.mark.parametrize(
+    ("ask", "hint"),
+    [
+        (lambda: DockerModel(MODEL, timeout=2).generate("Hi"), ", or cap the answer by max_chars"),
+        (
+            lambda: DockerModel(MODEL, timeout=2, transport="http").generate("Hi"),
+            ", or cap the answer by max_chars",
+        ),
+        (
+            lambda: ChatDockerModel(model=MODEL, timeout=2).invoke("Hi"),
+            ", or cap the answer by max_tokens",
+        ),
+        (
+            lambda: list(ChatDockerModel(model=MODEL, timeout=2).stream("Hi")),
+            ", or cap the answer by max_tokens",
+        ),
+    ],
+    ids=["command", "http", "chat", "chat-stream"],
+)
+def test_a_limit_of_the_whole_call_names_the_cap_that_the_caller_has(ask, hint):
+    with (
+        SimulatedDocker({MODEL: ["On and on. ", Hang()]}),
+        pytest.raises(GenerationTimeoutError) as caught,
+    ):
+        ask()
+    assert caught.value.phase == "total"
+    assert caught.value.hint == f"raise timeout.total{hint}"
