@@ -33,6 +33,9 @@ NOT_RUN = (
     "git ",
     "DOCKER_",
     ".venv/bin/",
+    "ray ",
+    "RAY_ADDRESS=",
+    "python examples/batch_ray.py",  # tests/examples/test_batch_ray.py runs it on a cluster
 )
 
 

@@ -250,12 +250,13 @@ class _Call(Generic[_T]):
     async def _settle(self) -> None:
         try:
             result = await self._coroutine
-        except asyncio.CancelledError:
-            if current().alive:  # else the interpreter ends: who waits now must not be woken
-                self.outcome.cancel()
         # SystemExit, too: a caller's function may raise it, and it would end the loop.
         except BaseException as error:  # noqa: BLE001  raised where the caller waits
-            if self.outcome.set_running_or_notify_cancel():
+            if not current().alive:
+                return  # the interpreter ends: who waits now must not wake to a killed child
+            if isinstance(error, asyncio.CancelledError):
+                self.outcome.cancel()
+            elif self.outcome.set_running_or_notify_cancel():
                 trace = error.__traceback__  # without this frame, which holds the error again
                 self.outcome.set_exception(error.with_traceback(trace and trace.tb_next))
         else:

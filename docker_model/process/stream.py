@@ -83,8 +83,8 @@ class Sink(Generic[_T]):
             self.error = error
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() and not io.current().alive:
-            return  # the interpreter ends: a consumer must not take this for an end
+        if (self.error is not None or task.cancelled()) and not io.current().alive:
+            return  # the interpreter ends: a consumer must not take a killed child for an end
         self.closed = True
         self._wake()
 
