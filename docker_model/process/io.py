@@ -298,10 +298,14 @@ async def arun(coroutine: Coroutine[Any, Any, _T]) -> _T:
     """
     call = _Call(coroutine)
     try:
-        call.begin()
-        return await asyncio.wrap_future(call.outcome)
-    except BaseException:  # GeneratorExit, too: its loop was closed, and the task collected
-        surely(call.cancel)
+        try:
+            call.begin()
+            return await asyncio.wrap_future(call.outcome)
+        except BaseException:  # GeneratorExit, too: its loop was closed, and the task collected
+            surely(call.cancel)
+            raise
+    except KeyboardInterrupt:
+        surely(call.cancel)  # as in `run`: raised in a task, it comes on top of a cancellation
         raise
     finally:
         del call
