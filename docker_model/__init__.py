@@ -6,6 +6,8 @@ Example:
     'Docker Model Runner is …'
 """
 
+from typing import TYPE_CHECKING, Any
+
 from docker_model._version import __version__
 from docker_model.client import DockerModel
 from docker_model.errors import (
@@ -25,25 +27,6 @@ from docker_model.errors import (
     RunnerUnavailableError,
     UnsupportedParameterError,
 )
-from docker_model.models import (
-    aconfigure_model,
-    ainspect_model,
-    alist_models,
-    alist_running,
-    apreload_model,
-    apull_model,
-    astatus,
-    aunload_model,
-    configure_model,
-    inspect_model,
-    list_models,
-    list_running,
-    preload_model,
-    pull_model,
-    status,
-    unload_model,
-)
-from docker_model.settings import from_env
 from docker_model.streams import AsyncTextStream, TextStream
 from docker_model.types import (
     Completion,
@@ -57,6 +40,27 @@ from docker_model.types import (
     Timings,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from docker_model.models import (
+        aconfigure_model,
+        ainspect_model,
+        alist_models,
+        alist_running,
+        apreload_model,
+        apull_model,
+        astatus,
+        aunload_model,
+        configure_model,
+        inspect_model,
+        list_models,
+        list_running,
+        preload_model,
+        pull_model,
+        status,
+        unload_model,
+    )
+    from docker_model.settings import from_env
 
 __all__ = [
     "AsyncTextStream",
@@ -106,3 +110,18 @@ __all__ = [
     "status",
     "unload_model",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the care of models and `from_env` when they are first asked for (PEP 562)."""
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from docker_model import models, settings
+
+    found = globals()[name] = getattr(settings if name == "from_env" else models, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

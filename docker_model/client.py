@@ -9,18 +9,13 @@ from typing import TYPE_CHECKING, Any, get_args
 from docker_model.cli.environment import Environment
 from docker_model.cli.names import check_model_name
 from docker_model.errors import InvalidRequestError, UnsupportedParameterError
-from docker_model.types import FileReferences, PullPolicy, Timeouts, TransportName
+from docker_model.types import FileReferences, PullPolicy, Timeouts, TransportName, stops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from docker_model.cli.standby import Holder
-    from docker_model.cli.transport import CliTransport
-    from docker_model.http.transport import HttpTransport
-    from docker_model.process import Sink
     from docker_model.streams import AsyncTextStream, TextStream
-    from docker_model.transport import Receiver, Request, Transport
-    from docker_model.types import Completion, Event, PullProgress
+    from docker_model.types import Completion, PullProgress
 
 __all__ = ["DockerModel"]
 
@@ -78,7 +73,7 @@ class DockerModel:
 
     def __post_init__(self) -> None:
         check_model_name(self.model)
-        self._set("stop", _stops(self.stop))
+        self._set("stop", stops(self.stop))
         self._set("timeout", Timeouts.of(self.timeout))
         if self.env is not None:
             self._set("env", Environment.of(self.env))
@@ -119,18 +114,17 @@ class DockerModel:
         Raises:
             DockerModelError: See `docker_model.errors` for what each class means.
         """
-        from docker_model.process import io
+        from docker_model import calls
 
-        transport, request = self._prepare(prompt, stop)
-        return io.run(transport.generate(transport.admit(request), _Nowhere()))
+        return calls.generate(self, prompt, stop)
 
     async def agenerate(
         self, prompt: str, *, stop: str | Sequence[str] | None = None
     ) -> Completion:
         """The same, awaited; cancelling the call ends the run."""
-        from docker_model.process import io
+        from docker_model import calls
 
-        return await io.arun(_admitted(*self._prepare(prompt, stop), _Nowhere()))
+        return await calls.agenerate(self, prompt, stop)
 
     def stream(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> TextStream:
         """Answer `prompt` piece by piece, as they arrive.
@@ -138,16 +132,9 @@ class DockerModel:
         The run starts when the first piece is asked for; the prompt is checked now.
         Takes and raises what `generate` does; a run's errors are raised while iterating.
         """
-        from docker_model.process import Stream
-        from docker_model.streams import TextStream
+        from docker_model import calls
 
-        transport, request = self._prepare(prompt, stop)
-        request = transport.admit(request)
-
-        async def produce(sink: Sink[Event]) -> None:
-            sink.put(await transport.generate(request, sink))
-
-        return TextStream(Stream(produce))
+        return calls.stream(self, prompt, stop)
 
     def astream(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> AsyncTextStream:
         """The same for `async for`; no coroutine, so there is nothing to await.
@@ -155,71 +142,9 @@ class DockerModel:
         Local files are looked for off the caller's loop, so that a `FileReferenceError` is
         raised by the first piece.
         """
-        from docker_model.process import Stream
-        from docker_model.streams import AsyncTextStream
+        from docker_model import calls
 
-        transport, request = self._prepare(prompt, stop)
-
-        async def produce(sink: Sink[Event]) -> None:
-            sink.put(await _admitted(transport, request, sink))
-
-        return AsyncTextStream(Stream(produce))
-
-    def _prepare(self, prompt: str, stop: str | Sequence[str] | None) -> tuple[Transport, Request]:
-        """Check all that a call was given, before anything starts."""
-        from docker_model.cli.prompt import check_prompt
-        from docker_model.transport import Request
-
-        check_prompt(prompt)
-        request = Request(
-            model=self.model,
-            prompt=prompt,
-            stop=_stops(self.stop if stop is None else stop),
-            max_chars=self.max_chars,
-            timeouts=Timeouts.of(self.timeout),
-        )
-        return self._transport(), request
-
-    def _transport(self) -> CliTransport | HttpTransport:
-        if self.transport == "http" or self.base_url is not None or self.api_key is not None:
-            from docker_model.http import Client
-
-            return Client(
-                base_url=self.base_url,
-                api_key=self.api_key,
-                timeout=self.timeout,
-                max_concurrency=self.max_concurrency,
-                pull=self.pull,
-                on_progress=self.on_progress,
-                command=self.command,
-                env=self.env,
-            ).transport()
-        from docker_model.cli.launch import Launch
-        from docker_model.cli.transport import CliTransport
-        from docker_model.cli.workdir import working_directory
-
-        return CliTransport(
-            launch=Launch.of(self.command, self.env),
-            file_references=self.file_references,
-            cwd=working_directory(self.file_references),
-            max_concurrency=self.max_concurrency,
-            pull=self.pull,
-            on_progress=self.on_progress,
-            holder=self._holder() if self.standby else None,
-        )
-
-    def _holder(self) -> Holder:
-        """This object's claim to standby; given up by `close` and when it is collected."""
-        from docker_model.cli import transport
-        from docker_model.cli.standby import Holder
-
-        holder = self.__dict__.get("_held")
-        if holder is None:
-            # One of two racing threads wins, for both.
-            holder = self.__dict__.setdefault("_held", Holder(self.standby))
-            weakref.finalize(self, transport.release, holder).atexit = False
-        assert isinstance(holder, Holder)
-        return holder
+        return calls.astream(self, prompt, stop)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the standby processes out: they are this process's and this object's."""
@@ -231,26 +156,25 @@ class DockerModel:
         Raises:
             DockerModelError: See `docker_model.errors`.
         """
-        from docker_model.process import io
+        from docker_model import calls
 
-        io.run(self._transport().warm_up(self.model))
+        calls.warm_up(self)
 
     async def awarm_up(self) -> None:
         """The same, awaited."""
-        from docker_model.process import io
+        from docker_model import calls
 
-        await io.arun(self._transport().warm_up(self.model))
+        await calls.awarm_up(self)
 
     def close(self) -> None:
         """End this model's standby processes; it is usable again afterwards.
 
         A run that goes on is not ended, and does not fill the standby again.
         """
-        holder = self.__dict__.pop("_held", None)
-        if holder is not None:
-            from docker_model.cli import transport
+        if "_held" in self.__dict__:
+            from docker_model import calls
 
-            transport.release(holder)
+            calls.release(self)
 
     async def aclose(self) -> None:
         """The same; nothing is awaited."""
@@ -274,34 +198,6 @@ def kept(owner: object, model: DockerModel) -> DockerModel:
     if _kept.get(key) != model:
         _kept[key] = model
     return _kept[key]
-
-
-async def _admitted(transport: Transport, request: Request, receiver: Receiver) -> Completion:
-    """Admit and answer a request, without holding up the I/O thread or the caller's loop."""
-    from docker_model.process import io
-
-    if transport.blocks(request):
-        request = await io.current().blocking(lambda: transport.admit(request), lambda _: None)
-    return await transport.generate(request, receiver)
-
-
-class _Nowhere:
-    """Takes the pieces of an answer that is wanted whole; never full."""
-
-    def __init__(self) -> None:
-        self.on_full: Callable[[], object] = int
-        self.on_drained: Callable[[], object] = int
-
-    def put(self, piece: object, size: int, /) -> None:
-        pass
-
-
-def _stops(stop: str | Sequence[str]) -> tuple[str, ...]:
-    stops = (stop,) if isinstance(stop, str) else tuple(stop)
-    if not all(isinstance(one, str) and one for one in stops):
-        msg = "stop must be one or more non-empty strings"
-        raise InvalidRequestError(msg, hint="leave it out for no stop sequence")
-    return stops
 
 
 def _check_count(name: str, value: object, *, least: int) -> None:

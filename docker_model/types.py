@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from docker_model.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 __all__ = [
@@ -69,6 +69,19 @@ class Timeouts:
         if isinstance(value, Timeouts):
             return value
         return cls() if value is None else cls(total=value)
+
+
+def stops(stop: str | Sequence[str]) -> tuple[str, ...]:
+    """Read a `stop=` setting.
+
+    Raises:
+        InvalidRequestError: One is empty, or no string.
+    """
+    given = (stop,) if isinstance(stop, str) else tuple(stop)
+    if not all(isinstance(one, str) and one for one in given):
+        msg = "stop must be one or more non-empty strings"
+        raise InvalidRequestError(msg, hint="leave it out for no stop sequence")
+    return given
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ LAYERS = (
     {"transport", "spool", "streams"},
     {"cli"},
     {"http"},
+    {"calls"},
     {"client", "models"},
     {"settings", "adapter"},
     {"_console"},

@@ -42,10 +42,14 @@ class Phase:
         self._seconds = seconds
         self._partial = partial
         self._cap = f", or cap the answer by {cap}" if cap else ""
-        self._timeout = asyncio.timeout(seconds)
+        self._timeout = asyncio.timeout(None)
+        self._clock = asyncio.get_running_loop().time
+        self._end: float | None = None  # on that clock
+        self._alarm: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
+        self.turn(self._name, self._seconds)
         return self
 
     async def __aexit__(
@@ -54,6 +58,8 @@ class Phase:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
         try:
             await self._timeout.__aexit__(kind, error, traceback)
         except TimeoutError:
@@ -73,8 +79,21 @@ class Phase:
 
     def suspend(self, *, suspended: bool) -> None:
         """Hold the clock: a slow consumer is not a stalled model."""
-        if self._timeout.expired():
+        self._end = None if suspended or self._seconds is None else self._clock() + self._seconds
+        if self._end is not None and (self._alarm is None or self._end < self._alarm.when()):
+            self._set_alarm(self._end)
+
+    def _set_alarm(self, when: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        # The end has mostly been put off since: a timer for each piece would cost more than it.
+        self._alarm = None
+        if self._end is None:
             return
-        now = asyncio.get_running_loop().time()
-        end = None if suspended or self._seconds is None else now + self._seconds
-        self._timeout.reschedule(end)
+        if self._end > self._clock():
+            self._set_alarm(self._end)
+        elif not self._timeout.expired():
+            self._timeout.reschedule(self._end)

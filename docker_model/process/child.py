@@ -78,6 +78,7 @@ class Child:
         self._on_stdout = on_stdout
         self._tail = bytearray()
         self._unwritten = memoryview(b"")
+        self._stuffed = False  # stdin has been full
         self._delivered = process.stdin is None  # or once `write` has handed over everything
         self._failure: Exception | None = None
         self._lingered = False
@@ -164,6 +165,7 @@ class Child:
                 written = os.write(self._stdin.fileno(), self._unwritten[:_CHUNK])
                 self._unwritten = self._unwritten[written:]
         except BlockingIOError:
+            self._stuffed = True
             self._loop.add_writer(self._stdin.fileno(), self._write)
             return
         except BrokenPipeError:
@@ -225,8 +227,10 @@ class Child:
     def _close(self, pipe: IO[bytes] | None) -> None:
         if pipe is None or pipe.closed:
             return
-        self._loop.remove_reader(pipe.fileno())
-        self._loop.remove_writer(pipe.fileno())
+        if pipe is not self._stdin:
+            self._loop.remove_reader(pipe.fileno())
+        elif self._stuffed:
+            self._loop.remove_writer(pipe.fileno())
         pipe.close()
 
     # -- the end -------------------------------------------------------------------------

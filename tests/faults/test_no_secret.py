@@ -25,7 +25,7 @@ from pydantic import PrivateAttr
 import docker_model
 import langchain_docker_model
 import llama_index_docker_model
-from docker_model import DockerModel, DockerModelError, Timeouts
+from docker_model import DockerModel, DockerModelError, Timeouts, calls
 from docker_model.cli.launch import Launch
 from docker_model.testing import Cut, Fail, Hang, Reasoning, SimulatedDocker, Stderr, Text
 from docker_model.testing import Exit as ExitStep
@@ -73,7 +73,7 @@ def check_error(error):
 def core(**settings):
     model = DockerModel("ai/smollm2", **settings)
     stream, astream = model.stream(PROMPT), model.astream(PROMPT)
-    for thing in (model, stream, astream, model._prepare(PROMPT, None)):
+    for thing in (model, stream, astream, calls.prepare(model, PROMPT, None)):
         check_object(thing)
     check_object(Launch.of(model.command, model.env))
 
