@@ -34,7 +34,7 @@ from docker_model import (
     ModelLoadError,
     Timeouts,
 )
-from docker_model.process import io
+from docker_model.process import call, io
 from docker_model.testing import (
     Cut,
     Exit,
@@ -216,7 +216,7 @@ def at_rest() -> tuple[int, int, int, int]:
         while io.current().children:
             await asyncio.wait([child.ended for child in io.current().children])
 
-    io.run(all_ended())
+    call.run(all_ended())
     gc.collect()
     return standing()
 

@@ -15,7 +15,7 @@ from docker_model.cli.launch import Launch
 from docker_model.cli.prompt import check_prompt
 from docker_model.cli.standby import Holder
 from docker_model.cli.workdir import working_directory
-from docker_model.process import Stream, io
+from docker_model.process import Stream, call, io
 from docker_model.streams import AsyncTextStream, TextStream
 from docker_model.transport import Request
 from docker_model.types import Timeouts, stops
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 def generate(model: DockerModel, prompt: str, stop: str | Sequence[str] | None) -> Completion:
     """See `DockerModel.generate`."""
     transport, request = prepare(model, prompt, stop)
-    return io.run(transport.generate(transport.admit(request), _Nowhere()))
+    return call.run(transport.generate(transport.admit(request), _Nowhere()))
 
 
 async def agenerate(
     model: DockerModel, prompt: str, stop: str | Sequence[str] | None
 ) -> Completion:
     """See `DockerModel.agenerate`."""
-    return await io.arun(_admitted(*prepare(model, prompt, stop), _Nowhere()))
+    return await call.arun(_admitted(*prepare(model, prompt, stop), _Nowhere()))
 
 
 def stream(model: DockerModel, prompt: str, stop: str | Sequence[str] | None) -> TextStream:
@@ -66,12 +66,12 @@ def astream(model: DockerModel, prompt: str, stop: str | Sequence[str] | None) -
 
 def warm_up(model: DockerModel) -> None:
     """See `DockerModel.warm_up`."""
-    io.run(_transport(model).warm_up(model.model))
+    call.run(_transport(model).warm_up(model.model))
 
 
 async def awarm_up(model: DockerModel) -> None:
     """See `DockerModel.awarm_up`."""
-    await io.arun(_transport(model).warm_up(model.model))
+    await call.arun(_transport(model).warm_up(model.model))
 
 
 def release(model: DockerModel) -> None:

@@ -347,12 +347,12 @@ def _pulling(
 
 
 def _wait(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    from docker_model.process import io
+    from docker_model.process import call
 
-    return io.run(coroutine)
+    return call.run(coroutine)
 
 
 async def _awaited(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    from docker_model.process import io
+    from docker_model.process import call
 
-    return await io.arun(coroutine)
+    return await call.arun(coroutine)

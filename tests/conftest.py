@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from docker_model.process import io
+from docker_model.process import call, io
 from docker_model.testing import SimulatedDocker
 
 # A background shell ignores SIGINT, which every child would inherit: Ctrl-C is tested here.
@@ -66,7 +66,7 @@ def wait_for_children():
         for child in list(io.current().children):
             await child.ended
 
-    io.run(all_ended())
+    call.run(all_ended())
 
 
 @pytest.fixture

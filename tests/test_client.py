@@ -26,7 +26,7 @@ from docker_model import (
 )
 from docker_model.cli.launch import Launch
 from docker_model.cli.transport import _Shared
-from docker_model.process import io
+from docker_model.process import call, io
 from docker_model.testing import (
     CloseStdout,
     Cut,
@@ -191,7 +191,7 @@ def test_a_model_that_vanishes_is_noticed_and_the_run_ended(simulate):
         now = asyncio.get_running_loop().time()
         shared.presence.remember((Launch.of(None, None), "ai/other"), now, 60)
 
-    io.run(pretend())
+    call.run(pretend())
     with pytest.raises(ModelNotFoundError):
         model.generate("x")
     docker.wait_all_gone()
@@ -392,9 +392,9 @@ def test_cancelling_the_task_ends_the_run(simulate, run):
 
 @pytest.mark.parametrize("prompt", ["", " \n\t\u2003", "a\ud800b"])
 def test_a_prompt_that_cannot_be_sent_is_refused_before_anything_starts(docker, prompt):
-    for call in (MODEL.generate, MODEL.stream, MODEL.astream):
+    for ask in (MODEL.generate, MODEL.stream, MODEL.astream):
         with pytest.raises(InvalidRequestError):
-            call(prompt)
+            ask(prompt)
     assert docker.calls == []
 
 

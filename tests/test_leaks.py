@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 from docker_model import DockerModel
-from docker_model.process import io
+from docker_model.process import call, io
 
 GENERATIONS = 500
 
@@ -44,7 +44,7 @@ def test_descriptors_threads_and_children_are_what_they_were(docker):
         for child in list(io.current().children):
             await child.ended
 
-    io.run(all_ended())
+    call.run(all_ended())
     after = standing()
     assert after[0] <= before[0] + 2  # the simulated runner may be closing a connection
     assert after[1] <= before[1] + 2

@@ -11,7 +11,7 @@ import pytest
 
 from docker_model import DockerModel, ModelNotFoundError
 from docker_model.cli import standby
-from docker_model.process import io
+from docker_model.process import call, io
 from docker_model.testing import Hang, Stderr, Text
 from langchain_docker_model import DockerModelLLM as LangChainLLM
 from llama_index_docker_model import DockerModelLLM as LlamaIndexLLM
@@ -32,7 +32,7 @@ def parked():
     async def ask():
         return [child.pid for child in io.current().children]
 
-    return io.run(ask())
+    return call.run(ask())
 
 
 def wait_until(true, seconds=10):

@@ -120,17 +120,17 @@ class Client:
         Raises:
             DockerModelError: See `docker_model.errors`.
         """
-        from docker_model.process import io
+        from docker_model.process import call
 
-        return io.run(self._chat(model, messages, parameters))
+        return call.run(self._chat(model, messages, parameters))
 
     async def achat(
         self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
     ) -> dict[str, Any]:
         """The same, awaited; cancelling the call ends the request."""
-        from docker_model.process import io
+        from docker_model.process import call
 
-        return await io.arun(self._chat(model, messages, parameters))
+        return await call.arun(self._chat(model, messages, parameters))
 
     def stream_chat(
         self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
@@ -195,17 +195,17 @@ class Client:
             UnsupportedParameterError: The engine ignores `dimensions`.
             DockerModelError: See `docker_model.errors`.
         """
-        from docker_model.process import io
+        from docker_model.process import call
 
-        return io.run(self._embed(model, texts, dimensions))
+        return call.run(self._embed(model, texts, dimensions))
 
     async def aembed(
         self, model: str, texts: Sequence[str], *, dimensions: int | None = None
     ) -> list[list[float]]:
         """The same, awaited; cancelling the call ends the request."""
-        from docker_model.process import io
+        from docker_model.process import call
 
-        return await io.arun(self._embed(model, texts, dimensions))
+        return await call.arun(self._embed(model, texts, dimensions))
 
     def _embed(
         self, model: str, texts: Sequence[str], dimensions: int | None
@@ -225,15 +225,15 @@ class Client:
         Raises:
             RunnerUnavailableError: It was not found; says what was tried.
         """
-        from docker_model.process import io
+        from docker_model.process import call
 
-        return io.run(self._endpoint())
+        return call.run(self._endpoint())
 
     async def aendpoint(self) -> Endpoint:
         """The same, awaited."""
-        from docker_model.process import io
+        from docker_model.process import call
 
-        return await io.arun(self._endpoint())
+        return await call.arun(self._endpoint())
 
     def _endpoint(self) -> Coroutine[Any, Any, Endpoint]:
         place = self._caller().place

@@ -5,27 +5,28 @@ it, and cannot be ended from another thread (python/cpython#114177 and a family 
 reports). Children of this loop outlive every caller's loop and task, so the same model
 object works from sync code, asyncio, uvloop, a notebook and worker threads alike.
 
-The thread never takes a lock that a caller may hold, and callers only ever post to it.
+The thread never takes a lock that a caller may hold, and callers only ever post to it. So
+no `concurrent.futures.Future` connects the two: it has a lock, which Ctrl-C can make its
+caller leave locked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures
 import contextlib
 import os
 import selectors
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from docker_model.errors import GenerationError, ResourceError
 from docker_model.process.helper import Helper, start_thread
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from docker_model.process.child import Child
 
@@ -197,118 +198,6 @@ def check_alive(thread: IoThread) -> None:
     if not thread.alive:
         msg = "this process was forked from the one where this runs, or is ending"
         raise GenerationError(msg, hint="start anew, and before the interpreter ends")
-
-
-class _Call(Generic[_T]):
-    """A coroutine on the I/O thread whose caller waits elsewhere.
-
-    Attributes:
-        outcome: What it returns or raises, for the caller.
-    """
-
-    def __init__(self, coroutine: Coroutine[Any, Any, _T]) -> None:
-        self.outcome: concurrent.futures.Future[_T] = concurrent.futures.Future()
-        self._coroutine = coroutine
-        self._thread: IoThread | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._cancelled = False
-
-    def begin(self) -> None:
-        """Start it.
-
-        Raises:
-            GenerationError: See `check_alive`.
-        """
-        try:
-            check_not_on_thread()
-            thread = current()
-            check_alive(thread)
-        except BaseException:
-            self._coroutine.close()
-            raise
-        self._thread = thread
-        thread.post(self._start)
-
-    def cancel(self) -> None:
-        """Cancel it; to be called again by one who was interrupted here."""
-        self._cancelled = True
-        if self._thread is not None:
-            self._thread.post(self._abort)
-
-    def _start(self) -> None:
-        if self._cancelled:
-            self._coroutine.close()
-            return
-        self._task = asyncio.get_running_loop().create_task(self._settle())
-        # It does nothing to one that has run, and spares another, cancelled at once, a warning.
-        self._task.add_done_callback(lambda _: self._coroutine.close())
-
-    def _abort(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _settle(self) -> None:
-        try:
-            result = await self._coroutine
-        # SystemExit, too: a caller's function may raise it, and it would end the loop.
-        except BaseException as error:  # noqa: BLE001  raised where the caller waits
-            if not current().alive:
-                return  # the interpreter ends: who waits now must not wake to a killed child
-            if isinstance(error, asyncio.CancelledError):
-                self.outcome.cancel()
-            elif self.outcome.set_running_or_notify_cancel():
-                trace = error.__traceback__  # without this frame, which holds the error again
-                self.outcome.set_exception(error.with_traceback(trace and trace.tb_next))
-        else:
-            if self.outcome.set_running_or_notify_cancel():
-                self.outcome.set_result(result)
-
-
-def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run `coroutine` on the I/O thread and wait: the sync end.
-
-    Works inside a running event loop too, which it blocks. Whatever interrupts the wait
-    (Ctrl-C) cancels the coroutine.
-
-    Raises:
-        GenerationError: See `check_alive`.
-    """
-    call = _Call(coroutine)
-    try:
-        try:
-            call.begin()
-            return call.outcome.result()
-        except BaseException:
-            surely(call.cancel)
-            raise
-    except KeyboardInterrupt:
-        surely(call.cancel)  # a second Ctrl-C may strike on the way into the first `surely`
-        raise
-    finally:
-        del call  # it holds the error, which holds this frame
-
-
-async def arun(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run `coroutine` on the I/O thread and await it from any loop: the async end.
-
-    Cancelling the caller cancels the coroutine and does not wait for its end.
-
-    Raises:
-        GenerationError: See `check_alive`.
-    """
-    call = _Call(coroutine)
-    try:
-        try:
-            call.begin()
-            return await asyncio.wrap_future(call.outcome)
-        except BaseException:  # GeneratorExit, too: its loop was closed, and the task collected
-            surely(call.cancel)
-            raise
-    except KeyboardInterrupt:
-        surely(call.cancel)  # as in `run`: raised in a task, it comes on top of a cancellation
-        raise
-    finally:
-        del call
 
 
 def surely(act: Callable[[], object]) -> None:

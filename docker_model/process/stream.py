@@ -38,6 +38,7 @@ class Sink(Generic[_T]):
     Attributes:
         on_full: Called when so much waits for the consumer that reading should stop.
         on_drained: Called when it may go on.
+        on_end: Called when the producer has ended, or will never begin.
     """
 
     def __init__(self) -> None:
@@ -47,10 +48,12 @@ class Sink(Generic[_T]):
         self.closed = False
         self.error: BaseException | None = None
         self.waiter: Callable[[], object] | None = None
+        self.on_end: Callable[[], object] = _nothing
         self.full = False
         self.taken = 0  # characters, counted by the consumer alone
         self._put = 0  # and by the producer alone
         self._task: asyncio.Task[None] | None = None
+        self._aborted = False
 
     def put(self, item: _T, size: int = 0) -> None:
         """Hand over an item that holds `size` characters."""
@@ -70,6 +73,8 @@ class Sink(Generic[_T]):
 
     def start(self, produce: Callable[[Sink[_T]], Coroutine[Any, Any, None]]) -> None:
         """Run the producer."""
+        if self._aborted:  # by another thread, between the consumer's first steps
+            return
         self._task = asyncio.get_running_loop().create_task(self._run(produce))
         # Not within it: a task that is cancelled before its first step never runs.
         self._task.add_done_callback(self._end)
@@ -83,15 +88,21 @@ class Sink(Generic[_T]):
             self.error = error
 
     def _end(self, task: asyncio.Task[None]) -> None:
+        self.on_end()
         if (self.error is not None or task.cancelled()) and not io.current().alive:
             return  # the interpreter ends: a consumer must not take a killed child for an end
         self.closed = True
         self._wake()
 
     def abort(self) -> None:
-        """Cancel the producer."""
+        """Cancel the producer, or see to it that it never begins."""
+        self._aborted = True
         if self._task is not None:
             self._task.cancel()
+        elif not self.closed:
+            self.on_end()
+            self.closed = True
+            self._wake()
 
     def _wake(self) -> None:
         waiter, self.waiter = self.waiter, None
@@ -109,11 +120,17 @@ class Stream(Generic[_T]):
     Args:
         produce: The producer: a coroutine function that puts into the sink it is given.
             It starts on the I/O thread when the first item is asked for.
+        on_end: Called when the producer has ended, or will never begin.
     """
 
-    def __init__(self, produce: Callable[[Sink[_T]], Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self,
+        produce: Callable[[Sink[_T]], Coroutine[Any, Any, None]],
+        on_end: Callable[[], object] = _nothing,
+    ) -> None:
         self._produce = produce
         self._sink: Sink[_T] = Sink()
+        self._sink.on_end = on_end
         self._io: io.IoThread | None = None
         self._cancelled = False
 
@@ -127,27 +144,35 @@ class Stream(Generic[_T]):
             GenerationError: The I/O thread is another process's, or the interpreter ends.
         """
         try:
-            while (item := self._take()) is None and not self._over():
-                wake = _thread.allocate_lock()
-                wake.acquire()
-                if self._must_wait(wake.release):
-                    io.check_not_on_thread()
-                    wake.acquire()  # signals interrupt it
-        except BaseException:
-            io.surely(self.cancel)
+            try:
+                while (item := self._take()) is None and not self._over():
+                    wake = _thread.allocate_lock()
+                    wake.acquire()
+                    if self._must_wait(wake.release):
+                        io.check_not_on_thread()
+                        wake.acquire()  # signals interrupt it
+            except BaseException:
+                io.surely(self.cancel)
+                raise
+        except KeyboardInterrupt:
+            io.surely(self.cancel)  # a second Ctrl-C may strike on the way into the first `surely`
             raise
         return item
 
     async def anext(self) -> _T | None:
         """The same, awaiting it; cancelling the wait ends the producer."""
         try:
-            while (item := self._take()) is None and not self._over():
-                loop = asyncio.get_running_loop()
-                woken = loop.create_future()
-                if self._must_wait(functools.partial(_wake_loop, loop, woken, self._sink)):
-                    await woken
-        except BaseException:
-            io.surely(self.cancel)
+            try:
+                while (item := self._take()) is None and not self._over():
+                    loop = asyncio.get_running_loop()
+                    woken = loop.create_future()
+                    if self._must_wait(functools.partial(_wake_loop, loop, woken, self._sink)):
+                        await woken
+            except BaseException:  # GeneratorExit, too: its loop was closed, the task collected
+                io.surely(self.cancel)
+                raise
+        except KeyboardInterrupt:
+            io.surely(self.cancel)  # as in `next`: raised in a task, it comes on top
             raise
         return item
 
@@ -156,6 +181,8 @@ class Stream(Generic[_T]):
         self._cancelled = True
         if self._io is not None:
             self._io.post(self._sink.abort)
+        else:
+            self._sink.abort()
 
     def _take(self) -> _T | None:
         if self._io is None and not self._cancelled:
@@ -170,7 +197,9 @@ class Stream(Generic[_T]):
         return item
 
     def _start(self) -> None:
-        self._io = io.current()
+        thread = io.current()
+        io.check_alive(thread)
+        self._io = thread
         abort = functools.partial(self._io.post, self._sink.abort)
         weakref.finalize(self, io.surely, abort).atexit = False  # Ctrl-C strikes finalizers too
         self._io.post(self._sink.start, self._produce)
@@ -183,7 +212,10 @@ class Stream(Generic[_T]):
         if self._sink.closed and not self._sink.items:
             error, self._sink.error = self._sink.error, None
             if error is not None:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error  # it holds this frame
             return True
         return False
 

@@ -9,7 +9,7 @@ from wire import STOP, Wire, events, reply
 from docker_model import DockerModel, InvalidRequestError, RunnerUnavailableError
 from docker_model.http import Client, addresses, discovery
 from docker_model.http.addresses import Address
-from docker_model.process import io
+from docker_model.process import call, io
 from docker_model.testing import Reply, SimulatedDocker
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -340,4 +340,4 @@ def forgotten():
         known._found.clear()
         known._in_vain.clear()
 
-    io.run(forget())
+    call.run(forget())

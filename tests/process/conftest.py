@@ -5,7 +5,7 @@ import pytest
 import uvloop
 from playing import Liveness
 
-from docker_model.process import io
+from docker_model.process import call, io
 
 
 @pytest.fixture
@@ -31,5 +31,5 @@ def nothing_left():
     uvloop.run(asyncio.sleep(0))  # it keeps two descriptors of its own for good
     before = open_descriptors()
     yield
-    io.run(wait_for_children())
+    call.run(wait_for_children())
     assert open_descriptors() <= before

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 from playing import player
 
-from docker_model.process import Child, Stream, io
+from docker_model.process import Child, Stream, call, io
 from docker_model.process.stream import HIGH_WATER
 
 ENV = dict(os.environ)
@@ -91,7 +91,7 @@ def test_a_slow_consumer_stops_the_reading_and_loses_nothing():
             await asyncio.sleep(0.001)
         return sink._put - sink.taken
 
-    assert io.run(waiting()) <= HIGH_WATER + 65536
+    assert call.run(waiting()) <= HIGH_WATER + 65536
     total += sum(map(len, collect_sync(stream)))
     assert total == size
 
@@ -208,10 +208,10 @@ def test_a_loop_closed_under_a_waiting_consumer_ends_the_producer():
 
 def test_a_sync_call_on_the_io_thread_is_refused():
     async def on_the_thread():
-        io.run(asyncio.sleep(0))
+        call.run(asyncio.sleep(0))
 
     with pytest.raises(RuntimeError, match="wait for itself"):
-        io.run(on_the_thread())
+        call.run(on_the_thread())
 
 
 def test_the_caller_of_an_interrupted_run_is_free_and_the_coroutine_cancelled():
@@ -225,7 +225,7 @@ def test_the_caller_of_an_interrupted_run_is_free_and_the_coroutine_cancelled():
 
     async def main():
         async with asyncio.timeout(0.05):
-            await io.arun(work())
+            await call.arun(work())
 
     with pytest.raises(TimeoutError):
         asyncio.run(main())
