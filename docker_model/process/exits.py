@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import select
+import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from docker_model.process.helper import start_thread
@@ -12,11 +16,11 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+_NO_PIDFDS = (errno.ENOSYS, errno.EPERM)  # Linux before 5.3; a sandbox that lets none through
+
 
 class Watch:
     """Calls `callback` on `loop` once `pid` is a zombie, and leaves it one.
-
-    A pidfd on Linux; elsewhere a thread that waits without reaping.
 
     Raises:
         OSError: There is no descriptor or thread left.
@@ -27,20 +31,22 @@ class Watch:
     ) -> None:
         self._loop = loop
         self._callback = callback
-        self._pidfd = -1
-        if not hasattr(os, "pidfd_open"):
-            start_thread("docker-model-exit", self._wait, pid)
-            return
+        self._fd = -1
+        self._close: Callable[[], object] = int
         try:
-            self._pidfd = os.pidfd_open(pid)
+            watched = _descriptor(pid)
         except ProcessLookupError:
             # With SIGCHLD ignored the kernel reaps by itself, maybe before we ask.
             loop.call_soon(callback)
+            return
+        if watched is None:
+            start_thread("docker-model-exit", self._wait, pid)
         else:
-            loop.add_reader(self._pidfd, self._ready)
+            self._fd, self._close = watched
+            loop.add_reader(self._fd, self._ready)
 
     def _ready(self) -> None:
-        self._loop.remove_reader(self._pidfd)
+        self._loop.remove_reader(self._fd)
         self.abandon()
         self._callback()
 
@@ -52,9 +58,30 @@ class Watch:
 
     def abandon(self) -> None:
         """Close the descriptor, in a forked process too."""
-        pidfd, self._pidfd = self._pidfd, -1  # first, for a fork at this moment
-        if pidfd >= 0:
-            os.close(pidfd)
+        close, self._close = self._close, int  # first, for a fork at this moment
+        with contextlib.suppress(OSError):  # a forked process has no copy of a kqueue
+            close()
+
+
+def _descriptor(pid: int) -> tuple[int, Callable[[], object]] | None:
+    """What is readable once `pid` is a zombie, and what closes it; `None`: only a thread can tell.
+
+    On macOS a thread could not: Python had no `waitid` there before 3.13.
+    """
+    if sys.platform == "darwin":
+        queue = select.kqueue()
+        ends = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+        queue.control([ends], 0)
+        return queue.fileno(), queue.close
+    if hasattr(os, "pidfd_open"):
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            if error.errno not in _NO_PIDFDS:
+                raise
+        else:
+            return pidfd, partial(os.close, pidfd)
+    return None
 
 
 def reap(pid: int) -> int | None:
@@ -70,3 +97,12 @@ def reap(pid: int) -> int | None:
     except ChildProcessError:
         return None
     return os.waitstatus_to_exitcode(status)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped `pid`, a child that has not been reaped; asks, takes nothing."""
+    if not hasattr(os, "waitid"):
+        return False
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    return False

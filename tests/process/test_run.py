@@ -147,6 +147,24 @@ def test_an_ignored_sigchld_is_never_taken_for_a_success():
     assert (got.exit_code, got.signal, got.stdout) == (None, None, b"x")
 
 
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM, None])
+def test_a_machine_without_pidfds(number, monkeypatch, liveness):
+    """Linux before 5.3, a sandbox that refuses them, and systems that never had them."""
+
+    def refuse(_):
+        raise OSError(number, os.strerror(number))
+
+    if number is None:
+        monkeypatch.delattr(os, "pidfd_open")
+    else:
+        monkeypatch.setattr(os, "pidfd_open", refuse)
+    assert go(["write", 1, "x"], ["exit", 3]).exit_code == 3
+    assert go(["signal", int(signal.SIGSEGV)]).signal == signal.SIGSEGV
+    with pytest.raises(TimeoutError):
+        call.run(run(player(["ignore", 15], ["wait"]), env=liveness.env, seconds=0.5))
+    liveness.wait_all_dead(1)
+
+
 def test_a_hundred_runs_from_sixteen_threads_leave_nothing():
     results = []
 
