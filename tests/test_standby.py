@@ -6,6 +6,8 @@ import os
 import pickle
 import signal
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -154,6 +156,18 @@ def test_a_stopped_parked_run_is_no_danger_to_the_end(docker, model):
         os.killpg(pid, signal.SIGSTOP)
     model.close()
     docker.wait_all_gone()
+
+
+def test_stopped_ones_are_not_used(docker, model):
+    """Nobody knows when they would go on."""
+    model.warm_up()
+    stopped = parked()
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.001)
+    assert model.generate("x").text == "You said: x"
+    wait_until(lambda: not set(stopped) & set(parked()))
 
 
 def test_old_ones_are_not_used(docker, model, monkeypatch):

@@ -217,8 +217,8 @@ class Child:
 
     @property
     def silent(self) -> bool:
-        """Whether it lives and has not written to stderr: a parked one should."""
-        return not (self._exited or self._ending or self._tail)
+        """Whether it lives, runs, and has not written to stderr: a parked one should."""
+        return not (self._exited or self._ending or self._tail or exits.is_stopped(self.pid))
 
     def hand_over(self, on_stdout: Callable[[bytes], object]) -> None:
         """Have somebody else take the output from now on."""
