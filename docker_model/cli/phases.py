@@ -45,6 +45,7 @@ class Phase:
         self._timeout = asyncio.timeout(None)
         self._clock = asyncio.get_running_loop().time
         self._end: float | None = None  # on that clock
+        self._over = False
         self._alarm: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
@@ -60,6 +61,7 @@ class Phase:
     ) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
+        self._over = True
         try:
             await self._timeout.__aexit__(kind, error, traceback)
         except TimeoutError:
@@ -79,6 +81,8 @@ class Phase:
 
     def suspend(self, *, suspended: bool) -> None:
         """Hold the clock: a slow consumer is not a stalled model."""
+        if self._over:  # and the consumer slower still
+            return
         self._end = None if suspended or self._seconds is None else self._clock() + self._seconds
         if self._end is not None and (self._alarm is None or self._end < self._alarm.when()):
             self._set_alarm(self._end)
