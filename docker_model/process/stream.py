@@ -168,6 +168,8 @@ class Stream(Generic[_T]):
                     woken = loop.create_future()
                     if self._must_wait(functools.partial(_wake_loop, loop, woken, self._sink)):
                         await woken
+                    else:
+                        woken.cancel()  # called all the same, maybe once the loop is closed
             except BaseException:  # GeneratorExit, too: its loop was closed, the task collected
                 io.surely(self.cancel)
                 raise
@@ -239,8 +241,9 @@ def _wake_loop(
     """
     try:
         loop.call_soon_threadsafe(_set, woken)
-    except RuntimeError:  # its loop was closed under it: nobody will ever take anything
-        sink.abort()
+    except RuntimeError:  # its loop is closed
+        if not woken.done():  # and was, under it: nobody will ever take anything
+            sink.abort()
 
 
 def _set(woken: asyncio.Future[None]) -> None:

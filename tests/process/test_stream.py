@@ -206,6 +206,36 @@ def test_a_loop_closed_under_a_waiting_consumer_ends_the_producer():
     task.get_coro().close()
 
 
+def test_a_loop_that_has_not_waited_and_is_closed_ends_nothing():
+    """What it was to be woken by may be called yet, although the item came without."""
+    second = threading.Event()
+
+    async def produce(sink):
+        await asyncio.sleep(0)
+        sink.put(1)
+        while not second.is_set():
+            await asyncio.sleep(0.001)
+        sink.put(2)
+        await asyncio.sleep(0)  # here it would be ended
+        sink.put(3)
+
+    stream = Stream(produce)
+
+    def item_comes_before_the_wait():
+        while not stream._sink.items:
+            time.sleep(0.001)
+        return asyncio.Future(loop=loop)
+
+    loop = asyncio.new_event_loop()
+    loop.create_future = item_comes_before_the_wait
+    assert loop.run_until_complete(stream.anext()) == 1
+    loop.close()
+    second.set()
+    while not stream._sink.closed:
+        time.sleep(0.001)
+    assert collect_sync(stream) == [2, 3]
+
+
 def test_a_sync_call_on_the_io_thread_is_refused():
     async def on_the_thread():
         call.run(asyncio.sleep(0))
