@@ -2,7 +2,7 @@
 
 A caller who takes an answer piece by piece need not pay for it as a whole as well: beyond
 `IN_MEMORY` characters it goes to an unnamed temporary file, and `Completion.text` reads it
-from there when it is asked for.
+from there when it is asked for. Where there is no room for a file, memory has to do.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class Spool:
         self._parts: list[str] = []
         self._size = 0  # characters in `_parts`
         self._file: IO[bytes] | None = None
+        self._filed = 0  # bytes in it that count
+        self._room = True
 
     def __bool__(self) -> bool:
         return self._size > 0 or self._file is not None
@@ -42,20 +44,29 @@ class Spool:
         """Add `text` at the end."""
         self._parts.append(text)
         self._size += len(text)
-        if self._size > IN_MEMORY:
-            if self._file is None:
-                # No name, so nothing is left behind, whatever ends this process.
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as we do
-            self._file.write("".join(self._parts).encode())
-            self._parts.clear()
-            self._size = 0
+        if self._size > IN_MEMORY and self._room:
+            try:
+                self._put_away("".join(self._parts).encode())
+            except OSError:
+                self._room = False
+            else:
+                self._parts.clear()
+                self._size = 0
+
+    def _put_away(self, data: bytes) -> None:
+        if self._file is None:
+            # No name, so nothing is left behind, whatever ends this process.
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  it lives as long as we do
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) :]
+        self._filed += len(data)
 
     def read(self) -> str:
         """All of it."""
         if self._file is not None:
             self._file.seek(0)
-            filed = self._file.read().decode()
-            return filed + "".join(self._parts)
+            return self._file.read()[: self._filed].decode() + "".join(self._parts)
         return "".join(self._parts)
 
 

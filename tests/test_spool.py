@@ -1,6 +1,10 @@
 """Answers that outgrow memory are the same answers."""
 
 import pickle
+import resource
+import tempfile
+
+import pytest
 
 from docker_model import Completion, DockerModel, Timings
 from docker_model.spool import IN_MEMORY, Spool, SpooledCompletion, completion
@@ -31,6 +35,27 @@ def test_a_long_text_comes_back_whole_however_often():
     parts = ["é東" * IN_MEMORY, "b", "c" * (IN_MEMORY + 1), "end"]
     spool = spooled(*parts)
     assert spool.filed
+    assert spool.read() == spool.read() == "".join(parts)
+    spool.add("more")
+    assert spool.read() == "".join(parts) + "more"
+
+
+@pytest.fixture(params=["no directory", "a disk that is full"])
+def no_room(request, monkeypatch):
+    if request.param == "no directory":
+        monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+        yield
+    else:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (IN_MEMORY * 3 // 2, hard))
+        yield
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("no_room")
+def test_where_there_is_no_room_for_a_file_memory_has_to_do():
+    parts = ["é" * (IN_MEMORY // 2 + 1), "a" * IN_MEMORY, "b" * IN_MEMORY, "end"]
+    spool = spooled(*parts)
     assert spool.read() == spool.read() == "".join(parts)
     spool.add("more")
     assert spool.read() == "".join(parts) + "more"
