@@ -1,0 +1,200 @@
+"""What ends a `DockerModel`'s call before its answer: a missing model, trouble, a limit."""
+
+import asyncio
+import time
+
+import pytest
+
+from docker_model import (
+    DockerModel,
+    EmptyAnswerError,
+    GenerationError,
+    GenerationTimeoutError,
+    ModelNotFoundError,
+    RunnerUnavailableError,
+    Timeouts,
+)
+from docker_model.cli.launch import Launch
+from docker_model.cli.transport import _Shared
+from docker_model.process import call, io
+from docker_model.testing import (
+    CloseStdout,
+    Cut,
+    Exit,
+    Grandchild,
+    Hang,
+    Kill,
+    Reasoning,
+    SimulatedDocker,
+    Sleep,
+    Stderr,
+    Text,
+)
+
+MODEL = DockerModel("ai/smollm2")
+
+
+# -- trouble -------------------------------------------------------------------------------
+
+
+def test_a_missing_model_is_never_pulled_unasked(simulate):
+    docker = simulate(pullable=["ai/other"])
+    with pytest.raises(ModelNotFoundError, match="docker model pull ai/other"):
+        DockerModel("ai/other").generate("x")
+    assert not [request for request in docker.requests if request.path == "/models/create"]
+    assert docker.prompts == []
+
+
+def test_pull_missing_pulls_apart_from_the_run(simulate):
+    docker = simulate(pullable=["ai/other"])
+    steps = []
+    model = DockerModel("ai/other", pull="missing", on_progress=steps.append)
+    assert model.generate("x").text == "You said: x"
+    assert steps
+    assert {step.model for step in steps} == {"ai/other"}
+    assert docker.prompts == ["x"]
+
+
+def test_a_model_that_vanishes_is_noticed_and_the_run_ended(simulate):
+    docker = simulate(["ai/smollm2"], pullable={"ai/other": [Hang()]})
+    model = DockerModel("ai/other")
+
+    async def pretend():
+        shared = io.current().local(_Shared)
+        now = asyncio.get_running_loop().time()
+        shared.presence.remember((Launch.of(None, None), "ai/other"), now, 60)
+
+    call.run(pretend())
+    with pytest.raises(ModelNotFoundError):
+        model.generate("x")
+    docker.wait_all_gone()
+
+
+def looks(docker):
+    return len([r for r in docker.requests if r.method == "GET" and "/models/" in r.path])
+
+
+def test_a_yes_is_remembered_so_that_the_next_call_asks_nothing(docker):
+    for _ in range(3):
+        MODEL.generate("x")
+    assert looks(docker) == 3 + 1  # each run looks for itself
+
+
+def test_many_first_calls_ask_once(docker):
+    async def main():
+        await asyncio.gather(*(MODEL.agenerate(str(i)) for i in range(6)))
+
+    asyncio.run(main())
+    assert looks(docker) == 6 + 1
+
+
+def test_nothing_said_is_an_error_although_the_exit_code_is_good(simulate):
+    simulate({"ai/smollm2": []})
+    with pytest.raises(EmptyAnswerError):
+        MODEL.generate("x")
+
+
+def test_reasoning_alone_is_a_completion(simulate):
+    simulate({"ai/smollm2": [Reasoning("only")]})
+    got = MODEL.generate("x")
+    assert (got.text, got.reasoning) == ("", "only")
+
+
+def test_a_cut_stream_raises_with_the_partial_answer(simulate):
+    simulate({"ai/smollm2": [Text("partial"), Sleep(0.05), Cut()]})
+    stream = MODEL.stream("x")
+    pieces = []
+    with pytest.raises(GenerationError) as caught:
+        pieces.extend(iter(stream))
+    assert caught.value.partial == "partial"
+    assert caught.value.exit_code == 1
+    assert "unexpected EOF" in caught.value.stderr
+    assert stream.completion is None
+
+
+@pytest.mark.simulated
+def test_a_killed_command_raises_its_signal(simulate):
+    simulate({"ai/smollm2": [Text("part"), Sleep(0.05), Kill()]})
+    with pytest.raises(GenerationError) as caught:
+        MODEL.generate("x")
+    assert (caught.value.signal, caught.value.partial) == (9, "part")
+
+
+@pytest.mark.simulated
+def test_stderr_and_exit_code_are_in_the_error(simulate):
+    simulate({"ai/smollm2": [Stderr("odd\n"), Exit(7)]})
+    with pytest.raises(GenerationError) as caught:
+        MODEL.generate("x")
+    assert (caught.value.exit_code, caught.value.stderr) == (7, "odd")
+
+
+@pytest.mark.simulated
+def test_a_grandchild_that_holds_the_pipe_does_not_hold_the_caller(simulate):
+    simulate({"ai/smollm2": [Grandchild(detached=True), Text("all")]})
+    began = time.monotonic()
+    assert MODEL.generate("x").text == "all"
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.simulated
+def test_closing_stdout_without_ending_is_an_error(simulate):
+    simulate({"ai/smollm2": [Text("all"), CloseStdout(), Hang()]})
+    with pytest.raises(GenerationError, match="did not exit") as caught:
+        MODEL.generate("x")
+    assert caught.value.partial == "all"
+
+
+@pytest.mark.simulated
+def test_a_runner_that_is_off_is_named():
+    with SimulatedDocker.broken("refused"), pytest.raises(RunnerUnavailableError):
+        MODEL.generate("x")
+
+
+# -- limits --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "script", "phase", "partial"),
+    [
+        (Timeouts(first_output=0.5), [Hang()], "first_output", ""),
+        (Timeouts(idle=0.3), [Text("some"), Hang()], "idle", "some"),
+        (Timeouts(total=0.5), [Text("some"), Hang()], "total", "some"),
+    ],
+)
+def test_each_phase_has_its_limit(simulate, limits, script, phase, partial):
+    docker = simulate({"ai/smollm2": script})
+    with pytest.raises(GenerationTimeoutError) as caught:
+        DockerModel("ai/smollm2", timeout=limits).generate("x")
+    assert (caught.value.phase, caught.value.partial) == (phase, partial)
+    docker.wait_all_gone()
+
+
+def test_waiting_for_a_place_has_its_limit_and_places_come_in_order(simulate):
+    docker = simulate(script=lambda prompt: [Text(prompt), Hang()])
+    model = DockerModel("ai/smollm2", max_concurrency=1)
+    first = model.stream("first")
+    next(first)
+    with pytest.raises(GenerationTimeoutError) as caught:
+        DockerModel("ai/smollm2", max_concurrency=1, timeout=Timeouts(queue=0.2)).generate("x")
+    assert caught.value.phase == "queue"
+
+    async def main():
+        waiting = [asyncio.create_task(anext(model.astream(str(i)))) for i in range(3)]
+        await asyncio.sleep(0)
+        first.cancel()
+        for task in waiting:
+            await task
+
+    asyncio.run(main())
+    assert docker.prompts == ["first", "0", "1", "2"]
+
+
+def test_a_slow_consumer_is_no_stalled_model(simulate):
+    simulate({"ai/smollm2": [Text("x" * 4_000_000)]})
+    model = DockerModel("ai/smollm2", timeout=Timeouts(idle=0.3))
+    total = 0
+    for i, piece in enumerate(model.stream("x")):
+        if i == 0:
+            time.sleep(0.8)  # longer than `idle`, with the pipe full
+        total += len(piece)
+    assert total == 4_000_000

@@ -1,0 +1,70 @@
+"""The ways out of a `DockerModel`'s stream: each ends the run, and the iteration with it."""
+
+import asyncio
+import gc
+import threading
+
+import pytest
+import uvloop
+
+from docker_model import DockerModel
+from docker_model.testing import Hang, Text
+
+MODEL = DockerModel("ai/smollm2")
+
+
+def endless(simulate):
+    return simulate({"ai/smollm2": [Text("some"), Hang()]})
+
+
+def test_breaking_out_ends_the_run(simulate):
+    docker = endless(simulate)
+    for _ in MODEL.stream("x"):
+        break
+    docker.wait_gone()
+
+
+def test_closing_leaves_the_iteration_simply_ended(simulate):
+    docker = endless(simulate)
+    stream = MODEL.stream("x")
+    next(stream)
+    stream.close()
+    assert list(stream) == []
+    assert stream.completion is None
+    docker.wait_gone()
+
+
+def test_cancel_from_another_thread_frees_the_reader(simulate):
+    docker = endless(simulate)
+    stream = MODEL.stream("x")
+    next(stream)
+    threading.Timer(0.1, stream.cancel).start()
+    assert list(stream) == []
+    docker.wait_gone()
+
+
+def test_collecting_a_dropped_stream_ends_the_run(simulate):
+    docker = endless(simulate)
+    stream = MODEL.stream("x")
+    next(stream)
+    stream.cycle = stream
+    del stream
+    gc.collect()
+    docker.wait_gone()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_cancelling_the_task_ends_the_run(simulate, run):
+    docker = endless(simulate)
+
+    async def main():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await MODEL.agenerate("x")
+        async for _ in MODEL.astream("x"):
+            break
+        async with MODEL.astream("x") as stream:
+            await anext(stream)
+
+    run(main())
+    docker.wait_gone(3)
