@@ -11,6 +11,8 @@ an environment variable's value or an answer; the answer so far is in `partial`.
 
 from __future__ import annotations
 
+import errno
+
 __all__ = [
     "ContextLengthError",
     "DockerModelError",
@@ -35,14 +37,19 @@ class DockerModelError(Exception):
 
     Attributes:
         hint: The command or the step that mends it; part of `str(error)`.
+        detail: The words of the CLI, the runner or the engine, where there were any. They may
+            quote the prompt or an address, so they are no part of `str(error)`.
     """
 
     hint: str = ""
+    detail: str = ""
 
-    def __init__(self, message: str = "", *, hint: str = "") -> None:
+    def __init__(self, message: str = "", *, hint: str = "", detail: str = "") -> None:
         super().__init__(message)
         if hint:
             self.hint = hint
+        if detail:
+            self.detail = detail
 
     @property
     def message(self) -> str:
@@ -78,7 +85,13 @@ class UnsupportedParameterError(InvalidRequestError):
 
 
 class DockerNotFoundError(DockerModelError, FileNotFoundError):
-    """The command does not exist, is not executable, or is no program."""
+    """The command does not exist, is not executable, or is no program.
+
+    Attributes:
+        errno: The system's number for the reason.
+    """
+
+    errno: int | None = errno.ENOENT  # Python's own is lost in a pickle
 
 
 class PluginNotFoundError(DockerModelError):
@@ -98,23 +111,15 @@ class ModelNotFoundError(DockerModelError, LookupError):
 
     model: str = ""
 
-    def __init__(self, message: str = "", *, hint: str = "", model: str = "") -> None:
-        super().__init__(message, hint=hint)
+    def __init__(
+        self, message: str = "", *, hint: str = "", detail: str = "", model: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint, detail=detail)
         self.model = model
 
 
 class ModelLoadError(DockerModelError):
-    """The backend could not load the model: out of memory, unsupported, not installed.
-
-    Attributes:
-        detail: The engine's own words.
-    """
-
-    detail: str = ""
-
-    def __init__(self, message: str = "", *, hint: str = "", detail: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.detail = detail
+    """The backend could not load the model: out of memory, unsupported, not installed."""
 
 
 class ContextLengthError(DockerModelError, ValueError):
@@ -133,10 +138,11 @@ class ContextLengthError(DockerModelError, ValueError):
         message: str = "",
         *,
         hint: str = "",
+        detail: str = "",
         prompt_tokens: int | None = None,
         context_size: int | None = None,
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, detail=detail)
         self.prompt_tokens = prompt_tokens
         self.context_size = context_size
 
@@ -147,7 +153,7 @@ class GenerationError(DockerModelError):
     Attributes:
         exit_code: The command's exit code; `None` if it did not exit by itself.
         signal: The number of the signal that ended it; `None` if none did.
-        stderr: The last of what the command wrote to standard error.
+        stderr: The last of what the command wrote to standard error; `detail` is the same.
         partial: The answer's text up to the failure.
     """
 
@@ -166,7 +172,7 @@ class GenerationError(DockerModelError):
         stderr: str = "",
         partial: str = "",
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, detail=stderr)
         self.exit_code = exit_code
         self.signal = signal
         self.stderr = stderr
@@ -197,18 +203,14 @@ class GenerationTimeoutError(DockerModelError, TimeoutError):
 
 
 class PullError(DockerModelError):
-    """A pull that failed.
-
-    Attributes:
-        detail: The CLI's own words.
-    """
-
-    detail: str = ""
-
-    def __init__(self, message: str = "", *, hint: str = "", detail: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.detail = detail
+    """A pull that failed."""
 
 
 class ResourceError(DockerModelError, OSError):
-    """The machine has no descriptors, processes or memory left to start one."""
+    """The machine has no descriptors, processes or memory left to start one.
+
+    Attributes:
+        errno: The system's number for what there is none of; `None` when no call told.
+    """
+
+    errno: int | None = None  # Python's own is lost in a pickle

@@ -1,6 +1,9 @@
 """What ends a `DockerModel`'s call before its answer: a missing model, trouble, a limit."""
 
 import asyncio
+import os
+import pickle
+import shlex
 import time
 
 import pytest
@@ -13,6 +16,7 @@ from docker_model import (
     ModelNotFoundError,
     RunnerUnavailableError,
     Timeouts,
+    status,
 )
 from docker_model.cli.launch import Launch
 from docker_model.cli.transport import _Shared
@@ -25,7 +29,6 @@ from docker_model.testing import (
     Hang,
     Kill,
     Reasoning,
-    SimulatedDocker,
     Sleep,
     Stderr,
     Text,
@@ -144,10 +147,22 @@ def test_closing_stdout_without_ending_is_an_error(simulate):
     assert caught.value.partial == "all"
 
 
-@pytest.mark.simulated
-def test_a_runner_that_is_off_is_named():
-    with SimulatedDocker.broken("refused"), pytest.raises(RunnerUnavailableError):
-        MODEL.generate("x")
+def test_a_runner_that_is_off_is_named_and_the_commands_own_words_are_kept(docker):
+    off = DockerModel("ai/smollm2", env={"MODEL_RUNNER_HOST": "http://127.0.0.1:1"})
+    with pytest.raises(RunnerUnavailableError) as caught:
+        off.generate("x")
+    assert "connection refused" in pickle.loads(pickle.dumps(caught.value)).detail
+    assert "connection refused" not in str(caught.value)
+
+
+@pytest.mark.parametrize("where", [{"DOCKER_HOST": "nonsense://"}, {"DOCKER_CONTEXT": "nosuch"}])
+def test_a_wrong_docker_is_no_failure_of_the_engine(docker, where):
+    if os.environ["DOCKER_MODEL_COMMAND"] == shlex.join(docker.command):
+        pytest.skip("the simulation reads no contexts")
+    elsewhere = {"MODEL_RUNNER_HOST": "", **where}
+    with pytest.raises(RunnerUnavailableError, match="docker context ls"):
+        DockerModel("ai/smollm2", env=elsewhere).generate("x")
+    assert "docker context ls" in status(env=elsewhere).problem
 
 
 # -- limits --------------------------------------------------------------------------------

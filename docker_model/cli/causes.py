@@ -184,6 +184,12 @@ CAUSES = (
         "start Docker (`docker info` tells), or name the runner by MODEL_RUNNER_HOST",
     ),
     _row(
+        r"unable to resolve docker endpoint",
+        RunnerUnavailableError,
+        "`docker` cannot tell which Docker it is to ask: its context or address is wrong",
+        "`docker context ls`, and what DOCKER_CONTEXT and DOCKER_HOST say",
+    ),
+    _row(
         r"unable to load TLS configuration|error querying /.*(?:x509:|tls: )",
         RunnerUnavailableError,
         "there is no secure connection to Docker Model Runner",

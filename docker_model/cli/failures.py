@@ -22,7 +22,6 @@ from docker_model.errors import (
     EmptyAnswerError,
     GenerationError,
     InvalidRequestError,
-    ModelLoadError,
     ModelNotFoundError,
     PullError,
     ResourceError,
@@ -145,18 +144,17 @@ class _Ending:
                 stderr=self.stderr,
                 partial=self.partial,
             )
-        if issubclass(kind, (ModelLoadError, PullError)):
-            return kind(message, hint=hint, detail=self.stderr)
         if issubclass(kind, ModelNotFoundError):
-            return kind(message, hint=hint, model=self.model)
+            return kind(message, hint=hint, detail=self.stderr, model=self.model)
         if issubclass(kind, ContextLengthError):
             return kind(
                 message,
                 hint=hint,
+                detail=self.stderr,
                 prompt_tokens=_number(_PROMPT_TOKENS, self.stderr),
                 context_size=_number(_CONTEXT_SIZE, self.stderr),
             )
-        return kind(message, hint=hint)
+        return kind(message, hint=hint, detail=self.stderr)
 
 
 def _number(pattern: re.Pattern[str], text: str) -> int | None:

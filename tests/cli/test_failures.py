@@ -321,15 +321,40 @@ def test_errors_for_what_is_known_without_a_failure():
     assert "docker desktop enable model-runner" in not_running().hint
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("model not found", ModelNotFoundError),
+        ('{"type":"exceed_context_size_error"}', ContextLengthError),
+        ("failed to load model", ModelLoadError),
+        ("Docker Model Runner is not running.", RunnerUnavailableError),
+        ("unable to resolve docker endpoint: context not found", RunnerUnavailableError),
+        ("request too large", InvalidRequestError),
+        ("unknown command: docker model", PluginNotFoundError),
+        ("Failed to pull model: disk full", PullError),
+        ("odd", GenerationError),
+    ],
+)
+def test_the_commands_own_words_are_in_detail_alone(text, kind):
+    error = pickled(said(f"SECRET\n{text}"))
+    assert type(error) is kind
+    assert "SECRET" in error.detail
+    assert "SECRET" not in str(error)
+
+
 # -- what cannot be started ------------------------------------------------------------------
 
 
 def start(argv, **settings):
     with pytest.raises(OSError) as caught:
         subprocess.Popen(argv, stdin=subprocess.DEVNULL, **settings)
-    error = name_start_failure(caught.value, argv)
-    assert pickle.loads(pickle.dumps(error)).hint == error.hint
-    return error
+    return pickled(name_start_failure(caught.value, argv))
+
+
+def pickled(error):
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy)) == (type(error), str(error))
+    return copy
 
 
 def script(path, text):
@@ -348,7 +373,9 @@ def test_what_cannot_be_started(tmp_path):
     assert "interpreter" in str(orphan)
     plain = tmp_path / "plain"
     plain.write_text("")
-    assert "Permission denied" in str(start([str(plain)]))
+    refused = start([str(plain)])
+    assert "Permission denied" in str(refused)
+    assert refused.errno == errno.EACCES
     assert "no program for this machine" in str(start(script(tmp_path / "text", "text")))
     assert type(start([str(tmp_path)])) is DockerNotFoundError
     nowhere = start(["/bin/true"], cwd=tmp_path / "gone")
@@ -364,7 +391,7 @@ def test_too_much_to_start_with():
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM])
 def test_nothing_left_to_start_it_with(number):
-    error = name_start_failure(OSError(number, os.strerror(number)), ["docker"])
+    error = pickled(name_start_failure(OSError(number, os.strerror(number)), ["docker"]))
     assert type(error) is ResourceError
     assert error.errno == number
     assert "max_concurrency" in error.hint
