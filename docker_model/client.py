@@ -57,12 +57,14 @@ class DockerModel:
 
     model: str
     _: KW_ONLY
-    stop: str | Sequence[str] = ()
+    stop: str | Sequence[str] | None = ()
     max_chars: int | None = None
     timeout: Timeouts | float | None = field(default_factory=Timeouts)
     max_concurrency: int = 8
     pull: PullPolicy = "never"
-    on_progress: Callable[[PullProgress], object] | None = field(default=None, repr=False)
+    on_progress: Callable[[PullProgress], object] | None = field(
+        default=None, repr=False, hash=False
+    )
     file_references: FileReferences = "escape"
     standby: int = 0
     command: str | Sequence[str] | None = None
@@ -82,6 +84,9 @@ class DockerModel:
 
             words = split_command(self.command, {})
             self._set("command", self.command if isinstance(self.command, str) else words)
+        if self.on_progress is not None and not callable(self.on_progress):
+            msg = f"on_progress must be a function, not {self.on_progress!r}"
+            raise InvalidRequestError(msg)
         _check_count("max_chars", self.max_chars, least=1)
         _check_count("max_concurrency", self.max_concurrency, least=1)
         _check_count("standby", self.standby, least=0)

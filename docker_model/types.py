@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from docker_model.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
 
 __all__ = [
@@ -71,13 +72,15 @@ class Timeouts:
         return cls() if value is None else cls(total=value)
 
 
-def stops(stop: str | Sequence[str]) -> tuple[str, ...]:
-    """Read a `stop=` setting.
+def stops(stop: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Read a `stop=` setting; `None` is none.
 
     Raises:
         InvalidRequestError: One is empty, or no string.
     """
-    given = (stop,) if isinstance(stop, str) else tuple(stop)
+    if stop is None:
+        return ()
+    given = (stop,) if isinstance(stop, str) or not isinstance(stop, Iterable) else tuple(stop)
     if not all(isinstance(one, str) and one for one in given):
         msg = "stop must be one or more non-empty strings"
         raise InvalidRequestError(msg, hint="leave it out for no stop sequence")

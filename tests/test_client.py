@@ -140,11 +140,13 @@ def test_max_chars_cuts_only_what_is_longer(simulate):
 # -- settings ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("prompt", ["", " \n\t\u2003", "a\ud800b"])
+@pytest.mark.parametrize("prompt", ["", " \n\t\u2003", "\u00a0", "a\ud800b", None, b"hi", ["hi"]])
 def test_a_prompt_that_cannot_be_sent_is_refused_before_anything_starts(docker, prompt):
     for ask in (MODEL.generate, MODEL.stream, MODEL.astream):
         with pytest.raises(InvalidRequestError):
             ask(prompt)
+    with pytest.raises(InvalidRequestError):
+        asyncio.run(MODEL.agenerate(prompt))
     assert docker.calls == []
 
 
@@ -155,6 +157,9 @@ def test_a_prompt_that_cannot_be_sent_is_refused_before_anything_starts(docker, 
         {"model": "-x"},
         {"model": "a\nb"},
         {"model": "a/../b"},
+        {"model": None},
+        {"model": b"ai/smollm2"},
+        {"stop": 5},
         {"stop": [""]},
         {"stop": [1]},
         {"max_chars": 0},
@@ -166,12 +171,29 @@ def test_a_prompt_that_cannot_be_sent_is_refused_before_anything_starts(docker, 
         {"timeout": 0},
         {"timeout": float("nan")},
         {"command": ""},
+        {"command": 5},
         {"env": {"A=B": "c"}},
+        {"env": "A=b"},
+        {"on_progress": "yes"},
     ],
 )
 def test_a_bad_setting_is_refused(settings):
     with pytest.raises(InvalidRequestError):
         DockerModel(**{"model": "ai/smollm2", **settings})
+
+
+def test_no_stop_at_all_may_be_written_as_none():
+    assert DockerModel("ai/smollm2", stop=None) == MODEL
+
+
+def test_a_model_is_hashable_whatever_is_told_of_progress():
+    class Bar:
+        __hash__ = None
+
+        def __call__(self, step):
+            pass
+
+    assert {DockerModel("ai/smollm2", on_progress=Bar())}
 
 
 def test_an_unknown_setting_is_a_type_error():

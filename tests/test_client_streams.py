@@ -34,6 +34,24 @@ def test_closing_leaves_the_iteration_simply_ended(simulate):
     docker.wait_gone()
 
 
+def test_a_stream_that_was_left_before_its_first_piece_starts_nothing(docker):
+    cancelled, closed, left = (MODEL.stream("x") for _ in range(3))
+    cancelled.cancel()
+    closed.close()
+    with left:
+        pass
+    assert [list(stream) for stream in (cancelled, closed, left)] == [[], [], []]
+    assert (left.completion, docker.calls) == (None, [])
+
+
+def test_a_finished_stream_stays_finished(docker):
+    stream = MODEL.stream("x")
+    assert "".join(stream) == "You said: x"
+    stream.cancel()
+    assert (list(stream), list(stream.events())) == ([], [])
+    assert stream.completion.text == "You said: x"
+
+
 def test_cancel_from_another_thread_frees_the_reader(simulate):
     docker = endless(simulate)
     stream = MODEL.stream("x")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from docker_model.cli.environment import Environment, can_be_passed
@@ -76,6 +77,9 @@ def split_command(command: str | Sequence[str] | None, env: Mapping[str, str]) -
         source, command = "DOCKER_MODEL_COMMAND", env.get("DOCKER_MODEL_COMMAND", "")
         if not command.strip():
             return DEFAULT_COMMAND
+    if not isinstance(command, Iterable):
+        msg = f"{source} must be a string or a sequence of them, not {type(command).__name__}"
+        raise InvalidRequestError(msg, hint='the default is "docker model"')
     try:
         words = tuple(shlex.split(command) if isinstance(command, str) else command)
     except ValueError as error:  # an open quotation

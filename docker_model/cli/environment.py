@@ -18,6 +18,9 @@ class Environment(Mapping[str, str]):
     __slots__ = ("_hash", "_variables")
 
     def __init__(self, variables: Mapping[str, str]) -> None:
+        if not isinstance(variables, Mapping):
+            msg = f"env must be a mapping of variables, not {type(variables).__name__}"
+            raise InvalidRequestError(msg, hint='such as env={"MODEL_RUNNER_HOST": "http://…"}')
         for name, value in variables.items():
             _check_variable(name, value)
         self._variables = dict(variables)

@@ -47,6 +47,9 @@ def check_model_name(name: str) -> str:
     Raises:
         InvalidRequestError: With the reason.
     """
+    if not isinstance(name, str):
+        msg = f"the model name must be a string, not {type(name).__name__}"
+        raise InvalidRequestError(msg, hint="such as ai/smollm2; see `docker model list`")
     if name.startswith(_NIM):
         msg = f"{name[:_SHOWN]!r} is an NVIDIA NIM, for which the CLI starts a container of its own"
         raise InvalidRequestError(msg, hint="run the NIM yourself and use its OpenAI endpoint")

@@ -51,9 +51,13 @@ def check_prompt(prompt: str) -> None:
         prompt: The whole text. NUL and control characters are fine: it goes through a pipe.
 
     Raises:
-        InvalidRequestError: It is empty or blank (the CLI would turn to interactive mode, or
-            send an empty message), or holds a lone surrogate, which UTF-8 cannot.
+        InvalidRequestError: It is no text, it is empty or blank (the CLI would turn to
+            interactive mode, or send an empty message), or it holds a lone surrogate, which
+            UTF-8 cannot.
     """
+    if not isinstance(prompt, str):
+        msg = f"the prompt must be a string, not {type(prompt).__name__}"
+        raise InvalidRequestError(msg, hint="decode bytes; join messages to one text")
     if not prompt.strip(_GO_SPACE):
         msg = "the prompt is empty or blank"
         raise InvalidRequestError(msg, hint="give the model something to answer")
