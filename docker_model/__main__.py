@@ -139,18 +139,20 @@ def _table(found: list[ModelInfo], out: Screen) -> None:
 def _ask(options: argparse.Namespace, out: Screen) -> int:
     prompt = _read_prompt() if options.prompt is None else options.prompt
     last: TextDelta | ReasoningDelta | None = None
-    with DockerModel(options.model).stream(prompt) as stream:
-        for event in stream.events():
-            if isinstance(event, ReasoningDelta) and out.terminal:
-                out.write(event.text, "dim")
-                last = event
-            elif isinstance(event, TextDelta):
-                if isinstance(last, ReasoningDelta):
-                    out.write("\n\n")
-                out.write(event.text)
-                last = event
-    if last is not None and not last.text.endswith("\n"):
-        out.line()
+    try:
+        with DockerModel(options.model).stream(prompt) as stream:
+            for event in stream.events():
+                if isinstance(event, ReasoningDelta) and out.terminal:
+                    out.write(event.text, "dim")
+                    last = event
+                elif isinstance(event, TextDelta):
+                    if isinstance(last, ReasoningDelta):
+                        out.write("\n\n")
+                    out.write(event.text)
+                    last = event
+    finally:  # what follows, an error's text too, begins a line
+        if last is not None and not last.text.endswith("\n"):
+            out.line()
     return 0
 
 

@@ -14,7 +14,17 @@ import threading
 import pytest
 
 from docker_model.http import addresses
-from docker_model.testing import Downloaded, Fail, Hang, Pulled, Reasoning, SimulatedDocker, Text
+from docker_model.testing import (
+    Cut,
+    Downloaded,
+    Fail,
+    Hang,
+    Pulled,
+    Reasoning,
+    SimulatedDocker,
+    Sleep,
+    Text,
+)
 
 CONSOLE = [sys.executable, "-m", "docker_model"]
 THINKING = [Reasoning("Let me see."), Text("It is 4.")]
@@ -258,6 +268,13 @@ def test_failures_are_told_on_stderr(docker, arguments, text):
     assert done.stdout == ""
     assert text in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_answer_that_breaks_off_ends_its_line(simulate):
+    simulate({"ai/smollm2": [Text("so far"), Sleep(0.05), Cut()]})
+    done = console("ask", "ai/smollm2", "?")
+    assert (done.returncode, done.stdout) == (1, "so far\n")
+    assert "broke off" in done.stderr
 
 
 def test_prompt_that_is_no_text(docker):
