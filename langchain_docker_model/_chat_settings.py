@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence  # noqa: TC003  pydantic reads them
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd
@@ -13,8 +13,8 @@ from pydantic import ConfigDict, Field, SecretStr, model_validator
 import docker_model
 from docker_model._version import __version__
 from docker_model.http.client import Client
-from docker_model.types import FileReferences, PullPolicy, PullProgress, Timeouts
-from langchain_docker_model import _request
+from docker_model.types import FileReferences, PullPolicy, PullProgress, Timeouts, TransportName
+from langchain_docker_model import _request, _unsupported
 from langchain_docker_model._flatten import HTTP_HINT
 from langchain_docker_model._replies import PROVIDER
 from langchain_docker_model._structured import Schema  # noqa: TC001  pydantic reads it
@@ -97,7 +97,7 @@ class ChatSettings(BaseChatModel):
 
     # --- Where and how it is asked ---
 
-    transport: Literal["cli", "http"] | None = None
+    transport: TransportName | None = None
     """The way to the model; `None`: HTTP where the API is found, and the CLI otherwise.
 
     A named address that does not answer (`base_url`, or a variable such as `MODEL_RUNNER_URL`
@@ -145,13 +145,15 @@ class ChatSettings(BaseChatModel):
     standby: int = 0
     """Over the CLI: started `docker model run` processes that are kept waiting for a prompt."""
 
+    if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
+
+        def __init__(self, **settings: Any) -> None:
+            # Not a validator: pydantic would turn this error into its own.
+            _unsupported.refuse_address(settings)
+            super().__init__(**settings)
+
     @model_validator(mode="after")
     def _check_chat_docker_model_settings(self) -> Self:
-        if self.transport == "cli":
-            given = [name for name in ("api_key", "base_url", "headers") if getattr(self, name)]
-            if given:
-                msg = f"transport='cli' has no way to honour {', '.join(given)}"
-                raise UnsupportedParameterError(msg, hint="leave transport out, or make it 'http'")
         with as_langchain_errors():
             call = self._call(None, {})
             self._docker_model(call)
@@ -266,6 +268,7 @@ class ChatSettings(BaseChatModel):
         )
 
     def _over_cli(self, call: Call, cause: Exception | None = None) -> OverCli:
+        _unsupported.refuse_address(vars(self))
         if call.parameters:
             msg = f"`docker model run` has no way to honour {', '.join(sorted(call.parameters))}"
             raise UnsupportedParameterError(msg, hint=HTTP_HINT) from cause

@@ -1,4 +1,4 @@
-"""The parameters that `docker model run` has no way to honour."""
+"""What cannot be honoured: the parameters that a prompt and its one text have no place for."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 from langchain_docker_model.errors import UnsupportedParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 # What LangChain's own model classes and the runner's API call them.
 KNOWN = frozenset(
     {
-        "api_key",
-        "base_url",
         "best_of",
         "echo",
         "extra_body",
@@ -65,7 +63,7 @@ _LENGTH_LIMITS = frozenset({"max_completion_tokens", "max_tokens", "n_predict", 
 
 
 def refuse(names: Iterable[str]) -> None:
-    """Raise for parameters that the CLI cannot honour, rather than ignore them in silence.
+    """Raise for parameters that `DockerModelLLM` cannot honour, rather than ignore them in silence.
 
     Raises:
         UnsupportedParameterError: If there is one among `names`.
@@ -73,8 +71,22 @@ def refuse(names: Iterable[str]) -> None:
     refused = sorted(names)
     if not refused:
         return
-    msg = f"`docker model run` has no way to honour {', '.join(refused)}"
-    hint = "leave it out, or ask the runner's OpenAI-compatible HTTP API, which may have it"
+    msg = f"DockerModelLLM has no way to honour {', '.join(refused)}"
+    hint = "leave it out, or take ChatDockerModel: the runner's HTTP API may have it"
     if not _LENGTH_LIMITS.isdisjoint(refused):
-        hint += "; over the CLI, max_chars= limits the length of an answer"
+        hint += "; max_chars= limits the length of an answer here"
     raise UnsupportedParameterError(msg, hint=hint)
+
+
+def refuse_address(settings: Mapping[str, object]) -> None:
+    """Raise for the address of an HTTP API, or a key to it, where the CLI was asked for.
+
+    Raises:
+        UnsupportedParameterError: `transport` is `"cli"`, and there is one.
+    """
+    if settings.get("transport") != "cli":
+        return
+    given = [name for name in ("api_key", "base_url", "headers") if settings.get(name) is not None]
+    if given:
+        msg = f"transport='cli' has no way to honour {', '.join(given)}"
+        raise UnsupportedParameterError(msg, hint="leave transport out, or make it 'http'")

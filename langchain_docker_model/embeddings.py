@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.embeddings import Embeddings
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+import docker_model
 from docker_model.http.client import Client
 from docker_model.types import Timeouts
-from langchain_docker_model.errors import as_langchain_errors
+from langchain_docker_model.errors import UnsupportedParameterError, as_langchain_errors
 
 __all__ = ["DockerModelEmbeddings"]
 
@@ -39,6 +40,9 @@ class DockerModelEmbeddings(BaseModel, Embeddings):
     dimensions: int | None = Field(default=None, ge=1)
     """The length of the vectors, for models that have a choice; no other length is returned."""
 
+    transport: Literal["http"] | None = None
+    """There is no other: `"cli"` is refused, since `docker model` makes no embeddings."""
+
     base_url: str | None = None
     """The API's address; by default it is looked for."""
 
@@ -60,9 +64,19 @@ class DockerModelEmbeddings(BaseModel, Embeddings):
     env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
     """Environment variables laid over the caller's; never shown."""
 
+    if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
+
+        def __init__(self, **settings: Any) -> None:
+            # Not a validator: pydantic would turn this error into its own.
+            if settings.get("transport") == "cli":
+                msg = "transport='cli' has no way to make embeddings"
+                raise UnsupportedParameterError(msg, hint="leave transport out, or make it 'http'")
+            super().__init__(**settings)
+
     @model_validator(mode="after")
     def _check_settings(self) -> Self:
         with as_langchain_errors():
+            docker_model.DockerModel(self.model)  # looks at the name
             self._client()
         return self
 

@@ -1,4 +1,4 @@
-"""`DockerModelLLM`: a local model behind `docker model run` as a LangChain LLM."""
+"""`DockerModelLLM`: a local model of Docker Model Runner as a LangChain LLM."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import LLM
 from langchain_core.load import dumpd
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 import docker_model
 from docker_model._version import __version__
 from docker_model.client import kept
-from docker_model.types import FileReferences, PullPolicy, PullProgress, Timeouts
+from docker_model.types import FileReferences, PullPolicy, PullProgress, Timeouts, TransportName
 from langchain_docker_model import _together, _unsupported
 from langchain_docker_model._outputs import chunk_of, result_of
 from langchain_docker_model.errors import as_langchain_errors
@@ -40,8 +40,8 @@ class DockerModelLLM(LLM):
 
     Every setting is `docker_model.DockerModel`'s, with its default. Any of them may also be
     given to a single call (`llm.invoke(prompt, max_chars=200)`, `llm.bind(model="ai/qwen3")`),
-    where it takes the place of the model's own. What the CLI has no way to honour, such as
-    `temperature`, is refused with an error and never ignored.
+    where it takes the place of the model's own. What a prompt and its one text have no place
+    for, such as `temperature`, is refused with an error and never ignored.
 
     Constructing one starts nothing; it pickles, and works from any thread and event loop.
     Errors are `docker_model`'s and LangChain's at once: see `langchain_docker_model.errors`.
@@ -105,11 +105,23 @@ class DockerModelLLM(LLM):
     give each a `cache` of its own.
     """
 
+    transport: TransportName | None = None
+    """The way to the model; `None`: the CLI, unless `base_url` or `api_key` is given."""
+
+    base_url: str | None = None
+    """The HTTP API's address, which makes HTTP the way; over HTTP it is found without one."""
+
+    api_key: SecretStr | None = None
+    """Sent as a bearer token, and only to an address that you have named."""
+
     if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
 
         def __init__(self, **settings: Any) -> None:
-            # Not a validator: pydantic would turn this error into its own.
-            _unsupported.refuse(settings.keys() & _unsupported.KNOWN)
+            # Not validators: pydantic would turn these errors into its own.
+            _unsupported.refuse(
+                settings.keys() & _unsupported.KNOWN - type(self).model_fields.keys()
+            )
+            _unsupported.refuse_address(settings)
             super().__init__(**settings)
 
     @model_validator(mode="after")
@@ -244,6 +256,8 @@ class DockerModelLLM(LLM):
             "max_chars": self.max_chars,
             "file_references": self.file_references,
             "command": self.command,
+            "transport": self.transport,
+            "base_url": self.base_url,
         }
 
     @property
@@ -352,8 +366,9 @@ class DockerModelLLM(LLM):
 
     def _for_call(self, kwargs: dict[str, Any]) -> tuple[Self, dict[str, Any]]:
         """The model with a call's own settings, and those keywords that are core's."""
-        settings = {name: value for name, value in kwargs.items() if name in _SETTINGS}
-        others = {name: value for name, value in kwargs.items() if name not in _SETTINGS}
+        fields = type(self).model_fields.keys() - LLM.model_fields.keys()
+        settings = {name: value for name, value in kwargs.items() if name in fields}
+        others = {name: value for name, value in kwargs.items() if name not in fields}
         _unsupported.refuse(others.keys() - _RUN_KEYWORDS)
         return (self.model_copy(update=settings) if settings else self), others
 
@@ -365,8 +380,10 @@ class DockerModelLLM(LLM):
         """
         _unsupported.refuse(settings.keys() - _SETTINGS)
         values = {name: getattr(self, name) for name in _SETTINGS} | dict(settings)
-        model = docker_model.DockerModel(**values | {"stop": values["stop"] or ()})
-        return kept(self, model)
+        values["stop"] = values["stop"] or ()
+        if isinstance(values["api_key"], SecretStr):  # a call may have given a plain one
+            values["api_key"] = values["api_key"].get_secret_value()
+        return kept(self, docker_model.DockerModel(**values))
 
 
 _SETTINGS = DockerModelLLM.model_fields.keys() - LLM.model_fields.keys()

@@ -9,18 +9,20 @@ import sys
 import warnings
 
 import pytest
-from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import ModelInvalidRequestError
+from langchain_core.language_models import LLM
 from langchain_core.load import dumps
-from langchain_core.runnables import ConfigurableField
 from pydantic import ValidationError
 
 import docker_model
 import langchain_docker_model
-from docker_model import InvalidRequestError, Timeouts, UnsupportedParameterError
+from docker_model import Timeouts, UnsupportedParameterError
 from langchain_docker_model import DockerModelLLM
 
 SECRET = "s3cr3t-value"
+
+
+LLM_SETTINGS = DockerModelLLM.model_fields.keys() - LLM.model_fields.keys()
 
 
 def progress(step):
@@ -40,6 +42,9 @@ def full() -> DockerModelLLM:
         standby=0,
         command=("docker", "-c", "gpu", "model"),
         env={"TOKEN": SECRET},
+        transport="http",
+        base_url="http://localhost:12434",
+        api_key=SECRET,
     )
 
 
@@ -78,7 +83,11 @@ def test_every_setting_of_docker_model_is_a_field():
         standby=0,
         command=("docker", "-c", "gpu", "model"),
         env={"TOKEN": SECRET},
+        transport="http",
+        base_url="http://localhost:12434",
+        api_key=SECRET,
     )
+    assert docker_model.DockerModel.__dataclass_fields__.keys() == LLM_SETTINGS
 
 
 @pytest.mark.parametrize("stop", [None, [], "END", ["END", "STOP"], ("END",)])
@@ -108,6 +117,8 @@ def test_timeout_takes_the_forms_that_docker_model_has(timeout):
         {"standby": -1},
         {"command": 7},
         {"env": {"A": 1}},
+        {"transport": "pigeon"},
+        {"base_url": "ftp://x"},
         {"on_progress": "no function"},
     ],
     ids=str,
@@ -119,13 +130,36 @@ def test_what_is_wrong_is_refused_at_construction(wrong):
 
 @pytest.mark.parametrize(
     "name",
-    ["temperature", "max_tokens", "top_p", "top_k", "seed", "num_predict", "tools", "base_url"],
+    ["temperature", "max_tokens", "top_p", "top_k", "seed", "num_predict", "tools"],
 )
-def test_what_the_cli_cannot_honour_is_refused_at_construction(name):
+def test_what_a_prompt_has_no_place_for_is_refused_at_construction(name):
     with pytest.raises(UnsupportedParameterError, match=name) as caught:
         DockerModelLLM(model="ai/smollm2", **{name: 1})
     assert isinstance(caught.value, ModelInvalidRequestError)
     assert "HTTP" in str(caught.value)
+
+
+def test_a_subclass_has_fields_of_its_own(docker):
+    class Polite(DockerModelLLM):
+        system: str = ""
+
+        def _generate(self, prompts, *args, **kwargs):
+            return super()._generate([f"{self.system} {one}" for one in prompts], *args, **kwargs)
+
+    polite = Polite(model="ai/smollm2", system="Please.")
+    assert polite.invoke("hi") == "You said: Please. hi"
+    assert polite.invoke("hi", system="Now.") == "You said: Now. hi"
+    with pytest.raises(UnsupportedParameterError):
+        Polite(model="ai/smollm2", temperature=1)
+
+
+@pytest.mark.parametrize("given", [{"base_url": "http://x"}, {"api_key": SECRET}], ids=list)
+def test_the_cli_has_no_address(given):
+    with pytest.raises(UnsupportedParameterError, match=next(iter(given))):
+        DockerModelLLM(model="ai/smollm2", transport="cli", **given)
+    llm = DockerModelLLM(model="ai/smollm2", **given)
+    with pytest.raises(UnsupportedParameterError, match=next(iter(given))):
+        llm.invoke("hi", transport="cli")
 
 
 def test_a_limit_in_tokens_points_to_the_limit_in_characters():
@@ -221,6 +255,8 @@ def test_identifying_params_hold_what_changes_the_answer_and_no_more():
         "max_chars": 100,
         "file_references": "refuse",
         "command": ("docker", "-c", "gpu", "model"),
+        "transport": "http",
+        "base_url": "http://localhost:12434",
     }
     assert full().asdict()["_type"] == "docker_model" == full()._llm_type
 
@@ -259,94 +295,3 @@ def test_counting_tokens_with_the_users_tokenizer():
         model="ai/smollm2", custom_get_token_ids=lambda text: [len(word) for word in text.split()]
     )
     assert llm.get_num_tokens("three small words") == 3
-
-
-# --- Settings of a call, and the cache ---
-
-
-@pytest.fixture
-def llm(docker):
-    return DockerModelLLM(model="ai/smollm2", cache=InMemoryCache())
-
-
-@pytest.mark.parametrize("name", ["temperature", "foo"])
-async def test_what_cannot_be_honoured_is_refused_by_every_call(llm, name):
-    llm.invoke("hi")  # it would be in the cache
-    calls = [
-        lambda: llm.invoke("hi", **{name: 1}),
-        lambda: llm.batch(["hi"], **{name: 1}),
-        lambda: list(llm.stream("hi", **{name: 1})),
-        lambda: list(llm.bind(**{name: 1}).stream("hi")),
-        lambda: llm._call("hi", **{name: 1}),
-        lambda: list(llm._stream("hi", **{name: 1})),
-    ]
-    for call in calls:
-        with pytest.raises(UnsupportedParameterError, match=name) as caught:
-            call()
-        assert isinstance(caught.value, ModelInvalidRequestError)
-    with pytest.raises(UnsupportedParameterError, match=name):
-        await llm.ainvoke("hi", **{name: 1})
-    with pytest.raises(UnsupportedParameterError, match=name):
-        _ = [piece async for piece in llm.astream("hi", **{name: 1})]
-
-
-async def test_a_bad_setting_of_a_call_is_an_invalid_request(llm):
-    with pytest.raises(InvalidRequestError) as caught:
-        llm.invoke("hi", max_chars=-1)
-    assert isinstance(caught.value, ModelInvalidRequestError)
-    with pytest.raises(InvalidRequestError):
-        _ = [piece async for piece in llm.astream("hi", max_chars=-1)]
-
-
-async def test_a_calls_own_settings_take_the_place_of_the_models(llm):
-    whole = llm.invoke("hi")
-    assert llm.invoke("hi", max_chars=3) == whole[:3]
-    assert await llm.ainvoke("hi", max_chars=4) == whole[:4]
-    assert "".join(llm.stream("hi", max_chars=5)) == whole[:5]
-    assert "".join([piece async for piece in llm.astream("hi", max_chars=6)]) == whole[:6]
-    assert llm.bind(max_chars=2).batch(["hi", "ho"]) == [whole[:2], whole[:2]]
-    assert llm._call("hi", max_chars=1) == whole[:1]
-    assert llm.max_chars is None
-
-
-async def test_a_configurable_field(docker):
-    llm = DockerModelLLM(model="ai/smollm2", env={"A": "b"}).configurable_fields(
-        max_chars=ConfigurableField(id="length")
-    )
-    whole = llm.invoke("hi")
-    configured = llm.with_config(configurable={"length": 3})
-    assert configured.invoke("hi") == whole[:3]
-    assert await configured.ainvoke("hi") == whole[:3]
-
-
-def test_the_cache_answers_a_second_time(llm, docker):
-    assert llm.invoke("hi") == llm.invoke("hi")
-    assert len(docker.prompts) == 1
-
-
-@pytest.mark.parametrize(
-    "other",
-    [{"model": "ai/other"}, {"stop": ["i"]}, {"max_chars": 3}, {"file_references": "allow"}],
-    ids=str,
-)
-def test_the_cache_tells_models_and_settings_apart(llm, docker, other):
-    """Fields, settings of a call and bound ones alike."""
-    llm.invoke("hi")
-    DockerModelLLM(model="ai/smollm2", cache=llm.cache).invoke("hi")
-    assert len(docker.prompts) == 1
-    llm.model_copy(update=other).invoke("hi")
-    assert len(docker.prompts) == 2
-    again = InMemoryCache()
-    llm.cache = again
-    llm.invoke("hi")
-    llm.invoke("hi", **other)
-    assert len(docker.prompts) == 4
-    llm.bind(**other).invoke("hi")
-    assert len(docker.prompts) == 4
-
-
-def test_the_cache_keeps_a_models_stop_and_a_calls_apart(llm, docker):
-    llm.stop = ["said"]
-    first = llm.invoke("hi")
-    llm.stop = ["You"]
-    assert llm.invoke("hi") != first

@@ -69,10 +69,18 @@ def test_a_chat_model_says_how_it_would_become_one(embeddings):
         chat.embed_query("ab")
 
 
-@pytest.mark.parametrize("settings", [{"modle": "x"}, {"dimensions": 0}, {"base_url": "ftp://x"}])
+@pytest.mark.parametrize(
+    "settings", [{"modle": "x"}, {"model": "-rf"}, {"dimensions": 0}, {"base_url": "ftp://x"}]
+)
 def test_settings_that_cannot_be(settings):
     with pytest.raises(ValidationError):
         DockerModelEmbeddings(**{"model": "ai/x"} | settings)
+
+
+def test_the_command_makes_no_embeddings():
+    with pytest.raises(UnsupportedParameterError, match="transport='cli'"):
+        DockerModelEmbeddings(model="ai/x", transport="cli")
+    assert DockerModelEmbeddings(model="ai/x", transport="http").embed_documents([]) == []
 
 
 def test_it_pickles_and_keeps_its_secrets_to_itself(embeddings):

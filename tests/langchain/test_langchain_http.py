@@ -1,0 +1,49 @@
+"""`DockerModelLLM` over HTTP: the same answers, errors and ways out as over the command."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_core.exceptions import ModelConnectionError, ModelNotFoundError
+from langchain_ways import WAYS, ask
+
+from docker_model.testing import Hang, SimulatedDocker, Text
+from langchain_docker_model import DockerModelLLM
+
+NOWHERE = "http://127.0.0.1:9"
+pytestmark = pytest.mark.simulated  # which runner is asked, not which command
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_transport_an_address_or_a_key_is_enough(way, docker):
+    for settings in ({"transport": "http"}, {"base_url": docker.url}, {"api_key": "sesame"}):
+        # Without the command, it can only have been the API.
+        llm = DockerModelLLM(model="ai/smollm2", command="/nowhere", **settings)
+        assert await ask(llm, way) == "You said: hi"
+        plain = DockerModelLLM(model="ai/smollm2", command="/nowhere")
+        assert await ask(plain, way, **settings) == "You said: hi"
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_stops_and_limits_hold(way, docker):
+    llm = DockerModelLLM(model="ai/smollm2", transport="http", stop=["aid"])
+    assert await ask(llm, way) == "You s"
+    assert await ask(llm, way, max_chars=3) == "You"
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_errors_are_langchains_too(way, docker):
+    with pytest.raises(ModelNotFoundError):
+        await ask(DockerModelLLM(model="ai/absent", transport="http"), way)
+    with pytest.raises(ModelConnectionError):
+        await ask(DockerModelLLM(model="ai/smollm2", base_url=NOWHERE), way)
+
+
+async def test_leaving_early_ends_the_models_work():
+    with SimulatedDocker(script=[Text("On and on. "), Hang()]) as docker:
+        llm = DockerModelLLM(model="ai/smollm2", transport="http")
+        for _ in llm.stream("hi"):
+            break
+        docker.wait_gone()
+        async for _ in llm.astream("hi"):
+            break
+        docker.wait_gone()
