@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from docker_model.errors import ModelNotFoundError
+from docker_model.errors import GenerationTimeoutError, ModelNotFoundError
 from langchain_docker_model._flatten import flatten
 from langchain_docker_model._messages import to_runner
 from langchain_docker_model._replies import (
@@ -55,23 +55,37 @@ class OverCli:
 
     def generate(self, messages: Sequence[BaseMessage]) -> ChatResult:
         """The whole answer."""
-        return result_of_run(self.model.generate(flatten(messages)))
+        with _of_a_chat():
+            return result_of_run(self.model.generate(flatten(messages)))
 
     async def agenerate(self, messages: Sequence[BaseMessage]) -> ChatResult:
         """The whole answer."""
-        return result_of_run(await self.model.agenerate(flatten(messages)))
+        with _of_a_chat():
+            return result_of_run(await self.model.agenerate(flatten(messages)))
 
     def stream(self, messages: Sequence[BaseMessage]) -> Iterator[ChatGenerationChunk]:
         """The answer in pieces, the last of which says how it ended."""
-        with self.model.stream(flatten(messages)) as stream:
+        with _of_a_chat(), self.model.stream(flatten(messages)) as stream:
             for event in stream.events():
                 yield chunk_of_run(event)
 
     async def astream(self, messages: Sequence[BaseMessage]) -> AsyncGenerator[ChatGenerationChunk]:
         """The answer in pieces, the last of which says how it ended."""
-        async with self.model.astream(flatten(messages)) as stream:
-            async for event in stream.events():
-                yield chunk_of_run(event)
+        with _of_a_chat():
+            async with self.model.astream(flatten(messages)) as stream:
+                async for event in stream.events():
+                    yield chunk_of_run(event)
+
+
+@contextmanager
+def _of_a_chat() -> Iterator[None]:
+    """Have a timeout name the cap that a chat has, which is not `DockerModel`'s `max_chars`."""
+    try:
+        yield
+    except GenerationTimeoutError as error:
+        if error.phase == "total":
+            error.hint = "raise timeout.total, or cap the answer by max_tokens, over HTTP"
+        raise
 
 
 @dataclass(frozen=True, slots=True)

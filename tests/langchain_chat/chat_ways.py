@@ -1,0 +1,32 @@
+"""The four ways to ask a chat model, as one function, and tools to ask with."""
+
+from __future__ import annotations
+
+import asyncio
+
+WAYS = ("invoke", "ainvoke", "stream", "astream")
+NOWHERE = "http://127.0.0.1:9"
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Add two numbers.",
+        "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}},
+    },
+}
+OTHER = {"type": "function", "function": {"name": "sub", "parameters": {"type": "object"}}}
+ADD = {"type": "function", "id": "1", "function": {"name": "add", "arguments": '{"a": 1}'}}
+
+
+async def answer(chat, way, messages="Hi.", **settings):
+    """The whole answer; a stream's pieces added up."""
+    match way:
+        case "invoke":
+            return chat.invoke(messages, **settings)
+        case "ainvoke":
+            return await chat.ainvoke(messages, **settings)
+        case "stream":
+            chunks = await asyncio.to_thread(lambda: list(chat.stream(messages, **settings)))
+        case "astream":
+            chunks = [chunk async for chunk in chat.astream(messages, **settings)]
+    return sum(chunks[1:], chunks[0])

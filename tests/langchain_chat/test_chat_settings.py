@@ -1,0 +1,116 @@
+"""The fields of `ChatDockerModel`: what is refused, hidden, traced, and part of a cache key."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from chat_ways import NOWHERE
+from langchain_core.caches import InMemoryCache
+from langchain_core.load import dumps
+from pydantic import SecretStr, ValidationError
+
+from docker_model import Timeouts
+from langchain_docker_model import ChatDockerModel
+from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temprature": 0},
+        {"model": "-rm"},
+        {"transport": "carrier pigeon"},
+        {"max_retries": -1},
+        {"timeout": -1},
+        {"base_url": "ftp://x"},
+        {"base_url": "http://ann:sesame@localhost:1/v1"},
+    ],
+)
+def test_settings_that_cannot_be(settings):
+    with pytest.raises(ValidationError) as caught:
+        ChatDockerModel(**{"model": "ai/smollm2", "headers": {"X": "sesame"}} | settings)
+    assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["api_key", "base_url", "headers"])
+def test_the_cli_has_no_address(name):
+    given = {name: {"X": "y"} if name == "headers" else NOWHERE}
+    with pytest.raises(UnsupportedParameterError, match=name):
+        ChatDockerModel(model="ai/smollm2", transport="cli", **given)
+    chat = ChatDockerModel(model="ai/smollm2", **given)
+    chat.transport = "cli"
+    with pytest.raises(UnsupportedParameterError, match=name):
+        chat.invoke("Hi.")
+
+
+@pytest.mark.parametrize("name", ["temprature", "api_key", "base_url", "env"])
+def test_keywords_that_no_call_takes(ask, name):
+    chat, _ = ask()
+    with pytest.raises(InvalidRequestError, match=f"{name}(?s:.*)extra_body"):
+        chat.invoke("Hi.", **{name: "x"})
+
+
+def test_secrets_are_never_shown():
+    secrets = {
+        "api_key": "sesame1",
+        "headers": {"X-Key": "sesame2"},
+        "env": {"TOKEN": "sesame3"},
+    }
+    chat = ChatDockerModel(model="ai/smollm2", **secrets)
+    shown = f"{chat._identifying_params} {chat._get_llm_string()} {chat._get_ls_params()}"
+    assert "sesame" not in f"{shown} {chat!r} {chat} {dumps(chat)} {chat.model_dump()}"
+
+
+def test_it_pickles_with_its_secrets(ask):
+    chat, runner = ask({"content": "Hello."}, api_key="sesame", env={"A": "b"}, temperature=0)
+    copy = pickle.loads(pickle.dumps(chat))
+    assert (copy.api_key, copy.env, copy.temperature) == (SecretStr("sesame"), {"A": "b"}, 0)
+    assert copy.invoke("Hi.").content == "Hello."
+    assert runner.headers[0]["Authorization"] == "Bearer sesame"
+
+
+def test_what_changes_the_answer_changes_the_cache_key(ask):
+    cache = InMemoryCache()
+    chat, runner = ask({"content": "Hello."}, cache=cache)
+    changed = [{"model": "ai/other"}, {"stop": ["x"]}, {"temperature": 0}, {"seed": 1}]
+    others = [chat.model_copy(update=update) for update in changed]
+    for one in (chat, *others, chat, *others):
+        one.invoke("Hi.")
+    assert len(runner.bodies) == 1 + len(others)
+
+
+def test_what_is_traced():
+    chat = ChatDockerModel(model="ai/smollm2", temperature=0.5, max_tokens=9, stop="END")
+    params = chat._get_ls_params()
+    assert params == {
+        "ls_provider": "docker_model",
+        "ls_model_type": "chat",
+        "ls_model_name": "ai/smollm2",
+        "ls_temperature": 0.5,
+        "ls_max_tokens": 9,
+        "ls_stop": ["END"],
+    }
+    params = chat._get_ls_params(stop=["x"], model="ai/other", temperature=0)
+    chosen = (params["ls_model_name"], params["ls_temperature"], params["ls_stop"])
+    assert chosen == ("ai/other", 0, ["x"])
+    assert "docker-model-llm" in chat.metadata["lc_versions"]
+
+
+def test_a_profile_is_the_users():
+    assert ChatDockerModel(model="ai/smollm2").profile is None
+    profile = {"tool_calling": True}
+    assert ChatDockerModel(model="ai/smollm2", profile=profile).profile == profile
+
+
+def test_phases_and_numbers_as_timeouts():
+    timeouts = Timeouts(first_output=1)
+    assert ChatDockerModel(model="ai/smollm2", timeout=timeouts).timeout == timeouts
+    assert ChatDockerModel(model="ai/smollm2", timeout=5).timeout == 5
+
+
+def test_tokens_are_not_counted_with_a_strangers_tokenizer():
+    with pytest.raises(NotImplementedError, match="count_tokens_approximately"):
+        ChatDockerModel(model="ai/smollm2").get_num_tokens("Hi.")
+    chat = ChatDockerModel(model="ai/smollm2", custom_get_token_ids=lambda text: [1] * len(text))
+    assert chat.get_num_tokens("Hi.") == 3
