@@ -106,9 +106,9 @@ class Chunks:
         return bool(self._calls)
 
     @property
-    def prompt_tokens(self) -> int | None:
-        """See `prompt_tokens_of`."""
-        return prompt_tokens_of({**self._last, "usage": self._usage})
+    def told(self) -> dict[str, Any]:
+        """What the runner told beside the answer: `usage`, `timings`."""
+        return {**self._last, "usage": self._usage}
 
     def feed(self, piece: Mapping[str, Any]) -> ChatGenerationChunk | None:
         """The chunk for a piece; `None` for one that says nothing yet."""
@@ -183,16 +183,6 @@ def chunk_of_run(event: Event) -> ChatGenerationChunk:
     else:
         message = AIMessageChunk(content=event.text, response_metadata={"model_provider": PROVIDER})
     return ChatGenerationChunk(message=message)
-
-
-def prompt_tokens_of(reply: Mapping[str, Any]) -> int | None:
-    """The length of the prompt as llama.cpp counts it, with all that it holds.
-
-    What has no `timings` comes from another engine, or a simulated one, whose counts may mean
-    something else: `None`.
-    """
-    counts = reply.get("usage") or {}
-    return counts.get("prompt_tokens") if reply.get("timings") else None
 
 
 def usage_of(counts: Mapping[str, Any]) -> UsageMetadata:

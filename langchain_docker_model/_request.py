@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_docker_model._structured import response_format
-from langchain_docker_model._tools import tool_parameters
 from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
 
 if TYPE_CHECKING:
@@ -86,11 +85,12 @@ def call_of(own: Mapping[str, Any], stop: list[str] | None, given: Mapping[str, 
     parameters = {name: settings[name] for name in PARAMETERS if settings[name] is not None}
     if "response_format" in parameters:
         parameters["response_format"] = response_format(parameters["response_format"])
-    parameters |= tool_parameters(
-        given.get("tools") or (),
-        given.get("tool_choice"),
-        parallel=given.get("parallel_tool_calls"),
-    )
+    if given.get("tools"):
+        from docker_model.http.tools import tool_parameters  # noqa: PLC0415  not for the CLI
+
+        parameters |= tool_parameters(
+            given["tools"], given.get("tool_choice"), parallel=given.get("parallel_tool_calls")
+        )
     return Call(
         model=settings["model"],
         stop=stops_of(stop) or stops_of(own["stop"]),

@@ -12,11 +12,9 @@ from langchain_docker_model._messages import to_runner
 from langchain_docker_model._replies import (
     Chunks,
     chunk_of_run,
-    prompt_tokens_of,
     result_of,
     result_of_run,
 )
-from langchain_docker_model._tools import notice_no_call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
@@ -162,7 +160,7 @@ class OverHttp:
         result = result_of(reply)
         said = [choice["message"] for choice in reply["choices"]]
         if not any(one.get("tool_calls") for one in said):
-            notice_no_call(self.call.parameters, asked, prompt_tokens_of(reply))
+            self._notice_no_call(asked, reply)
         return result
 
     def _stream(self, asked: list[dict[str, Any]]) -> Iterator[ChatGenerationChunk]:
@@ -185,5 +183,10 @@ class OverHttp:
 
     def _last(self, chunks: Chunks, asked: list[dict[str, Any]]) -> ChatGenerationChunk:
         if not chunks.called:
-            notice_no_call(self.call.parameters, asked, chunks.prompt_tokens)
+            self._notice_no_call(asked, chunks.told)
         return chunks.close()
+
+    def _notice_no_call(self, asked: list[dict[str, Any]], told: dict[str, Any]) -> None:
+        from docker_model.http.tools import notice_no_call  # noqa: PLC0415  not for the CLI
+
+        notice_no_call(self.call.parameters, asked, told)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from langchain_docker_model import _tools
 from langchain_docker_model._chat_settings import ChatSettings
 from langchain_docker_model._structured import Method, Schema, parser_of, response_format, with_raw
 from langchain_docker_model.errors import InvalidRequestError, as_langchain_errors
@@ -71,9 +70,11 @@ class ChatDockerModel(ChatSettings):
             strict: Whether the arguments are to match exactly, where the engine asks.
             **kwargs: Settings of the calls, such as `parallel_tool_calls`.
         """
+        from docker_model.http.tools import choice_of  # noqa: PLC0415  not for the CLI
+
         formatted = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
         with as_langchain_errors():
-            choice = _tools.choice_of(tool_choice, formatted) if formatted else None
+            choice = choice_of(tool_choice, formatted) if formatted else None
         said = {} if choice is None else {"tool_choice": choice}
         return super().bind(tools=formatted, **said, **kwargs)
 

@@ -43,12 +43,13 @@ class FunctionCalls(FunctionCallingLLM):
             if isinstance(user_msg, str):
                 user_msg = ChatMessage(user_msg, role=MessageRole.USER)
             messages.append(user_msg)
+        choice = kwargs.pop("tool_choice", None)  # core's programs pass on a `None`
         if not tools:
             return {"messages": messages, **kwargs}
         return {
             "messages": messages,
             "tools": [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools],
-            "tool_choice": "required" if tool_required else "auto",
+            "tool_choice": choice or ("required" if tool_required else "auto"),
             "parallel_tool_calls": allow_parallel_tool_calls,
             **kwargs,
         }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from docker_model.errors import EmptyAnswerError
 from llama_index_docker_model._replies import ReplyReader, answer_of
 from llama_index_docker_model._responses import Answer
 
@@ -145,38 +145,27 @@ class OverHttp:
         stream = self.client.astream_chat(self.model, self.messages, **self.parameters)
         return stream, stream
 
-    def reader(self) -> CallNoticingReader:
+    def reader(self) -> ReplyReader:
         """What reads the chunks."""
-        return CallNoticingReader(self.model, self.parameters)
+        return ReplyReader(self.model, self._check)
 
     def _read(self, reply: dict[str, Any]) -> Answer:
         answer = answer_of(reply, self.model)
-        _notice_no_call(answer, self.parameters)
+        self._check(answer)
         return answer
 
+    def _check(self, answer: Answer) -> None:
+        """Notice what the runner does not tell of.
 
-class CallNoticingReader(ReplyReader):
-    """One that tells when no tool was called and one had to be."""
+        Raises:
+            EmptyAnswerError: The answer says nothing, and no stop sequence can be the reason.
+        """
+        if answer.tool_calls:
+            return
+        from docker_model.http.tools import notice_no_call  # noqa: PLC0415  not for the CLI
 
-    def __init__(self, model: str, parameters: dict[str, Any]) -> None:
-        super().__init__(model)
-        self._parameters = parameters
-
-    def close(self) -> Answer | None:
-        """The end; `None` when it was cancelled."""
-        answer = super().close()
-        if answer is not None:
-            _notice_no_call(answer, self._parameters)
-        return answer
-
-
-def _notice_no_call(answer: Answer, parameters: dict[str, Any]) -> None:
-    """The runner drops tools in silence if the chat template has none, and enforces no choice."""
-    choice = parameters.get("tool_choice")
-    if answer.tool_calls or choice in (None, "auto", "none"):
-        return
-    warnings.warn(
-        "the model called no tool although one was required: "
-        "Docker Model Runner does not enforce it, and the model's chat template may have no tools",
-        stacklevel=2,
-    )
+        notice_no_call(self.parameters, self.messages, answer.raw)
+        cut = answer.raw["finish_reason"] != "stop" or "stop" in self.parameters
+        if not (answer.text or answer.reasoning or cut):
+            msg = f"{self.model!r} ended its answer without having said anything"
+            raise EmptyAnswerError(msg, hint="try again, or other words; see `docker model logs`")

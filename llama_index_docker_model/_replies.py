@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index_docker_model._responses import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["ReplyReader", "answer_of"]
 
@@ -34,11 +34,16 @@ def answer_of(reply: Mapping[str, Any], model: str) -> Answer:
 class ReplyReader:
     """Puts a stream's chunks together.
 
+    Args:
+        model: The name that answers tell.
+        check: Is shown the whole answer; may raise.
+
     Attributes:
         answer: All so far.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, check: Callable[[Answer], None]) -> None:
+        self._check = check
         self.answer = Answer.start(model)
         self._raw = dict(self.answer.raw)
         self._logprobs: list[Any] = []
@@ -78,6 +83,7 @@ class ReplyReader:
         if self._logprobs:
             raw["logprobs"] = {"content": self._logprobs}
         self.answer = replace(self.answer, raw=raw, delta="", thinking_delta="")
+        self._check(self.answer)
         return self.answer
 
     def _add(self, piece: Mapping[str, Any]) -> None:

@@ -50,9 +50,8 @@ PARAMETERS = frozenset(
     }
 )
 # And what only calls have.
-_OF_CALLS = frozenset(
-    {"logit_bias", "logprobs", "parallel_tool_calls", "tool_choice", "tools", "top_logprobs"}
-)
+_OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
+_OF_CALLS = frozenset({"logit_bias", "logprobs", "top_logprobs", *_OF_TOOLS})
 _HTTP_ONLY = PARAMETERS | _OF_CALLS | {"api_key", "base_url", "is_function_calling_model"}
 
 # What LlamaIndex's other classes take, and the name for it here if there is one.
@@ -160,11 +159,16 @@ def body_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         settings: The model's, with the call's in their place.
+
+    Raises:
+        InvalidRequestError: The choice names a tool that is not there.
     """
     stop = settings["stop"]
     body = {name: settings.get(name) for name in sorted(PARAMETERS | _OF_CALLS)}
     body["stop"] = [stop] if isinstance(stop, str) else list(stop)
-    # An engine refuses an empty list of tools, or a choice among none.
-    if not body["tools"]:
-        del body["tools"], body["tool_choice"], body["parallel_tool_calls"]
+    tools, choice, parallel = (body.pop(name) for name in _OF_TOOLS)
+    if tools:
+        from docker_model.http.tools import tool_parameters  # noqa: PLC0415  not for the CLI
+
+        body |= tool_parameters(tools, choice, parallel=parallel)
     return {name: value for name, value in body.items() if value not in (None, [])}

@@ -41,7 +41,7 @@ REQUIREMENTS = {
 }
 # Of the core, the adapters see what users see; all else is reached through it.
 PUBLIC = {"_version", "client", "errors", "models", "settings", "streams", "types"}
-PUBLIC |= {"http", "http.client"}  # the way to what the command cannot do
+PUBLIC |= {"http", "http.client", "http.tools"}  # the way to what the command cannot do
 
 LONGEST = 400  # lines of a file
 

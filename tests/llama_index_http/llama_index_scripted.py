@@ -6,6 +6,12 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from llama_index_docker_model import DockerModelLLM
+
+
+def model(runner, **settings):
+    return DockerModelLLM(model="ai/smollm2", base_url=runner.url, **settings)
+
 
 def reply(content="Hello.", *, calls=(), reasoning=None, finish="stop"):
     message = {"role": "assistant", "content": content}
@@ -28,6 +34,7 @@ class Runner:
         self.asked = []
         self.headers = []
         self.embedding_error = None
+        self.told = {}  # beside the answers
         runner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -50,7 +57,8 @@ class Runner:
                 else:
                     message, finish = runner.next()
                     choice = {"index": 0, "message": message, "finish_reason": finish}
-                    self.send(200, {"model": "/a/file", "choices": [choice], "usage": USAGE})
+                    told = {"model": "/a/file", "usage": USAGE, **runner.told}
+                    self.send(200, {**told, "choices": [choice]})
 
             def send(self, status, content):
                 data = json.dumps(content).encode()
@@ -69,7 +77,7 @@ class Runner:
                 for delta in deltas(message):
                     self.event({"choices": [{"index": 0, "delta": delta}]})
                 self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
-                self.event({"choices": [], "usage": USAGE})
+                self.event({"choices": [], "usage": USAGE, **runner.told})
                 self.wfile.write(b"data: [DONE]\n\n")
 
             def event(self, chunk):

@@ -68,6 +68,7 @@ agents_of_core = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 # What the first releases of core 0.14 did not have yet.
 HAS_PAYLOAD = hasattr(LLM, "to_payload")
 HAS_THINKING = hasattr(types, "ThinkingBlock")
+HAS_TOOL_CALLS = hasattr(types, "ToolCallBlock")
 
 
 def needs(feature):
@@ -75,7 +76,7 @@ def needs(feature):
 
 
 needs_rate_limiter = needs("rate_limiter" in LLM.model_fields)
-needs_tool_calls = needs(hasattr(types, "ToolCallBlock"))
+needs_tool_calls = needs(HAS_TOOL_CALLS)
 needs_thinking = needs(HAS_THINKING)
 needs_text_program_streams = needs("stream_call" in vars(LLMTextCompletionProgram))
 needs_steps_outside_a_run = needs(find_spec("llama_index.core.agent.workflow.agent_context"))

@@ -1,4 +1,4 @@
-"""Tools: which of them must be called, and noticing when none was."""
+"""Tools: which of them must be called, and noticing when none was; pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_docker_model.errors import InvalidRequestError
+from docker_model.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+__all__ = ["choice_of", "notice_no_call", "tool_parameters"]
 
 ToolChoice: TypeAlias = str | bool | dict[str, Any] | None
 _MODES = {"any": "required", "auto": "auto", "none": "none", "required": "required"}
@@ -19,7 +21,7 @@ _CHARACTERS_A_TOKEN = 8  # more than any tokenizer gets into one, on the average
 def choice_of(
     choice: ToolChoice, tools: Sequence[Mapping[str, Any]]
 ) -> str | dict[str, Any] | None:
-    """A `tool_choice`, in any form that LangChain's users know, as the API writes it.
+    """A `tool_choice`, in any form that the frameworks' users know, as the API writes it.
 
     Args:
         choice: A mode, the name of a tool, OpenAI's or Anthropic's dictionary; `True` is
@@ -76,18 +78,24 @@ def tool_parameters(
 def notice_no_call(
     parameters: Mapping[str, Any],
     messages: Sequence[Mapping[str, Any]],
-    prompt_tokens: int | None,
+    reply: Mapping[str, Any],
 ) -> None:
     """Warn of an answer without a call, where one was demanded or no tool can have been seen.
 
     The runner says nothing of either: it drops the tools when the model's chat template has
     no place for them, and "required" is a wish.
+
+    Args:
+        parameters: What was asked, beside the messages.
+        messages: In the API's words.
+        reply: What came: its `usage`, and `timings` where there are any.
     """
     tools = parameters.get("tools")
     if not tools or parameters.get("tool_choice") == "none":
         return
     size = len(json.dumps(tools, ensure_ascii=False))
     size += sum(len(one["content"]) for one in messages if isinstance(one["content"], str))
+    prompt_tokens = _prompt_tokens(reply)
     if prompt_tokens is not None and prompt_tokens * _CHARACTERS_A_TOKEN < size:
         problem = (
             "the model has not seen its tools: its chat template seems to have no place for them"
@@ -100,3 +108,13 @@ def notice_no_call(
     else:
         return
     warnings.warn(f"{problem}; try a model made for tool calling", stacklevel=2)
+
+
+def _prompt_tokens(reply: Mapping[str, Any]) -> int | None:
+    """The length of the prompt as llama.cpp counts it, with all that it holds.
+
+    What has no `timings` comes from another engine, or a simulated one, whose counts may mean
+    something else: `None`.
+    """
+    counts = reply.get("usage") or {}
+    return counts.get("prompt_tokens") if reply.get("timings") else None

@@ -1,0 +1,60 @@
+"""Objects over the runner's HTTP API: held to a schema by the engine, or asked for as a tool."""
+
+from __future__ import annotations
+
+import pytest
+from llama_index.core.bridge.pydantic import BaseModel
+from llama_index.core.prompts import PromptTemplate
+from llama_index_scripted import model, reply
+from llama_index_ways import needs_text_program_streams
+
+
+class Whale(BaseModel):
+    """A whale."""
+
+    name: str
+    length: int
+
+
+TELL = PromptTemplate("Tell of {x}.")
+MOBY = '{"name": "Moby", "length": 18}'
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "structured_predict",
+        "astructured_predict",
+        pytest.param("stream_structured_predict", marks=needs_text_program_streams),
+        pytest.param("astream_structured_predict", marks=needs_text_program_streams),
+    ],
+)
+async def test_objects_by_schema(way, runner):
+    runner.replies = [reply(MOBY)]
+    llm, settings = model(runner, system_prompt="Be exact."), {"seed": 1}
+    result = getattr(llm, way)(Whale, TELL, settings, x="whales")
+    if way.startswith("a"):
+        result = await result
+    if "stream" in way:
+        result = [one async for one in result] if way.startswith("a") else list(result)
+        assert any(one.name == "Moby" for one in result)
+        result = result[-1]
+    assert result == Whale(name="Moby", length=18)
+    assert settings == {"seed": 1}
+    asked = runner.asked[-1]
+    schema = asked["response_format"]["json_schema"]
+    assert (schema["name"], schema["schema"]) == ("Whale", Whale.model_json_schema())
+    assert asked["seed"] == 1
+    assert asked["messages"][0] == {"role": "system", "content": "Be exact."}
+    assert llm.pydantic_program_mode == "default"
+
+
+async def test_objects_by_a_tool(runner):
+    runner.replies = [reply(None, calls=[("Whale", MOBY, {})])]
+    llm = model(runner, pydantic_program_mode="function")
+    assert llm.structured_predict(Whale, TELL, x="whales").name == "Moby"
+    assert list(llm.stream_structured_predict(Whale, TELL, x="whales"))[-1].length == 18
+    assert (await llm.astructured_predict(Whale, TELL, x="whales")).name == "Moby"
+    assert {one["tools"][0]["function"]["name"] for one in runner.asked} == {"Whale"}
+    # Core's program asks for a call in whole answers alone.
+    assert [one["tool_choice"] for one in runner.asked] == ["required", "auto", "required"]

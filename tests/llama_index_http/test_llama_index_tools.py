@@ -1,0 +1,147 @@
+"""Tools over the runner's HTTP API: calls, agents, and what the runner does not tell of."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
+from llama_index.core.llms import ChatMessage
+from llama_index.core.tools import FunctionTool
+from llama_index_scripted import model, reply
+from llama_index_ways import HAS_TOOL_CALLS
+
+from docker_model import InvalidRequestError
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def subtract(a: int, b: int) -> int:
+    """Subtract one number from another."""
+    return a - b
+
+
+ADD, SUBTRACT = map(FunctionTool.from_defaults, (add, subtract))
+CALL = ("add", '{"a": 2, "b": 2}', {"id": "one"})
+
+
+WITH_TOOLS = ["chat_with_tools", "achat_with_tools"]
+WITH_TOOLS += ["stream_chat_with_tools", "astream_chat_with_tools"]
+
+
+async def with_tools(llm, way, tools=(ADD,), **settings):
+    result = getattr(llm, way)(tools, "What is 2 + 2?", **settings)
+    if way.startswith("a"):
+        result = await result
+    if "stream" not in way:
+        return [result]
+    return [one async for one in result] if way.startswith("a") else list(result)
+
+
+@pytest.mark.parametrize("way", WITH_TOOLS)
+async def test_a_call(way, runner):
+    runner.replies = [reply(None, calls=[CALL])]
+    llm = model(runner)
+    history = [ChatMessage("before")]
+    responses = await with_tools(llm, way, chat_history=history, tool_required=True)
+    assert len(history) == 1
+    for response in responses:  # whatever is incomplete can be read too
+        llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
+    [call] = llm.get_tool_calls_from_response(responses[-1])
+    assert (call.tool_id, call.tool_name, call.tool_kwargs) == ("one", "add", {"a": 2, "b": 2})
+    assert responses[-1].raw["finish_reason"] == "tool_calls"
+    asked = runner.asked[-1]
+    assert asked["tool_choice"] == "required"
+    assert asked["tools"][0]["function"]["name"] == "add"
+    assert [one["content"] for one in asked["messages"]] == ["before", "What is 2 + 2?"]
+
+
+@pytest.mark.parametrize("way", WITH_TOOLS)
+async def test_no_call_where_one_is_required(way, runner):
+    with pytest.warns(UserWarning, match="demanded and the model made none"):
+        responses = await with_tools(model(runner), way, tool_required=True)
+    with pytest.raises(ValueError, match="no tool"):
+        model(runner).get_tool_calls_from_response(responses[-1])
+
+
+@pytest.mark.parametrize("way", WITH_TOOLS)
+async def test_tools_that_cannot_have_been_seen(way, runner):
+    """llama.cpp tells of its counts by its `timings`: the prompt was shorter than the tools."""
+    runner.told = {"timings": {"predicted_ms": 1.0}}
+    with pytest.warns(UserWarning, match="has not seen its tools"):
+        await with_tools(model(runner), way)
+
+
+@pytest.mark.parametrize("way", WITH_TOOLS)
+@pytest.mark.parametrize("choice", ["add", {"type": "function", "function": {"name": "add"}}])
+async def test_a_tool_by_name_is_the_only_one_sent(way, choice, runner):
+    """llama.cpp refuses a name, and takes OpenAI's form of it for "auto"."""
+    runner.replies = [reply(None, calls=[CALL])]
+    await with_tools(model(runner), way, [ADD, SUBTRACT], tool_choice=choice)
+    [asked] = runner.asked
+    assert [tool["function"]["name"] for tool in asked["tools"]] == ["add"]
+    assert asked["tool_choice"] == "required"
+
+
+@pytest.mark.parametrize("way", WITH_TOOLS)
+async def test_a_tool_that_is_not_there(way, runner):
+    with pytest.raises(InvalidRequestError, match="multiply"):
+        await with_tools(model(runner), way, tool_choice="multiply")
+    assert runner.asked == []
+
+
+@pytest.mark.parametrize("choice", ["auto", "none", "required", None])
+def test_modes_of_choosing_a_tool(choice, runner):
+    runner.replies = [reply(None, calls=[CALL])]
+    model(runner).chat_with_tools([ADD], "go", tool_choice=choice)
+    assert runner.asked[-1]["tool_choice"] == (choice or "auto")
+
+
+def test_calls_without_ids_get_their_own(runner):
+    runner.replies = [reply(None, calls=[("add", "{}", {}), ("add", "nonsense", {})])]
+    llm = model(runner)
+    both = llm.chat_with_tools([ADD], "go", allow_parallel_tool_calls=True)
+    first, second = llm.get_tool_calls_from_response(both)
+    assert first.tool_id != second.tool_id
+    assert second.tool_kwargs == {}
+    one = llm.chat_with_tools([ADD], "go")
+    assert len(llm.get_tool_calls_from_response(one)) == 1
+    called = ["tool_call"] if HAS_TOOL_CALLS else []
+    assert [block.block_type for block in one.message.blocks] == ["text", *called]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_an_agent(streaming, runner):
+    runner.replies = [reply(None, calls=[CALL]), reply("It is 4.")]
+    agent = FunctionAgent(tools=[ADD], llm=model(runner), streaming=streaming)
+    assert str(await agent.run("What is 2 + 2?")) == "It is 4."
+    question, call, result = runner.asked[-1]["messages"]
+    assert question == {"role": "user", "content": "What is 2 + 2?"}
+    assert call["tool_calls"][0]["id"] == result["tool_call_id"] == "one"
+    assert json.loads(call["tool_calls"][0]["function"]["arguments"]) == {"a": 2, "b": 2}
+    assert result["content"] == "4"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_an_agent_that_is_to_begin_with_a_tool(runner):
+    runner.replies = [reply(None, calls=[CALL]), reply("It is 4.")]
+    agent = FunctionAgent(tools=[SUBTRACT, ADD], llm=model(runner), initial_tool_choice="add")
+    assert str(await agent.run("What is 2 + 2?")) == "It is 4."
+    assert [one["tool_choice"] for one in runner.asked] == ["required", "auto"]
+    assert [len(one["tools"]) for one in runner.asked] == [1, 2]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_workflows_take_the_function_agent(runner):
+    workflow = AgentWorkflow.from_tools_or_functions([add], llm=model(runner))
+    assert isinstance(workflow.agents["Agent"], FunctionAgent)
+
+
+async def test_predict_and_call(runner):
+    runner.replies = [reply(None, calls=[CALL])]
+    assert str(model(runner).predict_and_call([ADD], "What is 2 + 2?")) == "4"
+    assert str(await model(runner).apredict_and_call([ADD], "What is 2 + 2?")) == "4"
