@@ -195,9 +195,10 @@ def kept(owner: object, model: DockerModel) -> DockerModel:
     Standby belongs to an object. An adapter makes its model anew for each call, so that it
     never misses an assignment to its fields; with standby, it has to be the one of before.
     """
-    if not model.standby:
-        return model
     key = id(owner)
+    if not model.standby:
+        _kept.pop(key, None)  # it had one: those processes end with their model
+        return model
     if key not in _kept:
         weakref.finalize(owner, _kept.pop, key, None).atexit = False
     if _kept.get(key) != model:

@@ -266,8 +266,7 @@ class DockerModelLLM(FunctionCalls):
 
     def close(self) -> None:
         """End the processes in standby; the model stays usable."""
-        if self._way({}) == "cli":
-            self._docker_model({}).close()
+        self._docker_model({}).close()
 
     async def aclose(self) -> None:
         """End the processes in standby; the model stays usable."""

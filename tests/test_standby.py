@@ -225,6 +225,27 @@ def test_many_at_once_from_standby(docker):
 
 
 @pytest.mark.parametrize("adapter", [LangChainLLM, LlamaIndexLLM])
+def test_a_standby_that_is_given_up_ends(docker, adapter):
+    llm = adapter(model="ai/smollm2", standby=1)
+    llm.warm_up()
+    assert len(parked()) == 1
+    llm.standby = 0
+    llm.close()
+    docker.wait_all_gone()
+
+
+@pytest.mark.parametrize("transport", [None, "cli"])
+def test_closing_a_model_that_has_gone_over_to_http(docker, transport):
+    """Whatever its fields say by now: what it had started over the CLI ends."""
+    llm = LlamaIndexLLM(model="ai/smollm2", standby=1, transport=transport)
+    llm.warm_up()
+    assert len(parked()) == 1
+    llm.temperature = 0.5
+    llm.close()
+    docker.wait_all_gone()
+
+
+@pytest.mark.parametrize("adapter", [LangChainLLM, LlamaIndexLLM])
 def test_both_frameworks_keep_it_between_calls_by_one_field(docker, adapter):
     llm = adapter(model="ai/smollm2", standby=1)
     llm.warm_up()
