@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ _FAILED = 1
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say
 _BROKEN_PIPE = 141  # 128 + SIGPIPE
 
+# The columns of `list` that a terminal too narrow for all of them can do without, in this order.
+_LESS_WANTED = ("CREATED", "QUANTIZATION", "PARAMETERS", "CONTEXT", "SIZE")
+
 _EPILOG = """\
 DOCKER_MODEL_COMMAND is the command to run instead of `docker model`; MODEL_RUNNER_HOST and the
 other variables of Docker Model Runner are passed on to it.
@@ -39,14 +43,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a character it lacks is no failure
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from docker_model._console.completion import complete  # noqa: PLC0415  argcomplete's
+
+        complete(parser)
+    options = parser.parse_args(arguments)
+    out = screen(sys.stdout)
     try:
-        code: int = options.run(options, screen(sys.stdout))
+        code: int = options.run(options, out)
         sys.stdout.flush()
     except DockerModelError as error:
+        out.end_line()
         screen(sys.stderr).line(str(error), "red")
         return _FAILED
     except KeyboardInterrupt:
+        if out.terminal:
+            out.line()  # what is there is `^C`, and the shell's prompt is next
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader has what it wanted. Nothing may be written when Python flushes at exit.
@@ -118,41 +131,38 @@ def _plain(model: ModelInfo) -> dict[str, object]:
 
 
 def _table(found: list[ModelInfo], out: Screen) -> None:
-    head = ("NAME", "PARAMETERS", "QUANTIZATION", "SIZE", "CONTEXT", "CREATED")
-    rows = [
-        (
-            model.name,
-            model.parameters or "",
-            model.quantization or "",
-            model.size or "",
-            str(model.context_size or ""),
-            f"{model.created:%Y-%m-%d}" if model.created else "",
-        )
-        for model in found
-    ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for number, row in enumerate((head, *rows)):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+    columns = {
+        "NAME": [model.name for model in found],
+        "PARAMETERS": [model.parameters or "" for model in found],
+        "QUANTIZATION": [model.quantization or "" for model in found],
+        "SIZE": [model.size or "" for model in found],
+        "CONTEXT": [str(model.context_size or "") for model in found],
+        "CREATED": [f"{one.created:%Y-%m-%d}" if one.created else "" for one in found],
+    }
+    widths = {head: max(map(len, (head, *cells))) for head, cells in columns.items()}
+    for head in _LESS_WANTED if out.terminal else ():
+        if sum(widths.values()) + 2 * len(widths) - 2 <= shutil.get_terminal_size().columns:
+            break
+        del widths[head], columns[head]
+    for number, row in enumerate((columns, *zip(*columns.values(), strict=True))):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths.values(), strict=True))
         out.line("  ".join(cells).rstrip(), "" if number else "bold")
 
 
 def _ask(options: argparse.Namespace, out: Screen) -> int:
     prompt = _read_prompt() if options.prompt is None else options.prompt
-    last: TextDelta | ReasoningDelta | None = None
-    try:
-        with DockerModel(options.model).stream(prompt) as stream:
-            for event in stream.events():
-                if isinstance(event, ReasoningDelta) and out.terminal:
-                    out.write(event.text, "dim")
-                    last = event
-                elif isinstance(event, TextDelta):
-                    if isinstance(last, ReasoningDelta):
-                        out.write("\n\n")
-                    out.write(event.text)
-                    last = event
-    finally:  # what follows, an error's text too, begins a line
-        if last is not None and not last.text.endswith("\n"):
-            out.line()
+    thinking = False
+    with DockerModel(options.model).stream(prompt) as stream:
+        for event in stream.events():
+            if isinstance(event, ReasoningDelta) and out.terminal:
+                out.write(event.text, "dim")
+                thinking = True
+            elif isinstance(event, TextDelta):
+                if thinking:
+                    out.write("\n\n")
+                out.write(event.text)
+                thinking = False
+    out.end_line()
     return 0
 
 

@@ -33,6 +33,7 @@ APART = {"testing"}
 # Whatever is not Python's own.
 REQUIREMENTS = {
     "docker_model._console.colors": {"rich"},
+    "docker_model._console.completion": {"argcomplete"},
     "docker_model.http": {"httpx"},
     "docker_model.testing.program.docker": {"simulated"},  # beside it: a program on its own
     "docker_model.testing.pytest_plugin": {"pytest"},

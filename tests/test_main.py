@@ -1,23 +1,18 @@
 """`python -m docker_model`, as its user meets it: a process, its outputs, its exit code."""
 
-import contextlib
 import json
 import os
-import pty
 import re
 import signal
-import socketserver
 import subprocess
 import sys
-import threading
 
 import pytest
+from terminal import CONSOLE, console, on_terminal
 
-from docker_model.http import addresses
 from docker_model.testing import (
     Cut,
     Downloaded,
-    Fail,
     Hang,
     Pulled,
     Reasoning,
@@ -26,151 +21,11 @@ from docker_model.testing import (
     Text,
 )
 
-CONSOLE = [sys.executable, "-m", "docker_model"]
 THINKING = [Reasoning("Let me see."), Text("It is 4.")]
 NO_RICH = (
     "import sys; sys.modules['rich'] = None;"
     "from docker_model.__main__ import main; sys.exit(main())"
 )
-
-
-def console(*arguments, typed="", **settings):
-    return subprocess.run(
-        [*CONSOLE, *arguments],
-        input=typed,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=60,
-        **settings,
-    )
-
-
-def on_terminal(*arguments, command=CONSOLE, typed=b"", after=b"", **env):
-    """Run it on a terminal; types `typed` once `after` was shown. Gives screen and exit code."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ.update({"TERM": "xterm", **env})
-        os.execv(command[0], [*command, *arguments])
-    shown = b""
-    while True:
-        try:
-            data = os.read(terminal, 65536)
-        except OSError:  # EIO, Linux's way to say that the other end is closed
-            break
-        if not data:
-            break
-        shown += data
-        if typed and after in shown:
-            os.write(terminal, typed)
-            typed = b""
-    os.close(terminal)
-    _, status = os.waitpid(pid, 0)
-    return shown.decode(), os.waitstatus_to_exitcode(status)
-
-
-# -- check -----------------------------------------------------------------------------------
-
-
-def test_check_where_everything_holds(docker):
-    done = console("check")
-    assert done.returncode == 0, done
-    lines = done.stdout.splitlines()
-    assert [line.split()[:2] for line in lines] == [
-        ["ok", name] for name in ("docker", "plugin", "runner", "models", "answer", "stream", "api")
-    ]
-    assert docker.url in lines[2]
-    assert "1: ai/smollm2" in lines[3]
-    assert "You said:" in lines[4]
-    assert re.search(r"in \d+ pieces?, the first after \d", lines[5])
-    assert lines[6].endswith(f"{docker.url}/engines/v1, by MODEL_RUNNER_HOST")
-    assert done.stderr == ""
-
-
-@pytest.mark.simulated
-@pytest.mark.parametrize(
-    ("how", "failed", "step"),
-    [
-        ("no-docker", "docker", "https://docs.docker.com/get-docker/"),
-        ("no-plugin", "plugin", "docker-model-plugin"),
-        ("no-engine", "runner", "start Docker"),
-        ("refused", "runner", "docker desktop enable model-runner"),
-        ("runner-off", "runner", "docker desktop enable model-runner"),
-    ],
-)
-def test_check_stops_at_what_is_missing(how, failed, step):
-    with SimulatedDocker.broken(how):
-        done = console("check")
-    assert done.returncode == 1
-    results = [line.split() for line in done.stdout.splitlines() if not line.startswith(" ")]
-    assert [words[1] for words in results if words[0] == "failed"] == [failed]
-    assert results[-2] == ["skipped", "stream"]
-    assert results[-1][1] == "api"
-    (advice,) = [line for line in done.stdout.splitlines() if line.startswith("        next: ")]
-    assert step in advice
-
-
-def api_report(**env):
-    """What `check` says of the HTTP API where neither the command nor a setting knows it."""
-    blank = dict.fromkeys(set(addresses.RELEVANT) - {"HOME"}, "")
-    env = os.environ | blank | {"DOCKER_MODEL_COMMAND": "/nonexistent/docker model"} | env
-    lines = console("check", env=env).stdout.splitlines()
-    (start,) = [number for number, line in enumerate(lines) if line[8:].startswith("api")]
-    return lines[start], [line.strip() for line in lines[start + 1 :]]
-
-
-def test_check_tells_the_way_to_the_api(tmp_path):
-    path = str(tmp_path / "docker.sock")
-    with serving_models(path):
-        found, way = api_report(DOCKER_HOST=f"unix://{path}")
-    assert found.startswith("ok      api     http://localhost/exp/vDD4.40/engines/v1, by Docker's")
-    assert way[0].startswith("docker model status: there is no program")
-    assert way[1:] == [f"Docker's socket (unix://{path} /exp/vDD4.40): answers"]
-
-
-def test_check_tells_where_no_api_was_found():
-    found, way = api_report(MODEL_RUNNER_URL="http://127.0.0.1:1/engines/v1")
-    assert found == "note    api     Docker Model Runner was not found"
-    assert way == ["MODEL_RUNNER_URL (http://127.0.0.1:1): All connection attempts failed"]
-
-
-@contextlib.contextmanager
-def serving_models(path):
-    """A list of models for all who ask, at a Unix socket."""
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self):
-            while self.rfile.readline().strip():
-                pass
-            body = b'{"object": "list", "data": []}'
-            head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-            self.wfile.write(head % len(body) + body)
-
-    with socketserver.ThreadingUnixStreamServer(path, Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield
-        server.shutdown()
-        thread.join()
-
-
-@pytest.mark.parametrize(
-    ("models", "arguments", "line"),
-    [
-        ([], [], "failed  models  there is no model to ask"),
-        (["ai/nomic-embed-text"], [], "failed  models  there is no model to ask"),
-        (["ai/nomic-embed-text", "ai/b"], [], "ok      answer  ai/b in"),
-        (["ai/smollm2"], ["smollm2:latest"], "ok      answer  smollm2:latest in"),
-        (["ai/smollm2"], ["ai/other"], "failed  models  the model 'ai/other' is not pulled"),
-        (["ai/smollm2"], ["../x"], "failed  docker  the model name '../x'"),
-        ({"ai/smollm2": [Fail.out_of_memory()]}, [], "failed  answer  there is not enough memory"),
-    ],
-)
-def test_check_of_models(simulate, models, arguments, line):
-    simulate(models)
-    done = console("check", *arguments)
-    assert line in done.stdout
-    assert done.returncode == (1 if line.startswith("failed") else 0)
 
 
 # -- list ------------------------------------------------------------------------------------
@@ -183,6 +38,21 @@ def test_list(simulate):
     assert small.startswith("ai/smollm2 ")
     assert small.endswith("2025-03-24")
     assert head.index("SIZE") == small.index("256.35MiB") == other.index("256.35MiB")
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [
+        ("120", "NAME PARAMETERS QUANTIZATION SIZE CONTEXT CREATED"),
+        ("50", "NAME PARAMETERS SIZE CONTEXT"),
+        ("9", "NAME"),
+    ],
+)
+def test_list_on_a_terminal_leaves_out_what_does_not_fit(docker, width, columns):
+    shown, _ = on_terminal("list", COLUMNS=width)
+    head, row = re.sub(r"\x1b\[\d*m", "", shown).splitlines()
+    assert head.split() == columns.split()
+    assert ("256.35MiB" in row) == ("SIZE" in columns)
 
 
 def test_list_as_json(docker):
@@ -334,7 +204,7 @@ def test_ctrl_c_on_a_terminal(simulate):
     docker = simulate({"ai/smollm2": [Text("one "), Hang()]})
     shown, code = on_terminal("ask", "ai/smollm2", "?", typed=b"\x03", after=b"one ")
     assert code == 130
-    assert "Traceback" not in shown
+    assert shown.replace("^C", "") == "one \r\n"  # the shell's prompt begins a line
     docker.wait_all_gone()
 
 
@@ -368,6 +238,36 @@ def test_reader_that_leaves(simulate):
         assert process.wait(20) == 141
         assert process.stderr.read() == b""
     docker.wait_all_gone()
+
+
+# -- what a shell is told ---------------------------------------------------------------------
+
+
+def completed(line, tmp_path):
+    """What a shell would offer after Tab, as argcomplete tells it."""
+    told = tmp_path / "told"
+    asked = {
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(told),
+    }
+    line = f"docker-model-llm {line}"
+    console(env={**os.environ, **asked, "COMP_LINE": line, "COMP_POINT": str(len(line))})
+    return told.read_text().split()
+
+
+def test_completion(simulate, tmp_path):
+    simulate(["ai/smollm2", "ai/qwen3"])
+    assert completed("l", tmp_path) == ["list"]
+    assert completed("list --j", tmp_path) == ["--json"]
+    assert sorted(completed("ask ai/", tmp_path)) == ["ai/qwen3", "ai/smollm2"]
+    assert completed("check ai/s", tmp_path) == ["ai/smollm2"]
+
+
+@pytest.mark.simulated
+def test_completion_where_there_is_no_docker(tmp_path):
+    with SimulatedDocker.broken("no-docker"):
+        assert completed("ask ai/", tmp_path) == []
 
 
 # -- help ------------------------------------------------------------------------------------

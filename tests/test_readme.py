@@ -35,6 +35,8 @@ NOT_RUN = (
     ".venv/bin/",
     "ray ",
     "RAY_ADDRESS=",
+    "eval ",
+    "docker-model-llm ",  # the installed name of `python -m docker_model`
     "python examples/batch_ray.py",  # tests/examples/test_batch_ray.py runs it on a cluster
 )
 

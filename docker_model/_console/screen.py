@@ -33,15 +33,22 @@ class Screen:
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.terminal = stream.isatty()
+        self._begun = False  # something stands in the last line, and its end does not
 
     def write(self, text: str, style: Style = "") -> None:
         """Write `text` at once, as it is; made harmless on a terminal."""
         self._write(text.translate(_CONTROLS) if self.terminal else text, style)
         self.stream.flush()
+        self._begun = not text.endswith("\n") if text else self._begun
 
     def line(self, text: str = "", style: Style = "") -> None:
         """Write a line."""
         self.write(f"{text}\n", style)
+
+    def end_line(self) -> None:
+        """Have what follows begin a line."""
+        if self._begun:
+            self.line()
 
     def _write(self, text: str, style: Style) -> None:  # noqa: ARG002  for those with colours
         self.stream.write(text)

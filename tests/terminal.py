@@ -1,0 +1,43 @@
+"""`python -m docker_model` as a process, in a pipe and on a terminal."""
+
+import os
+import pty
+import subprocess
+import sys
+
+CONSOLE = [sys.executable, "-m", "docker_model"]
+
+
+def console(*arguments, typed="", **settings):
+    return subprocess.run(
+        [*CONSOLE, *arguments],
+        input=typed,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+        **settings,
+    )
+
+
+def on_terminal(*arguments, command=CONSOLE, typed=b"", after=b"", **env):
+    """Run it on a terminal; types `typed` once `after` was shown. Gives screen and exit code."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update({"TERM": "xterm", **env})
+        os.execv(command[0], [*command, *arguments])
+    shown = b""
+    while True:
+        try:
+            data = os.read(terminal, 65536)
+        except OSError:  # EIO, Linux's way to say that the other end is closed
+            break
+        if not data:
+            break
+        shown += data
+        if typed and after in shown:
+            os.write(terminal, typed)
+            typed = b""
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    return shown.decode(), os.waitstatus_to_exitcode(status)

@@ -1,0 +1,114 @@
+"""`python -m docker_model check`, as its user meets it."""
+
+import contextlib
+import os
+import re
+import socketserver
+import threading
+
+import pytest
+from terminal import console
+
+from docker_model.http import addresses
+from docker_model.testing import Fail, SimulatedDocker
+
+
+def test_check_where_everything_holds(docker):
+    done = console("check")
+    assert done.returncode == 0, done
+    lines = done.stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["ok", name] for name in ("docker", "plugin", "runner", "models", "answer", "stream", "api")
+    ]
+    assert docker.url in lines[2]
+    assert "1: ai/smollm2" in lines[3]
+    assert "You said:" in lines[4]
+    assert re.search(r"in \d+ pieces?, the first after \d", lines[5])
+    assert lines[6].endswith(f"{docker.url}/engines/v1, by MODEL_RUNNER_HOST")
+    assert done.stderr == ""
+
+
+@pytest.mark.simulated
+@pytest.mark.parametrize(
+    ("how", "failed", "step"),
+    [
+        ("no-docker", "docker", "https://docs.docker.com/get-docker/"),
+        ("no-plugin", "plugin", "docker-model-plugin"),
+        ("no-engine", "runner", "start Docker"),
+        ("refused", "runner", "docker desktop enable model-runner"),
+        ("runner-off", "runner", "docker desktop enable model-runner"),
+    ],
+)
+def test_check_stops_at_what_is_missing(how, failed, step):
+    with SimulatedDocker.broken(how):
+        done = console("check")
+    assert done.returncode == 1
+    results = [line.split() for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert [words[1] for words in results if words[0] == "failed"] == [failed]
+    assert results[-2] == ["skipped", "stream"]
+    assert results[-1][1] == "api"
+    (advice,) = [line for line in done.stdout.splitlines() if line.startswith("        next: ")]
+    assert step in advice
+
+
+def api_report(**env):
+    """What `check` says of the HTTP API where neither the command nor a setting knows it."""
+    blank = dict.fromkeys(set(addresses.RELEVANT) - {"HOME"}, "")
+    env = os.environ | blank | {"DOCKER_MODEL_COMMAND": "/nonexistent/docker model"} | env
+    lines = console("check", env=env).stdout.splitlines()
+    (start,) = [number for number, line in enumerate(lines) if line[8:].startswith("api")]
+    return lines[start], [line.strip() for line in lines[start + 1 :]]
+
+
+def test_check_tells_the_way_to_the_api(tmp_path):
+    path = str(tmp_path / "docker.sock")
+    with serving_models(path):
+        found, way = api_report(DOCKER_HOST=f"unix://{path}")
+    assert found.startswith("ok      api     http://localhost/exp/vDD4.40/engines/v1, by Docker's")
+    assert way[0].startswith("docker model status: there is no program")
+    assert way[1:] == [f"Docker's socket (unix://{path} /exp/vDD4.40): answers"]
+
+
+def test_check_tells_where_no_api_was_found():
+    found, way = api_report(MODEL_RUNNER_URL="http://127.0.0.1:1/engines/v1")
+    assert found == "note    api     Docker Model Runner was not found"
+    assert way == ["MODEL_RUNNER_URL (http://127.0.0.1:1): All connection attempts failed"]
+
+
+@contextlib.contextmanager
+def serving_models(path):
+    """A list of models for all who ask, at a Unix socket."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            while self.rfile.readline().strip():
+                pass
+            body = b'{"object": "list", "data": []}'
+            head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+            self.wfile.write(head % len(body) + body)
+
+    with socketserver.ThreadingUnixStreamServer(path, Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("models", "arguments", "line"),
+    [
+        ([], [], "failed  models  there is no model to ask"),
+        (["ai/nomic-embed-text"], [], "failed  models  there is no model to ask"),
+        (["ai/nomic-embed-text", "ai/b"], [], "ok      answer  ai/b in"),
+        (["ai/smollm2"], ["smollm2:latest"], "ok      answer  smollm2:latest in"),
+        (["ai/smollm2"], ["ai/other"], "failed  models  the model 'ai/other' is not pulled"),
+        (["ai/smollm2"], ["../x"], "failed  docker  the model name '../x'"),
+        ({"ai/smollm2": [Fail.out_of_memory()]}, [], "failed  answer  there is not enough memory"),
+    ],
+)
+def test_check_of_models(simulate, models, arguments, line):
+    simulate(models)
+    done = console("check", *arguments)
+    assert line in done.stdout
+    assert done.returncode == (1 if line.startswith("failed") else 0)
