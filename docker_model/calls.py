@@ -98,7 +98,7 @@ def prepare(
 
 def _transport(model: DockerModel) -> cli.CliTransport | HttpTransport:
     if model.transport == "http" or model.base_url is not None or model.api_key is not None:
-        from docker_model.http import Client  # httpx, which the command does without
+        from docker_model.http import Client  # httpcore, which the command does without
 
         return Client(
             base_url=model.base_url,

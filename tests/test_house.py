@@ -34,7 +34,7 @@ APART = {"testing"}
 REQUIREMENTS = {
     "docker_model._console.colors": {"rich"},
     "docker_model._console.completion": {"argcomplete"},
-    "docker_model.http": {"httpx"},
+    "docker_model.http": {"httpcore"},
     "docker_model.testing.program.docker": {"simulated"},  # beside it: a program on its own
     "docker_model.testing.pytest_plugin": {"pytest"},
     "langchain_docker_model": {"langchain_core", "pydantic"},
@@ -183,7 +183,7 @@ def test_importing_starts_no_process_thread_or_connection(package):
 
 
 def test_importing_the_core_loads_nothing_heavy():
-    heavy = {"asyncio", "subprocess", "socket", "httpx", "rich", "pydantic", "json", "argparse"}
+    heavy = {"asyncio", "subprocess", "socket", "httpcore", "rich", "pydantic", "json", "argparse"}
     heavy |= {"langchain_core", "llama_index"}
     assert modules_loaded_by("docker_model") & heavy == set()
 

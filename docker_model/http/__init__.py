@@ -1,6 +1,6 @@
 """The runner's OpenAI-compatible HTTP API: where it is, and how it is asked.
 
-httpx is imported with the first request; the extra `http` brings it.
+httpcore is imported with the first request; the extra `http` brings it.
 """
 
 from docker_model.http.client import Client

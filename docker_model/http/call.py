@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
-import httpx
-
 from docker_model.cli.phases import Phase
 from docker_model.errors import ModelNotFoundError
 from docker_model.http import discovery, failures, pulls
-from docker_model.http.connections import Connections
+from docker_model.http.connections import BrokenOff, Connections, NoConnection
 from docker_model.http.reading import Reader
 from docker_model.process import io
 
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from docker_model.errors import DockerModelError
+    from docker_model.http.connections import Reply
     from docker_model.http.discovery import Endpoint, Place
     from docker_model.http.reading import Tap
     from docker_model.types import PullPolicy, PullProgress, Timeouts
@@ -117,7 +116,7 @@ class Call:
         Raises:
             DockerModelError: See `docker_model.errors`.
         """
-        return await self._answered(lambda response, _: response.aread())
+        return await self._answered(lambda reply, _: reply.read())
 
     async def stream(self, tap: Tap, take: Callable[[dict[str, Any], int], bool]) -> None:
         """Hand each event of the reply to `take`, until it says that it has enough.
@@ -132,9 +131,9 @@ class Call:
         idle = self._caller.timeouts.idle
 
         reader = Reader(self._model, tap, take, self._partial)
-        await self._answered(lambda response, phase: reader.read(response, phase, idle))
+        await self._answered(lambda reply, phase: reader.read(reply, phase, idle))
 
-    async def _answered(self, read: Callable[[httpx.Response, Phase], Awaitable[_T]]) -> _T:
+    async def _answered(self, read: Callable[[Reply, Phase], Awaitable[_T]]) -> _T:
         timeouts = self._caller.timeouts
         async with Phase("total", timeouts.total, self._partial, cap=self._cap):
             slot = io.current().local(_Slots).get(self._caller)
@@ -147,27 +146,24 @@ class Call:
             finally:
                 slot.release()
 
-    async def _present(
-        self, read: Callable[[httpx.Response, Phase], Awaitable[_T]], phase: Phase
-    ) -> _T:
+    async def _present(self, read: Callable[[Reply, Phase], Awaitable[_T]], phase: Phase) -> _T:
         """Ask once more after a pull, if the model is missing and one is wanted."""
         try:
-            return await self._attempts(lambda response: read(response, phase))
+            return await self._attempts(lambda reply: read(reply, phase))
         except ModelNotFoundError:
             if self._caller.pull == "never":
                 raise
         phase.suspend(suspended=True)
         await self._pull()
         phase.suspend(suspended=False)
-        return await self._attempts(lambda response: read(response, phase))
+        return await self._attempts(lambda reply: read(reply, phase))
 
     async def _pull(self) -> None:
         endpoint = await discovery.find(self._caller.place)
-        client = await io.current().local(Connections).client(endpoint.link)
         headers, report = self._headers_for(endpoint), self._caller.on_progress
-        await pulls.pull(client, endpoint.root, headers, self._model, report)
+        await pulls.pull(endpoint.link, headers, self._model, report)
 
-    async def _attempts(self, read: Callable[[httpx.Response], Awaitable[_T]]) -> _T:
+    async def _attempts(self, read: Callable[[Reply], Awaitable[_T]]) -> _T:
         """Try until there is an answer; again only where nothing of one has been received."""
         place = self._caller.place
         retries = 0
@@ -176,18 +172,18 @@ class Call:
             endpoint = await discovery.find(place)
             failure: DockerModelError
             try:
-                async with await self._post(endpoint) as response:
-                    if response.status_code == _OK:
-                        return await self._read(read, response)
-                    status = response.status_code
-                    body = (await response.aread()).decode("utf-8", "replace")
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                async with self._post(endpoint) as reply:
+                    if reply.status == _OK:
+                        return await self._read(read, reply)
+                    status = reply.status
+                    body = (await reply.read()).decode("utf-8", "replace")
+            except NoConnection as error:
                 discovery.forget(place)
                 if looked_again:
                     raise failures.no_connection(endpoint.root) from error
                 looked_again = True  # it has been found, but maybe long ago
                 continue
-            except httpx.TransportError as error:
+            except BrokenOff as error:
                 failure = failures.broken_off(self._model, "", error)
             else:
                 if failures.is_loading(status, body):
@@ -202,15 +198,15 @@ class Call:
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  no secret
             retries += 1
 
-    async def _post(self, endpoint: Endpoint) -> AbstractAsyncContextManager[httpx.Response]:
+    def _post(self, endpoint: Endpoint) -> AbstractAsyncContextManager[Reply]:
         headers = {
             "Content-Type": "application/json",
             **self._headers,
             **self._headers_for(endpoint),
         }
-        client = await io.current().local(Connections).client(endpoint.link)
         url = endpoint.url + self._path
-        return client.stream("POST", url, content=self._body, headers=headers)
+        connections = io.current().local(Connections)
+        return connections.send(endpoint.link, "POST", url, headers, self._body)
 
     def _headers_for(self, endpoint: Endpoint) -> dict[str, str]:
         """What the user gave for the address that he named, and which is sent to no other."""
@@ -220,10 +216,8 @@ class Call:
         bearer = {"Authorization": f"Bearer {key}"} if key else {}
         return {**bearer, **dict(self._caller.headers)}
 
-    async def _read(
-        self, read: Callable[[httpx.Response], Awaitable[_T]], response: httpx.Response
-    ) -> _T:
+    async def _read(self, read: Callable[[Reply], Awaitable[_T]], reply: Reply) -> _T:
         try:
-            return await read(response)
-        except httpx.RequestError as error:
+            return await read(reply)
+        except BrokenOff as error:
             raise failures.broken_off(self._model, self._partial(), error) from error

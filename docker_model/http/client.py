@@ -262,15 +262,15 @@ class Client:
         """Our settings, with the environment as it is now.
 
         Raises:
-            UnsupportedParameterError: httpx is not installed.
+            UnsupportedParameterError: httpcore is not installed.
         """
         try:
             from docker_model.http.call import Caller
             from docker_model.http.discovery import Place
         except ModuleNotFoundError as error:
-            if error.name != "httpx":
+            if error.name != "httpcore":
                 raise
-            msg = "the HTTP transport needs httpx, which is not installed"
+            msg = "the HTTP transport needs httpcore, which is not installed"
             hint = 'pip install "docker-model-llm[http]"'
             raise UnsupportedParameterError(msg, hint=hint) from error
 

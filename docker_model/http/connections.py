@@ -1,33 +1,51 @@
-"""Connections to a runner: one httpx client for each address, on the I/O thread.
+"""Connections to a runner: one pool for each address, on the I/O thread.
 
 That thread outlives every caller's event loop, so there is no "Event loop is closed"; a
 forked process has a thread of its own, and with it connections of its own.
+
+Of httpx, this takes its engine, httpcore. What httpx adds are cookies, redirects and hooks,
+which are not wanted here, where a key must not be sent on; they would double the time to
+an answer's first piece.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ssl
+import zlib
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
-import httpx
+import httpcore
 
 from docker_model._version import __version__
 from docker_model.errors import InvalidRequestError
+from docker_model.http.sockets import Network
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 
     from docker_model.http.addresses import Address, Tls
 
 CONNECT = 10.0  # seconds; whatever takes longer is not there
-# How many there may be at once is `max_concurrency`'s business.
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=60)
+_KEPT = 60.0  # seconds that a connection waits for its next use
 _HEADERS = {
     "User-Agent": f"docker-model-llm/{__version__}",
+    "Accept": "*/*",
     "Accept-Encoding": "identity",  # compression would hold back a stream's pieces
 }
+_EXTENSIONS = {"timeout": {"connect": CONNECT}}  # the other limits are for `Timeouts`
+_COMPRESSED = ("gzip", "x-gzip", "deflate")
+
+
+class NoConnection(Exception):  # noqa: N818  what there is
+    """Nobody is there."""
+
+
+class BrokenOff(Exception):  # noqa: N818  what has happened
+    """A connection that was there has ended too early, or speaks something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +63,81 @@ class Link:
     named: bool
 
 
-class Connections:
-    """The clients of this process; on the I/O thread alone."""
+class Reply:
+    """What came back, as far as it has.
 
-    def __init__(self) -> None:
-        self._clients: dict[Link, httpx.AsyncClient] = {}
-        self._end: AsyncGenerator[None] | None = None
+    Attributes:
+        status: The HTTP status.
+        content_type: In lower case; empty when there is none.
+    """
 
-    async def client(self, link: Link) -> httpx.AsyncClient:
-        """The client for an address.
+    def __init__(self, response: httpcore.Response) -> None:
+        self.status = response.status
+        headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
+        self.content_type = headers.get(b"content-type", "").lower()
+        self._encoding = headers.get(b"content-encoding", "").lower()
+        self._response = response
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """The body as it comes.
 
         Raises:
+            BrokenOff: It ends too early.
+        """
+        # We ask for none of these, and proxies compress all the same.
+        unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if self._encoding in _COMPRESSED else None
+        with _in_our_words():
+            async for data in self._response.aiter_stream():
+                yield unpack.decompress(data) if unpack else data
+
+    async def read(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            BrokenOff: It ends too early.
+        """
+        return b"".join([piece async for piece in self.pieces()])
+
+
+class Connections:
+    """The pools of this process; on the I/O thread alone."""
+
+    def __init__(self) -> None:
+        self._pools: dict[Link, httpcore.AsyncConnectionPool] = {}
+        self._end: AsyncGenerator[None] | None = None
+
+    @contextlib.asynccontextmanager
+    async def send(
+        self,
+        link: Link,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> AsyncIterator[Reply]:
+        """Send a request; a scope in which its reply can be read.
+
+        Raises:
+            NoConnection: Nobody is there.
+            BrokenOff: The connection ended before the reply began.
             InvalidRequestError: The certificates to trust cannot be read.
         """
+        pool = await self._pool(link)
+        host = {"Host": urlsplit(url).netloc}  # httpcore leaves out the brackets of IPv6
+        sent = [*{**host, **_HEADERS, **(headers or {})}.items()]
+        with _in_our_words():
+            request = pool.stream(method, url, headers=sent, content=body, extensions=_EXTENSIONS)
+            async with request as response:
+                yield Reply(response)
+
+    async def _pool(self, link: Link) -> httpcore.AsyncConnectionPool:
         if self._end is None:
             self._end = self._until_the_end()
             await anext(self._end)
-        client = self._clients.get(link)
-        if client is None:
-            self._clients[link] = client = _make(link)
-        return client
+        pool = self._pools.get(link)
+        if pool is None:
+            self._pools[link] = pool = _make(link)
+        return pool
 
     async def _until_the_end(self) -> AsyncGenerator[None]:
         """Close what is open when the thread ends, which no finalizer does without a warning.
@@ -74,20 +147,35 @@ class Connections:
         try:
             yield
         finally:
-            for client in self._clients.values():
-                await client.aclose()
+            for pool in self._pools.values():
+                await pool.aclose()
 
 
-def _make(link: Link) -> httpx.AsyncClient:
+@contextlib.contextmanager
+def _in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+        raise NoConnection(str(error) or type(error).__name__) from error
+    except (
+        httpcore.NetworkError,
+        httpcore.ProtocolError,
+        httpcore.ProxyError,
+        zlib.error,
+    ) as error:
+        raise BrokenOff(str(error) or type(error).__name__) from error
+
+
+def _make(link: Link) -> httpcore.AsyncConnectionPool:
     address = link.address
-    over_socket = address.socket and httpx.AsyncHTTPTransport(uds=address.socket, limits=_LIMITS)
-    return httpx.AsyncClient(
-        headers=_HEADERS,
-        timeout=httpx.Timeout(None, connect=CONNECT),  # the rest is for `Timeouts`
-        limits=_LIMITS,
-        transport=over_socket or None,
-        trust_env=link.named and not _is_near(address),
-        verify=_context(link.tls) if address.root.startswith("https:") else False,
+    return httpcore.AsyncConnectionPool(
+        ssl_context=_context(link.tls) if address.root.startswith("https:") else None,
+        proxy=_proxy(address) if link.named and not _is_near(address) else None,
+        max_connections=None,  # how many there may be at once is `max_concurrency`'s business
+        max_keepalive_connections=None,
+        keepalive_expiry=_KEPT,
+        uds=address.socket,
+        network_backend=Network(),
     )
 
 
@@ -100,6 +188,21 @@ def _is_near(address: Address) -> bool:
         return ip_address(host).is_loopback
     except ValueError:  # a name
         return False
+
+
+def _proxy(address: Address) -> httpcore.Proxy | None:
+    """The proxy that the environment wants for an address, if any."""
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  slow, seldom needed
+
+    if proxy_bypass(urlsplit(address.root).netloc):
+        return None
+    proxies = getproxies()
+    spelled = proxies.get(urlsplit(address.root).scheme) or proxies.get("all")
+    if not spelled:
+        return None
+    url = urlsplit(spelled if "://" in spelled else f"http://{spelled}")
+    login = (unquote(url.username), unquote(url.password or "")) if url.username else None
+    return httpcore.Proxy(f"{url.scheme}://{url.netloc.rpartition('@')[2]}", auth=login)
 
 
 def _context(tls: Tls) -> ssl.SSLContext:

@@ -6,13 +6,11 @@ A key or a header of the user's goes to addresses that the user has named, and t
 from __future__ import annotations
 
 import asyncio
+import json
 import os
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import httpx
 
 from docker_model.cli.care import Care
 from docker_model.cli.causes import START_HINT
@@ -20,7 +18,7 @@ from docker_model.cli.launch import Launch
 from docker_model.errors import DockerModelError, RunnerUnavailableError
 from docker_model.http import addresses
 from docker_model.http.addresses import Address, Tls
-from docker_model.http.connections import Connections, Link
+from docker_model.http.connections import BrokenOff, Connections, Link, NoConnection
 from docker_model.process import io
 
 if TYPE_CHECKING:
@@ -256,12 +254,12 @@ async def _probe(source: str, link: Link, limit: float) -> tuple[Tried, Endpoint
     outcome = ""
     try:
         async with asyncio.timeout(limit):
-            client = await io.current().local(Connections).client(link)
+            connections = io.current().local(Connections)
             for api in address.apis:
                 url = address.root + api
-                response = await client.get(f"{url}/models")
-                status = response.status_code
-                if status in _LOCKED or (status == _OK and _lists_models(response)):
+                async with connections.send(link, "GET", f"{url}/models") as reply:
+                    status, body = reply.status, await reply.read()
+                if status in _LOCKED or (status == _OK and _lists_models(body)):
                     outcome = "answers" if status == _OK else "answers, and wants a key"
                     return (
                         Tried(source, str(address), outcome),
@@ -270,8 +268,8 @@ async def _probe(source: str, link: Link, limit: float) -> tuple[Tried, Endpoint
                 outcome = outcome or f"answers with HTTP {status}, not as Docker Model Runner"
     except TimeoutError:
         outcome = f"no answer within {limit:g} s"
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        outcome = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+    except (NoConnection, BrokenOff) as error:
+        outcome = str(error)
     else:
         url = address.root + address.apis[0]
         unsure = Endpoint(url, address.root, source, link=link, sure=False)
@@ -279,9 +277,9 @@ async def _probe(source: str, link: Link, limit: float) -> tuple[Tried, Endpoint
     return Tried(source, str(address), outcome), None
 
 
-def _lists_models(response: httpx.Response) -> bool:
+def _lists_models(body: bytes) -> bool:
     try:
-        content = response.json()
+        content = json.loads(body)
     except ValueError:
         return False
     return isinstance(content, dict) and (content.get("object") == "list" or "data" in content)

@@ -7,15 +7,17 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from docker_model.cli.causes import CAUSES, Cause
 from docker_model.cli.failures import name_failure
 from docker_model.errors import DockerModelError, PullError
+from docker_model.http.connections import BrokenOff, Connections, NoConnection
+from docker_model.process import io
 from docker_model.types import PullProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from docker_model.http.connections import Link, Reply
 
 PATH = "/models/create"
 _OK = 200
@@ -31,8 +33,7 @@ _CAUSES = (
 
 
 async def pull(
-    client: httpx.AsyncClient,
-    root: str,
+    link: Link,
     headers: Mapping[str, str],
     model: str,
     on_progress: Callable[[PullProgress], object] | None,
@@ -40,8 +41,7 @@ async def pull(
     """Pull `model`.
 
     Args:
-        client: Has the connections.
-        root: The runner's address.
+        link: The runner.
         headers: What to send along.
         model: The name as the caller gave it.
         on_progress: Told of each step.
@@ -51,25 +51,39 @@ async def pull(
         PullError: It failed.
     """
     progress = Progress(model)
-    headers = {**headers, "Accept": "application/json"}  # else it reports in prose
-    request = client.stream("POST", root + PATH, json={"from": model}, headers=headers)
+    headers = {
+        **headers,
+        "Content-Type": "application/json",
+        "Accept": "application/json",  # else it reports in prose
+    }
+    url, body = link.address.root + PATH, json.dumps({"from": model}).encode()
+    request = io.current().local(Connections).send(link, "POST", url, headers, body)
     hint = f"try again: `docker model pull {model}`"
     try:
         async with request as reply:
-            if reply.status_code != _OK:
-                body = (await reply.aread()).decode("utf-8", "replace").strip()
-                words = f"pulling {model} failed with status {reply.status_code}: {body}"
+            if reply.status != _OK:
+                said = (await reply.read()).decode("utf-8", "replace").strip()
+                words = f"pulling {model} failed with status {reply.status}: {said}"
                 raise _failure(model, words)
-            async for line in reply.aiter_lines():
+            async for line in _lines(reply):
                 step = progress.read(line)
                 if step is not None and on_progress is not None:
                     on_progress(step)
-    except httpx.TransportError as error:
+    except (NoConnection, BrokenOff) as error:
         msg = f"the pull of {model!r} broke off: {error}"
         raise PullError(msg, hint=hint) from error
     if not progress.succeeded:
         msg = f"the pull of {model!r} ended early"
         raise PullError(msg, hint=hint)
+
+
+async def _lines(reply: Reply) -> AsyncIterator[str]:
+    rest = b""
+    async for piece in reply.pieces():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line.decode("utf-8", "replace")
+    yield rest.decode("utf-8", "replace")
 
 
 class Progress:

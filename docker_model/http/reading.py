@@ -13,9 +13,8 @@ from docker_model.http.events import Events, as_chunk, parse_object
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import httpx
-
     from docker_model.cli.phases import Phase
+    from docker_model.http.connections import Reply
 
 _LAST_BYTES = 0.25  # seconds for the reply's end after `[DONE]`: then the connection is kept
 
@@ -58,30 +57,30 @@ class Reader:
         self._finished = False  # the model has ended its answer, and said so
         self._enough = False
 
-    async def read(self, response: httpx.Response, phase: Phase, idle: float | None) -> None:
+    async def read(self, reply: Reply, phase: Phase, idle: float | None) -> None:
         """Read to the end, or until there is enough.
 
         Args:
-            response: Its head has come.
+            reply: Its head has come.
             phase: The clock, at `first_output`.
             idle: Seconds between two events.
 
         Raises:
             DockerModelError: It holds an error, or is none of an API like this.
-            httpx.RequestError: It broke off.
+            BrokenOff: It broke off.
         """
-        if response.headers.get("content-type", "").startswith("application/json"):
+        if reply.content_type.startswith("application/json"):
             # From a backend that does not stream.
-            content = parse_object(await response.aread())
+            content = parse_object(await reply.read())
             self._hand_on([(as_chunk(content), 0)])
         else:
-            await self._read_events(response, _Flow(phase, idle))
+            await self._read_events(reply, _Flow(phase, idle))
         if not self._begun:
             raise failures.no_choices(self._model)
 
-    async def _read_events(self, response: httpx.Response, flow: _Flow) -> None:
+    async def _read_events(self, reply: Reply, flow: _Flow) -> None:
         self._tap.on_full, self._tap.on_drained = flow.pause, flow.resume
-        chunks = response.aiter_bytes()
+        chunks = reply.pieces()
         async for data in chunks:
             events = self._parse(data)
             self._hand_on(events)

@@ -557,10 +557,10 @@ def test_a_spawned_process_can_be_handed_a_client(docker):
         assert pool.apply(CLIENT.chat, (MODEL, MESSAGES))["model"] == MODEL
 
 
-def test_without_httpx_it_says_what_to_install(docker, monkeypatch):
+def test_without_httpcore_it_says_what_to_install(docker, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("docker_model.http.")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "httpx", None)
+    monkeypatch.setitem(sys.modules, "httpcore", None)
     with pytest.raises(UnsupportedParameterError, match=r"docker-model-llm\[http\]"):
         Client().chat(MODEL, MESSAGES)
 

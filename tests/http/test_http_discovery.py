@@ -114,7 +114,7 @@ def test_the_first_of_the_usual_addresses_that_answers(nowhere, monkeypatch):
     said = [tried.outcome for tried in endpoint.tried]
     assert said[0].startswith("there is no program")
     assert said[1:] == [
-        "All connection attempts failed",
+        "Connection refused",
         "answers with HTTP 404, not as Docker Model Runner",
         "answers",
     ]
