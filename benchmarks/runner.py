@@ -1,9 +1,10 @@
 """A scripted runner for the benchmarks: its own process, no pauses but those asked for.
 
-Speaks what `docker model`, the OpenAI clients and the Ollama client need. The model's name is
-the script: `ai/N-MS` says N tokens, MS milliseconds apart (0: as fast as it can), each of them
-the time at which it was sent, in nanoseconds of the monotonic clock that all processes share;
-`ai/big-MB` says so many megabytes.
+Speaks what `docker model`, the OpenAI clients and the Ollama client need, and no more than
+that, so that it takes as little as it can of the times that are measured. The model's name
+is the script: `ai/N-MS` says N tokens, MS milliseconds apart (0: as fast as it can), each of
+them the time at which it was sent, in nanoseconds of the monotonic clock that all processes
+share; `ai/big-MB` says so many megabytes.
 
     python benchmarks/runner.py      prints its address, serves until its stdin is closed
 """
@@ -13,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 import sys
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 async def tokens(model: str) -> AsyncIterator[str]:
@@ -57,58 +59,79 @@ def event(choices: list[object], **rest: object) -> bytes:
     return chunk(b"data: " + json.dumps({**reply, "choices": choices}).encode() + b"\n\n")
 
 
-async def openai(model: str, writer: asyncio.StreamWriter) -> None:
-    writer.write(head("text/event-stream"))
+async def openai(model: str) -> AsyncIterator[bytes]:
+    began = head("text/event-stream")
     async for token in tokens(model):
-        writer.write(event([{"index": 0, "delta": {"content": token}, "finish_reason": None}]))
-        await writer.drain()
-    writer.write(event([{"index": 0, "delta": {}, "finish_reason": "stop"}]))
-    writer.write(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+        yield began + event([{"index": 0, "delta": {"content": token}, "finish_reason": None}])
+        began = b""
+    yield event([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+    yield chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
-async def ollama(model: str, writer: asyncio.StreamWriter) -> None:
-    writer.write(head("application/x-ndjson"))
+async def ollama(model: str) -> AsyncIterator[bytes]:
     stamp = {"model": model, "created_at": "2026-01-01T00:00:00Z"}
+    began = head("application/x-ndjson")
     async for token in tokens(model):
-        message = {"role": "assistant", "content": token}
-        writer.write(
-            chunk(json.dumps({**stamp, "message": message, "done": False}).encode() + b"\n")
-        )
-        await writer.drain()
+        line = {**stamp, "message": {"role": "assistant", "content": token}, "done": False}
+        yield began + chunk(json.dumps(line).encode() + b"\n")
+        began = b""
     last = {**stamp, "message": {"role": "assistant", "content": ""}, "done": True}
-    writer.write(chunk(json.dumps({**last, "done_reason": "stop"}).encode() + b"\n") + b"0\r\n\r\n")
+    yield chunk(json.dumps({**last, "done_reason": "stop"}).encode() + b"\n") + b"0\r\n\r\n"
 
 
-async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        while line := await reader.readline():
-            method, path, _ = line.decode().split()
-            length = 0
-            while (header := await reader.readline()).strip():
-                name, _, value = header.decode().partition(":")
-                if name.lower() == "content-length":
-                    length = int(value)
-            body = json.loads(await reader.readexactly(length)) if length else {}
-            if method == "GET":
-                writer.write(whole({"id": "sha256:" + "a" * 64, "tags": ["m"], "object": "list"}))
-            elif path == "/api/chat":
-                await ollama(body["model"], writer)
-            elif not body.get("messages") or not body.get("stream"):
-                writer.write(whole({}))
-            else:
-                await openai(body["model"], writer)
-            await writer.drain()
-    except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-        pass
-    finally:
-        writer.close()
+class Connection(asyncio.Protocol):
+    """One client; requests come one after another, each with a length."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.writable = asyncio.Event()
+        self.writable.set()
+        self.answering: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self.transport = transport  # asyncio has set TCP_NODELAY
+
+    def connection_lost(self, _: Exception | None) -> None:
+        if self.answering is not None:
+            self.answering.cancel()
+
+    def pause_writing(self) -> None:
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        self.writable.set()
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        header, found, rest = self.received.partition(b"\r\n\r\n")
+        length = LENGTH.search(header)
+        size = int(length[1]) if length else 0
+        if not found or len(rest) < size:
+            return
+        self.received = rest[size:]
+        method, path, _ = header.split(b" ", 2)
+        body = json.loads(rest[:size]) if size else {}
+        if method == b"GET":
+            self.transport.write(
+                whole({"id": "sha256:" + "a" * 64, "tags": ["m"], "object": "list"})
+            )
+        elif path != b"/api/chat" and not (body.get("messages") and body.get("stream")):
+            self.transport.write(whole({}))
+        else:
+            speak = ollama if path == b"/api/chat" else openai
+            self.answering = asyncio.create_task(self.answer(speak(body["model"])))
+
+    async def answer(self, parts: AsyncIterator[bytes]) -> None:
+        async for part in parts:
+            self.transport.write(part)
+            await self.writable.wait()
 
 
 async def main() -> None:
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=512)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=512)
     print("http://{}:{}".format(*server.sockets[0].getsockname()), flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await loop.run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":

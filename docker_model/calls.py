@@ -8,7 +8,7 @@ a pause, looking them up costs a tenth of a millisecond.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from docker_model.cli import transport as cli
 from docker_model.cli.launch import Launch
@@ -18,7 +18,7 @@ from docker_model.cli.workdir import working_directory
 from docker_model.process import Stream, call, io
 from docker_model.streams import AsyncTextStream, TextStream
 from docker_model.transport import Request
-from docker_model.types import Timeouts, stops
+from docker_model.types import stops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from docker_model.http.transport import HttpTransport
     from docker_model.process import Sink
     from docker_model.transport import Receiver, Transport
-    from docker_model.types import Completion, Event
+    from docker_model.types import Completion, Event, Timeouts
 
 
 def generate(model: DockerModel, prompt: str, stop: str | Sequence[str] | None) -> Completion:
@@ -89,9 +89,10 @@ def prepare(
     request = Request(
         model=model.model,
         prompt=prompt,
-        stop=stops(model.stop if stop is None else stop),
+        # The model's own were checked and brought into this form when it was made.
+        stop=cast("tuple[str, ...]", model.stop) if stop is None else stops(stop),
         max_chars=model.max_chars,
-        timeouts=Timeouts.of(model.timeout),
+        timeouts=cast("Timeouts", model.timeout),
     )
     return _transport(model), request
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from docker_model.cli.output import SEPARATOR, OutputParser, PullNotice
+from docker_model.cli.output import SEPARATOR, Chatter, OutputParser, PullNotice
 from docker_model.cli.stops import Cutter
 from docker_model.spool import Spool, completion
 from docker_model.types import ReasoningDelta, TextDelta, Timings, Usage
@@ -53,7 +53,11 @@ class Collector:
         if self.first_output is None:
             self.first_output = self._clock()
         if isinstance(part, TextDelta):
-            self._give(self._cutter.feed(part.text))
+            text = self._cutter.feed(part.text)
+            if text is part.text:
+                self._give(part)
+            elif text:
+                self._give(TextDelta(text))
             self.over = self._cutter.finish_reason is not None
         else:
             self._reasoning.append(part.text)
@@ -61,13 +65,12 @@ class Collector:
 
     def end(self) -> None:
         """Nothing follows: give what was held back, because it might have become a stop."""
-        if not self.over:
-            self._give(self._cutter.flush())
+        if not self.over and (text := self._cutter.flush()):
+            self._give(TextDelta(text))
 
-    def _give(self, text: str) -> None:
-        if text:
-            self._text.add(text)
-            self._receiver.put(TextDelta(text), len(text))
+    def _give(self, piece: TextDelta) -> None:
+        self._text.add(piece.text)
+        self._receiver.put(piece, len(piece.text))
 
     @property
     def text(self) -> str:
@@ -126,9 +129,9 @@ class Answer(Collector):
         self.end()
 
     def _sort(self, part: Part) -> None:
-        if self.vanished:
+        if self.vanished or isinstance(part, Chatter):
             return
-        if isinstance(part, TextDelta | ReasoningDelta | Usage):
+        if isinstance(part, PullNotice):
+            self.vanished = not self.over
+        else:
             self.take(part)
-        elif isinstance(part, PullNotice) and not self.over:
-            self.vanished = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Self
 
 from docker_model.errors import GenerationTimeoutError
@@ -20,6 +21,13 @@ _HINTS = {
 }
 
 
+def limit(
+    name: str, seconds: float | None, partial: Callable[[], str] = str, *, cap: str = ""
+) -> contextlib.AbstractAsyncContextManager[object]:
+    """A `Phase` that never turns into another: nothing at all without a limit."""
+    return contextlib.nullcontext() if seconds is None else Phase(name, seconds, partial, cap=cap)
+
+
 class Phase:
     """An async scope that raises `GenerationTimeoutError` when its time is over.
 
@@ -34,7 +42,7 @@ class Phase:
         self,
         name: str,
         seconds: float | None,
-        partial: Callable[[], str] = lambda: "",
+        partial: Callable[[], str] = str,
         *,
         cap: str = "",
     ) -> None:

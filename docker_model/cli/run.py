@@ -50,8 +50,9 @@ class Run:
         self._on_first_output = on_first_output
         self._paused = False
         # How it ended; `None` when we ended it, because all that matters had been said.
-        self._done: asyncio.Future[Exit | None] = asyncio.get_running_loop().create_future()
-        self._child: Child
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[Exit | None] = self._loop.create_future()
+        self.child: Child
 
     async def start(self, launch: Launch, argv: Sequence[str], cwd: Callable[[], str]) -> Child:
         """Start the child.
@@ -67,7 +68,7 @@ class Run:
         return self._adopt(child)
 
     def _adopt(self, child: Child) -> Child:
-        self._child = child
+        self.child = child
         self._receiver.on_full = self._pause
         self._receiver.on_drained = self._resume
         child.ended.add_done_callback(self._on_end)
@@ -82,7 +83,8 @@ class Run:
         silent = answer.first_output is None
         answer.feed(data)
         if silent and answer.first_output is not None:
-            self._on_first_output()
+            # Not now: the caller has been woken and waits for this thread to let it run.
+            self._loop.call_soon(self._on_first_output)
         if answer.over or answer.vanished:
             self._settle(None)
         elif answer.first_output is not None and not self._paused:
@@ -101,12 +103,12 @@ class Run:
 
     def _pause(self) -> None:
         self._paused = True
-        self._child.pause()
+        self.child.pause()
         self._phase.suspend(suspended=True)
 
     def _resume(self) -> None:
         self._paused = False
-        self._child.resume()
+        self.child.resume()
         self._phase.suspend(suspended=False)
 
 

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from docker_model.cli import asking, command, failures
 from docker_model.cli.answer import Answer
 from docker_model.cli.output import SEPARATOR, SEPARATOR_TO_V0_1_40
-from docker_model.cli.phases import Phase
+from docker_model.cli.phases import Phase, limit
 from docker_model.cli.presence import REMEMBERED, REMEMBERED_BY_STANDBY, Presence
 from docker_model.cli.prompt import guard, may_name_files
 from docker_model.cli.run import Run, check_end, was_killed
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from docker_model.cli.launch import Launch
     from docker_model.cli.standby import Holder
     from docker_model.cli.workdir import Workdir
-    from docker_model.process import Child
+    from docker_model.process import Child, Exit
     from docker_model.transport import Receiver, Request
     from docker_model.types import Completion, FileReferences, PullPolicy, PullProgress
 
@@ -92,6 +92,7 @@ class _Place:
 
     Attributes:
         child: That child.
+        answer: What it has said.
         cold: A parked run has failed it; the next is to be a fresh one.
     """
 
@@ -99,6 +100,13 @@ class _Place:
         self._slot = slot
         self.cold = False
         self.child: Child | None = None
+        self.answer: Answer | None = None
+
+    def partial(self) -> str:
+        return "" if self.answer is None else self.answer.text
+
+    async def enter(self) -> None:
+        await self._slot.acquire()
 
     def leave(self) -> None:
         if self.child is None or self.child.ended.done():
@@ -153,21 +161,15 @@ class CliTransport:
         """See `docker_model.transport.Transport`."""
         began = asyncio.get_running_loop().time()
         shared = io.current().local(_Shared)
-
-        def anew() -> Answer:
-            return Answer(request, receiver, began, shared.separator(self.launch))
-
-        answer = anew()
-        async with Phase("total", request.timeouts.total, lambda: answer.text, cap="max_chars"):
-            slot = shared.slot(self.launch, self.max_concurrency)
-            async with Phase("queue", request.timeouts.queue):
-                await slot.acquire()
-            place = _Place(slot)
+        place = _Place(shared.slot(self.launch, self.max_concurrency))
+        async with limit("total", request.timeouts.total, place.partial, cap="max_chars"):
+            async with limit("queue", request.timeouts.queue):
+                await place.enter()
             pulled = False
             try:
                 while True:
                     try:
-                        return await self._attempt(request, receiver, answer, shared, place)
+                        return await self._attempt(request, receiver, began, shared, place)
                     except _TryAgain:
                         pass
                     except ModelNotFoundError:
@@ -175,7 +177,6 @@ class CliTransport:
                             raise
                         await asking.pull(self.launch, request.model, self.on_progress)
                         pulled = True
-                    answer = anew()
             finally:
                 place.leave()
 
@@ -183,53 +184,73 @@ class CliTransport:
         self,
         request: Request,
         receiver: Receiver,
-        answer: Answer,
+        began: float,
         shared: _Shared,
         place: _Place,
     ) -> Completion:
         now = asyncio.get_running_loop().time
-        started = now()
+        started = sent = now()
         present = self.launch, request.model
-        shelf = self._shelf(shared, request.model)
-        with Turn(shelf) as standby:
-            async with Phase(
-                "first_output", request.timeouts.first_output, lambda: answer.text
-            ) as phase:
-                run = Run(request, receiver, answer, phase, standby.settle)
-                parked = None if place.cold else standby.take()
+        known = shared.presence.known(present)
+        prompt = request.prompt.encode()
+        with Turn(self._shelf(shared, request.model)) as standby:
+            parked = None if place.cold else standby.take()
+            try:
                 if parked is not None:
-                    child = run.take_over(parked)
-                else:
-                    child = await run.start(
-                        self.launch, shared.argv(self.launch, request.model), self.cwd
-                    )
-                place.child = child
-                try:
-                    if not shared.presence.known(present):
+                    place.child = parked
+                    if known:  # all that follows is done while the command is at its work
+                        parked.write(prompt)
+                separator = shared.separator(self.launch)
+                place.answer = answer = Answer(request, receiver, began, separator)
+                async with Phase(
+                    "first_output", request.timeouts.first_output, place.partial
+                ) as phase:
+                    run = Run(request, receiver, answer, phase, standby.settle)
+                    if parked is not None:
+                        run.take_over(parked)
+                    else:
+                        place.child = await run.start(
+                            self.launch, shared.argv(self.launch, request.model), self.cwd
+                        )
+                    if not known:
                         asked = now()
                         await shared.presence.check(
                             present, lambda: asking.inspect(self.launch, request.model)
                         )
                         shared.presence.remember(present, asked, self._memory)
-                    sent = now()
-                    child.write(request.prompt.encode())
+                    if not known or parked is None:
+                        sent = now()
+                        run.child.write(prompt)
                     end = await run.result()
-                finally:
-                    child.end()
+            finally:
+                if place.child is not None:
+                    place.child.end()
         if answer.vanished:
             shared.presence.forget(present)
             raise failures.model_not_found(request.model)
         if end is not None:
             answer.end_of_output()
-            if answer.empty and parked is not None and was_killed(end):
-                place.cold = True
-                raise _TryAgain
-            if failures.is_unknown_flag(end.stderr, "--color"):
-                shared.do_without_color(self.launch)
-                raise _TryAgain
-            check_end(end, answer, request.model)
+            self._check_end(end, answer, request, shared, place, parked=parked is not None)
         shared.presence.remember(present, sent, self._memory)  # the run itself has looked
         return answer.completion(started)
+
+    def _check_end(
+        self,
+        end: Exit,
+        answer: Answer,
+        request: Request,
+        shared: _Shared,
+        place: _Place,
+        *,
+        parked: bool,
+    ) -> None:
+        if answer.empty and parked and was_killed(end):
+            place.cold = True
+            raise _TryAgain
+        if failures.is_unknown_flag(end.stderr, "--color"):
+            shared.do_without_color(self.launch)
+            raise _TryAgain
+        check_end(end, answer, request.model)
 
     def _shelf(self, shared: _Shared, model: str) -> Shelf | None:
         if self.holder is None:
