@@ -18,6 +18,7 @@ import contextlib
 import os
 import selectors
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -157,20 +158,26 @@ class IoThread:
         self._selector.close()
 
 
-starting = threading.Lock()  # held around a start, so that no fork sees half of one
+# Held around a start, so that no fork sees half of one; given back by its owner alone, for a
+# fork may have gone on without it, and Ctrl-C may strike its hooks at any point.
+starting = threading.RLock()
 _lock = threading.Lock()
 _current: IoThread | None = None
-_no_start = False
 _abandoned: list[IoThread] = []  # kept, so that no finalizer of the parent's loop runs here
 
 
 def current() -> IoThread:
     """The process's I/O thread, started if there is none yet."""
     global _current  # noqa: PLW0603  one per process is the point
-    with _lock:
-        if _current is None:
-            _current = IoThread()
-        return _current
+    # Without the lock once it is there: a signal's handler may make a call, too.
+    thread = _current
+    if thread is None:
+        with _lock:
+            thread = _current
+            if thread is None:
+                _current = thread = IoThread()
+                _shut_down_with_worker()
+    return thread
 
 
 def started() -> IoThread | None:
@@ -211,19 +218,18 @@ def surely(act: Callable[[], object]) -> None:
 
 
 def _before_fork() -> None:
-    global _no_start  # noqa: PLW0603  one fork at a time
-    _no_start = starting.acquire(timeout=_LONGEST_START)
+    starting.acquire(timeout=_LONGEST_START)
 
 
 def _after_fork_in_parent() -> None:
-    if _no_start:
+    with contextlib.suppress(RuntimeError):  # it could not be had
         starting.release()
 
 
 def _after_fork_in_child() -> None:
     # The parent's locks may be held by threads that are not here.
     global _current, _lock, starting  # noqa: PLW0603
-    _lock, starting = threading.Lock(), threading.Lock()
+    _lock, starting = threading.Lock(), threading.RLock()
     if _current is not None:
         _current.abandon()
         _abandoned.append(_current)
@@ -233,6 +239,27 @@ def _after_fork_in_child() -> None:
 def _at_exit() -> None:
     if _current is not None:
         _current.shut_down()
+
+
+def _shut_down_with_worker() -> None:
+    """Let a worker of `multiprocessing` not end without us.
+
+    A forked one ends by `os._exit`, without `atexit`: what waits for its input would take that
+    for the input's end, and go on. What it does before is to wait for its threads.
+    """
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is not None and multiprocessing.parent_process() is not None:
+        from multiprocessing.util import Finalize  # noqa: PLC0415  it is there already
+
+        Finalize(None, threading.Thread(target=_after_all_threads).start, exitpriority=0)
+
+
+def _after_all_threads() -> None:
+    not_these = threading.current_thread(), threading.main_thread()
+    for thread in threading.enumerate():
+        if not thread.daemon and thread not in not_these:
+            thread.join()
+    _at_exit()
 
 
 atexit.register(_at_exit)
