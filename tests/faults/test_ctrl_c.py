@@ -1,0 +1,124 @@
+"""Ctrl-C, once and twice, and a callback that ends the program on a thread of ours."""
+
+import re
+import signal
+import textwrap
+import time
+
+import pytest
+from scripts import Script
+
+from docker_model.testing import Downloaded, Hang, Text
+
+SOON = 1.0
+ENDLESS = [Text("some", 4), Hang()]
+
+CALLS = {
+    "generate": "MODEL.generate('hi')",
+    "stream": "list(MODEL.stream('hi'))",
+    "asyncio": "asyncio.run(MODEL.agenerate('hi'))",
+    "astream": "asyncio.run(exhaust(MODEL.astream('hi')))",
+    "in a loop": """
+async def main():
+    MODEL.generate('hi')
+asyncio.run(main())
+""",
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_ctrl_c(name, simulate):
+    """The process goes on afterwards, and nothing of the call does."""
+    docker = simulate(script=ENDLESS)
+    code = "try:\n" + textwrap.indent(CALLS[name], "    ")
+    code += "\nexcept KeyboardInterrupt:\n    print('interrupted', flush=True)\nsys.stdin.read()"
+    with Script(code) as script:
+        docker.wait_prompts()
+        began = time.monotonic()
+        script.send_signal(signal.SIGINT)
+        if name == "in a loop":  # asyncio takes the first one for its task, which blocks
+            time.sleep(0.05)
+            script.send_signal(signal.SIGINT)
+        assert script.line() == "interrupted"
+        assert time.monotonic() - began < SOON
+        docker.wait_gone(timeout=SOON)
+        docker.wait_all_gone()
+        assert script.end() == (0, "", "")
+
+
+# A finalizer that Ctrl-C hits cannot pass it on: Python says so, and goes on.
+SWALLOWED = re.compile(
+    r"^Exception ignored in.*\n(Traceback.*\n(  .*\n|\n)+)?KeyboardInterrupt: ?\n", re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("name", ["generate", "stream", "asyncio", "astream"])
+def test_ctrl_c_again_and_again(name, simulate, tmp_path):
+    """Two signals in a row, at any distance: they end calls, and none is left running."""
+    docker = simulate(script=ENDLESS)
+    # Not over stdin: what a signal takes out of a read line is lost.
+    code = f"""
+def wait(i):
+    gc.collect()  # the tasks of a loop whose end was interrupted
+    while not os.path.exists(f"{tmp_path}/{{i}}"):
+        time.sleep(0.005)
+
+for i in range(12):
+    try:
+        try:
+            {CALLS[name]}
+        except KeyboardInterrupt:
+            pass
+        wait(i)
+    except KeyboardInterrupt:  # the second one, wherever it came
+        pass
+    wait(i)  # here nothing holds the interrupted frames any more
+"""
+    with Script(code) as script:
+        for i in range(12):
+            docker.wait_prompts(i + 1)
+            script.send_signal(signal.SIGINT)
+            time.sleep(i * 0.0005)
+            script.send_signal(signal.SIGINT)
+            docker.wait_gone(i + 1, timeout=SOON)
+            docker.wait_all_gone()
+            (tmp_path / str(i)).touch()
+        code, out, err = script.end()
+    assert (code, out) == (0, "")
+    if "asyncio.run" not in CALLS[name]:  # it warns of its own loop when interrupted twice
+        assert SWALLOWED.sub("", f"{err}\n").strip() == ""
+
+
+@pytest.mark.parametrize("name", ["generate", "stream", "asyncio"])
+def test_ctrl_c_without_a_handler_ends_the_process(name, simulate):
+    docker = simulate(script=ENDLESS)
+    with Script(CALLS[name]) as script:
+        docker.wait_prompts()
+        script.send_signal(signal.SIGINT)
+        code, out, err = script.end()
+    assert (code, out) == (-signal.SIGINT, "")
+    assert err.splitlines()[-1] == "KeyboardInterrupt"
+    docker.wait_gone(timeout=SOON)
+
+
+@pytest.mark.parametrize("kind", ["SystemExit", "KeyboardInterrupt"])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_callback_that_ends_the_program_ends_no_thread_of_ours(call, kind, simulate):
+    """It runs on the I/O thread, which others need."""
+    docker = simulate(
+        ["ai/other"], pullable={"ai/smollm2": [Downloaded(1, 2), Hang()]}, script="fine"
+    )
+    code = f"""
+    def raises(_):
+        raise {kind}("mine")
+    MODEL = DockerModel("ai/smollm2", pull="missing", on_progress=raises)
+    try:
+{textwrap.indent(textwrap.dedent(CALLS[call]), " " * 8)}
+    except {kind} as error:
+        print(*error.args, flush=True)
+    print(DockerModel("ai/other").generate("hi"), flush=True)
+    """
+    with Script(code) as script:
+        code, out, err = script.end()
+    assert (code, out.split(), err) == (0, ["mine", "fine"], "")
+    docker.wait_all_gone()

@@ -1,0 +1,79 @@
+"""A prompt that is left while it is being written: nobody takes half of it for the whole."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+from playing import player
+from scripts import Script
+
+from docker_model import DockerModel, GenerationTimeoutError, Timeouts
+from docker_model.testing import Hang
+
+BIG = 10_000_000
+# It reads nothing at first; if it ever came to the end of its input, it would say so.
+SLOW_READER = player(["here"], ["sleep", 0.6], ["read"], ["here"])
+
+
+def said_until_dead(connection):
+    said = b""
+    while data := connection.recv(16):
+        said += data
+    return said
+
+
+@pytest.mark.parametrize("door", ["cancel", "timeout", "task"])
+def test_half_a_prompt_never_seems_whole(door, liveness):
+    timeout = Timeouts(total=0.3 if door == "timeout" else None)
+    model = DockerModel("ai/smollm2", command=SLOW_READER, env=liveness.env, timeout=timeout)
+
+    async def cancel_task():
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(model.agenerate("y" * BIG), 0.3)
+
+    if door == "timeout":
+        with pytest.raises(GenerationTimeoutError):
+            model.generate("y" * BIG)
+    elif door == "task":
+        asyncio.run(cancel_task())
+    else:
+        stream = model.stream("y" * BIG)
+        thread = threading.Thread(target=list, args=(stream,))
+        thread.start()
+        connection = liveness.accept()
+        assert connection.recv(1) == b"!"
+        stream.cancel()
+        thread.join()
+        assert said_until_dead(connection) == b""
+        return
+    assert said_until_dead(liveness.accept()) == b"!"
+
+
+def test_half_a_prompt_never_seems_whole_at_the_interpreters_end(liveness):
+    code = f"""
+    model = DockerModel("ai/smollm2", command={SLOW_READER!r})
+    threading.Thread(target=model.generate, args=("y" * {BIG},), daemon=True).start()
+    sys.stdin.read()
+    """
+    with Script(code, env=liveness.env) as script:
+        connection = liveness.accept()
+        assert connection.recv(1) == b"!"
+        assert script.end() == (0, "", "")
+        assert said_until_dead(connection) == b""
+
+
+def test_half_a_prompt_is_never_sent(simulate):
+    """At many moments of its writing, with the real command too."""
+    docker = simulate(script=lambda prompt: [Hang()] if len(prompt) == BIG else "fine")
+    model = DockerModel("ai/smollm2")
+    for i in range(25):
+        model.generate("is it there?")
+        stream = model.stream("y" * BIG)
+        thread = threading.Thread(target=list, args=(stream,))
+        thread.start()
+        time.sleep(i * 0.005)
+        stream.cancel()
+        thread.join()
+    docker.wait_all_gone()
+    assert {len(prompt) for prompt in docker.prompts} <= {len("is it there?"), BIG}

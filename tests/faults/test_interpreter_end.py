@@ -1,0 +1,142 @@
+"""The end of the interpreter, by every door."""
+
+import os
+
+import pytest
+from scripts import PROLOGUE, Script
+
+from docker_model.testing import Hang, Sleep, Text
+
+SOON = 1.0
+ENDLESS = [Text("some", 4), Hang()]
+DRIPPING = [Text("x"), Sleep(0.02)] * 3000
+
+BEGIN = "stream = MODEL.stream('hi')\nnext(stream)\n"
+ENDS = {
+    "at the end of the file": ("", 0, ""),
+    "sys.exit": ("sys.exit(3)", 3, ""),
+    "an error": ("1/0", 1, "ZeroDivisionError"),
+    "an error that holds the stream": ("raise ValueError(stream)", 1, "ValueError"),
+    "with a loop that was never closed": (
+        """
+loop = asyncio.new_event_loop()
+other = MODEL.astream('hi')
+loop.run_until_complete(anext(other))
+warnings.simplefilter('ignore')
+""",
+        0,
+        "",
+    ),
+    "by a handler of SIGTERM": (
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(4))\nos.kill(os.getpid(), 15)",
+        4,
+        "",
+    ),
+    "with calls at exit, before ours": ("atexit.register(lambda: next(stream, None))", 0, ""),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_the_interpreters_end(name, simulate):
+    docker = simulate(script=DRIPPING)
+    ending, code, error = ENDS[name]
+    with Script(BEGIN + ending) as script:
+        got = script.end()
+    assert got[:2] == (code, "")
+    if error:
+        assert error in got[2]
+    else:
+        assert got[2] == ""
+    docker.wait_gone(timeout=SOON)
+    docker.wait_all_gone()
+
+
+@pytest.mark.parametrize("script", [[Text("a"), Hang()], DRIPPING], ids=["waiting", "reading"])
+def test_the_interpreters_end_in_daemon_threads(script, simulate):
+    """One that waits is not woken by its child's end; one that comes to wait is told why not."""
+    docker = simulate(script=script)
+    code = f"""{BEGIN}
+def read(call, *args):
+    call(*args)
+    print("nobody is to think that this was all", flush=True)
+threading.Thread(target=read, args=(list, stream), daemon=True).start()
+threading.Thread(target=read, args=(MODEL.generate, "hi"), daemon=True).start()
+time.sleep(0.1)
+"""
+    with Script(code) as process:
+        code, out, err = process.end()
+    assert (code, out) == (0, "")
+    # The thread may be stopped for good while it prints its error.
+    assert err == "" or (script is DRIPPING and err.startswith("Exception in thread"))
+    docker.wait_gone(timeout=SOON)
+    docker.wait_all_gone()
+
+
+@pytest.mark.parametrize("transport", ["cli", "http"])
+def test_leaving_a_stream_as_the_last_deed(transport, simulate):
+    """What is being closed when the interpreter ends is closed: no word of a pending task."""
+    docker = simulate(script=ENDLESS)
+    code = f"""
+for _ in DockerModel("ai/smollm2", transport={transport!r}).stream("hi"):
+    break
+"""
+    with Script(code) as script:
+        assert script.end() == (0, "", "")
+    docker.wait_gone(timeout=SOON)
+    docker.wait_all_gone()
+
+
+def test_the_end_while_a_process_is_being_started():
+    """It is waited for and killed: one that nobody knew of would outlive its owner."""
+    code = """
+import subprocess
+begun = threading.Event()
+class Slow(subprocess.Popen):
+    def __init__(self, *args, **settings):
+        super().__init__(["sleep", "60"], **settings)
+        print(self.pid, flush=True)
+        begun.set()
+        time.sleep(0.3)
+subprocess.Popen = Slow
+threading.Thread(target=lambda: next(MODEL.stream('hi'), None), daemon=True).start()
+begun.wait()
+"""
+    with Script(code) as script:
+        pid = int(script.line())
+        assert script.end() == (0, "", "")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_thread_that_is_no_daemon_reads_to_the_end(simulate):
+    simulate(script=[Text("all of it")])
+    code = "threading.Thread(target=lambda: print(MODEL.generate('hi'), flush=True)).start()"
+    with Script(code) as script:
+        assert script.end() == (0, "all of it", "")
+
+
+@pytest.mark.parametrize("call", ["MODEL.generate('hi')", "list(MODEL.stream('hi'))"])
+def test_a_call_after_our_own_farewell_is_an_error_and_does_not_hang(call, simulate):
+    simulate()
+    prologue = f"import atexit\natexit.register(lambda: say())\n{PROLOGUE}"
+    code = f"""
+    def say():
+        try:
+            {call}
+        except Exception as error:
+            print(type(error).__name__, flush=True)
+    MODEL.generate('hi')
+    """
+    with Script(code, prologue) as script:
+        assert script.end() == (0, "GenerationError", "")
+
+
+@pytest.mark.parametrize(
+    "ending", ["os._exit(0)", "os.kill(os.getpid(), 15)", "os.kill(os.getpid(), 9)"]
+)
+def test_an_end_that_nobody_can_notice_is_noticed_by_a_child_that_writes(ending, simulate):
+    docker = simulate(script=DRIPPING)
+    with Script(BEGIN + ending) as script:
+        script.wait(10)
+    docker.wait_gone(timeout=SOON)
+    docker.wait_all_gone()
