@@ -7,6 +7,7 @@ import pickle
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,29 @@ def test_parked_runs_that_were_killed_cost_nothing_but_a_cold_start(docker, mode
     for pid in parked():
         os.killpg(pid, signal.SIGKILL)
     assert model.generate("x").text == "You said: x"
+    assert docker.prompts == ["x"]
+
+
+def test_one_that_dies_as_it_is_taken_costs_nothing_but_a_cold_start(docker, model):
+    model.warm_up()
+    pids = parked()
+    blocked, go_on = threading.Event(), threading.Event()
+
+    def block():
+        blocked.set()
+        go_on.wait(10)
+
+    io.current().post(block)
+    assert blocked.wait(10)
+    with ThreadPoolExecutor(1) as executor:
+        stream = model.stream("x")
+        answer = executor.submit(lambda: "".join(stream))
+        while stream._stream._sink.waiter is None:
+            time.sleep(0.001)
+        for pid in pids:  # the news of their end comes after the call
+            os.killpg(pid, signal.SIGKILL)
+        go_on.set()
+        assert answer.result(10) == "You said: x"
     assert docker.prompts == ["x"]
 
 

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import gc
 import threading
+import time
 
 import pytest
 import uvloop
 
 from docker_model import DockerModel
-from docker_model.testing import Hang, Text
+from docker_model.process.child import GRACE
+from docker_model.testing import Hang, IgnoreSignals, Text
 
 SOON = 1.0  # seconds until the runner has seen the client leave
 MODEL = DockerModel("ai/smollm2")
@@ -313,3 +315,22 @@ def test_a_loop_that_is_closed_without_farewell(new_loop, docker):
     del stream
     docker.wait_gone(timeout=SOON)
     docker.wait_all_gone()
+
+
+@pytest.mark.simulated
+@LOOPS
+def test_a_child_that_ignores_signals_has_a_quarter_of_a_second(run, simulate):
+    docker = simulate(script=[IgnoreSignals(), Text("some", 4), Hang()])
+
+    async def main():
+        stream = MODEL.astream("hi")
+        await anext(stream)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await anext(stream)
+        assert time.monotonic() - began < GRACE  # nobody waits for it
+
+    run(main())
+    docker.wait_gone(timeout=SOON)
+    docker.wait_all_gone(SOON)

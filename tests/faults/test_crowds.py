@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from playing import player
+from ways import WAYS, generate
 
 from docker_model import DockerModel, GenerationTimeoutError, Timeouts
 from docker_model.testing import Hang, Text
@@ -220,6 +221,13 @@ def test_an_answer_without_end_is_capped(liveness):
     got = model.generate("hi")
     assert (len(got.text), got.finish_reason) == (3 * MB, "length")
     liveness.wait_all_dead(1)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_prompt_of_fifty_megabytes_arrives_whole(way):
+    count = ("/bin/sh", "-c", 'for word; do [ "$word" = inspect ] && exit; done; wc -c', "model")
+    model = DockerModel("ai/smollm2", command=count)
+    assert generate(way, model, "y" * 50 * MB).text.strip() == str(50 * MB)
 
 
 # -- nothing left ----------------------------------------------------------------------------

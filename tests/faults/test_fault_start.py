@@ -21,7 +21,9 @@ from docker_model import (
     DockerModel,
     DockerNotFoundError,
     GenerationError,
+    GenerationTimeoutError,
     InvalidRequestError,
+    Timeouts,
 )
 from docker_model.cli import workdir
 
@@ -84,6 +86,29 @@ def test_a_command_that_is_being_written(way, tmp_path):
     with program.open("ab"):
         for end in both_doors(way, DockerModel("ai/smollm2", command=(str(program), "model"))):
             judge(error(DockerNotFoundError, errno=errno.ETXTBSY), end)
+
+
+@ways
+def test_a_start_that_hangs_is_a_timeout_and_the_late_child_is_killed(way, monkeypatch):
+    """As on a dead network file system."""
+    go_on, late = threading.Event(), []
+
+    class Hanging(subprocess.Popen):
+        def __init__(self, *args, **settings):
+            go_on.wait(10)
+            super().__init__(*args, **settings)
+            late.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Hanging)
+    model = DockerModel(
+        "ai/smollm2", command=player(["sleep", 60]), timeout=Timeouts(first_output=0.1)
+    )
+    judge(error(GenerationTimeoutError, phase="first_output"), generate(way, model, "hi"))
+    assert late == []
+    go_on.set()
+    while not late or late[0].returncode is None:
+        time.sleep(0.001)
+    assert late[0].returncode == -signal.SIGKILL
 
 
 @ways

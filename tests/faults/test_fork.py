@@ -83,6 +83,29 @@ def test_worker_processes(method, simulate, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_while_runs_are_parked(simulate):
+    """Copies of their inputs in the forked process would keep them waiting for the prompt's end."""
+    docker = simulate()
+    code = """
+    warnings.simplefilter("ignore")
+    MODEL = DockerModel("ai/smollm2", standby=1)
+    MODEL.warm_up()
+    pid = os.fork()
+    if pid == 0:
+        sys.stdin.read()
+        os._exit(0)
+    print(MODEL.generate("hi"), flush=True)
+    MODEL.close()
+    os.close(0)
+    os.waitpid(pid, 0)
+    """
+    with Script(code) as script:
+        assert script.line() == "You said: hi"
+        assert script.end() == (0, "", "")
+    docker.wait_all_gone()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_ctrl_c_while_a_fork_waits_for_a_start(simulate):
     """The fork goes on without its lock, and does not give back that of the start."""
     docker = simulate()
