@@ -17,6 +17,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import functools
+import os
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -114,6 +115,9 @@ def _nothing() -> None:
     pass
 
 
+_give_way: Callable[[], object] = getattr(os, "sched_yield", _nothing)  # Windows has none
+
+
 class Stream(Generic[_T]):
     """The consumer's end, for one consumer at a time, in any thread or event loop.
 
@@ -148,7 +152,7 @@ class Stream(Generic[_T]):
                 while (item := self._take()) is None and not self._over():
                     wake = _thread.allocate_lock()
                     wake.acquire()
-                    if self._must_wait(wake.release):
+                    if self._must_wait(functools.partial(_wake_thread, wake)):
                         io.check_not_on_thread()
                         wake.acquire()  # signals interrupt it
             except BaseException:
@@ -230,6 +234,16 @@ class Stream(Generic[_T]):
     def _ask_for_more(self) -> None:
         assert self._io is not None
         self._io.post(self._sink.drain)
+
+
+def _wake_thread(wake: _thread.LockType) -> None:
+    """Wake a sync consumer; runs on the I/O thread.
+
+    And gives way to it: a thread that is awake still waits for the interpreter, up to
+    `sys.getswitchinterval()`, while this one goes on with what else has come.
+    """
+    wake.release()
+    _give_way()
 
 
 def _wake_loop(
