@@ -43,7 +43,11 @@ async def assembled(caller: Caller, model: str, body: bytes) -> dict[str, Any]:
     """
     reply: dict[str, Any] = {}
     said: dict[str, list[str]] = {}
-    choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": None}}
+    choice: dict[str, Any] = {
+        "index": 0,
+        "message": {"role": "assistant", "content": None},
+        "finish_reason": None,
+    }
 
     def take(chunk: dict[str, Any], _: int) -> bool:
         reply.update(chunk)
@@ -51,7 +55,7 @@ async def assembled(caller: Caller, model: str, body: bytes) -> dict[str, Any]:
             for name, value in (part.get("delta") or {}).items():
                 if isinstance(value, str) and name != "role":
                     said.setdefault(name, []).append(value)
-            choice["finish_reason"] = part.get("finish_reason")
+            choice["finish_reason"] = part.get("finish_reason") or choice["finish_reason"]
         return False
 
     def text() -> str:

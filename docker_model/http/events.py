@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from docker_model.errors import GenerationError
+
+REASONING = ("reasoning_content", "reasoning")  # llama.cpp's name for it, and vLLM's new one
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # there may be half of a surrogate pair
 
 
 class Events:
@@ -48,9 +52,8 @@ class Events:
 
 
 def _loosely(data: bytes) -> Any:
-    try:
-        content = json.loads(data)
-    except ValueError:
+    content = _json(data)
+    if content is None:
         return data.decode("utf-8", "replace")
     return content["error"] if isinstance(content, dict) and "error" in content else content
 
@@ -61,10 +64,7 @@ def parse_object(data: bytes) -> dict[str, Any]:
     Raises:
         GenerationError: It is none.
     """
-    try:
-        content = json.loads(data)
-    except ValueError:
-        content = None
+    content = _json(data)
     if not isinstance(content, dict) or not _has_choices(content):
         msg = "what came back is not what Docker Model Runner sends; is there a proxy in between?"
         raise GenerationError(msg, stderr=data[:500].decode("utf-8", "replace"))
@@ -74,7 +74,30 @@ def parse_object(data: bytes) -> dict[str, Any]:
 def _has_choices(content: dict[str, Any]) -> bool:
     """Whether what are to be choices are some; an error or a list of vectors has none."""
     choices = content.get("choices") or []
-    return isinstance(choices, list) and all(isinstance(choice, dict) for choice in choices)
+    return isinstance(choices, list) and all(map(_is_choice, choices))
+
+
+def _is_choice(choice: object) -> bool:
+    """What is said is text; some servers have whole messages in lists of parts."""
+    if not isinstance(choice, dict):
+        return False
+    said = choice.get("delta") or choice.get("message") or {}
+    return isinstance(said, dict) and all(
+        isinstance(said.get(name) or "", str) for name in ("content", *REASONING)
+    )
+
+
+def _json(data: bytes) -> Any:
+    """`None` for what is no JSON; what is no character becomes U+FFFD, as in the command."""
+    text = data.decode("utf-8", "replace")
+    try:
+        content = json.loads(text)
+        if _HALF.search(text):  # half of a pair: Python's alone takes it for a character
+            halves = json.dumps(content, ensure_ascii=False).encode("utf-16", "surrogatepass")
+            content = json.loads(halves.decode("utf-16", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    return content
 
 
 def as_chunk(reply: dict[str, Any]) -> dict[str, Any]:

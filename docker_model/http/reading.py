@@ -69,8 +69,8 @@ class Reader:
             DockerModelError: It holds an error, or is none of an API like this.
             BrokenOff: It broke off.
         """
-        if reply.content_type.startswith("application/json"):
-            # From a backend that does not stream.
+        if reply.content_type.startswith(("application/json", "text/html")):
+            # From a backend that does not stream; or a proxy's page, which is no JSON.
             content = parse_object(await reply.read())
             self._hand_on([(as_chunk(content), 0)])
         else:

@@ -157,7 +157,7 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
             msg = "it takes too long to agree on TLS"
             raise httpcore.ConnectTimeout(msg) from error
         except OSError as error:  # ssl.SSLError is one
-            raise httpcore.ConnectError(str(error)) from error
+            raise httpcore.ConnectError(str(error) or type(error).__name__) from error
         assert transport is not None
         self._transport = transport
         return self

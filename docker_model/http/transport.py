@@ -83,7 +83,7 @@ def _collect(chunk: dict[str, Any], answer: Collector) -> None:
             answer.take(ReasoningDelta(reasoning))
         if delta.get("content"):
             answer.take(TextDelta(delta["content"]))
-        answer.full = choice.get("finish_reason") == "length"
+        answer.full = answer.full or choice.get("finish_reason") == "length"
     usage = _usage(chunk.get("usage"))
     if usage is not None:
         answer.take(usage)

@@ -53,7 +53,18 @@ def test_an_error_of_the_older_form(line, error):
 
 
 @pytest.mark.parametrize(
-    "line", [b"data: <html>", b"data: [1]", b"data: \xff", b'data: {"choices": [1]}']
+    "line",
+    [
+        b"data: <html>",
+        b"data: [1]",
+        b"data: \xff",
+        b"data: " + b"[" * 100_000,
+        b'data: {"choices": [1]}',
+        b'data: {"choices": [{"delta": ["x"]}]}',
+        b'data: {"choices": [{"delta": {"content": 5}}]}',
+        b'data: {"choices": [{"delta": {"content": [{"type": "text", "text": "x"}]}}]}',
+        b'data: {"choices": [{"delta": {"reasoning": {"text": "x"}}}]}',
+    ],
 )
 def test_what_is_no_event_is_an_error(line):
     with pytest.raises(GenerationError, match="proxy"):
@@ -83,3 +94,17 @@ def test_a_whole_reply_as_an_event():
 def test_no_object_is_an_error():
     with pytest.raises(GenerationError):
         parse_object(b"[]")
+
+
+@pytest.mark.parametrize(
+    ("said", "read_as"),
+    [
+        (rb"\ud83d\ude00", "😀"),
+        (rb"a\ud83d", "a�"),
+        (rb"\uDE00b\ud83d\ude00", "�b😀"),
+        (rb"a\\ud83d", r"a\ud83d"),
+        (b"a\xff", "a�"),
+    ],
+)
+def test_what_is_no_character_is_replaced_as_the_command_does(said, read_as):
+    assert read(b'data: {"a": "' + said + b'"}\n', 99) == ([{"a": read_as}], False)

@@ -54,9 +54,10 @@ class Wire:
         connections: How many there have been.
     """
 
-    def __init__(self, *replies, path=None, port=0, prefix="/engines/v1"):
+    def __init__(self, *replies, path=None, port=0, prefix="/engines/v1", tls=None):
         self.replies = list(replies)
         self.prefix = prefix
+        self._tls = tls
         self.asked = []
         self.connections = 0
         self.gone = threading.Event()
@@ -103,6 +104,11 @@ class Wire:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
+        if self._tls is not None:
+            try:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            except OSError:  # the client does not trust it
+                return
         with contextlib.suppress(OSError), connection, connection.makefile("rb") as reader:
             while first := reader.readline():
                 method, path, _ = first.decode().split()

@@ -1,0 +1,29 @@
+"""Chats in every way, for tests of the HTTP client."""
+
+from ways import call
+
+from docker_model.http import Client
+
+MODEL = "ai/smollm2"
+MESSAGES = [{"role": "user", "content": "hi"}]
+CLIENT = Client()
+USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+
+
+def chat(way, client, *args, **settings):
+    return call(
+        way, lambda: client.chat(*args, **settings), lambda: client.achat(*args, **settings)
+    )
+
+
+def chunks(way, client, *args, **settings):
+    async def asynchronous():
+        return [chunk async for chunk in client.astream_chat(*args, **settings)]
+
+    return call(way, lambda: list(client.stream_chat(*args, **settings)), asynchronous)
+
+
+def text(chunks):
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    return "".join(delta.get("content") or "" for delta in deltas)

@@ -1,0 +1,153 @@
+"""Chats over HTTP: their limits, and every way to leave one."""
+
+import asyncio
+import gc
+import threading
+import time
+
+import pytest
+from chatting import CLIENT, MESSAGES, MODEL, TOOL, chat, chunks, text
+from ways import call
+
+from docker_model import GenerationTimeoutError, Timeouts
+from docker_model.http import Client
+from docker_model.testing import Hang, Sleep, Text
+
+
+@pytest.mark.parametrize("way", ["sync", "asyncio"])
+@pytest.mark.parametrize(
+    ("limits", "script", "end"),
+    [
+        (Timeouts(first_output=0.3), [Hang()], ("first_output", "")),
+        (Timeouts(idle=0.3), [Text("some"), Hang()], ("idle", "some")),
+        (Timeouts(total=0.4), [Text("some"), Hang()], ("total", "some")),
+    ],
+)
+def test_each_phase_has_its_limit(simulate, way, limits, script, end):
+    docker = simulate({MODEL: script})
+    client = Client(timeout=limits)
+    client.endpoint()
+    for ask in (chat, chunks):
+        with pytest.raises(GenerationTimeoutError) as caught:
+            ask(way, client, MODEL, MESSAGES)
+        assert (caught.value.phase, caught.value.partial) == end
+    docker.wait_gone(2)
+
+
+def test_waiting_for_a_place_has_its_limit_and_places_come_in_order(simulate):
+    docker = simulate(script=lambda prompt: [Text(prompt), Hang()])
+    client = Client(max_concurrency=1)
+
+    def ask(prompt, client=client):
+        return client.astream_chat(MODEL, [{"role": "user", "content": prompt}])
+
+    first = client.stream_chat(MODEL, MESSAGES)
+    next(first)
+    with pytest.raises(GenerationTimeoutError) as caught:
+        Client(max_concurrency=1, timeout=Timeouts(queue=0.2)).chat(MODEL, MESSAGES)
+    assert caught.value.phase == "queue"
+
+    async def main():
+        waiting = [asyncio.create_task(anext(ask(str(i)))) for i in range(3)]
+        await asyncio.sleep(0.1)
+        first.cancel()
+        for task in waiting:
+            await task
+
+    asyncio.run(main())
+    assert docker.prompts == ["hi", "0", "1", "2"]
+
+
+def test_a_slow_consumer_is_no_stalled_model_and_no_memory(simulate):
+    docker = simulate({MODEL: [Text("x" * 1000, 1000)] * 8000})
+    client = Client(timeout=Timeouts(idle=0.5))
+    total = 0
+    for number, chunk in enumerate(client.stream_chat(MODEL, MESSAGES)):
+        if number == 0:
+            time.sleep(1)  # longer than `idle`
+            assert not docker.requests[-1].complete  # 8 MB would not be kept for us
+        total += len(text([chunk]))
+    assert total == 8_000_000
+
+
+@pytest.fixture
+def endless(simulate):
+    return simulate({MODEL: [Text("some"), Hang()]})
+
+
+def test_breaking_out_ends_the_request(endless):
+    for _ in CLIENT.stream_chat(MODEL, MESSAGES):
+        break
+    gc.collect()
+    endless.wait_gone()
+
+
+def test_closing_leaves_the_iteration_simply_ended(endless):
+    stream = CLIENT.stream_chat(MODEL, MESSAGES)
+    next(stream)
+    stream.close()
+    assert list(stream) == []
+    endless.wait_gone()
+
+
+def test_leaving_the_with_ends_the_request(endless):
+    with CLIENT.stream_chat(MODEL, MESSAGES) as stream:
+        next(stream)
+    endless.wait_gone()
+
+
+def test_cancel_from_another_thread_frees_the_reader(endless):
+    stream = CLIENT.stream_chat(MODEL, MESSAGES)
+    next(stream)
+    threading.Timer(0.1, stream.cancel).start()
+    assert len(list(stream)) <= 1
+    endless.wait_gone()
+
+
+def test_an_answer_that_nobody_asked_for_is_not_requested(docker):
+    CLIENT.stream_chat(MODEL, MESSAGES).cancel()
+    assert docker.requests == []
+
+
+@pytest.mark.parametrize("way", ["asyncio", "uvloop"])
+def test_cancelling_the_task_ends_the_request(endless, way):
+    async def main():
+        for ask in (
+            CLIENT.achat(MODEL, MESSAGES),
+            CLIENT.achat(MODEL, MESSAGES, tools=[TOOL]),
+        ):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await ask
+        async for _ in CLIENT.astream_chat(MODEL, MESSAGES):
+            break
+        async with CLIENT.astream_chat(MODEL, MESSAGES) as stream:
+            await anext(stream)
+        stream = CLIENT.astream_chat(MODEL, MESSAGES)
+        await anext(stream)
+        await stream.aclose()
+        assert [chunk async for chunk in stream] == []
+
+    call(way, None, main)
+    gc.collect()
+    endless.wait_gone(5)
+
+
+def test_cancelling_while_it_waits_for_the_reply(simulate):
+    asked = threading.Event()
+
+    def silent(_):
+        asked.set()
+        yield Sleep(60)
+
+    docker = simulate({MODEL: silent})
+
+    async def main():
+        task = asyncio.create_task(CLIENT.achat(MODEL, MESSAGES))
+        await asyncio.to_thread(asked.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    docker.wait_gone()

@@ -1,0 +1,191 @@
+"""Chats over HTTP through every fault: what is raised, and what is asked again."""
+
+import json
+import time
+
+import pytest
+from chatting import CLIENT, MESSAGES, MODEL, USAGE, chat, chunks, text
+from wire import CUT, STOP, Wire, events, reply
+
+from docker_model import (
+    ContextLengthError,
+    DockerModel,
+    GenerationError,
+    GenerationTimeoutError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    RunnerUnavailableError,
+    Timeouts,
+)
+from docker_model.http import Client
+from docker_model.testing import Cut, Fail, Finish, Raw, Sleep, Text
+
+
+@pytest.mark.parametrize("way", ["sync", "uvloop"])
+@pytest.mark.parametrize(
+    ("script", "kind", "words"),
+    [
+        ([Fail.context_too_long()], ContextLengthError, "longer than the model's context"),
+        ([Fail("it broke")], GenerationError, "it broke"),
+        ([Text("some"), Fail("it broke")], GenerationError, "it broke"),
+        ([Text("some"), Sleep(0.05), Cut()], GenerationError, "broke off"),
+        ([Text("some"), Finish(None)], GenerationError, "broke off"),
+        ([Text("some"), Raw(b"data: <html>\n\n")], GenerationError, "proxy"),
+    ],
+)
+def test_failures_are_raised_and_never_part_of_the_answer(simulate, way, script, kind, words):
+    simulate({MODEL: script})
+    for ask in (chat, chunks):
+        with pytest.raises(kind, match=words) as caught:
+            ask(way, CLIENT, MODEL, MESSAGES)
+        if kind is GenerationError and len(script) > 1:
+            assert caught.value.partial == "some"
+
+
+def test_a_missing_model_is_named_and_not_pulled(simulate):
+    docker = simulate(pullable=["ai/other"])
+    for ask in (CLIENT.chat, lambda *args: list(CLIENT.stream_chat(*args))):
+        with pytest.raises(ModelNotFoundError, match="docker model pull ai/other") as caught:
+            ask("ai/other", MESSAGES)
+        assert caught.value.model == "ai/other"
+    assert "/models/create" not in [request.path for request in docker.requests]
+
+
+def test_a_missing_model_can_be_pulled(simulate):
+    docker = simulate(pullable=["ai/other"])
+    steps = []
+    client = Client(pull="missing", on_progress=steps.append)
+    assert client.chat("ai/other", MESSAGES)["choices"]
+    assert (steps[0].model, steps[0].current, steps[0].total) == (
+        "ai/other",
+        67_000_000,
+        268_000_000,
+    )
+    assert text(client.stream_chat("ai/other", MESSAGES)) == "You said: hi"
+    assert [r.path for r in docker.requests].count("/models/create") == 1
+
+
+def test_a_pull_that_fails_is_its_own_error(simulate):
+    simulate()
+    with pytest.raises(ModelNotFoundError, match="registry"):
+        Client(pull="missing").chat("ai/nosuch", MESSAGES)
+
+
+def test_an_engine_that_goes_away_before_its_reply_is_asked_again():
+    answer = events("ok", STOP)
+    for first in (CUT, reply(500), reply(502, "bad gateway"), reply(503), reply(504), reply(429)):
+        with Wire(first, answer) as wire:
+            assert text(Client(base_url=wire.url).stream_chat("m", MESSAGES)) == "ok"
+            assert len(wire.posts) == 2
+
+
+def test_retries_have_an_end_and_can_be_switched_off(monkeypatch):
+    monkeypatch.setattr("docker_model.http.call._SOON", 0.01)
+    with Wire(reply(500)) as wire:
+        for retries in (0, 3):
+            wire.asked.clear()
+            with pytest.raises(GenerationError, match="HTTP 500"):
+                Client(base_url=wire.url, max_retries=retries).chat("m", MESSAGES)
+            assert len(wire.posts) == retries + 1
+    with Wire(CUT) as wire, pytest.raises(GenerationError, match="broke off"):
+        Client(base_url=wire.url, max_retries=1).chat("m", MESSAGES)
+
+
+NO_IMAGES = {"error": {"code": 500, "message": "image input is not supported - hint: …"}}
+
+
+@pytest.mark.parametrize(
+    "first",
+    [reply(400, "no"), reply(500, "no"), reply(404, "no"), reply(500, NO_IMAGES)],
+)
+def test_what_would_come_again_is_not_asked_again(first):
+    with Wire(first, events("ok", STOP)) as wire:
+        with pytest.raises((InvalidRequestError, GenerationError, RunnerUnavailableError)):
+            Client(base_url=wire.url).chat("m", MESSAGES)
+        assert len(wire.posts) == 1
+
+
+def test_nothing_is_asked_again_once_something_has_come():
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 999\r\n\r\n"
+
+    def part(connection):
+        connection.sendall(head + b'data: {"choices": []}\n\n')
+        raise OSError
+
+    with Wire(part) as wire:
+        with pytest.raises(GenerationError, match="broke off"):
+            list(Client(base_url=wire.url).stream_chat("m", MESSAGES))
+        assert len(wire.posts) == 1
+
+
+def test_a_model_that_loads_is_waited_for(monkeypatch):
+    monkeypatch.setattr("docker_model.http.call._LOADED_YET", 0.01)
+    loading = reply(503, {"error": {"message": "Loading model", "code": 503}})
+    with Wire(*[loading] * 5, events("ok", STOP)) as wire:
+        client = Client(base_url=wire.url, max_retries=0)
+        assert text(client.stream_chat("m", MESSAGES)) == "ok"
+    with Wire(loading) as wire:
+        client = Client(base_url=wire.url, timeout=Timeouts(first_output=0.2))
+        with pytest.raises(GenerationTimeoutError) as caught:
+            client.chat("m", MESSAGES)
+        assert caught.value.phase == "first_output"
+
+
+def test_a_kept_connection_that_was_closed_is_no_failure():
+    with Wire(events("ok", STOP)) as wire:
+        client = Client(base_url=wire.url, max_retries=0)
+        for _ in range(3):
+            client.chat("m", MESSAGES)
+        assert wire.connections == 1
+        wire.hang_up()
+        assert client.chat("m", MESSAGES)
+        assert wire.connections == 2
+
+
+def test_a_connection_is_used_again_although_the_end_comes_late():
+    late = events("ok", STOP)
+    at = late.index(b"0\r\n\r\n")
+
+    def answer(connection):
+        connection.sendall(late[:at])
+        time.sleep(0.05)
+        return late[at:]
+
+    with Wire(answer) as wire:
+        for _ in range(2):
+            list(Client(base_url=wire.url).stream_chat("m", MESSAGES))
+        assert wire.connections == 1
+
+
+def test_a_connection_whose_end_never_comes_holds_nobody():
+    unended = events("ok", STOP)
+    with Wire(unended[: unended.index(b"0\r\n\r\n")]) as wire:
+        assert text(Client(base_url=wire.url).stream_chat("m", MESSAGES)) == "ok"
+
+
+def test_compressed_replies_are_read_too():
+    import gzip  # noqa: PLC0415
+
+    body = {"choices": [{"index": 0, "message": {"content": "ok"}, "finish_reason": "stop"}]}
+    data = gzip.compress(json.dumps(body).encode())
+    head = "HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n"
+    answer = f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
+    with Wire(answer) as wire:
+        client = Client(base_url=wire.url)
+        assert client.chat("m", MESSAGES, n=2)["choices"]
+        assert wire.posts[0][2]["accept-encoding"] == "identity"
+
+
+def test_how_an_answer_ended_is_not_forgotten_for_what_comes_after():
+    full = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
+    after = {"choices": [{"index": 0, "delta": {}}], "usage": USAGE}
+    with Wire(events("ok", full, after)) as wire:
+        said = Client(base_url=wire.url).chat("m", MESSAGES)
+        assert said["choices"][0]["finish_reason"] == "length"
+        assert DockerModel("m", base_url=wire.url).generate("hi").finish_reason == "length"
+
+
+def test_a_page_of_a_proxys_is_called_one():
+    page = reply(200, "<html>Log in</html>").replace(b"text/plain", b"text/html; charset=utf-8")
+    with Wire(page) as wire, pytest.raises(GenerationError, match="proxy"):
+        Client(base_url=wire.url).chat("m", MESSAGES)

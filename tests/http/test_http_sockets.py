@@ -1,0 +1,92 @@
+"""Connections: resets, floods, and TLS."""
+
+import contextlib
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+
+import pytest
+from chatting import MESSAGES, text
+from wire import STOP, Wire, events, reply
+
+from docker_model import InvalidRequestError, RunnerUnavailableError
+from docker_model.http import Client
+
+BIG = [{"role": "user", "content": "x" * 20_000_000}]
+
+
+def listening(answer):
+    """A server that answers a search, and hands any other connection to `answer`."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                answer(listener.accept()[0])
+
+    threading.Thread(target=serve, daemon=True).start()
+    return listener
+
+
+def test_the_reason_of_a_server_that_hangs_up_early_is_read():
+    """As the runner does when a request is larger than it takes."""
+
+    def refuse(connection):
+        head = connection.recv(1 << 16)
+        if head.startswith(b"GET"):
+            connection.sendall(reply(200, {"object": "list"}, ["Connection: close"]))
+        else:
+            connection.sendall(reply(413, "request too large", ["Connection: close"]))
+            # What it has not read makes of its end a reset.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 1))
+        connection.close()
+
+    with listening(refuse) as listener:
+        client = Client(base_url=f"127.0.0.1:{listener.getsockname()[1]}", max_retries=0)
+        with pytest.raises(InvalidRequestError, match="10 MiB"):
+            client.chat("m", BIG)
+
+
+def test_a_large_request_waits_for_a_slow_server():
+    with Wire(events("ok", STOP)) as wire:
+        assert text(Client(base_url=wire.url).stream_chat("m", BIG)) == "ok"
+        assert wire.posts[0][3]["messages"] == BIG
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", path, "-out", path]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("there is no openssl to make a certificate with")
+    return path
+
+
+@pytest.fixture
+def https(certificate):
+    """A runner behind TLS."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    with Wire(events("ok", STOP), tls=context) as wire:
+        yield f"https://localhost:{wire.port}"
+
+
+def test_tls_with_the_users_own_certificate(https, certificate):
+    client = Client(base_url=https, env={"MODEL_RUNNER_TLS_CA_CERT": str(certificate)})
+    for _ in range(2):
+        assert text(client.stream_chat("m", MESSAGES)) == "ok"
+    plain = https.replace("https://", "")
+    env = {"MODEL_RUNNER_HOST": plain, "MODEL_RUNNER_TLS": "true"}
+    env["MODEL_RUNNER_TLS_SKIP_VERIFY"] = "true"
+    assert text(Client(env=env).stream_chat("m", MESSAGES)) == "ok"
+
+
+def test_tls_that_is_not_trusted_says_so(https):
+    with pytest.raises(RunnerUnavailableError, match="certificate"):
+        Client(base_url=https).chat("m", MESSAGES)
