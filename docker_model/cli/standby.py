@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAX_AGE = 120.0  # seconds; the CLI has already chosen its context and read its configuration
 BACK_OFF = 5.0  # seconds without refilling after a parked child has died by itself
-_GAP = 0.05  # seconds between two starts, about what one of them takes of a processor
+_GAP = 0.05  # seconds between two starts, at least: about what one takes of a processor
 _PROCESSORS = os.cpu_count() or 1
 
 
@@ -84,7 +84,7 @@ class Shelf:
         self._cwd = cwd
         self._parked: deque[_Parked] = deque()
         self._holders: set[Holder] = set()
-        self._busy = 0
+        self._running = 0
         self._refill: asyncio.TimerHandle | None = None
         self._replenishing: asyncio.Task[None] | None = None  # kept: a loop holds tasks weakly
 
@@ -122,13 +122,30 @@ class Shelf:
 
     def begin(self) -> None:
         """A run begins: starting others would only slow it down."""
-        self._busy += 1
+        self._running += 1
 
-    def settle(self) -> None:
-        """A run has said its first words, or has ended: there may be time to refill."""
-        self._busy -= 1
-        if self._busy < _PROCESSORS and len(self._parked) < self._target():
-            self._plan(_GAP)  # not at once: a start takes a processor from those who answer
+    def end(self) -> None:
+        """It has ended."""
+        self._running -= 1
+        self.refill()
+
+    def refill(self) -> None:
+        """A run has said its first words, or has ended: there may be time for another start."""
+        if len(self._parked) >= self._target():
+            return
+        gap = self._gap()
+        now = asyncio.get_running_loop().time()
+        # Only ever sooner: runs in quick succession must not put it off for ever.
+        if self._refill is None or now + gap < self._refill.when():
+            self._plan(gap)
+
+    def _gap(self) -> float:
+        """Seconds until the next start, which takes a processor from those who answer.
+
+        The more of them there are, the less of it: a crowd is not to be slowed down by
+        preparations for the next one.
+        """
+        return _GAP * max(1.0, self._running / _PROCESSORS)
 
     async def fill(self) -> None:
         """Park what is wanted, at once.
@@ -159,7 +176,7 @@ class Shelf:
         except DockerModelError:
             self._plan(BACK_OFF)  # the next cold start will tell the caller why
         else:
-            self._plan(_GAP if len(self._parked) < self._target() else MAX_AGE)
+            self._plan(self._gap() if len(self._parked) < self._target() else MAX_AGE)
 
     def _drop_unfit(self) -> bool:
         fit = deque(parked for parked in self._parked if parked.fit)
@@ -180,6 +197,7 @@ class Shelf:
             self._refill = loop.call_later(delay, self._start_replenishing)
 
     def _start_replenishing(self) -> None:
+        self._refill = None
         if self._replenishing is None or self._replenishing.done():
             self._replenishing = asyncio.get_running_loop().create_task(self._replenish())
 
@@ -189,7 +207,6 @@ class Turn:
 
     def __init__(self, shelf: Shelf | None) -> None:
         self._shelf = shelf
-        self._settled = shelf is None
 
     def __enter__(self) -> Self:
         if self._shelf is not None:
@@ -197,14 +214,14 @@ class Turn:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.settle()
+        if self._shelf is not None:
+            self._shelf.end()
 
     def take(self) -> Child | None:
         """A parked run, if there is one."""
         return None if self._shelf is None else self._shelf.take()
 
-    def settle(self) -> None:
-        """The run speaks, or has ended: see `Shelf.settle`."""
-        if not self._settled and self._shelf is not None:
-            self._settled = True
-            self._shelf.settle()
+    def refill(self) -> None:
+        """The run speaks: see `Shelf.refill`."""
+        if self._shelf is not None:
+            self._shelf.refill()

@@ -205,7 +205,7 @@ class CliTransport:
                 async with Phase(
                     "first_output", request.timeouts.first_output, place.partial
                 ) as phase:
-                    run = Run(request, receiver, answer, phase, standby.settle)
+                    run = Run(request, receiver, answer, phase, standby.refill)
                     if parked is not None:
                         run.take_over(parked)
                     else:
