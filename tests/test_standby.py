@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -188,8 +187,7 @@ def test_stopped_ones_are_not_used(docker, model):
     stopped = parked()
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
-        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
-            time.sleep(0.001)
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)  # with all its threads
     assert model.generate("x").text == "You said: x"
     wait_until(lambda: not set(stopped) & set(parked()))
 

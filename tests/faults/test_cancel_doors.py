@@ -219,15 +219,19 @@ async def aleaves_a_cycle():
 
 
 async def times_out():
-    limit = asyncio.timeout(0.3)
+    stream = MODEL.astream("hi")
+    await anext(stream)
+    limit = asyncio.timeout(0.01)
     with pytest.raises(TimeoutError):
         async with limit:
-            await exhaust(MODEL.astream("hi"))
+            await exhaust(stream)
 
 
 async def is_waited_for():
+    stream = MODEL.astream("hi")
+    await anext(stream)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(MODEL.agenerate("hi"), 0.3)
+        await asyncio.wait_for(exhaust(stream), 0.01)
 
 
 async def is_a_cancelled_task():
@@ -247,19 +251,24 @@ async def is_a_cancelled_task():
 
 
 async def is_a_sibling_of_a_failing_task():
+    stream = MODEL.astream("hi")
+    await anext(stream)
+
     async def fail_soon():
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.01)
         fail()
 
     with contextlib.suppress(ExceptionGroup):
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(exhaust(MODEL.astream("hi")))
+            tasks.create_task(exhaust(stream))
             tasks.create_task(fail_soon())
 
 
 async def is_gathered_and_cancelled():
-    waiting = asyncio.gather(MODEL.agenerate("hi"), MODEL.agenerate("hi"))
-    await asyncio.sleep(0.3)
+    streams = [MODEL.astream("hi") for _ in range(2)]
+    await asyncio.gather(*map(anext, streams))
+    waiting = asyncio.gather(*map(exhaust, streams))
+    await asyncio.sleep(0.01)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

@@ -1,0 +1,211 @@
+"""LangChain with a handler that keeps each exception, and with it core's generators.
+
+However a caller leaves, the run ends at once: the runner sees its client go within a second.
+Not here, being core's: a synchronous `prompt | llm | parser`, whose stream it reads to its
+end; `RunnableParallel`, whose tasks it does not cancel; and where something stands between a
+chain's error and the model's stream (a parser, a piece that has just come), which core drops
+instead of closing it, so that it lives as long as the error that the handler keeps.
+"""
+
+import asyncio
+import contextlib
+import gc
+import threading
+
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import PromptTemplate
+from langchain_core.runnables import RunnableLambda, RunnableParallel
+
+from docker_model.testing import Hang, Text
+from langchain_docker_model import DockerModelLLM
+
+SOON = 1.0  # seconds until the runner has seen the client leave
+
+
+class Keeper(BaseCallbackHandler):
+    """Keeps what it is told, as tracers do until they have sent it."""
+
+    def __init__(self):
+        self.kept = []
+
+    def keep(self, *args, **settings):
+        self.kept.append((args, settings))
+
+    on_llm_start = on_llm_new_token = on_llm_end = keep
+    on_chain_start = on_chain_end = keep
+
+    def on_llm_error(self, error, **settings):
+        self.keep(error, error.__traceback__, **settings)
+
+    on_chain_error = on_llm_error
+
+
+@pytest.fixture
+def keeper():
+    return Keeper()
+
+
+@pytest.fixture
+def docker(simulate):
+    """It begins to answer and never ends by itself."""
+    return simulate(script=[Text("some", 4), Hang()])
+
+
+@pytest.fixture(params=["of the call", "of the model"])
+def config(request, keeper):
+    return {"callbacks": [keeper]} if request.param == "of the call" else {}
+
+
+@pytest.fixture
+def llm(config, keeper):
+    callbacks = None if config else [keeper]
+    return DockerModelLLM(model="ai/smollm2", callbacks=callbacks)
+
+
+PROMPT = PromptTemplate.from_template("{x}")
+CHAINS = {
+    "llm": lambda llm: llm,
+    "prompt": lambda llm: PROMPT | llm,
+    "bound": lambda llm: PROMPT | llm.bind(stop=["no such"]),
+    "fallbacks": lambda llm: PROMPT | llm.with_fallbacks([llm]),
+}
+ASYNC_CHAINS = CHAINS | {
+    "retry": lambda llm: PROMPT | llm.with_retry(stop_after_attempt=2),
+    "nested": lambda llm: RunnableLambda(lambda _: {"x": "hi"}) | PROMPT | llm,
+}
+CALLS = ASYNC_CHAINS | {
+    "parser": lambda llm: PROMPT | llm | StrOutputParser(),
+    "parallel": lambda llm: PROMPT | RunnableParallel(a=llm, b=llm),
+}
+
+
+def given(name):
+    return "hi" if name == "llm" else {"x": "hi"}
+
+
+def breaks(stream):
+    for _ in stream:
+        break
+
+
+def closes(stream):
+    next(stream)
+    stream.close()
+    return stream
+
+
+def drops(stream):
+    next(stream)
+
+
+def fails(stream):
+    with contextlib.suppress(ZeroDivisionError):
+        for _ in stream:
+            raise ZeroDivisionError
+
+
+def leaves_a_cycle(stream):
+    cycle = [stream]
+    next(stream)
+    cycle.append(cycle)
+    del cycle, stream
+
+
+@pytest.mark.parametrize("door", [breaks, closes, drops, fails, leaves_a_cycle])
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_sync_door(name, door, llm, config, docker):
+    kept = door(CHAINS[name](llm).stream(given(name), config))
+    if door is leaves_a_cycle:
+        gc.collect()
+    docker.wait_gone(timeout=SOON)
+    docker.wait_all_gone(SOON)
+    del kept
+
+
+def test_an_error_thrown_in(llm, config, docker):
+    stream = llm.stream("hi", config)
+    next(stream)
+    with pytest.raises(ZeroDivisionError):
+        stream.throw(ZeroDivisionError())
+    docker.wait_gone(timeout=SOON)
+
+
+def test_another_thread_drops_it(llm, config, docker):
+    holder = [llm.stream("hi", config)]
+    next(holder[0])
+    thread = threading.Thread(target=holder.clear)
+    thread.start()
+    thread.join()
+    docker.wait_gone(timeout=SOON)
+
+
+async def abreaks(stream):
+    async for _ in stream:
+        break
+
+
+async def acloses(stream):
+    async with contextlib.aclosing(stream):
+        await anext(stream)
+    return stream
+
+
+async def athrows(stream):
+    await anext(stream)
+    with pytest.raises(ZeroDivisionError):
+        await stream.athrow(ZeroDivisionError())
+    return stream
+
+
+async def times_out(stream):
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.5):
+            async for _ in stream:
+                pass
+
+
+async def is_cancelled(stream):
+    async def read():
+        async for _ in stream:
+            begun.set()
+
+    begun = asyncio.Event()
+    task = asyncio.create_task(read())
+    await begun.wait()
+    await asyncio.sleep(0.05)  # it waits for the next piece, which never comes
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize("door", [abreaks, acloses, athrows, times_out, is_cancelled])
+@pytest.mark.parametrize("name", ASYNC_CHAINS)
+def test_an_async_door(name, door, llm, config, docker):
+    async def main():
+        kept = await door(ASYNC_CHAINS[name](llm).astream(given(name), config))
+        gc.collect()
+        await asyncio.to_thread(docker.wait_gone, timeout=SOON)
+        await asyncio.to_thread(docker.wait_all_gone, SOON)
+        return kept
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_whose_task_is_cancelled(name, llm, config, keeper, docker):
+    chain = CALLS[name](llm)
+
+    async def main():
+        call = chain.ainvoke(given(name), config)
+        task = asyncio.create_task(call)
+        await asyncio.to_thread(docker.wait_prompts)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.to_thread(docker.wait_all_gone, SOON)
+
+    asyncio.run(main())
+    docker.wait_gone(timeout=SOON)
+    assert keeper.kept
