@@ -75,7 +75,9 @@ def sync_streams(url: str):
         "bare CLI": contenders.bare_cli,
         "DockerModel, cold": contenders.ours(),
         "DockerModel, standby": contenders.ours(standby=2),
+        "DockerModel, HTTP": contenders.ours(transport="http"),
         "LangChain DockerModelLLM, standby": contenders.langchain_ours(standby=2),
+        "LangChain ChatDockerModel, HTTP": contenders.langchain_chat(),
         "httpx": contenders.raw_http(url),
         "ChatOpenAI": contenders.langchain_openai(url),
         "ChatOllama": contenders.langchain_ollama(url),
@@ -95,9 +97,12 @@ def bench_whole(url: str, rounds: int):
 
 def bench_async_first(url: str, rounds: int):
     from docker_model import DockerModel
+    from langchain_docker_model import ChatDockerModel
 
     model = DockerModel("ai/20-0", standby=2)
     model.warm_up()
+    over_http = DockerModel("ai/20-0", transport="http")
+    our_chat = ChatDockerModel(model="ai/20-0")
     chat = contenders.chat_openai(url, "ai/20-0")
     loop = asyncio.new_event_loop()
 
@@ -115,6 +120,8 @@ def bench_async_first(url: str, rounds: int):
 
     runs = {
         "DockerModel, standby": first(lambda: model.astream("hi")),
+        "DockerModel, HTTP": first(lambda: over_http.astream("hi")),
+        "LangChain ChatDockerModel, HTTP": first(lambda: our_chat.astream("hi")),
         "ChatOpenAI": first(lambda: chat.astream("hi")),
     }
     return take_turns(runs, rounds, rest=0.15)
@@ -150,6 +157,7 @@ def bench_token_delay(url: str, rounds: int):
     name = "ai/150-3"
     model = DockerModel(name, standby=1)
     model.warm_up()
+    over_http = DockerModel(name, transport="http")
     chat = contenders.chat_openai(url, name)
     loop = asyncio.new_event_loop()
 
@@ -167,6 +175,7 @@ def bench_token_delay(url: str, rounds: int):
         "pipe, read directly": lambda: sync(contenders.bare_cli(name)),
         "DockerModel.stream": lambda: sync(model.stream("hi")),
         "DockerModel.astream": lambda: loop.run_until_complete(asynchronous(model.astream("hi"))),
+        "DockerModel.stream, HTTP": lambda: sync(over_http.stream("hi")),
         "ChatOpenAI.stream": lambda: sync(p.content for p in chat.stream("hi")),
     }
     took: dict[str, list[float]] = {n: [] for n in runs}
@@ -184,6 +193,7 @@ def bench_crowd(url: str, rounds: int):
     loop = asyncio.new_event_loop()
     warm = DockerModel(name, standby=CROWD, max_concurrency=CROWD)
     cold = DockerModel(name, max_concurrency=CROWD)
+    over_http = DockerModel(name, max_concurrency=CROWD, transport="http")
     chat = contenders.chat_openai(url, name)
 
     async def drain(stream) -> None:
@@ -200,6 +210,7 @@ def bench_crowd(url: str, rounds: int):
 
     took: dict[str, list[float]] = {
         "DockerModel, standby": [],
+        "DockerModel, HTTP": [],
         "ChatOpenAI": [],
         "DockerModel, cold": [],
     }
@@ -210,6 +221,7 @@ def bench_crowd(url: str, rounds: int):
         took["DockerModel, standby"].append(together(lambda: warm.astream("hi")))
         warm.close()
         time.sleep(1)
+        took["DockerModel, HTTP"].append(together(lambda: over_http.astream("hi")))
         took["ChatOpenAI"].append(together(lambda: chat.astream("hi")))
         took["DockerModel, cold"].append(together(lambda: cold.astream("hi")))
     return {n: milliseconds(values) for n, values in took.items()}

@@ -95,7 +95,7 @@ def openai_like(url: str) -> Callable[[str], Iterator[str]]:
     return stream
 
 
-def ours(standby: int = 0) -> Callable[[str], Iterator[str]]:
+def ours(standby: int = 0, transport: str | None = None) -> Callable[[str], Iterator[str]]:
     """`DockerModel.stream`."""
     from docker_model import DockerModel
 
@@ -103,9 +103,23 @@ def ours(standby: int = 0) -> Callable[[str], Iterator[str]]:
 
     def stream(model: str) -> Iterator[str]:
         if model not in models:
-            models[model] = DockerModel(model, standby=standby)
+            models[model] = DockerModel(model, standby=standby, transport=transport)
             models[model].warm_up()
         return models[model].stream("hi")
+
+    return stream
+
+
+def langchain_chat() -> Callable[[str], Iterator[str]]:
+    """`langchain_docker_model.ChatDockerModel.stream`, over HTTP."""
+    from langchain_docker_model import ChatDockerModel
+
+    models: dict[str, ChatDockerModel] = {}
+
+    def stream(model: str) -> Iterator[str]:
+        if model not in models:
+            models[model] = ChatDockerModel(model=model)
+        return (piece.content for piece in models[model].stream("hi"))
 
     return stream
 

@@ -29,6 +29,7 @@ def goals(results):
         return values and values[one] - values[other]
 
     standby = "DockerModel, standby"
+    http = "DockerModel, HTTP"
     pipe = "pipe, read directly"
     base = "langchain_core's BaseLLM and BaseChatModel"
     memory = results.get("memory", {}).get("DockerModel.stream")
@@ -43,6 +44,8 @@ def goals(results):
         ("first piece: standby / bare CLI", ratio("first", standby, "bare CLI"), 0.04, ""),
         ("first piece: standby / `ChatOpenAI`", ratio("first", standby, "ChatOpenAI"), 0.65, ""),
         ("the same, async", ratio("async_first", standby, "ChatOpenAI"), 0.65, ""),
+        ("first piece: HTTP / `ChatOpenAI`", ratio("first", http, "ChatOpenAI"), 0.5, ""),
+        ("the same, async", ratio("async_first", http, "ChatOpenAI"), 0.5, ""),
         (
             "added delay per token, sync",
             difference("token_delay", "DockerModel.stream", pipe),
