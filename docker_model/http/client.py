@@ -225,21 +225,21 @@ class Client:
         Raises:
             RunnerUnavailableError: It was not found; says what was tried.
         """
+        place = self._caller().place
+        from docker_model.http import discovery
         from docker_model.process import call
 
-        return call.run(self._endpoint())
+        known = discovery.known(place)
+        return known if known is not None else call.run(discovery.find(place))
 
     async def aendpoint(self) -> Endpoint:
         """The same, awaited."""
-        from docker_model.process import call
-
-        return await call.arun(self._endpoint())
-
-    def _endpoint(self) -> Coroutine[Any, Any, Endpoint]:
         place = self._caller().place
         from docker_model.http import discovery
+        from docker_model.process import call
 
-        return discovery.find(place)
+        known = discovery.known(place)
+        return known if known is not None else await call.arun(discovery.find(place))
 
     @property
     def leaves_cli_behind(self) -> bool:

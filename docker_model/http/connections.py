@@ -14,6 +14,7 @@ import contextlib
 import ssl
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -33,7 +34,6 @@ CONNECT = 10.0  # seconds; whatever takes longer is not there
 _KEPT = 60.0  # seconds that a connection waits for its next use
 _HEADERS = {
     "User-Agent": f"docker-model-llm/{__version__}",
-    "Accept": "*/*",
     "Accept-Encoding": "identity",  # compression would hold back a stream's pieces
 }
 _EXTENSIONS = {"timeout": {"connect": CONNECT}}  # the other limits are for `Timeouts`
@@ -123,10 +123,12 @@ class Connections:
             InvalidRequestError: The certificates to trust cannot be read.
         """
         pool = await self._pool(link)
-        host = {"Host": urlsplit(url).netloc}  # httpcore leaves out the brackets of IPv6
-        sent = [*{**host, **_HEADERS, **(headers or {})}.items()]
+        target, host = _target(url)
+        sent = [*{"Host": host, **_HEADERS, **(headers or {})}.items()]
         with _in_our_words():
-            request = pool.stream(method, url, headers=sent, content=body, extensions=_EXTENSIONS)
+            request = pool.stream(
+                method, target, headers=sent, content=body, extensions=_EXTENSIONS
+            )
             async with request as response:
                 yield Reply(response)
 
@@ -149,6 +151,12 @@ class Connections:
         finally:
             for pool in self._pools.values():
                 await pool.aclose()
+
+
+@lru_cache(maxsize=64)
+def _target(url: str) -> tuple[httpcore.URL, str]:
+    """A URL read once, and the `Host` of it: httpcore leaves out the brackets of IPv6."""
+    return httpcore.URL(url), urlsplit(url).netloc
 
 
 @contextlib.contextmanager

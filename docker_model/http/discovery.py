@@ -97,10 +97,12 @@ class Place:
         env: Mapping[str, str] | None,
     ) -> Place:
         """Take note of the environment as it is now."""
-        laid_over = env or {}
-        relevant = addresses.RELEVANT
-        # What `env` makes blank is unset, whatever it is outside.
-        variables = (laid_over.get(name, os.environ.get(name, "")) for name in relevant)
+        variables = [""] * len(addresses.RELEVANT)
+        for number, name in enumerate(addresses.RELEVANT):
+            if env is not None and name in env:
+                variables[number] = env[name]  # what `env` makes blank is unset
+            elif name in os.environ:  # mostly not, and `get` raises within
+                variables[number] = os.environ[name]
         return cls(base_url, command, env, tuple(variables))
 
     @property
@@ -109,17 +111,15 @@ class Place:
         return dict(zip(addresses.RELEVANT, self.variables, strict=True))
 
 
+_found: dict[Place, Endpoint] = {}  # changed on the I/O thread alone, and read on any
+
+
 class Endpoints:
-    """The endpoints of this process, each looked for once; on the I/O thread alone."""
+    """The searches for endpoints, one for each; on the I/O thread alone."""
 
     def __init__(self) -> None:
-        self._found: dict[Place, Endpoint] = {}
         self._in_vain: dict[Place, tuple[float, Sequence[Tried]]] = {}
         self._searches: dict[Place, tuple[Search, asyncio.Task[Endpoint | None]]] = {}
-
-    def forget(self, place: Place) -> None:
-        """It does not answer any more."""
-        self._found.pop(place, None)
 
     async def find(self, place: Place) -> Endpoint:
         """The endpoint; all who ask at the same time share one search.
@@ -132,7 +132,7 @@ class Endpoints:
             RunnerUnavailableError: There is none; says what was tried.
             InvalidRequestError: What should be an address is none.
         """
-        found = self._found.get(place)
+        found: Endpoint | None = _found.get(place)
         if found is not None:
             return found
         loop = asyncio.get_running_loop()
@@ -152,18 +152,23 @@ class Endpoints:
                 self._in_vain[place] = loop.time() + NOT_AGAIN, search.tried
             raise nowhere(search.tried)
         if found.sure:
-            self._found[place] = found
+            _found[place] = found
         return found
 
 
+def known(place: Place) -> Endpoint | None:
+    """The endpoint, if it has been found; from any thread."""
+    return _found.get(place)
+
+
 async def find(place: Place) -> Endpoint:
-    """The endpoint of this process; see `Endpoints.find`."""
+    """The endpoint, looked for once; see `Endpoints.find`."""
     return await io.current().local(Endpoints).find(place)
 
 
 def forget(place: Place) -> None:
     """It does not answer any more, so it is looked for when next needed."""
-    io.current().local(Endpoints).forget(place)
+    _found.pop(place, None)
 
 
 def nowhere(tried: Sequence[Tried]) -> RunnerUnavailableError:

@@ -336,8 +336,7 @@ def forgotten():
     yield
 
     async def forget():
-        known = io.current().local(discovery.Endpoints)
-        known._found.clear()
-        known._in_vain.clear()
+        discovery._found.clear()
+        io.current().local(discovery.Endpoints)._in_vain.clear()
 
     call.run(forget())
