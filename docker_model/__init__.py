@@ -30,11 +30,8 @@ from docker_model.errors import (
 from docker_model.streams import AsyncTextStream, TextStream
 from docker_model.types import (
     Completion,
-    ModelInfo,
     PullProgress,
     ReasoningDelta,
-    RunningModel,
-    Status,
     TextDelta,
     Timeouts,
     Timings,
@@ -42,6 +39,7 @@ from docker_model.types import (
 )
 
 if TYPE_CHECKING:
+    from docker_model.info import ModelInfo, RunningModel, Status
     from docker_model.models import (
         aconfigure_model,
         ainspect_model,
@@ -113,13 +111,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load the care of models and `from_env` when they are first asked for (PEP 562)."""
+    """Load what is not needed for an answer when it is first asked for (PEP 562)."""
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from docker_model import models, settings
+    from docker_model import info, models, settings
 
-    found = globals()[name] = getattr(settings if name == "from_env" else models, name)
+    home = next(module for module in (info, settings, models) if name in module.__all__)
+    found = globals()[name] = getattr(home, name)
     return found
 
 

@@ -22,7 +22,7 @@ from docker_model.types import ReasoningDelta, TextDelta
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from docker_model.types import ModelInfo
+    from docker_model.info import ModelInfo
 
 _FAILED = 1
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say

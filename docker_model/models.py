@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from docker_model.cli.names import check_model_name
 from docker_model.errors import InvalidRequestError
-from docker_model.types import ModelInfo, Timeouts
+from docker_model.info import ModelInfo
+from docker_model.types import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from docker_model.cli.care import Care
+    from docker_model.info import RunningModel, Status
     from docker_model.process import Stream
-    from docker_model.types import PullProgress, RunningModel, Status
+    from docker_model.types import PullProgress
 
 __all__ = [
     "aconfigure_model",

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from langchain_core.outputs import GenerationChunk, LLMResult
     from langchain_core.runnables import RunnableConfig
 
-    from docker_model.types import Event, ModelInfo
+    from docker_model.info import ModelInfo
+    from docker_model.types import Event
 
 __all__ = ["DockerModelLLM"]
 

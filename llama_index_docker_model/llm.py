@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from docker_model import DockerModel
     from docker_model.http.client import Client
-    from docker_model.types import ModelInfo
+    from docker_model.info import ModelInfo
     from llama_index_docker_model._questions import Question
 
 __all__ = ["DockerModelLLM"]

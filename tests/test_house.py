@@ -17,7 +17,7 @@ PACKAGES = ("docker_model", "langchain_docker_model", "llama_index_docker_model"
 # The core from the bottom to the top: a part imports those above it in this list, and its own.
 LAYERS = (
     {"_version", "errors"},
-    {"types", "process"},
+    {"types", "info", "process"},
     {"transport", "spool", "streams"},
     {"cli"},
     {"http"},
@@ -41,7 +41,7 @@ REQUIREMENTS = {
     "llama_index_docker_model": {"llama_index"},
 }
 # Of the core, the adapters see what users see; all else is reached through it.
-PUBLIC = {"_version", "client", "errors", "models", "settings", "streams", "types"}
+PUBLIC = {"_version", "client", "errors", "info", "models", "settings", "streams", "types"}
 PUBLIC |= {"http", "http.client", "http.tools"}  # the way to what the command cannot do
 
 LONGEST = 400  # lines of a file

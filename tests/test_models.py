@@ -20,6 +20,7 @@ from docker_model.errors import (
     RunnerUnavailableError,
     UnsupportedParameterError,
 )
+from docker_model.info import RunningModel
 from docker_model.testing import (
     Downloaded,
     Fail,
@@ -29,7 +30,7 @@ from docker_model.testing import (
     Reply,
     SimulatedDocker,
 )
-from docker_model.types import PullProgress, RunningModel
+from docker_model.types import PullProgress
 
 DOWNLOAD = [Downloaded(1_000_000, 4_000_000), Downloaded(4_000_000, 4_000_000), Pulled()]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from docker_model._console.screen import Screen, Style
-    from docker_model.types import ModelInfo, Status
+    from docker_model.info import ModelInfo, Status
 
 _PROMPT = "Say hello in one short sentence."
 _ENOUGH = 300  # characters of an answer: a small model may ramble

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from docker_model.cli import asking, command, failures, listing
 from docker_model.errors import DockerModelError, GenerationTimeoutError
-from docker_model.types import ModelInfo, PullProgress, Status
+from docker_model.info import ModelInfo, Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from docker_model.cli.launch import Launch
+    from docker_model.info import RunningModel
     from docker_model.process import Sink
-    from docker_model.types import RunningModel
+    from docker_model.types import PullProgress
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from typing import Any
 
 from docker_model.cli.names import canonical, display_name
 from docker_model.errors import PluginNotFoundError
-from docker_model.types import ModelInfo, PullProgress, RunningModel, Status
+from docker_model.info import ModelInfo, RunningModel, Status
+from docker_model.types import PullProgress
 
 # -- list and inspect ------------------------------------------------------------------------
 

@@ -20,14 +20,15 @@ _LONGEST = 512  # a registry's own limits add up to 456: name 255, tag 128, dige
 _SHOWN = 80  # characters of a bad name in its error
 _NIM = "nvcr.io/nim/"
 
+# Texts, which `re` compiles when first used: nobody who only imports should wait for it.
 # `[` and `]` are for a registry at an IPv6 address.
 _PART = r"[A-Za-z0-9_\[][A-Za-z0-9_.:@\[\]-]*"
-_NAME = re.compile(rf"{_PART}(?:/{_PART})*")
-_FOREIGN = re.compile(r"[^A-Za-z0-9_.:@\[\]/-]")
+_NAME = rf"{_PART}(?:/{_PART})*"
+_FOREIGN = r"[^A-Za-z0-9_.:@\[\]/-]"
 
-_DEFAULT_REGISTRY = re.compile(r"\A(?:(?:index\.)?docker\.io/)+")
-_SHORT_ID = re.compile(r"[0-9a-f]{12}")
-_LONG_ID = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+_DEFAULT_REGISTRY = r"\A(?:(?:index\.)?docker\.io/)+"
+_SHORT_ID = r"[0-9a-f]{12}"
+_LONG_ID = r"(?:sha256:)?([0-9a-f]{64})"
 
 
 def check_model_name(name: str) -> str:
@@ -64,12 +65,12 @@ def check_model_name(name: str) -> str:
 def _fault(name: str) -> str:
     if not name.strip():
         return "is empty"
-    foreign = _FOREIGN.search(name)
+    foreign = re.search(_FOREIGN, name)
     if foreign:
         return f"holds {foreign[0]!r}"
     if ".." in name:
         return "holds '..'"
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         return "has an empty part, or one that begins with '-', '.', ':' or '@'"
     if name.endswith("/export"):
         return "would make the runner send the whole model: add ':latest'"
@@ -89,14 +90,14 @@ def canonical(name: str) -> str:
         name: A name that `check_model_name` lets pass, or a tag as `docker model list
             --json` prints it, of any version.
     """
-    if _SHORT_ID.fullmatch(name):
+    if re.fullmatch(_SHORT_ID, name):
         return name
-    long_id = _LONG_ID.fullmatch(name)
+    long_id = re.fullmatch(_LONG_ID, name)
     if long_id:
         return f"sha256:{long_id[1]}"
     name, at, digest = name.partition("@")
     path, tag = _without_tag(name)
-    path = _DEFAULT_REGISTRY.sub("", path.lower())
+    path = re.sub(_DEFAULT_REGISTRY, "", path.lower())
     if path.startswith("hf.co/"):
         path = f"huggingface.co/{path.removeprefix('hf.co/')}"
     if "/" not in path:
@@ -127,9 +128,9 @@ def same_model(one: str, other: str) -> bool:
 
 
 def _id_digits(name: str) -> str:
-    if _SHORT_ID.fullmatch(name):
+    if re.fullmatch(_SHORT_ID, name):
         return name
-    long_id = _LONG_ID.fullmatch(name.rpartition("@")[2])
+    long_id = re.fullmatch(_LONG_ID, name.rpartition("@")[2])
     return long_id[1] if long_id else ""
 
 
@@ -142,6 +143,6 @@ def display_name(tags: Sequence[str], model_id: str | None) -> str:
     """
     if not tags:
         return model_id or ""
-    short = _DEFAULT_REGISTRY.sub("", tags[0]).removesuffix(":latest")
+    short = re.sub(_DEFAULT_REGISTRY, "", tags[0]).removesuffix(":latest")
     # Without its defaults a name can look like an id, or like one with other defaults.
     return short if canonical(short) == canonical(tags[0]) else tags[0]

@@ -17,7 +17,8 @@ from docker_model.cli.listing import (
     parse_version,
 )
 from docker_model.errors import PluginNotFoundError
-from docker_model.types import ModelInfo, PullProgress, RunningModel
+from docker_model.info import ModelInfo, RunningModel
+from docker_model.types import PullProgress
 
 ID = "sha256:" + "ab12" * 16
 ANYTHING = st.recursive(
