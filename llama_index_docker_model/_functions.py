@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.llms import LLM
-from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.types import PydanticProgramMode
+
+from llama_index_docker_model._fields import Fields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["FunctionCalls"]
 
 
-class FunctionCalls(FunctionCallingLLM):
+class FunctionCalls(Fields):
     """What `DockerModelLLM` does with tools and with classes of objects."""
 
     # --- Tools ---
@@ -213,10 +214,6 @@ class FunctionCalls(FunctionCallingLLM):
         wanted = {"type": "json_schema", "json_schema": schema}
         by_text = self.model_copy(update={"pydantic_program_mode": PydanticProgramMode.LLM})
         return by_text, {"response_format": wanted, **(llm_kwargs or {})}
-
-    def _way(self, settings: Mapping[str, Any]) -> str:
-        """The transport of a call with these settings."""
-        raise NotImplementedError
 
 
 def _arguments(text: str) -> dict[str, Any]:
