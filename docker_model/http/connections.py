@@ -103,7 +103,7 @@ class Connections:
     """The pools of this process; on the I/O thread alone."""
 
     def __init__(self) -> None:
-        self._pools: dict[Link, httpcore.AsyncConnectionPool] = {}
+        self._pools: dict[Link, _Pool] = {}
         self._end: AsyncGenerator[None] | None = None
 
     @contextlib.asynccontextmanager
@@ -125,20 +125,22 @@ class Connections:
         pool = await self._pool(link)
         target, host = _target(url)
         sent = [*{"Host": host, **_HEADERS, **(headers or {})}.items()]
+        if body is not None:
+            sent.append(("Content-Length", str(len(body))))
+        request = httpcore.Request(
+            method, target, headers=sent, content=body, extensions=_EXTENSIONS
+        )
         with _in_our_words():
-            request = pool.stream(
-                method, target, headers=sent, content=body, extensions=_EXTENSIONS
-            )
-            async with request as response:
+            async with pool.send(request) as response:
                 yield Reply(response)
 
-    async def _pool(self, link: Link) -> httpcore.AsyncConnectionPool:
+    async def _pool(self, link: Link) -> _Pool:
         if self._end is None:
             self._end = self._until_the_end()
             await anext(self._end)
         pool = self._pools.get(link)
         if pool is None:
-            self._pools[link] = pool = _make(link)
+            self._pools[link] = pool = _Pool(_maker(link))
         return pool
 
     async def _until_the_end(self) -> AsyncGenerator[None]:
@@ -151,6 +153,44 @@ class Connections:
         finally:
             for pool in self._pools.values():
                 await pool.aclose()
+
+
+class _Pool:
+    """The connections to one address, each for one request at a time.
+
+    Nobody waits here, since how many there may be is `max_concurrency`'s business; the
+    books that httpcore's own pool keeps for that cost a tenth of a request.
+    """
+
+    def __init__(self, maker: httpcore.AsyncConnectionPool) -> None:
+        self._maker = maker
+        self._idle: list[httpcore.AsyncConnectionInterface] = []
+
+    @contextlib.asynccontextmanager
+    async def send(self, request: httpcore.Request) -> AsyncIterator[httpcore.Response]:
+        """A scope in which the reply can be read; what it leaves unread ends the connection."""
+        connection = await self._take(request.url.origin)
+        try:
+            response = await connection.handle_async_request(request)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+        finally:
+            if connection.is_available():
+                self._idle.append(connection)
+            else:
+                await connection.aclose()
+
+    async def _take(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
+        while (old := next((one for one in self._idle if one.has_expired()), None)) is not None:
+            self._idle.remove(old)
+            await old.aclose()
+        return self._idle.pop() if self._idle else self._maker.create_connection(origin)
+
+    async def aclose(self) -> None:
+        while self._idle:
+            await self._idle.pop().aclose()
 
 
 @lru_cache(maxsize=64)
@@ -174,13 +214,12 @@ def _in_our_words() -> Iterator[None]:
         raise BrokenOff(str(error) or type(error).__name__) from error
 
 
-def _make(link: Link) -> httpcore.AsyncConnectionPool:
+def _maker(link: Link) -> httpcore.AsyncConnectionPool:
+    """What makes connections: httpcore's pool knows how, also by way of a proxy."""
     address = link.address
     return httpcore.AsyncConnectionPool(
         ssl_context=_context(link.tls) if address.root.startswith("https:") else None,
         proxy=_proxy(address) if link.named and not _is_near(address) else None,
-        max_connections=None,  # how many there may be at once is `max_concurrency`'s business
-        max_keepalive_connections=None,
         keepalive_expiry=_KEPT,
         uds=address.socket,
         network_backend=Network(),
