@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from docker_model.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from urllib.parse import SplitResult
 
 # Docker Desktop has the API on Docker's own socket, below this path.
 _ON_DOCKERS_SOCKET = "http://localhost/exp/vDD4.40"
@@ -20,6 +21,8 @@ _ON_DOCKERS_SOCKET = "http://localhost/exp/vDD4.40"
 _APIS = ("/engines/v1", "/v1")
 _ENDPOINT = re.compile(r"/(?:chat/completions|completions|embeddings|models)$")
 _API = re.compile(r"(?:/engines(?:/(?!v1(?:/|$))[^/]+)?)?(?:/v1)?$")
+
+_KEPT = "/%:@!$&'()*+,;=~"  # of a path, as it is
 
 # In the order in which they count. `OPENAI_*` is not among them: it may name a service that
 # costs money and is none of ours.
@@ -105,22 +108,28 @@ def parse(spelled: str, name: str) -> Address:
     try:
         url = urlsplit(text)
         fit = url.scheme in ("http", "https", "tcp") and url.hostname and url.port != 0
-    except ValueError:  # a port that is none, an open bracket
-        fit = False
+        where = url.netloc if url.netloc.isascii() else _in_ascii(url)
+    except ValueError:  # a port that is none, an open bracket, a name that no host can have
+        fit, where = False, ""
     if not fit or re.search(r"[\s\x00-\x1f]", text):
         raise _no_address(name)
     if url.username is not None or url.password is not None:
         msg = f"{name} holds a user name or a password"
         raise InvalidRequestError(msg, hint="give a key as api_key=, or headers=")
     scheme = "http" if url.scheme == "tcp" else url.scheme  # the CLI takes `tcp` for a host
-    path = _ENDPOINT.sub("", url.path.rstrip("/"))
+    path = _ENDPOINT.sub("", quote(url.path, safe=_KEPT).rstrip("/"))
     api = _API.search(path)
     assert api is not None  # it may be empty
-    root = f"{scheme}://{url.netloc}{path[: api.start()]}"
+    root = f"{scheme}://{where}{path[: api.start()]}"
     if not api[0]:
         return Address(root)
     spelled_api = api[0] if api[0].endswith("/v1") else f"{api[0]}/v1"
     return Address(root, tuple(dict.fromkeys((spelled_api, *_APIS))))
+
+
+def _in_ascii(url: SplitResult) -> str:
+    host = (url.hostname or "").encode("idna").decode()
+    return host if url.port is None else f"{host}:{url.port}"
 
 
 def _no_address(name: str) -> InvalidRequestError:

@@ -30,6 +30,8 @@ DEFAULT = ("/engines/v1", "/v1")
         ("http://localhost/exp/vDD4.40/v1/", "http://localhost/exp/vDD4.40", "/v1"),
         ("tcp://172.17.0.1:12434", "http://172.17.0.1:12434", "/engines/v1"),
         ("http://[::1]:12434/v1", "http://[::1]:12434", "/v1"),
+        ("http://bücher.example:1/v1", "http://xn--bcher-kva.example:1", "/v1"),
+        ("http://h/pä%20th/v1", "http://h/p%C3%A4%20th", "/v1"),
         ("  http://h:1  ", "http://h:1", "/engines/v1"),
     ],
 )
@@ -58,6 +60,7 @@ def test_a_socket():
         "ftp://h",
         "http://h:port",
         "http://h:0",
+        "http://ä..example",
         "http://[::1",
         "http://h h",
         "unix://here",

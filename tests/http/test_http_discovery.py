@@ -1,6 +1,7 @@
 """Finding the runner: what is asked in which order, and who is told what."""
 
 import asyncio
+import base64
 import socket
 
 import pytest
@@ -313,6 +314,17 @@ def test_proxies_are_for_far_addresses(monkeypatch):
         assert proxy.connections == 0
         Client(base_url="http://runner.invalid:1").chat("m", MESSAGES)
         assert proxy.posts[0][1] == "http://runner.invalid:1/engines/v1/chat/completions"
+
+
+def test_a_proxy_is_told_who_asks_and_has_its_exceptions(monkeypatch):
+    with Wire(ANSWER) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//me%40home:pa%3Ass@"))
+        monkeypatch.setenv("no_proxy", "near.invalid")
+        Client(base_url="http://far.invalid:1").chat("m", MESSAGES)
+        login = base64.b64encode(b"me@home:pa:ss").decode()
+        assert proxy.posts[0][2]["proxy-authorization"] == f"Basic {login}"
+        with pytest.raises(RunnerUnavailableError):
+            Client(base_url="http://near.invalid:1").chat("m", MESSAGES)
 
 
 def test_settings_and_reports_show_no_secrets():
