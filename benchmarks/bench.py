@@ -128,10 +128,12 @@ def bench_async_first(url: str, rounds: int):
 
 
 def bench_cold_invoke(url: str, rounds: int):
+    from docker_model.cli.command import child_environment
     from langchain_docker_model import DockerModelLLM
 
     llm = DockerModelLLM(model="ai/20-0")
     argv = [*contenders.COMMAND, "run", "--color", "no", "--", "ai/20-0"]
+    ours = dict(child_environment())
 
     def timed(call) -> Callable[[], float]:
         def run() -> float:
@@ -144,6 +146,9 @@ def bench_cold_invoke(url: str, rounds: int):
     runs = {
         "subprocess.run": timed(
             lambda: subprocess.run(argv, input=b"hi", capture_output=True, check=True)
+        ),
+        "the same in our environment": timed(
+            lambda: subprocess.run(argv, input=b"hi", capture_output=True, check=True, env=ours)
         ),
         "DockerModelLLM.invoke": timed(lambda: llm.invoke("hi")),
     }
