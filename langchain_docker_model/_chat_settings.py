@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence  # noqa: TC003  pydantic reads them
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -245,27 +244,10 @@ class ChatSettings(BaseChatModel):
             timeout=call.timeout,
             max_retries=self.max_retries,
             max_concurrency=self.max_concurrency,
+            pull=self.pull,
+            on_progress=self.on_progress,
         )
-        if self.pull == "never":
-            return OverHttp(client, call)
-        return OverHttp(
-            client,
-            call,
-            pull=partial(
-                docker_model.pull_model,
-                call.model,
-                on_progress=self.on_progress,
-                command=self.command,
-                env=self.env,
-            ),
-            apull=partial(
-                docker_model.apull_model,
-                call.model,
-                on_progress=self.on_progress,
-                command=self.command,
-                env=self.env,
-            ),
-        )
+        return OverHttp(client, call)
 
     def _over_cli(self, call: Call, cause: Exception | None = None) -> OverCli:
         _unsupported.refuse_address(vars(self))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from docker_model.errors import GenerationTimeoutError, ModelNotFoundError
+from docker_model.errors import GenerationTimeoutError
 from langchain_docker_model._flatten import flatten
 from langchain_docker_model._messages import to_runner
 from langchain_docker_model._replies import (
@@ -17,7 +17,7 @@ from langchain_docker_model._replies import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
@@ -93,77 +93,26 @@ class OverHttp:
     Attributes:
         client: Asks it.
         call: The call's settings.
-        pull: Brings a missing model; `None`: it stays missing.
-        apull: The same, awaited.
     """
 
     client: Client
     call: Call
-    pull: Callable[[], object] | None = None
-    apull: Callable[[], Awaitable[object]] | None = None
 
     def generate(self, messages: Sequence[BaseMessage]) -> ChatResult:
         """The whole answer."""
         asked = to_runner(messages)
-        model, body = self.call.model, self.call.body
-        try:
-            reply = self.client.chat(model, asked, **body)
-        except ModelNotFoundError:
-            if self.pull is None:
-                raise
-            self.pull()
-            reply = self.client.chat(model, asked, **body)
-        return self._result(reply, asked)
+        return self._result(self.client.chat(self.call.model, asked, **self.call.body), asked)
 
     async def agenerate(self, messages: Sequence[BaseMessage]) -> ChatResult:
         """The whole answer."""
         asked = to_runner(messages)
-        model, body = self.call.model, self.call.body
-        try:
-            reply = await self.client.achat(model, asked, **body)
-        except ModelNotFoundError:
-            if self.apull is None:
-                raise
-            await self.apull()
-            reply = await self.client.achat(model, asked, **body)
+        reply = await self.client.achat(self.call.model, asked, **self.call.body)
         return self._result(reply, asked)
 
     def stream(self, messages: Sequence[BaseMessage]) -> Iterator[ChatGenerationChunk]:
         """The answer in pieces, the last of which says how it ended."""
         self.call.refuse_several()
         asked = to_runner(messages)
-        try:
-            yield from self._stream(asked)
-        except ModelNotFoundError:  # so it has said nothing yet
-            if self.pull is None:
-                raise
-            self.pull()
-            yield from self._stream(asked)
-
-    async def astream(self, messages: Sequence[BaseMessage]) -> AsyncGenerator[ChatGenerationChunk]:
-        """The answer in pieces, the last of which says how it ended."""
-        self.call.refuse_several()
-        asked = to_runner(messages)
-        try:
-            async with aclosing(self._astream(asked)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        except ModelNotFoundError:
-            if self.apull is None:
-                raise
-            await self.apull()
-            async with aclosing(self._astream(asked)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-
-    def _result(self, reply: dict[str, Any], asked: list[dict[str, Any]]) -> ChatResult:
-        result = result_of(reply)
-        said = [choice["message"] for choice in reply["choices"]]
-        if not any(one.get("tool_calls") for one in said):
-            self._notice_no_call(asked, reply)
-        return result
-
-    def _stream(self, asked: list[dict[str, Any]]) -> Iterator[ChatGenerationChunk]:
         chunks = Chunks(self.call.model)
         with self.client.stream_chat(self.call.model, asked, **self.call.body) as pieces:
             for piece in pieces:
@@ -172,7 +121,10 @@ class OverHttp:
                     yield chunk
         yield self._last(chunks, asked)
 
-    async def _astream(self, asked: list[dict[str, Any]]) -> AsyncGenerator[ChatGenerationChunk]:
+    async def astream(self, messages: Sequence[BaseMessage]) -> AsyncGenerator[ChatGenerationChunk]:
+        """The answer in pieces, the last of which says how it ended."""
+        self.call.refuse_several()
+        asked = to_runner(messages)
         chunks = Chunks(self.call.model)
         async with self.client.astream_chat(self.call.model, asked, **self.call.body) as pieces:
             async for piece in pieces:
@@ -180,6 +132,13 @@ class OverHttp:
                 if chunk is not None:
                     yield chunk
         yield self._last(chunks, asked)
+
+    def _result(self, reply: dict[str, Any], asked: list[dict[str, Any]]) -> ChatResult:
+        result = result_of(reply)
+        said = [choice["message"] for choice in reply["choices"]]
+        if not any(one.get("tool_calls") for one in said):
+            self._notice_no_call(asked, reply)
+        return result
 
     def _last(self, chunks: Chunks, asked: list[dict[str, Any]]) -> ChatGenerationChunk:
         if not chunks.called:
