@@ -1,0 +1,207 @@
+"""The Ollama side of Docker Model Runner, in front of a simulated one, for the Ollama clients.
+
+The real runner turns a request to `/api/…` into one to its OpenAI-compatible API, and the
+answer back. What is lost on that way is lost here, too, as it was seen with a real runner: no
+schema, no system prompt of `generate`, no token counts, no reason for the end, no text of an
+error in a stream, and no embeddings.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+from docker_model.testing.server import Connection, Gone, Server, chunk, head, read_request, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The options that have a name on the other side; all others are dropped.
+OPTIONS = {name: name for name in ("temperature", "top_p", "top_k", "stop", "seed")} | {
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "num_predict": "max_tokens",
+}
+STAMP = {"created_at": "2026-01-01T00:00:00Z"}
+JSON = "application/json"
+
+
+@contextlib.contextmanager
+def ollama_api(runner: str) -> Iterator[str]:
+    """The address of an Ollama API over the runner at this one, as `HOST:PORT`."""
+    server = Server(lambda connection: _Exchange(runner, connection).serve())
+    try:
+        yield f"http://{server.address}"
+    finally:
+        server.close()
+
+
+class _Exchange:
+    """One request."""
+
+    def __init__(self, runner: str, connection: Connection) -> None:
+        self._connection = connection
+        self._runner = http.client.HTTPConnection(runner)
+        self._socket: socket.socket | None = None
+        self._headers = {"Accept": JSON, "Content-Type": JSON}
+
+    def serve(self) -> None:
+        request = read_request(self._connection.line(), self._connection)
+        if request is None:
+            return
+        method, path, headers, body, _ = request
+        self._headers |= {name: value for name, value in headers.items() if name[:2] == "x-"}
+        watch = threading.Thread(target=self._watch)
+        watch.start()
+        try:
+            # A client that left has closed the connection to the runner, too.
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                self._answer(method, path, body)
+        finally:
+            self._connection.shut()  # which ends the watch
+            watch.join()
+            self._runner.close()
+
+    def _watch(self) -> None:
+        with contextlib.suppress(Gone):
+            self._connection.wait(None)
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _answer(self, method: str, path: str, body: Any) -> None:
+        match method, path:
+            case "POST", "/api/chat":
+                self._ask(body, body["messages"], generate=False)
+            case "POST", "/api/generate":
+                message = {"role": "user", "content": body["prompt"]}
+                self._ask(body, [message], generate=True)
+            case "GET", "/api/tags":
+                models = json.loads(self._send("GET", "/models").read())
+                names = [tag for model in models for tag in model["tags"]]
+                self._reply(200, {"models": [{"name": one, "model": one} for one in names]})
+            case "POST", "/api/show":
+                known = self._send("GET", f"/models/{body['model']}").status == 200
+                details = {"format": "gguf", "family": "llama", "families": ["llama"]}
+                self._reply(*(200, {"details": details}) if known else (404, "Model not found"))
+            case "POST", "/api/pull":
+                self._pull(body["model"])
+            case _:
+                self._reply(404, "404 page not found\n")
+
+    def _send(self, method: str, path: str, body: Any = None) -> http.client.HTTPResponse:
+        data = None if body is None else json.dumps(body)
+        self._runner.request(method, path, data, self._headers)
+        self._socket = self._runner.sock  # which a reply that is the last one takes away
+        return self._runner.getresponse()
+
+    def _reply(self, status: int, body: object) -> None:
+        kind = "text/plain" if isinstance(body, str) else JSON
+        text = body if isinstance(body, str) else json.dumps(body)
+        self._connection.send(whole(status, kind, text.encode()))
+
+    def _ask(self, body: Any, messages: list[Any], *, generate: bool) -> None:
+        options = body.get("options") or {}
+        asked = {
+            "model": body["model"],
+            "messages": [_message(one) for one in messages],
+            "stream": body.get("stream", True),
+            **({"tools": body["tools"]} if body.get("tools") else {}),
+            **{to: options[name] for name, to in OPTIONS.items() if name in options},
+        }
+        if options.get("num_ctx"):
+            size = {"model": body["model"], "context-size": options["num_ctx"]}
+            self._send("POST", "/engines/_configure", size).read()
+        reply = self._send("POST", "/engines/v1/chat/completions", asked)
+        if asked["stream"]:
+            self._stream(reply, body["model"], generate=generate)
+        elif reply.status == 200:
+            message = json.loads(reply.read())["choices"][0]["message"]
+            self._reply(200, _said(body["model"], message, generate=generate) | {"done": True})
+        else:
+            said = reply.read().decode()
+            with contextlib.suppress(ValueError, KeyError):
+                said = json.dumps({"error": json.loads(said)["error"]["message"]})
+            self._reply(reply.status, said)
+
+    def _stream(self, reply: http.client.HTTPResponse, model: str, *, generate: bool) -> None:
+        """Everything that is no event is dropped, the body of an error, too."""
+        self._connection.send(head(reply.status, JSON, "Transfer-Encoding: chunked"))
+        for line in _lines(reply):
+            data = line.strip().removeprefix(b"data: ")
+            if not line.startswith(b"data: "):
+                continue
+            if data == b"[DONE]":
+                last = {} if generate else {"message": {"role": "", "content": ""}}
+                event = {"model": model, **STAMP, **last, "done": True}
+            else:
+                choices = json.loads(data).get("choices") or [{"delta": {}}]
+                event = _said(model, choices[0]["delta"], generate=generate) | {"done": False}
+            self._connection.send(chunk(json.dumps(event).encode() + b"\n"))
+        self._connection.send(chunk(b""))
+
+    def _pull(self, model: str) -> None:
+        reply = self._send("POST", "/models/create", {"from": model})
+        self._connection.send(head(200, "application/x-ndjson", "Transfer-Encoding: chunked"))
+        for line in reply:
+            told = json.loads(line)
+            match told["type"]:
+                case "progress":
+                    layer = told["layer"]
+                    event = {
+                        "status": f"pulling {layer['id'][7:19]}",
+                        "digest": layer["id"],
+                        "total": layer["size"],
+                        "completed": layer["current"],
+                    }
+                case "success":
+                    event = {"status": "success"}
+                case _:
+                    event = {"error": told["message"]}
+            self._connection.send(chunk(json.dumps(event).encode() + b"\n"))
+        self._connection.send(chunk(b""))
+
+
+def _lines(reply: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The reply's lines.
+
+    Raises:
+        HTTPException: It breaks off, over which a reply's own iterator would say nothing.
+    """
+    rest = b""
+    while data := reply.read1():
+        *lines, rest = (rest + data).split(b"\n")
+        yield from lines
+
+
+def _message(message: dict[str, Any]) -> dict[str, Any]:
+    content = message["content"]
+    if message.get("images"):
+        urls = [{"url": f"data:image/png;base64,{data}"} for data in message["images"]]
+        images = [{"type": "image_url", "image_url": url} for url in urls]
+        content = [{"type": "text", "text": content}, *images]
+    return {"role": message["role"], "content": content}
+
+
+def _said(model: str, message: dict[str, Any], *, generate: bool) -> dict[str, Any]:
+    content, thinking = message.get("content") or "", message.get("reasoning_content")
+    thought = {"thinking": thinking} if thinking else {}
+    if generate:
+        return {"model": model, **STAMP, "response": content, **thought}
+    calls = [_call(one) for one in message.get("tool_calls") or ()]
+    called = {"tool_calls": calls} if calls else {}
+    said = {"role": "assistant", "content": content, **thought, **called}
+    return {"model": model, **STAMP, "message": said}
+
+
+def _call(call: dict[str, Any]) -> dict[str, Any]:
+    """Arguments are an object there; pieces of a streamed one are passed on as they are."""
+    function = call["function"]
+    arguments = function["arguments"]
+    with contextlib.suppress(ValueError):
+        arguments = json.loads(arguments)
+    return {"function": {"name": function.get("name", ""), "arguments": arguments}}

@@ -1,0 +1,34 @@
+"""README's table of features says of our classes what they do, row by row.
+
+The other packages' cells are made by `python benchmarks/features.py`, which needs them.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "benchmarks"))
+
+from classes import CONTENDERS  # noqa: E402
+from features import cell  # noqa: E402
+from rows import ROWS  # noqa: E402
+
+_, TABLE, _ = (ROOT / "README.md").read_text().split("<!-- features -->\n")
+HEAD, _, *LINES = [[one.strip() for one in line.split("|")[1:-1]] for line in TABLE.splitlines()]
+CELLS = {row: dict(zip(HEAD[1:], cells, strict=True)) for row, *cells in LINES}
+OURS = [one for one in CONTENDERS if one.ours]
+
+
+def test_every_row_and_every_class_of_ours_is_there():
+    assert list(CELLS) == [row.title for row in ROWS]
+    assert {one.title for one in OURS} <= set(HEAD)
+
+
+@pytest.mark.parametrize("contender", OURS, ids=lambda one: one.title)
+@pytest.mark.parametrize("row", ROWS, ids=lambda one: one.title)
+def test_the_cell_is_what_is_found(row, contender, monkeypatch):
+    monkeypatch.delenv("MODEL_RUNNER_HOST", raising=False)  # every row on the simulation
+    monkeypatch.delenv("DOCKER_MODEL_COMMAND", raising=False)
+    assert cell(row, contender) == CELLS[row.title][contender.title]
