@@ -72,7 +72,7 @@ def test_check_tells_the_way_to_the_api(tmp_path):
 def test_check_tells_where_no_api_was_found():
     found, way = api_report(MODEL_RUNNER_URL="http://127.0.0.1:1/engines/v1")
     assert found == "note    api     Docker Model Runner was not found"
-    assert way == ["MODEL_RUNNER_URL (http://127.0.0.1:1): All connection attempts failed"]
+    assert way == ["MODEL_RUNNER_URL (http://127.0.0.1:1): Connection refused"]
 
 
 @contextlib.contextmanager
