@@ -41,7 +41,7 @@ def test_a_stream_that_was_left_before_its_first_piece_starts_nothing(docker):
     with left:
         pass
     assert [list(stream) for stream in (cancelled, closed, left)] == [[], [], []]
-    assert (left.completion, docker.calls) == (None, [])
+    assert (left.completion, docker.calls, docker.requests) == (None, [], [])
 
 
 def test_a_finished_stream_stays_finished(docker):
