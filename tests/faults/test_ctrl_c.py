@@ -80,7 +80,16 @@ for i in range(12):
             script.send_signal(signal.SIGINT)
             time.sleep(i * 0.0005)
             script.send_signal(signal.SIGINT)
-            docker.wait_gone(i + 1, timeout=SOON)
+            try:
+                docker.wait_gone(i + 1, timeout=SOON)
+            except TimeoutError:
+                if "asyncio.run" not in CALLS[name]:
+                    raise
+                # A signal that strikes between asyncio's taking of a callback and its call
+                # loses the callback, and `asyncio.run` waits for ever, whatever it runs
+                # (python/cpython#83803). Then it takes a third one.
+                script.send_signal(signal.SIGINT)
+                docker.wait_gone(i + 1, timeout=SOON)
             docker.wait_all_gone()
             (tmp_path / str(i)).touch()
         code, out, err = script.end()
