@@ -133,11 +133,12 @@ def test_everything_that_still_runs_ends_with_the_simulation():
 def test_everything_ends_with_the_tests_process(tmp_path):
     program = tmp_path / "test.py"
     program.write_text(
-        "import subprocess, sys\n"
+        "import os, subprocess, sys\n"
         "from docker_model.testing import SimulatedDocker, Hang\n"
         "docker = SimulatedDocker(script=['some', Hang()]).open()\n"
         "run = [*docker.command, 'run', 'ai/smollm2', 'hi']\n"
-        "subprocess.Popen(run, stdin=subprocess.DEVNULL, start_new_session=True)\n"
+        "env = os.environ | docker.env\n"  # not to a runner that the environment names
+        "subprocess.Popen(run, stdin=subprocess.DEVNULL, start_new_session=True, env=env)\n"
         "docker.wait_prompts()\n"
         "print('ready', flush=True)\n"
         "sys.stdin.read()\n"
