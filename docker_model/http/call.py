@@ -174,7 +174,7 @@ class Call:
             try:
                 async with self._post(endpoint) as reply:
                     if reply.status == _OK:
-                        return await self._read(read, reply)
+                        return await read(reply)
                     status = reply.status
                     body = (await reply.read()).decode("utf-8", "replace")
             except NoConnection as error:
@@ -215,9 +215,3 @@ class Call:
         key = self._caller.api_key or endpoint.api_key
         bearer = {"Authorization": f"Bearer {key}"} if key else {}
         return {**bearer, **dict(self._caller.headers)}
-
-    async def _read(self, read: Callable[[Reply], Awaitable[_T]], reply: Reply) -> _T:
-        try:
-            return await read(reply)
-        except BrokenOff as error:
-            raise failures.broken_off(self._model, self._partial(), error) from error

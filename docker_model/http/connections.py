@@ -38,6 +38,7 @@ _HEADERS = {
 }
 _EXTENSIONS = {"timeout": {"connect": CONNECT}}  # the other limits are for `Timeouts`
 _COMPRESSED = ("gzip", "x-gzip", "deflate")
+_HUNG_UP = (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError)
 
 
 class NoConnection(Exception):  # noqa: N818  what there is
@@ -169,9 +170,8 @@ class _Pool:
     @contextlib.asynccontextmanager
     async def send(self, request: httpcore.Request) -> AsyncIterator[httpcore.Response]:
         """A scope in which the reply can be read; what it leaves unread ends the connection."""
-        connection = await self._take(request.url.origin)
+        connection, response = await self._ask(request)
         try:
-            response = await connection.handle_async_request(request)
             try:
                 yield response
             finally:
@@ -182,11 +182,29 @@ class _Pool:
             else:
                 await connection.aclose()
 
-    async def _take(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionInterface:
+    async def _ask(
+        self, request: httpcore.Request
+    ) -> tuple[httpcore.AsyncConnectionInterface, httpcore.Response]:
+        """Send by a kept connection, or else a new one.
+
+        A server may end a kept one while the request is on its way. That is nobody's failure
+        and no attempt of the caller's, so the next connection is taken at once.
+        """
+        while True:
+            kept = await self._kept()
+            connection = kept or self._maker.create_connection(request.url.origin)
+            try:
+                return connection, await connection.handle_async_request(request)
+            except BaseException as error:
+                await connection.aclose()
+                if kept is None or not isinstance(error, _HUNG_UP):
+                    raise
+
+    async def _kept(self) -> httpcore.AsyncConnectionInterface | None:
         while (old := next((one for one in self._idle if one.has_expired()), None)) is not None:
             self._idle.remove(old)
             await old.aclose()
-        return self._idle.pop() if self._idle else self._maker.create_connection(origin)
+        return self._idle.pop() if self._idle else None
 
     async def aclose(self) -> None:
         while self._idle:

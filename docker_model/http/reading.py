@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from docker_model.errors import GenerationError
 from docker_model.http import failures
+from docker_model.http.connections import BrokenOff
 from docker_model.http.events import Events, as_chunk, parse_object
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Reader:
         self._tap = tap
         self._take = take
         self._partial = partial
-        self._events = Events()
+        self._events: Events
+        self._spoken = False  # something has been handed on
         self._begun = False  # there was a choice, be it an empty one
         self._finished = False  # the model has ended its answer, and said so
         self._enough = False
@@ -66,15 +68,21 @@ class Reader:
             idle: Seconds between two events.
 
         Raises:
-            DockerModelError: It holds an error, or is none of an API like this.
-            BrokenOff: It broke off.
+            DockerModelError: It holds an error, is none of an API like this, or broke off.
+            BrokenOff: It broke off before anything came.
         """
-        if reply.content_type.startswith(("application/json", "text/html")):
-            # From a backend that does not stream; or a proxy's page, which is no JSON.
-            content = parse_object(await reply.read())
-            self._hand_on([(as_chunk(content), 0)])
-        else:
-            await self._read_events(reply, _Flow(phase, idle))
+        self._events = Events()  # an earlier reply may have left half a line
+        try:
+            if reply.content_type.startswith(("application/json", "text/html")):
+                # From a backend that does not stream; or a proxy's page, which is no JSON.
+                content = parse_object(await reply.read())
+                self._hand_on([(as_chunk(content), 0)])
+            else:
+                await self._read_events(reply, _Flow(phase, idle))
+        except BrokenOff as error:
+            if not self._spoken:
+                raise
+            raise failures.broken_off(self._model, self._partial(), error) from error
         if not self._begun:
             raise failures.no_choices(self._model)
 
@@ -94,7 +102,8 @@ class Reader:
             await flow.go_on(spoken=bool(events))
         self._hand_on(self._parse(b"\n"))  # the last line may have come without its newline
         if not (self._finished or self._enough or self._events.done):
-            raise failures.broken_off(self._model, self._partial(), "it just ended")
+            msg = "it just ended"
+            raise BrokenOff(msg)
 
     def _parse(self, data: bytes) -> list[tuple[dict[str, Any], int]]:
         try:
@@ -105,6 +114,7 @@ class Reader:
 
     def _hand_on(self, events: list[tuple[dict[str, Any], int]]) -> None:
         for event, size in events:
+            self._spoken = True
             if event.get("error"):
                 raise failures.name_event(event["error"], self._model, self._partial())
             choices = event.get("choices") or ()

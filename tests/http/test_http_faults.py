@@ -79,6 +79,33 @@ def test_an_engine_that_goes_away_before_its_reply_is_asked_again():
             assert len(wire.posts) == 2
 
 
+SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 999\r\n\r\n"
+
+
+def part(data):
+    """A reply that breaks off after these bytes of its body."""
+
+    def answer(connection):
+        connection.sendall(SSE + data)
+        raise OSError
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "first",
+    [part(b""), part(b'data: {"choi'), events(done=False)],
+    ids=["at once", "within a line", "in good order"],
+)
+def test_a_reply_that_breaks_off_before_its_first_event_is_asked_for_again(monkeypatch, first):
+    monkeypatch.setattr("docker_model.http.call._SOON", 0.01)
+    with Wire(first, events("ok", STOP)) as wire:
+        assert text(Client(base_url=wire.url).stream_chat("m", MESSAGES)) == "ok"
+        assert len(wire.posts) == 2
+    with Wire(first) as wire, pytest.raises(GenerationError, match="broke off"):
+        Client(base_url=wire.url, max_retries=0).chat("m", MESSAGES)
+
+
 def test_retries_have_an_end_and_can_be_switched_off(monkeypatch):
     monkeypatch.setattr("docker_model.http.call._SOON", 0.01)
     with Wire(reply(500)) as wire:
@@ -106,13 +133,7 @@ def test_what_would_come_again_is_not_asked_again(first):
 
 
 def test_nothing_is_asked_again_once_something_has_come():
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 999\r\n\r\n"
-
-    def part(connection):
-        connection.sendall(head + b'data: {"choices": []}\n\n')
-        raise OSError
-
-    with Wire(part) as wire:
+    with Wire(part(b'data: {"choices": []}\n\n')) as wire:
         with pytest.raises(GenerationError, match="broke off"):
             list(Client(base_url=wire.url).stream_chat("m", MESSAGES))
         assert len(wire.posts) == 1
@@ -140,6 +161,18 @@ def test_a_kept_connection_that_was_closed_is_no_failure():
         wire.hang_up()
         assert client.chat("m", MESSAGES)
         assert wire.connections == 2
+
+
+def test_a_kept_connection_that_is_closed_under_a_request_is_no_failure_either():
+    with Wire(events("ok", STOP), CUT, events("ok", STOP)) as wire:
+        client = Client(base_url=wire.url, max_retries=0)
+        for _ in range(2):
+            assert client.chat("m", MESSAGES)
+        assert wire.connections == 2
+    with Wire(CUT) as wire:
+        with pytest.raises(GenerationError, match="broke off"):
+            Client(base_url=wire.url, max_retries=0).chat("m", MESSAGES)
+        assert wire.connections == 2  # a new one that is closed is a failure
 
 
 def test_a_connection_is_used_again_although_the_end_comes_late():
