@@ -70,10 +70,13 @@ def _calls(
     calls: list[ToolCall] = []
     invalid: list[InvalidToolCall] = []
     for raw in raw_calls:
-        function = raw["function"]
+        function = raw.get("function") or {}
         call = {
             "id": raw.get("id") or _new_id(),
-            "function": {**function, "arguments": function.get("arguments") or "{}"},
+            "function": {
+                "name": function.get("name"),
+                "arguments": function.get("arguments") or "{}",
+            },
         }
         try:
             parsed = cast("dict[str, Any]", parse_tool_call(call, return_id=True))
@@ -217,8 +220,7 @@ def _last_chunk(
 
 
 def _thought(said: Mapping[str, Any]) -> dict[str, Any]:
-    # llama.cpp's name for it, and vLLM's new one.
-    reasoning = said.get("reasoning_content") or said.get("reasoning")
+    reasoning = said.get("reasoning_content")
     return {"reasoning_content": reasoning} if reasoning else {}
 
 

@@ -51,7 +51,7 @@ async def assembled(caller: Caller, model: str, body: bytes) -> dict[str, Any]:
 
     def take(chunk: dict[str, Any], _: int) -> bool:
         reply.update(chunk)
-        for part in chunk.get("choices") or ()[:1]:
+        for part in (chunk.get("choices") or ())[:1]:
             for name, value in (part.get("delta") or {}).items():
                 if isinstance(value, str) and name != "role":
                     said.setdefault(name, []).append(value)

@@ -115,7 +115,8 @@ class Client:
 
         Returns:
             OpenAI's reply object, with the `model` that was asked for: the engine itself
-            says the name of a file.
+            says the name of a file. What the model thought is its `reasoning_content`, also
+            where the engine has another name for it.
 
         Raises:
             DockerModelError: See `docker_model.errors`.

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from docker_model.errors import GenerationError
 
-REASONING = ("reasoning_content", "reasoning")  # llama.cpp's name for it, and vLLM's new one
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_REASONING, _ALSO_REASONING = "reasoning_content", "reasoning"  # llama.cpp's name, vLLM's new one
+_SAID = ("content", _REASONING, _ALSO_REASONING)
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # there may be half of a surrogate pair
 
 
@@ -59,32 +63,49 @@ def _loosely(data: bytes) -> Any:
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """Read a JSON object.
+    """Read a JSON object; the model's thoughts in it have one name, whatever the engine's.
 
     Raises:
         GenerationError: It is none.
     """
     content = _json(data)
-    if not isinstance(content, dict) or not _has_choices(content):
+    if not isinstance(content, dict) or not _is_well_formed(content):
         msg = "what came back is not what Docker Model Runner sends; is there a proxy in between?"
         raise GenerationError(msg, stderr=data[:500].decode("utf-8", "replace"))
+    for said in map(_said, content.get("choices") or ()):
+        if thought := said.pop(_ALSO_REASONING, None):
+            said[_REASONING] = said.get(_REASONING) or thought
     return content
 
 
-def _has_choices(content: dict[str, Any]) -> bool:
+def _said(choice: dict[str, Any]) -> Any:
+    return choice.get("delta") or choice.get("message") or {}
+
+
+def _is_well_formed(content: dict[str, Any]) -> bool:
     """Whether what are to be choices are some; an error or a list of vectors has none."""
-    choices = content.get("choices") or []
-    return isinstance(choices, list) and all(map(_is_choice, choices))
+    usage, choices = content.get("usage") or {}, content.get("choices") or []
+    return isinstance(usage, dict) and isinstance(choices, list) and all(map(_is_choice, choices))
 
 
 def _is_choice(choice: object) -> bool:
     """What is said is text; some servers have whole messages in lists of parts."""
     if not isinstance(choice, dict):
         return False
-    said = choice.get("delta") or choice.get("message") or {}
-    return isinstance(said, dict) and all(
-        isinstance(said.get(name) or "", str) for name in ("content", *REASONING)
-    )
+    said = _said(choice)
+    if not isinstance(said, dict) or not _are_text(said, _SAID):
+        return False
+    calls = said.get("tool_calls") or []
+    return isinstance(calls, list) and all(map(_is_call, calls))
+
+
+def _is_call(call: object) -> bool:
+    function = (call.get("function") or {}) if isinstance(call, dict) else None
+    return isinstance(function, dict) and _are_text(function, ("name", "arguments"))
+
+
+def _are_text(content: dict[str, Any], names: Iterable[str]) -> bool:
+    return all(isinstance(content.get(name) or "", str) for name in names)
 
 
 def _json(data: bytes) -> Any:

@@ -78,7 +78,7 @@ class HttpTransport:
 def _collect(chunk: dict[str, Any], answer: Collector) -> None:
     for choice in (chunk.get("choices") or ())[:1]:
         delta = choice.get("delta") or {}
-        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+        reasoning = delta.get("reasoning_content")
         if reasoning:
             answer.take(ReasoningDelta(reasoning))
         if delta.get("content"):

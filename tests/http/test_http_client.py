@@ -101,6 +101,13 @@ def test_a_reply_without_an_answer_is_an_error_of_its_own(body):
         list(Client(base_url=wire.url).stream_chat("m", MESSAGES))
 
 
+def test_only_the_first_choice_of_a_stream_is_put_together():
+    two = {"choices": [{"index": n, "delta": {"content": word}} for n, word in enumerate("ab")]}
+    with Wire(events(two, STOP)) as wire:
+        said = Client(base_url=wire.url).chat("m", MESSAGES)["choices"]
+        assert [one["message"]["content"] for one in said] == ["a"]
+
+
 def test_a_choice_that_says_nothing_is_no_answer_either():
     silent = reply(body={"choices": [{"index": 0, "finish_reason": "stop"}]})
     with Wire(silent) as wire, pytest.raises(GenerationError, match="no answer"):

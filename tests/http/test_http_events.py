@@ -64,6 +64,11 @@ def test_an_error_of_the_older_form(line, error):
         b'data: {"choices": [{"delta": {"content": 5}}]}',
         b'data: {"choices": [{"delta": {"content": [{"type": "text", "text": "x"}]}}]}',
         b'data: {"choices": [{"delta": {"reasoning": {"text": "x"}}}]}',
+        b'data: {"choices": [{"message": {"tool_calls": "f()"}}]}',
+        b'data: {"choices": [{"message": {"tool_calls": ["f()"]}}]}',
+        b'data: {"choices": [{"message": {"tool_calls": [{"function": "f"}]}}]}',
+        b'data: {"choices": [{"delta": {"tool_calls": [{"function": {"arguments": {"a": 1}}}]}}]}',
+        b'data: {"choices": [], "usage": [1, 2]}',
     ],
 )
 def test_what_is_no_event_is_an_error(line):

@@ -87,6 +87,11 @@ def test_calls(form):
     assert answer.response_metadata["finish_reason"] == "tool_calls"
 
 
+def test_a_call_of_nothing_is_a_call_that_no_tool_answers():
+    [one] = whole({"tool_calls": [{"id": "1"}]}).tool_calls
+    assert (one["name"], one["args"], one["id"]) == ("", {}, "1")
+
+
 @pytest.mark.parametrize("form", [whole, joined])
 def test_arguments_that_are_no_object_are_kept(form):
     answer = form({"tool_calls": [call("[1]", id="3")]})

@@ -13,7 +13,9 @@ def model(runner, **settings):
     return DockerModelLLM(model="ai/smollm2", base_url=runner.url, **settings)
 
 
-def reply(content="Hello.", *, calls=(), reasoning=None, finish="stop"):
+def reply(
+    content="Hello.", *, calls=(), reasoning=None, finish="stop", thoughts="reasoning_content"
+):
     message = {"role": "assistant", "content": content}
     if calls:
         message["tool_calls"] = [
@@ -22,7 +24,7 @@ def reply(content="Hello.", *, calls=(), reasoning=None, finish="stop"):
         ]
         finish = "tool_calls"
     if reasoning:
-        message["reasoning_content"] = reasoning
+        message[thoughts] = reasoning
     return message, finish
 
 
@@ -112,8 +114,9 @@ USAGE = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
 
 def deltas(message):
     yield {"role": "assistant", "content": None}
-    if "reasoning_content" in message:
-        yield {"reasoning_content": message["reasoning_content"]}
+    for thoughts in ("reasoning_content", "reasoning"):
+        if thoughts in message:
+            yield {thoughts: message[thoughts]}
     text = message["content"] or ""
     yield from ({"content": text[at : at + 5]} for at in range(0, len(text), 5))
     for index, call in enumerate(message.get("tool_calls", ())):

@@ -92,8 +92,9 @@ def test_the_key_stays_out_of_what_is_shown(runner):
 
 
 @every_way
-async def test_an_answer_with_reasoning_and_usage(way, runner):
-    runner.replies = [reply("Hello there.", reasoning="Hmm.")]
+@pytest.mark.parametrize("thoughts", ["reasoning_content", "reasoning"])  # llama.cpp's, vLLM's
+async def test_an_answer_with_reasoning_and_usage(way, runner, thoughts):
+    runner.replies = [reply("Hello there.", reasoning="Hmm.", thoughts=thoughts)]
     responses = await way(model(runner, temperature=0, stop="x"), top_p=0.9)
     last = responses[-1]
     assert way.text_of(last) == "Hello there."
