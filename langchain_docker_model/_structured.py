@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
+from langchain_core.exceptions import OutputParserException
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.output_parsers.openai_tools import (
     JsonOutputKeyToolsParser,
@@ -18,6 +20,7 @@ from pydantic import BaseModel
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from langchain_core.outputs import Generation
     from pydantic.v1 import BaseModel as BaseModelV1
 
 Method: TypeAlias = Literal["json_schema", "function_calling", "json_mode"]
@@ -67,10 +70,41 @@ def parser_of(schema: Schema | None, tool: Mapping[str, Any] | None) -> Runnable
     """
     model = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
     if tool is None:
-        return JsonOutputParser() if model is None else PydanticOutputParser(pydantic_object=model)
+        return _Json() if model is None else _PydanticJson(pydantic_object=model)
     if model is not None:
         return PydanticToolsParser(tools=[model], first_tool_only=True)
     return JsonOutputKeyToolsParser(key_name=tool["function"]["name"], first_tool_only=True)
+
+
+class _Json(JsonOutputParser):
+    """Refuses an answer that was cut off.
+
+    Core closes what is left open in JSON, so that a half would pass for an object.
+    """
+
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        if not partial and _is_cut_off(result[0]):
+            msg = (
+                "the answer was cut off before its JSON was complete\n"
+                "Hint: raise max_tokens, or the model's context size"
+            )
+            raise OutputParserException(msg, llm_output=result[0].text)
+        return super().parse_result(result, partial=partial)
+
+
+def _is_cut_off(generation: Generation) -> bool:
+    message = getattr(generation, "message", None)  # a text, in an answer's place, has none
+    if message is None or message.response_metadata.get("finish_reason") != "length":
+        return False
+    try:
+        json.loads(generation.text)
+    except ValueError:
+        return True
+    return False  # its end was the limit
+
+
+class _PydanticJson(_Json, PydanticOutputParser[Any]):
+    pass
 
 
 def with_raw(llm: Runnable[Any, Any], parser: Runnable[Any, Any]) -> Runnable[Any, Any]:

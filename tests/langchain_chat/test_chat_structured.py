@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from chat_ways import ADD, TOOL
+from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel
 
@@ -31,6 +32,22 @@ def test_what_does_not_parse(ask, method, include_raw):
     else:
         with pytest.raises(ValueError, match="Tree"):
             structured.invoke("Hi.")
+
+
+@pytest.mark.parametrize("schema", [Tree, {"title": "Tree", "type": "object"}])
+@pytest.mark.parametrize("include_raw", [False, True])
+def test_what_was_cut_off_is_no_object(ask, schema, include_raw):
+    half = {"content": '{"name": "oak", "lea', "finish_reason": "length"}
+    structured = ask(half)[0].with_structured_output(schema, include_raw=include_raw)
+    if include_raw:
+        result = structured.invoke("Hi.")
+        assert result["parsed"] is None
+        assert "max_tokens" in str(result["parsing_error"])
+    else:
+        with pytest.raises(OutputParserException, match="cut off"):
+            structured.invoke("Hi.")
+    just = {"content": '{"name": "oak"}', "finish_reason": "length"}
+    assert ask(just)[0].with_structured_output(schema).invoke("Hi.")
 
 
 def test_a_recursive_schema_keeps_its_references(ask):
