@@ -7,10 +7,10 @@ import socketserver
 import threading
 
 import pytest
-from terminal import console
+from terminal import console, on_terminal
 
 from docker_model.http import addresses
-from docker_model.testing import Fail, SimulatedDocker
+from docker_model.testing import Fail, Hang, SimulatedDocker
 
 
 def test_check_where_everything_holds(docker):
@@ -26,6 +26,26 @@ def test_check_where_everything_holds(docker):
     assert re.search(r"in \d+ pieces?, the first after \d", lines[5])
     assert lines[6].endswith(f"{docker.url}/engines/v1, by MODEL_RUNNER_HOST")
     assert done.stderr == ""
+
+
+def left_on(shown):
+    """What is left on a terminal of which some lines were written over."""
+    return re.sub(r"[^\n]*\r(?!\n)", "", shown)
+
+
+def test_check_on_a_terminal_shows_what_it_waits_for(docker):
+    shown, code = on_terminal("check", TERM="dumb")
+    assert code == 0
+    assert "        answer  …" in shown
+    assert all(line.startswith("ok ") for line in left_on(shown).splitlines())
+
+
+def test_check_that_is_interrupted_leaves_a_clean_line(simulate):
+    simulate({"ai/smollm2": [Hang()]})
+    waiting = "answer  …".encode()
+    shown, code = on_terminal("check", TERM="dumb", typed=b"\x03", after=waiting)
+    assert code == 130
+    assert left_on(shown).splitlines()[-1] == ""
 
 
 @pytest.mark.simulated

@@ -61,6 +61,7 @@ class Check:
             if not well:
                 _report(screen, "skipped", name, "")
                 continue
+            screen.passing(f"{'':8}{name:8}…")  # an answer waits until its model is loaded
             try:
                 _report(screen, "ok", name, step())
             except (DockerModelError, _FailedError) as error:
@@ -74,6 +75,7 @@ class Check:
 
     def _api(self, screen: Screen) -> None:
         """Tell where the HTTP API is, and how that was found out; prompts do without it."""
+        screen.passing(f"{'':8}api     …")
         try:
             endpoint = Client().endpoint()
         except DockerModelError as error:

@@ -34,9 +34,13 @@ class Screen:
         self.stream = stream
         self.terminal = stream.isatty()
         self._begun = False  # something stands in the last line, and its end does not
+        self._passing = 0  # characters that the next ones take the place of
 
     def write(self, text: str, style: Style = "") -> None:
         """Write `text` at once, as it is; made harmless on a terminal."""
+        if self._passing:
+            self.stream.write(f"\r{'':{self._passing}}\r")
+            self._passing = 0
         self._write(text.translate(_CONTROLS) if self.terminal else text, style)
         self.stream.flush()
         self._begun = not text.endswith("\n") if text else self._begun
@@ -44,6 +48,17 @@ class Screen:
     def line(self, text: str = "", style: Style = "") -> None:
         """Write a line."""
         self.write(f"{text}\n", style)
+
+    def passing(self, text: str) -> None:
+        """Show a terminal what is waited for; what is written next takes its place.
+
+        Args:
+            text: Short, since only within one line it can be taken back.
+        """
+        if self.terminal:
+            self._passing = len(text) + len("^C")  # first: the next may be Ctrl-C
+            self._write(text, "dim")
+            self.stream.flush()
 
     def end_line(self) -> None:
         """Have what follows begin a line."""
