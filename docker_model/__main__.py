@@ -140,7 +140,8 @@ def _table(found: list[ModelInfo], out: Screen) -> None:
         "CREATED": [f"{one.created:%Y-%m-%d}" if one.created else "" for one in found],
     }
     widths = {head: max(map(len, (head, *cells))) for head, cells in columns.items()}
-    for head in _LESS_WANTED if out.terminal else ():
+    # Those in which nothing stands go first.
+    for head in sorted(_LESS_WANTED, key=lambda one: any(columns[one])) if out.terminal else ():
         if sum(widths.values()) + 2 * len(widths) - 2 <= shutil.get_terminal_size().columns:
             break
         del widths[head], columns[head]

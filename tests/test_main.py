@@ -44,7 +44,7 @@ def test_list(simulate):
     ("width", "columns"),
     [
         ("120", "NAME PARAMETERS QUANTIZATION SIZE CONTEXT CREATED"),
-        ("50", "NAME PARAMETERS SIZE CONTEXT"),
+        ("50", "NAME PARAMETERS QUANTIZATION SIZE"),  # no context size is known
         ("9", "NAME"),
     ],
 )
