@@ -36,6 +36,7 @@ _MEMORY_HINT = (
     "for less context: `docker model configure --context-size N {model}`"
 )
 _ADDRESS_HINT = "MODEL_RUNNER_HOST must read http://host:port; without it the runner is found"
+_REFUSED_HINT = START_HINT + "; MODEL_RUNNER_HOST, where it is set, must be its address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +206,7 @@ CAUSES = (
         r"error querying /(?!.*context canceled)",
         RunnerUnavailableError,
         "Docker Model Runner does not answer",
-        START_HINT,
+        _REFUSED_HINT,
     ),
     _row(
         r"^Failed to pull model: .*(?:no such host|\bdial tcp|i/o timeout|handshake)",

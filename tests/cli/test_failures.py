@@ -263,6 +263,7 @@ def test_backend_that_is_not_installed():
         ('error querying /models: Get "https://secret/": tls: x509: unknown', "MODEL_RUNNER_TLS"),
         ("unable to load TLS configuration: no secret", "MODEL_RUNNER_TLS"),
         ("error querying /models: Get: context deadline exceeded", "does not answer"),
+        ("error querying /models: dial tcp: connection refused", "MODEL_RUNNER_HOST"),
         ("service unavailable", "not running"),
     ],
 )
