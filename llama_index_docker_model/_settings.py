@@ -100,7 +100,7 @@ def refuse_over_cli(names: Iterable[str]) -> None:
     if not refused:
         return
     msg = f"`docker model run` has no way to honour {', '.join(refused)}"
-    hint = "leave it out, or the transport: over HTTP, transport='http', the runner takes it"
+    hint = "leave it out, or leave out transport='cli': over HTTP the runner takes it"
     if "max_tokens" in refused:
         hint += "; over the CLI, max_chars= limits the length of an answer"
     if "is_function_calling_model" in refused or "tools" in refused:
