@@ -1,6 +1,7 @@
-"""A user's program that touches every public class; checked by mypy --strict and pyright.
+"""A user's program that touches every public name; checked by mypy --strict and pyright.
 
-It is never run. What `assert_type` says is what an editor shows.
+It is never run. What `assert_type` says is what an editor shows. `test_sample.py` sees to it
+that no name is left out.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -45,6 +46,7 @@ from docker_model import (
     Timings,
     UnsupportedParameterError,
     Usage,
+    testing,
 )
 from docker_model.adapter import DockerModelRunnerCLIAdapter, create_modelrunner_cli_adapter
 from docker_model.testing import Fail, InTurn, Reasoning, SimulatedDocker, Sleep, Text
@@ -108,8 +110,18 @@ async def care() -> None:
     assert_type(docker_model.pull_model("ai/smollm2", on_progress=show), ModelInfo)
     docker_model.preload_model("ai/smollm2")
     docker_model.configure_model("ai/smollm2", context_size=8192)
-    await docker_model.aunload_model("ai/smollm2")
+    docker_model.unload_model("ai/smollm2")
     assert_type(docker_model.from_env("llm", max_chars=10), DockerModel)
+
+
+async def awaited_care() -> None:
+    assert_type(await docker_model.ainspect_model("ai/smollm2"), ModelInfo)
+    assert_type(await docker_model.astatus(), Status)
+    assert_type(await docker_model.alist_running(), list[RunningModel])
+    assert_type(await docker_model.apull_model("ai/smollm2", on_progress=show), ModelInfo)
+    await docker_model.apreload_model("ai/smollm2")
+    await docker_model.aconfigure_model("ai/smollm2", context_size=8192)
+    await docker_model.aunload_model("ai/smollm2")
 
 
 def failures(model: DockerModel) -> str | int | None:
@@ -172,9 +184,34 @@ def played(prompt: str) -> Iterator[Text | Sleep]:
 
 
 def simulation() -> None:
-    scripts = InTurn("first", [Reasoning("Hm."), Text("second"), Fail()], played)
-    with SimulatedDocker(models={"ai/smollm2": scripts}) as docker:
+    said: list[testing.Step] = [
+        testing.ToolCall("add", {"a": 1}),
+        testing.Usage(3, 5),
+        testing.Finish("length"),
+        testing.Raw(b"data: {}"),
+        testing.Cut(),
+    ]
+    done: list[testing.Step] = [
+        testing.Stdout(b"out"),
+        testing.Stderr("err"),
+        testing.CloseStdout(),
+        testing.IgnoreSignals(),
+        testing.Grandchild(detached=True),
+        testing.Exit(3),
+        testing.Kill(),
+        testing.Hang(),
+    ]
+    script: testing.Script = InTurn(
+        "first", [Reasoning("Hm."), Text("second"), Fail()], played, said, done, testing.echo
+    )
+    with SimulatedDocker(
+        models={"ai/smollm2": script},
+        pullable={"ai/qwen3": [testing.Downloaded(1, 2), testing.Warn("slow"), testing.Pulled()]},
+        replies={"GET /models": testing.Reply(500)},
+    ) as docker:
         assert_type(docker.prompts, list[str])
+        assert_type(docker.calls, list[testing.Call])
+        assert_type(docker.requests, list[testing.Request])
         DockerModel("ai/smollm2", command=docker.command, env=docker.env)
 
 
