@@ -123,7 +123,7 @@ def serving_models(path):
         (["ai/nomic-embed-text", "ai/b"], [], "ok      answer  ai/b in"),
         (["ai/smollm2"], ["smollm2:latest"], "ok      answer  smollm2:latest in"),
         (["ai/smollm2"], ["ai/other"], "failed  models  the model 'ai/other' is not pulled"),
-        (["ai/smollm2"], ["../x"], "failed  docker  the model name '../x'"),
+        (["ai/smollm2"], ["../x"], "failed  models  the model name '../x'"),
         ({"ai/smollm2": [Fail.out_of_memory()]}, [], "failed  answer  there is not enough memory"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from docker_model import models
 from docker_model.cli.command import located
 from docker_model.cli.launch import Launch
-from docker_model.cli.names import check_model_name, same_model
+from docker_model.cli.names import same_model
 from docker_model.client import DockerModel
 from docker_model.errors import DockerModelError
 from docker_model.http import Client
@@ -91,8 +91,6 @@ class Check:
             screen.line(f"{'':16}{line.strip()}", "dim")
 
     def _docker(self) -> str:
-        if self._model is not None:
-            check_model_name(self._model)
         launch = Launch.of(None, None)
         return " ".join(located(launch.prefix, launch.env))
 
