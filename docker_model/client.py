@@ -59,7 +59,7 @@ class DockerModel:
     _: KW_ONLY
     stop: str | Sequence[str] | None = ()
     max_chars: int | None = None
-    timeout: Timeouts | float | None = field(default_factory=Timeouts)
+    timeout: Timeouts | float | None = Timeouts()  # noqa: RUF009  it is frozen
     max_concurrency: int = 8
     pull: PullPolicy = "never"
     on_progress: Callable[[PullProgress], object] | None = field(
