@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence  # noqa: TC003  pydantic evaluates the fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import ConfigDict, Field, model_validator
 
+from docker_model.errors import UnsupportedParameterError
 from docker_model.types import Timeouts
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ class DockerModelEmbedding(BaseEmbedding):
     dimensions: int | None = Field(default=None, ge=1)
     """The length of the vectors, for models that have a choice; no other length is returned."""
 
+    transport: Literal["http"] | None = None
+    """There is no other: `"cli"` is refused, since `docker model` makes no embeddings."""
+
     base_url: str | None = None
     """The runner's address; `None`: it is found."""
 
@@ -71,6 +75,15 @@ class DockerModelEmbedding(BaseEmbedding):
 
     env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
     """Environment variables laid over the caller's; never shown or put into `to_dict`."""
+
+    if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
+
+        def __init__(self, **settings: Any) -> None:
+            # Not a validator: pydantic would turn this error into its own.
+            if settings.get("transport") == "cli":
+                msg = "transport='cli' has no way to make embeddings"
+                raise UnsupportedParameterError(msg, hint="leave transport out, or make it 'http'")
+            super().__init__(**settings)
 
     @model_validator(mode="after")
     def _check_settings(self) -> Self:

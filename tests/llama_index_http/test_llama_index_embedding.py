@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from docker_model import DockerModelError, InvalidRequestError
+from docker_model import DockerModelError, InvalidRequestError, UnsupportedParameterError
 from llama_index_docker_model import DockerModelEmbedding
 
 
@@ -55,6 +55,13 @@ def test_it_travels_and_shows_no_key(embedding, runner):
     assert runner.headers[-1]["Authorization"] == "Bearer hunter2"
     copy = DockerModelEmbedding.from_dict(embedding.to_dict())
     assert (copy.model_name, copy.base_url, copy.api_key) == ("ai/embed", runner.url, None)
+
+
+def test_http_is_the_only_way():
+    for transport in (None, "http"):
+        assert DockerModelEmbedding(model_name="ai/embed", transport=transport)
+    with pytest.raises(UnsupportedParameterError, match="'http'"):
+        DockerModelEmbedding(model_name="ai/embed", transport="cli")
 
 
 @pytest.mark.parametrize(
