@@ -50,7 +50,7 @@ class Fields(FunctionCallingLLM):
     model: str
     """The model's name exactly as `docker model run` takes it."""
 
-    stop: str | Sequence[str] = ()
+    stop: str | Sequence[str] | None = ()
     """Stop sequences: the earliest match ends the answer and is not part of it."""
 
     max_chars: int | None = None
@@ -251,7 +251,7 @@ class Fields(FunctionCallingLLM):
         settings = {**self.__dict__, **settings}
         names = (
             *("base_url", "api_key", "timeout", "max_retries"),
-            *("max_concurrency", "command", "env"),
+            *("max_concurrency", "pull", "on_progress", "command", "env"),
         )
         return Client(**{name: settings[name] for name in names})
 

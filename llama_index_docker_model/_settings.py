@@ -72,7 +72,6 @@ _ELSEWHERE = {
 # What only the CLI can do, with the values that ask for nothing.
 _CLI_ONLY = {
     "max_chars": (frozenset({None}), "max_tokens= limits the length of an answer"),
-    "pull": (frozenset({"never"}), "pull it first, by docker_model.pull_model()"),
     "file_references": (
         frozenset({"escape", "refuse"}),
         "it reads no files: put their text into the prompt",
@@ -135,8 +134,12 @@ def refuse_foreign(names: Iterable[str]) -> None:
     raise UnsupportedParameterError(msg, hint=hint)
 
 
-def check_call(settings: Mapping[str, object]) -> None:
+def check_call(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Check the keywords of a single call.
+
+    Returns:
+        Those that take the place of the model's own: not a `stop` of `None`, which says that
+        none is given.
 
     Raises:
         UnsupportedParameterError: One that no transport has.
@@ -152,6 +155,7 @@ def check_call(settings: Mapping[str, object]) -> None:
     if private:
         msg = f"{', '.join(private)} cannot be given to a single call, whose keywords are traced"
         raise InvalidRequestError(msg, hint="set it on the model")
+    return {name: value for name, value in settings.items() if (name, value) != ("stop", None)}
 
 
 def body_of(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,7 +169,7 @@ def body_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     stop = settings["stop"]
     body = {name: settings.get(name) for name in sorted(PARAMETERS | _OF_CALLS)}
-    body["stop"] = [stop] if isinstance(stop, str) else list(stop)
+    body["stop"] = [stop] if isinstance(stop, str) else list(stop or ())
     tools, choice, parallel = (body.pop(name) for name in _OF_TOOLS)
     if tools:
         from docker_model.http.tools import tool_parameters  # noqa: PLC0415  not for the CLI

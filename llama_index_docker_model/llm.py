@@ -131,13 +131,13 @@ class DockerModelLLM(FunctionCalls):
     def _completion(self, prompt: str, settings: Mapping[str, Any], *, formatted: bool) -> Question:
         if self.completion_to_prompt is not None and not formatted:
             prompt = self.completion_to_prompt(prompt)
-        check_call(settings)
+        settings = check_call(settings)
         if self._way(settings) == "cli":
             return OverCli(self._docker_model(settings), prompt)
         return self._over_http([ChatMessage(prompt, role=MessageRole.USER)], settings)
 
     def _chat(self, messages: Sequence[ChatMessage], settings: Mapping[str, Any]) -> Question:
-        check_call(settings)
+        settings = check_call(settings)
         if self._way(settings) == "http" or (self.transport is None and needs_http(messages)):
             return self._over_http(messages, settings)
         prompt = chat_prompt(messages, self.messages_to_prompt)

@@ -112,7 +112,16 @@ def cut(transport, _):
 
 
 def pulled(transport, _):
-    assert DockerModel("ai/absent", transport=transport, pull="missing").generate("Hi").text
+    steps = []
+    settings = {"transport": transport, "pull": "missing", "on_progress": steps.append}
+    for name, ask in (
+        ("ai/core", lambda name: DockerModel(name, **settings).generate("Hi").text),
+        ("ai/chat", lambda name: ChatDockerModel(model=name, **settings).invoke("Hi").text),
+        ("ai/llama", lambda name: DockerModelLLM(model=name, **settings).complete("Hi").text),
+    ):
+        steps.clear()
+        assert ask(name) == "Yes."
+        assert {step.model for step in steps} == {name}
 
 
 def usage(transport, _):
@@ -227,7 +236,7 @@ CAPABILITIES = {
 def found(name, transport):
     """What becomes of a capability."""
     with SimulatedDocker(
-        [MODEL], pullable=["ai/absent"], script=lambda p: say(docker, p)
+        [MODEL], pullable=["ai/core", "ai/chat", "ai/llama"], script=lambda p: say(docker, p)
     ) as docker:
         try:
             return CAPABILITIES[name](transport, docker) or WORKS

@@ -231,6 +231,7 @@ async def test_a_calls_stop_takes_the_place_of_the_models(way):
         assert way.text_of((await way(llm))[-1]) == "a"
         assert way.text_of((await way(llm, stop="d"))[-1]) == "abc"
         assert way.text_of((await way(llm, stop=()))[-1]) == "abcdef"
+        assert way.text_of((await way(llm, stop=None))[-1]) == "a"  # none is given
 
 
 async def test_other_settings_of_a_call(way, llm, docker):

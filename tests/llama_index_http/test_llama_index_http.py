@@ -68,15 +68,21 @@ async def test_a_call_alone_may_ask_for_http(way, runner, monkeypatch):
         assert len(docker.prompts) == 1
 
 
-@pytest.mark.parametrize(
-    "setting", [{"max_chars": 5}, {"pull": "missing"}, {"file_references": "allow"}]
-)
+@pytest.mark.parametrize("setting", [{"max_chars": 5}, {"file_references": "allow"}])
 def test_what_only_the_cli_can_do(setting):
     with pytest.raises(UnsupportedParameterError, match=next(iter(setting))):
         DockerModelLLM(model="ai/smollm2", temperature=0, **setting)
     llm = DockerModelLLM(model="ai/smollm2", **setting)
     with pytest.raises(UnsupportedParameterError, match=next(iter(setting))):
         llm.complete("hi", temperature=0)
+
+
+@every_way
+async def test_a_call_may_say_that_it_gives_no_stop(way, runner):
+    for stop, sent in ((["x"], ["x"]), (None, None)):
+        llm = model(runner, stop=stop)
+        assert way.text_of((await way(llm, stop=None))[-1]) == "Hello."
+        assert runner.asked[-1].get("stop") == sent
 
 
 def test_the_key_stays_out_of_what_is_shown(runner):
