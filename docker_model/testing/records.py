@@ -41,7 +41,7 @@ class Request:
         body: The JSON value, `None` without one.
         size: Its bytes.
         call: The command that it came from; `None` for any other client.
-        complete: Whether the reply was given to its end.
+        complete: Whether the reply was given to its end, which a client may know before this.
         client_gone: The client hung up before that.
     """
 
@@ -59,18 +59,31 @@ class Request:
         """The text of the last message, if this asks a model for an answer."""
         if not self.path.endswith("/chat/completions") or "x-preload-only" in self.headers:
             return None
-        messages = self.body["messages"]
-        if not messages:
-            return None
-        content = messages[-1].get("content") or ""
-        if isinstance(content, str):
-            return content
-        return "".join(part["text"] for part in content if part["type"] == "text")
+        parts = _last_message(self.body)
+        return None if parts is None else "".join(text for text, _ in parts)
 
     @property
     def images(self) -> tuple[str, ...]:
         """The pictures of the last message, as `data:` URLs."""
-        messages = (self.body or {}).get("messages") or [{"content": ""}]
-        content = messages[-1].get("content") or ""
-        parts = () if isinstance(content, str) else content
-        return tuple(part["image_url"]["url"] for part in parts if part["type"] == "image_url")
+        return tuple(url for _, url in _last_message(self.body) or () if url)
+
+
+def _last_message(body: Any) -> list[tuple[str, str]] | None:
+    """Text and picture of each part of the last message; `None` where there is no message."""
+    match body:
+        case {"messages": [*_, {"content": str(text)}]}:
+            return [(text, "")]
+        case {"messages": [*_, {"content": list(parts)}]}:
+            return [_part(part) for part in parts]
+        case {"messages": [*_, {}]}:
+            return []
+    return None
+
+
+def _part(part: Any) -> tuple[str, str]:
+    match part:
+        case {"type": "text", "text": str(text)}:
+            return text, ""
+        case {"type": "image_url", "image_url": {"url": str(url)}}:
+            return "", url
+    return "", ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import traceback
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from docker_model.testing.records import Call, Request
-from docker_model.testing.server import Connection, Gone, Server, read_request, whole
-from docker_model.testing.steps import Fail, Pulled, Usage, steps_of
+from docker_model.testing.server import JSON, PLAIN, Connection, Gone, Server, read_request, whole
+from docker_model.testing.steps import Fail, Pulled, steps_of
 from docker_model.testing.store import Store, describe, normalize
 from docker_model.testing.stream import FILE, ChatStream, PullStream, WholeChat, order
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 REMEMBERED = 10_000
 REMEMBERED_BYTES = 64 * 1024 * 1024
-_API = re.compile(r"^(?:/engines(?:/[^/]+)?)?/v1/")
+# `/v1/` and a named backend are other names of the same.
+_API = re.compile(r" (?:/engines(?:/(?:llama\.cpp|vllm|sglang|mlx))?)?/v1/")
 STATUS = {"llama.cpp": "Running: llama.cpp b9879", "vllm": "Not Installed"}
 
 
@@ -45,9 +47,26 @@ class Reply:
     def encode(self) -> bytes:
         """The whole reply as it goes over the wire."""
         text = isinstance(self.body, str)
-        kind = self.content_type or ("text/plain" if text else "application/json")
+        kind = self.content_type or (PLAIN if text else JSON)
         body = self.body if text else json.dumps(self.body, ensure_ascii=False)
         return whole(self.status, kind, body.encode())
+
+
+def routes(replies: Mapping[str, Reply]) -> dict[str, Reply]:
+    """Fixed replies by `METHOD /path`, by the one name of a path that this module uses.
+
+    Raises:
+        ValueError: What should say where says nothing, and would never be found.
+        TypeError: Something is no `Reply`.
+    """
+    for where, reply in replies.items():
+        if where != "*" and not re.fullmatch(r"[A-Z]+ /\S*", where):
+            msg = f"{where!r} is no method and path such as 'GET /models'"
+            raise ValueError(msg)
+        if not isinstance(reply, Reply):
+            msg = f"{reply!r} is no Reply"
+            raise TypeError(msg)
+    return {_API.sub(" /engines/v1/", where): reply for where, reply in replies.items()}
 
 
 @dataclass(slots=True)
@@ -114,13 +133,13 @@ class Runner:
             return
         parts = read_request(first, connection)
         if parts is None:
-            connection.send(Reply(400, "this is no request with a JSON body").encode())
+            connection.send(Reply(400, "400 Bad Request").encode())
             return
-        method, path, headers, body, size = parts
+        method, path, headers, data = parts
         memory = self.memory
         with memory.changed:
             call = memory.alive.get(headers.get("x-simulated-call", ""))
-            request = Request(method, unquote(path), headers, body, size, call)
+            request = Request(method, unquote(path), headers, _json(data), len(data), call)
             memory.remember(request)
         try:
             self._answer(connection, request)
@@ -163,30 +182,32 @@ class Runner:
                 memory.changed.notify_all()
 
     def _answer(self, connection: Connection, request: Request) -> None:
-        # `/v1/` and a named backend are other names of the same.
-        path = _API.sub("/engines/v1/", request.path.partition("?")[0])
+        path = request.path.partition("?")[0]
+        route = _API.sub(" /engines/v1/", f"{request.method} {path}")
         replies = self._scenario.replies
-        fixed = replies.get(f"{request.method} {path}", replies.get("*"))
+        fixed = replies.get(route, replies.get("*"))
         if fixed is not None:
             connection.send(fixed.encode())
-        elif path.endswith("/chat/completions"):
+        elif request.method == "POST" and not isinstance(request.body, dict):
+            connection.send(Reply(400, "invalid request\n").encode())
+        elif route == "POST /engines/v1/chat/completions":
             self._chat(connection, request)
-        elif path.endswith("/embeddings"):
-            connection.send(self._embeddings(request).encode())
-        elif path == "/models/create":
+        elif route == "POST /models/create":
             self._pull(connection, request)
         else:
-            connection.send(self._plain(request, path).encode())
+            connection.send(self._plain(route, request.body).encode())
 
     def _chat(self, connection: Connection, request: Request) -> None:
-        name = request.body["model"]
-        model = self._loaded(name)
-        if model is None:
-            connection.send(_missing(name).encode())
+        model = self._loaded(request.body)
+        if isinstance(model, Reply):
+            connection.send(model.encode())
+            return
+        if "x-preload-only" in request.headers:
+            connection.send(Reply().encode())
             return
         prompt = request.prompt
         if prompt is None:
-            connection.send(Reply().encode())
+            connection.send(_invalid("'messages' is required").encode())
             return
         tags = [normalize(tag) for tag in model.get("tags") or ()]
         scripts = self._scenario.scripts
@@ -198,25 +219,42 @@ class Runner:
         except Gone:
             raise
         except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
-            self.memory.errors.append(error)
-            stream.play([Fail(f"the script failed: {type(error).__name__}")])
+            stream.play([Fail(self._failed(error))])
         finally:
             steps.close()
 
-    def _loaded(self, name: str) -> dict[str, Any] | None:
+    def _failed(self, error: Exception) -> str:
+        self.memory.errors.append(error)
+        return "the script failed: " + "".join(traceback.format_exception_only(error)).strip()
+
+    def _loaded(self, body: Mapping[str, Any]) -> dict[str, Any] | Reply:
+        """The model that is asked for, in memory now; or what is said instead."""
+        name = body.get("model")
+        if not (isinstance(name, str) and name):
+            return Reply(400, "model is required\n")
         model = self._find(name)
-        if model is None and self._scenario.any_model:
-            model = describe(name)
-        if model is not None:
-            self._scenario.store.load(name)
+        if model is None:
+            return Reply(
+                404, f"error while getting model: get model '\"{name}\"': model not found\n"
+            )
+        self._scenario.store.load(name)
         return model
 
-    def _embeddings(self, request: Request) -> Reply:
-        name, texts = request.body["model"], request.body["input"]
-        if self._loaded(name) is None:
-            return _missing(name)
-        texts = [texts] if isinstance(texts, str) else texts
-        vectors = [list(self._scenario.embed(text)) for text in texts]
+    def _embeddings(self, body: Mapping[str, Any]) -> Reply:
+        model = self._loaded(body)
+        if isinstance(model, Reply):
+            return model
+        match body.get("input"):
+            case str(text):
+                texts = [text]
+            case [*texts] if all(isinstance(text, str) for text in texts):
+                pass
+            case _:
+                return _invalid('"input" must be provided, as text or a list of texts')
+        try:
+            vectors = [[float(x) for x in self._scenario.embed(text)] for text in texts]
+        except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
+            return Reply(500, self._failed(error))
         data = [
             {"object": "embedding", "index": index, "embedding": vector}
             for index, vector in enumerate(vectors)
@@ -226,7 +264,7 @@ class Runner:
         return Reply(body={"object": "list", "model": FILE, "data": data, "usage": usage})
 
     def _pull(self, connection: Connection, request: Request) -> None:
-        name = request.body["from"]
+        name = request.body.get("from", "")
         wanted = normalize(name)
         steps = self._scenario.pullable.get(wanted)
         if steps is None:
@@ -244,43 +282,47 @@ class Runner:
                 found = describe(name)
         return found
 
-    def _plain(self, request: Request, path: str) -> Reply:
-        store, body = self._scenario.store, request.body
-        match request.method, path:
-            case "GET", _:
-                return self._get(path)
-            case "POST", "/engines/unload":
-                count = store.unload(body["models"], everything=body["all"])
+    def _plain(self, route: str, body: Any) -> Reply:
+        match route:
+            case "POST /engines/v1/embeddings":
+                return self._embeddings(body)
+            case "POST /engines/unload":
+                count = self._scenario.store.unload(
+                    body.get("models", ()), everything=body.get("all", False)
+                )
                 return Reply(body={"unloaded_runners": count})
-            case "POST", "/engines/_configure":
+            case "POST /engines/_configure":
                 self._configure(dict(body))
                 return Reply(202)
-        return NO_ROUTE
+        return self._get(route)
 
-    def _get(self, path: str) -> Reply:
+    def _get(self, route: str) -> Reply:
         store = self._scenario.store
-        match path:
-            case "/models":
+        match route:
+            case "GET /":
+                return Reply(body="Docker Model Runner is running")
+            case "GET /models":
                 return Reply(body=store.all())
-            case "/engines/status":
+            case "GET /engines/status":
                 return Reply(body=STATUS)
-            case "/engines/ps":
+            case "GET /engines/ps":
                 return Reply(body=self._running())
-            case "/version":
+            case "GET /version":
                 return Reply(body={"version": self._scenario.version})
-            case "/engines/_configure":
+            case "GET /engines/_configure":
                 return Reply(body=self._configs)
-            case "/engines/v1/models":
+            case "GET /engines/v1/models":
                 models = [_openai(model) for model in store.all()]
                 return Reply(body={"object": "list", "data": models})
-        for prefix, shape in (("/models/", dict), ("/engines/v1/models/", _openai)):
-            if path.startswith(prefix):
-                found = self._find(path.removeprefix(prefix))
-                return Reply(404, "model not found") if found is None else Reply(body=shape(found))
-        return NO_ROUTE
+        for prefix, shape in (("GET /models/", dict), ("GET /engines/v1/models/", _openai)):
+            if route.startswith(prefix):
+                found = self._find(route.removeprefix(prefix))
+                missing = Reply(404, "model not found\n")
+                return missing if found is None else Reply(body=shape(found))
+        return Reply(404, "404 page not found\n")
 
     def _configure(self, asked: dict[str, Any]) -> None:
-        tag = normalize(asked.pop("model"))
+        tag = normalize(asked.pop("model", ""))
         mode = asked.pop("mode", "completion")
         found = self._find(tag) or describe(tag)
         entry = {"Backend": "llama.cpp", "Model": tag, "ModelID": found["id"]}
@@ -300,14 +342,24 @@ class Runner:
         ]
 
 
-def _missing(name: str) -> Reply:
-    return Reply(404, f"error while getting model: get model '{name}': model not found")
+def _json(data: bytes) -> Any:
+    """The value of a body; `None` for one that is no JSON, too."""
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
+def _invalid(message: str) -> Reply:
+    """What the engine says of a request that it cannot read."""
+    error = {"code": 400, "message": message, "type": "invalid_request_error"}
+    return Reply(400, {"error": error})
 
 
 def _reply_to(request: Request, connection: Connection) -> ChatStream:
     """How the answer comes: in pieces, or whole; with token counts where they are asked for."""
     body = request.body
-    words = Usage(sum(len(str(one.get("content")).split()) for one in body["messages"]), 1)
+    words = sum(len(str(one.get("content")).split()) for one in body["messages"])
     if not body.get("stream"):
         return WholeChat(connection, words)
     asked = (body.get("stream_options") or {}).get("include_usage")
@@ -315,7 +367,6 @@ def _reply_to(request: Request, connection: Connection) -> ChatStream:
 
 
 NOT_FOUND = Fail("Model not found", 404)
-NO_ROUTE = Reply(404, "not found")
 
 
 def _openai(model: dict[str, Any]) -> dict[str, Any]:

@@ -7,17 +7,18 @@ shares a loop with the code under test.
 from __future__ import annotations
 
 import contextlib
-import json
 import select
 import socket
 import threading
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PATIENCE = 10.0
+PLAIN = "text/plain; charset=utf-8"
+JSON = "application/json"
 
 
 class Gone(Exception):  # noqa: N818 - an event, not an error
@@ -50,7 +51,10 @@ class Connection:
         Raises:
             Gone: There are less.
         """
-        data = self._reader.read(size)
+        try:
+            data = self._reader.read(size)
+        except OSError:
+            raise Gone from None
         if len(data) < size:
             raise Gone
         return data
@@ -161,12 +165,11 @@ class Server:
 
 def read_request(
     first: bytes, connection: Connection
-) -> tuple[str, str, dict[str, str], Any, int] | None:
+) -> tuple[str, str, dict[str, str], bytes] | None:
     """Read a request whose first line is `first`.
 
     Returns:
-        Method, path, headers (names in lower case), JSON body and its size; `None` if it is
-        no HTTP, or no JSON.
+        Method, path, headers (names in lower case) and body; `None` if it is no HTTP.
 
     Raises:
         Gone: It breaks off.
@@ -183,11 +186,7 @@ def read_request(
         while size := int(connection.line() or b"0", 16):
             data += connection.exactly(size)
             connection.line()
-    try:
-        body = json.loads(data) if data else None
-    except ValueError:
-        return None
-    return parts[0], parts[1], headers, body, len(data)
+    return parts[0], parts[1], headers, data
 
 
 def head(status: int, content_type: str, *more: str) -> bytes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
-from docker_model.testing.server import chunk, head, whole
+from docker_model.testing.server import JSON, PLAIN, chunk, head, whole
 from docker_model.testing.steps import (
     CloseStdout,
     Cut,
@@ -85,7 +86,7 @@ class _Stream:
             self._send(self._error(message, status))
             self._send(b"")
         else:
-            kind = "application/json" if message.startswith("{") else "text/plain"
+            kind = JSON if message.startswith("{") else PLAIN
             self._connection.send(whole(status, kind, message.encode()))
 
     def _error(self, message: str, status: int) -> bytes:
@@ -97,18 +98,26 @@ class ChatStream(_Stream):
 
     content_type = "text/event-stream"
 
-    def __init__(self, connection: Connection, usage: Usage | None = None) -> None:
+    def __init__(self, connection: Connection, prompt_tokens: int | None) -> None:
         """Begin.
 
         Args:
             connection: Where to.
-            usage: Token counts, unless the steps have their own.
+            prompt_tokens: Counted together with the pieces of the answer, unless the steps
+                have counts of their own; `None`: those alone are sent.
         """
         super().__init__(connection)
-        self._frame = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": FILE}
+        self._frame = {
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": FILE,
+        }
         self._spoken = False
         self._calls = 0
-        self._usage = usage
+        self._prompt_tokens = prompt_tokens
+        self._pieces = 0
+        self._usage: Usage | None = None
         self._finish: str | None = "stop"
 
     def play(self, steps: Iterable[Step]) -> None:
@@ -125,20 +134,35 @@ class ChatStream(_Stream):
     def _end(self) -> None:
         if self._finish is not None:
             self._delta({}, finish=self._finish)
-            if self._usage is not None:
-                self._event({**self._frame, "choices": [], "usage": counts(self._usage)})
+            if usage := self._counts():
+                self._event({**self._frame, "choices": [], "usage": usage})
             self._send(b"data: [DONE]\n\n")
         self._send(b"")
+
+    def _counts(self) -> dict[str, int]:
+        """Token counts as engines send them; empty without any."""
+        match self._usage:
+            case Usage(prompt, completion, total):
+                pass
+            case None if self._prompt_tokens is None:
+                return {}
+            case None:
+                prompt, completion, total = self._prompt_tokens, self._pieces, None
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion if total is None else total,
+        }
 
     def _last(self, step: Step) -> bool:
         """Do one step; whether it was the last."""
         match step:
             case Text(text, size):
                 for piece in pieces(text, size):
-                    self._delta({"content": piece})
+                    self._piece({"content": piece})
             case Reasoning(text, size):
                 for piece in pieces(text, size):
-                    self._delta({"reasoning_content": piece})
+                    self._piece({"reasoning_content": piece})
             case ToolCall():
                 self._call(step)
             case Usage():
@@ -161,7 +185,12 @@ class ChatStream(_Stream):
         if not isinstance(text, str):
             text = json.dumps(text, ensure_ascii=False)
         for piece in pieces(text, None):
-            self._delta({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
+            self._piece({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
+
+    def _piece(self, delta: dict[str, Any]) -> None:
+        """One more token, so to say."""
+        self._pieces += 1
+        self._delta(delta)
 
     def _delta(self, delta: dict[str, Any], finish: str | None = None) -> None:
         if not self._spoken:
@@ -181,17 +210,16 @@ class ChatStream(_Stream):
 class WholeChat(ChatStream):
     """The same answer in one piece."""
 
-    content_type = "application/json"
+    content_type = JSON
 
-    def __init__(self, connection: Connection, usage: Usage) -> None:
-        super().__init__(connection, usage)
+    def __init__(self, connection: Connection, prompt_tokens: int) -> None:
+        super().__init__(connection, prompt_tokens)
         self._message: dict[str, Any] = {"role": "assistant", "content": None}
 
     def _end(self) -> None:
         choice = {"index": 0, "finish_reason": self._finish, "message": self._message}
-        assert self._usage is not None
         reply = {**self._frame, "object": "chat.completion", "choices": [choice]}
-        body = _dumps({**reply, "usage": counts(self._usage)})
+        body = _dumps({**reply, "usage": self._counts()})
         self._connection.send(whole(200, self.content_type, body))
 
     def _delta(self, delta: dict[str, Any], finish: str | None = None) -> None:  # noqa: ARG002 - see `_end`
@@ -218,7 +246,7 @@ class WholeChat(ChatStream):
 class PullStream(_Stream):
     """The progress of one pull."""
 
-    content_type = "application/json"
+    content_type = JSON
 
     def play(self, steps: Iterable[PullStep]) -> bool:
         """Send the progress.
@@ -251,16 +279,6 @@ class PullStream(_Stream):
 
     def _error(self, message: str, _status: int) -> bytes:
         return _dumps({"type": "error", "message": message}) + b"\n"
-
-
-def counts(usage: Usage) -> dict[str, int]:
-    """Token counts as engines send them."""
-    prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion if total is None else total,
-    }
 
 
 def order(step: ProcessStep) -> dict[str, Any]:

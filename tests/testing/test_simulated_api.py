@@ -3,6 +3,7 @@
 import json
 import math
 import urllib.request
+from fractions import Fraction
 
 import pytest
 
@@ -46,6 +47,47 @@ def test_a_whole_answer(api):
     assert said["model"].endswith(".gguf")
 
 
+@pytest.mark.parametrize("api", ["/v1", "/engines/v1", "/engines/llama.cpp/v1"])
+@pytest.mark.parametrize(
+    ("path", "data", "status", "said"),
+    [
+        ("/chat/completions", b"{no JSON", 400, "invalid request\n"),
+        ("/chat/completions", b"", 400, "invalid request\n"),
+        ("/chat/completions", b"[1]", 400, "invalid request\n"),
+        ("/chat/completions", b"{}", 400, "model is required\n"),
+        ("/chat/completions", b'{"model":"ai/smollm2"}', 400, "'messages' is required"),
+        ("/embeddings", b"{}", 400, "model is required\n"),
+        ("/embeddings", b'{"model":"ai/smollm2"}', 400, '\\"input\\" must be provided'),
+        ("/embeddings", b'{"model":"ai/smollm2","input":[1]}', 400, "must be provided"),
+        ("/embeddings", b'{"model":"x/y","input":""}', 404, "'\"x/y\"': model not found\n"),
+        ("/chat/completions", None, 404, "not found\n"),
+        ("/nothing", None, 404, "404 page not found\n"),
+    ],
+)
+def test_what_the_runner_refuses(api, path, data, status, said):
+    """As the real runner does, seen with llama.cpp behind it."""
+    with SimulatedDocker() as docker:
+        request = urllib.request.Request(docker.url + api + path, data)
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(request)
+        with caught.value as reply:
+            assert (reply.code, said in reply.read().decode()) == (status, True)
+            kind = "text/plain; charset=utf-8" if said.endswith("\n") else "application/json"
+            assert reply.headers["Content-Type"] == kind
+    (asked,) = docker.requests  # it is on record
+    assert (asked.complete, asked.prompt, asked.images) == (True, None, ())
+
+
+def test_there_is_no_other_backend_and_no_other_root():
+    with SimulatedDocker() as docker:
+        for api in ("/engines/llama-cpp/v1", "/engines/v1/engines/v1", "/api/v1"):
+            with pytest.raises(urllib.error.HTTPError, match="404") as caught:
+                post(docker, f"{api}/chat/completions", messages=MESSAGES)
+            caught.value.close()
+        with urllib.request.urlopen(docker.url) as reply:
+            assert reply.read() == b"Docker Model Runner is running"
+
+
 def test_token_counts_come_with_a_stream_when_asked_for():
     with SimulatedDocker() as docker:
         path = "/engines/v1/chat/completions"
@@ -53,7 +95,9 @@ def test_token_counts_come_with_a_stream_when_asked_for():
         options = {"include_usage": True}
         counted = post(docker, path, messages=MESSAGES, stream=True, stream_options=options)
     assert not any("usage" in event for event in silent)
-    assert counted[-1]["usage"]["prompt_tokens"] == 2
+    # A word, or a piece of the answer: "You said: one two" is five of four characters.
+    counts = {"prompt_tokens": 2, "completion_tokens": 5, "total_tokens": 7}
+    assert counted[-1]["usage"] == counts
     assert counted[-1]["choices"] == []
 
 
@@ -92,9 +136,21 @@ def test_embeddings():
     assert vectors[0] == vectors[2] != vectors[1]
     assert math.isclose(math.hypot(*vectors[0]), 1)
     assert one["data"][0]["embedding"] == vectors[0]
-    with SimulatedDocker(embed=lambda text: [len(text)]) as docker:
+    with SimulatedDocker(embed=lambda text: [Fraction(len(text))]) as docker:
         said = post(docker, "/v1/embeddings", input=["a", "bb"])
-    assert [item["embedding"] for item in said["data"]] == [[1], [2]]
+    assert [item["embedding"] for item in said["data"]] == [[1.0], [2.0]]
+
+
+def test_what_embed_raises_is_raised_where_the_simulation_ends():
+    def use():
+        with SimulatedDocker(embed=lambda _text: 1 / 0) as docker:
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                post(docker, "/v1/embeddings", input="a")
+            with caught.value as reply:
+                assert reply.read() == b"the script failed: ZeroDivisionError: division by zero"
+
+    with pytest.raises(ZeroDivisionError):
+        use()
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/chat/completions"])
