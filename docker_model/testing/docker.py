@@ -8,11 +8,20 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+from traceback import format_exception
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias, get_args
 
 from docker_model.testing.program.simulated.versions import rank
-from docker_model.testing.runner import Reply, Runner, Scenario
-from docker_model.testing.steps import PULL, letters, you_said
+from docker_model.testing.runner import Reply, Runner, Scenario, routes
+from docker_model.testing.steps import (
+    PULL,
+    ProcessStep,
+    PullStep,
+    checked,
+    checked_script,
+    letters,
+    you_said,
+)
 from docker_model.testing.store import Store, as_model, normalize
 
 if TYPE_CHECKING:
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from docker_model.testing.records import Call, Request
-    from docker_model.testing.steps import ProcessStep, PullStep, Script
+    from docker_model.testing.steps import Script
     from docker_model.testing.store import Described
 
 Broken: TypeAlias = Literal["no-docker", "no-plugin", "no-engine", "refused", "runner-off"]
@@ -75,10 +84,11 @@ class SimulatedDocker:
 
         Args:
             models: What is in the store: names, or names with their scripts, or the JSON
-                objects that the runner would send. `None`: whatever is asked for.
+                objects that the runner would send; a name alone is a list of one. `None`:
+                whatever is asked for.
             script: What the other models say, see `docker_model.testing.steps`. Default:
                 `You said: ` and the prompt.
-            pullable: Models that a pull brings, or their pulls' steps by name.
+            pullable: Models that a pull brings, one or several, or their pulls' steps by name.
             startup: Steps that every command does before it reads its stdin.
             replies: Fixed answers of the runner by method and path, such as
                 `{"GET /models": Reply(500)}`; `"*"` is everything else.
@@ -88,20 +98,27 @@ class SimulatedDocker:
                 they had numbers of their own.
             retry_wait: Seconds before the first of a pull's four retries; each waits twice
                 as long as the one before. The real CLI has 1.
+
+        Raises:
+            TypeError: A script, a step or a reply is none.
+            ValueError: The version is too old, or a reply is for no method and path.
         """
         if rank(version) < rank(OLDEST):
             msg = f"the simulated docker is not older than {OLDEST}, which {version} is"
             raise ValueError(msg)
-        names = list(models or ())
         self._any_model = models is None
-        self._models = names
+        self._models = [models] if isinstance(models, str) else list(models or ())
         scripts = models if isinstance(models, Mapping) else {}
-        self._scripts = {normalize(name): script for name, script in scripts.items()}
-        self._script = script
-        pulls = pullable if isinstance(pullable, Mapping) else dict.fromkeys(pullable, PULL)
-        self._pullable = {normalize(name): steps for name, steps in pulls.items()}
-        self._startup = startup
-        self._replies = dict(replies or {})
+        self._scripts = {normalize(name): checked_script(each) for name, each in scripts.items()}
+        self._script = checked_script(script)
+        names = [pullable] if isinstance(pullable, str) else pullable
+        pulls = names if isinstance(names, Mapping) else dict.fromkeys(names, PULL)
+        self._pullable = {
+            normalize(name): [checked(step, PullStep) for step in steps]
+            for name, steps in pulls.items()
+        }
+        self._startup = [checked(step, ProcessStep) for step in startup]
+        self._replies = routes(replies or {})
         self._embed = embed
         self._version = version
         self._retry_wait = retry_wait
@@ -119,7 +136,13 @@ class SimulatedDocker:
                 `"no-engine"` (the Docker daemon does not answer), `"refused"` (nothing
                 listens at `MODEL_RUNNER_HOST`) or `"runner-off"` (it says 503, as Docker
                 Desktop does when the feature is switched off).
+
+        Raises:
+            ValueError: It is none of these.
         """
+        if how not in get_args(Broken):
+            msg = f"{how!r} is none of {', '.join(get_args(Broken))}"
+            raise ValueError(msg)
         simulated = cls()
         simulated._broken = how
         if how == "runner-off":
@@ -181,10 +204,12 @@ class SimulatedDocker:
                 os.environ[name] = value
         try:
             self.close()
-        except Exception:
-            # The test's own failure says more, and is mostly the cause of this one.
+        except Exception as failure:
+            # What the test raised, mostly because of this one, stays what it raises.
             if error is None:
                 raise
+            cause = "".join(format_exception(failure, chain=False))
+            error.add_note(f"In the simulated docker, before that:\n{cause}")
 
     @property
     def _last_runner(self) -> Runner:

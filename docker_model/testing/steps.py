@@ -3,10 +3,13 @@
 A script is any of these:
 
 * text: the answer, in small pieces;
-* a list of steps, in which text stands for `Text`;
+* a list of steps, which make one answer, and in which text stands for `Text`;
 * a function of the prompt that returns one of the two, or yields steps one by one (it runs
   in a thread of the test's process, so it can wait for the test's events between two pieces);
 * `InTurn(script, script, …)`: one after the other, for agents and retries.
+
+A step alone is a list of one. What the request asks for beyond the prompt (`max_tokens`, `stop`,
+a schema) changes nothing of what is said, and is on record.
 
 Steps for what the model says: `Text`, `Reasoning`, `ToolCall`, `Usage`, `Finish`. For what the
 runner does: `Sleep`, `Hang`, `Fail`, `Cut`, `Raw`. For what becomes of the command: `Exit`, `Kill`,
@@ -21,7 +24,7 @@ import math
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias, get_args
 
 _calls = itertools.count(1)
 _LETTERS = ("aeiou", "bcd", "fgh", "jklm", "npqr", "stv", "wxyz", "0123456789")
@@ -250,32 +253,29 @@ PULL: tuple[PullStep, ...] = (
     Downloaded(268_000_000, 268_000_000),
     Pulled(),
 )
-Answer: TypeAlias = str | Iterable[str | Step]
+Answer: TypeAlias = str | Step | Iterable[str | Step]
 
 
-@dataclass(slots=True)
 class InTurn:
-    """One script after the other; a call after the last one fails with HTTP 500."""
+    """One script after the other; a call after the last one fails with HTTP 500.
 
-    scripts: tuple[Script, ...]
-    _next: int = field(default=0, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    Attributes:
+        scripts: All of them.
+    """
 
     def __init__(self, *scripts: Script) -> None:
-        self.scripts = scripts
-        self._next = 0
+        self.scripts = tuple(map(checked_script, scripts))
+        self._rest = iter(self.scripts)
         self._lock = threading.Lock()
 
     def take(self) -> Script:
         """The script whose turn it is."""
+        over = Fail(f"the script has {len(self.scripts)} answers, and this is one more")
         with self._lock:
-            index, self._next = self._next, self._next + 1
-        if index < len(self.scripts):
-            return self.scripts[index]
-        return [Fail(f"the script has {len(self.scripts)} answers, and this is one more")]
+            return next(self._rest, over)
 
 
-Script: TypeAlias = str | Sequence[str | Step] | Callable[[str], Answer] | InTurn
+Script: TypeAlias = str | Step | Sequence[str | Step] | Callable[[str], Answer] | InTurn
 
 
 def you_said(prompt: str) -> str:
@@ -295,15 +295,40 @@ def letters(text: str) -> list[float]:
     return [number / length for number in counted]
 
 
+def checked(step: Any, kinds: Any) -> Any:
+    """The step, if it is one of these kinds.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if not isinstance(step, kinds):
+        names = ", ".join(kind.__name__ for kind in get_args(kinds))
+        msg = f"{step!r} is no step here, as these are: {names}"
+        raise TypeError(msg)
+    return step
+
+
+def checked_script(script: Script) -> Script:
+    """The script, if it is one: refused where it is written, and not where it would be played.
+
+    Raises:
+        TypeError: It is none, or a step in it is none.
+    """
+    if callable(script) or isinstance(script, str | InTurn):
+        return script
+    # An iterator is no script: it would have nothing more to say the second time.
+    steps = script if isinstance(script, Sequence) else [script]
+    return [checked(step, str | Step) for step in steps]
+
+
 def steps_of(script: Script, prompt: str) -> Generator[Step, None, None]:
     """The steps of the answer to this prompt, from a script that is asked step by step."""
     while isinstance(script, InTurn):
         script = script.take()
     answer = script(prompt) if callable(script) else script
-    if isinstance(answer, str):
-        answer = [answer]
-    for step in answer:
-        yield Text(step) if isinstance(step, str) else step
+    steps = answer if isinstance(answer, Iterable) and not isinstance(answer, str) else [answer]
+    for step in steps:
+        yield Text(step) if isinstance(step, str) else checked(step, Step)
 
 
 def pieces(text: str, size: int | None) -> Iterator[str]:

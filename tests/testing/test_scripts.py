@@ -12,8 +12,10 @@ from docker_model.testing import (
     Exit,
     Fail,
     Finish,
+    Hang,
     InTurn,
     Kill,
+    Pulled,
     Raw,
     Reasoning,
     SimulatedDocker,
@@ -130,15 +132,60 @@ def test_what_a_script_raises_is_raised_where_the_simulation_ends():
         use()
 
 
-def test_the_tests_own_failure_is_not_hidden_by_that_of_a_script():
+def test_the_tests_own_failure_tells_of_the_scripts_too():
     def use():
         with SimulatedDocker(script=lambda _prompt: 1 / 0) as docker:
             call(docker, "run", MODEL, "hi")
             msg = "the test's own"
             raise LookupError(msg)
 
-    with pytest.raises(LookupError, match="the test's own"):
+    with pytest.raises(LookupError, match="the test's own") as caught:
         use()
+    (note,) = caught.value.__notes__
+    assert note.endswith("ZeroDivisionError: division by zero\n")
+    assert __file__ in note  # and where it was
+    assert "LookupError" not in note
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        3,
+        None,
+        b"bytes",
+        iter(["once only"]),
+        ["part", 3],
+        [Hang],
+        [Pulled()],
+    ],
+)
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda script: SimulatedDocker(script=script),
+        lambda script: SimulatedDocker({MODEL: script}),
+        lambda script: InTurn("first", script),
+    ],
+)
+def test_what_is_no_script_is_refused_where_it_is_written(use, script):
+    with pytest.raises(TypeError, match="is no step here, as these are: str, Text, Reasoning"):
+        use(script)
+
+
+def test_what_a_function_says_is_looked_at_as_it_comes():
+    def use(script):
+        with SimulatedDocker(script=script) as docker:
+            assert "the script failed: TypeError" in call(docker, "run", MODEL, "hi").stderr
+
+    for script in (lambda _prompt: None, lambda _prompt: [Pulled()]):
+        with pytest.raises(TypeError, match="is no step here"):
+            use(script)
+
+
+@pytest.mark.parametrize("script", [Fail("boom"), InTurn(Fail("boom")), lambda _: Fail("boom")])
+def test_a_step_alone_is_a_script(script):
+    with SimulatedDocker(script=script) as docker:
+        assert "boom" in call(docker, "run", MODEL, "hi").stderr
 
 
 def test_a_script_is_closed_when_its_client_goes():

@@ -152,6 +152,35 @@ def test_a_reply_can_be_fixed():
         assert call(docker, "ps").returncode == 0
 
 
+@pytest.mark.parametrize("api", ["/v1", "/engines/v1", "/engines/llama.cpp/v1"])
+def test_a_reply_can_be_fixed_by_each_name_of_its_path(api):
+    with SimulatedDocker(replies={f"POST {api}/chat/completions": Reply(500, "boom")}) as docker:
+        assert "body=boom" in call(docker, "run", MODEL, "hi").stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "settings"),
+    [
+        (ValueError, {"replies": {"GET models": Reply(500)}}),
+        (ValueError, {"replies": {"/models": Reply(500)}}),
+        (TypeError, {"replies": {"GET /models": 500}}),
+        (TypeError, {"pullable": {"ai/new": ["no text"]}}),
+        (TypeError, {"startup": ["no text"]}),
+    ],
+)
+def test_what_would_do_nothing_is_refused(error, settings):
+    with pytest.raises(error, match="is no "):
+        SimulatedDocker(**settings)
+
+
+def test_one_model_needs_no_list():
+    with SimulatedDocker(MODEL, pullable="ai/new") as docker:
+        assert ask(docker, "hi") == "You said: hi\n"
+        assert call(docker, "pull", "ai/new").returncode == 0
+        tags = [model["tags"] for model in json.loads(call(docker, "list", "--json").stdout)]
+        assert tags == [["docker.io/ai/smollm2:latest"], ["docker.io/ai/new:latest"]]
+
+
 @pytest.mark.parametrize(
     ("how", "code", "stderr"),
     [
@@ -166,6 +195,11 @@ def test_what_can_be_missing(how, code, stderr):
         done = call(docker, "run", "--color", "no", "--", MODEL, stdin="hi")
         assert done.returncode == code
         assert stderr in done.stderr
+
+
+def test_nothing_else_can_be_missing():
+    with pytest.raises(ValueError, match="'no_docker' is none of no-docker, no-plugin"):
+        SimulatedDocker.broken("no_docker")
 
 
 def test_docker_itself_can_be_missing():
