@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,10 +14,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def simulated_docker() -> Iterator[SimulatedDocker]:
+def simulated_docker(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedDocker]:
     """Docker Model Runner with one model, `ai/smollm2`, that repeats what it was asked.
 
     Anything else is a line in the test: `with SimulatedDocker(…) as docker:`.
     """
-    with SimulatedDocker() as docker:
+    with closing(SimulatedDocker().open()) as docker:
+        # By monkeypatch, which undoes the test's own changes of these variables before this one.
+        for name, value in docker.env.items():
+            monkeypatch.setenv(name, value)
         yield docker

@@ -1,5 +1,10 @@
 """The fixture for users' own tests."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 from docker_model import DockerModel
 
 pytest_plugins = ["docker_model.testing.pytest_plugin"]
@@ -8,3 +13,22 @@ pytest_plugins = ["docker_model.testing.pytest_plugin"]
 def test_the_fixture_is_an_open_simulation(simulated_docker):
     assert DockerModel("ai/smollm2").generate("Hi").text == "You said: Hi"
     assert simulated_docker.prompts == ["Hi"]
+
+
+def test_nothing_of_it_is_left_whatever_a_test_did_to_the_environment(tmp_path):
+    program = tmp_path / "test_it.py"
+    program.write_text(
+        "import os\n"
+        "pytest_plugins = ['docker_model.testing.pytest_plugin']\n"
+        "def test_it(monkeypatch, simulated_docker):\n"
+        "    monkeypatch.setenv('MODEL_RUNNER_HOST', 'http://127.0.0.1:1')\n"
+        "    monkeypatch.delenv('DOCKER_MODEL_COMMAND')\n"
+        "def test_after_it():\n"
+        "    assert not {'MODEL_RUNNER_HOST', 'DOCKER_MODEL_COMMAND'} & set(os.environ)\n"
+    )
+    own = ("MODEL_RUNNER_HOST", "DOCKER_MODEL_COMMAND")
+    environment = {name: value for name, value in os.environ.items() if name not in own}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(program)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "2 passed" in done.stdout, done.stdout
