@@ -27,16 +27,7 @@ from docker_model.errors import (
     RunnerUnavailableError,
     UnsupportedParameterError,
 )
-from docker_model.streams import AsyncTextStream, TextStream
-from docker_model.types import (
-    Completion,
-    PullProgress,
-    ReasoningDelta,
-    TextDelta,
-    Timeouts,
-    Timings,
-    Usage,
-)
+from docker_model.options import Timeouts
 
 if TYPE_CHECKING:
     from docker_model.info import ModelInfo, RunningModel, Status
@@ -59,6 +50,15 @@ if TYPE_CHECKING:
         unload_model,
     )
     from docker_model.settings import from_env
+    from docker_model.streams import AsyncTextStream, TextStream
+    from docker_model.types import (
+        Completion,
+        PullProgress,
+        ReasoningDelta,
+        TextDelta,
+        Timings,
+        Usage,
+    )
 
 __all__ = [
     "AsyncTextStream",
@@ -111,13 +111,16 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load what is not needed for an answer when it is first asked for (PEP 562)."""
+    """Load what making a model does not need when it is first asked for (PEP 562)."""
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from docker_model import info, models, settings
+    from importlib import import_module
 
-    home = next(module for module in (info, settings, models) if name in module.__all__)
+    for module in ("types", "streams", "info", "settings", "models"):  # the cheapest first
+        home = import_module(f"docker_model.{module}")
+        if name in home.__all__:
+            break
     found = globals()[name] = getattr(home, name)
     return found
 

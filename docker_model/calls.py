@@ -15,19 +15,20 @@ from docker_model.cli.launch import Launch
 from docker_model.cli.prompt import check_prompt
 from docker_model.cli.standby import Holder
 from docker_model.cli.workdir import working_directory
+from docker_model.options import stops
 from docker_model.process import Stream, call, io
 from docker_model.streams import AsyncTextStream, TextStream
 from docker_model.transport import Request
-from docker_model.types import stops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from docker_model.client import DockerModel
     from docker_model.http.transport import HttpTransport
+    from docker_model.options import Timeouts
     from docker_model.process import Sink
     from docker_model.transport import Receiver, Transport
-    from docker_model.types import Completion, Event, Timeouts
+    from docker_model.types import Completion, Event
 
 
 def generate(model: DockerModel, prompt: str, stop: str | Sequence[str] | None) -> Completion:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from docker_model.cli.environment import Environment
 from docker_model.cli.names import check_model_name
 from docker_model.errors import InvalidRequestError, UnsupportedParameterError
-from docker_model.types import FileReferences, PullPolicy, Timeouts, TransportName, stops
+from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName, stops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from docker_model.cli.names import check_model_name
 from docker_model.errors import InvalidRequestError
 from docker_model.info import ModelInfo
-from docker_model.types import Timeouts
+from docker_model.options import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from docker_model.client import DockerModel
 from docker_model.errors import InvalidRequestError
-from docker_model.types import Timeouts
+from docker_model.options import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

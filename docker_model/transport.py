@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from docker_model.types import Completion, ReasoningDelta, TextDelta, Timeouts
+    from docker_model.options import Timeouts
+    from docker_model.types import Completion, ReasoningDelta, TextDelta
 
 __all__ = ["Receiver", "Request", "Transport"]
 

@@ -12,7 +12,8 @@ from pydantic import ConfigDict, Field, SecretStr, model_validator
 import docker_model
 from docker_model._version import __version__
 from docker_model.http.client import Client
-from docker_model.types import FileReferences, PullPolicy, PullProgress, Timeouts, TransportName
+from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName
+from docker_model.types import PullProgress  # noqa: TC001  pydantic reads it
 from langchain_docker_model import _request, _unsupported
 from langchain_docker_model._flatten import HTTP_HINT
 from langchain_docker_model._replies import PROVIDER

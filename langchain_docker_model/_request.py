@@ -11,7 +11,7 @@ from langchain_docker_model.errors import InvalidRequestError, UnsupportedParame
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from docker_model.types import Timeouts
+    from docker_model.options import Timeouts
 
 # What the API and the fields call the same; none of it can be said over the CLI.
 PARAMETERS = (

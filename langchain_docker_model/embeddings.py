@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 import docker_model
 from docker_model.http.client import Client
-from docker_model.types import Timeouts
+from docker_model.options import Timeouts
 from langchain_docker_model.errors import UnsupportedParameterError, as_langchain_errors
 
 __all__ = ["DockerModelEmbeddings"]

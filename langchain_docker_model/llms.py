@@ -12,7 +12,8 @@ from pydantic import ConfigDict, Field, SecretStr, model_validator
 import docker_model
 from docker_model._version import __version__
 from docker_model.client import kept
-from docker_model.types import FileReferences, PullPolicy, PullProgress, Timeouts, TransportName
+from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName
+from docker_model.types import PullProgress
 from langchain_docker_model import _together, _unsupported
 from langchain_docker_model._outputs import chunk_of, result_of
 from langchain_docker_model.errors import as_langchain_errors

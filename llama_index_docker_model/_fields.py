@@ -13,7 +13,8 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 import docker_model
 from docker_model.client import kept
-from docker_model.types import FileReferences, PullPolicy, PullProgress, Timeouts
+from docker_model.options import FileReferences, PullPolicy, Timeouts
+from docker_model.types import PullProgress  # noqa: TC001  pydantic reads it
 from llama_index_docker_model._settings import (
     SETTINGS,
     asks_for_http,

@@ -9,7 +9,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import ConfigDict, Field, model_validator
 
 from docker_model.errors import UnsupportedParameterError
-from docker_model.types import Timeouts
+from docker_model.options import Timeouts
 
 if TYPE_CHECKING:
     from typing import Self

@@ -17,7 +17,7 @@ PACKAGES = ("docker_model", "langchain_docker_model", "llama_index_docker_model"
 # The core from the bottom to the top: a part imports those above it in this list, and its own.
 LAYERS = (
     {"_version", "errors"},
-    {"types", "info", "process"},
+    {"options", "types", "info", "process"},
     {"transport", "spool", "streams"},
     {"cli"},
     {"http"},
@@ -41,7 +41,8 @@ REQUIREMENTS = {
     "llama_index_docker_model": {"llama_index"},
 }
 # Of the core, the adapters see what users see; all else is reached through it.
-PUBLIC = {"_version", "client", "errors", "info", "models", "settings", "streams", "types"}
+PUBLIC = {"_version", "client", "errors", "info", "models", "options"}
+PUBLIC |= {"settings", "streams", "types"}
 PUBLIC |= {"http", "http.client", "http.tools"}  # the way to what the command cannot do
 
 LONGEST = 400  # lines of a file
@@ -185,6 +186,7 @@ def test_importing_starts_no_process_thread_or_connection(package):
 def test_importing_the_core_loads_nothing_heavy():
     heavy = {"asyncio", "subprocess", "socket", "httpcore", "rich", "pydantic", "json", "argparse"}
     heavy |= {"langchain_core", "llama_index"}
+    heavy |= {f"docker_model.{later}" for later in ("calls", "info", "models", "streams", "types")}
     assert modules_loaded_by("docker_model") & heavy == set()
 
 

@@ -28,7 +28,7 @@ from docker_model.cli.references import endings, images, inclusions
 from docker_model.errors import FileReferenceError, InvalidRequestError
 
 if TYPE_CHECKING:
-    from docker_model.types import FileReferences
+    from docker_model.options import FileReferences
 
 __all__ = ["check_prompt", "find_references", "guard"]
 

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from docker_model.cli.launch import Launch
     from docker_model.cli.standby import Holder
     from docker_model.cli.workdir import Workdir
+    from docker_model.options import FileReferences, PullPolicy
     from docker_model.process import Child, Exit
     from docker_model.transport import Receiver, Request
-    from docker_model.types import Completion, FileReferences, PullPolicy, PullProgress
+    from docker_model.types import Completion, PullProgress
 
 
 class _Shared:

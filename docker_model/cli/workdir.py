@@ -18,7 +18,7 @@ from docker_model.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from docker_model.types import FileReferences
+    from docker_model.options import FileReferences
 
 _directories: dict[int, str] = {}  # by process: a forked one must not lose its parent's
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from docker_model.http.connections import Reply
     from docker_model.http.discovery import Endpoint, Place
     from docker_model.http.reading import Tap
-    from docker_model.types import PullPolicy, PullProgress, Timeouts
+    from docker_model.options import PullPolicy, Timeouts
+    from docker_model.types import PullProgress
 
 _T = TypeVar("_T")
 

@@ -17,7 +17,7 @@ from docker_model.errors import InvalidRequestError, UnsupportedParameterError
 from docker_model.http import bodies
 from docker_model.http.addresses import named
 from docker_model.http.streams import AsyncChatStream, ChatStream
-from docker_model.types import Timeouts
+from docker_model.options import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from docker_model.http.call import Caller
     from docker_model.http.discovery import Endpoint
     from docker_model.http.transport import HttpTransport
+    from docker_model.options import PullPolicy
     from docker_model.process import Stream
-    from docker_model.types import PullPolicy, PullProgress
+    from docker_model.types import PullProgress
 
 __all__ = ["Client"]
 
