@@ -272,7 +272,7 @@ def bench_imports(url: str, rounds: int):
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    took = take_turns({n: (lambda c=c: run(c)) for n, c in programs.items()}, max(5, rounds // 4))
+    took = take_turns({n: (lambda c=c: run(c)) for n, c in programs.items()}, max(5, rounds // 2))
     bare = took.pop("bare Python")
     return {n: value - bare for n, value in took.items()}
 
