@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from docker_model.types import Completion, TextDelta
 
@@ -16,17 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["AsyncTextStream", "TextStream"]
 
 
-class _TextStream:
-    """What both ends have in common.
+_T = TypeVar("_T")
 
-    Attributes:
-        completion: The finished answer; `None` before the end, and for good after
-            `cancel()`, `close()` or an error.
-    """
 
-    def __init__(self, stream: Stream[Event]) -> None:
+class _End(Generic[_T]):
+    def __init__(self, stream: Stream[_T]) -> None:
         self._stream = stream
-        self.completion: Completion | None = None
 
     def cancel(self) -> None:
         """End the run now, and with it the iteration.
@@ -35,33 +30,12 @@ class _TextStream:
         """
         self._stream.cancel()
 
-    def _note(self, event: Event | None) -> Event | None:
-        if isinstance(event, Completion):
-            self.completion = event
-        return event
 
-
-class TextStream(_TextStream):
-    """The pieces of an answer as `str`: an iterator and a context manager.
-
-    The run starts when the first piece is asked for. Breaking out of the loop and dropping
-    the stream, leaving the `with`, and `cancel()` end it at once. Iterating raises what
-    `DockerModel.generate` raises.
-    """
+class SyncEnd(_End[_T]):
+    """What `for` and `with` want of a stream; `__next__` is the subclass's."""
 
     def __iter__(self) -> Self:
         return self
-
-    def __next__(self) -> str:
-        while (event := self._note(self._stream.next())) is not None:
-            if isinstance(event, TextDelta):
-                return event.text
-        raise StopIteration
-
-    def events(self) -> Iterator[Event]:
-        """Iterate over `TextDelta`, `ReasoningDelta` and last the `Completion` instead."""
-        while (event := self._note(self._stream.next())) is not None:
-            yield event
 
     def close(self) -> None:
         """The same as `cancel()`."""
@@ -79,24 +53,11 @@ class TextStream(_TextStream):
         self.cancel()
 
 
-class AsyncTextStream(_TextStream):
-    """The same for `async for` and `async with`, in any asyncio or uvloop loop.
-
-    Cancelling the task that awaits a piece ends the run at once.
-    """
+class AsyncEnd(_End[_T]):
+    """What `async for` and `async with` want of it; `__anext__` is the subclass's."""
 
     def __aiter__(self) -> Self:
         return self
-
-    async def __anext__(self) -> str:
-        while (event := self._note(await self._stream.anext())) is not None:
-            if isinstance(event, TextDelta):
-                return event.text
-        raise StopAsyncIteration
-
-    def events(self) -> AsyncIterator[Event]:
-        """Iterate over `TextDelta`, `ReasoningDelta` and last the `Completion` instead."""
-        return _AsyncEvents(self)
 
     async def aclose(self) -> None:
         """The same as `cancel()`; nothing is awaited."""
@@ -112,6 +73,54 @@ class AsyncTextStream(_TextStream):
         traceback: TracebackType | None,
     ) -> None:
         self.cancel()
+
+
+class _Completed:
+    completion: Completion | None = None
+    """The finished answer; `None` before the end, and for good after `cancel()`, `close()` or
+    an error."""
+
+    def _note(self, event: Event | None) -> Event | None:
+        if isinstance(event, Completion):
+            self.completion = event
+        return event
+
+
+class TextStream(_Completed, SyncEnd["Event"]):
+    """The pieces of an answer as `str`: an iterator and a context manager.
+
+    The run starts when the first piece is asked for. Breaking out of the loop and dropping
+    the stream, leaving the `with`, and `cancel()` end it at once. Iterating raises what
+    `DockerModel.generate` raises.
+    """
+
+    def __next__(self) -> str:
+        while (event := self._note(self._stream.next())) is not None:
+            if isinstance(event, TextDelta):
+                return event.text
+        raise StopIteration
+
+    def events(self) -> Iterator[Event]:
+        """Iterate over `TextDelta`, `ReasoningDelta` and last the `Completion` instead."""
+        while (event := self._note(self._stream.next())) is not None:
+            yield event
+
+
+class AsyncTextStream(_Completed, AsyncEnd["Event"]):
+    """The same for `async for` and `async with`, in any asyncio or uvloop loop.
+
+    Cancelling the task that awaits a piece ends the run at once.
+    """
+
+    async def __anext__(self) -> str:
+        while (event := self._note(await self._stream.anext())) is not None:
+            if isinstance(event, TextDelta):
+                return event.text
+        raise StopAsyncIteration
+
+    def events(self) -> AsyncIterator[Event]:
+        """Iterate over `TextDelta`, `ReasoningDelta` and last the `Completion` instead."""
+        return _AsyncEvents(self)
 
 
 class _AsyncEvents:

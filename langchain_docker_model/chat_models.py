@@ -9,6 +9,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_docker_model._chat_settings import ChatSettings
 from langchain_docker_model._structured import Method, Schema, parser_of, response_format, with_raw
+from langchain_docker_model._tokens import token_ids
 from langchain_docker_model.errors import InvalidRequestError, as_langchain_errors
 
 if TYPE_CHECKING:
@@ -139,17 +140,9 @@ class ChatDockerModel(ChatSettings):
         """The tokens of `text`, by `custom_get_token_ids`.
 
         Raises:
-            NotImplementedError: There is none. LangChain's fallback, GPT-2's tokenizer, is
-                wrong for every model here and may be downloaded on the way.
+            NotImplementedError: It is not set.
         """
-        if self.custom_get_token_ids is None:
-            msg = (
-                "there is no tokenizer to count tokens with\n"
-                "Hint: pass custom_get_token_ids=, or count with "
-                "langchain_core.messages.utils.count_tokens_approximately"
-            )
-            raise NotImplementedError(msg)
-        return self.custom_get_token_ids(text)
+        return token_ids(self.custom_get_token_ids, text)
 
     # --- What core asks of a chat model ---
 

@@ -16,6 +16,7 @@ from docker_model.options import FileReferences, PullPolicy, Timeouts, Transport
 from docker_model.types import PullProgress
 from langchain_docker_model import _together, _unsupported
 from langchain_docker_model._outputs import chunk_of, result_of
+from langchain_docker_model._tokens import token_ids
 from langchain_docker_model.errors import as_langchain_errors
 
 if TYPE_CHECKING:
@@ -228,17 +229,9 @@ class DockerModelLLM(LLM):
         """The tokens of `text`, by `custom_get_token_ids`.
 
         Raises:
-            NotImplementedError: There is none. LangChain's fallback, GPT-2's tokenizer, is
-                wrong for every model here and may be downloaded on the way.
+            NotImplementedError: It is not set.
         """
-        if self.custom_get_token_ids is None:
-            msg = (
-                "the docker model command has no tokenizer to count tokens with\n"
-                "Hint: pass custom_get_token_ids=, or count with "
-                "langchain_core.messages.utils.count_tokens_approximately"
-            )
-            raise NotImplementedError(msg)
-        return self.custom_get_token_ids(text)
+        return token_ids(self.custom_get_token_ids, text)
 
     # --- What core asks of an LLM ---
 
