@@ -55,8 +55,8 @@ class SimulatedDocker:
             assert docker.prompts == ["Hi"]
 
     While it is open, `os.environ` sends everything in this process to it; without `with`,
-    give `command=docker.command, env=docker.env` to what you test after `open()`.
-    Simulations nest, and work in threads, asyncio and parallel test runs alike.
+    give `command=docker.command, env=docker.env` to what you test after `open()`: the way to
+    have two side by side, as there is one environment. In `with` blocks simulations nest.
 
     The runner speaks HTTP, and the real `docker model` talks to it as well: with
     `DOCKER_MODEL_COMMAND="docker model"` set again inside of the `with` block, the same
