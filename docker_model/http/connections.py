@@ -121,7 +121,7 @@ class Connections:
         Raises:
             NoConnection: Nobody is there.
             BrokenOff: The connection ended before the reply began.
-            InvalidRequestError: The certificates to trust cannot be read.
+            InvalidRequestError: The certificates to trust, or the proxy, cannot be used.
         """
         pool = await self._pool(link)
         target, host = _target(url)
@@ -256,7 +256,11 @@ def _is_near(address: Address) -> bool:
 
 
 def _proxy(address: Address) -> httpcore.Proxy | None:
-    """The proxy that the environment wants for an address, if any."""
+    """The proxy that the environment wants for an address, if any.
+
+    Raises:
+        InvalidRequestError: It is none that can be used.
+    """
     from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  slow, seldom needed
 
     if proxy_bypass(urlsplit(address.root).netloc):
@@ -265,7 +269,15 @@ def _proxy(address: Address) -> httpcore.Proxy | None:
     spelled = proxies.get(urlsplit(address.root).scheme) or proxies.get("all")
     if not spelled:
         return None
-    url = urlsplit(spelled if "://" in spelled else f"http://{spelled}")
+    try:
+        url = urlsplit(spelled if "://" in spelled else f"http://{spelled}")
+        fit = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:  # a port that is none, an open bracket
+        fit = False
+    if not fit:
+        msg = f"the environment's proxy for {address.root} cannot be used"
+        hint = "it reads http://host:port, in http_proxy, https_proxy or all_proxy; or set no_proxy"
+        raise InvalidRequestError(msg, hint=hint)
     login = (unquote(url.username), unquote(url.password or "")) if url.username else None
     return httpcore.Proxy(f"{url.scheme}://{url.netloc.rpartition('@')[2]}", auth=login)
 

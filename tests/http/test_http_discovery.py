@@ -316,6 +316,16 @@ def test_proxies_are_for_far_addresses(monkeypatch):
         assert proxy.posts[0][1] == "http://runner.invalid:1/engines/v1/chat/completions"
 
 
+@pytest.mark.parametrize(
+    "proxy", ["socks5://me:hunter2@p:1", "http://p:x", "http://[::1", "http://", "ftp://p"]
+)
+def test_a_proxy_that_cannot_be_used_is_an_error(monkeypatch, proxy):
+    monkeypatch.setenv("all_proxy", proxy)
+    with pytest.raises(InvalidRequestError, match="no_proxy") as caught:
+        Client(base_url=f"http://{abs(hash(proxy))}.invalid:1").chat("m", MESSAGES)
+    assert "hunter" not in str(caught.value)
+
+
 def test_a_proxy_is_told_who_asks_and_has_its_exceptions(monkeypatch):
     with Wire(ANSWER) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//me%40home:pa%3Ass@"))
