@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from docker_model.errors import EmptyAnswerError
+from docker_model.errors import EmptyAnswerError, GenerationError
 from llama_index_docker_model._replies import ReplyReader, answer_of
 from llama_index_docker_model._responses import Answer
 
@@ -159,8 +160,15 @@ class OverHttp:
 
         Raises:
             EmptyAnswerError: The answer says nothing, and no stop sequence can be the reason.
+            GenerationError: It was cut off within a tool's arguments. Core would complete
+                what there is of them, and an agent call the tool.
         """
         if answer.tool_calls:
+            called = answer.tool_calls[-1]["function"]
+            if answer.raw["finish_reason"] == "length" and not _is_json(called["arguments"]):
+                msg = f"the answer was cut off within the arguments of {called['name']!r}"
+                hint = "raise max_tokens, or the model's context size"
+                raise GenerationError(msg, hint=hint, partial=answer.text)
             return
         from docker_model.http.tools import notice_no_call  # noqa: PLC0415  not for the CLI
 
@@ -169,3 +177,11 @@ class OverHttp:
         if not (answer.text or answer.reasoning or cut):
             msg = f"{self.model!r} ended its answer without having said anything"
             raise EmptyAnswerError(msg, hint="try again, or other words; see `docker model logs`")
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

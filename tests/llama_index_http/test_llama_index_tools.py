@@ -11,7 +11,7 @@ from llama_index.core.tools import FunctionTool
 from llama_index_scripted import model, reply
 from llama_index_ways import HAS_TOOL_CALLS
 
-from docker_model import InvalidRequestError
+from docker_model import GenerationError, InvalidRequestError
 
 
 def add(a: int, b: int) -> int:
@@ -57,6 +57,16 @@ async def test_a_call(way, runner):
     assert asked["tool_choice"] == "required"
     assert asked["tools"][0]["function"]["name"] == "add"
     assert [one["content"] for one in asked["messages"]] == ["before", "What is 2 + 2?"]
+
+
+@pytest.mark.parametrize("way", WITH_TOOLS)
+async def test_a_call_that_was_cut_off_is_an_error(way, runner):
+    cut, _ = reply(None, calls=[("add", '{"a": 2, "b"', {})])
+    just, _ = reply(None, calls=[CALL])
+    runner.replies = [(cut, "length"), (just, "length")]
+    with pytest.raises(GenerationError, match="cut off within the arguments of 'add'"):
+        await with_tools(model(runner), way)
+    assert await with_tools(model(runner), way)
 
 
 @pytest.mark.parametrize("way", WITH_TOOLS)
