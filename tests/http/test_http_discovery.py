@@ -122,12 +122,12 @@ def test_the_first_of_the_usual_addresses_that_answers(nowhere, monkeypatch):
 
 
 def test_an_address_that_never_answers_takes_little_time(nowhere, monkeypatch):
-    monkeypatch.setattr(discovery, "PROBING", 0.1)
-    with socket.create_server(("127.0.0.1", 0)) as silent, Wire(ANSWER) as wire:
-        at(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}", wire)
+    monkeypatch.setattr(discovery, "PROBING", 0.5)
+    with socket.create_server(("127.0.0.5", 0)) as silent, Wire(ANSWER) as wire:
+        at(monkeypatch, f"http://127.0.0.5:{silent.getsockname()[1]}", wire)
         endpoint = Client().endpoint()
     assert endpoint.root == wire.url
-    assert endpoint.tried[1].outcome == "no answer within 0.1 s"
+    assert endpoint.tried[1].outcome == "no answer within 0.5 s"
 
 
 @pytest.mark.parametrize("body", ["hello", [], {"models": []}])
