@@ -15,6 +15,7 @@ from docker_model.http.client import Client
 from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName
 from docker_model.types import PullProgress  # noqa: TC001  pydantic reads it
 from langchain_docker_model import _request, _unsupported
+from langchain_docker_model._environment import FromEnv
 from langchain_docker_model._flatten import HTTP_HINT
 from langchain_docker_model._replies import PROVIDER
 from langchain_docker_model._structured import Schema  # noqa: TC001  pydantic reads it
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from langchain_docker_model._ways import Way
 
 
-class ChatSettings(BaseChatModel):
+class ChatSettings(FromEnv, BaseChatModel):
     """What there is to set, what of it identifies a model, and how the model is reached."""
 
     # A refused setting's error would otherwise show the others, the key among them.

@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 import docker_model
 from docker_model.http.client import Client
 from docker_model.options import Timeouts
+from langchain_docker_model._environment import FromEnv
 from langchain_docker_model.errors import UnsupportedParameterError, as_langchain_errors
 
 __all__ = ["DockerModelEmbeddings"]
 
 
-class DockerModelEmbeddings(BaseModel, Embeddings):
+class DockerModelEmbeddings(FromEnv, BaseModel, Embeddings):
     """An embedding model of Docker Model Runner, asked over the runner's HTTP API.
 
     The API is found as `ChatDockerModel` finds it. Texts are sent as texts, never as numbers

@@ -15,6 +15,7 @@ from docker_model.client import kept
 from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName
 from docker_model.types import PullProgress
 from langchain_docker_model import _together, _unsupported
+from langchain_docker_model._environment import FromEnv
 from langchain_docker_model._outputs import chunk_of, result_of
 from langchain_docker_model._tokens import token_ids
 from langchain_docker_model.errors import as_langchain_errors
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["DockerModelLLM"]
 
 
-class DockerModelLLM(LLM):
+class DockerModelLLM(FromEnv, LLM):
     """A local model of Docker Model Runner, reached through the `docker model` command.
 
     Every setting is `docker_model.DockerModel`'s, with its default. Any of them may also be

@@ -10,6 +10,7 @@ from llama_index.core.bridge.pydantic import ConfigDict, Field, model_validator
 
 from docker_model.errors import UnsupportedParameterError
 from docker_model.options import Timeouts
+from docker_model.settings import read_env
 
 if TYPE_CHECKING:
     from typing import Self
@@ -89,6 +90,24 @@ class DockerModelEmbedding(BaseEmbedding):
     def _check_settings(self) -> Self:
         self._client()
         return self
+
+    @classmethod
+    def from_env(cls, name: str = "LLM", **settings: Any) -> Self:
+        """Make the model that the environment names, as `docker_model.from_env` does.
+
+        Args:
+            name: The prefix: `LLM_MODEL` and `LLM_URL` are what Compose makes of a model
+                called `llm`.
+            settings: As for the class; they go before the environment.
+
+        Raises:
+            InvalidRequestError: No model is named, a value is no good, or `USE_MODEL_RUNNER`
+                says that Docker Model Runner is not to be used.
+        """
+        if "model_name" in settings:
+            settings["model"] = settings.pop("model_name")
+        completed = read_env(name, settings)
+        return cls(model_name=completed.pop("model"), **completed)
 
     @classmethod
     def class_name(cls) -> str:

@@ -1,7 +1,10 @@
 """`from_env`: which variable counts, and what becomes of the addresses in the wild."""
 
 import pytest
+from langchain_core.exceptions import ModelInvalidRequestError
 
+import langchain_docker_model
+import llama_index_docker_model
 from docker_model import DockerModel, Timeouts, from_env
 from docker_model.errors import InvalidRequestError
 
@@ -152,3 +155,41 @@ def test_no_timeout(variables, value):
 def test_model_of_the_environment_answers(docker, variables):
     variables(LLM_MODEL="ai/smollm2", LLM_URL=f"{docker.url}/engines/v1/")
     assert from_env(env={}).generate("Hi").text == "You said: Hi"
+
+
+# --- The adapters' classes ---
+
+MAKERS = [
+    langchain_docker_model.DockerModelLLM,
+    langchain_docker_model.ChatDockerModel,
+    langchain_docker_model.DockerModelEmbeddings,
+    llama_index_docker_model.DockerModelLLM,
+    llama_index_docker_model.DockerModelEmbedding,
+]
+every_class = pytest.mark.parametrize("made", MAKERS, ids=lambda made: made.__module__)
+
+
+def name_of(model):
+    return "model_name" if "model_name" in type(model).model_fields else "model"
+
+
+@every_class
+def test_a_class_is_made_of_the_environment(made, variables):
+    variables(MINE_MODEL="a", MINE_URL="http://h:1/engines/v1", LOCAL_MODEL_TIMEOUT="5000")
+    model = made.from_env("mine", command="podman model")
+    assert type(model) is made
+    assert getattr(model, name_of(model)) == "a"
+    assert model.env == {"MODEL_RUNNER_HOST": "http://h:1"}
+    assert (model.timeout, model.command) == (Timeouts(total=5.0), "podman model")
+    assert getattr(made.from_env(**{name_of(model): "b"}), name_of(model)) == "b"
+    variables(MODEL_RUNNER_TYPE="api")
+    model = made.from_env("mine")
+    assert (model.transport, model.base_url) == ("http", "http://h:1/engines/v1")
+
+
+@every_class
+def test_a_class_without_a_model(made):
+    with pytest.raises(InvalidRequestError, match="MINE_MODEL, MODEL_RUNNER_MODEL") as caught:
+        made.from_env("mine")
+    if made.__module__.startswith("langchain"):
+        assert isinstance(caught.value, ModelInvalidRequestError)
