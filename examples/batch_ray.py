@@ -1,6 +1,6 @@
 """A large batch on a Ray cluster: each node asks its own runner, and no row is lost.
 
-    pip install "docker-model-llm[langchain]" "ray[data]"
+    pip install ".[langchain]" "ray[data]"
     python batch_ray.py prompts.jsonl answers
 
 `prompts.jsonl` has a line such as `{"id": 1, "prompt": "What is a pod?"}` for each row. `answers`,

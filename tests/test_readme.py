@@ -104,6 +104,14 @@ def test_a_command(command):
     assert ended.stdout
 
 
+def test_what_check_reports_is_as_shown():
+    ((_, shown),) = blocks(README, "text")
+    with SimulatedDocker(models=()) as docker:
+        said = run([sys.executable, "-m", "docker_model", "check"]).stdout
+    said = said.replace(" ".join(docker.command), "/usr/local/bin/docker model")
+    assert said.replace(docker.url, "http://127.0.0.1:12434") == shown
+
+
 def test_every_make_target_that_is_shown_exists():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     shown = " ".join(page.read_text() for page in PAGES if page.exists())
@@ -117,7 +125,7 @@ def test_every_make_target_that_is_shown_exists():
 def test_every_extra_that_is_shown_exists():
     extras = (ROOT / "pyproject.toml").read_text().partition("optional-dependencies]")[2]
     for command in commands():
-        found = re.match(r"pip install \"\.\[(.*)\]\"", command)
+        found = re.match(r"pip install \"\.\[([^]]*)\]\"", command)
         for extra in found[1].split(",") if found else ():
             assert f"\n{extra} = " in extras
 
