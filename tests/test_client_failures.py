@@ -24,10 +24,12 @@ from docker_model.process import call, io
 from docker_model.testing import (
     CloseStdout,
     Cut,
+    Downloaded,
     Exit,
     Grandchild,
     Hang,
     Kill,
+    Pulled,
     Reasoning,
     Sleep,
     Stderr,
@@ -56,6 +58,35 @@ def test_pull_missing_pulls_apart_from_the_run(simulate):
     assert steps
     assert {step.model for step in steps} == {"ai/other"}
     assert docker.prompts == ["x"]
+
+
+@pytest.mark.parametrize("transport", ["cli", "http"])
+async def test_callers_at_once_share_a_pull(simulate, transport):
+    docker = simulate(pullable={"ai/other": [Downloaded(1, 2), Sleep(0.5), Pulled()]})
+    steps = []
+    model = DockerModel("ai/other", transport=transport, pull="missing", on_progress=steps.append)
+    answers = await asyncio.gather(*map(model.agenerate, "abcd"))
+    assert [answer.text for answer in answers] == [f"You said: {prompt}" for prompt in "abcd"]
+    assert [request.path for request in docker.requests].count("/models/create") == 1
+    assert len(steps) == 2
+
+
+@pytest.mark.parametrize("transport", ["cli", "http"])
+async def test_a_shared_pull_goes_on_for_those_who_stay(simulate, transport):
+    simulate(pullable={"ai/other": [Downloaded(1, 2), Sleep(0.5), Pulled()]})
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    model = DockerModel(
+        "ai/other",
+        transport=transport,
+        pull="missing",
+        on_progress=lambda _: loop.call_soon_threadsafe(told.set),
+    )
+    leaving, staying = (asyncio.create_task(model.agenerate(prompt)) for prompt in "ab")
+    await told.wait()
+    leaving.cancel()
+    assert (await staying).text == "You said: b"
+    assert leaving.cancelled()
 
 
 def test_a_model_that_vanishes_is_noticed_and_the_run_ended(simulate):

@@ -176,7 +176,7 @@ class CliTransport:
                     except ModelNotFoundError:
                         if self.pull == "never" or pulled:
                             raise
-                        await asking.pull(self.launch, request.model, self.on_progress)
+                        await self._pull(shared, request.model)
                         pulled = True
             finally:
                 place.leave()
@@ -253,6 +253,11 @@ class CliTransport:
             raise _TryAgain
         check_end(end, answer, request.model)
 
+    async def _pull(self, shared: _Shared, model: str) -> None:
+        """Pull `model`, once for all who want it at this time and would be told by one function."""
+        key = ("pull", self.launch, model, id(self.on_progress))
+        await shared.presence.check(key, lambda: asking.pull(self.launch, model, self.on_progress))
+
     def _shelf(self, shared: _Shared, model: str) -> Shelf | None:
         if self.holder is None:
             return None
@@ -275,7 +280,7 @@ class CliTransport:
         except ModelNotFoundError:
             if self.pull == "never":
                 raise
-            await asking.pull(self.launch, model, self.on_progress)
+            await self._pull(shared, model)
         shared.presence.remember((self.launch, model), asked, self._memory)
         with contextlib.suppress(UnsupportedParameterError):  # an old CLI loads at the first run
             await asking.preload(self.launch, model)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from docker_model.cli.phases import Phase
+from docker_model.cli.presence import Presence
 from docker_model.errors import ModelNotFoundError
 from docker_model.http import discovery, failures, pulls
 from docker_model.http.connections import BrokenOff, Connections, NoConnection
@@ -162,7 +163,10 @@ class Call:
     async def _pull(self) -> None:
         endpoint = await discovery.find(self._caller.place)
         headers, report = self._headers_for(endpoint), self._caller.on_progress
-        await pulls.pull(endpoint.link, headers, self._model, report)
+        # Once for all who want it at this time and would be told by one function.
+        once = io.current().local(Presence).check
+        key = ("pull", self._caller.place, self._model, id(report))
+        await once(key, lambda: pulls.pull(endpoint.link, headers, self._model, report))
 
     async def _attempts(self, read: Callable[[Reply], Awaitable[_T]]) -> _T:
         """Try until there is an answer; again only where nothing of one has been received."""
