@@ -32,6 +32,7 @@ test: $(VENV)/ready-for-work  ## the test suite
 	$(PYTEST) -n 2 -m 'not slow'
 
 test-slow: $(VENV)/ready-for-work  ## the tests that take minutes
+	$(BIN)/python -m pip install --quiet --group batch
 	$(PYTEST) -n 2 -m slow
 
 bench: $(VENV)/ready  ## everything side by side; writes benchmarks/RESULTS.md and plot.svg
