@@ -178,8 +178,10 @@ def read_request(
     if len(parts) != 3:  # noqa: PLR2004 - method, path, version
         return None
     headers = {}
-    while line := connection.line().decode("latin-1").rstrip("\r\n"):
-        name, _, value = line.partition(":")
+    while (line := connection.line()) not in (b"\r\n", b"\n"):
+        if not line:
+            raise Gone
+        name, _, value = line.decode("latin-1").partition(":")
         headers[name.lower()] = value.strip()
     data = connection.exactly(int(headers.get("content-length", "0")))
     if headers.get("transfer-encoding") == "chunked":

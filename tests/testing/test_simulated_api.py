@@ -2,6 +2,8 @@
 
 import json
 import math
+import socket
+import struct
 import urllib.request
 from fractions import Fraction
 
@@ -76,6 +78,19 @@ def test_what_the_runner_refuses(api, path, data, status, said):
             assert reply.headers["Content-Type"] == kind
     (asked,) = docker.requests  # it is on record
     assert (asked.complete, asked.prompt, asked.images) == (True, None, ())
+
+
+@pytest.mark.parametrize("sent", [b"", b"Content-Length: 9\r\n\r\n{"])
+def test_a_request_that_breaks_off_is_none(sent):
+    with SimulatedDocker() as docker:
+        host, port = docker.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            # The end of it is a reset, as that of a client that was killed.
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sendall(b"POST /v1/embeddings HTTP/1.1\r\n" + sent)
+        assert post(docker, "/v1/embeddings", input="a")["object"] == "list"
+    (asked,) = docker.requests
+    assert asked.body["input"] == "a"
 
 
 def test_there_is_no_other_backend_and_no_other_root():
