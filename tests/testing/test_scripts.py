@@ -7,6 +7,7 @@ import threading
 import pytest
 from calling import MODEL, ask, call, finish, start_run
 
+from docker_model import DockerModel, GenerationError
 from docker_model.testing import (
     Cut,
     Exit,
@@ -115,6 +116,15 @@ def test_answers_in_turn():
         assert [ask(docker, "hi") for _ in range(3)] == ["first\n", "second\n", "HI\n"]
         done = call(docker, "run", MODEL, "hi")
         assert "the script has 3 answers, and this is one more" in done.stderr
+
+
+@pytest.mark.parametrize("transport", ["cli", "http"])
+def test_an_answer_too_few_shows_in_the_error_itself(transport):
+    with SimulatedDocker(script=InTurn("only")):
+        model = DockerModel(MODEL, transport=transport)
+        assert model.generate("hi").text == "only"
+        with pytest.raises(GenerationError, match=r"\(HTTP 500\): the script has 1 answers, and"):
+            model.generate("hi")
 
 
 def test_what_a_script_raises_is_raised_where_the_simulation_ends():
