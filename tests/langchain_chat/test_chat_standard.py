@@ -5,6 +5,8 @@ Nothing is marked as expected to fail.
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
@@ -43,3 +45,25 @@ class TestChatIntegration(ChatModelIntegrationTests):
     @property
     def supports_json_mode(self):
         return True
+
+
+if "REAL_MODEL" in os.environ:  # see CONTRIBUTING
+
+    class TestChatOnTheRealRunner(ChatModelIntegrationTests):
+        @property
+        def chat_model_class(self):
+            return ChatDockerModel
+
+        @property
+        def chat_model_params(self):
+            # Without the penalty, a small model's JSON never ends.
+            limits = {"temperature": 0, "repeat_penalty": 1.3, "max_tokens": 300}
+            return {"model": os.environ["REAL_MODEL"], **limits}
+
+        @property
+        def model_override_value(self):
+            return os.environ["REAL_MODEL"]
+
+        @property
+        def supports_json_mode(self):
+            return True
