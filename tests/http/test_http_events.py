@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docker_model import GenerationError
@@ -22,6 +22,7 @@ def read(data, size):
     return found + [event for event, _ in events.feed(b"\n")], events.done
 
 
+@settings(deadline=None)
 @given(
     OBJECTS, st.sampled_from([b"\n", b"\r\n"]), st.sampled_from([b"data: ", b"data:"]), st.data()
 )
