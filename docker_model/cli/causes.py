@@ -264,11 +264,6 @@ CAUSES = (
         "try again later, or lower max_concurrency",
     ),
     _row(
-        r"status=(?P<status>5\d\d) body=(?P<words>[^\s{][^\n]*)",
-        GenerationError,
-        "the engine failed (HTTP {status}): {words}",
-    ),
-    _row(
         r"(?:status[= ]|status code: |[:(] ?(?=\d{3} [A-Z]))(?P<status>[45]\d\d)\b",
         GenerationError,
         "the runner answered with HTTP {status}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 from docker_model.testing.server import JSON, PLAIN, chunk, head, whole
@@ -30,6 +29,7 @@ from docker_model.testing.steps import (
     Warn,
     pieces,
 )
+from docker_model.testing.store import CREATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,7 +110,7 @@ class ChatStream(_Stream):
         self._frame = {
             "id": "chatcmpl-1",
             "object": "chat.completion.chunk",
-            "created": int(time.time()),
+            "created": CREATED,
             "model": FILE,
         }
         self._spoken = False

@@ -37,6 +37,11 @@ ROUTES = {
     "version": "GET /version",
 }
 CHAT = "POST /engines/v1/chat/completions"
+# The recorder's runner answered at any path, and for any model, which the real one does not.
+ANSWERED = {
+    "run-host-with-path": CHAT.replace("/engines/v1/", "/engines/v1/engines/v1/"),
+    "run-missing-pull-breaks-off": CHAT,
+}
 
 
 def simulate(transcript: Transcript, version: str) -> SimulatedDocker:
@@ -54,10 +59,9 @@ def simulate(transcript: Transcript, version: str) -> SimulatedDocker:
     for step in chat:
         if "json" in step:
             replies[CHAT] = Reply(body=step["json"])
-    if transcript.case == "run-host-with-path":  # the recorder's runner answered at any path
+    if transcript.case in ANSWERED:
         events = b"".join(_event({"content": step["content"]}) for step in chat).decode()
-        elsewhere = CHAT.replace("/engines/v1/", "/engines/v1/engines/v1/")
-        replies[elsewhere] = Reply(body=events, content_type="text/event-stream")
+        replies[ANSWERED[transcript.case]] = Reply(body=events, content_type="text/event-stream")
     pull = [step for part in scene.get("pull", ()) for step in _pull_step(part)]
     missing = scene.get("missing", transcript.argv[-1:] if "pull" in scene else ())
     script = _echo if {"echo": True} in chat else [s for part in chat for s in _chat_step(part)]
