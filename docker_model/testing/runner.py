@@ -270,9 +270,12 @@ class Runner:
         if steps is None:
             known = self._find(name)
             steps = [Pulled("Using cached model: 256.35MiB")] if known else [NOT_FOUND]
-        if PullStream(connection).play(steps):
+
+        def pulled() -> None:
             self._pulled.add(wanted)
             self._scenario.store.add(name)
+
+        PullStream(connection).play(steps, pulled)
 
     def _find(self, name: str) -> dict[str, Any] | None:
         found = self._scenario.store.find(name)

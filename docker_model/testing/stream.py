@@ -32,7 +32,7 @@ from docker_model.testing.steps import (
 from docker_model.testing.store import CREATED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from docker_model.testing.server import Connection
     from docker_model.testing.steps import ProcessStep, PullStep, Step
@@ -248,16 +248,17 @@ class PullStream(_Stream):
 
     content_type = JSON
 
-    def play(self, steps: Iterable[PullStep]) -> bool:
+    def play(self, steps: Iterable[PullStep], pulled: Callable[[], object]) -> None:
         """Send the progress.
 
-        Returns:
-            Whether the model is there now.
+        Args:
+            steps: What happens.
+            pulled: Called when the model is there, before that is said: whoever hears it may
+                ask for the model at once.
 
         Raises:
             Gone: The client hung up before its end.
         """
-        pulled = False
         for step in steps:
             match step:
                 case Downloaded(current, total, layer):
@@ -266,13 +267,12 @@ class PullStream(_Stream):
                 case Warn(message):
                     self._event("warning", message=message)
                 case Pulled(message):
-                    pulled = True
+                    pulled()
                     self._event("success", message=message)
                 case _:
                     if self._runner_step(step):
-                        return False
+                        return
         self._send(b"")
-        return pulled
 
     def _event(self, kind: str, **values: Any) -> None:
         self._send(_dumps({"type": kind, **values}) + b"\n")
