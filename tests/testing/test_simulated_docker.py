@@ -191,7 +191,8 @@ def test_one_model_needs_no_list():
         ("runner-off", 1, "Docker Model Runner is not running."),
     ],
 )
-def test_what_can_be_missing(how, code, stderr):
+def test_what_can_be_missing(how, code, stderr, monkeypatch):
+    monkeypatch.delenv("MODEL_RUNNER_NO_AUTO_INSTALL", raising=False)  # with it, words differ
     with SimulatedDocker.broken(how) as docker:
         done = call(docker, "run", "--color", "no", "--", MODEL, stdin="hi")
         assert done.returncode == code
