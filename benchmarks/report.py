@@ -141,12 +141,12 @@ def plot(values):
     bars = []
     for i, (who, value) in enumerate(values.items()):
         y = 34 + 26 * i
-        width = max(2, 380 * value / widest)
+        width = max(2, 370 * value / widest)
         colour = "#1d63ed" if "Docker" in who else "#9aa4b2"
         bars.append(
-            f'<text x="250" y="{y + 13}" text-anchor="end">{escape(who)}</text>'
-            f'<rect x="260" y="{y}" width="{width:.1f}" height="18" rx="3" fill="{colour}"/>'
-            f'<text x="{266 + width:.1f}" y="{y + 13}">{value:.1f} ms</text>'
+            f'<text x="270" y="{y + 13}" text-anchor="end">{escape(who)}</text>'
+            f'<rect x="280" y="{y}" width="{width:.1f}" height="18" rx="3" fill="{colour}"/>'
+            f'<text x="{286 + width:.1f}" y="{y + 13}">{value:.1f} ms</text>'
         )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="740" height="{height}" '

@@ -212,7 +212,7 @@ CHILD_FAULTS = [
     Fault(
         "ignores signals, reads nothing and writes nothing",
         steps=(["ignore", 15], ["ignore", 2], ["ignore", 1], ["wait"]),
-        **late("first_output", first_output=0.5),
+        **late("first_output", first_output=1.5),
     ),
     Fault(
         "a daemon with pipes of its own",
