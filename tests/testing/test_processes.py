@@ -140,7 +140,7 @@ def test_everything_ends_with_the_tests_process(tmp_path):
         "env = os.environ | docker.env\n"  # not to a runner that the environment names
         "subprocess.Popen(run, stdin=subprocess.DEVNULL, start_new_session=True, env=env)\n"
         "docker.wait_prompts()\n"
-        "print('ready', flush=True)\n"
+        "print('ready', file=sys.stderr)\n"  # the command writes to the other
         "sys.stdin.read()\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -148,11 +148,11 @@ def test_everything_ends_with_the_tests_process(tmp_path):
         [sys.executable, str(program)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env=environment,
     ) as process:
-        seen = b""
-        while not {b"ready", b"some"} <= set(seen.replace(b"some", b"some\n").split()):
-            seen += process.stdout.read1()
+        assert process.stderr.readline() == b"ready\n"
+        assert process.stdout.read(4) == b"some"
         process.kill()
         # The command holds the other end: this returns when it is gone, too.
         assert process.stdout.read() is not None
