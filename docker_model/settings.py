@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from docker_model.client import DockerModel
 from docker_model.errors import InvalidRequestError
 from docker_model.options import Timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import Self
 
     from docker_model.http.addresses import Address
 
-__all__ = ["from_env", "read_env"]
+__all__ = ["FromEnv", "from_env", "read_env"]
 
 _YES = frozenset({"true", "1", "yes", "on"})
 _NO = frozenset({"false", "0", "no", "off"})
@@ -67,6 +68,30 @@ def read_env(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             host = _host(source, address)
             completed["env"] = {"MODEL_RUNNER_HOST": host, **(settings.get("env") or {})}
     return completed
+
+
+class FromEnv:
+    """`from_env` for a class whose settings have `DockerModel`'s names: an adapter's."""
+
+    @classmethod
+    def from_env(cls, name: str = "LLM", **settings: Any) -> Self:
+        """Make the model that the environment names, as `docker_model.from_env` does.
+
+        Args:
+            name: The prefix: `LLM_MODEL` and `LLM_URL` are what Compose makes of a model
+                called `llm`.
+            settings: As for the class; they go before the environment.
+
+        Raises:
+            InvalidRequestError: No model is named, a value is no good, or `USE_MODEL_RUNNER`
+                says that Docker Model Runner is not to be used.
+        """
+        return cast("Callable[..., Self]", cls)(**cls._read_env(name, settings))
+
+    @classmethod
+    def _read_env(cls, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings, in the class's own words and errors."""
+        return read_env(name, settings)
 
 
 class _Variables:

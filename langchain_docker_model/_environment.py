@@ -1,35 +1,22 @@
-"""`from_env`, for every class: settings from environment variables."""
+"""`from_env` for every class, with LangChain's errors."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from docker_model.settings import read_env
+from docker_model import settings
 from langchain_docker_model.errors import as_langchain_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Self
+    from collections.abc import Mapping
 
 __all__ = ["FromEnv"]
 
 
-class FromEnv:
-    """A class whose settings have `docker_model.DockerModel`'s names."""
+class FromEnv(settings.FromEnv):
+    """See `docker_model.settings.FromEnv`."""
 
     @classmethod
-    def from_env(cls, name: str = "LLM", **settings: Any) -> Self:
-        """Make the model that the environment names, as `docker_model.from_env` does.
-
-        Args:
-            name: The prefix: `LLM_MODEL` and `LLM_URL` are what Compose makes of a model
-                called `llm`.
-            settings: As for the class; they go before the environment.
-
-        Raises:
-            InvalidRequestError: No model is named, a value is no good, or `USE_MODEL_RUNNER`
-                says that Docker Model Runner is not to be used.
-        """
+    def _read_env(cls, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         with as_langchain_errors():
-            completed = read_env(name, settings)
-        return cast("Callable[..., Self]", cls)(**completed)
+            return super()._read_env(name, settings)

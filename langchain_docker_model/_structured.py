@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -16,6 +15,8 @@ from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_openai_function
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel
+
+from docker_model.http.tools import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,11 +97,7 @@ def _is_cut_off(generation: Generation) -> bool:
     message = getattr(generation, "message", None)  # a text, in an answer's place, has none
     if message is None or message.response_metadata.get("finish_reason") != "length":
         return False
-    try:
-        json.loads(generation.text)
-    except ValueError:
-        return True
-    return False  # its end was the limit
+    return not is_whole(generation.text)  # else its end was the limit
 
 
 class _PydanticJson(_Json, PydanticOutputParser[Any]):

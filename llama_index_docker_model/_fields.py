@@ -14,7 +14,7 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 import docker_model
 from docker_model.client import kept
 from docker_model.options import FileReferences, PullPolicy, Timeouts
-from docker_model.settings import read_env
+from docker_model.settings import FromEnv
 from docker_model.types import PullProgress  # noqa: TC001  pydantic reads it
 from llama_index_docker_model._settings import (
     SETTINGS,
@@ -41,7 +41,7 @@ _SHORTEST = ({"role": "user", "content": "Hi"},)
 _ENGINE_CONTEXT = 4096
 
 
-class Fields(FunctionCallingLLM):
+class Fields(FromEnv, FunctionCallingLLM):
     """What there is to set, what is shown of it, and how the model is reached."""
 
     # A refused setting's error would otherwise show the others, `env` among them.
@@ -150,21 +150,6 @@ class Fields(FunctionCallingLLM):
         self._docker_model({})
         self._client({})
         return self
-
-    @classmethod
-    def from_env(cls, name: str = "LLM", **settings: Any) -> Self:
-        """Make the model that the environment names, as `docker_model.from_env` does.
-
-        Args:
-            name: The prefix: `LLM_MODEL` and `LLM_URL` are what Compose makes of a model
-                called `llm`.
-            settings: As for the class; they go before the environment.
-
-        Raises:
-            InvalidRequestError: No model is named, a value is no good, or `USE_MODEL_RUNNER`
-                says that Docker Model Runner is not to be used.
-        """
-        return cls(**read_env(name, settings))
 
     @classmethod
     def class_name(cls) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -163,25 +162,17 @@ class OverHttp:
             GenerationError: It was cut off within a tool's arguments. Core would complete
                 what there is of them, and an agent call the tool.
         """
+        from docker_model.http.tools import is_whole, notice_no_call  # noqa: PLC0415  not for the CLI
+
         if answer.tool_calls:
             called = answer.tool_calls[-1]["function"]
-            if answer.raw["finish_reason"] == "length" and not _is_json(called["arguments"]):
+            if answer.raw["finish_reason"] == "length" and not is_whole(called["arguments"]):
                 msg = f"the answer was cut off within the arguments of {called['name']!r}"
                 hint = "raise max_tokens, or the model's context size"
                 raise GenerationError(msg, hint=hint, partial=answer.text)
             return
-        from docker_model.http.tools import notice_no_call  # noqa: PLC0415  not for the CLI
-
         notice_no_call(self.parameters, self.messages, answer.raw)
         cut = answer.raw["finish_reason"] != "stop" or "stop" in self.parameters
         if not (answer.text or answer.reasoning or cut):
             msg = f"{self.model!r} ended its answer without having said anything"
             raise EmptyAnswerError(msg, hint="try again, or other words; see `docker model logs`")
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True

@@ -10,9 +10,10 @@ from llama_index.core.bridge.pydantic import ConfigDict, Field, model_validator
 
 from docker_model.errors import UnsupportedParameterError
 from docker_model.options import Timeouts
-from docker_model.settings import read_env
+from docker_model.settings import FromEnv
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self
 
     from docker_model.http.client import Client
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["DockerModelEmbedding"]
 
 
-class DockerModelEmbedding(BaseEmbedding):
+class DockerModelEmbedding(FromEnv, BaseEmbedding):
     """An embedding model of Docker Model Runner, asked over the runner's HTTP API.
 
     The API is found by itself. A batch is one request. Texts are sent as they are, and never
@@ -92,22 +93,10 @@ class DockerModelEmbedding(BaseEmbedding):
         return self
 
     @classmethod
-    def from_env(cls, name: str = "LLM", **settings: Any) -> Self:
-        """Make the model that the environment names, as `docker_model.from_env` does.
-
-        Args:
-            name: The prefix: `LLM_MODEL` and `LLM_URL` are what Compose makes of a model
-                called `llm`.
-            settings: As for the class; they go before the environment.
-
-        Raises:
-            InvalidRequestError: No model is named, a value is no good, or `USE_MODEL_RUNNER`
-                says that Docker Model Runner is not to be used.
-        """
-        if "model_name" in settings:
-            settings["model"] = settings.pop("model_name")
-        completed = read_env(name, settings)
-        return cls(model_name=completed.pop("model"), **completed)
+    def _read_env(cls, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        words = {"model" if word == "model_name" else word: settings[word] for word in settings}
+        completed = super()._read_env(name, words)
+        return {"model_name": completed.pop("model"), **completed}
 
     @classmethod
     def class_name(cls) -> str:

@@ -22,6 +22,7 @@ from docker_model.errors import (
     UnsupportedParameterError,
 )
 from docker_model.process import io
+from docker_model.process.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,7 @@ class _Shared:
 
     def __init__(self) -> None:
         self.presence = Presence()
+        self.once = Once()
         self.slots: WeakValueDictionary[tuple[Launch, int], asyncio.Semaphore] = (
             WeakValueDictionary()
         )
@@ -215,7 +217,7 @@ class CliTransport:
                         )
                     if not known:
                         asked = now()
-                        await shared.presence.check(
+                        await shared.once.do(
                             present, lambda: asking.inspect(self.launch, request.model)
                         )
                         shared.presence.remember(present, asked, self._memory)
@@ -256,7 +258,7 @@ class CliTransport:
     async def _pull(self, shared: _Shared, model: str) -> None:
         """Pull `model`, once for all who want it at this time and would be told by one function."""
         key = ("pull", self.launch, model, id(self.on_progress))
-        await shared.presence.check(key, lambda: asking.pull(self.launch, model, self.on_progress))
+        await shared.once.do(key, lambda: asking.pull(self.launch, model, self.on_progress))
 
     def _shelf(self, shared: _Shared, model: str) -> Shelf | None:
         if self.holder is None:

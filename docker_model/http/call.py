@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from docker_model.cli.phases import Phase
-from docker_model.cli.presence import Presence
 from docker_model.errors import ModelNotFoundError
 from docker_model.http import discovery, failures, pulls
 from docker_model.http.connections import BrokenOff, Connections, NoConnection
 from docker_model.http.reading import Reader
 from docker_model.process import io
+from docker_model.process.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -164,9 +164,9 @@ class Call:
         endpoint = await discovery.find(self._caller.place)
         headers, report = self._headers_for(endpoint), self._caller.on_progress
         # Once for all who want it at this time and would be told by one function.
-        once = io.current().local(Presence).check
         key = ("pull", self._caller.place, self._model, id(report))
-        await once(key, lambda: pulls.pull(endpoint.link, headers, self._model, report))
+        once = io.current().local(Once)
+        await once.do(key, lambda: pulls.pull(endpoint.link, headers, self._model, report))
 
     async def _attempts(self, read: Callable[[Reply], Awaitable[_T]]) -> _T:
         """Try until there is an answer; again only where nothing of one has been received."""

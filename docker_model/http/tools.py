@@ -1,4 +1,4 @@
-"""Tools: which of them must be called, and noticing when none was; pure."""
+"""Tools: which of them must be called, and noticing when none was, or half a one; pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from docker_model.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["choice_of", "notice_no_call", "tool_parameters"]
+__all__ = ["choice_of", "is_whole", "notice_no_call", "tool_parameters"]
 
 ToolChoice: TypeAlias = str | bool | dict[str, Any] | None
 _MODES = {"any": "required", "auto": "auto", "none": "none", "required": "required"}
@@ -118,3 +118,12 @@ def _prompt_tokens(reply: Mapping[str, Any]) -> int | None:
     """
     counts = reply.get("usage") or {}
     return counts.get("prompt_tokens") if reply.get("timings") else None
+
+
+def is_whole(text: str) -> bool:
+    """Whether this is JSON to its end, which an answer that was cut off mostly is not."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
