@@ -8,9 +8,10 @@ a pause, looking them up costs a tenth of a millisecond.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from docker_model.cli import transport as cli
+from docker_model.cli.environment import picture
 from docker_model.cli.launch import Launch
 from docker_model.cli.prompt import check_prompt
 from docker_model.cli.standby import Holder
@@ -23,8 +24,8 @@ from docker_model.transport import Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from docker_model.cli.workdir import Workdir
     from docker_model.client import DockerModel
-    from docker_model.http.transport import HttpTransport
     from docker_model.options import Timeouts
     from docker_model.process import Sink
     from docker_model.transport import Receiver, Transport
@@ -77,7 +78,9 @@ async def awarm_up(model: DockerModel) -> None:
 
 def release(model: DockerModel) -> None:
     """See `DockerModel.close`."""
-    holder = model.__dict__.pop("_held", None)
+    live = _live(model)
+    live.pop("made", None)  # which holds the claim
+    holder = live.pop("holder", None)
     if holder is not None:
         cli.release(holder)
 
@@ -98,24 +101,43 @@ def prepare(
     return _transport(model), request
 
 
-def _transport(model: DockerModel) -> cli.CliTransport | HttpTransport:
-    if model.transport == "http" or model.base_url is not None or model.api_key is not None:
-        from docker_model.http import Client  # httpcore, which the command does without
+def _transport(model: DockerModel) -> Transport:
+    """The model's transport for the environment and the directory as they are now.
 
-        return Client(
-            base_url=model.base_url,
-            api_key=model.api_key,
-            timeout=model.timeout,
-            max_concurrency=model.max_concurrency,
-            pull=model.pull,
-            on_progress=model.on_progress,
-            command=model.command,
-            env=model.env,
-        ).transport()
+    Mostly that of the call before: to make it anew takes longer than the rest of what is done
+    before a call is under way.
+    """
+    http = model.transport == "http" or model.base_url is not None or model.api_key is not None
+    cwd = None if http else working_directory(model.file_references)
+    given = picture(), cwd
+    live = _live(model)
+    made: tuple[object, Transport] | None = live.get("made")
+    if made is None or made[0] != given:
+        made = given, _over_http(model) if cwd is None else _over_cli(model, cwd)
+        live["made"] = made
+    return made[1]
+
+
+def _over_http(model: DockerModel) -> Transport:
+    from docker_model.http import Client  # httpcore, which the command does without
+
+    return Client(
+        base_url=model.base_url,
+        api_key=model.api_key,
+        timeout=model.timeout,
+        max_concurrency=model.max_concurrency,
+        pull=model.pull,
+        on_progress=model.on_progress,
+        command=model.command,
+        env=model.env,
+    ).transport()
+
+
+def _over_cli(model: DockerModel, cwd: Workdir) -> Transport:
     return cli.CliTransport(
         launch=Launch.of(model.command, model.env),
         file_references=model.file_references,
-        cwd=working_directory(model.file_references),
+        cwd=cwd,
         max_concurrency=model.max_concurrency,
         pull=model.pull,
         on_progress=model.on_progress,
@@ -125,13 +147,18 @@ def _transport(model: DockerModel) -> cli.CliTransport | HttpTransport:
 
 def _holder(model: DockerModel) -> Holder:
     """The object's claim to standby; given up by `close` and when it is collected."""
-    holder = model.__dict__.get("_held")
+    live = _live(model)
+    holder = live.get("holder")
     if holder is None:
         # One of two racing threads wins, for both.
-        holder = model.__dict__.setdefault("_held", Holder(model.standby))
+        holder = live.setdefault("holder", Holder(model.standby))
         weakref.finalize(model, cli.release, holder).atexit = False
     assert isinstance(holder, Holder)
     return holder
+
+
+def _live(model: DockerModel) -> dict[str, Any]:
+    return model._live  # noqa: SLF001  ours to fill: see there
 
 
 async def _admitted(transport: Transport, request: Request, receiver: Receiver) -> Completion:

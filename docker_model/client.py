@@ -20,8 +20,25 @@ if TYPE_CHECKING:
 __all__ = ["DockerModel"]
 
 
+class _Live:
+    """Room for what `docker_model.calls` keeps between two calls of an object.
+
+    No setting, so that it is in no copy, no pickle, and not in `vars`.
+    """
+
+    __slots__ = ("_live",)
+    _live: dict[str, Any]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__.copy()
+
+    def __setstate__(self, settings: Mapping[str, Any]) -> None:
+        object.__setattr__(self, "_live", {})
+        self.__dict__.update(settings)
+
+
 @dataclass(frozen=True)
-class DockerModel:
+class DockerModel(_Live):
     """A model of Docker Model Runner, driven through `docker model run` or its HTTP API.
 
     Frozen, hashable, picklable and cheap: making one starts no process, thread or network
@@ -74,6 +91,7 @@ class DockerModel:
     api_key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        self._set("_live", {})
         check_model_name(self.model)
         self._set("stop", stops(self.stop))
         self._set("timeout", Timeouts.of(self.timeout))
@@ -151,10 +169,6 @@ class DockerModel:
 
         return calls.astream(self, prompt, stop)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the standby processes out: they are this process's and this object's."""
-        return {name: value for name, value in self.__dict__.items() if name != "_held"}
-
     def warm_up(self) -> None:
         """Load the model (and fill the standby), so that the first answer comes at once.
 
@@ -176,7 +190,7 @@ class DockerModel:
 
         A run that goes on is not ended, and does not fill the standby again.
         """
-        if "_held" in self.__dict__:
+        if self._live:
             from docker_model import calls
 
             calls.release(self)

@@ -69,3 +69,10 @@ class Transport(Protocol):
         Raises:
             DockerModelError: See `docker_model.errors`.
         """
+
+    async def warm_up(self, model: str) -> None:
+        """Have `model` loaded, so that the next answer need not wait for it.
+
+        Raises:
+            DockerModelError: See `docker_model.errors`.
+        """

@@ -1,6 +1,8 @@
 """`DockerModel`: what each setting and each settled case of the interface means."""
 
 import asyncio
+import copy
+import dataclasses
 import pickle
 import threading
 
@@ -220,6 +222,33 @@ def test_references_to_local_files_are_defused_refused_or_allowed(docker, tmp_pa
     DockerModel("ai/smollm2", file_references="allow").generate("read @note.txt please")
     assert caught.value.references == (f"{tmp_path}/note.txt",)
     assert docker.prompts == [f"read @ {tmp_path}/note.txt please", "read SECRET please"]
+
+
+def test_each_call_is_made_where_the_caller_is_by_then(docker, tmp_path, monkeypatch):
+    """And in the environment of that moment: the other tests share a model, and no simulation."""
+    model = DockerModel("ai/smollm2", file_references="allow")
+    prompt = "read @note.txt please"
+    for said in ("one", "two"):
+        (tmp_path / said).mkdir()
+        (tmp_path / said / "note.txt").write_text(said)
+        monkeypatch.chdir(tmp_path / said)
+        model.generate(prompt)
+    assert docker.prompts == ["read one please", "read two please"]
+
+
+@pytest.mark.parametrize("transport", ["cli", "http"])
+def test_a_call_leaves_nothing_in_what_is_pickled_or_shown(docker, transport):
+    model = DockerModel("ai/smollm2", transport=transport)
+
+    def seen():
+        return pickle.dumps(model), repr(model), hash(model), repr(vars(model))
+
+    before = seen()
+    model.generate("x")
+    assert seen() == before
+    for other in (copy.copy(model), copy.deepcopy(model), dataclasses.replace(model)):
+        assert other == model
+        assert other.generate("y").text == "You said: y"
 
 
 def test_warm_up_loads_the_model(docker):

@@ -90,6 +90,7 @@ def test_close_ends_them_and_none_of_them_asks_for_anything(docker, model):
     docker.wait_all_gone()
     assert len(docker.requests) == asked
     assert model.generate("again").text == "You said: again"
+    wait_until(lambda: len(parked()) == 2)
 
 
 def test_a_run_from_before_close_does_not_fill_it_again(simulate):

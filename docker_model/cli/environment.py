@@ -60,6 +60,15 @@ class Environment(Mapping[str, str]):
         return Environment, (self._variables,)
 
 
+def picture() -> dict[str, object]:
+    """A picture of `os.environ` to compare with, not to read or to show.
+
+    Its inner dictionary is copied in a microsecond; through its own methods, which decode each
+    name and value, it is a tenth of a millisecond, and that before every answer.
+    """
+    return dict(getattr(os.environ, "_data", os.environ))
+
+
 def can_be_passed(text: object) -> bool:
     """Whether a process can be given this as an argument or a variable."""
     if not isinstance(text, str) or "\0" in text:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from docker_model.cli.command import child_environment, located, split_command
-from docker_model.cli.environment import Environment
+from docker_model.cli.environment import Environment, picture
 from docker_model.cli.failures import name_start_failure
 from docker_model.errors import DockerModelError
 from docker_model.process import Child
@@ -33,7 +32,7 @@ class Launch:
     def of(cls, command: Sequence[str] | str | None, env: Mapping[str, str] | None) -> Launch:
         """Resolve the settings against the caller's environment as it is now."""
         global _last  # noqa: PLW0603  a call's environment is mostly that of the call before
-        given = command, env, _environ()
+        given = command, env, picture()
         if _last is None or _last[0] != given:
             environment = child_environment(env, command)
             launch = cls(split_command(command, environment), Environment.of(environment))
@@ -65,12 +64,3 @@ class Launch:
 
 
 _last: tuple[object, Launch] | None = None
-
-
-def _environ() -> dict[str, object]:
-    """A picture of `os.environ` to compare with, not to read.
-
-    Its inner dictionary is copied in a microsecond; through its own methods, which decode each
-    name and value, it is a tenth of a millisecond, and that before every answer.
-    """
-    return dict(getattr(os.environ, "_data", os.environ))
