@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
-from docker_model.cli.phases import Phase
+from docker_model.cli.phases import Phase, limit
 from docker_model.errors import ModelNotFoundError
 from docker_model.http import discovery, failures, pulls
 from docker_model.http.connections import BrokenOff, Connections, NoConnection
@@ -137,9 +137,9 @@ class Call:
 
     async def _answered(self, read: Callable[[Reply, Phase], Awaitable[_T]]) -> _T:
         timeouts = self._caller.timeouts
-        async with Phase("total", timeouts.total, self._partial, cap=self._cap):
+        async with limit("total", timeouts.total, self._partial, cap=self._cap):
             slot = io.current().local(_Slots).get(self._caller)
-            async with Phase("queue", timeouts.queue):
+            async with limit("queue", timeouts.queue):
                 await slot.acquire()
             try:
                 self.started = self._clock()

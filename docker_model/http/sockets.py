@@ -83,8 +83,7 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._over = False
         self._error: Exception | None = None
         self._news = asyncio.Event()  # something to read, be it the end
-        self._room = asyncio.Event()  # to write
-        self._room.set()
+        self._unsent: list[bytes] = []
 
     # -- asyncio's side --
 
@@ -106,17 +105,13 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._over = True
         self._error = error
         self._news.set()
-        self._room.set()
-
-    def pause_writing(self) -> None:
-        self._room.clear()
-
-    def resume_writing(self) -> None:
-        self._room.set()
 
     # -- httpcore's side --
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
+        if self._unsent:
+            self._transport.write(b"".join(self._unsent))
+            self._unsent.clear()
         while not self._received:
             if self._error is not None:
                 raise httpcore.ReadError(str(self._error)) from self._error
@@ -131,10 +126,10 @@ class _Stream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
-        self._transport.write(buffer)
-        await self._room.wait()
-        if self._error is not None:
-            raise httpcore.WriteError(str(self._error)) from self._error
+        # httpcore writes a request's head and its body one by one, and then reads: sent together
+        # they are one system call, and one packet that wakes the server once. What a slow server
+        # has not taken yet is no reason to wait: it may have an answer already.
+        self._unsent.append(buffer)
 
     async def aclose(self) -> None:
         # Not `close`, which would first send what a server that hangs never takes.
