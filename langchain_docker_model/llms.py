@@ -362,6 +362,8 @@ class DockerModelLLM(FromEnv, LLM):
 
     def _for_call(self, kwargs: dict[str, Any]) -> tuple[Self, dict[str, Any]]:
         """The model with a call's own settings, and those keywords that are core's."""
+        if not kwargs:
+            return self, kwargs
         fields = type(self).model_fields.keys() - LLM.model_fields.keys()
         settings = {name: value for name, value in kwargs.items() if name in fields}
         others = {name: value for name, value in kwargs.items() if name not in fields}
