@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import os
 import platform
+import random
 import resource
 import statistics
 import subprocess
@@ -36,12 +37,16 @@ def milliseconds(seconds: list[float]) -> float:
 
 
 def take_turns(runs: dict[str, Callable[[], float]], rounds: int, rest: float = 0.0):
-    """Run each contender once a round; the medians, in ms, by name."""
+    """Run each contender once a round; the medians, in ms, by name.
+
+    In another order each time: who comes after a process that has just ended, or a client that
+    has filled the caches, would always be the same one.
+    """
     took: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run()  # once unmeasured: connections, imports, remembered models
     for _ in range(rounds):
-        for name, run in runs.items():
+        for name, run in random.sample(list(runs.items()), len(runs)):
             time.sleep(rest)  # for the standby to refill
             took[name].append(run())
     return {name: milliseconds(values) for name, values in took.items()}
@@ -73,6 +78,7 @@ def whole_call(stream) -> Callable[[], float]:
 def sync_streams(url: str):
     return {
         "bare CLI": contenders.bare_cli,
+        "bare CLI, started beforehand": contenders.bare_standby(),
         "DockerModel, cold": contenders.ours(),
         "DockerModel, standby": contenders.ours(standby=2),
         "DockerModel, HTTP": contenders.ours(transport="http"),
@@ -88,6 +94,19 @@ def sync_streams(url: str):
 def bench_first(url: str, rounds: int):
     streams = sync_streams(url)
     return take_turns({n: first_piece(s) for n, s in streams.items()}, rounds, rest=0.15)
+
+
+def bench_back_to_back(url: str, rounds: int):
+    """Over HTTP alone, where nothing has to be made ready in between."""
+    streams = {
+        "DockerModel, HTTP": contenders.ours(transport="http"),
+        "LangChain ChatDockerModel, HTTP": contenders.langchain_chat(),
+        "httpx": contenders.raw_http(url),
+        "ChatOpenAI": contenders.langchain_openai(url),
+        "ChatOllama": contenders.langchain_ollama(url),
+        "OpenAILike (LlamaIndex)": contenders.openai_like(url),
+    }
+    return take_turns({n: first_piece(s) for n, s in streams.items()}, max(rounds, 100))
 
 
 def bench_whole(url: str, rounds: int):
@@ -128,10 +147,11 @@ def bench_async_first(url: str, rounds: int):
 
 
 def bench_cold_invoke(url: str, rounds: int):
+    from docker_model import DockerModel
     from docker_model.cli.command import child_environment
     from langchain_docker_model import DockerModelLLM
 
-    llm = DockerModelLLM(model="ai/20-0")
+    model, llm = DockerModel("ai/20-0"), DockerModelLLM(model="ai/20-0")
     argv = [*contenders.COMMAND, "run", "--color", "no", "--", "ai/20-0"]
     ours = dict(child_environment())
 
@@ -150,6 +170,7 @@ def bench_cold_invoke(url: str, rounds: int):
         "the same in our environment": timed(
             lambda: subprocess.run(argv, input=b"hi", capture_output=True, check=True, env=ours)
         ),
+        "DockerModel.generate": timed(lambda: model.generate("hi")),
         "DockerModelLLM.invoke": timed(lambda: llm.invoke("hi")),
     }
     return take_turns(runs, max(rounds, 100))  # the goal is near
@@ -279,6 +300,7 @@ def bench_imports(url: str, rounds: int):
 
 BENCHES = {
     "first": bench_first,
+    "back_to_back": bench_back_to_back,
     "whole": bench_whole,
     "async_first": bench_async_first,
     "cold_invoke": bench_cold_invoke,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -12,14 +14,19 @@ if TYPE_CHECKING:
 COMMAND = os.environ.get("DOCKER_MODEL_COMMAND", "docker model").split()
 
 
-def bare_cli(model: str) -> Iterator[str]:
-    """The same command as ours, without our environment, read straight from the pipe."""
-    process = subprocess.Popen(
+def _started(model: str) -> subprocess.Popen[bytes]:
+    """The same command as ours, without our environment."""
+    return subprocess.Popen(
         [*COMMAND, "run", "--color", "no", "--", model],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
+        start_new_session=True,
     )
+
+
+def _asked(process: subprocess.Popen[bytes]) -> Iterator[str]:
+    """Its answer, read straight from the pipe."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(b"hi")
@@ -28,6 +35,28 @@ def bare_cli(model: str) -> Iterator[str]:
         yield data.decode()
     process.stdout.close()
     process.wait()
+
+
+def bare_cli(model: str) -> Iterator[str]:
+    """The bare command."""
+    yield from _asked(_started(model))
+
+
+def bare_standby() -> Callable[[str], Iterator[str]]:
+    """The bare command, started beforehand: what standby cannot be faster than."""
+    waiting: list[subprocess.Popen[bytes]] = []
+
+    def end() -> None:
+        for process in waiting:
+            os.killpg(process.pid, signal.SIGKILL)  # an end of its stdin would have it ask
+
+    atexit.register(end)
+
+    def stream(model: str) -> Iterator[str]:
+        yield from _asked(waiting.pop() if waiting else _started(model))
+        waiting.append(_started(model))
+
+    return stream
 
 
 def raw_http(url: str) -> Callable[[str], Iterator[str]]:

@@ -6,9 +6,10 @@ from html import escape
 
 # name: (title, unit, goals as (contender, other, ratio or limit, what))
 TABLES = {
-    "first": ("First piece, sync", "ms"),
+    "first": ("First piece, sync, after a pause of 0.15 s", "ms"),
+    "back_to_back": ("First piece over HTTP, sync, one call right after the other", "ms"),
     "whole": ("Whole call of 20 tokens, sync", "ms"),
-    "async_first": ("First piece, async", "ms"),
+    "async_first": ("First piece, async, after a pause of 0.15 s", "ms"),
     "cold_invoke": ("Cold `invoke` against `subprocess.run` of the same command", "ms"),
     "token_delay": ("From the runner's send to the caller's hands, per token", "µs"),
     "crowd": ("64 concurrent streams of 50 tokens, 20 ms apart", "ms"),
@@ -57,7 +58,13 @@ def goals(results):
         ("first piece: standby / bare CLI", ratio("first", standby, "bare CLI"), 0.04, ""),
         ("first piece: standby / `ChatOpenAI`", ratio("first", standby, "ChatOpenAI"), 0.65, ""),
         ("the same, async", ratio("async_first", standby, "ChatOpenAI"), 0.65, ""),
-        ("first piece: HTTP / `ChatOpenAI`", ratio("first", http, "ChatOpenAI"), 0.5, ""),
+        (
+            "first piece: HTTP / `ChatOpenAI`, one call right after the other",
+            ratio("back_to_back", http, "ChatOpenAI"),
+            0.5,
+            "",
+        ),
+        ("the same after a pause", ratio("first", http, "ChatOpenAI"), 0.5, ""),
         ("the same, async", ratio("async_first", http, "ChatOpenAI"), 0.5, ""),
         ("added delay per token, sync", delay, 50, " µs"),
         (AT_THEIR_PACE, there(delay, "token_delay", pipe, PIPE_THERE), 50, " µs"),
@@ -104,6 +111,25 @@ def losses(results):
                 )
 
 
+def floors(results):
+    """What the goals' own yardsticks leave room for."""
+    if "first" in results:
+        first = results["first"]
+        floor, cli = first["bare CLI, started beforehand"], first["bare CLI"]
+        yield (
+            "A command that was started beforehand, and is asked and read by hand, takes "
+            f"{floor / cli:.3g} of the bare CLI's time to the first piece, and "
+            f"{floor / first['ChatOpenAI']:.3g} of `ChatOpenAI`'s: standby cannot take less."
+        )
+    if "cold_invoke" in results:
+        cold = results["cold_invoke"]
+        floor = cold["the same in our environment"] / cold["subprocess.run"]
+        yield f"A cold `invoke` cannot take less than the command in our environment: {floor:.3g}."
+    if "back_to_back" in results:
+        calls = results["back_to_back"]
+        yield f"httpx by itself takes {calls['httpx'] / calls['ChatOpenAI']:.3g} of `ChatOpenAI`'s."
+
+
 def page(results, machine, rounds):
     rows = [
         f"| {what} | {value:.3g}{unit} | {goal:g}{unit} | {'yes' if value <= goal else '**no**'} |"
@@ -120,6 +146,8 @@ def page(results, machine, rounds):
             "| goal | measured | wanted | met |",
             "|---|---|---|---|",
             *rows,
+            "",
+            *floors(results),
             "",
             "Goals in µs and ms were set on another machine, which took",
             f"{PIPE_THERE} µs to read a token of the pipe, {ASYNCIO_THERE} ms to import `asyncio`:",
