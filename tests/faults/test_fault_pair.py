@@ -1,5 +1,6 @@
 """`docker` and its plugin, each ended or stopped by somebody else: with the real pair, too."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -16,9 +17,12 @@ SOME = [Text("some", 4), Hang()]
 
 
 def children(pid):
-    """The live children of a process, threads included."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    """The live children of a process, those of all its threads."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def pair():
