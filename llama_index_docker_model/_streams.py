@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-    from types import AsyncGeneratorType, GeneratorType, TracebackType
+    from types import AsyncGeneratorType, GeneratorType
 
     from llama_index_docker_model._questions import Reader, Stoppable
     from llama_index_docker_model._responses import Answer
@@ -73,16 +73,14 @@ class OwnedChunks(Generator[_R, None, None]):
             self.close()
             raise
 
-    def throw(
-        self,
-        kind: Any,
-        value: Any = None,
-        traceback: TracebackType | None = None,
-        /,
-    ) -> _R:
-        """Raise at the place where the last response was given."""
+    def throw(self, *error: Any) -> _R:
+        """Raise at the place where the last response was given.
+
+        Args:
+            error: In whichever way it came: Python 3.12 warns of all but a single one.
+        """
         try:
-            return self._layers[-1].throw(kind, value, traceback)
+            return self._layers[-1].throw(*error)
         except BaseException:
             self.close()
             raise
@@ -113,16 +111,10 @@ class OwnedAsyncChunks(AsyncGenerator[_R, None]):
             self._close()
             raise
 
-    async def athrow(
-        self,
-        kind: Any,
-        value: Any = None,
-        traceback: TracebackType | None = None,
-        /,
-    ) -> _R:
-        """Raise at the place where the last response was given."""
+    async def athrow(self, *error: Any) -> _R:
+        """Raise at the place where the last response was given; see `OwnedChunks.throw`."""
         try:
-            return await self._layers[-1].athrow(kind, value, traceback)
+            return await self._layers[-1].athrow(*error)
         except BaseException:
             self._close()
             raise

@@ -191,14 +191,20 @@ def read_request(
     return parts[0], parts[1], headers, data
 
 
+# The runner's words, which are Go's, and which `docker model` prints: Python 3.13 has others.
+_PHRASES = {
+    **{status.value: status.phrase for status in HTTPStatus},
+    413: "Request Entity Too Large",
+    414: "Request URI Too Long",
+    416: "Requested Range Not Satisfiable",
+    422: "Unprocessable Entity",
+}
+
+
 def head(status: int, content_type: str, *more: str) -> bytes:
     """The head of a reply, after which the connection is closed."""
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = "Unknown"
     lines = [
-        f"HTTP/1.1 {status} {phrase}",
+        f"HTTP/1.1 {status} {_PHRASES.get(status, 'Unknown')}",
         f"Content-Type: {content_type}",
         "Connection: close",
         *more,
