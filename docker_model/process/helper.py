@@ -12,7 +12,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from docker_model.errors import ResourceError
+from docker_model.errors import GenerationError, ResourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,11 +25,15 @@ def start_thread(name: str, run: Callable[..., object], *args: object) -> thread
 
     Raises:
         ResourceError: The machine has no room for it.
+        GenerationError: The interpreter ends, and starts none any more.
     """
     thread = threading.Thread(target=run, args=args, name=name, daemon=True)
     try:
         thread.start()
     except RuntimeError as error:
+        if "shutdown" in str(error):
+            msg = "the interpreter is ending, and starts no thread any more"
+            raise GenerationError(msg, hint="make the first call before it ends") from error
         msg = "no thread can be started"
         raise ResourceError(msg, hint="end other processes, or raise `ulimit -u`") from error
     return thread

@@ -22,7 +22,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from docker_model.errors import GenerationError, ResourceError
+from docker_model.errors import DockerModelError, GenerationError, ResourceError
 from docker_model.process.helper import Helper, start_thread
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class IoThread:
 
     Raises:
         ResourceError: There is no descriptor or thread left for it.
+        GenerationError: The interpreter ends.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ class IoThread:
             raise ResourceError(msg, hint="close files, or raise `ulimit -n`") from error
         try:
             self.thread = start_thread("docker-model-io", self._run)
-        except ResourceError:
+        except DockerModelError:
             self.loop.close()
             raise
         self._helper: Helper | None = None
