@@ -87,7 +87,7 @@ def test_inspect(docker, call):
 def test_status(docker, call):
     status = call("status")
     assert status.running
-    assert status.version.startswith("v1.")
+    assert status.version.startswith(("v1.", "HEAD"))  # as one calls itself that is no release
     assert status.engine == "Docker Engine (Manual Install)"
     assert "llama.cpp" in status.backends
     assert status.endpoint == f"{docker.url}/v1/"
