@@ -16,6 +16,7 @@ from docker_model.cli.launch import Launch
 from docker_model.cli.prompt import check_prompt
 from docker_model.cli.standby import Holder
 from docker_model.cli.workdir import working_directory
+from docker_model.latest import Latest
 from docker_model.options import stops
 from docker_model.process import Stream, call, io
 from docker_model.streams import AsyncTextStream, TextStream
@@ -79,7 +80,7 @@ async def awarm_up(model: DockerModel) -> None:
 def release(model: DockerModel) -> None:
     """See `DockerModel.close`."""
     live = _live(model)
-    live.pop("made", None)  # which holds the claim
+    live.pop("transport", None)  # which has the claim
     holder = live.pop("holder", None)
     if holder is not None:
         cli.release(holder)
@@ -109,13 +110,10 @@ def _transport(model: DockerModel) -> Transport:
     """
     http = model.transport == "http" or model.base_url is not None or model.api_key is not None
     cwd = None if http else working_directory(model.file_references)
-    given = picture(), cwd
-    live = _live(model)
-    made: tuple[object, Transport] | None = live.get("made")
-    if made is None or made[0] != given:
-        made = given, _over_http(model) if cwd is None else _over_cli(model, cwd)
-        live["made"] = made
-    return made[1]
+    latest: Latest[Transport] = _live(model).setdefault("transport", Latest())
+    return latest.get(
+        (picture(), cwd), lambda: _over_http(model) if cwd is None else _over_cli(model, cwd)
+    )
 
 
 def _over_http(model: DockerModel) -> Transport:

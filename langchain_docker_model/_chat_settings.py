@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence  # noqa: TC003  pydantic reads them
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.load import dumpd
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 import docker_model
@@ -18,6 +17,7 @@ from langchain_docker_model import _request, _unsupported
 from langchain_docker_model._environment import FromEnv
 from langchain_docker_model._flatten import HTTP_HINT
 from langchain_docker_model._replies import PROVIDER
+from langchain_docker_model._shown import Shown
 from langchain_docker_model._structured import Schema  # noqa: TC001  pydantic reads it
 from langchain_docker_model._ways import OverCli, OverHttp
 from langchain_docker_model.errors import UnsupportedParameterError, as_langchain_errors
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from langchain_docker_model._ways import Way
 
 
-class ChatSettings(FromEnv, BaseChatModel):
+class ChatSettings(FromEnv, Shown, BaseChatModel):
     """What there is to set, what of it identifies a model, and how the model is reached."""
 
     # A refused setting's error would otherwise show the others, the key among them.
@@ -189,11 +189,6 @@ class ChatSettings(FromEnv, BaseChatModel):
             "command": self.command,
             "file_references": self.file_references,
         }
-
-    @property
-    def _serialized(self) -> dict[str, Any]:
-        # Core caches it, and traces would show the old fields of a changed copy; it takes 20 µs.
-        return cast("dict[str, Any]", dumpd(self))
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         stops = stop or _request.stops_of(self.stop) or None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import LLM
-from langchain_core.load import dumpd
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 import docker_model
@@ -17,6 +16,7 @@ from docker_model.types import PullProgress
 from langchain_docker_model import _together, _unsupported
 from langchain_docker_model._environment import FromEnv
 from langchain_docker_model._outputs import chunk_of, result_of
+from langchain_docker_model._shown import Shown
 from langchain_docker_model._tokens import token_ids
 from langchain_docker_model.errors import as_langchain_errors
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["DockerModelLLM"]
 
 
-class DockerModelLLM(FromEnv, LLM):
+class DockerModelLLM(FromEnv, Shown, LLM):
     """A local model of Docker Model Runner, reached through the `docker model` command.
 
     Every setting is `docker_model.DockerModel`'s, with its default. Any of them may also be
@@ -255,11 +255,6 @@ class DockerModelLLM(FromEnv, LLM):
             "transport": self.transport,
             "base_url": self.base_url,
         }
-
-    @property
-    def _serialized(self) -> dict[str, Any]:
-        # Core caches it, and traces would show the old fields of a changed copy; it takes 20 µs.
-        return cast("dict[str, Any]", dumpd(self))
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop or self._own_stops(), **kwargs)

@@ -17,7 +17,7 @@ PACKAGES = ("docker_model", "langchain_docker_model", "llama_index_docker_model"
 # The core from the bottom to the top: a part imports those above it in this list, and its own.
 LAYERS = (
     {"_version", "errors"},
-    {"options", "types", "info", "process"},
+    {"latest", "options", "types", "info", "process"},
     {"transport", "spool", "streams"},
     {"cli"},
     {"http"},

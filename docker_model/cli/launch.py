@@ -10,6 +10,7 @@ from docker_model.cli.command import child_environment, located, split_command
 from docker_model.cli.environment import Environment, picture
 from docker_model.cli.failures import name_start_failure
 from docker_model.errors import DockerModelError
+from docker_model.latest import Latest
 from docker_model.process import Child
 
 if TYPE_CHECKING:
@@ -31,13 +32,12 @@ class Launch:
     @classmethod
     def of(cls, command: Sequence[str] | str | None, env: Mapping[str, str] | None) -> Launch:
         """Resolve the settings against the caller's environment as it is now."""
-        global _last  # noqa: PLW0603  a call's environment is mostly that of the call before
-        given = command, env, picture()
-        if _last is None or _last[0] != given:
-            environment = child_environment(env, command)
-            launch = cls(split_command(command, environment), Environment.of(environment))
-            _last = given, launch
-        return _last[1]
+        return _latest.get((command, env, picture()), lambda: cls._of(command, env))
+
+    @classmethod
+    def _of(cls, command: Sequence[str] | str | None, env: Mapping[str, str] | None) -> Launch:
+        environment = child_environment(env, command)
+        return cls(split_command(command, environment), Environment.of(environment))
 
     async def start(
         self,
@@ -63,4 +63,4 @@ class Launch:
             raise name_start_failure(error, argv) from error
 
 
-_last: tuple[object, Launch] | None = None
+_latest: Latest[Launch] = Latest()

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 from docker_model.cli.care import Care
 from docker_model.cli.causes import START_HINT
+from docker_model.cli.environment import picture
 from docker_model.cli.launch import Launch
 from docker_model.errors import DockerModelError, RunnerUnavailableError
 from docker_model.http import addresses
 from docker_model.http.addresses import Address, Tls
 from docker_model.http.connections import BrokenOff, Connections, Link, NoConnection
+from docker_model.latest import Latest
 from docker_model.process import io
 
 if TYPE_CHECKING:
@@ -97,13 +99,19 @@ class Place:
         env: Mapping[str, str] | None,
     ) -> Place:
         """Take note of the environment as it is now."""
-        variables = [""] * len(addresses.RELEVANT)
-        for number, name in enumerate(addresses.RELEVANT):
-            if env is not None and name in env:
-                variables[number] = env[name]  # what `env` makes blank is unset
-            elif name in os.environ:  # mostly not, and `get` raises within
-                variables[number] = os.environ[name]
-        return cls(base_url, command, env, tuple(variables))
+        return _latest.get(
+            (base_url, command, env, picture()), lambda: cls._of(base_url, command, env)
+        )
+
+    @classmethod
+    def _of(
+        cls,
+        base_url: str | None,
+        command: str | Sequence[str] | None,
+        env: Mapping[str, str] | None,
+    ) -> Place:
+        variables = {**os.environ, **(env or {})}  # what `env` makes blank is unset
+        return cls(base_url, command, env, tuple(variables.get(n, "") for n in addresses.RELEVANT))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -111,6 +119,7 @@ class Place:
         return dict(zip(addresses.RELEVANT, self.variables, strict=True))
 
 
+_latest: Latest[Place] = Latest()
 _found: dict[Place, Endpoint] = {}  # changed on the I/O thread alone, and read on any
 
 

@@ -12,12 +12,13 @@ import pytest
 from langchain_core.exceptions import ModelInvalidRequestError
 from langchain_core.language_models import LLM
 from langchain_core.load import dumps
-from pydantic import ValidationError
+from langchain_core.load.serializable import Serializable
+from pydantic import Field, ValidationError, computed_field
 
 import docker_model
 import langchain_docker_model
 from docker_model import Timeouts, UnsupportedParameterError
-from langchain_docker_model import DockerModelLLM
+from langchain_docker_model import ChatDockerModel, DockerModelLLM
 
 SECRET = "s3cr3t-value"
 
@@ -173,7 +174,7 @@ import sys, threading
 started = []
 sys.addaudithook(lambda event, args: started.append(event) if event in {
     "subprocess.Popen", "os.posix_spawn", "os.fork", "os.exec", "socket.connect"} else None)
-from langchain_docker_model import DockerModelLLM
+from langchain_docker_model import ChatDockerModel, DockerModelLLM
 DockerModelLLM(model="ai/smollm2", standby=2, pull="missing")
 assert not started, started
 assert threading.active_count() == 1
@@ -213,6 +214,34 @@ def test_changed_copies_and_assignments_are_never_stale():
     llm.max_chars = 7
     assert settings(llm).max_chars == 7
     assert llm._identifying_params["max_chars"] == 7
+
+
+class Own(DockerModelLLM):
+    """A user's class."""
+
+    colour: str = "blue"
+    sizes: list[int] = Field(default_factory=list)
+
+    @computed_field
+    @property
+    def shade(self) -> str:
+        return f"dark {self.colour}"
+
+
+@pytest.mark.parametrize(
+    "llm",
+    [
+        DockerModelLLM(model="ai/smollm2"),
+        full(),
+        Own(model="ai/smollm2"),
+        Own(model="ai/smollm2", colour="red", sizes=[1], tags=["a"], metadata={"b": 1}),
+        ChatDockerModel(model="ai/smollm2"),
+        ChatDockerModel(model="ai/smollm2", temperature=0, stop=["END"], extra_body={"a": 1}),
+    ],
+)
+def test_what_is_shown_is_what_core_would_show(llm):
+    assert llm.__repr_args__() == Serializable.__repr_args__(llm)
+    assert llm._serialized["repr"] == repr(llm)
 
 
 # --- Secrets ---
