@@ -52,7 +52,7 @@ def stream(model: DockerModel, prompt: str, stop: str | Sequence[str] | None) ->
     request = transport.admit(request)
 
     async def produce(sink: Sink[Event]) -> None:
-        sink.put(await transport.generate(request, sink))
+        sink.put(await transport.generate(request, sink), last=True)
 
     return TextStream(Stream(produce))
 
@@ -62,7 +62,7 @@ def astream(model: DockerModel, prompt: str, stop: str | Sequence[str] | None) -
     transport, request = prepare(model, prompt, stop)
 
     async def produce(sink: Sink[Event]) -> None:
-        sink.put(await _admitted(transport, request, sink))
+        sink.put(await _admitted(transport, request, sink), last=True)
 
     return AsyncTextStream(Stream(produce))
 

@@ -80,15 +80,6 @@ class _Completed:
     """The finished answer; `None` before the end, and for good after `cancel()`, `close()` or
     an error."""
 
-    @property
-    def _open(self) -> bool:
-        """Whether more follows.
-
-        Nothing does after a completion, and to wait to be told so would take both threads
-        another turn.
-        """
-        return self.completion is None
-
     def _note(self, event: Event | None) -> Event | None:
         if isinstance(event, Completion):
             self.completion = event
@@ -104,14 +95,14 @@ class TextStream(_Completed, SyncEnd["Event"]):
     """
 
     def __next__(self) -> str:
-        while self._open and (event := self._note(self._stream.next())) is not None:
+        while (event := self._note(self._stream.next())) is not None:
             if isinstance(event, TextDelta):
                 return event.text
         raise StopIteration
 
     def events(self) -> Iterator[Event]:
         """Iterate over `TextDelta`, `ReasoningDelta` and last the `Completion` instead."""
-        while self._open and (event := self._note(self._stream.next())) is not None:
+        while (event := self._note(self._stream.next())) is not None:
             yield event
 
 
@@ -122,7 +113,7 @@ class AsyncTextStream(_Completed, AsyncEnd["Event"]):
     """
 
     async def __anext__(self) -> str:
-        while self._open and (event := self._note(await self._stream.anext())) is not None:
+        while (event := self._note(await self._stream.anext())) is not None:
             if isinstance(event, TextDelta):
                 return event.text
         raise StopAsyncIteration
@@ -146,7 +137,7 @@ class _AsyncEvents:
         return self
 
     async def __anext__(self) -> Event:
-        stream = self._text_stream
-        if stream._open and (event := stream._note(await stream._stream.anext())) is not None:  # noqa: SLF001  its other half
-            return event
-        raise StopAsyncIteration
+        event = self._text_stream._note(await self._text_stream._stream.anext())  # noqa: SLF001  its other half
+        if event is None:
+            raise StopAsyncIteration
+        return event

@@ -40,7 +40,7 @@ async def arun(coroutine: Coroutine[Any, Any, _T]) -> _T:
 
 def _stream(coroutine: Coroutine[Any, Any, _T]) -> Stream[tuple[_T]]:
     async def produce(sink: Sink[tuple[_T]]) -> None:
-        sink.put((await coroutine,))
+        sink.put((await coroutine,), last=True)
 
     # Closing does nothing to one that has run, and spares one that never ran a warning.
     return Stream(produce, coroutine.close)

@@ -47,6 +47,7 @@ class Sink(Generic[_T]):
         self.on_drained: Callable[[], object] = _nothing
         self.items: deque[tuple[_T, int]] = deque()
         self.closed = False
+        self.complete = False  # nothing follows the items, not even an error
         self.error: BaseException | None = None
         self.waiter: Callable[[], object] | None = None
         self.on_end: Callable[[], object] = _nothing
@@ -56,10 +57,15 @@ class Sink(Generic[_T]):
         self._task: asyncio.Task[None] | None = None
         self._aborted = False
 
-    def put(self, item: _T, size: int = 0) -> None:
-        """Hand over an item that holds `size` characters."""
+    def put(self, item: _T, size: int = 0, *, last: bool = False) -> None:
+        """Hand over an item that holds `size` characters.
+
+        After the `last` one the producer must be at its end: the consumer waits for no word of
+        that, which would take both threads another turn, and ends nothing any more.
+        """
         self._put += size
         self.items.append((item, size))
+        self.complete = last  # not sooner: without the item it would be the end already
         self._wake()
         if not self.full and self._put - self.taken > HIGH_WATER:
             self.full = True
@@ -186,7 +192,7 @@ class Stream(Generic[_T]):
         """End the producer and the iteration; from any thread or finalizer, never waits."""
         self._cancelled = True
         if self._io is not None:
-            self._io.post(self._sink.abort)
+            _abandon(self._io, self._sink)
         else:
             self._sink.abort()
 
@@ -206,14 +212,14 @@ class Stream(Generic[_T]):
         thread = io.current()
         io.check_alive(thread)
         self._io = thread
-        abort = functools.partial(self._io.post, self._sink.abort)
-        weakref.finalize(self, io.surely, abort).atexit = False  # Ctrl-C strikes finalizers too
+        abandon = functools.partial(_abandon, self._io, self._sink)
+        weakref.finalize(self, io.surely, abandon).atexit = False  # Ctrl-C strikes finalizers too
         self._io.post(self._sink.start, self._produce)
         if self._cancelled:  # by another thread that did not see `_io` yet, or too early
             self._io.post(self._sink.abort)
 
     def _over(self) -> bool:
-        if self._cancelled:
+        if self._cancelled or (self._sink.complete and not self._sink.items):
             return True
         if self._sink.closed and not self._sink.items:
             error, self._sink.error = self._sink.error, None
@@ -228,12 +234,19 @@ class Stream(Generic[_T]):
     def _must_wait(self, waiter: Callable[[], object]) -> bool:
         assert self._io is not None
         io.check_alive(self._io)
-        self._sink.waiter = waiter
-        return not (self._sink.items or self._sink.closed or self._cancelled)
+        sink = self._sink
+        sink.waiter = waiter
+        return not (sink.items or sink.complete or sink.closed or self._cancelled)
 
     def _ask_for_more(self) -> None:
         assert self._io is not None
         self._io.post(self._sink.drain)
+
+
+def _abandon(thread: io.IoThread, sink: Sink[Any]) -> None:
+    """End a producer that has not come to its end."""
+    if not (sink.complete or sink.closed):
+        thread.post(sink.abort)
 
 
 def _wake_thread(wake: _thread.LockType) -> None:

@@ -80,6 +80,56 @@ def test_one_stream_may_move_between_loops_and_threads():
     assert gone.wait(5)
 
 
+def ending_with(said, heard):
+    """A producer that holds the I/O thread up after its last item, until that was `heard`."""
+
+    async def produce(sink):
+        sink.put("first")
+        sink.put("last", last=True)
+        said.append(heard.wait(5))
+
+    return Stream(produce)
+
+
+def test_the_end_after_the_last_item_is_not_waited_for():
+    said, heard = [], threading.Event()
+    stream = ending_with(said, heard)
+    assert [stream.next() for _ in range(4)] == ["first", "last", None, None]
+    heard.set()
+    call.run(asyncio.sleep(0))
+    assert said == [True]
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_the_end_after_the_last_item_is_not_awaited(run):
+    said, heard = [], threading.Event()
+
+    async def main():
+        got = await collect(ending_with(said, heard))
+        heard.set()
+        return got
+
+    assert run(main()) == ["first", "last"]
+    call.run(asyncio.sleep(0))
+    assert said == [True]
+
+
+def test_after_the_last_item_nothing_is_ended_any_more():
+    over = threading.Event()
+
+    async def produce(sink):
+        sink.put("last", last=True)
+        await asyncio.sleep(0)  # where a task that is cancelled would end
+        over.set()
+
+    stream = Stream(produce)
+    assert stream.next() == "last"
+    stream.cancel()
+    assert stream.next() is None
+    del stream
+    assert over.wait(5)
+
+
 def test_a_slow_consumer_stops_the_reading_and_loses_nothing():
     size = 5 * HIGH_WATER
     stream = chunks(["write", 1, "x" * 1024, size // 1024])
