@@ -357,7 +357,7 @@ class DockerModelLLM(FromEnv, Shown, LLM):
 
     def _for_call(self, kwargs: dict[str, Any]) -> tuple[Self, dict[str, Any]]:
         """The model with a call's own settings, and those keywords that are core's."""
-        if not kwargs:
+        if kwargs.keys() <= _RUN_KEYWORDS:
             return self, kwargs
         fields = type(self).model_fields.keys() - LLM.model_fields.keys()
         settings = {name: value for name, value in kwargs.items() if name in fields}
