@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any, get_args
 from docker_model.cli.environment import Environment
 from docker_model.cli.names import check_model_name
 from docker_model.errors import InvalidRequestError, UnsupportedParameterError
+from docker_model.lazy import Lazy
 from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName, stops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from docker_model import calls
     from docker_model.streams import AsyncTextStream, TextStream
     from docker_model.types import Completion, PullProgress
+else:
+    calls = Lazy("docker_model.calls")
 
 __all__ = ["DockerModel"]
 
@@ -137,16 +141,12 @@ class DockerModel(_Live):
         Raises:
             DockerModelError: See `docker_model.errors` for what each class means.
         """
-        from docker_model import calls
-
         return calls.generate(self, prompt, stop)
 
     async def agenerate(
         self, prompt: str, *, stop: str | Sequence[str] | None = None
     ) -> Completion:
         """The same, awaited; cancelling the call ends the run."""
-        from docker_model import calls
-
         return await calls.agenerate(self, prompt, stop)
 
     def stream(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> TextStream:
@@ -155,8 +155,6 @@ class DockerModel(_Live):
         The run starts when the first piece is asked for; the prompt is checked now.
         Takes and raises what `generate` does; a run's errors are raised while iterating.
         """
-        from docker_model import calls
-
         return calls.stream(self, prompt, stop)
 
     def astream(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> AsyncTextStream:
@@ -165,8 +163,6 @@ class DockerModel(_Live):
         Local files are looked for off the caller's loop, so that a `FileReferenceError` is
         raised by the first piece.
         """
-        from docker_model import calls
-
         return calls.astream(self, prompt, stop)
 
     def warm_up(self) -> None:
@@ -175,14 +171,10 @@ class DockerModel(_Live):
         Raises:
             DockerModelError: See `docker_model.errors`.
         """
-        from docker_model import calls
-
         calls.warm_up(self)
 
     async def awarm_up(self) -> None:
         """The same, awaited."""
-        from docker_model import calls
-
         await calls.awarm_up(self)
 
     def close(self) -> None:
@@ -191,8 +183,6 @@ class DockerModel(_Live):
         A run that goes on is not ended, and does not fill the standby again.
         """
         if self._live:
-            from docker_model import calls
-
             calls.release(self)
 
     async def aclose(self) -> None:

@@ -16,7 +16,7 @@ PACKAGES = ("docker_model", "langchain_docker_model", "llama_index_docker_model"
 
 # The core from the bottom to the top: a part imports those above it in this list, and its own.
 LAYERS = (
-    {"_version", "errors"},
+    {"_version", "errors", "lazy"},
     {"latest", "options", "types", "info", "process"},
     {"transport", "spool", "streams"},
     {"cli"},
@@ -69,6 +69,8 @@ def imports(module, *, later=True):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not later:
             continue
         waiting += ast.iter_child_nodes(node)
+        if later and isinstance(node, ast.Call) and ast.unparse(node.func) == "Lazy":
+            found.add(node.args[0].value)
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):

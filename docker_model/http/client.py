@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from docker_model.cli.command import split_command
 from docker_model.cli.environment import Environment
-from docker_model.cli.names import check_model_name
-from docker_model.errors import InvalidRequestError, UnsupportedParameterError
-from docker_model.http import bodies
+from docker_model.errors import InvalidRequestError
 from docker_model.http.addresses import named
-from docker_model.http.streams import AsyncChatStream, ChatStream
+from docker_model.lazy import Lazy
 from docker_model.options import Timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from docker_model.http.call import Caller
+    from docker_model.http import calls
     from docker_model.http.discovery import Endpoint
+    from docker_model.http.streams import AsyncChatStream, ChatStream
     from docker_model.http.transport import HttpTransport
     from docker_model.options import PullPolicy
-    from docker_model.process import Stream
     from docker_model.types import PullProgress
+else:
+    calls = Lazy("docker_model.http.calls")
 
 __all__ = ["Client"]
 
@@ -122,17 +122,13 @@ class Client:
         Raises:
             DockerModelError: See `docker_model.errors`.
         """
-        from docker_model.process import call
-
-        return call.run(self._chat(model, messages, parameters))
+        return calls.chat(self, model, messages, parameters)
 
     async def achat(
         self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
     ) -> dict[str, Any]:
         """The same, awaited; cancelling the call ends the request."""
-        from docker_model.process import call
-
-        return await call.arun(self._chat(model, messages, parameters))
+        return await calls.achat(self, model, messages, parameters)
 
     def stream_chat(
         self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
@@ -145,35 +141,13 @@ class Client:
         Returns:
             OpenAI's chunk objects; one of the last has the token counts, and no choices.
         """
-        return ChatStream(self._chat_stream(model, messages, parameters))
+        return calls.stream_chat(self, model, messages, parameters)
 
     def astream_chat(
         self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
     ) -> AsyncChatStream:
         """The same for `async for`; no coroutine, so there is nothing to await."""
-        return AsyncChatStream(self._chat_stream(model, messages, parameters))
-
-    def _chat(
-        self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
-    ) -> Coroutine[Any, Any, dict[str, Any]]:
-        check_model_name(model)
-        plain = bodies.is_plain(parameters)
-        body = bodies.chat(model, messages, parameters, stream=plain)
-        caller = self._caller()
-        from docker_model.http import chats
-
-        return (chats.assembled if plain else chats.whole)(caller, model, body)
-
-    def _chat_stream(
-        self, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
-    ) -> Stream[dict[str, Any]]:
-        check_model_name(model)
-        body = bodies.chat(model, messages, parameters, stream=True)
-        caller = self._caller()
-        from docker_model.http import chats
-        from docker_model.process import Stream
-
-        return Stream(lambda sink: chats.stream(caller, model, body, sink))
+        return calls.astream_chat(self, model, messages, parameters)
 
     # -- embeddings ----------------------------------------------------------------------
 
@@ -197,27 +171,13 @@ class Client:
             UnsupportedParameterError: The engine ignores `dimensions`.
             DockerModelError: See `docker_model.errors`.
         """
-        from docker_model.process import call
-
-        return call.run(self._embed(model, texts, dimensions))
+        return calls.embed(self, model, texts, dimensions)
 
     async def aembed(
         self, model: str, texts: Sequence[str], *, dimensions: int | None = None
     ) -> list[list[float]]:
         """The same, awaited; cancelling the call ends the request."""
-        from docker_model.process import call
-
-        return await call.arun(self._embed(model, texts, dimensions))
-
-    def _embed(
-        self, model: str, texts: Sequence[str], dimensions: int | None
-    ) -> Coroutine[Any, Any, list[list[float]]]:
-        check_model_name(model)
-        batches = bodies.embeddings(model, texts, dimensions)
-        caller = self._caller()
-        from docker_model.http import embeddings
-
-        return embeddings.embed(caller, model, batches, dimensions)
+        return await calls.aembed(self, model, texts, dimensions)
 
     # -- the rest ------------------------------------------------------------------------
 
@@ -227,21 +187,11 @@ class Client:
         Raises:
             RunnerUnavailableError: It was not found; says what was tried.
         """
-        place = self._caller().place
-        from docker_model.http import discovery
-        from docker_model.process import call
-
-        known = discovery.known(place)
-        return known if known is not None else call.run(discovery.find(place))
+        return calls.endpoint(self)
 
     async def aendpoint(self) -> Endpoint:
         """The same, awaited."""
-        place = self._caller().place
-        from docker_model.http import discovery
-        from docker_model.process import call
-
-        known = discovery.known(place)
-        return known if known is not None else await call.arun(discovery.find(place))
+        return await calls.aendpoint(self)
 
     @property
     def leaves_cli_behind(self) -> bool:
@@ -249,43 +199,12 @@ class Client:
 
         A prompt for it must not go to the command instead, which may ask another runner.
         """
-        place = self._caller().place
-        address = named(place.base_url, place.environment)
+        address = named(self.base_url, calls.environment(self))
         return address is not None and address.source != "MODEL_RUNNER_HOST"
 
     def transport(self) -> HttpTransport:
         """This client as the way of a `DockerModel`'s prompts."""
-        caller = self._caller()
-        from docker_model.http.transport import HttpTransport
-
-        return HttpTransport(caller)
-
-    def _caller(self) -> Caller:
-        """Our settings, with the environment as it is now.
-
-        Raises:
-            UnsupportedParameterError: httpcore is not installed.
-        """
-        try:
-            from docker_model.http.call import Caller
-            from docker_model.http.discovery import Place
-        except ModuleNotFoundError as error:
-            if error.name != "httpcore":
-                raise
-            msg = "the HTTP transport needs httpcore, which is not installed"
-            hint = 'pip install "docker-model-llm[http]"'
-            raise UnsupportedParameterError(msg, hint=hint) from error
-
-        return Caller(
-            place=Place.of(self.base_url, self.command, self.env),
-            api_key=self.api_key,
-            headers=tuple((self.headers or {}).items()),
-            timeouts=Timeouts.of(self.timeout),
-            max_retries=self.max_retries,
-            max_concurrency=self.max_concurrency,
-            pull=self.pull,
-            on_progress=self.on_progress,
-        )
+        return calls.transport(self)
 
 
 def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:

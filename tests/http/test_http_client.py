@@ -13,7 +13,7 @@ from chatting import CLIENT, MESSAGES, MODEL, TOOL, USAGE, chat, chunks, text
 from ways import WAYS
 from wire import STOP, Wire, events, reply
 
-from docker_model import GenerationError, InvalidRequestError, Timeouts, UnsupportedParameterError
+from docker_model import GenerationError, InvalidRequestError, Timeouts
 from docker_model.http import Client
 from docker_model.testing import Hang, Reasoning, Text, ToolCall, Usage
 
@@ -209,12 +209,30 @@ def test_a_spawned_process_can_be_handed_a_client(docker):
         assert pool.apply(CLIENT.chat, (MODEL, MESSAGES))["model"] == MODEL
 
 
-def test_without_httpcore_it_says_what_to_install(docker, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("docker_model.http.")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "httpcore", None)
-    with pytest.raises(UnsupportedParameterError, match=r"docker-model-llm\[http\]"):
-        Client().chat(MODEL, MESSAGES)
+WITHOUT_HTTPCORE = """
+import sys
+sys.modules["httpcore"] = None
+from docker_model import DockerModel, UnsupportedParameterError
+from docker_model.http import Client
+for call in (
+    lambda: Client().chat("ai/smollm2", [{"role": "user", "content": "hi"}]),
+    lambda: Client().chat("ai/smollm2", [{"role": "user", "content": "again"}]),
+    lambda: DockerModel("ai/smollm2", transport="http").generate("hi"),
+):
+    try:
+        call()
+    except UnsupportedParameterError as error:
+        print(error.hint)
+print(DockerModel("ai/smollm2").generate("hi").text)
+"""
+
+
+def test_without_httpcore_it_says_what_to_install(docker):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_HTTPCORE], capture_output=True, text=True, check=True
+    )
+    hint = 'pip install "docker-model-llm[http]"'
+    assert done.stdout.splitlines() == [hint, hint, hint, "You said: hi"]
 
 
 AT_THE_END = """

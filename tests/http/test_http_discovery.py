@@ -343,7 +343,7 @@ def test_settings_and_reports_show_no_secrets():
         shown = repr(client) + repr(client.endpoint()) + str(client.endpoint())
         assert "hunter" not in shown
         assert "hunter" not in repr(DockerModel("m", api_key="hunter2"))
-        assert "hunter" not in repr(client._caller())
+        assert "hunter" not in repr(client.transport())
 
 
 def test_certificates_that_cannot_be_read_are_named(monkeypatch):

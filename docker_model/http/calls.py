@@ -1,0 +1,162 @@
+"""What a `Client` does when it is called.
+
+A module of its own, imported by the first call: it takes asyncio and httpcore along, which
+nobody who only makes clients, or uses the command, should wait for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from docker_model.cli.names import check_model_name
+from docker_model.errors import UnsupportedParameterError
+from docker_model.http import bodies
+from docker_model.options import Timeouts
+from docker_model.process import Stream, call
+
+try:
+    from docker_model.http import chats, discovery, embeddings
+    from docker_model.http.call import Caller
+    from docker_model.http.discovery import Place
+    from docker_model.http.streams import AsyncChatStream, ChatStream
+    from docker_model.http.transport import HttpTransport
+except ModuleNotFoundError as error:
+    if error.name != "httpcore":
+        raise
+    msg = "the HTTP transport needs httpcore, which is not installed"
+    hint = 'pip install "docker-model-llm[http]"'
+    raise UnsupportedParameterError(msg, hint=hint) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping, Sequence
+
+    from docker_model.http.client import Client
+    from docker_model.http.discovery import Endpoint
+
+
+def chat(
+    client: Client,
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    parameters: Mapping[str, Any],
+) -> dict[str, Any]:
+    """See `Client.chat`."""
+    return call.run(_chat(client, model, messages, parameters))
+
+
+async def achat(
+    client: Client,
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    parameters: Mapping[str, Any],
+) -> dict[str, Any]:
+    """See `Client.achat`."""
+    return await call.arun(_chat(client, model, messages, parameters))
+
+
+def stream_chat(
+    client: Client,
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    parameters: Mapping[str, Any],
+) -> ChatStream:
+    """See `Client.stream_chat`."""
+    return ChatStream(_chat_stream(client, model, messages, parameters))
+
+
+def astream_chat(
+    client: Client,
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    parameters: Mapping[str, Any],
+) -> AsyncChatStream:
+    """See `Client.astream_chat`."""
+    return AsyncChatStream(_chat_stream(client, model, messages, parameters))
+
+
+def _chat(
+    client: Client,
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    parameters: Mapping[str, Any],
+) -> Coroutine[Any, Any, dict[str, Any]]:
+    check_model_name(model)
+    plain = bodies.is_plain(parameters)
+    body = bodies.chat(model, messages, parameters, stream=plain)
+    return (chats.assembled if plain else chats.whole)(_caller(client), model, body)
+
+
+def _chat_stream(
+    client: Client,
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    parameters: Mapping[str, Any],
+) -> Stream[dict[str, Any]]:
+    check_model_name(model)
+    body = bodies.chat(model, messages, parameters, stream=True)
+    caller = _caller(client)
+    return Stream(lambda sink: chats.stream(caller, model, body, sink))
+
+
+def embed(
+    client: Client, model: str, texts: Sequence[str], dimensions: int | None
+) -> list[list[float]]:
+    """See `Client.embed`."""
+    return call.run(_embed(client, model, texts, dimensions))
+
+
+async def aembed(
+    client: Client, model: str, texts: Sequence[str], dimensions: int | None
+) -> list[list[float]]:
+    """See `Client.aembed`."""
+    return await call.arun(_embed(client, model, texts, dimensions))
+
+
+def _embed(
+    client: Client, model: str, texts: Sequence[str], dimensions: int | None
+) -> Coroutine[Any, Any, list[list[float]]]:
+    check_model_name(model)
+    batches = bodies.embeddings(model, texts, dimensions)
+    return embeddings.embed(_caller(client), model, batches, dimensions)
+
+
+def endpoint(client: Client) -> Endpoint:
+    """See `Client.endpoint`."""
+    place = _place(client)
+    known = discovery.known(place)
+    return known if known is not None else call.run(discovery.find(place))
+
+
+async def aendpoint(client: Client) -> Endpoint:
+    """See `Client.aendpoint`."""
+    place = _place(client)
+    known = discovery.known(place)
+    return known if known is not None else await call.arun(discovery.find(place))
+
+
+def transport(client: Client) -> HttpTransport:
+    """See `Client.transport`."""
+    return HttpTransport(_caller(client))
+
+
+def environment(client: Client) -> dict[str, str]:
+    """The variables that have a say in where the runner is, as they are now."""
+    return _place(client).environment
+
+
+def _place(client: Client) -> Place:
+    return Place.of(client.base_url, client.command, client.env)
+
+
+def _caller(client: Client) -> Caller:
+    """The client's settings, with the environment as it is now."""
+    return Caller(
+        place=_place(client),
+        api_key=client.api_key,
+        headers=tuple((client.headers or {}).items()),
+        timeouts=Timeouts.of(client.timeout),
+        max_retries=client.max_retries,
+        max_concurrency=client.max_concurrency,
+        pull=client.pull,
+        on_progress=client.on_progress,
+    )
