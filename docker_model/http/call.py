@@ -174,7 +174,7 @@ class Call:
         retries = 0
         looked_again = False
         while True:
-            endpoint = await discovery.find(place)
+            endpoint = discovery.known(place) or await discovery.find(place)
             failure: DockerModelError
             try:
                 async with self._post(endpoint) as reply:

@@ -132,8 +132,11 @@ class Connections:
             method, target, headers=sent, content=body, extensions=_EXTENSIONS
         )
         with _in_our_words():
-            async with pool.send(request) as response:
+            connection, response = await pool.ask(request)
+            try:
                 yield Reply(response)
+            finally:
+                await pool.release(connection, response)
 
     async def _pool(self, link: Link) -> _Pool:
         if self._end is None:
@@ -167,22 +170,7 @@ class _Pool:
         self._maker = maker
         self._idle: list[httpcore.AsyncConnectionInterface] = []
 
-    @contextlib.asynccontextmanager
-    async def send(self, request: httpcore.Request) -> AsyncIterator[httpcore.Response]:
-        """A scope in which the reply can be read; what it leaves unread ends the connection."""
-        connection, response = await self._ask(request)
-        try:
-            try:
-                yield response
-            finally:
-                await response.aclose()
-        finally:
-            if connection.is_available():
-                self._idle.append(connection)
-            else:
-                await connection.aclose()
-
-    async def _ask(
+    async def ask(
         self, request: httpcore.Request
     ) -> tuple[httpcore.AsyncConnectionInterface, httpcore.Response]:
         """Send by a kept connection, or else a new one.
@@ -199,6 +187,18 @@ class _Pool:
                 await connection.aclose()
                 if kept is None or not isinstance(error, _HUNG_UP):
                     raise
+
+    async def release(
+        self, connection: httpcore.AsyncConnectionInterface, response: httpcore.Response
+    ) -> None:
+        """Take a connection back; what has not been read of its reply ends it."""
+        try:
+            await response.aclose()
+        finally:
+            if connection.is_available():
+                self._idle.append(connection)
+            else:
+                await connection.aclose()
 
     async def _kept(self) -> httpcore.AsyncConnectionInterface | None:
         while (old := next((one for one in self._idle if one.has_expired()), None)) is not None:

@@ -103,6 +103,7 @@ def is_stopped(pid: int) -> bool:
     """Whether a signal has stopped `pid`, a child that has not been reaped; asks, takes nothing."""
     if not hasattr(os, "waitid"):
         return False
-    with contextlib.suppress(ChildProcessError):
+    try:
         return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
-    return False
+    except ChildProcessError:
+        return False

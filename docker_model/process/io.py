@@ -83,9 +83,10 @@ class IoThread:
 
     def post(self, callback: Callable[..., object], *args: object) -> None:
         """Have the thread call `callback`; from any thread, a finalizer included."""
-        # RuntimeError: the loop is closed because the interpreter ends. Nothing is left to do.
-        with contextlib.suppress(RuntimeError):
+        try:
             self.loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:  # the loop is closed because the interpreter ends
+            return  # nothing is left to do
 
     async def blocking(self, work: Callable[[], _T], undo: Callable[[_T], object]) -> _T:
         """Await what may block (a look at a file, a start) from the helper thread.
