@@ -121,7 +121,8 @@ async def test_with_several_prompts_only_the_firsts_tokens_are_told(way, llm, do
     else:
         answers = await llm.abatch(prompts, {"callbacks": [heard]})
     assert "".join(token for token, _ in heard.of("token")) == answers[0]
-    assert [one.generations[0][0].text for one in heard.of("end")] == answers
+    # Each run ends by itself, and core tells of them in any order.
+    assert sorted(one.generations[0][0].text for one in heard.of("end")) == sorted(answers)
 
 
 @pytest.mark.parametrize("way", ONE_PROMPT)
