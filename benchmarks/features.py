@@ -73,6 +73,8 @@ def attempt(row: Row, contender: Contender, settings: dict[str, Any]) -> str:
     def run(scene: Scene) -> None:
         try:
             found.append(row.run(scene, settings))
+        # A base class raises the second where its subclass has nothing of the kind; others
+        # have no such method at all.
         except (NotOffered, NotImplementedError, AttributeError):
             found.append(False)
         except Exception as error:  # noqa: BLE001  it is what a user would see

@@ -32,12 +32,12 @@ class Launch:
     @classmethod
     def of(cls, command: Sequence[str] | str | None, env: Mapping[str, str] | None) -> Launch:
         """Resolve the settings against the caller's environment as it is now."""
-        return _latest.get((command, env, picture()), lambda: cls._of(command, env))
 
-    @classmethod
-    def _of(cls, command: Sequence[str] | str | None, env: Mapping[str, str] | None) -> Launch:
-        environment = child_environment(env, command)
-        return cls(split_command(command, environment), Environment.of(environment))
+        def resolve() -> Launch:
+            environment = child_environment(env, command)
+            return cls(split_command(command, environment), Environment.of(environment))
+
+        return _latest.get((command, env, picture()), resolve)
 
     async def start(
         self,

@@ -99,19 +99,13 @@ class Place:
         env: Mapping[str, str] | None,
     ) -> Place:
         """Take note of the environment as it is now."""
-        return _latest.get(
-            (base_url, command, env, picture()), lambda: cls._of(base_url, command, env)
-        )
 
-    @classmethod
-    def _of(
-        cls,
-        base_url: str | None,
-        command: str | Sequence[str] | None,
-        env: Mapping[str, str] | None,
-    ) -> Place:
-        variables = {**os.environ, **(env or {})}  # what `env` makes blank is unset
-        return cls(base_url, command, env, tuple(variables.get(n, "") for n in addresses.RELEVANT))
+        def read() -> Place:
+            variables = {**os.environ, **(env or {})}  # what `env` makes blank is unset
+            relevant = tuple(variables.get(name, "") for name in addresses.RELEVANT)
+            return cls(base_url, command, env, relevant)
+
+        return _latest.get((base_url, command, env, picture()), read)
 
     @property
     def environment(self) -> dict[str, str]:

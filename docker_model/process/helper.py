@@ -31,7 +31,7 @@ def start_thread(name: str, run: Callable[..., object], *args: object) -> thread
     try:
         thread.start()
     except RuntimeError as error:
-        if "shutdown" in str(error):
+        if "shutdown" in str(error):  # Python's words: "can't create new thread at …"
             msg = "the interpreter is ending, and starts no thread any more"
             raise GenerationError(msg, hint="make the first call before it ends") from error
         msg = "no thread can be started"

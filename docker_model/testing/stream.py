@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from docker_model.testing.server import JSON, PLAIN, chunk, head, whole
@@ -41,7 +42,7 @@ STDOUT, STDERR = 1, 2
 FILE = "/models/blobs/sha256/model.gguf"  # engines call a model by its file
 
 
-class _Stream:
+class _Stream(ABC):
     """A reply that comes in pieces.
 
     Its head goes out with the first of them, so that an error before that is an HTTP error.
@@ -89,8 +90,9 @@ class _Stream:
             kind = JSON if message.startswith("{") else PLAIN
             self._connection.send(whole(status, kind, message.encode()))
 
+    @abstractmethod
     def _error(self, message: str, status: int) -> bytes:
-        raise NotImplementedError
+        """An error after the head has gone, in the words of this kind of reply."""
 
 
 class ChatStream(_Stream):

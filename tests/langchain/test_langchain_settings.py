@@ -174,7 +174,7 @@ import sys, threading
 started = []
 sys.addaudithook(lambda event, args: started.append(event) if event in {
     "subprocess.Popen", "os.posix_spawn", "os.fork", "os.exec", "socket.connect"} else None)
-from langchain_docker_model import ChatDockerModel, DockerModelLLM
+from langchain_docker_model import DockerModelLLM
 DockerModelLLM(model="ai/smollm2", standby=2, pull="missing")
 assert not started, started
 assert threading.active_count() == 1
