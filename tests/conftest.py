@@ -63,6 +63,8 @@ def wait_for_children():
     """Wait until every child of the I/O thread has been reaped."""
 
     async def all_ended():
+        # A start that is under way, as a closed model's standby may leave one, is a child after it.
+        await io.current().blocking(lambda: None, lambda _: None)
         for child in list(io.current().children):
             await child.ended
 
