@@ -1,0 +1,409 @@
+"""Content blocks of any provider, as the runner's API takes them; pure.
+
+Messages come from histories of many models: OpenAI's two APIs, Anthropic, Gemini, Bedrock, and
+the frameworks' own standard blocks. Text, images and audio become OpenAI's content parts. Calls
+of tools, their results and thoughts are told apart from them. What only another provider can
+read, such as a server-side tool's result, is left out of an assistant's message. In a message
+of the user it is an error, so that nothing that a user wrote is lost unnoticed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from docker_model.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["Call", "Content", "Result", "read_arguments", "read_content"]
+
+_MEDIA_HINT = (
+    "the runner takes text, images (image, image_url) and audio (audio, input_audio); "
+    "leave other blocks out of the messages"
+)
+_TEXTS = frozenset({"text", "input_text", "output_text", "text-plain", "plaintext"})
+_IMAGES = frozenset({"image", "image_url", "input_image"})
+_AUDIO = frozenset({"audio", "input_audio"})
+_THOUGHTS = frozenset({"reasoning", "reasoning_content", "thinking", "thought"})
+_CALLS = frozenset(
+    {
+        "custom_tool_call",
+        "function",
+        "function_call",
+        "invalid_tool_call",
+        "tool_call",
+        "tool_call_chunk",
+        "tool_use",
+    }
+)
+_RESULTS = frozenset(
+    {"custom_tool_call_output", "function_call_output", "function_response", "tool_result"}
+)
+# Marks for a provider's cache, which hold nothing to send.
+_MARKS = frozenset({"cache", "cache_point", "cachePoint"})
+# Gemini's and Bedrock's parts have no type; the key tells.
+_KEYS = {
+    "functionCall": "function_call",
+    "function_call": "function_call",
+    "functionResponse": "function_response",
+    "function_response": "function_response",
+    "inlineData": "image",
+    "inline_data": "image",
+    "toolUse": "tool_use",
+    "toolResult": "tool_result",
+    "reasoningContent": "reasoning_content",
+    "image_url": "image_url",
+    "input_audio": "input_audio",
+    "image": "image",
+    "cachePoint": "cachePoint",
+    "text": "text",
+}
+
+
+@dataclass(slots=True)
+class Call:
+    """A call of a tool in the history.
+
+    Attributes:
+        id: The id as it was given; empty if there is none.
+        name: The tool's name; empty if there is none.
+        arguments: The arguments; `None` if they are not a JSON object.
+        raw: The arguments' text.
+        result: The tool's result, once it is known.
+    """
+
+    id: str
+    name: str
+    arguments: dict[str, Any] | None
+    raw: str
+    result: Result | None = None
+
+
+@dataclass(slots=True)
+class Result:
+    """A tool's result in the history.
+
+    Attributes:
+        id: The call's id as it was given; empty if there is none.
+        name: The tool's name; empty if there is none.
+        parts: Content parts.
+    """
+
+    id: str
+    name: str
+    parts: list[dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Content:
+    """What a message holds.
+
+    Attributes:
+        parts: OpenAI's content parts: text, images, audio.
+        thoughts: What the model thought.
+        calls: Calls of tools.
+        results: Results of tools that stand in a user's message.
+    """
+
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    thoughts: str = ""
+    calls: list[Call] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The text alone."""
+        return "".join(part["text"] for part in self.parts if part["type"] == "text")
+
+    def add_text(self, text: str, joint: str) -> None:
+        """Append text, to the last part if that is text as well."""
+        if not text:
+            return
+        if self.parts and self.parts[-1]["type"] == "text":
+            self.parts[-1]["text"] += joint + text
+        else:
+            self.parts.append({"type": "text", "text": text})
+
+
+def read_content(content: object, role: str) -> Content:
+    """Read a message's content.
+
+    Args:
+        content: Text, a list of texts and blocks, or `None`.
+        role: `"system"`, `"user"`, `"assistant"`, `"tool"`, or a role of the user's own.
+
+    Raises:
+        InvalidRequestError: If the user or the system says something that the API has no form for.
+    """
+    held = Content()
+    if isinstance(content, (str, dict)):
+        content = [content]
+    elif not isinstance(content, (list, tuple)):
+        content = [] if content is None else [str(content)]
+    # Engines and other providers cut an assistant's text into blocks at any place.
+    joint = "" if role == "assistant" else "\n"
+    apart = False
+    for block in content:
+        if isinstance(block, str):
+            block = {"type": "text", "text": block}  # noqa: PLW2901  the same, spelled out
+        before = len(held.parts), len(held.parts and held.parts[-1].get("text", ""))
+        _read_block(held, block, role, "\n" if apart else joint)
+        after = len(held.parts), len(held.parts and held.parts[-1].get("text", ""))
+        apart = role == "assistant" and before == after and (apart or bool(held.parts))
+    return held
+
+
+def _read_block(held: Content, block: object, role: str, joint: str) -> None:
+    kind, block = _kind_of(block)
+    if kind in _MARKS:
+        return
+    if kind in _TEXTS and not block.get("thought"):
+        held.add_text(_text(block.get("text")), joint)
+    elif role == "assistant":
+        _read_answer(held, kind, block, joint)
+    elif kind in _RESULTS and role == "user":
+        held.results.append(_result(kind, block))
+    elif role == "tool":
+        _read_output(held, kind, block)
+    elif kind in _IMAGES and role != "system":
+        held.parts.append({"type": "image_url", "image_url": _image(kind, block, role)})
+    elif kind in _AUDIO and role != "system":
+        held.parts.append({"type": "input_audio", "input_audio": _audio(kind, block, role)})
+    elif text := _document(kind, block):
+        held.add_text(text, joint)
+    else:
+        raise _unknown(kind, role)
+
+
+def _read_answer(held: Content, kind: str, block: Mapping[str, Any], joint: str) -> None:
+    if kind in _CALLS:
+        held.calls.append(read_call(block))
+    elif kind in _THOUGHTS or kind in _TEXTS:
+        held.thoughts += _thought(block)
+    elif kind == "refusal":
+        held.add_text(_text(block.get("refusal")), joint)
+
+
+def _read_output(held: Content, kind: str, block: Mapping[str, Any]) -> None:
+    """A tool's output: images go as such, everything else as text."""
+    if kind in _IMAGES and (image := _image_or_none(block)):
+        held.parts.append({"type": "image_url", "image_url": image})
+    else:
+        held.add_text(_document(kind, block) or _dump(block), "\n")
+
+
+def _kind_of(block: object) -> tuple[str, Mapping[str, Any]]:
+    if not isinstance(block, dict):
+        return "text", {"text": str(block)}
+    kind = block.get("type")
+    if kind == "non_standard" and isinstance(block.get("value"), dict):
+        return _kind_of(block["value"])
+    if isinstance(kind, str):
+        return kind, block
+    for key, known in _KEYS.items():
+        if key in block:
+            return known, block
+    return ", ".join(map(str, block)) or "empty", block
+
+
+# -- calls and results ------------------------------------------------------------------------
+
+
+def read_call(block: Mapping[str, Any]) -> Call:
+    """Read a call of a tool in any form: a block, or an item of `tool_calls`."""
+    inner: Any = block
+    for key in ("function", "function_call", "functionCall", "toolUse", "custom"):
+        if isinstance(block.get(key), dict):
+            inner = block[key]
+            break
+    given = next(
+        (inner[key] for key in ("arguments", "args", "input", "parameters") if key in inner), None
+    )
+    arguments, raw = read_arguments(given)
+    # OpenAI's responses have an id of the item beside the call's.
+    numbers = (block.get("call_id"), block.get("id"), inner.get("toolUseId"), inner.get("id"))
+    return Call(_first(*numbers), _first(inner.get("name"), block.get("name")), arguments, raw)
+
+
+def _result(kind: str, block: Mapping[str, Any]) -> Result:
+    inner: Any = block
+    for key in ("functionResponse", "function_response", "toolResult"):
+        if isinstance(block.get(key), dict):
+            inner = block[key]
+            break
+    keys = ("content", "output", "response")
+    given = next((inner[key] for key in keys if inner.get(key) is not None), "")
+    number = _first(
+        block.get("tool_use_id"), block.get("call_id"), inner.get("toolUseId"), inner.get("id")
+    )
+    if kind == "function_response" and isinstance(given, dict):
+        given = _dump(given)
+    return Result(number, _first(inner.get("name")), read_content(given, "tool").parts)
+
+
+def read_arguments(given: object) -> tuple[dict[str, Any] | None, str]:
+    """Read a call's arguments in any form that engines write them.
+
+    Control characters within strings are taken as they are, since small models write them.
+    JSON for an object within a JSON string is read once more. Nothing is `{}`.
+
+    Returns:
+        The arguments, or `None` if they are not a JSON object; and their text.
+    """
+    if given is None:
+        return {}, ""
+    raw = given if isinstance(given, str) else _dump(given)
+    value = given
+    for _ in range(2):
+        if not isinstance(value, str):
+            break
+        if not value.strip():
+            return {}, raw
+        try:
+            value = json.loads(value, strict=False, parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            return None, raw
+    if value is None:
+        return {}, raw
+    if not isinstance(value, dict):
+        return None, raw
+    return _without_halves(value), raw
+
+
+def _refuse(name: str) -> None:
+    msg = f"{name} is not JSON"
+    raise ValueError(msg)
+
+
+def _without_halves(value: dict[str, Any]) -> dict[str, Any]:
+    """Replace halves of surrogate pairs, which no UTF-8 can hold."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        mended: dict[str, Any] = json.loads(whole)
+        return mended
+    return value
+
+
+# -- text and thoughts ------------------------------------------------------------------------
+
+
+def _thought(block: Mapping[str, Any]) -> str:
+    for key in ("reasoning", "thinking", "reasoningContent", "reasoning_content", "text"):
+        value = block.get(key)
+        if isinstance(value, dict):  # Bedrock's
+            value = value.get("text") or (value.get("reasoningText") or {}).get("text")
+        if isinstance(value, list):  # Mistral's
+            value = "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
+        if isinstance(value, str) and value:
+            return value
+    for key in ("content", "summary"):  # OpenAI's responses
+        parts = block.get(key)
+        if isinstance(parts, list) and parts:
+            return "\n".join(_text(part.get("text")) for part in parts if isinstance(part, dict))
+    return ""
+
+
+def _document(kind: str, block: Mapping[str, Any]) -> str:
+    """The text of a document that is nothing but text."""
+    source = block.get("source")
+    if kind == "document" and isinstance(source, dict) and source.get("type") == "text":
+        return _text(source.get("data"))
+    return ""
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):  # the older assistants API's
+        value = value.get("value")
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+def _first(*values: object) -> str:
+    return next((value for value in values if isinstance(value, str) and value), "")
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+# -- images and audio -------------------------------------------------------------------------
+
+
+def _image(kind: str, block: Mapping[str, Any], role: str) -> dict[str, Any]:
+    image = _image_or_none(block)
+    if image is None:
+        raise _incomplete(kind, role, "url, or base64 with mime_type")
+    return image
+
+
+def _image_or_none(block: Mapping[str, Any]) -> dict[str, Any] | None:
+    image = block.get("image_url")
+    if isinstance(image, str) and image:
+        return {"url": image, **_detail(block)}
+    if isinstance(image, dict) and isinstance(image.get("url"), str):
+        return {key: value for key, value in image.items() if value is not None}
+    url = block.get("url")
+    source = block.get("source")
+    if isinstance(source, dict) and source.get("type") == "url":
+        url = source.get("url")
+    if isinstance(url, str) and url:
+        return {"url": url, **_detail(block)}
+    kind, data = _media(block)
+    return {"url": f"data:{kind};base64,{data}", **_detail(block)} if data else None
+
+
+def _detail(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {"detail": block["detail"]} if isinstance(block.get("detail"), str) else {}
+
+
+def _audio(kind: str, block: Mapping[str, Any], role: str) -> dict[str, Any]:
+    given = block.get("input_audio")
+    if isinstance(given, dict):
+        return dict(given)
+    mime_type, data = _media(block)
+    if not data:
+        raise _incomplete(kind, role, "base64 with mime_type")
+    form = mime_type.rpartition("/")[2]
+    return {"data": data, "format": {"mpeg": "mp3", "x-wav": "wav"}.get(form, form)}
+
+
+def _media(block: Mapping[str, Any]) -> tuple[str, str]:
+    """The type and the base64 data of a block, in any provider's form; empty without both."""
+    for kind, data in _media_forms(block):
+        if isinstance(data, bytes):
+            data = base64.b64encode(data).decode()  # noqa: PLW2901  the same, in text
+        if isinstance(kind, str) and kind and isinstance(data, str) and data:
+            return kind, data
+    return "", ""
+
+
+def _media_forms(block: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
+    source = block.get("source")
+    if isinstance(source, dict):  # Anthropic's
+        yield source.get("media_type"), source.get("data")
+    for key in ("inlineData", "inline_data"):  # Gemini's
+        inner = block.get(key)
+        if isinstance(inner, dict):
+            yield inner.get("mimeType", inner.get("mime_type")), inner.get("data")
+    inner = block.get("image")
+    if isinstance(inner, dict) and isinstance(inner.get("source"), dict):  # Bedrock's
+        yield f"image/{inner.get('format') or 'png'}", inner["source"].get("bytes")
+    yield block.get("mime_type"), block.get("base64")
+    if block.get("source_type") == "base64":
+        yield block.get("mime_type"), block.get("data")
+
+
+def _unknown(kind: str, role: str) -> InvalidRequestError:
+    msg = f"a {role} message has a content block of type {kind!r}, which cannot be sent"
+    return InvalidRequestError(msg, hint=_MEDIA_HINT)
+
+
+def _incomplete(kind: str, role: str, needed: str) -> InvalidRequestError:
+    msg = f"a {role} message has a content block of type {kind!r} without data"
+    return InvalidRequestError(msg, hint=f"it needs {needed}")

@@ -1,0 +1,542 @@
+"""Replies and streams of any engine, read as whole answers; pure.
+
+Engines differ in how they stream the calls of tools: names repeated, in pieces or late; indices
+right, all zero, missing or interleaved; ids late or missing; arguments as text, as an object or
+left out. `StreamReader` reads all of them, and `read_reply` does the same for a reply that came
+in one piece. Either way one call is never two, two are never one, and none is lost.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from docker_model.cli.causes import LOGS_HINT
+from docker_model.errors import EmptyAnswerError, GenerationError
+from docker_model.http import failures
+from docker_model.http.blocks import read_arguments, read_content
+from docker_model.http.thoughts import ThoughtSplitter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from docker_model.errors import DockerModelError
+
+__all__ = [
+    "Answer",
+    "CallDelta",
+    "Delta",
+    "StreamReader",
+    "ToolCall",
+    "failure_of",
+    "read_arguments",
+    "read_reply",
+    "require_text",
+]
+
+_ENDINGS = {
+    "content_filter": "content_filter",
+    "end_turn": "stop",
+    "eos": "stop",
+    "eos_token": "stop",
+    "function_call": "tool_calls",
+    "length": "length",
+    "max_length": "length",
+    "max_tokens": "length",
+    "stop": "stop",
+    "stop_sequence": "stop",
+    "tool_call": "tool_calls",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool.
+
+    Attributes:
+        id: Never empty, and unique within its answer.
+        name: The tool's name.
+        arguments: The arguments; `None` if they are not a JSON object: then no tool may run.
+        raw: The arguments' text as the model wrote it.
+        error: Why there are no arguments; empty if there are.
+    """
+
+    id: str
+    name: str
+    arguments: dict[str, Any] | None
+    raw: str
+    error: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the arguments are a JSON object."""
+        return self.arguments is not None
+
+    def to_openai(self) -> dict[str, Any]:
+        """The call as OpenAI writes it: the arguments as text, as it came if it is unreadable."""
+        text = self.raw
+        if self.arguments is not None:
+            text = json.dumps(self.arguments, ensure_ascii=False)
+        return {
+            "id": self.id,
+            "type": "function",
+            "function": {"name": self.name, "arguments": text},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CallDelta:
+    """What a chunk adds to a call.
+
+    Attributes:
+        index: The call's place, counted from 0; stable.
+        id: The call's id, given once; empty in the other deltas.
+        name: The tool's name, given once; empty in the other deltas.
+        arguments: Text to append to the arguments.
+    """
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What a chunk adds to an answer; false if that is nothing.
+
+    Attributes:
+        text: Text to append.
+        reasoning: Thoughts to append.
+        calls: What is added to calls.
+        logprobs: OpenAI's object with the logprobs of the chunk's tokens.
+        choice: The answer's index.
+        others: The deltas of further answers, where `n` asked for several.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    calls: tuple[CallDelta, ...] = ()
+    logprobs: Any = None
+    choice: int = 0
+    others: tuple[Delta, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.text or self.reasoning or self.calls or self.logprobs or self.others)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, whole or as far as it has come.
+
+    Attributes:
+        text: The text.
+        reasoning: What the model thought.
+        calls: The calls of tools.
+        finish_reason: `"stop"`, `"length"`, `"tool_calls"` or `"content_filter"`; `None` while
+            the answer is not finished.
+        logprobs: OpenAI's object.
+        index: The answer's index, where `n` asked for several.
+    """
+
+    text: str = ""
+    reasoning: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    finish_reason: str | None = None
+    logprobs: Any = None
+    index: int = 0
+
+    @property
+    def only_thought(self) -> bool:
+        """Whether there are thoughts, but neither text nor a call."""
+        return bool(self.reasoning.strip() and not self.text.strip() and not self.calls)
+
+
+def require_text(answer: Answer, model: str) -> None:
+    """Raise for an answer that has neither text nor calls.
+
+    Raises:
+        EmptyAnswerError: If the answer is all thoughts, or nothing at all.
+    """
+    if answer.text.strip() or answer.calls:
+        return
+    if answer.only_thought:
+        cut = answer.finish_reason == "length"
+        what = "was cut off while it was thinking" if cut else "has thought, but not answered"
+        msg = f"{model!r} {what}: the answer has no text"
+        hint = "raise max_tokens or the context size, or turn thinking off: thinking=False"
+    elif answer.finish_reason == "length":
+        msg = f"the answer of {model!r} was cut off before it had any text"
+        hint = "raise max_tokens, or the model's context size"
+    else:
+        msg = f"{model!r} ended its answer without having said anything"
+        hint = f"try again, or other words; {LOGS_HINT}"
+    raise EmptyAnswerError(msg, hint=hint)
+
+
+def read_reply(
+    reply: Mapping[str, Any],
+    *,
+    thoughts_in_text: bool = False,
+    tools: Sequence[str] = (),
+    model: str = "",
+) -> tuple[Answer, ...]:
+    """Read a reply that came in one piece: an answer for each choice.
+
+    Args:
+        reply: OpenAI's object.
+        thoughts_in_text: As for `StreamReader`.
+        tools: As for `StreamReader`.
+        model: As for `StreamReader`.
+
+    Raises:
+        DockerModelError: If the reply holds an error, or an answer that the engine gave up.
+    """
+    reader = StreamReader(thoughts_in_text=thoughts_in_text, tools=tools, model=model)
+    reader.feed(reply)
+    reader.close()
+    return reader.answers
+
+
+class StreamReader:
+    """Reads a stream's chunks, one after the other.
+
+    Args:
+        thoughts_in_text: Whether `<think>…</think>` in the text are thoughts, also without the
+            first tag. Text that may turn out to be thoughts is held back until it is known.
+        tools: Names of the tools that the model has, if they are known: they tell a name in
+            pieces from one that is repeated.
+        model: The model's name, for errors.
+
+    Attributes:
+        usage: The token counts; `None` if none came.
+        timings: llama.cpp's timings; `None` if none came.
+    """
+
+    def __init__(
+        self, *, thoughts_in_text: bool = False, tools: Sequence[str] = (), model: str = ""
+    ) -> None:
+        self.usage: dict[str, Any] | None = None
+        self.timings: dict[str, Any] | None = None
+        self._model = model
+        self._thoughts_in_text = thoughts_in_text
+        self._tools = frozenset(tools)
+        self._choices: dict[int, _Choice] = {}
+
+    @property
+    def answer(self) -> Answer:
+        """The first answer so far."""
+        return self.answers[0] if self._choices else Answer()
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """All answers so far, by index."""
+        return tuple(self._choices[index].answer for index in sorted(self._choices))
+
+    def feed(self, chunk: Mapping[str, Any]) -> Delta:
+        """Take a chunk, or a whole reply.
+
+        Raises:
+            DockerModelError: If the chunk holds an error, or says that the engine gave up.
+        """
+        text = self._choices[0].text if 0 in self._choices else ""
+        if failure := failure_of(chunk, self._model, text):
+            raise failure
+        for name in ("usage", "timings"):
+            if isinstance(chunk.get(name), dict):
+                setattr(self, name, chunk[name])
+        deltas = []
+        for place, choice in enumerate(chunk.get("choices") or ()):
+            index = choice.get("index")
+            index = index if isinstance(index, int) else place
+            if index not in self._choices:
+                self._choices[index] = _Choice(index, self._tools, split=self._thoughts_in_text)
+            deltas.append(self._choices[index].feed(choice))
+        return _together(deltas)
+
+    def close(self) -> Delta:
+        """End the stream: what was held back until it could not become anything else."""
+        return _together([choice.close() for choice in self._choices.values()])
+
+
+def failure_of(chunk: Mapping[str, Any], model: str, partial: str) -> DockerModelError | None:
+    """The error that a chunk or a reply stands for; `None` if it is a part of an answer.
+
+    Args:
+        chunk: A chunk, or a whole reply.
+        model: The model's name.
+        partial: The answer's text so far.
+    """
+    error = _error_in(chunk)
+    if error is not None:
+        return failures.name_event(error, model, partial)
+    for choice in chunk.get("choices") or ():
+        if choice.get("error"):
+            return failures.name_event(choice["error"], model, partial)
+        reason = choice.get("finish_reason")
+        if reason and _ending(reason) is None:
+            said = choice.get("delta") or choice.get("message") or {}
+            text = partial + read_content(said.get("content"), "assistant").text
+            msg = f"the engine gave up the answer of {model!r}: it ended with {str(reason)!r}"
+            return GenerationError(msg, hint=LOGS_HINT, partial=text)
+    return None
+
+
+def _error_in(chunk: Mapping[str, Any]) -> Any:
+    """The error in a chunk, in any form that servers have; `None` if there is none."""
+    if chunk.get("error"):
+        return chunk["error"]
+    if chunk.get("object") == "error" or chunk.get("type") == "error":
+        return {key: value for key, value in chunk.items() if key != "object"}
+    if chunk.get("choices") or "data" in chunk or "usage" in chunk:
+        return None
+    for key in ("detail", "message", "error_message"):
+        if chunk.get(key) and isinstance(chunk[key], (str, list, dict)):
+            return {"message": chunk[key], "code": chunk.get("code", chunk.get("status"))}
+    return None
+
+
+def _ending(reason: object) -> str | None:
+    return _ENDINGS.get(reason.lower()) if isinstance(reason, str) else None
+
+
+def _together(deltas: Sequence[Delta]) -> Delta:
+    """The delta of the first answer, which holds those of the others."""
+    others = tuple(delta for delta in deltas if delta.choice and delta)
+    first = next((delta for delta in deltas if not delta.choice), Delta())
+    if not others:
+        return first
+    return Delta(first.text, first.reasoning, first.calls, first.logprobs, 0, others)
+
+
+class _Choice:
+    """One answer of a stream."""
+
+    def __init__(self, index: int, tools: frozenset[str], *, split: bool) -> None:
+        self._index = index
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._splitter = ThoughtSplitter() if split else None
+        self._calls = _Calls(tools)
+        self._finish_reason: str | None = None
+        self._logprobs: dict[str, Any] = {}
+        self._closed = False
+
+    @property
+    def text(self) -> str:
+        return "".join(self._text)
+
+    @property
+    def answer(self) -> Answer:
+        calls = self._calls.whole()
+        reason = self._finish_reason
+        if self._closed:
+            reason = reason or "stop"
+            if calls and reason == "stop":
+                reason = "tool_calls"
+        return Answer(
+            text=self.text,
+            reasoning="".join(self._reasoning),
+            calls=calls,
+            finish_reason=reason,
+            logprobs=self._logprobs or None,
+            index=self._index,
+        )
+
+    def feed(self, choice: Mapping[str, Any]) -> Delta:
+        said = choice.get("delta") or choice.get("message") or {}
+        text, reasoning = _words(said, legacy=choice.get("text"))
+        if self._splitter is not None and text:
+            thought, text = self._splitter.feed(text)
+            reasoning += thought
+        reason = choice.get("finish_reason")
+        if reason:
+            self._finish_reason = _ending(reason)
+        logprobs = choice.get("logprobs")
+        if isinstance(logprobs, dict):
+            for name, values in logprobs.items():
+                if isinstance(values, list):
+                    self._logprobs[name] = [*self._logprobs.get(name, ()), *values]
+        return self._add(text, reasoning, self._calls.feed(_pieces(said)), logprobs)
+
+    def close(self) -> Delta:
+        self._closed = True
+        reasoning, text = self._splitter.close() if self._splitter is not None else ("", "")
+        return self._add(text, reasoning, self._calls.close(), None)
+
+    def _add(self, text: str, reasoning: str, calls: tuple[CallDelta, ...], logprobs: Any) -> Delta:
+        if text:
+            self._text.append(text)
+        if reasoning:
+            self._reasoning.append(reasoning)
+        return Delta(text, reasoning, calls, logprobs or None, self._index)
+
+
+def _words(said: Mapping[str, Any], *, legacy: object = None) -> tuple[str, str]:
+    """The text and the thoughts of a message or delta."""
+    thoughts = said.get("reasoning_content") or said.get("reasoning") or said.get("thinking")
+    reasoning = thoughts if isinstance(thoughts, str) else ""
+    content = said.get("content")
+    if isinstance(content, str):
+        return content, reasoning
+    if content:
+        held = read_content(content, "assistant")
+        return held.text, reasoning + held.thoughts
+    refusal = said.get("refusal")
+    if isinstance(refusal, str) and refusal:
+        return refusal, reasoning
+    return legacy if isinstance(legacy, str) else "", reasoning
+
+
+def _pieces(said: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The pieces of calls in a message or delta."""
+    pieces = said.get("tool_calls")
+    if isinstance(pieces, dict):
+        pieces = [pieces]
+    if pieces:
+        return [piece for piece in pieces if isinstance(piece, dict)]
+    legacy = said.get("function_call")
+    return [{"function": legacy}] if isinstance(legacy, dict) else []
+
+
+# -- calls ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call as far as it has come."""
+
+    place: int
+    index: int | None
+    given_id: str = ""
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    shown_name: str = ""
+    shown: bool = False  # its id and name
+    shown_arguments: int = 0
+
+    @property
+    def complete(self) -> bool:
+        text = self.arguments.strip()
+        return text.endswith("}") and read_arguments(text)[0] is not None
+
+
+class _Calls:
+    """Puts pieces of calls together."""
+
+    def __init__(self, tools: frozenset[str]) -> None:
+        self._tools = tools
+        self._calls: list[_Call] = []
+
+    def feed(self, pieces: Sequence[Mapping[str, Any]]) -> tuple[CallDelta, ...]:
+        if not pieces:
+            return ()
+        fresh: set[int] = set()  # the calls that this chunk has named
+        for number, piece in enumerate(pieces):
+            self._take(piece, number if len(pieces) > 1 else None, fresh)
+        return tuple(self._show(final=False))
+
+    def close(self) -> tuple[CallDelta, ...]:
+        return tuple(self._show(final=True))
+
+    def whole(self) -> tuple[ToolCall, ...]:
+        return tuple(self._whole())
+
+    def _whole(self) -> Iterator[ToolCall]:
+        for call in self._calls:
+            arguments, raw = read_arguments(call.arguments)
+            error = "" if arguments is not None else "the arguments are not a JSON object"
+            yield ToolCall(self._id(call), call.name, arguments, raw, error)
+
+    def _id(self, call: _Call) -> str:
+        """The engine's id, or one of ours, which also Mistral's chat template takes."""
+        if not call.id:
+            taken = {one.id for one in self._calls}
+            free = call.given_id and call.given_id not in taken
+            call.id = call.given_id if free else uuid4().hex[:9]
+        return call.id
+
+    def _take(self, piece: Mapping[str, Any], number: int | None, fresh: set[int]) -> None:
+        function = piece.get("function")
+        function = function if isinstance(function, dict) else piece
+        index = piece.get("index")
+        if isinstance(index, bool) or not isinstance(index, int):
+            index = number
+        given_id = piece.get("id") if isinstance(piece.get("id"), str) else ""
+        name = function.get("name") if isinstance(function.get("name"), str) else ""
+        arguments = function.get("arguments", function.get("parameters"))
+        if arguments is None:
+            arguments = ""
+        elif not isinstance(arguments, str):
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        call = self._call_of(index, given_id or "", name or "", arguments, fresh)
+        if call is None:
+            call = _Call(len(self._calls), index)
+            self._calls.append(call)
+        call.given_id = call.given_id or given_id or ""
+        if name:
+            fresh.add(call.place)
+            call.name = self._joined_name(call, name)
+        if arguments and not (call.complete and call.arguments.strip() == arguments.strip()):
+            call.arguments += arguments
+
+    def _call_of(
+        self, index: int | None, given_id: str, name: str, arguments: str, fresh: set[int]
+    ) -> _Call | None:
+        """The call that a piece belongs to; `None` if it begins a new one."""
+        if not self._calls:
+            return None
+        if given_id:
+            for call in reversed(self._calls):
+                if call.given_id == given_id:
+                    again = index is None or call.index is None or index == call.index
+                    if again or not (name and call.complete):
+                        return call
+        at_index = [call for call in self._calls if index is not None and call.index == index]
+        last = at_index[-1] if at_index else self._calls[-1]
+        if index is not None and not at_index and (name or given_id or last.complete):
+            return None
+        if given_id and last.given_id and last.given_id != given_id:
+            return None
+        if name and (last.place in fresh or self._begins_another(last, given_id, arguments)):
+            return None
+        return last
+
+    @staticmethod
+    def _begins_another(last: _Call, given_id: str, arguments: str) -> bool:
+        """Whether a piece with a name, and no other sign, is of another call than the last."""
+        if not last.complete:
+            return False
+        late_id = given_id and not last.given_id
+        return bool(arguments.strip()) or not (late_id or not given_id)
+
+    def _joined_name(self, call: _Call, piece: str) -> str:
+        """A name repeated, in pieces, or grown by each piece."""
+        if not call.name or piece.startswith(call.name):
+            joined = call.name + piece
+            return joined if call.name and joined in self._tools else piece
+        if call.name in self._tools and call.name.endswith(piece):
+            return call.name
+        return call.name + piece
+
+    def _show(self, *, final: bool) -> Iterator[CallDelta]:
+        for call in self._calls:
+            # A name may still grow until the arguments, or another call, have begun.
+            if not call.shown:
+                begun = call.arguments.strip() or call.place < len(self._calls) - 1
+                if not (final or (call.name and begun)):
+                    continue
+                new_id = self._id(call)
+            else:
+                new_id = ""
+            name = call.name.removeprefix(call.shown_name)
+            arguments = call.arguments[call.shown_arguments :]
+            call.shown, call.shown_name = True, call.name
+            call.shown_arguments = len(call.arguments)
+            if new_id or name or arguments:
+                yield CallDelta(call.place, new_id, name, arguments)
