@@ -148,7 +148,7 @@ def bench_async_first(url: str, rounds: int):
 
 def bench_cold_invoke(url: str, rounds: int):
     from docker_model import DockerModel
-    from docker_model.cli.command import child_environment
+    from docker_model._docker_cli.command import child_environment
     from langchain_docker_model import DockerModelLLM
 
     model, llm = DockerModel("ai/20-0"), DockerModelLLM(model="ai/20-0")

@@ -34,7 +34,7 @@ from docker_model import (
     ModelLoadError,
     Timeouts,
 )
-from docker_model.process import call, io
+from docker_model._runtime import io_thread, tasks
 from docker_model.testing import (
     Cut,
     Exit,
@@ -202,7 +202,7 @@ def standing() -> tuple[int, int, int, int]:
     return (
         len(os.listdir("/proc/self/fd")) - 1,  # noqa: PTH208  as it counts itself
         threading.active_count(),
-        len(io.current().children),
+        len(io_thread.current().children),
         int(resident[1]) if resident else 0,
     )
 
@@ -213,10 +213,10 @@ def at_rest() -> tuple[int, int, int, int]:
         model.close()
 
     async def all_ended():
-        while io.current().children:
-            await asyncio.wait([child.ended for child in io.current().children])
+        while io_thread.current().children:
+            await asyncio.wait([child.ended for child in io_thread.current().children])
 
-    call.run(all_ended())
+    tasks.run_blocking(all_ended())
     gc.collect()
     return standing()
 

@@ -30,8 +30,8 @@ from docker_model.errors import (
 from docker_model.options import Timeouts
 
 if TYPE_CHECKING:
-    from docker_model.info import ModelInfo, RunningModel, Status
-    from docker_model.models import (
+    from docker_model.env import from_env
+    from docker_model.management import (
         aconfigure_model,
         ainspect_model,
         alist_models,
@@ -49,12 +49,14 @@ if TYPE_CHECKING:
         status,
         unload_model,
     )
-    from docker_model.settings import from_env
     from docker_model.streams import AsyncTextStream, TextStream
     from docker_model.types import (
         Completion,
+        ModelInfo,
         PullProgress,
         ReasoningDelta,
+        RunningModel,
+        Status,
         TextDelta,
         Timings,
         Usage,
@@ -117,7 +119,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(msg)
     from importlib import import_module
 
-    for module in ("types", "streams", "info", "settings", "models"):  # the cheapest first
+    for module in ("types", "streams", "env", "management"):  # the cheapest first
         home = import_module(f"docker_model.{module}")
         if name in home.__all__:
             break

@@ -11,7 +11,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from docker_model import models
+from docker_model import management
 from docker_model._console.check import Check
 from docker_model._console.screen import Screen, screen
 from docker_model._version import __version__
@@ -22,7 +22,7 @@ from docker_model.types import ReasoningDelta, TextDelta
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from docker_model.info import ModelInfo
+    from docker_model.types import ModelInfo
 
 _FAILED = 1
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say
@@ -115,7 +115,7 @@ def _check(options: argparse.Namespace, out: Screen) -> int:
 
 
 def _list(options: argparse.Namespace, out: Screen) -> int:
-    found = models.list_models()
+    found = management.list_models()
     if options.json:
         out.line(json.dumps([_plain(model) for model in found], indent=2))
     elif found:
@@ -179,7 +179,7 @@ def _read_prompt() -> str:
 
 def _pull(options: argparse.Namespace, out: Screen) -> int:
     with screen(sys.stderr).progress() as show:
-        model = models.pull_model(options.model, on_progress=show)
+        model = management.pull_model(options.model, on_progress=show)
     out.line(f"{model.name} is here" + (f": {model.size}" if model.size else ""))
     return 0
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from docker_model.client import DockerModel
 from docker_model.errors import UnsupportedParameterError
-from docker_model.models import alist_models
+from docker_model.management import alist_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

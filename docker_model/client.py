@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
+import _thread
 import weakref
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
-from docker_model.cli.environment import Environment
-from docker_model.cli.names import check_model_name
+from docker_model._docker_cli.model_names import check_model_name
+from docker_model._transport.environment import Environment
 from docker_model.errors import InvalidRequestError, UnsupportedParameterError
-from docker_model.lazy import Lazy
-from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName, stops
+from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName, stop_sequences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from docker_model import calls
+    from docker_model._engine import Backend, Engine
     from docker_model.streams import AsyncTextStream, TextStream
     from docker_model.types import Completion, PullProgress
-else:
-    calls = Lazy("docker_model.calls")
 
 __all__ = ["DockerModel"]
 
 
-class _Live:
-    """Room for what `docker_model.calls` keeps between two calls of an object.
+class _EngineSlot:
+    """A slot for what a model keeps between two calls.
 
-    No setting, so that it is in no copy, no pickle, and not in `vars`.
+    The slot is no field, so the engine is in no copy, no pickle, and not in `vars`.
     """
 
-    __slots__ = ("_live",)
-    _live: dict[str, Any]
+    __slots__ = ("_engine",)
+    _engine: Engine | None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__.copy()
 
     def __setstate__(self, settings: Mapping[str, Any]) -> None:
-        object.__setattr__(self, "_live", {})
+        object.__setattr__(self, "_engine", None)
         self.__dict__.update(settings)
 
 
 @dataclass(frozen=True)
-class DockerModel(_Live):
+class DockerModel(_EngineSlot):
     """A model of Docker Model Runner, driven through `docker model run` or its HTTP API.
 
     Frozen, hashable, picklable and cheap: making one starts no process, thread or network
@@ -95,14 +93,14 @@ class DockerModel(_Live):
     api_key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self._set("_live", {})
+        self._set("_engine", None)
         check_model_name(self.model)
-        self._set("stop", stops(self.stop))
+        self._set("stop", stop_sequences(self.stop))
         self._set("timeout", Timeouts.of(self.timeout))
         if self.env is not None:
             self._set("env", Environment.of(self.env))
         if self.command is not None:
-            from docker_model.cli.command import split_command
+            from docker_model._docker_cli.command import split_command
 
             words = split_command(self.command, {})
             self._set("command", self.command if isinstance(self.command, str) else words)
@@ -141,13 +139,13 @@ class DockerModel(_Live):
         Raises:
             DockerModelError: See `docker_model.errors` for what each class means.
         """
-        return calls.generate(self, prompt, stop)
+        return self._calls().generate(prompt, stop)
 
     async def agenerate(
         self, prompt: str, *, stop: str | Sequence[str] | None = None
     ) -> Completion:
         """The same, awaited; cancelling the call ends the run."""
-        return await calls.agenerate(self, prompt, stop)
+        return await self._calls().generate_async(prompt, stop)
 
     def stream(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> TextStream:
         """Answer `prompt` piece by piece, as they arrive.
@@ -155,7 +153,7 @@ class DockerModel(_Live):
         The run starts when the first piece is asked for; the prompt is checked now.
         Takes and raises what `generate` does; a run's errors are raised while iterating.
         """
-        return calls.stream(self, prompt, stop)
+        return self._calls().stream(prompt, stop)
 
     def astream(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> AsyncTextStream:
         """The same for `async for`; no coroutine, so there is nothing to await.
@@ -163,7 +161,7 @@ class DockerModel(_Live):
         Local files are looked for off the caller's loop, so that a `FileReferenceError` is
         raised by the first piece.
         """
-        return calls.astream(self, prompt, stop)
+        return self._calls().stream_async(prompt, stop)
 
     def warm_up(self) -> None:
         """Load the model (and fill the standby), so that the first answer comes at once.
@@ -171,29 +169,76 @@ class DockerModel(_Live):
         Raises:
             DockerModelError: See `docker_model.errors`.
         """
-        calls.warm_up(self)
+        self._calls().warm_up()
 
     async def awarm_up(self) -> None:
         """The same, awaited."""
-        await calls.awarm_up(self)
+        await self._calls().warm_up_async()
 
     def close(self) -> None:
         """End this model's standby processes; it is usable again afterwards.
 
         A run that goes on is not ended, and does not fill the standby again.
         """
-        if self._live:
-            calls.release(self)
+        if self._engine is not None:
+            self._engine.backend.close()
 
     async def aclose(self) -> None:
         """The same; nothing is awaited."""
         self.close()
 
+    def _calls(self) -> Engine:
+        """Return the engine, made by the first call: its module imports asyncio."""
+        if self._engine is None:
+            from docker_model._engine import Engine
 
-_kept: dict[int, DockerModel] = {}
+            engine = Engine(
+                backend=self._backend(),
+                model=self.model,
+                stop=cast("tuple[str, ...]", self.stop),  # `__post_init__` made it one
+                max_chars=self.max_chars,
+                timeouts=cast("Timeouts", self.timeout),
+            )
+            with _engine_lock:
+                if self._engine is None:  # of two threads, one wins for both
+                    self._set("_engine", engine)
+        assert self._engine is not None
+        return self._engine
+
+    def _backend(self) -> Backend:
+        if self.transport == "http" or self.base_url is not None or self.api_key is not None:
+            from docker_model.http import Client
+
+            return Client(
+                base_url=self.base_url,
+                api_key=self.api_key,
+                timeout=self.timeout,
+                max_concurrency=self.max_concurrency,
+                pull=self.pull,
+                on_progress=self.on_progress,
+                command=self.command,
+                env=self.env,
+            )
+        from docker_model._engine import CliBackend
+
+        return CliBackend(
+            command=self.command,
+            env=self.env,
+            file_references=self.file_references,
+            max_concurrency=self.max_concurrency,
+            pull=self.pull,
+            on_progress=self.on_progress,
+            standby=self.standby,
+        )
 
 
-def kept(owner: object, model: DockerModel) -> DockerModel:
+_engine_lock = _thread.RLock()  # a signal handler may make a call while another is in here
+
+
+_standby_models: dict[int, DockerModel] = {}
+
+
+def standby_model_for(owner: object, model: DockerModel) -> DockerModel:
     """The same object for equal models, for as long as `owner` lives.
 
     Standby belongs to an object. An adapter makes its model anew for each call, so that it
@@ -201,13 +246,13 @@ def kept(owner: object, model: DockerModel) -> DockerModel:
     """
     key = id(owner)
     if not model.standby:
-        _kept.pop(key, None)  # it had one: those processes end with their model
+        _standby_models.pop(key, None)  # it had one: those processes end with their model
         return model
-    if key not in _kept:
-        weakref.finalize(owner, _kept.pop, key, None).atexit = False
-    if _kept.get(key) != model:
-        _kept[key] = model
-    return _kept[key]
+    if key not in _standby_models:
+        weakref.finalize(owner, _standby_models.pop, key, None).atexit = False
+    if _standby_models.get(key) != model:
+        _standby_models[key] = model
+    return _standby_models[key]
 
 
 def _check_count(name: str, value: object, *, least: int) -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong, one class per cause, each naming the step that mends it.
+"""What can go wrong, one class per cause, each naming the step that fixes it.
 
 Every error of this package is a :class:`DockerModelError`. None of them is a
 `RuntimeError`: `llama_index.core.async_utils.asyncio_run` replaces every
@@ -36,7 +36,7 @@ class DockerModelError(Exception):
     """Base of every error here.
 
     Attributes:
-        hint: The command or the step that mends it; part of `str(error)`.
+        hint: The command or the step that fixes it; part of `str(error)`.
         detail: The words of the CLI, the runner or the engine, where there were any. They may
             quote the prompt or an address, so they are no part of `str(error)`.
     """

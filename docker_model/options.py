@@ -51,7 +51,7 @@ class Timeouts:
         return cls() if value is None else cls(total=value)
 
 
-def stops(stop: str | Iterable[str] | None) -> tuple[str, ...]:
+def stop_sequences(stop: str | Iterable[str] | None) -> tuple[str, ...]:
     """Read a `stop=` setting; `None` is none.
 
     Raises:

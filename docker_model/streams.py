@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from types import TracebackType
 
-    from docker_model.process import Stream
+    from docker_model._runtime import Stream
     from docker_model.types import Event
 
 __all__ = ["AsyncTextStream", "TextStream"]

@@ -209,7 +209,7 @@ class ChatSettings(FromEnv, Shown, BaseChatModel):
             try:
                 way.client.endpoint()
             except docker_model.RunnerUnavailableError as error:
-                if way.client.leaves_cli_behind:
+                if way.client.uses_address_unknown_to_cli:
                     raise
                 return self._over_cli(call, error)
         return way
@@ -222,7 +222,7 @@ class ChatSettings(FromEnv, Shown, BaseChatModel):
             try:
                 await way.client.aendpoint()
             except docker_model.RunnerUnavailableError as error:
-                if way.client.leaves_cli_behind:
+                if way.client.uses_address_unknown_to_cli:
                     raise
                 return self._over_cli(call, error)
         return way

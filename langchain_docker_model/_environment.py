@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from docker_model import settings
+from docker_model import env
 from langchain_docker_model.errors import as_langchain_errors
 
 if TYPE_CHECKING:
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["FromEnv"]
 
 
-class FromEnv(settings.FromEnv):
-    """See `docker_model.settings.FromEnv`."""
+class FromEnv(env.FromEnv):
+    """See `docker_model.env.FromEnv`."""
 
     @classmethod
     def _read_env(cls, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

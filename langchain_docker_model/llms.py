@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 import docker_model
 from docker_model._version import __version__
-from docker_model.client import kept
+from docker_model.client import standby_model_for
 from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName
 from docker_model.types import PullProgress
 from langchain_docker_model import _together, _unsupported
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import GenerationChunk, LLMResult
     from langchain_core.runnables import RunnableConfig
 
-    from docker_model.info import ModelInfo
-    from docker_model.types import Event
+    from docker_model.types import Event, ModelInfo
 
 __all__ = ["DockerModelLLM"]
 
@@ -376,7 +375,7 @@ class DockerModelLLM(FromEnv, Shown, LLM):
         values["stop"] = values["stop"] or ()
         if isinstance(values["api_key"], SecretStr):  # a call may have given a plain one
             values["api_key"] = values["api_key"].get_secret_value()
-        return kept(self, docker_model.DockerModel(**values))
+        return standby_model_for(self, docker_model.DockerModel(**values))
 
 
 _SETTINGS = DockerModelLLM.model_fields.keys() - LLM.model_fields.keys()

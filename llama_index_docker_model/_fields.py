@@ -12,9 +12,9 @@ from llama_index.core.llms import LLMMetadata
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 import docker_model
-from docker_model.client import kept
+from docker_model.client import standby_model_for
+from docker_model.env import FromEnv
 from docker_model.options import FileReferences, PullPolicy, Timeouts
-from docker_model.settings import FromEnv
 from docker_model.types import PullProgress  # noqa: TC001  pydantic reads it
 from llama_index_docker_model._settings import (
     SETTINGS,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from docker_model import DockerModel
     from docker_model.http.client import Client
-    from docker_model.info import ModelInfo
+    from docker_model.types import ModelInfo
 
 __all__ = ["Fields"]
 
@@ -261,4 +261,4 @@ class Fields(FromEnv, FunctionCallingLLM):
         """Make the model from the fields, which are assignable; it costs microseconds."""
         own = {name: getattr(self, name) for name in SETTINGS}
         given = {name: settings[name] for name in SETTINGS & settings.keys()}
-        return kept(self, docker_model.DockerModel(**{**own, **given}))
+        return standby_model_for(self, docker_model.DockerModel(**{**own, **given}))

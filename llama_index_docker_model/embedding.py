@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import ConfigDict, Field, model_validator
 
+from docker_model.env import FromEnv
 from docker_model.errors import UnsupportedParameterError
 from docker_model.options import Timeouts
-from docker_model.settings import FromEnv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

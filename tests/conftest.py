@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from docker_model.process import call, io
+from docker_model._runtime import io_thread, tasks
 from docker_model.testing import SimulatedDocker
 
 # A background shell ignores SIGINT, which every child would inherit: Ctrl-C is tested here.
@@ -64,11 +64,11 @@ def wait_for_children():
 
     async def all_ended():
         # A start that is under way, as a closed model's standby may leave one, is a child after it.
-        await io.current().blocking(lambda: None, lambda _: None)
-        for child in list(io.current().children):
+        await io_thread.current().run_in_worker(lambda: None, lambda _: None)
+        for child in list(io_thread.current().children):
             await child.ended
 
-    call.run(all_ended())
+    tasks.run_blocking(all_ended())
 
 
 @pytest.fixture

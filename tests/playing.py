@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from docker_model.process import Child
+from docker_model._runtime import Child
 
 PLAYER = Path(__file__).with_name("player.py")
 

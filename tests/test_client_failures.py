@@ -18,9 +18,9 @@ from docker_model import (
     Timeouts,
     status,
 )
-from docker_model.cli.launch import Launch
-from docker_model.cli.transport import _Shared
-from docker_model.process import call, io
+from docker_model._docker_cli.command_spec import CommandSpec
+from docker_model._docker_cli.transport import _Shared
+from docker_model._runtime import io_thread, tasks
 from docker_model.testing import (
     CloseStdout,
     Cut,
@@ -94,11 +94,11 @@ def test_a_model_that_vanishes_is_noticed_and_the_run_ended(simulate):
     model = DockerModel("ai/other")
 
     async def pretend():
-        shared = io.current().local(_Shared)
+        shared = io_thread.current().local(_Shared)
         now = asyncio.get_running_loop().time()
-        shared.presence.remember((Launch.of(None, None), "ai/other"), now, 60)
+        shared.presence.remember((CommandSpec.of(None, None), "ai/other"), now, 60)
 
-    call.run(pretend())
+    tasks.run_blocking(pretend())
     with pytest.raises(ModelNotFoundError):
         model.generate("x")
     docker.wait_all_gone()

@@ -16,14 +16,14 @@ PACKAGES = ("docker_model", "langchain_docker_model", "llama_index_docker_model"
 
 # The core from the bottom to the top: a part imports those above it in this list, and its own.
 LAYERS = (
-    {"_version", "errors", "lazy"},
-    {"latest", "options", "types", "info", "process"},
-    {"transport", "spool", "streams"},
-    {"cli"},
+    {"_version", "errors"},
+    {"options", "types", "_runtime"},
+    {"_transport", "streams"},
+    {"_docker_cli"},
     {"http"},
-    {"calls"},
-    {"client", "models"},
-    {"settings", "adapter"},
+    {"_engine"},
+    {"client", "management"},
+    {"env", "adapter", "models"},
     {"_console"},
     {"__main__"},
 )
@@ -41,8 +41,8 @@ REQUIREMENTS = {
     "llama_index_docker_model": {"llama_index"},
 }
 # Of the core, the adapters see what users see; all else is reached through it.
-PUBLIC = {"_version", "client", "errors", "info", "models", "options"}
-PUBLIC |= {"settings", "streams", "types"}
+PUBLIC = {"_version", "client", "errors", "management", "options"}
+PUBLIC |= {"env", "streams", "types"}
 PUBLIC |= {"http", "http.client", "http.tools"}  # the way to what the command cannot do
 
 LONGEST = 700  # lines of a file
@@ -69,8 +69,6 @@ def imports(module, *, later=True):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not later:
             continue
         waiting += ast.iter_child_nodes(node)
-        if later and isinstance(node, ast.Call) and ast.unparse(node.func) == "Lazy":
-            found.add(node.args[0].value)
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -86,7 +84,7 @@ def imports(module, *, later=True):
 
 
 def part(module):
-    """`cli` of `docker_model.cli.run`; the core's front door is `""`."""
+    """`cli` of `docker_model._docker_cli.run`; the core's front door is `""`."""
     return f"{module}.".split(".")[1]
 
 
@@ -188,7 +186,7 @@ def test_importing_starts_no_process_thread_or_connection(package):
 def test_importing_the_core_loads_nothing_heavy():
     heavy = {"asyncio", "subprocess", "socket", "httpcore", "rich", "pydantic", "json", "argparse"}
     heavy |= {"langchain_core", "llama_index"}
-    heavy |= {f"docker_model.{later}" for later in ("calls", "info", "models", "streams", "types")}
+    heavy |= {f"docker_model.{later}" for later in ("_engine", "management", "streams", "types")}
     assert modules_loaded_by("docker_model") & heavy == set()
 
 
@@ -204,7 +202,7 @@ def test_what_a_module_offers_is_there(module):
 
 def test_the_front_door_has_every_error_and_everything_public():
     core = importlib.import_module("docker_model")
-    for part_of_it in ("errors", "models", "streams", "client"):
+    for part_of_it in ("errors", "management", "streams", "client"):
         offered = importlib.import_module(f"docker_model.{part_of_it}").__all__
         assert set(offered) <= set(core.__all__)
 

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 from docker_model import DockerModel
-from docker_model.process import call, io
+from docker_model._runtime import io_thread, tasks
 
 GENERATIONS = 500
 
@@ -41,11 +41,11 @@ def test_descriptors_threads_and_children_are_what_they_were(docker):
     docker.wait_all_gone()
 
     async def all_ended():
-        for child in list(io.current().children):
+        for child in list(io_thread.current().children):
             await child.ended
 
-    call.run(all_ended())
+    tasks.run_blocking(all_ended())
     after = standing()
     assert after[0] <= before[0] + 2  # the simulated runner may be closing a connection
     assert after[1] <= before[1] + 2
-    assert not io.current().children
+    assert not io_thread.current().children

@@ -7,7 +7,7 @@ import threading
 import pytest
 import uvloop
 
-from docker_model import models
+from docker_model import management
 from docker_model.errors import (
     DockerNotFoundError,
     GenerationError,
@@ -20,7 +20,6 @@ from docker_model.errors import (
     RunnerUnavailableError,
     UnsupportedParameterError,
 )
-from docker_model.info import RunningModel
 from docker_model.testing import (
     Downloaded,
     Fail,
@@ -30,29 +29,29 @@ from docker_model.testing import (
     Reply,
     SimulatedDocker,
 )
-from docker_model.types import PullProgress
+from docker_model.types import PullProgress, RunningModel
 
 DOWNLOAD = [Downloaded(1_000_000, 4_000_000), Downloaded(4_000_000, 4_000_000), Pulled()]
 
 
 @pytest.fixture(params=["sync", "async", "uvloop"])
 def call(request):
-    """Call a function of `models` in one of its forms."""
+    """Call a function of `management` in one of its forms."""
     if request.param == "sync":
-        return lambda name, *args, **settings: getattr(models, name)(*args, **settings)
+        return lambda name, *args, **settings: getattr(management, name)(*args, **settings)
     new_loop = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
 
     def run(name, *args, **settings):
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            return runner.run(getattr(models, f"a{name}")(*args, **settings))
+            return runner.run(getattr(management, f"a{name}")(*args, **settings))
 
     return run
 
 
 def test_both_forms_have_one_signature():
-    for name in models.__all__:
+    for name in management.__all__:
         if not name.startswith("a"):
-            one, other = getattr(models, name), getattr(models, f"a{name}")
+            one, other = getattr(management, name), getattr(management, f"a{name}")
             assert inspect.signature(one) == inspect.signature(other)
             assert inspect.iscoroutinefunction(other)
             assert {"command", "env", "timeout"} <= inspect.signature(one).parameters.keys()
@@ -234,7 +233,9 @@ def test_pull_that_is_late(simulate, call):
 async def test_cancelled_pull_is_ended(simulate):
     docker = simulate([], pullable={"ai/smollm2": [Downloaded(1, 4), Hang()]})
     begun = asyncio.Event()
-    pull = asyncio.create_task(models.apull_model("ai/smollm2", on_progress=lambda _: begun.set()))
+    pull = asyncio.create_task(
+        management.apull_model("ai/smollm2", on_progress=lambda _: begun.set())
+    )
     await begun.wait()
     pull.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -347,7 +348,7 @@ def test_hung_command_is_ended(simulate, call):
 
 def test_calls_do_not_wait_for_each_other(docker):
     async def many():
-        return await asyncio.gather(*(models.alist_models() for _ in range(8)))
+        return await asyncio.gather(*(management.alist_models() for _ in range(8)))
 
     assert [len(found) for found in asyncio.run(many())] == [1] * 8
 
@@ -356,14 +357,14 @@ def test_calls_do_not_wait_for_each_other(docker):
 @pytest.mark.parametrize("version", ["v0.1.40", "v0.1.46", "p1.0.0", "p1.0.7", "v1.1.26"])
 def test_older_plugins(simulate, version):
     simulate(version=version, pullable={"ai/other": DOWNLOAD})
-    assert [model.name for model in models.list_models()] == ["ai/smollm2"]
-    assert models.inspect_model("ai/smollm2").id is not None
-    assert models.status().version == version.replace("p", "v")
-    assert models.list_running() == []
+    assert [model.name for model in management.list_models()] == ["ai/smollm2"]
+    assert management.inspect_model("ai/smollm2").id is not None
+    assert management.status().version == version.replace("p", "v")
+    assert management.list_running() == []
     steps = []
-    assert models.pull_model("ai/other", on_progress=steps.append).name == "ai/other"
+    assert management.pull_model("ai/other", on_progress=steps.append).name == "ai/other"
     assert [step.current for step in steps] == [1_000_000, 4_000_000, None]
-    models.configure_model("ai/smollm2", context_size=4096)
-    models.unload_model("ai/smollm2")
+    management.configure_model("ai/smollm2", context_size=4096)
+    management.unload_model("ai/smollm2")
     with pytest.raises(ModelNotFoundError):
-        models.inspect_model("ai/nosuch")
+        management.inspect_model("ai/nosuch")

@@ -7,7 +7,7 @@ import tempfile
 import pytest
 
 from docker_model import Completion, DockerModel, Timings
-from docker_model.spool import IN_MEMORY, Spool, SpooledCompletion, completion
+from docker_model._transport.spool import IN_MEMORY, Spool, SpooledCompletion, completion
 from docker_model.testing import Text
 
 FIELDS = {

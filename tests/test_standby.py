@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from docker_model import DockerModel, ModelNotFoundError
-from docker_model.cli import standby
-from docker_model.process import call, io
+from docker_model._docker_cli import standby_pool
+from docker_model._runtime import io_thread, tasks
 from docker_model.testing import Hang, Stderr, Text
 from langchain_docker_model import DockerModelLLM as LangChainLLM
 from llama_index_docker_model import DockerModelLLM as LlamaIndexLLM
@@ -24,17 +24,17 @@ pytestmark = pytest.mark.usefixtures("calm")
 @pytest.fixture
 def calm(monkeypatch):
     """No pause between two starts, and no dependence on this machine's processors."""
-    monkeypatch.setattr(standby, "_GAP", 0.0)
-    monkeypatch.setattr(standby, "BACK_OFF", 0.05)
+    monkeypatch.setattr(standby_pool, "_GAP", 0.0)
+    monkeypatch.setattr(standby_pool, "BACK_OFF", 0.05)
 
 
 def parked():
     """The process ids of the children that wait for a prompt."""
 
     async def ask():
-        return [child.pid for child in io.current().children]
+        return [child.pid for child in io_thread.current().children]
 
-    return call.run(ask())
+    return tasks.run_blocking(ask())
 
 
 def wait_until(true, seconds=10):
@@ -160,7 +160,7 @@ def test_one_that_dies_as_it_is_taken_costs_nothing_but_a_cold_start(docker, mod
         blocked.set()
         go_on.wait(10)
 
-    io.current().post(block)
+    io_thread.current().post(block)
     assert blocked.wait(10)
     with ThreadPoolExecutor(1) as executor:
         stream = model.stream("x")
@@ -196,7 +196,7 @@ def test_stopped_ones_are_not_used(docker, model):
 def test_old_ones_are_not_used(docker, model, monkeypatch):
     model.warm_up()
     before = parked()
-    monkeypatch.setattr(standby, "MAX_AGE", 0.0)
+    monkeypatch.setattr(standby_pool, "MAX_AGE", 0.0)
     assert model.generate("x").text == "You said: x"
     monkeypatch.undo()
     wait_until(lambda: not set(before) & set(parked()))

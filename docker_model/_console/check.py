@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from docker_model import models
-from docker_model.cli.command import located
-from docker_model.cli.launch import Launch
-from docker_model.cli.names import same_model
+from docker_model import management
+from docker_model._docker_cli.command import located
+from docker_model._docker_cli.command_spec import CommandSpec
+from docker_model._docker_cli.model_names import same_model
 from docker_model.client import DockerModel
 from docker_model.errors import DockerModelError
 from docker_model.http import Client
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from docker_model._console.screen import Screen, Style
-    from docker_model.info import ModelInfo, Status
+    from docker_model.types import ModelInfo, Status
 
 _PROMPT = "Say hello in one short sentence."
 _ENOUGH = 300  # characters of an answer: a small model may ramble
@@ -84,20 +84,20 @@ class Check:
             more = more or [error.hint]
         else:
             steps = [str(step) for step in endpoint.tried]
-            what = f"{endpoint.url}, by {endpoint.source}" if endpoint.sure else steps.pop()
-            more = steps if len(steps) > 1 or not endpoint.sure else []
-            _report(screen, "ok" if endpoint.sure else "note", "api", what)
+            what = f"{endpoint.url}, by {endpoint.source}" if endpoint.verified else steps.pop()
+            more = steps if len(steps) > 1 or not endpoint.verified else []
+            _report(screen, "ok" if endpoint.verified else "note", "api", what)
         for line in more:
             screen.line(f"{'':16}{line.strip()}", "dim")
 
     def _docker(self) -> str:
-        launch = Launch.of(None, None)
-        return " ".join(located(launch.prefix, launch.env))
+        spec = CommandSpec.of(None, None)
+        return " ".join(located(spec.prefix, spec.env))
 
     def _plugin(self) -> str:
-        self._status = status = models.status()
+        self._status = status = management.status()
         if status.version is None:
-            models.list_models()  # raises what is wrong, the missing plugin first of all
+            management.list_models()  # raises what is wrong, the missing plugin first of all
             return "docker model, of unknown version"
         return f"docker model {status.version}"
 
@@ -110,11 +110,11 @@ class Check:
         return ", ".join(filter(None, (status.engine, status.endpoint))) or "running"
 
     def _models(self) -> str:
-        found = models.list_models()
+        found = management.list_models()
         if self._model is None:
             self._model = _choice(found)
         elif not any(_is(model, self._model) for model in found):
-            models.inspect_model(self._model)  # it knows more names than the list shows
+            management.inspect_model(self._model)  # it knows more names than the list shows
         names = [model.name for model in found]
         more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
         return f"{len(names)}: {', '.join(names[:_NAMES])}{more}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import argcomplete
 
-from docker_model import models
+from docker_model import management
 from docker_model.errors import DockerModelError
 
 if TYPE_CHECKING:
@@ -24,6 +24,6 @@ def _offered(*, action: argparse.Action, **_: object) -> list[str]:
     if action.dest != "model":
         return []
     try:
-        return [model.name for model in models.list_models(timeout=_PATIENCE)]
+        return [model.name for model in management.list_models(timeout=_PATIENCE)]
     except DockerModelError:
         return []

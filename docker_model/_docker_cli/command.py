@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from docker_model.cli.environment import Environment, can_be_passed
+from docker_model._transport.environment import Environment, can_be_passed
 from docker_model.errors import DockerNotFoundError, InvalidRequestError
 
 if TYPE_CHECKING:

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from docker_model.cli.command import child_environment, located, split_command
-from docker_model.cli.environment import Environment, picture
-from docker_model.cli.failures import name_start_failure
+from docker_model._docker_cli.command import child_environment, located, split_command
+from docker_model._docker_cli.failures import name_start_failure
+from docker_model._runtime import Child
+from docker_model._transport.environment import Environment, environ_snapshot
+from docker_model._transport.memo import MemoLast
 from docker_model.errors import DockerModelError
-from docker_model.latest import Latest
-from docker_model.process import Child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
+class CommandSpec:
     """A command and its environment: the key of all that is shared between calls.
 
     Attributes:
@@ -30,14 +30,14 @@ class Launch:
     env: Environment
 
     @classmethod
-    def of(cls, command: Sequence[str] | str | None, env: Mapping[str, str] | None) -> Launch:
+    def of(cls, command: Sequence[str] | str | None, env: Mapping[str, str] | None) -> CommandSpec:
         """Resolve the settings against the caller's environment as it is now."""
 
-        def resolve() -> Launch:
+        def resolve() -> CommandSpec:
             environment = child_environment(env, command)
             return cls(split_command(command, environment), Environment.of(environment))
 
-        return _latest.get((command, env, picture()), resolve)
+        return _latest.get((command, env, environ_snapshot()), resolve)
 
     async def start(
         self,
@@ -63,4 +63,4 @@ class Launch:
             raise name_start_failure(error, argv) from error
 
 
-_latest: Latest[Launch] = Latest()
+_latest: MemoLast[CommandSpec] = MemoLast()

@@ -13,8 +13,8 @@ import signal as signals
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from docker_model.cli.causes import CAUSES, LOGS_HINT, PLUGIN_HINT, START_HINT, Cause
-from docker_model.cli.command import INSTALL_HINT
+from docker_model._docker_cli.command import INSTALL_HINT
+from docker_model._transport.failure_table import CAUSES, LOGS_HINT, PLUGIN_HINT, START_HINT, Cause
 from docker_model.errors import (
     ContextLengthError,
     DockerModelError,

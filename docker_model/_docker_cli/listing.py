@@ -12,10 +12,9 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from docker_model.cli.names import canonical, display_name
+from docker_model._docker_cli.model_names import canonical, display_name
 from docker_model.errors import PluginNotFoundError
-from docker_model.info import ModelInfo, RunningModel, Status
-from docker_model.types import PullProgress
+from docker_model.types import ModelInfo, PullProgress, RunningModel, Status
 
 # -- list and inspect ------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docker_model.cli.references import normalised
+from docker_model._docker_cli.references import normalised
 
 if TYPE_CHECKING:
     from typing import Self

@@ -62,7 +62,7 @@ class Chatter:
 Part: TypeAlias = TextDelta | ReasoningDelta | Usage | PullNotice | Chatter
 
 
-class _Place(Enum):
+class Slot(Enum):
     """Where in the output the parser is."""
 
     START = auto()
@@ -74,9 +74,9 @@ class _Place(Enum):
     ANSWER = auto()
 
 
-_FLOWING: Final[Mapping[_Place, type[TextDelta | ReasoningDelta]]] = {
-    _Place.REASONING: ReasoningDelta,
-    _Place.ANSWER: TextDelta,
+_FLOWING: Final[Mapping[Slot, type[TextDelta | ReasoningDelta]]] = {
+    Slot.REASONING: ReasoningDelta,
+    Slot.ANSWER: TextDelta,
 }
 
 # All warnings that `DetectContext` of cmd/cli/desktop/context.go can print. The model's answer
@@ -93,25 +93,25 @@ _WARNINGS: Final = (
 # v0.1.30 and older rewrite one line, as if there were a terminal.
 _PROGRESS: Final = ("Downloaded ", "Downloaded: ", "\r\x1b[KDownloaded: ")
 _RESULTS: Final = ("Model pulled successfully\n", "Using cached model: ")
-_HEADER: Final = ("Thinking:\n", _Place.REASONING)
+_HEADER: Final = ("Thinking:\n", Slot.REASONING)
 
-_Openings: TypeAlias = tuple[tuple[str, _Place], ...]
+_Openings: TypeAlias = tuple[tuple[str, Slot], ...]
 
 # What the CLI may print next, and where it is after that line. No text begins another one.
-_OPENINGS: Final[Mapping[_Place, _Openings]] = {
-    _Place.START: (*((warning, _Place.START) for warning in _WARNINGS), _HEADER),
-    _Place.PULL: (
-        *((progress, _Place.PULL) for progress in _PROGRESS),
-        ("Warning: failed to ", _Place.PULL),  # of the copying of credentials, from v1.2.6 on
-        ("\n", _Place.GAP),
+_OPENINGS: Final[Mapping[Slot, _Openings]] = {
+    Slot.START: (*((warning, Slot.START) for warning in _WARNINGS), _HEADER),
+    Slot.PULL: (
+        *((progress, Slot.PULL) for progress in _PROGRESS),
+        ("Warning: failed to ", Slot.PULL),  # of the copying of credentials, from v1.2.6 on
+        ("\n", Slot.GAP),
     ),
-    _Place.GAP: (
-        *((progress, _Place.PULL) for progress in _PROGRESS),
-        *((result, _Place.READY) for result in _RESULTS),
-        ("\n", _Place.GAP),
+    Slot.GAP: (
+        *((progress, Slot.PULL) for progress in _PROGRESS),
+        *((result, Slot.READY) for result in _RESULTS),
+        ("\n", Slot.GAP),
         _HEADER,
     ),
-    _Place.READY: (_HEADER,),
+    Slot.READY: (_HEADER,),
 }
 
 _DIGITS: Final = re.compile(r"[0-9]+")
@@ -144,8 +144,8 @@ class OutputParser:
             f"Unable to find model '{name}' locally. Pulling from the server.": name
             for name in (model, _completed(model))
         }
-        self._place = _Place.START
-        self._then = _Place.START  # the place after `LINE`
+        self._place = Slot.START
+        self._then = Slot.START  # the place after `LINE`
         self._bytes = b""  # an incomplete character
         self._held = ""
         self._line: list[str] = []  # pieces, so that an endless line costs no copies of itself
@@ -163,13 +163,13 @@ class OutputParser:
     def close(self) -> list[Part]:
         """Return what was held back, now that nothing follows. The parser is spent."""
         parts = self._parse(utf_8_decode(self._bytes, "replace", True)[0])  # noqa: FBT003 (as above)
-        if self._place is _Place.LINE:
+        if self._place is Slot.LINE:
             parts.append(Chatter("".join(self._line)))
             return parts
         held = self._held.removesuffix("\n")
         if usage := _USAGE.fullmatch(held):
             parts.append(Usage(*map(int, usage.groups())))
-        elif held and self._place is _Place.PULL:
+        elif held and self._place is Slot.PULL:
             parts.append(Chatter(held))
         elif held:
             parts.append(_FLOWING.get(self._place, TextDelta)(held))
@@ -181,7 +181,7 @@ class OutputParser:
         self._held = ""
         position = 0
         while position < len(text):
-            if self._place is _Place.LINE:
+            if self._place is Slot.LINE:
                 position = self._go_on_with_line(text, position, parts)
             elif delta := _FLOWING.get(self._place):
                 position = self._flow(delta, text, position, parts)
@@ -195,13 +195,13 @@ class OutputParser:
     def _open(self, text: str, position: int) -> int | None:
         """Decide what begins here and return where to go on; `None`: it may be several things."""
         openings = _OPENINGS[self._place]
-        if self._place is _Place.START:
-            openings += tuple((f"{notice}\n", _Place.PULL) for notice in self._notices)
+        if self._place is Slot.START:
+            openings += tuple((f"{notice}\n", Slot.PULL) for notice in self._notices)
         for opening, then in openings:
             if not text.startswith(opening, position):
                 continue
-            if then is not _Place.REASONING:
-                self._place, self._then = _Place.LINE, then
+            if then is not Slot.REASONING:
+                self._place, self._then = Slot.LINE, then
                 return position
             after = position + len(opening)
             if after == len(text):
@@ -214,11 +214,11 @@ class OutputParser:
             opening.startswith(text[position : position + len(opening)]) for opening, _ in openings
         ):
             return None
-        if self._place is _Place.PULL:
+        if self._place is Slot.PULL:
             # A pull that says how it ended does so in the server's words: any line will do.
-            self._place, self._then = _Place.LINE, _Place.READY
+            self._place, self._then = Slot.LINE, Slot.READY
         else:
-            self._place = _Place.ANSWER
+            self._place = Slot.ANSWER
         return position
 
     def _go_on_with_line(self, text: str, position: int, parts: list[Part]) -> int:
@@ -239,10 +239,10 @@ class OutputParser:
     def _flow(
         self, delta: type[TextDelta | ReasoningDelta], text: str, position: int, parts: list[Part]
     ) -> int:
-        if self._place is _Place.REASONING:
+        if self._place is Slot.REASONING:
             end = text.find(self._separator, position)
             if end >= 0:
-                self._place = _Place.ANSWER
+                self._place = Slot.ANSWER
                 _append(parts, delta, text[position:end])
                 return end + len(self._separator)
         certain = self._certain(text, position)
@@ -258,7 +258,7 @@ class OutputParser:
             if (
                 tail == "\n"
                 or _usage_line(tail).startswith(tail)
-                or (self._place is _Place.REASONING and self._separator.startswith(tail))
+                or (self._place is Slot.REASONING and self._separator.startswith(tail))
             ):
                 return newline
             newline = text.find("\n", newline + 1)

@@ -1,6 +1,6 @@
 """The prompt guard: no byte of a local file reaches the model unless that is asked for.
 
-The CLI reads the files that it sees in a prompt (:mod:`docker_model.cli.references`), and
+The CLI reads the files that it sees in a prompt (:mod:`docker_model._docker_cli.references`), and
 a prompt holds what others wrote: users, retrieved documents, answers of tools. The guard
 asks the file system what the CLI would ask and breaks what it would find, with a space.
 
@@ -23,8 +23,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from docker_model.cli.localfiles import LocalFiles
-from docker_model.cli.references import endings, images, inclusions
+from docker_model._docker_cli.local_files import LocalFiles
+from docker_model._docker_cli.references import endings, images, inclusions
 from docker_model.errors import FileReferenceError, InvalidRequestError
 
 if TYPE_CHECKING:

@@ -5,20 +5,60 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from docker_model.cli import failures
+from docker_model._docker_cli import failures
+from docker_model._docker_cli.output_parser import SEPARATOR, Chatter, OutputParser, PullNotice
+from docker_model._transport.collector import Collector
 from docker_model.errors import GenerationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from docker_model.cli.answer import Answer
-    from docker_model.cli.launch import Launch
-    from docker_model.cli.phases import Phase
-    from docker_model.process import Child, Exit
-    from docker_model.transport import Receiver, Request
+    from docker_model._docker_cli.command_spec import CommandSpec
+    from docker_model._docker_cli.output_parser import Part
+    from docker_model._runtime import Child, Exit
+    from docker_model._runtime.timeouts import PhaseTimeout
+    from docker_model._transport.protocol import Receiver, Request
 
 
 _PLUGIN_SIGNALLED = 255  # what `docker` makes of -1
+
+
+class Answer(Collector):
+    """What one run says.
+
+    Attributes:
+        vanished: True once the CLI has said that the model is missing.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        receiver: Receiver,
+        began: float,
+        separator: str = SEPARATOR,
+    ) -> None:
+        super().__init__(request, receiver, began)
+        self.vanished = False
+        self._parser = OutputParser(request.model, separator=separator)
+
+    def feed(self, data: bytes) -> None:
+        """Take a chunk of stdout."""
+        for part in self._parser.feed(data):
+            self._sort(part)
+
+    def end_of_output(self) -> None:
+        """Take what was held back until it could not become anything else."""
+        for part in self._parser.close():
+            self._sort(part)
+        self.end()
+
+    def _sort(self, part: Part) -> None:
+        if self.vanished or isinstance(part, Chatter):
+            return
+        if isinstance(part, PullNotice):
+            self.vanished = not self.over
+        else:
+            self.take(part)
 
 
 class Run:
@@ -40,7 +80,7 @@ class Run:
         request: Request,
         receiver: Receiver,
         answer: Answer,
-        phase: Phase,
+        phase: PhaseTimeout,
         on_first_output: Callable[[], object],
     ) -> None:
         self._request = request
@@ -54,13 +94,13 @@ class Run:
         self._done: asyncio.Future[Exit | None] = self._loop.create_future()
         self.child: Child
 
-    async def start(self, launch: Launch, argv: Sequence[str], cwd: Callable[[], str]) -> Child:
+    async def start(self, spec: CommandSpec, argv: Sequence[str], cwd: Callable[[], str]) -> Child:
         """Start the child.
 
         Raises:
             DockerModelError: It cannot be started.
         """
-        return self._adopt(await launch.start(argv, cwd=cwd, on_stdout=self._on_stdout))
+        return self._adopt(await spec.start(argv, cwd=cwd, on_stdout=self._on_stdout))
 
     def take_over(self, child: Child) -> Child:
         """Use a child that was started before."""
@@ -88,7 +128,7 @@ class Run:
         if answer.over or answer.vanished:
             self._settle(None)
         elif answer.first_output is not None and not self._paused:
-            self._phase.turn("idle", self._request.timeouts.idle)
+            self._phase.switch_to("idle", self._request.timeouts.idle)
 
     def _on_end(self, ended: asyncio.Future[Exit]) -> None:
         error = ended.exception()

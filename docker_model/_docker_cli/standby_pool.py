@@ -17,8 +17,8 @@ from docker_model.errors import DockerModelError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from docker_model.cli.launch import Launch
-    from docker_model.process import Child
+    from docker_model._docker_cli.command_spec import CommandSpec
+    from docker_model._runtime import Child
 
 MAX_AGE = 120.0  # seconds; the CLI has already chosen its context and read its configuration
 BACK_OFF = 5.0  # seconds without refilling after a parked child has died by itself
@@ -26,12 +26,12 @@ _GAP = 0.05  # seconds between two starts, at least: about what one takes of a p
 _PROCESSORS = os.cpu_count() or 1
 
 
-class Holder:
+class StandbyOwner:
     """A model's wish for standby, until it is closed or collected.
 
     Attributes:
         count: How many runs it wants parked.
-        open: False once closed; a run that began before must not fill the shelf again.
+        open: False once closed; a run that began before must not fill the pool again.
     """
 
     def __init__(self, count: int) -> None:
@@ -39,7 +39,7 @@ class Holder:
         self.open = True
 
 
-class _Parked:
+class StandbyProcess:
     """A started run that has not been given a prompt."""
 
     child: Child
@@ -49,14 +49,14 @@ class _Parked:
         self._born = asyncio.get_running_loop().time()
 
     @classmethod
-    async def start(cls, launch: Launch, argv: Sequence[str], cwd: Callable[[], str]) -> Self:
+    async def start(cls, spec: CommandSpec, argv: Sequence[str], cwd: Callable[[], str]) -> Self:
         """Start one.
 
         Raises:
             DockerModelError: It cannot be started.
         """
         parked = cls()
-        parked.child = await launch.start(argv, cwd=cwd, on_stdout=parked._noise)
+        parked.child = await spec.start(argv, cwd=cwd, on_stdout=parked._noise)
         return parked
 
     def _noise(self, _: bytes) -> None:
@@ -69,47 +69,47 @@ class _Parked:
         return self.child.silent and not self._noisy and age < MAX_AGE
 
 
-class Shelf:
+class StandbyPool:
     """The parked runs of one command line, environment and directory; on the I/O thread.
 
     Args:
-        launch: Command and environment.
+        spec: Command and environment.
         argv: The run's whole command.
         cwd: The run's working directory.
     """
 
-    def __init__(self, launch: Launch, argv: Sequence[str], cwd: Callable[[], str]) -> None:
-        self._launch = launch
+    def __init__(self, spec: CommandSpec, argv: Sequence[str], cwd: Callable[[], str]) -> None:
+        self._launch = spec
         self._argv = argv
         self._cwd = cwd
-        self._parked: deque[_Parked] = deque()
-        self._holders: set[Holder] = set()
+        self._parked: deque[StandbyProcess] = deque()
+        self._owners: set[StandbyOwner] = set()
         self._running = 0
         self._refill: asyncio.TimerHandle | None = None
         self._replenishing: asyncio.Task[None] | None = None  # kept: a loop holds tasks weakly
 
-    def hold(self, holder: Holder) -> None:
-        """Keep runs parked until `holder` lets go."""
-        if holder.open:
-            self._holders.add(holder)
+    def hold(self, owner: StandbyOwner) -> None:
+        """Keep runs parked until `owner` lets go."""
+        if owner.open:
+            self._owners.add(owner)
 
-    def release(self, holder: Holder) -> bool:
+    def release(self, owner: StandbyOwner) -> bool:
         """End what nobody else wants parked; true when nobody wants anything."""
-        self._holders.discard(holder)
+        self._owners.discard(owner)
         while len(self._parked) > self._target():
             self._parked.pop().child.kill_group()
-        if self._holders:
+        if self._owners:
             return False
         self._plan(None)
         return True
 
     def clear(self) -> None:
-        """Let go of every holder."""
-        for holder in list(self._holders):
-            self.release(holder)
+        """Let go of every owner."""
+        for owner in list(self._owners):
+            self.release(owner)
 
     def _target(self) -> int:
-        return max((holder.count for holder in self._holders), default=0)
+        return max((owner.count for owner in self._owners), default=0)
 
     def take(self) -> Child | None:
         """The oldest parked run that is fit for use; from now on its caller's."""
@@ -159,7 +159,7 @@ class Shelf:
         self._plan(MAX_AGE if self._parked else None)
 
     async def _park(self) -> None:
-        parked = await _Parked.start(self._launch, self._argv, self._cwd)
+        parked = await StandbyProcess.start(self._launch, self._argv, self._cwd)
         if len(self._parked) < self._target():  # it may have been closed meanwhile
             self._parked.append(parked)
         else:
@@ -192,7 +192,7 @@ class Shelf:
         if self._refill is not None:
             self._refill.cancel()
             self._refill = None
-        if delay is not None and self._holders:
+        if delay is not None and self._owners:
             loop = asyncio.get_running_loop()
             self._refill = loop.call_later(delay, self._start_replenishing)
 
@@ -202,26 +202,26 @@ class Shelf:
             self._replenishing = asyncio.get_running_loop().create_task(self._replenish())
 
 
-class Turn:
-    """One run's dealings with a shelf: a scope, which does nothing without a shelf."""
+class StandbyLease:
+    """One run's dealings with a pool: a scope, which does nothing without a pool."""
 
-    def __init__(self, shelf: Shelf | None) -> None:
-        self._shelf = shelf
+    def __init__(self, pool: StandbyPool | None) -> None:
+        self._pool = pool
 
     def __enter__(self) -> Self:
-        if self._shelf is not None:
-            self._shelf.begin()
+        if self._pool is not None:
+            self._pool.begin()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._shelf is not None:
-            self._shelf.end()
+        if self._pool is not None:
+            self._pool.end()
 
     def take(self) -> Child | None:
         """A parked run, if there is one."""
-        return None if self._shelf is None else self._shelf.take()
+        return None if self._pool is None else self._pool.take()
 
     def refill(self) -> None:
-        """The run speaks: see `Shelf.refill`."""
-        if self._shelf is not None:
-            self._shelf.refill()
+        """The run speaks: see `StandbyPool.refill`."""
+        if self._pool is not None:
+            self._pool.refill()

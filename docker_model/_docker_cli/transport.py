@@ -8,31 +8,30 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from docker_model.cli import asking, command, failures
-from docker_model.cli.answer import Answer
-from docker_model.cli.output import SEPARATOR, SEPARATOR_TO_V0_1_40
-from docker_model.cli.phases import Phase, limit
-from docker_model.cli.presence import REMEMBERED, REMEMBERED_BY_STANDBY, Presence
-from docker_model.cli.prompt import guard, may_name_files
-from docker_model.cli.run import Run, check_end, was_killed
-from docker_model.cli.standby import Shelf, Turn
+from docker_model._docker_cli import command, failures, management
+from docker_model._docker_cli.output_parser import SEPARATOR, SEPARATOR_TO_V0_1_40
+from docker_model._docker_cli.presence import REMEMBERED, REMEMBERED_BY_STANDBY, Presence
+from docker_model._docker_cli.prompt_guard import guard, may_name_files
+from docker_model._docker_cli.run import Answer, Run, check_end, was_killed
+from docker_model._docker_cli.standby_pool import StandbyLease, StandbyPool
+from docker_model._runtime import io_thread
+from docker_model._runtime.tasks import SingleFlight
+from docker_model._runtime.timeouts import PhaseTimeout, timeout_scope
 from docker_model.errors import (
     ModelNotFoundError,
     ResourceError,
     UnsupportedParameterError,
 )
-from docker_model.process import io
-from docker_model.process.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from docker_model.cli.launch import Launch
-    from docker_model.cli.standby import Holder
-    from docker_model.cli.workdir import Workdir
+    from docker_model._docker_cli.command_spec import CommandSpec
+    from docker_model._docker_cli.standby_pool import StandbyOwner
+    from docker_model._docker_cli.workdir import Workdir
+    from docker_model._runtime import Child, Exit
+    from docker_model._transport.protocol import Receiver, Request
     from docker_model.options import FileReferences, PullPolicy
-    from docker_model.process import Child, Exit
-    from docker_model.transport import Receiver, Request
     from docker_model.types import Completion, PullProgress
 
 
@@ -41,56 +40,56 @@ class _Shared:
 
     def __init__(self) -> None:
         self.presence = Presence()
-        self.once = Once()
-        self.slots: WeakValueDictionary[tuple[Launch, int], asyncio.Semaphore] = (
+        self.once = SingleFlight()
+        self.slots: WeakValueDictionary[tuple[CommandSpec, int], asyncio.Semaphore] = (
             WeakValueDictionary()
         )
-        self._colorless: set[Launch] = set()  # CLIs older than v0.1.41 do not know --color
-        self._shelves: dict[tuple[Launch, str, Workdir], Shelf] = {}
+        self._colorless: set[CommandSpec] = set()  # CLIs older than v0.1.41 do not know --color
+        self._pools: dict[tuple[CommandSpec, str, Workdir], StandbyPool] = {}
 
-    def slot(self, launch: Launch, limit: int) -> asyncio.Semaphore:
-        semaphore = self.slots.get((launch, limit))
+    def slot(self, spec: CommandSpec, limit: int) -> asyncio.Semaphore:
+        semaphore = self.slots.get((spec, limit))
         if semaphore is None:
-            self.slots[launch, limit] = semaphore = asyncio.Semaphore(limit)  # a fair one
+            self.slots[spec, limit] = semaphore = asyncio.Semaphore(limit)  # a fair one
         return semaphore
 
-    def argv(self, launch: Launch, model: str) -> list[str]:
-        return command.run_argv(launch.prefix, model, color=launch not in self._colorless)
+    def argv(self, spec: CommandSpec, model: str) -> list[str]:
+        return command.run_argv(spec.prefix, model, color=spec not in self._colorless)
 
-    def separator(self, launch: Launch) -> str:
+    def separator(self, spec: CommandSpec) -> str:
         """What ends the reasoning; CLIs without --color have another."""
-        return SEPARATOR_TO_V0_1_40 if launch in self._colorless else SEPARATOR
+        return SEPARATOR_TO_V0_1_40 if spec in self._colorless else SEPARATOR
 
-    def do_without_color(self, launch: Launch) -> None:
+    def do_without_color(self, spec: CommandSpec) -> None:
         """This CLI does not know the flag, and what is parked with it is dead."""
-        self._colorless.add(launch)
-        for key in [key for key in self._shelves if key[0] == launch]:
-            self._shelves.pop(key).clear()
+        self._colorless.add(spec)
+        for key in [key for key in self._pools if key[0] == spec]:
+            self._pools.pop(key).clear()
 
-    def shelf(self, launch: Launch, model: str, cwd: Workdir, holder: Holder) -> Shelf:
-        shelf = self._shelves.get((launch, model, cwd))
-        if shelf is None:
-            shelf = Shelf(launch, self.argv(launch, model), cwd)
-            self._shelves[launch, model, cwd] = shelf
-        shelf.hold(holder)
-        return shelf
+    def pool(self, spec: CommandSpec, model: str, cwd: Workdir, owner: StandbyOwner) -> StandbyPool:
+        pool = self._pools.get((spec, model, cwd))
+        if pool is None:
+            pool = StandbyPool(spec, self.argv(spec, model), cwd)
+            self._pools[spec, model, cwd] = pool
+        pool.hold(owner)
+        return pool
 
-    def release(self, holder: Holder) -> None:
-        """End what is parked for `holder` alone."""
-        holder.open = False
-        for key, shelf in list(self._shelves.items()):
-            if shelf.release(holder):
-                del self._shelves[key]
+    def release(self, owner: StandbyOwner) -> None:
+        """End what is parked for `owner` alone."""
+        owner.open = False
+        for key, pool in list(self._pools.items()):
+            if pool.release(owner):
+                del self._pools[key]
 
 
-def release(holder: Holder) -> None:
+def release(owner: StandbyOwner) -> None:
     """Let go of a model's standby; from any thread or finalizer, never waits."""
-    thread = io.started()
+    thread = io_thread.started()
     if thread is not None:
-        thread.post(lambda: thread.local(_Shared).release(holder))
+        thread.post(lambda: thread.local(_Shared).release(owner))
 
 
-class _Place:
+class Slot:
     """One of `max_concurrency` places, held until the last child started in it has ended.
 
     Attributes:
@@ -127,26 +126,26 @@ class CliTransport:
     """Answers requests through `docker model run`.
 
     Attributes:
-        launch: Command and environment of every child.
-        file_references: See `docker_model.cli.prompt.guard`.
+        spec: Command and environment of every child.
+        file_references: See `docker_model._docker_cli.prompt_guard.guard`.
         cwd: Gives the working directory of a run.
-        max_concurrency: Runs at once among all with the same launch and limit.
+        max_concurrency: Runs at once among all with the same spec and limit.
         pull: What happens when the model is missing.
         on_progress: Told of a pull's progress, on the I/O thread.
-        holder: The model's standby, if it wants any.
+        owner: The model's standby, if it wants any.
     """
 
-    launch: Launch
+    spec: CommandSpec
     file_references: FileReferences
     cwd: Workdir
     max_concurrency: int
     pull: PullPolicy
     on_progress: Callable[[PullProgress], object] | None = None
-    holder: Holder | None = None
+    owner: StandbyOwner | None = None
 
-    def admit(self, request: Request) -> Request:
-        """See `docker_model.transport.Transport`: keep the CLI from reading local files."""
-        if not self.blocks(request):
+    def prepare(self, request: Request) -> Request:
+        """Keep the CLI from reading the local files that the prompt names."""
+        if not self.needs_file_check(request):
             return request
         try:
             prompt = guard(request.prompt, self.file_references, cwd=self.cwd())
@@ -156,23 +155,23 @@ class CliTransport:
             raise ResourceError(msg, hint="close files, or raise `ulimit -n`") from error
         return replace(request, prompt=prompt)
 
-    def blocks(self, request: Request) -> bool:
-        """See `docker_model.transport.Transport`."""
+    def needs_file_check(self, request: Request) -> bool:
+        """See `docker_model._transport.protocol.Transport`."""
         return self.file_references != "allow" and may_name_files(request.prompt)
 
     async def generate(self, request: Request, receiver: Receiver) -> Completion:
-        """See `docker_model.transport.Transport`."""
+        """See `docker_model._transport.protocol.Transport`."""
         began = asyncio.get_running_loop().time()
-        shared = io.current().local(_Shared)
-        place = _Place(shared.slot(self.launch, self.max_concurrency))
-        async with limit("total", request.timeouts.total, place.partial, cap="max_chars"):
-            async with limit("queue", request.timeouts.queue):
-                await place.enter()
+        shared = io_thread.current().local(_Shared)
+        slot = Slot(shared.slot(self.spec, self.max_concurrency))
+        async with timeout_scope("total", request.timeouts.total, slot.partial, cap="max_chars"):
+            async with timeout_scope("queue", request.timeouts.queue):
+                await slot.enter()
             pulled = False
             try:
                 while True:
                     try:
-                        return await self._attempt(request, receiver, began, shared, place)
+                        return await self._attempt(request, receiver, began, shared, slot)
                     except _TryAgain:
                         pass
                     except ModelNotFoundError:
@@ -181,7 +180,7 @@ class CliTransport:
                         await self._pull(shared, request.model)
                         pulled = True
             finally:
-                place.leave()
+                slot.leave()
 
     async def _attempt(
         self,
@@ -189,36 +188,36 @@ class CliTransport:
         receiver: Receiver,
         began: float,
         shared: _Shared,
-        place: _Place,
+        slot: Slot,
     ) -> Completion:
         now = asyncio.get_running_loop().time
         started = sent = now()
-        present = self.launch, request.model
+        present = self.spec, request.model
         known = shared.presence.known(present)
         prompt = request.prompt.encode()
-        with Turn(self._shelf(shared, request.model)) as standby:
-            parked = None if place.cold else standby.take()
+        with StandbyLease(self._pool(shared, request.model)) as standby:
+            parked = None if slot.cold else standby.take()
             try:
                 if parked is not None:
-                    place.child = parked
+                    slot.child = parked
                     if known:  # all that follows is done while the command is at its work
                         parked.write(prompt)
-                separator = shared.separator(self.launch)
-                place.answer = answer = Answer(request, receiver, began, separator)
-                async with Phase(
-                    "first_output", request.timeouts.first_output, place.partial
+                separator = shared.separator(self.spec)
+                slot.answer = answer = Answer(request, receiver, began, separator)
+                async with PhaseTimeout(
+                    "first_output", request.timeouts.first_output, slot.partial
                 ) as phase:
                     run = Run(request, receiver, answer, phase, standby.refill)
                     if parked is not None:
                         run.take_over(parked)
                     else:
-                        place.child = await run.start(
-                            self.launch, shared.argv(self.launch, request.model), self.cwd
+                        slot.child = await run.start(
+                            self.spec, shared.argv(self.spec, request.model), self.cwd
                         )
                     if not known:
                         asked = now()
                         await shared.once.do(
-                            present, lambda: asking.inspect(self.launch, request.model)
+                            present, lambda: management.inspect(self.spec, request.model)
                         )
                         shared.presence.remember(present, asked, self._memory)
                     if not known or parked is None:
@@ -226,14 +225,14 @@ class CliTransport:
                         run.child.write(prompt)
                     end = await run.result()
             finally:
-                if place.child is not None:
-                    place.child.end()
+                if slot.child is not None:
+                    slot.child.end()
         if answer.vanished:
             shared.presence.forget(present)
             raise failures.model_not_found(request.model)
         if end is not None:
             answer.end_of_output()
-            self._check_end(end, answer, request, shared, place, parked=parked is not None)
+            self._check_end(end, answer, request, shared, slot, parked=parked is not None)
         shared.presence.remember(present, sent, self._memory)  # the run itself has looked
         return answer.completion(started)
 
@@ -243,31 +242,31 @@ class CliTransport:
         answer: Answer,
         request: Request,
         shared: _Shared,
-        place: _Place,
+        slot: Slot,
         *,
         parked: bool,
     ) -> None:
         if answer.empty and parked and was_killed(end):
-            place.cold = True
+            slot.cold = True
             raise _TryAgain
         if failures.is_unknown_flag(end.stderr, "--color"):
-            shared.do_without_color(self.launch)
+            shared.do_without_color(self.spec)
             raise _TryAgain
         check_end(end, answer, request.model)
 
     async def _pull(self, shared: _Shared, model: str) -> None:
         """Pull `model`, once for all who want it at this time and would be told by one function."""
-        key = ("pull", self.launch, model, id(self.on_progress))
-        await shared.once.do(key, lambda: asking.pull(self.launch, model, self.on_progress))
+        key = ("pull", self.spec, model, id(self.on_progress))
+        await shared.once.do(key, lambda: management.pull(self.spec, model, self.on_progress))
 
-    def _shelf(self, shared: _Shared, model: str) -> Shelf | None:
-        if self.holder is None:
+    def _pool(self, shared: _Shared, model: str) -> StandbyPool | None:
+        if self.owner is None:
             return None
-        return shared.shelf(self.launch, model, self.cwd, self.holder)
+        return shared.pool(self.spec, model, self.cwd, self.owner)
 
     @property
     def _memory(self) -> float:
-        return REMEMBERED if self.holder is None else REMEMBERED_BY_STANDBY
+        return REMEMBERED if self.owner is None else REMEMBERED_BY_STANDBY
 
     async def warm_up(self, model: str) -> None:
         """Have `model` loaded, so that the next answer need not wait for it.
@@ -275,17 +274,17 @@ class CliTransport:
         Raises:
             DockerModelError: See `docker_model.errors`.
         """
-        shared = io.current().local(_Shared)
+        shared = io_thread.current().local(_Shared)
         asked = asyncio.get_running_loop().time()
         try:
-            await asking.inspect(self.launch, model)
+            await management.inspect(self.spec, model)
         except ModelNotFoundError:
             if self.pull == "never":
                 raise
             await self._pull(shared, model)
-        shared.presence.remember((self.launch, model), asked, self._memory)
+        shared.presence.remember((self.spec, model), asked, self._memory)
         with contextlib.suppress(UnsupportedParameterError):  # an old CLI loads at the first run
-            await asking.preload(self.launch, model)
-        shelf = self._shelf(shared, model)
-        if shelf is not None:
-            await shelf.fill()
+            await management.preload(self.spec, model)
+        pool = self._pool(shared, model)
+        if pool is not None:
+            await pool.fill()

@@ -5,7 +5,7 @@ coroutine that runs on it; `Child` is one process with its three pipes; `Stream`
 carries what it says to a caller on any thread or event loop.
 """
 
-from docker_model.process.child import Child, Exit
-from docker_model.process.stream import Sink, Stream
+from docker_model._runtime.child import Child, Exit
+from docker_model._runtime.stream import Sink, Stream
 
 __all__ = ["Child", "Exit", "Sink", "Stream"]

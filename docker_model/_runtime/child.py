@@ -7,7 +7,7 @@ The rules that keep a run from hanging, leaking or killing a stranger:
 * Signal first, reap last. Until the leader is reaped neither its pid nor its group's id
   can be given to another process, so the last SIGKILL to stragglers comes before the reap.
 * The end of the process and the end of its pipes are two events. A grandchild that keeps
-  a pipe open gets `DRAIN` seconds after the leader's exit and cannot hang a caller.
+  a pipe open gets `PIPE_DRAIN_TIMEOUT` seconds after the leader's exit and cannot hang a caller.
 * While stdin is open and incomplete the only way out is SIGKILL, and stdin is closed after
   the exit: an early end of input would be taken for a complete prompt.
 """
@@ -21,15 +21,15 @@ import subprocess
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Self
 
-from docker_model.process import exits, io
+from docker_model._runtime import exit_watch, io_thread
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping, Sequence
 
-GRACE = 0.25  # seconds between SIGTERM and SIGKILL; the real pair needs about 5 ms
-DRAIN = 0.3  # seconds that pipes may stay open after the leader's exit
-LINGER = 2.0  # seconds that a process may live on after both its outputs have ended
+TERM_TO_KILL_TIMEOUT = 0.25  # seconds between SIGTERM and SIGKILL; the real pair needs about 5 ms
+PIPE_DRAIN_TIMEOUT = 0.3  # seconds that pipes may stay open after the leader's exit
+EXIT_AFTER_EOF_TIMEOUT = 2.0  # seconds that a process may live on after both its outputs have ended
 STDERR_TAIL = 64 * 1024  # bytes of stderr that are kept
 _CHUNK = 64 * 1024  # bytes per read or write: a pipe's own capacity on Linux
 
@@ -72,7 +72,7 @@ class Child:
     def __init__(
         self, process: subprocess.Popen[bytes], on_stdout: Callable[[bytes], object]
     ) -> None:
-        self._io = io.current()
+        self._io = io_thread.current()
         self._loop = self._io.loop
         self._process = process
         self._on_stdout = on_stdout
@@ -93,14 +93,14 @@ class Child:
         assert process.stderr is not None
         self._stdin, self._stdout, self._stderr = process.stdin, process.stdout, process.stderr
         try:
-            self._watch = exits.Watch(self._loop, self.pid, self._on_exit)
+            self._watch = exit_watch.Watch(self._loop, self.pid, self._on_exit)
             self._io.children.add(self)
         except OSError:
             self.kill_group()
             self._finish()
             raise
         finally:
-            self._io.unclaimed.discard(process)
+            self._io.unregistered.discard(process)
         for pipe in (self._stdin, self._stdout, self._stderr):
             if pipe is not None:
                 os.set_blocking(pipe.fileno(), False)
@@ -130,11 +130,11 @@ class Child:
             OSError: It cannot be started.
             GenerationError: The interpreter ends.
         """
-        thread = io.current()
+        thread = io_thread.current()
 
         def start() -> subprocess.Popen[bytes]:
-            with io.starting:
-                io.check_alive(thread)
+            with io_thread.spawn_lock:
+                io_thread.check_alive(thread)
                 process = subprocess.Popen(  # vfork: 0.2 ms, whatever our own size
                     argv() if callable(argv) else argv,
                     stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
@@ -145,10 +145,12 @@ class Child:
                     cwd=cwd() if callable(cwd) else cwd,
                     start_new_session=True,
                 )
-                thread.unclaimed.add(process)
+                thread.unregistered.add(process)
                 return process
 
-        return cls(await thread.blocking(start, lambda late: cls(late, _ignore).end()), on_stdout)
+        return cls(
+            await thread.run_in_worker(start, lambda late: cls(late, _ignore).end()), on_stdout
+        )
 
     # -- stdin ---------------------------------------------------------------------------
 
@@ -186,8 +188,8 @@ class Child:
                 self.end()
             return
         self._close(self._stdout)
-        if not self._exited:  # else `DRAIN` runs already, for whoever holds stderr
-            self._arm(LINGER, self._end_lingerer)
+        if not self._exited:  # else `PIPE_DRAIN_TIMEOUT` runs already, for whoever holds stderr
+            self._arm(EXIT_AFTER_EOF_TIMEOUT, self._end_lingerer)
         self._finish_if_over()
 
     def _read_stderr(self) -> None:
@@ -213,12 +215,12 @@ class Child:
             self._paused = False
             self._loop.add_reader(self._stdout.fileno(), self._read_stdout)
             if self._exited:
-                self._arm(DRAIN, self._finish)
+                self._arm(PIPE_DRAIN_TIMEOUT, self._finish)
 
     @property
     def silent(self) -> bool:
         """Whether it lives, runs, and has not written to stderr: a parked one should."""
-        return not (self._exited or self._ending or self._tail or exits.is_stopped(self.pid))
+        return not (self._exited or self._ending or self._tail or exit_watch.is_stopped(self.pid))
 
     def hand_over(self, on_stdout: Callable[[bytes], object]) -> None:
         """Have somebody else take the output from now on."""
@@ -236,16 +238,17 @@ class Child:
     # -- the end -------------------------------------------------------------------------
 
     def end(self) -> None:
-        """Stop it: SIGTERM to the group, SIGKILL after `GRACE`; idempotent, never waits.
+        """Stop the child: SIGTERM to its group, SIGKILL after `TERM_TO_KILL_TIMEOUT`.
 
-        Closing our end of stdout is a second, independent way to stop a process that writes.
+        Idempotent, and never waits. Closing our end of stdout is a second, independent way to
+        stop a process that writes.
         """
         if self._ending or self._reaped:
             return
         self._ending = True
         if self._delivered:
             self._signal_group(signal.SIGTERM)
-            self._arm(GRACE, self.kill_group)
+            self._arm(TERM_TO_KILL_TIMEOUT, self.kill_group)
         else:
             self.kill_group()
         self._close(self._stdout)
@@ -271,7 +274,7 @@ class Child:
         self._exited = True
         self._finish_if_over()
         if not self._reaped and not self._paused:
-            self._arm(DRAIN, self._finish)
+            self._arm(PIPE_DRAIN_TIMEOUT, self._finish)
 
     def _finish_if_over(self) -> None:
         if self._exited and (self._ending or (self._stdout.closed and self._stderr.closed)):
@@ -284,7 +287,7 @@ class Child:
         self._disarm()
         self.kill_group()
         self._reaped = True  # before it is: another thread may be about to signal
-        code = exits.reap(self.pid)
+        code = exit_watch.reap(self.pid)
         self._process.returncode = 0 if code is None else code  # else its finalizer would wait
         for pipe in (self._stdin, self._stdout, self._stderr):
             self._close(pipe)

@@ -10,7 +10,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from docker_model.process.helper import start_thread
+from docker_model._runtime.worker import start_thread
 
 if TYPE_CHECKING:
     import asyncio

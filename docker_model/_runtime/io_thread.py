@@ -22,14 +22,14 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from docker_model._runtime.worker import Worker, start_thread
 from docker_model.errors import DockerModelError, GenerationError, ResourceError
-from docker_model.process.helper import Helper, start_thread
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
-    from docker_model.process.child import Child
+    from docker_model._runtime.child import Child
 
 _T = TypeVar("_T")
 
@@ -43,7 +43,7 @@ class IoThread:
     Attributes:
         alive: False in a forked process and while the interpreter ends.
         children: Every child that has not been reaped; only the thread itself changes it.
-        unclaimed: Processes that the helper thread has started and that are no child yet.
+        unregistered: Processes that the worker thread has started and that are no child yet.
 
     Raises:
         ResourceError: There is no descriptor or thread left for it.
@@ -53,7 +53,7 @@ class IoThread:
     def __init__(self) -> None:
         self.alive = True
         self.children: set[Child] = set()
-        self.unclaimed: set[subprocess.Popen[bytes]] = set()
+        self.unregistered: set[subprocess.Popen[bytes]] = set()
         self._locals: dict[Callable[[], Any], Any] = {}
         try:
             self._selector = selectors.DefaultSelector()
@@ -72,7 +72,7 @@ class IoThread:
         except DockerModelError:
             self.loop.close()
             raise
-        self._helper: Helper | None = None
+        self._worker: Worker | None = None
         self._last: asyncio.Task[None] | None = None
 
     def _run(self) -> None:
@@ -88,16 +88,18 @@ class IoThread:
         except RuntimeError:  # the loop is closed because the interpreter ends
             return  # nothing is left to do
 
-    async def blocking(self, work: Callable[[], _T], undo: Callable[[_T], object]) -> _T:
-        """Await what may block (a look at a file, a start) from the helper thread.
+    async def run_in_worker(
+        self, func: Callable[[], _T], on_abandoned: Callable[[_T], object]
+    ) -> _T:
+        """Run a function that may block (file system, process start) in the worker thread.
 
         Args:
-            work: What to do.
-            undo: Called on this thread with the outcome, if the caller has gone meanwhile.
+            func: The function.
+            on_abandoned: Called on this thread with the result, if the caller was cancelled.
         """
-        if self._helper is None:
-            self._helper = Helper()
-        return await self._helper.run(work, undo)
+        if self._worker is None:
+            self._worker = Worker()
+        return await self._worker.run(func, on_abandoned)
 
     def local(self, factory: Callable[[], _T]) -> _T:
         """The thread's own object of a kind: made once, used on the thread alone, gone with it."""
@@ -110,7 +112,7 @@ class IoThread:
         self.alive = False
         for child in list(self.children):
             child.kill_group()
-        for process in list(self.unclaimed):
+        for process in list(self.unregistered):
             # ProcessLookupError: it has just become a child, and been reaped.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -118,10 +120,10 @@ class IoThread:
         self.thread.join(_JOIN_AT_EXIT)
 
     def _stop_when_started(self) -> None:
-        if self._helper is None:
+        if self._worker is None:
             self._stop_when_ended()
         else:  # a start that is under way would leave a process that nobody knows of
-            self._helper.when_idle(self._stop_when_ended)
+            self._worker.when_idle(self._stop_when_ended)
 
     def _stop_when_ended(self) -> None:
         self._last = self.loop.create_task(self._end_all())  # which the loop itself would forget
@@ -152,7 +154,7 @@ class IoThread:
         self.alive = False
         for child in self.children:
             child.abandon()
-        for process in self.unclaimed:
+        for process in self.unregistered:
             for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe is not None:
                     pipe.close()
@@ -162,7 +164,7 @@ class IoThread:
 
 # Held around a start, so that no fork sees half of one; given back by its owner alone, for a
 # fork may have gone on without it, and Ctrl-C may strike its hooks at any point.
-starting = threading.RLock()
+spawn_lock = threading.RLock()
 _lock = threading.Lock()
 _current: IoThread | None = None
 _abandoned: list[IoThread] = []  # kept, so that no finalizer of the parent's loop runs here
@@ -209,7 +211,7 @@ def check_alive(thread: IoThread) -> None:
         raise GenerationError(msg, hint="start anew, and before the interpreter ends")
 
 
-def surely(act: Callable[[], object]) -> None:
+def retry_on_interrupt(act: Callable[[], object]) -> None:
     """Do what may be done twice, although a second Ctrl-C interrupts it."""
     while True:
         try:
@@ -220,18 +222,18 @@ def surely(act: Callable[[], object]) -> None:
 
 
 def _before_fork() -> None:
-    starting.acquire(timeout=_LONGEST_START)
+    spawn_lock.acquire(timeout=_LONGEST_START)
 
 
 def _after_fork_in_parent() -> None:
     with contextlib.suppress(RuntimeError):  # it could not be had
-        starting.release()
+        spawn_lock.release()
 
 
 def _after_fork_in_child() -> None:
     # The parent's locks may be held by threads that are not here.
-    global _current, _lock, starting  # noqa: PLW0603
-    _lock, starting = threading.Lock(), threading.RLock()
+    global _current, _lock, spawn_lock  # noqa: PLW0603
+    _lock, spawn_lock = threading.Lock(), threading.RLock()
     if _current is not None:
         _current.abandon()
         _abandoned.append(_current)

@@ -17,12 +17,11 @@ from __future__ import annotations
 import _thread
 import asyncio
 import functools
-import os
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from docker_model.process import io
+from docker_model._runtime import io_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -96,7 +95,7 @@ class Sink(Generic[_T]):
 
     def _end(self, task: asyncio.Task[None]) -> None:
         self.on_end()
-        if (self.error is not None or task.cancelled()) and not io.current().alive:
+        if (self.error is not None or task.cancelled()) and not io_thread.current().alive:
             return  # the interpreter ends: a consumer must not take a killed child for an end
         self.closed = True
         self._wake()
@@ -121,9 +120,6 @@ def _nothing() -> None:
     pass
 
 
-_give_way: Callable[[], object] = getattr(os, "sched_yield", _nothing)  # Windows has none
-
-
 class Stream(Generic[_T]):
     """The consumer's end, for one consumer at a time, in any thread or event loop.
 
@@ -141,7 +137,7 @@ class Stream(Generic[_T]):
         self._produce = produce
         self._sink: Sink[_T] = Sink()
         self._sink.on_end = on_end
-        self._io: io.IoThread | None = None
+        self._io: io_thread.IoThread | None = None
         self._cancelled = False
 
     def next(self) -> _T | None:
@@ -159,13 +155,15 @@ class Stream(Generic[_T]):
                     wake = _thread.allocate_lock()
                     wake.acquire()
                     if self._must_wait(functools.partial(_wake_thread, wake)):
-                        io.check_not_on_thread()
+                        io_thread.check_not_on_thread()
                         wake.acquire()  # signals interrupt it
             except BaseException:
-                io.surely(self.cancel)
+                io_thread.retry_on_interrupt(self.cancel)
                 raise
         except KeyboardInterrupt:
-            io.surely(self.cancel)  # a second Ctrl-C may strike on the way into the first `surely`
+            io_thread.retry_on_interrupt(
+                self.cancel
+            )  # a second Ctrl-C may strike on the way into the first `retry_on_interrupt`
             raise
         return item
 
@@ -181,10 +179,12 @@ class Stream(Generic[_T]):
                     else:
                         woken.cancel()  # called all the same, maybe once the loop is closed
             except BaseException:  # GeneratorExit, too: its loop was closed, the task collected
-                io.surely(self.cancel)
+                io_thread.retry_on_interrupt(self.cancel)
                 raise
         except KeyboardInterrupt:
-            io.surely(self.cancel)  # as in `next`: raised in a task, it comes on top
+            io_thread.retry_on_interrupt(
+                self.cancel
+            )  # as in `next`: raised in a task, it comes on top
             raise
         return item
 
@@ -209,11 +209,13 @@ class Stream(Generic[_T]):
         return item
 
     def _start(self) -> None:
-        thread = io.current()
-        io.check_alive(thread)
+        thread = io_thread.current()
+        io_thread.check_alive(thread)
         self._io = thread
         abandon = functools.partial(_abandon, self._io, self._sink)
-        weakref.finalize(self, io.surely, abandon).atexit = False  # Ctrl-C strikes finalizers too
+        weakref.finalize(
+            self, io_thread.retry_on_interrupt, abandon
+        ).atexit = False  # Ctrl-C strikes finalizers too
         self._io.post(self._sink.start, self._produce)
         if self._cancelled:  # by another thread that did not see `_io` yet, or too early
             self._io.post(self._sink.abort)
@@ -233,7 +235,7 @@ class Stream(Generic[_T]):
 
     def _must_wait(self, waiter: Callable[[], object]) -> bool:
         assert self._io is not None
-        io.check_alive(self._io)
+        io_thread.check_alive(self._io)
         sink = self._sink
         sink.waiter = waiter
         return not (sink.items or sink.complete or sink.closed or self._cancelled)
@@ -243,20 +245,15 @@ class Stream(Generic[_T]):
         self._io.post(self._sink.drain)
 
 
-def _abandon(thread: io.IoThread, sink: Sink[Any]) -> None:
+def _abandon(thread: io_thread.IoThread, sink: Sink[Any]) -> None:
     """End a producer that has not come to its end."""
     if not (sink.complete or sink.closed):
         thread.post(sink.abort)
 
 
 def _wake_thread(wake: _thread.LockType) -> None:
-    """Wake a sync consumer; runs on the I/O thread.
-
-    And gives way to it: a thread that is awake still waits for the interpreter, up to
-    `sys.getswitchinterval()`, while this one goes on with what else has come.
-    """
+    """Wake a sync consumer; runs on the I/O thread."""
     wake.release()
-    _give_way()
 
 
 def _wake_loop(

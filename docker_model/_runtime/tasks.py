@@ -1,15 +1,58 @@
-"""One coroutine for all who want the same at the same time."""
+"""Coroutines on the I/O thread for callers elsewhere: one each, or one shared by all who ask."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from docker_model._runtime.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
 
+    from docker_model._runtime.stream import Sink
 
-class Once:
+_T = TypeVar("_T")
+
+
+def run_blocking(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Run `coroutine` on the I/O thread and wait: the sync end.
+
+    Works inside a running event loop too, which it blocks. Whatever interrupts the wait
+    (Ctrl-C) cancels the coroutine.
+
+    Raises:
+        GenerationError: See `docker_model._runtime.io_thread.check_alive`.
+    """
+    return _result(_stream(coroutine).next())
+
+
+async def run_async(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """Run `coroutine` on the I/O thread and await it from any loop: the async end.
+
+    Cancelling the caller cancels the coroutine and does not wait for its end.
+
+    Raises:
+        GenerationError: See `docker_model._runtime.io_thread.check_alive`.
+    """
+    return _result(await _stream(coroutine).anext())
+
+
+def _stream(coroutine: Coroutine[Any, Any, _T]) -> Stream[tuple[_T]]:
+    async def produce(sink: Sink[tuple[_T]]) -> None:
+        sink.put((await coroutine,), last=True)
+
+    # Closing does nothing to one that has run, and spares one that never ran a warning.
+    return Stream(produce, coroutine.close)
+
+
+def _result(item: tuple[_T] | None) -> _T:
+    if item is None:  # the coroutine was cancelled by itself
+        raise asyncio.CancelledError
+    return item[0]
+
+
+class SingleFlight:
     """What is being done, by key; on the I/O thread alone."""
 
     def __init__(self) -> None:

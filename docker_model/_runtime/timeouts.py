@@ -21,14 +21,18 @@ _HINTS = {
 }
 
 
-def limit(
+def timeout_scope(
     name: str, seconds: float | None, partial: Callable[[], str] = str, *, cap: str = ""
 ) -> contextlib.AbstractAsyncContextManager[object]:
-    """A `Phase` that never turns into another: nothing at all without a limit."""
-    return contextlib.nullcontext() if seconds is None else Phase(name, seconds, partial, cap=cap)
+    """A `PhaseTimeout` that never turns into another: nothing at all without a limit."""
+    return (
+        contextlib.nullcontext()
+        if seconds is None
+        else PhaseTimeout(name, seconds, partial, cap=cap)
+    )
 
 
-class Phase:
+class PhaseTimeout:
     """An async scope that raises `GenerationTimeoutError` when its time is over.
 
     Args:
@@ -58,7 +62,7 @@ class Phase:
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
-        self.turn(self._name, self._seconds)
+        self.switch_to(self._name, self._seconds)
         return self
 
     async def __aexit__(
@@ -82,7 +86,7 @@ class Phase:
                 partial=self._partial(),
             ) from None
 
-    def turn(self, name: str, seconds: float | None) -> None:
+    def switch_to(self, name: str, seconds: float | None) -> None:
         """Begin another phase, or the same one anew."""
         self._name, self._seconds = name, seconds
         self.suspend(suspended=False)

@@ -39,7 +39,7 @@ def start_thread(name: str, run: Callable[..., object], *args: object) -> thread
     return thread
 
 
-class Helper:
+class Worker:
     """One daemon thread that works off what it is given, in order; used on one event loop."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Helper:
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Callable[..., None]]] = (
             queue.SimpleQueue()
         )
-        start_thread("docker-model-helper", self._run)
+        start_thread("docker-model-worker", self._run)
 
     async def run(self, work: Callable[[], _T], undo: Callable[[_T], object]) -> _T:
         """Await `work()`; when the caller is cancelled, its outcome goes to `undo`."""

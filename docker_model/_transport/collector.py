@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from docker_model.cli.output import SEPARATOR, Chatter, OutputParser, PullNotice
-from docker_model.cli.stops import Cutter
-from docker_model.spool import Spool, completion
+from docker_model._transport.spool import Spool, completion
+from docker_model._transport.stop_sequences import Cutter
 from docker_model.types import ReasoningDelta, TextDelta, Timings, Usage
 
 if TYPE_CHECKING:
-    from docker_model.cli.output import Part
-    from docker_model.transport import Receiver, Request
+    from docker_model._transport.protocol import Receiver, Request
     from docker_model.types import Completion
 
 
@@ -97,41 +95,3 @@ class Collector:
                 total=self._clock() - self._began,
             ),
         )
-
-
-class Answer(Collector):
-    """What one run says.
-
-    Attributes:
-        vanished: True once the CLI has said that the model is missing.
-    """
-
-    def __init__(
-        self,
-        request: Request,
-        receiver: Receiver,
-        began: float,
-        separator: str = SEPARATOR,
-    ) -> None:
-        super().__init__(request, receiver, began)
-        self.vanished = False
-        self._parser = OutputParser(request.model, separator=separator)
-
-    def feed(self, data: bytes) -> None:
-        """Take a chunk of stdout."""
-        for part in self._parser.feed(data):
-            self._sort(part)
-
-    def end_of_output(self) -> None:
-        """Take what was held back until it could not become anything else."""
-        for part in self._parser.close():
-            self._sort(part)
-        self.end()
-
-    def _sort(self, part: Part) -> None:
-        if self.vanished or isinstance(part, Chatter):
-            return
-        if isinstance(part, PullNotice):
-            self.vanished = not self.over
-        else:
-            self.take(part)

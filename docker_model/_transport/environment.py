@@ -60,13 +60,9 @@ class Environment(Mapping[str, str]):
         return Environment, (self._variables,)
 
 
-def picture() -> dict[str, object]:
-    """A picture of `os.environ` to compare with, not to read or to show.
-
-    Its inner dictionary is copied in a microsecond; through its own methods, which decode each
-    name and value, it is a tenth of a millisecond, and that before every answer.
-    """
-    return dict(getattr(os.environ, "_data", os.environ))
+def environ_snapshot() -> dict[str, str]:
+    """Return a copy of `os.environ`, to notice whether it has changed since."""
+    return dict(os.environ)
 
 
 def can_be_passed(text: object) -> bool:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class Latest(Generic[_T]):
+class MemoLast(Generic[_T]):
     """What was made last, and what for.
 
     For what depends on the environment: it may change between two calls, and hardly ever does.

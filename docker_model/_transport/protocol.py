@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from docker_model.options import Timeouts
     from docker_model.types import Completion, ReasoningDelta, TextDelta
 
-__all__ = ["Receiver", "Request", "Transport"]
+__all__ = ["NullReceiver", "Receiver", "Request", "Transport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +48,29 @@ class Receiver(Protocol):
         """Take a piece of `size` characters."""
 
 
+class NullReceiver:
+    """Discards the pieces of an answer that is wanted whole; never full."""
+
+    def __init__(self) -> None:
+        self.on_full: Callable[[], object] = int
+        self.on_drained: Callable[[], object] = int
+
+    def put(self, piece: object, size: int, /) -> None:
+        """Discard a piece."""
+
+
 class Transport(Protocol):
     """A way to a model."""
 
-    def admit(self, request: Request) -> Request:
+    def prepare(self, request: Request) -> Request:
         """Make of a request what may be sent; may look at files.
 
         Raises:
             InvalidRequestError: It may not.
         """
 
-    def blocks(self, request: Request) -> bool:
-        """Whether `admit` would look at files, or change anything."""
+    def needs_file_check(self, request: Request) -> bool:
+        """Whether `prepare` would look at files, or change anything."""
 
     async def generate(self, request: Request, receiver: Receiver) -> Completion:
         """Answer `request` on the I/O thread, handing over the pieces as they come.

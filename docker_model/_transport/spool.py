@@ -85,7 +85,7 @@ class SpooledCompletion(Completion):
         object.__setattr__(self, "_text", None)
 
     @property
-    def text(self) -> str:  # noqa: D102  the field of the base class
+    def text(self) -> str:
         text = self._text
         if text is None:
             text = self._spool.read()

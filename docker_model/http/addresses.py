@@ -138,7 +138,7 @@ def _no_address(name: str) -> InvalidRequestError:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class ConfiguredAddress:
     """An address that the user names.
 
     Attributes:
@@ -152,7 +152,7 @@ class Named:
     api_key: str | None = None
 
 
-def named(base_url: str | None, variables: Mapping[str, str]) -> Named | None:
+def named(base_url: str | None, variables: Mapping[str, str]) -> ConfiguredAddress | None:
     """The address that the user names, if so: by `base_url`, or else by a variable.
 
     Args:
@@ -163,7 +163,7 @@ def named(base_url: str | None, variables: Mapping[str, str]) -> Named | None:
         InvalidRequestError: What is to be an address is none.
     """
     if base_url is not None:
-        return Named("base_url", _readings(parse(base_url, "base_url")))
+        return ConfiguredAddress("base_url", _readings(parse(base_url, "base_url")))
     for name in _VARIABLES:
         value = variables.get(name, "").strip()
         if not value:
@@ -174,7 +174,7 @@ def named(base_url: str | None, variables: Mapping[str, str]) -> Named | None:
             value = re.sub(r"^(?:\w+://)?", "https://", value)
         ours = name.startswith("DOCKER_MODEL_RUNNER_")
         key = variables.get("DOCKER_MODEL_RUNNER_API_KEY", "").strip() if ours else ""
-        return Named(name, _readings(parse(value, name)), key or None)
+        return ConfiguredAddress(name, _readings(parse(value, name)), key or None)
     return None
 
 

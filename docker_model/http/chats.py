@@ -5,29 +5,29 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from docker_model._transport.spool import Spool
 from docker_model.errors import InvalidRequestError
 from docker_model.http import bodies, failures
-from docker_model.http.call import Call
 from docker_model.http.events import parse_object
-from docker_model.spool import Spool
+from docker_model.http.request import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from docker_model.http.call import Caller
-    from docker_model.process import Sink
+    from docker_model._runtime import Sink
+    from docker_model.http.request import RequestOptions
 
 PATH = "/chat/completions"
 _CAP = "max_tokens"
 
 
-async def whole(caller: Caller, model: str, body: bytes) -> dict[str, Any]:
+async def whole(caller: RequestOptions, model: str, body: bytes) -> dict[str, Any]:
     """The whole reply, which came in one piece.
 
     Raises:
         DockerModelError: See `docker_model.errors`.
     """
-    reply = parse_object(await Call(caller, model, PATH, body, cap=_CAP).whole())
+    reply = parse_object(await HttpRequest(caller, model, PATH, body, cap=_CAP).whole())
     if reply.get("error"):
         raise failures.name_event(reply["error"], model, "")
     if not reply.get("choices") or not all(choice.get("message") for choice in reply["choices"]):
@@ -35,7 +35,7 @@ async def whole(caller: Caller, model: str, body: bytes) -> dict[str, Any]:
     return {**reply, "model": model}
 
 
-async def assembled(caller: Caller, model: str, body: bytes) -> dict[str, Any]:
+async def assembled(caller: RequestOptions, model: str, body: bytes) -> dict[str, Any]:
     """The whole reply, which came in pieces.
 
     Raises:
@@ -61,19 +61,23 @@ async def assembled(caller: Caller, model: str, body: bytes) -> dict[str, Any]:
     def text() -> str:
         return "".join(said.get("content", ()))
 
-    await Call(caller, model, PATH, body, partial=text, cap=_CAP).stream(NoTap(), take)
+    await HttpRequest(caller, model, PATH, body, partial=text, cap=_CAP).stream(
+        NullBackpressure(), take
+    )
     choice["message"].update((name, "".join(parts)) for name, parts in said.items())
     return {**reply, "object": "chat.completion", "model": model, "choices": [choice]}
 
 
-class NoTap:
+class NullBackpressure:
     """Takes everything at once."""
 
     on_full: Callable[[], object]
     on_drained: Callable[[], object]
 
 
-async def stream(caller: Caller, model: str, body: bytes, sink: Sink[dict[str, Any]]) -> None:
+async def stream(
+    caller: RequestOptions, model: str, body: bytes, sink: Sink[dict[str, Any]]
+) -> None:
     """Put each chunk into `sink`.
 
     Raises:
@@ -87,10 +91,10 @@ async def stream(caller: Caller, model: str, body: bytes, sink: Sink[dict[str, A
         sink.put({**chunk, "model": model}, size)
         return False
 
-    await Call(caller, model, PATH, body, partial=said.read, cap=_CAP).stream(sink, take)
+    await HttpRequest(caller, model, PATH, body, partial=said.read, cap=_CAP).stream(sink, take)
 
 
-async def preload(caller: Caller, model: str) -> None:
+async def preload(caller: RequestOptions, model: str) -> None:
     """Have a model loaded, and wait until it is.
 
     Runners before v1.0.15 do not know the header, load the model all the same, and then find
@@ -102,4 +106,4 @@ async def preload(caller: Caller, model: str) -> None:
     body = bodies.encode({"model": model, "messages": []})
     headers = {"X-Preload-Only": "true"}
     with contextlib.suppress(InvalidRequestError):
-        await Call(caller, model, PATH, body, headers=headers).whole()
+        await HttpRequest(caller, model, PATH, body, headers=headers).whole()

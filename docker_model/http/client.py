@@ -10,24 +10,20 @@ import re
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from docker_model.cli.command import split_command
-from docker_model.cli.environment import Environment
+from docker_model._docker_cli.command import split_command
+from docker_model._transport.environment import Environment
 from docker_model.errors import InvalidRequestError
 from docker_model.http.addresses import named
-from docker_model.lazy import Lazy
 from docker_model.options import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from docker_model.http import calls
     from docker_model.http.discovery import Endpoint
     from docker_model.http.streams import AsyncChatStream, ChatStream
     from docker_model.http.transport import HttpTransport
     from docker_model.options import PullPolicy
     from docker_model.types import PullProgress
-else:
-    calls = Lazy("docker_model.http.calls")
 
 __all__ = ["Client"]
 
@@ -122,13 +118,17 @@ class Client:
         Raises:
             DockerModelError: See `docker_model.errors`.
         """
-        return calls.chat(self, model, messages, parameters)
+        from docker_model.http import operations
+
+        return operations.chat(self, model, messages, parameters)
 
     async def achat(
         self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
     ) -> dict[str, Any]:
         """The same, awaited; cancelling the call ends the request."""
-        return await calls.achat(self, model, messages, parameters)
+        from docker_model.http import operations
+
+        return await operations.achat(self, model, messages, parameters)
 
     def stream_chat(
         self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
@@ -141,13 +141,17 @@ class Client:
         Returns:
             OpenAI's chunk objects; one of the last has the token counts, and no choices.
         """
-        return calls.stream_chat(self, model, messages, parameters)
+        from docker_model.http import operations
+
+        return operations.stream_chat(self, model, messages, parameters)
 
     def astream_chat(
         self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
     ) -> AsyncChatStream:
         """The same for `async for`; no coroutine, so there is nothing to await."""
-        return calls.astream_chat(self, model, messages, parameters)
+        from docker_model.http import operations
+
+        return operations.astream_chat(self, model, messages, parameters)
 
     # -- embeddings ----------------------------------------------------------------------
 
@@ -167,17 +171,21 @@ class Client:
 
         Raises:
             InvalidRequestError: The model gives no embeddings as it is configured; says
-                which command mends it.
+                which command fixes it.
             UnsupportedParameterError: The engine ignores `dimensions`.
             DockerModelError: See `docker_model.errors`.
         """
-        return calls.embed(self, model, texts, dimensions)
+        from docker_model.http import operations
+
+        return operations.embed(self, model, texts, dimensions)
 
     async def aembed(
         self, model: str, texts: Sequence[str], *, dimensions: int | None = None
     ) -> list[list[float]]:
         """The same, awaited; cancelling the call ends the request."""
-        return await calls.aembed(self, model, texts, dimensions)
+        from docker_model.http import operations
+
+        return await operations.aembed(self, model, texts, dimensions)
 
     # -- the rest ------------------------------------------------------------------------
 
@@ -187,24 +195,35 @@ class Client:
         Raises:
             RunnerUnavailableError: It was not found; says what was tried.
         """
-        return calls.endpoint(self)
+        from docker_model.http import operations
+
+        return operations.endpoint(self)
 
     async def aendpoint(self) -> Endpoint:
         """The same, awaited."""
-        return await calls.aendpoint(self)
+        from docker_model.http import operations
+
+        return await operations.aendpoint(self)
 
     @property
-    def leaves_cli_behind(self) -> bool:
+    def uses_address_unknown_to_cli(self) -> bool:
         """Whether an address is named that `docker model` does not look at.
 
         A prompt for it must not go to the command instead, which may ask another runner.
         """
-        address = named(self.base_url, calls.environment(self))
+        from docker_model.http import operations
+
+        address = named(self.base_url, operations.environment(self))
         return address is not None and address.source != "MODEL_RUNNER_HOST"
+
+    def close(self) -> None:
+        """Do nothing: over HTTP there are no processes to end."""
 
     def transport(self) -> HttpTransport:
         """This client as the way of a `DockerModel`'s prompts."""
-        return calls.transport(self)
+        from docker_model.http import operations
+
+        return operations.transport(self)
 
 
 def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:

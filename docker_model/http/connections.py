@@ -41,16 +41,16 @@ _COMPRESSED = ("gzip", "x-gzip", "deflate")
 _HUNG_UP = (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError)
 
 
-class NoConnection(Exception):  # noqa: N818  what there is
+class ConnectFailed(Exception):  # noqa: N818  what there is
     """Nobody is there."""
 
 
-class BrokenOff(Exception):  # noqa: N818  what has happened
+class ConnectionLost(Exception):  # noqa: N818  what has happened
     """A connection that was there has ended too early, or speaks something else."""
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ConnectionKey:
     """What connections are shared by.
 
     Attributes:
@@ -83,11 +83,11 @@ class Reply:
         """The body as it comes.
 
         Raises:
-            BrokenOff: It ends too early.
+            ConnectionLost: It ends too early.
         """
         # We ask for none of these, and proxies compress all the same.
         unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if self._encoding in _COMPRESSED else None
-        with _in_our_words():
+        with map_httpcore_exceptions():
             async for data in self._response.aiter_stream():
                 yield unpack.decompress(data) if unpack else data
 
@@ -95,7 +95,7 @@ class Reply:
         """The whole body.
 
         Raises:
-            BrokenOff: It ends too early.
+            ConnectionLost: It ends too early.
         """
         return b"".join([piece async for piece in self.pieces()])
 
@@ -104,13 +104,13 @@ class Connections:
     """The pools of this process; on the I/O thread alone."""
 
     def __init__(self) -> None:
-        self._pools: dict[Link, _Pool] = {}
+        self._pools: dict[ConnectionKey, _Pool] = {}
         self._end: AsyncGenerator[None] | None = None
 
     @contextlib.asynccontextmanager
     async def send(
         self,
-        link: Link,
+        link: ConnectionKey,
         method: str,
         url: str,
         headers: Mapping[str, str] | None = None,
@@ -119,8 +119,8 @@ class Connections:
         """Send a request; a scope in which its reply can be read.
 
         Raises:
-            NoConnection: Nobody is there.
-            BrokenOff: The connection ended before the reply began.
+            ConnectFailed: Nobody is there.
+            ConnectionLost: The connection ended before the reply began.
             InvalidRequestError: The certificates to trust, or the proxy, cannot be used.
         """
         pool = await self._pool(link)
@@ -131,14 +131,14 @@ class Connections:
         request = httpcore.Request(
             method, target, headers=sent, content=body, extensions=_EXTENSIONS
         )
-        with _in_our_words():
+        with map_httpcore_exceptions():
             connection, response = await pool.ask(request)
             try:
                 yield Reply(response)
             finally:
                 await pool.release(connection, response)
 
-    async def _pool(self, link: Link) -> _Pool:
+    async def _pool(self, link: ConnectionKey) -> _Pool:
         if self._end is None:
             self._end = self._until_the_end()
             await anext(self._end)
@@ -218,21 +218,22 @@ def _target(url: str) -> tuple[httpcore.URL, str]:
 
 
 @contextlib.contextmanager
-def _in_our_words() -> Iterator[None]:
+def map_httpcore_exceptions() -> Iterator[None]:
+    """Raise this package's errors in place of httpcore's."""
     try:
         yield
     except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-        raise NoConnection(str(error) or type(error).__name__) from error
+        raise ConnectFailed(str(error) or type(error).__name__) from error
     except (
         httpcore.NetworkError,
         httpcore.ProtocolError,
         httpcore.ProxyError,
         zlib.error,
     ) as error:
-        raise BrokenOff(str(error) or type(error).__name__) from error
+        raise ConnectionLost(str(error) or type(error).__name__) from error
 
 
-def _maker(link: Link) -> httpcore.AsyncConnectionPool:
+def _maker(link: ConnectionKey) -> httpcore.AsyncConnectionPool:
     """What makes connections: httpcore's pool knows how, also by way of a proxy."""
     address = link.address
     return httpcore.AsyncConnectionPool(

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docker_model.cli.care import Care
-from docker_model.cli.causes import START_HINT
-from docker_model.cli.environment import picture
-from docker_model.cli.launch import Launch
+from docker_model._docker_cli.command_spec import CommandSpec
+from docker_model._docker_cli.management import ManagementCommands
+from docker_model._runtime import io_thread
+from docker_model._transport.environment import environ_snapshot
+from docker_model._transport.failure_table import START_HINT
+from docker_model._transport.memo import MemoLast
 from docker_model.errors import DockerModelError, RunnerUnavailableError
 from docker_model.http import addresses
 from docker_model.http.addresses import Address, Tls
-from docker_model.http.connections import BrokenOff, Connections, Link, NoConnection
-from docker_model.latest import Latest
-from docker_model.process import io
+from docker_model.http.connections import ConnectFailed, ConnectionKey, ConnectionLost, Connections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ _LOCKED = (401, 403)  # somebody is there who wants a key, which a probe does no
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class DiscoveryAttempt:
     """A step on the way to the runner.
 
     Attributes:
@@ -63,20 +63,20 @@ class Endpoint:
         tried: The way to it.
         link: Its connections; `link.named` tells whether the user has named it.
         api_key: The key that the source came with.
-        sure: It has answered as it should.
+        verified: It has answered as it should.
     """
 
     url: str
     root: str
     source: str
-    tried: tuple[Tried, ...] = ()
-    link: Link = field(repr=False, kw_only=True)
+    tried: tuple[DiscoveryAttempt, ...] = ()
+    link: ConnectionKey = field(repr=False, kw_only=True)
     api_key: str | None = field(repr=False, kw_only=True, default=None)
-    sure: bool = field(repr=False, kw_only=True, default=True)
+    verified: bool = field(repr=False, kw_only=True, default=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DiscoveryInputs:
     """Everything that has a say in where the runner is found.
 
     Attributes:
@@ -97,15 +97,15 @@ class Place:
         base_url: str | None,
         command: str | Sequence[str] | None,
         env: Mapping[str, str] | None,
-    ) -> Place:
+    ) -> DiscoveryInputs:
         """Take note of the environment as it is now."""
 
-        def read() -> Place:
+        def read() -> DiscoveryInputs:
             variables = {**os.environ, **(env or {})}  # what `env` makes blank is unset
             relevant = tuple(variables.get(name, "") for name in addresses.RELEVANT)
             return cls(base_url, command, env, relevant)
 
-        return _latest.get((base_url, command, env, picture()), read)
+        return _latest.get((base_url, command, env, environ_snapshot()), read)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -113,18 +113,18 @@ class Place:
         return dict(zip(addresses.RELEVANT, self.variables, strict=True))
 
 
-_latest: Latest[Place] = Latest()
-_found: dict[Place, Endpoint] = {}  # changed on the I/O thread alone, and read on any
+_latest: MemoLast[DiscoveryInputs] = MemoLast()
+_found: dict[DiscoveryInputs, Endpoint] = {}  # changed on the I/O thread alone, and read on any
 
 
 class Endpoints:
     """The searches for endpoints, one for each; on the I/O thread alone."""
 
     def __init__(self) -> None:
-        self._in_vain: dict[Place, tuple[float, Sequence[Tried]]] = {}
-        self._searches: dict[Place, tuple[Search, asyncio.Task[Endpoint | None]]] = {}
+        self._in_vain: dict[DiscoveryInputs, tuple[float, Sequence[DiscoveryAttempt]]] = {}
+        self._searches: dict[DiscoveryInputs, tuple[Search, asyncio.Task[Endpoint | None]]] = {}
 
-    async def find(self, place: Place) -> Endpoint:
+    async def find(self, place: DiscoveryInputs) -> Endpoint:
         """The endpoint; all who ask at the same time share one search.
 
         That there is none is remembered for a moment: a chat model that falls back on the CLI
@@ -154,27 +154,27 @@ class Endpoints:
             if not search.named:
                 self._in_vain[place] = loop.time() + NOT_AGAIN, search.tried
             raise nowhere(search.tried)
-        if found.sure:
+        if found.verified:
             _found[place] = found
         return found
 
 
-def known(place: Place) -> Endpoint | None:
+def known(place: DiscoveryInputs) -> Endpoint | None:
     """The endpoint, if it has been found; from any thread."""
     return _found.get(place)
 
 
-async def find(place: Place) -> Endpoint:
+async def find(place: DiscoveryInputs) -> Endpoint:
     """The endpoint, looked for once; see `Endpoints.find`."""
-    return await io.current().local(Endpoints).find(place)
+    return await io_thread.current().local(Endpoints).find(place)
 
 
-def forget(place: Place) -> None:
+def forget(place: DiscoveryInputs) -> None:
     """It does not answer any more, so it is looked for when next needed."""
     _found.pop(place, None)
 
 
-def nowhere(tried: Sequence[Tried]) -> RunnerUnavailableError:
+def nowhere(tried: Sequence[DiscoveryAttempt]) -> RunnerUnavailableError:
     """There is no runner at any of these."""
     lines = "".join(f"\n  {one}" for one in tried)
     return RunnerUnavailableError(f"Docker Model Runner was not found{lines}", hint=START_HINT)
@@ -191,8 +191,8 @@ class Search:
         InvalidRequestError: What should be an address is none.
     """
 
-    def __init__(self, place: Place) -> None:
-        self.tried: list[Tried] = []
+    def __init__(self, place: DiscoveryInputs) -> None:
+        self.tried: list[DiscoveryAttempt] = []
         self._place = place
         self._variables = place.environment
         self._tls = Tls.of(self._variables)
@@ -212,43 +212,43 @@ class Search:
             or await self._likely("usual address", usual, PROBING)
         )
 
-    async def _named_one(self, named: addresses.Named) -> Endpoint | None:
+    async def _named_one(self, named: addresses.ConfiguredAddress) -> Endpoint | None:
         found = None
         for address in named.addresses:
-            link = Link(address, self._tls, named=True)
+            link = ConnectionKey(address, self._tls, named=True)
             tried, endpoint = await _probe(named.source, link, ASKING)
             self.tried.append(tried)
             if endpoint is not None:
                 found = replace(endpoint, api_key=named.api_key)
-                if found.sure:
+                if found.verified:
                     break
         return found and replace(found, tried=tuple(self.tried))
 
     async def _status(self) -> Endpoint | None:
         source = "docker model status"
         try:
-            launch = Launch.of(self._place.command, self._place.env)
-            status = await Care(launch, ASKING).status()
+            spec = CommandSpec.of(self._place.command, self._place.env)
+            status = await ManagementCommands(spec, ASKING).status()
         except DockerModelError as error:
-            self.tried.append(Tried(source, "", error.message))
+            self.tried.append(DiscoveryAttempt(source, "", error.message))
             return None
         if status.running and status.endpoint is not None:
             return await self._likely(source, [addresses.parse(status.endpoint, source)], ASKING)
         why = "it gives no address" if status.running else status.problem.partition("\n")[0]
-        self.tried.append(Tried(source, "", why))
+        self.tried.append(DiscoveryAttempt(source, "", why))
         return None
 
     async def _likely(
         self, source: str, candidates: Sequence[Address], limit: float
     ) -> Endpoint | None:
         """The first of `candidates` that answers as a runner does; all are asked at once."""
-        links = [Link(address, self._tls, named=False) for address in candidates]
+        links = [ConnectionKey(address, self._tls, named=False) for address in candidates]
         probes = [asyncio.create_task(_probe(source, link, limit)) for link in links]
         try:
             for probe in probes:
                 tried, endpoint = await probe
                 self.tried.append(tried)
-                if endpoint is not None and endpoint.sure:
+                if endpoint is not None and endpoint.verified:
                     return replace(endpoint, tried=tuple(self.tried))
         finally:
             for probe in probes:
@@ -256,13 +256,15 @@ class Search:
         return None
 
 
-async def _probe(source: str, link: Link, limit: float) -> tuple[Tried, Endpoint | None]:
+async def _probe(
+    source: str, link: ConnectionKey, limit: float
+) -> tuple[DiscoveryAttempt, Endpoint | None]:
     """Ask an address for its models; without any key, which it need not have."""
     address = link.address
     outcome = ""
     try:
         async with asyncio.timeout(limit):
-            connections = io.current().local(Connections)
+            connections = io_thread.current().local(Connections)
             for api in address.apis:
                 url = address.root + api
                 async with connections.send(link, "GET", f"{url}/models") as reply:
@@ -270,19 +272,19 @@ async def _probe(source: str, link: Link, limit: float) -> tuple[Tried, Endpoint
                 if status in _LOCKED or (status == _OK and _lists_models(body)):
                     outcome = "answers" if status == _OK else "answers, and wants a key"
                     return (
-                        Tried(source, str(address), outcome),
+                        DiscoveryAttempt(source, str(address), outcome),
                         Endpoint(url, address.root, source, link=link),
                     )
                 outcome = outcome or f"answers with HTTP {status}, not as Docker Model Runner"
     except TimeoutError:
         outcome = f"no answer within {limit:g} s"
-    except (NoConnection, BrokenOff) as error:
+    except (ConnectFailed, ConnectionLost) as error:
         outcome = str(error)
     else:
         url = address.root + address.apis[0]
-        unsure = Endpoint(url, address.root, source, link=link, sure=False)
-        return Tried(source, str(address), outcome), unsure
-    return Tried(source, str(address), outcome), None
+        unsure = Endpoint(url, address.root, source, link=link, verified=False)
+        return DiscoveryAttempt(source, str(address), outcome), unsure
+    return DiscoveryAttempt(source, str(address), outcome), None
 
 
 def _lists_models(body: bytes) -> bool:

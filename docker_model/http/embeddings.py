@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from docker_model.errors import GenerationError, UnsupportedParameterError
 from docker_model.http import failures
-from docker_model.http.call import Call
 from docker_model.http.events import parse_object
+from docker_model.http.request import HttpRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from docker_model.http.call import Caller
+    from docker_model.http.request import RequestOptions
 
 PATH = "/embeddings"
 
 
 async def embed(
-    caller: Caller, model: str, batches: Sequence[tuple[int, bytes]], dimensions: int | None
+    caller: RequestOptions, model: str, batches: Sequence[tuple[int, bytes]], dimensions: int | None
 ) -> list[list[float]]:
     """The vectors of all batches, one request after the other.
 
@@ -29,7 +29,7 @@ async def embed(
     """
     vectors: list[list[float]] = []
     for count, body in batches:
-        reply = parse_object(await Call(caller, model, PATH, body).whole())
+        reply = parse_object(await HttpRequest(caller, model, PATH, body).whole())
         if reply.get("error"):
             raise failures.name_event(reply["error"], model, "")
         vectors += _vectors(reply, count, model)

@@ -6,8 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from docker_model.cli.causes import CAUSES, LOGS_HINT, START_HINT, Cause
-from docker_model.cli.failures import name_failure
+from docker_model._docker_cli.failures import name_failure
+from docker_model._transport.failure_table import CAUSES, LOGS_HINT, START_HINT, Cause
 from docker_model.errors import (
     ContextLengthError,
     DockerModelError,

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from docker_model.cli.names import check_model_name
+from docker_model._docker_cli.model_names import check_model_name
+from docker_model._runtime import Stream, tasks
 from docker_model.errors import UnsupportedParameterError
 from docker_model.http import bodies
 from docker_model.options import Timeouts
-from docker_model.process import Stream, call
 
 try:
     from docker_model.http import chats, discovery, embeddings
-    from docker_model.http.call import Caller
-    from docker_model.http.discovery import Place
+    from docker_model.http.discovery import DiscoveryInputs
+    from docker_model.http.request import RequestOptions
     from docker_model.http.streams import AsyncChatStream, ChatStream
     from docker_model.http.transport import HttpTransport
 except ModuleNotFoundError as error:
@@ -41,7 +41,7 @@ def chat(
     parameters: Mapping[str, Any],
 ) -> dict[str, Any]:
     """See `Client.chat`."""
-    return call.run(_chat(client, model, messages, parameters))
+    return tasks.run_blocking(_chat(client, model, messages, parameters))
 
 
 async def achat(
@@ -51,7 +51,7 @@ async def achat(
     parameters: Mapping[str, Any],
 ) -> dict[str, Any]:
     """See `Client.achat`."""
-    return await call.arun(_chat(client, model, messages, parameters))
+    return await tasks.run_async(_chat(client, model, messages, parameters))
 
 
 def stream_chat(
@@ -102,14 +102,14 @@ def embed(
     client: Client, model: str, texts: Sequence[str], dimensions: int | None
 ) -> list[list[float]]:
     """See `Client.embed`."""
-    return call.run(_embed(client, model, texts, dimensions))
+    return tasks.run_blocking(_embed(client, model, texts, dimensions))
 
 
 async def aembed(
     client: Client, model: str, texts: Sequence[str], dimensions: int | None
 ) -> list[list[float]]:
     """See `Client.aembed`."""
-    return await call.arun(_embed(client, model, texts, dimensions))
+    return await tasks.run_async(_embed(client, model, texts, dimensions))
 
 
 def _embed(
@@ -124,14 +124,14 @@ def endpoint(client: Client) -> Endpoint:
     """See `Client.endpoint`."""
     place = _place(client)
     known = discovery.known(place)
-    return known if known is not None else call.run(discovery.find(place))
+    return known if known is not None else tasks.run_blocking(discovery.find(place))
 
 
 async def aendpoint(client: Client) -> Endpoint:
     """See `Client.aendpoint`."""
     place = _place(client)
     known = discovery.known(place)
-    return known if known is not None else await call.arun(discovery.find(place))
+    return known if known is not None else await tasks.run_async(discovery.find(place))
 
 
 def transport(client: Client) -> HttpTransport:
@@ -144,13 +144,13 @@ def environment(client: Client) -> dict[str, str]:
     return _place(client).environment
 
 
-def _place(client: Client) -> Place:
-    return Place.of(client.base_url, client.command, client.env)
+def _place(client: Client) -> DiscoveryInputs:
+    return DiscoveryInputs.of(client.base_url, client.command, client.env)
 
 
-def _caller(client: Client) -> Caller:
+def _caller(client: Client) -> RequestOptions:
     """The client's settings, with the environment as it is now."""
-    return Caller(
+    return RequestOptions(
         place=_place(client),
         api_key=client.api_key,
         headers=tuple((client.headers or {}).items()),

@@ -7,17 +7,17 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from docker_model.cli.causes import CAUSES, Cause
-from docker_model.cli.failures import name_failure
+from docker_model._docker_cli.failures import name_failure
+from docker_model._runtime import io_thread
+from docker_model._transport.failure_table import CAUSES, Cause
 from docker_model.errors import DockerModelError, PullError
-from docker_model.http.connections import BrokenOff, Connections, NoConnection
-from docker_model.process import io
+from docker_model.http.connections import ConnectFailed, ConnectionLost, Connections
 from docker_model.types import PullProgress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from docker_model.http.connections import Link, Reply
+    from docker_model.http.connections import ConnectionKey, Reply
 
 PATH = "/models/create"
 _OK = 200
@@ -33,7 +33,7 @@ _CAUSES = (
 
 
 async def pull(
-    link: Link,
+    link: ConnectionKey,
     headers: Mapping[str, str],
     model: str,
     on_progress: Callable[[PullProgress], object] | None,
@@ -57,7 +57,7 @@ async def pull(
         "Accept": "application/json",  # else it reports in prose
     }
     url, body = link.address.root + PATH, json.dumps({"from": model}).encode()
-    request = io.current().local(Connections).send(link, "POST", url, headers, body)
+    request = io_thread.current().local(Connections).send(link, "POST", url, headers, body)
     hint = f"try again: `docker model pull {model}`"
     try:
         async with request as reply:
@@ -69,7 +69,7 @@ async def pull(
                 step = progress.read(line)
                 if step is not None and on_progress is not None:
                     on_progress(step)
-    except (NoConnection, BrokenOff) as error:
+    except (ConnectFailed, ConnectionLost) as error:
         msg = f"the pull of {model!r} broke off: {error}"
         raise PullError(msg, hint=hint) from error
     if not progress.succeeded:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from docker_model.errors import GenerationError
 from docker_model.http import failures
-from docker_model.http.connections import BrokenOff
+from docker_model.http.connections import ConnectionLost
 from docker_model.http.events import Events, as_chunk, parse_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from docker_model.cli.phases import Phase
+    from docker_model._runtime.timeouts import PhaseTimeout
     from docker_model.http.connections import Reply
 
 _LAST_BYTES = 0.25  # seconds for the reply's end after `[DONE]`: then the connection is kept
 
 
-class Tap(Protocol):
+class Backpressure(Protocol):
     """What can have the reading of a stream stopped for a while; on the I/O thread.
 
     Attributes:
@@ -45,7 +45,7 @@ class Reader:
     def __init__(
         self,
         model: str,
-        tap: Tap,
+        tap: Backpressure,
         take: Callable[[dict[str, Any], int], bool],
         partial: Callable[[], str],
     ) -> None:
@@ -59,7 +59,7 @@ class Reader:
         self._finished = False  # the model has ended its answer, and said so
         self._enough = False
 
-    async def read(self, reply: Reply, phase: Phase, idle: float | None) -> None:
+    async def read(self, reply: Reply, phase: PhaseTimeout, idle: float | None) -> None:
         """Read to the end, or until there is enough.
 
         Args:
@@ -69,7 +69,7 @@ class Reader:
 
         Raises:
             DockerModelError: It holds an error, is none of an API like this, or broke off.
-            BrokenOff: It broke off before anything came.
+            ConnectionLost: It broke off before anything came.
         """
         self._events = Events()  # an earlier reply may have left half a line
         try:
@@ -79,7 +79,7 @@ class Reader:
                 self._hand_on([(as_chunk(content), 0)])
             else:
                 await self._read_events(reply, _Flow(phase, idle))
-        except BrokenOff as error:
+        except ConnectionLost as error:
             if not self._spoken:
                 raise
             raise failures.broken_off(self._model, self._partial(), error) from error
@@ -103,7 +103,7 @@ class Reader:
         self._hand_on(self._parse(b"\n"))  # the last line may have come without its newline
         if not (self._finished or self._enough or self._events.done):
             msg = "it just ended"
-            raise BrokenOff(msg)
+            raise ConnectionLost(msg)
 
     def _parse(self, data: bytes) -> list[tuple[dict[str, Any], int]]:
         try:
@@ -129,7 +129,7 @@ class Reader:
 class _Flow:
     """Stops the reading, and the clock with it: a slow reader is no stalled model."""
 
-    def __init__(self, phase: Phase, idle: float | None) -> None:
+    def __init__(self, phase: PhaseTimeout, idle: float | None) -> None:
         self._phase = phase
         self._idle = idle
         self._going = asyncio.Event()
@@ -148,4 +148,4 @@ class _Flow:
         if not self._going.is_set():
             await self._going.wait()
         if spoken:
-            self._phase.turn("idle", self._idle)
+            self._phase.switch_to("idle", self._idle)

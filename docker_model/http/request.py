@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
-from docker_model.cli.phases import Phase, limit
+from docker_model._runtime import io_thread
+from docker_model._runtime.tasks import SingleFlight
+from docker_model._runtime.timeouts import PhaseTimeout, timeout_scope
 from docker_model.errors import ModelNotFoundError
 from docker_model.http import discovery, failures, pulls
-from docker_model.http.connections import BrokenOff, Connections, NoConnection
+from docker_model.http.connections import ConnectFailed, ConnectionLost, Connections
 from docker_model.http.reading import Reader
-from docker_model.process import io
-from docker_model.process.once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -22,21 +22,23 @@ if TYPE_CHECKING:
 
     from docker_model.errors import DockerModelError
     from docker_model.http.connections import Reply
-    from docker_model.http.discovery import Endpoint, Place
-    from docker_model.http.reading import Tap
+    from docker_model.http.discovery import DiscoveryInputs, Endpoint
+    from docker_model.http.reading import Backpressure
     from docker_model.options import PullPolicy, Timeouts
     from docker_model.types import PullProgress
 
 _T = TypeVar("_T")
 
 _OK = 200
-_SOON = 0.5  # seconds before the first retry; twice as long before each further one
-_LATEST = 8.0
-_LOADED_YET = 0.5  # seconds between two looks whether a model is loaded; the runner's own rhythm
+INITIAL_RETRY_DELAY = 0.5  # seconds before the first retry; twice as long before each further one
+MAX_RETRY_DELAY = 8.0
+LOADING_POLL_INTERVAL = (
+    0.5  # seconds between two looks whether a model is loaded; the runner's own rhythm
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class RequestOptions:
     """How a user wants requests made.
 
     Attributes:
@@ -50,7 +52,7 @@ class Caller:
         on_progress: Told of a pull's progress, on the I/O thread.
     """
 
-    place: Place
+    place: DiscoveryInputs
     api_key: str | None = field(repr=False)
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     timeouts: Timeouts
@@ -62,11 +64,11 @@ class Caller:
 
 class _Slots:
     def __init__(self) -> None:
-        self._slots: WeakValueDictionary[tuple[Place, int], asyncio.Semaphore] = (
+        self._slots: WeakValueDictionary[tuple[DiscoveryInputs, int], asyncio.Semaphore] = (
             WeakValueDictionary()
         )
 
-    def get(self, caller: Caller) -> asyncio.Semaphore:
+    def get(self, caller: RequestOptions) -> asyncio.Semaphore:
         key = caller.place, caller.max_concurrency
         slot = self._slots.get(key)
         if slot is None:
@@ -74,7 +76,7 @@ class _Slots:
         return slot
 
 
-class Call:
+class HttpRequest:
     """One request, made on the I/O thread.
 
     Args:
@@ -84,7 +86,7 @@ class Call:
         body: JSON.
         headers: More of them, which go to any address.
         partial: Gives the answer so far, for errors.
-        cap: See `docker_model.cli.phases.Phase`.
+        cap: See `docker_model._runtime.timeouts.PhaseTimeout`.
 
     Attributes:
         began: When it was made, on the loop's clock.
@@ -93,7 +95,7 @@ class Call:
 
     def __init__(
         self,
-        caller: Caller,
+        caller: RequestOptions,
         model: str,
         path: str,
         body: bytes,
@@ -120,7 +122,7 @@ class Call:
         """
         return await self._answered(lambda reply, _: reply.read())
 
-    async def stream(self, tap: Tap, take: Callable[[dict[str, Any], int], bool]) -> None:
+    async def stream(self, tap: Backpressure, take: Callable[[dict[str, Any], int], bool]) -> None:
         """Hand each event of the reply to `take`, until it says that it has enough.
 
         Args:
@@ -135,20 +137,24 @@ class Call:
         reader = Reader(self._model, tap, take, self._partial)
         await self._answered(lambda reply, phase: reader.read(reply, phase, idle))
 
-    async def _answered(self, read: Callable[[Reply, Phase], Awaitable[_T]]) -> _T:
+    async def _answered(self, read: Callable[[Reply, PhaseTimeout], Awaitable[_T]]) -> _T:
         timeouts = self._caller.timeouts
-        async with limit("total", timeouts.total, self._partial, cap=self._cap):
-            slot = io.current().local(_Slots).get(self._caller)
-            async with limit("queue", timeouts.queue):
+        async with timeout_scope("total", timeouts.total, self._partial, cap=self._cap):
+            slot = io_thread.current().local(_Slots).get(self._caller)
+            async with timeout_scope("queue", timeouts.queue):
                 await slot.acquire()
             try:
                 self.started = self._clock()
-                async with Phase("first_output", timeouts.first_output, self._partial) as phase:
+                async with PhaseTimeout(
+                    "first_output", timeouts.first_output, self._partial
+                ) as phase:
                     return await self._present(read, phase)
             finally:
                 slot.release()
 
-    async def _present(self, read: Callable[[Reply, Phase], Awaitable[_T]], phase: Phase) -> _T:
+    async def _present(
+        self, read: Callable[[Reply, PhaseTimeout], Awaitable[_T]], phase: PhaseTimeout
+    ) -> _T:
         """Ask once more after a pull, if the model is missing and one is wanted."""
         try:
             return await self._attempts(lambda reply: read(reply, phase))
@@ -163,9 +169,9 @@ class Call:
     async def _pull(self) -> None:
         endpoint = await discovery.find(self._caller.place)
         headers, report = self._headers_for(endpoint), self._caller.on_progress
-        # Once for all who want it at this time and would be told by one function.
+        # SingleFlight for all who want it at this time and would be told by one function.
         key = ("pull", self._caller.place, self._model, id(report))
-        once = io.current().local(Once)
+        once = io_thread.current().local(SingleFlight)
         await once.do(key, lambda: pulls.pull(endpoint.link, headers, self._model, report))
 
     async def _attempts(self, read: Callable[[Reply], Awaitable[_T]]) -> _T:
@@ -182,24 +188,24 @@ class Call:
                         return await read(reply)
                     status = reply.status
                     body = (await reply.read()).decode("utf-8", "replace")
-            except NoConnection as error:
+            except ConnectFailed as error:
                 discovery.forget(place)
                 if looked_again:
                     raise failures.no_connection(endpoint.root) from error
                 looked_again = True  # it has been found, but maybe long ago
                 continue
-            except BrokenOff as error:
+            except ConnectionLost as error:
                 failure = failures.broken_off(self._model, "", error)
             else:
                 if failures.is_loading(status, body):
-                    await asyncio.sleep(_LOADED_YET)
+                    await asyncio.sleep(LOADING_POLL_INTERVAL)
                     continue
                 failure = failures.name_reply(status, body, self._model)
                 if not failures.is_passing(status, body):
                     raise failure
             if retries == self._caller.max_retries:
                 raise failure
-            pause = min(_SOON * 2**retries, _LATEST)
+            pause = min(INITIAL_RETRY_DELAY * 2**retries, MAX_RETRY_DELAY)
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  no secret
             retries += 1
 
@@ -210,7 +216,7 @@ class Call:
             **self._headers_for(endpoint),
         }
         url = endpoint.url + self._path
-        connections = io.current().local(Connections)
+        connections = io_thread.current().local(Connections)
         return connections.send(endpoint.link, "POST", url, headers, self._body)
 
     def _headers_for(self, endpoint: Endpoint) -> dict[str, str]:

@@ -6,16 +6,16 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from docker_model.cli.answer import Collector
-from docker_model.cli.causes import LOGS_HINT
+from docker_model._transport.collector import Collector
+from docker_model._transport.failure_table import LOGS_HINT
 from docker_model.errors import EmptyAnswerError
 from docker_model.http import bodies, chats
-from docker_model.http.call import Call
+from docker_model.http.request import HttpRequest
 from docker_model.types import ReasoningDelta, TextDelta, Usage
 
 if TYPE_CHECKING:
-    from docker_model.http.call import Caller
-    from docker_model.transport import Receiver, Request
+    from docker_model._transport.protocol import Receiver, Request
+    from docker_model.http.request import RequestOptions
     from docker_model.types import Completion
 
 
@@ -27,18 +27,18 @@ class HttpTransport:
         caller: How requests are made.
     """
 
-    caller: Caller
+    caller: RequestOptions
 
-    def admit(self, request: Request) -> Request:
+    def prepare(self, request: Request) -> Request:
         """As it is: the API looks at no local files."""
         return request
 
-    def blocks(self, request: Request) -> bool:  # noqa: ARG002  see `admit`
+    def needs_file_check(self, request: Request) -> bool:  # noqa: ARG002  see `admit`
         """`admit` changes nothing."""
         return False
 
     async def generate(self, request: Request, receiver: Receiver) -> Completion:
-        """See `docker_model.transport.Transport`.
+        """See `docker_model._transport.protocol.Transport`.
 
         Stop sequences and `max_chars` are cut here and not by the engine, which would look at
         the reasoning too, and would not say that it was a stop that ended the answer.
@@ -51,7 +51,7 @@ class HttpTransport:
             _collect(chunk, answer)
             return answer.over
 
-        call = Call(
+        call = HttpRequest(
             self.caller,
             request.model,
             chats.PATH,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from docker_model.cli.output import SEPARATOR, OutputParser, Part
+from docker_model._docker_cli.output_parser import SEPARATOR, OutputParser, Part
 from docker_model.types import ReasoningDelta, TextDelta, Usage
 
 if TYPE_CHECKING:

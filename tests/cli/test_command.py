@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from docker_model.cli import command
-from docker_model.cli.command import child_environment, located, split_command
-from docker_model.cli.environment import Environment
+from docker_model._docker_cli import command
+from docker_model._docker_cli.command import child_environment, located, split_command
+from docker_model._transport.environment import Environment
 from docker_model.errors import DockerNotFoundError, InvalidRequestError
 
 
@@ -172,7 +172,7 @@ def test_environment_is_independent_of_its_source():
 def test_unpickled_environment_has_this_processs_hash():
     # Hashes of strings differ between processes; a copied one would never be found again.
     script = (
-        "import pickle, sys; from docker_model.cli.command import Environment;"
+        "import pickle, sys; from docker_model._docker_cli.command import Environment;"
         "env = pickle.load(sys.stdin.buffer); sys.exit(hash(env) != hash(Environment(env)))"
     )
     subprocess.run(

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from transcripts import load
 
-from docker_model.cli.failures import (
+from docker_model._docker_cli.failures import (
     is_unknown_flag,
     model_not_found,
     name_failure,

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transcripts import load
 
-from docker_model.cli.listing import (
+from docker_model._docker_cli.listing import (
     PullOutput,
     parse_model,
     parse_models,
@@ -17,8 +17,7 @@ from docker_model.cli.listing import (
     parse_version,
 )
 from docker_model.errors import PluginNotFoundError
-from docker_model.info import ModelInfo, RunningModel
-from docker_model.types import PullProgress
+from docker_model.types import ModelInfo, PullProgress, RunningModel
 
 ID = "sha256:" + "ab12" * 16
 ANYTHING = st.recursive(

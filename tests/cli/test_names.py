@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docker_model.cli.names import canonical, check_model_name, display_name, same_model
+from docker_model._docker_cli.model_names import (
+    canonical,
+    check_model_name,
+    display_name,
+    same_model,
+)
 from docker_model.errors import InvalidRequestError
 
 DIGITS = "ab12" * 16

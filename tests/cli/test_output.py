@@ -20,7 +20,7 @@ from output_parsing import (
     single_bytes,
 )
 
-from docker_model.cli.output import (
+from docker_model._docker_cli.output_parser import (
     SEPARATOR,
     SEPARATOR_TO_V0_1_40,
     Chatter,

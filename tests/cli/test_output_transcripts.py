@@ -8,7 +8,12 @@ import pytest
 from output_parsing import MODEL, Said, parse, said, single_bytes
 from transcripts import Transcript, load
 
-from docker_model.cli.output import SEPARATOR, SEPARATOR_TO_V0_1_40, Chatter, PullNotice
+from docker_model._docker_cli.output_parser import (
+    SEPARATOR,
+    SEPARATOR_TO_V0_1_40,
+    Chatter,
+    PullNotice,
+)
 from docker_model.types import TextDelta, Usage
 
 

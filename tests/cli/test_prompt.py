@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docker_model.cli.localfiles import LocalFiles, _Windows
-from docker_model.cli.prompt import check_prompt, find_references, guard
+from docker_model._docker_cli.local_files import LocalFiles, _Windows
+from docker_model._docker_cli.prompt_guard import check_prompt, find_references, guard
 from docker_model.errors import FileReferenceError, InvalidRequestError
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc")

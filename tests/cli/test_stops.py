@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from docker_model.cli.stops import Cutter
+from docker_model._transport.stop_sequences import Cutter
 
 
 def cut(

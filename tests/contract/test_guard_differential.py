@@ -21,7 +21,7 @@ import pytest
 from guard_oracle import Outcome
 from transcripts import load
 
-from docker_model.cli.prompt import find_references, guard
+from docker_model._docker_cli.prompt_guard import find_references, guard
 from docker_model.errors import FileReferenceError
 
 AT_ONCE = 8

@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from docker_model import DockerModel
-from docker_model.process.child import GRACE
+from docker_model._runtime.child import TERM_TO_KILL_TIMEOUT
 from docker_model.testing import Hang, IgnoreSignals, Text
 
 SOON = 1.0  # seconds until the runner has seen the client leave
@@ -338,7 +338,7 @@ def test_a_child_that_ignores_signals_has_a_quarter_of_a_second(run, simulate):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await anext(stream)
-        assert time.monotonic() - began < GRACE  # nobody waits for it
+        assert time.monotonic() - began < TERM_TO_KILL_TIMEOUT  # nobody waits for it
 
     run(main())
     docker.wait_gone(timeout=SOON)

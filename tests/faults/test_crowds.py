@@ -232,7 +232,7 @@ def test_a_prompt_of_fifty_megabytes_arrives_whole(way):
 EXHAUSTED = """
 import asyncio, os, resource, threading
 from docker_model import DockerModel, ResourceError
-from docker_model.process import io
+from docker_model._runtime import io_thread
 
 ROOT = os.getuid() == 0
 COMMAND = "/bin/sh", "-c", "cat > /dev/null; printf ok", "model"
@@ -277,7 +277,7 @@ def with_no_processes(act):
     resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
 
 import docker_model.streams
-import docker_model.calls  # loads all: an import that finds no descriptor is Python's affair
+import docker_model._engine  # loads all: an import that finds no descriptor is Python's affair
 """
 
 NO_FILES = """
@@ -290,7 +290,7 @@ for left in range(7):
     all_fail()
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert (open_files(), threading.active_count()) == before, left
-    assert not io.current().children
+    assert not io_thread.current().children
 all_work()
 assert (open_files(), threading.active_count()) == before
 """
@@ -311,7 +311,7 @@ all_work()
 before = open_files(), threading.active_count()
 with_no_processes(all_fail)
 assert (open_files(), threading.active_count()) == before
-assert not io.current().children
+assert not io_thread.current().children
 all_work()
 assert (open_files(), threading.active_count()) == before
 """
@@ -324,7 +324,7 @@ all_work()
 """
 
 NO_SECOND_THREAD = """
-io.current()
+io_thread.current()
 with_no_processes(all_fail)
 assert threading.active_count() == 2
 all_work()

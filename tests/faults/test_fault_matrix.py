@@ -6,7 +6,7 @@ from playing import player
 from ways import WAYS, generate, stream
 
 from docker_model import Completion, DockerModel
-from docker_model.process import child
+from docker_model._runtime import child
 from docker_model.testing.steps import you_said
 
 
@@ -37,7 +37,7 @@ def test_what_the_model_does(fault, way, simulate):
 @pytest.mark.simulated
 @matrix(COMMAND_FAULTS)
 def test_what_the_command_does(fault, way, simulate, monkeypatch):
-    monkeypatch.setattr(child, "LINGER", fault.linger)
+    monkeypatch.setattr(child, "EXIT_AFTER_EOF_TIMEOUT", fault.linger)
     docker = simulate(script=fault.script)
     check(fault, way, DockerModel("ai/smollm2", **fault.settings))
     docker.wait_all_gone()
@@ -45,7 +45,7 @@ def test_what_the_command_does(fault, way, simulate, monkeypatch):
 
 @matrix(CHILD_FAULTS)
 def test_what_any_child_does(fault, way, liveness, monkeypatch):
-    monkeypatch.setattr(child, "LINGER", fault.linger)
+    monkeypatch.setattr(child, "EXIT_AFTER_EOF_TIMEOUT", fault.linger)
     model = DockerModel(
         "ai/smollm2", command=player(*fault.steps), env=liveness.env, **fault.settings
     )

@@ -25,7 +25,7 @@ from docker_model import (
     InvalidRequestError,
     Timeouts,
 )
-from docker_model.cli import workdir
+from docker_model._docker_cli import workdir
 
 pytestmark = pytest.mark.simulated
 ways = pytest.mark.parametrize("way", WAYS)

@@ -25,8 +25,8 @@ from pydantic import PrivateAttr
 import docker_model
 import langchain_docker_model
 import llama_index_docker_model
-from docker_model import DockerModel, DockerModelError, Timeouts, calls
-from docker_model.cli.launch import Launch
+from docker_model import DockerModel, DockerModelError, Timeouts
+from docker_model._docker_cli.command_spec import CommandSpec
 from docker_model.testing import Cut, Fail, Hang, Reasoning, SimulatedDocker, Stderr, Text
 from docker_model.testing import Exit as ExitStep
 
@@ -73,9 +73,9 @@ def check_error(error):
 def core(**settings):
     model = DockerModel("ai/smollm2", **settings)
     stream, astream = model.stream(PROMPT), model.astream(PROMPT)
-    for thing in (model, stream, astream, calls.prepare(model, PROMPT, None)):
+    for thing in (model, stream, astream, model._calls().request(PROMPT, None)):
         check_object(thing)
-    check_object(Launch.of(model.command, model.env))
+    check_object(CommandSpec.of(model.command, model.env))
 
     async def all_of():
         return [piece async for piece in astream]

@@ -8,9 +8,9 @@ import pytest
 from wire import STOP, Wire, events, reply
 
 from docker_model import DockerModel, InvalidRequestError, RunnerUnavailableError
+from docker_model._runtime import io_thread, tasks
 from docker_model.http import Client, addresses, discovery
 from docker_model.http.addresses import Address
-from docker_model.process import call, io
 from docker_model.testing import Reply, SimulatedDocker
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -160,10 +160,10 @@ def test_a_named_address_is_taken_at_its_word(nowhere, monkeypatch):
 def test_so_is_one_that_a_variable_names(nowhere, monkeypatch):
     with Wire(ANSWER) as usual:
         at(monkeypatch, usual)
-        assert not Client().leaves_cli_behind
-        assert not Client(env={"MODEL_RUNNER_HOST": usual.url}).leaves_cli_behind
+        assert not Client().uses_address_unknown_to_cli
+        assert not Client(env={"MODEL_RUNNER_HOST": usual.url}).uses_address_unknown_to_cli
         monkeypatch.setenv("MODEL_RUNNER_URL", f"http://127.0.0.1:{free_port()}/engines/v1")
-        assert Client().leaves_cli_behind
+        assert Client().uses_address_unknown_to_cli
         with pytest.raises(RunnerUnavailableError, match="MODEL_RUNNER_URL"):
             Client().endpoint()
         assert usual.connections == 0
@@ -230,7 +230,7 @@ def test_one_that_is_gone_is_looked_for_again(nowhere, monkeypatch):
 
 def test_one_that_was_not_sure_is_asked_again():
     with SimulatedDocker.broken("runner-off") as docker:
-        assert not Client().endpoint().sure
+        assert not Client().endpoint().verified
         with pytest.raises(RunnerUnavailableError, match="not running"):
             Client(max_retries=0).chat("ai/smollm2", MESSAGES)
         docker._runner._scenario.replies = {}
@@ -286,7 +286,7 @@ def test_probes_hold_no_secrets():
 def test_a_server_that_wants_a_key_for_everything_is_found(monkeypatch):
     with SimulatedDocker(replies={"GET /engines/v1/models": Reply(401)}) as docker:
         client = Client(base_url=docker.url, api_key="k")
-        assert client.endpoint().sure
+        assert client.endpoint().verified
         assert client.chat("ai/smollm2", MESSAGES)
 
 
@@ -359,6 +359,6 @@ def forgotten():
 
     async def forget():
         discovery._found.clear()
-        io.current().local(discovery.Endpoints)._in_vain.clear()
+        io_thread.current().local(discovery.Endpoints)._in_vain.clear()
 
-    call.run(forget())
+    tasks.run_blocking(forget())

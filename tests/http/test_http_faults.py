@@ -98,7 +98,7 @@ def part(data):
     ids=["at once", "within a line", "in good order"],
 )
 def test_a_reply_that_breaks_off_before_its_first_event_is_asked_for_again(monkeypatch, first):
-    monkeypatch.setattr("docker_model.http.call._SOON", 0.01)
+    monkeypatch.setattr("docker_model.http.request.INITIAL_RETRY_DELAY", 0.01)
     with Wire(first, events("ok", STOP)) as wire:
         assert text(Client(base_url=wire.url).stream_chat("m", MESSAGES)) == "ok"
         assert len(wire.posts) == 2
@@ -107,7 +107,7 @@ def test_a_reply_that_breaks_off_before_its_first_event_is_asked_for_again(monke
 
 
 def test_retries_have_an_end_and_can_be_switched_off(monkeypatch):
-    monkeypatch.setattr("docker_model.http.call._SOON", 0.01)
+    monkeypatch.setattr("docker_model.http.request.INITIAL_RETRY_DELAY", 0.01)
     with Wire(reply(500)) as wire:
         for retries in (0, 3):
             wire.asked.clear()
@@ -140,7 +140,7 @@ def test_nothing_is_asked_again_once_something_has_come():
 
 
 def test_a_model_that_loads_is_waited_for(monkeypatch):
-    monkeypatch.setattr("docker_model.http.call._LOADED_YET", 0.01)
+    monkeypatch.setattr("docker_model.http.request.LOADING_POLL_INTERVAL", 0.01)
     loading = reply(503, {"error": {"message": "Loading model", "code": 503}})
     with Wire(*[loading] * 5, events("ok", STOP)) as wire:
         client = Client(base_url=wire.url, max_retries=0)

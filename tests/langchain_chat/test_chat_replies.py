@@ -101,7 +101,7 @@ def test_arguments_that_are_no_object_are_kept(form):
 
 
 def test_arguments_that_are_no_json_are_kept():
-    # In pieces, it is core that puts them together, and mends what seems to be cut off.
+    # In pieces, it is core that puts them together, and fixes what seems to be cut off.
     [invalid] = whole({"tool_calls": [call("{oops")]}).invalid_tool_calls
     assert invalid["args"] == "{oops"
     assert "JSON" in invalid["error"]

@@ -5,7 +5,7 @@ import pytest
 import uvloop
 from playing import Liveness
 
-from docker_model.process import call, io
+from docker_model._runtime import io_thread, tasks
 
 
 @pytest.fixture
@@ -24,12 +24,12 @@ def nothing_left():
     """Each test gives back its children and descriptors."""
 
     async def wait_for_children():
-        for child in list(io.current().children):
+        for child in list(io_thread.current().children):
             await child.ended
 
-    io.current()
+    io_thread.current()
     uvloop.run(asyncio.sleep(0))  # it keeps two descriptors of its own for good
     before = open_descriptors()
     yield
-    call.run(wait_for_children())
+    tasks.run_blocking(wait_for_children())
     assert open_descriptors() <= before

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playing import player, run
 
-from docker_model.process import call
+from docker_model._runtime import tasks
 
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 
@@ -20,7 +20,7 @@ def test_a_forked_process_starts_anew_and_the_parents_child_gets_its_end_of_inpu
     code = textwrap.dedent(
         """
         import asyncio, os, sys
-        from docker_model.process import Child, call, io
+        from docker_model._runtime import Child, io_thread, tasks
         from playing import run
         env = dict(os.environ)
         async def start():
@@ -28,13 +28,13 @@ def test_a_forked_process_starts_anew_and_the_parents_child_gets_its_end_of_inpu
         async def finish(child):
             child.write(b"x")
             return (await child.ended).code
-        child = call.run(start())
+        child = tasks.run_blocking(start())
         pid = os.fork()
         if pid == 0:
-            code = call.run(run(["cat"], env=env, stdin=b"y")).exit_code
+            code = tasks.run_blocking(run(["cat"], env=env, stdin=b"y")).exit_code
             sys.stdin.read()  # stays until the parent has seen its child's end
             os._exit(code)
-        print(call.run(finish(child)), flush=True)
+        print(tasks.run_blocking(finish(child)), flush=True)
         os.close(0)
         """
     )
@@ -54,20 +54,20 @@ def test_a_forked_process_starts_anew_and_the_parents_child_gets_its_end_of_inpu
         "sys.exit(0)",
         "raise SystemExit",
         "1/0",
-        "threading.Thread(target=call.run, args=(run(['sleep', '0.3'], env=env),)).start()",
+        "threading.Thread(target=tasks.run_blocking, args=(run(['sleep', '0.3'], env=env),)).start()",
     ],
 )
 def test_the_interpreters_exit_leaves_no_child(ending, liveness):
     code = textwrap.dedent(
         f"""
         import asyncio, sys, threading, os
-        from docker_model.process import Child, call, io
+        from docker_model._runtime import Child, io_thread, tasks
         from playing import run
         env = dict(os.environ)
         async def start(argv):
             child = await Child.start(argv, env=env, on_stdout=lambda data: None)
             await asyncio.sleep(0)
-        call.run(start({player(["ignore", 15], ["here"], ["sleep", 60])!r}))
+        tasks.run_blocking(start({player(["ignore", 15], ["here"], ["sleep", 60])!r}))
         sys.stdin.read()
         {ending}
         """
@@ -88,5 +88,5 @@ def test_the_interpreters_exit_leaves_no_child(ending, liveness):
 
 
 def test_a_thread_and_two_descriptors_are_all_that_stays():
-    call.run(run(["true"], env=ENV))
+    tasks.run_blocking(run(["true"], env=ENV))
     assert [thread.name for thread in threading.enumerate()].count("docker-model-io") == 1

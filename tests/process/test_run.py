@@ -9,13 +9,13 @@ import time
 import pytest
 from playing import player, run
 
-from docker_model.process import call, child
+from docker_model._runtime import child, tasks
 
 ENV = dict(os.environ)
 
 
 def go(*steps, **settings):
-    return call.run(run(player(*steps), env=ENV, **settings))
+    return tasks.run_blocking(run(player(*steps), env=ENV, **settings))
 
 
 def test_output_and_exit_code_are_what_the_child_gave():
@@ -59,7 +59,7 @@ def test_without_stdin_the_child_reads_the_null_device():
 
 
 def test_a_grandchild_that_holds_the_pipe_costs_the_drain_window_alone(liveness):
-    got = call.run(
+    got = tasks.run_blocking(
         run(player(["here"], ["write", 1, "all"], ["fork"], ["sleep", 60]), env=liveness.env)
     )
     assert (got.exit_code, got.stdout) == (0, b"all")
@@ -82,7 +82,7 @@ def test_a_grandchild_that_holds_stderr_alone_is_no_lingering_command():
 
 def test_a_timeout_kills_the_whole_group(liveness):
     with pytest.raises(TimeoutError):
-        call.run(run(player(["here"], ["sleep", 60]), env=liveness.env, seconds=0.5))
+        tasks.run_blocking(run(player(["here"], ["sleep", 60]), env=liveness.env, seconds=0.5))
     connection = liveness.accept()
     connection.recv(1)
     assert connection.recv(1) == b""
@@ -91,7 +91,7 @@ def test_a_timeout_kills_the_whole_group(liveness):
 def test_a_child_that_ignores_sigterm_is_killed(liveness):
     steps = (["ignore", int(signal.SIGTERM)], ["here"], ["sleep", 60])
     with pytest.raises(TimeoutError):
-        call.run(run(player(*steps), env=liveness.env, seconds=0.5))
+        tasks.run_blocking(run(player(*steps), env=liveness.env, seconds=0.5))
     connection = liveness.accept()
     connection.recv(1)
     assert connection.recv(1) == b""
@@ -99,7 +99,7 @@ def test_a_child_that_ignores_sigterm_is_killed(liveness):
 
 def test_a_stopped_child_is_killed(liveness):
     with pytest.raises(TimeoutError):
-        call.run(
+        tasks.run_blocking(
             run(player(["here"], ["signal", int(signal.SIGSTOP)]), env=liveness.env, seconds=0.5)
         )
     connection = liveness.accept()
@@ -108,8 +108,10 @@ def test_a_stopped_child_is_killed(liveness):
 
 
 def test_closing_both_outputs_without_an_exit_ends_the_child(monkeypatch, liveness):
-    monkeypatch.setattr(child, "LINGER", 0.1)
-    got = call.run(run(player(["close", 1], ["close", 2], ["sleep", 60]), env=liveness.env))
+    monkeypatch.setattr(child, "EXIT_AFTER_EOF_TIMEOUT", 0.1)
+    got = tasks.run_blocking(
+        run(player(["close", 1], ["close", 2], ["sleep", 60]), env=liveness.env)
+    )
     assert got.exit_code is None
     assert got.signal == signal.SIGTERM
     assert liveness.accept().recv(1) == b""
@@ -134,7 +136,7 @@ def test_a_program_that_cannot_be_started_raises(tmp_path, name, mode, number):
         program.write_bytes(b"\0garbage")
         program.chmod(mode)
     with pytest.raises(OSError) as caught:
-        call.run(run([str(program)], env=ENV))
+        tasks.run_blocking(run([str(program)], env=ENV))
     assert caught.value.errno == number
 
 
@@ -161,7 +163,7 @@ def test_a_machine_without_pidfds(number, monkeypatch, liveness):
     assert go(["write", 1, "x"], ["exit", 3]).exit_code == 3
     assert go(["signal", int(signal.SIGSEGV)]).signal == signal.SIGSEGV
     with pytest.raises(TimeoutError):
-        call.run(run(player(["ignore", 15], ["wait"]), env=liveness.env, seconds=0.5))
+        tasks.run_blocking(run(player(["ignore", 15], ["wait"]), env=liveness.env, seconds=0.5))
     liveness.wait_all_dead(1)
 
 

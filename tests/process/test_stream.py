@@ -11,8 +11,8 @@ import pytest
 import uvloop
 from playing import player
 
-from docker_model.process import Child, Stream, call, io
-from docker_model.process.stream import HIGH_WATER
+from docker_model._runtime import Child, Stream, io_thread, tasks
+from docker_model._runtime.stream import HIGH_WATER
 
 ENV = dict(os.environ)
 
@@ -96,7 +96,7 @@ def test_the_end_after_the_last_item_is_not_waited_for():
     stream = ending_with(said, heard)
     assert [stream.next() for _ in range(4)] == ["first", "last", None, None]
     heard.set()
-    call.run(asyncio.sleep(0))
+    tasks.run_blocking(asyncio.sleep(0))
     assert said == [True]
 
 
@@ -110,7 +110,7 @@ def test_the_end_after_the_last_item_is_not_awaited(run):
         return got
 
     assert run(main()) == ["first", "last"]
-    call.run(asyncio.sleep(0))
+    tasks.run_blocking(asyncio.sleep(0))
     assert said == [True]
 
 
@@ -141,7 +141,7 @@ def test_a_slow_consumer_stops_the_reading_and_loses_nothing():
             await asyncio.sleep(0.001)
         return sink._put - sink.taken
 
-    assert call.run(waiting()) <= HIGH_WATER + 65536
+    assert tasks.run_blocking(waiting()) <= HIGH_WATER + 65536
     total += sum(map(len, collect_sync(stream)))
     assert total == size
 
@@ -181,7 +181,7 @@ def test_a_cancel_that_overtakes_the_producers_first_step_ends_a_blocked_consume
         raise AssertionError
 
     stream = Stream(produce)
-    io.current().post(block)
+    io_thread.current().post(block)
     assert blocked.wait(10)
     with ThreadPoolExecutor(1) as executor:
         waiting = executor.submit(stream.next)
@@ -288,10 +288,10 @@ def test_a_loop_that_has_not_waited_and_is_closed_ends_nothing():
 
 def test_a_sync_call_on_the_io_thread_is_refused():
     async def on_the_thread():
-        call.run(asyncio.sleep(0))
+        tasks.run_blocking(asyncio.sleep(0))
 
     with pytest.raises(RuntimeError, match="wait for itself"):
-        call.run(on_the_thread())
+        tasks.run_blocking(on_the_thread())
 
 
 def test_the_caller_of_an_interrupted_run_is_free_and_the_coroutine_cancelled():
@@ -305,7 +305,7 @@ def test_the_caller_of_an_interrupted_run_is_free_and_the_coroutine_cancelled():
 
     async def main():
         async with asyncio.timeout(0.05):
-            await call.arun(work())
+            await tasks.run_async(work())
 
     with pytest.raises(TimeoutError):
         asyncio.run(main())

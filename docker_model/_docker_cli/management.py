@@ -1,0 +1,224 @@
+"""Commands that are run to their end and answer at once: everything but `run`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from docker_model._docker_cli import command, failures, listing
+from docker_model.errors import (
+    DockerModelError,
+    GenerationTimeoutError,
+    ModelNotFoundError,
+    PluginNotFoundError,
+    PullError,
+    UnsupportedParameterError,
+)
+from docker_model.types import ModelInfo, Status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from docker_model._docker_cli.command_spec import CommandSpec
+    from docker_model._runtime import Sink
+    from docker_model.types import PullProgress, RunningModel
+
+
+async def run_command(
+    spec: CommandSpec,
+    argv: Sequence[str],
+    *,
+    about: str,
+    model: str = "",
+    on_stdout: Callable[[bytes], object] | None = None,
+) -> str:
+    """Run a command to its end, on the I/O thread, and give back its standard output.
+
+    Args:
+        spec: Gives the environment.
+        argv: The whole command.
+        about: The subcommand, for errors.
+        model: The model that it is about, for errors.
+        on_stdout: Takes the output instead, as it comes; what it raises ends the command.
+
+    Raises:
+        DockerModelError: It cannot be started, or fails.
+    """
+    output = bytearray()
+    child = await spec.start(argv, on_stdout=on_stdout or output.extend, stdin=False)
+    try:
+        # Shielded, since cancelling a caller must not cancel the child's own future.
+        end = await asyncio.shield(child.ended)
+    finally:
+        child.end()
+    if end.code != 0:
+        raise failures.name_failure(
+            command=about, model=model, exit_code=end.code, signal=end.signal, stderr=end.stderr
+        )
+    return output.decode("utf-8", "replace")
+
+
+async def inspect(spec: CommandSpec, model: str) -> str:
+    """What `docker model inspect` says of `model`.
+
+    Raises:
+        ModelNotFoundError: It is not in the local store.
+        DockerModelError: Nobody can tell.
+    """
+    return await run_command(
+        spec, command.inspect_argv(spec.prefix, model), about="inspect", model=model
+    )
+
+
+async def preload(spec: CommandSpec, model: str) -> None:
+    """Load `model` into memory.
+
+    Raises:
+        UnsupportedParameterError: This CLI (before v0.1.45) cannot.
+        DockerModelError: If the command fails.
+    """
+    argv = command.preload_argv(spec.prefix, model)
+    try:
+        await run_command(spec, argv, about="run --detach", model=model)
+    except PluginNotFoundError as error:  # it is there, and does not know the flag
+        msg = "this version of the CLI cannot load a model without running it"
+        hint = "update the Docker Model Runner plugin to v0.1.45 or later"
+        raise UnsupportedParameterError(msg, hint=hint) from error
+
+
+class _CallbackError(Exception):
+    """Carries what a caller's function raised past all that handles our own errors."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
+async def pull(
+    spec: CommandSpec, model: str, on_progress: Callable[[PullProgress], object] | None = None
+) -> str:
+    """Pull `model` and give back what `inspect` says of it.
+
+    Exit code 0 is no proof of a pull: a stream of progress that just ends, or ends in an
+    error's text, is a success to the CLI. So the model has to be there afterwards.
+
+    Raises:
+        ModelNotFoundError: The registry has no such model.
+        PullError: It failed.
+        DockerModelError: If the command fails.
+    """
+    output = listing.PullOutput(model)
+
+    def report(data: bytes) -> None:
+        for progress in output.feed(data):
+            if on_progress is not None:
+                try:
+                    on_progress(progress)
+                # SystemExit, too, which would end the I/O thread.
+                except BaseException as error:  # noqa: BLE001  the caller's own, and raised there
+                    raise _CallbackError(error) from None
+
+    argv = command.pull_argv(spec.prefix, model)
+    failure: BaseException | None = None
+    try:
+        await run_command(spec, argv, about="pull", model=model, on_stdout=report)
+    except _CallbackError as carrier:
+        failure = carrier.error
+    if failure is not None:  # raised here, so that nothing of ours becomes its context
+        raise failure
+    try:
+        return await inspect(spec, model)
+    except ModelNotFoundError:
+        msg = f"the pull of {model!r} ended without an error and without the model"
+        raise PullError(msg, hint=f"try `docker model pull {model}` again") from None
+
+
+@dataclass(frozen=True, slots=True)
+class ManagementCommands:
+    """Commands of one spec, each with the same limit in seconds (`None`: for ever)."""
+
+    spec: CommandSpec
+    timeout: float | None
+
+    async def list_models(self) -> list[ModelInfo]:
+        """All models of the local store."""
+        return listing.parse_models(await self._ask(command.list_argv(self.spec.prefix), "list"))
+
+    async def inspect(self, name: str) -> ModelInfo:
+        """One model."""
+        async with self._limit("inspect"):
+            return await self._inspect(name)
+
+    async def list_running(self) -> list[RunningModel]:
+        """The loaded models."""
+        return listing.parse_running(await self._ask(command.ps_argv(self.spec.prefix), "ps"))
+
+    async def pull(self, name: str, sink: Sink[PullProgress | ModelInfo]) -> None:
+        """Put each step of a pull into `sink`, and last the model."""
+        async with self._limit("pull"):
+            sink.put(_model(name, await pull(self.spec, name, sink.put)))
+
+    async def preload(self, name: str) -> None:
+        """Load a model that is there: `run --detach` would pull one that is not."""
+        async with self._limit("run --detach"):
+            await self._inspect(name)
+            await preload(self.spec, name)
+
+    async def unload(self, name: str) -> None:
+        """Unload a model."""
+        await self._ask(command.unload_argv(self.spec.prefix, name), "unload", name)
+
+    async def configure(self, name: str, context_size: int | None, mode: str | None) -> None:
+        """Configure a model that is there: the CLI takes any name, and says nothing."""
+        argv = command.configure_argv(self.spec.prefix, name, context_size=context_size, mode=mode)
+        async with self._limit("configure"):
+            await self._inspect(name)
+            await run_command(self.spec, argv, about="configure", model=name)
+
+    async def status(self) -> Status:
+        """All that can be told of the runner, whatever of it is missing."""
+        found, (version, engine) = await asyncio.gather(self._state(), self._version())
+        return replace(found, version=version, engine=found.engine or engine)
+
+    async def _state(self) -> Status:
+        """The runner's state; why it is not running is part of it."""
+        argv = command.status_argv(self.spec.prefix)
+        try:
+            found = listing.parse_status(await self._ask(argv, "status"))
+        except DockerModelError as error:
+            return Status(running=False, problem=str(error))
+        return found if found.running else replace(found, problem=str(failures.not_running()))
+
+    async def _version(self) -> tuple[str | None, str | None]:
+        """The plugin's version and the kind of engine, where they can be told."""
+        try:
+            text = await self._ask(command.version_argv(self.spec.prefix), "version")
+        except DockerModelError:
+            return None, None
+        return listing.parse_version(text)
+
+    async def _inspect(self, name: str) -> ModelInfo:
+        return _model(name, await inspect(self.spec, name))
+
+    async def _ask(self, argv: Sequence[str], about: str, model: str = "") -> str:
+        async with self._limit(about):
+            return await run_command(self.spec, argv, about=about, model=model)
+
+    @contextlib.asynccontextmanager
+    async def _limit(self, about: str) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self.timeout):
+                yield
+        except TimeoutError:
+            msg = f"`docker model {about}` took longer than {self.timeout:g} s"
+            hint = "raise timeout=; `docker info` shows whether Docker itself answers"
+            raise GenerationTimeoutError(msg, hint=hint, phase="total") from None
+
+
+def _model(name: str, inspected: str) -> ModelInfo:
+    found = listing.parse_model(inspected)
+    if found is None:
+        raise failures.model_not_found(name)
+    return found

@@ -1,0 +1,183 @@
+"""Answering the calls of a `DockerModel`: from a checked prompt to a completion or a stream.
+
+Imported by the first call, because it imports asyncio. `Engine` knows the settings of one
+model and never the model itself.
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from docker_model._docker_cli.command_spec import CommandSpec
+from docker_model._docker_cli.prompt_guard import check_prompt
+from docker_model._docker_cli.standby_pool import StandbyOwner
+from docker_model._docker_cli.transport import CliTransport, release
+from docker_model._docker_cli.workdir import working_directory
+from docker_model._runtime import Stream, io_thread, tasks
+from docker_model._transport.environment import environ_snapshot
+from docker_model._transport.memo import MemoLast
+from docker_model._transport.protocol import NullReceiver, Request
+from docker_model.options import stop_sequences
+from docker_model.streams import AsyncTextStream, TextStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from docker_model._runtime import Sink
+    from docker_model._transport.protocol import Receiver, Transport
+    from docker_model.options import FileReferences, PullPolicy, Timeouts
+    from docker_model.types import Completion, Event, PullProgress
+
+
+class Backend(Protocol):
+    """The settings of one way to a model."""
+
+    def transport(self) -> Transport:
+        """Return the transport for the environment and the directory as they are now."""
+
+    def close(self) -> None:
+        """End what is kept between two calls; the backend stays usable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The calls of one model.
+
+    Attributes:
+        backend: The way to the model.
+        model: The model's name.
+        stop: The model's own stop sequences.
+        max_chars: Where an answer is cut; `None` for nowhere.
+        timeouts: Limits by phase.
+    """
+
+    backend: Backend
+    model: str
+    stop: tuple[str, ...]
+    max_chars: int | None
+    timeouts: Timeouts
+
+    def generate(self, prompt: str, stop: str | Sequence[str] | None) -> Completion:
+        """Answer `prompt`, and wait for the whole answer."""
+        transport, request = self.request(prompt, stop)
+        return tasks.run_blocking(transport.generate(transport.prepare(request), NullReceiver()))
+
+    async def generate_async(self, prompt: str, stop: str | Sequence[str] | None) -> Completion:
+        """Answer `prompt`, and await the whole answer."""
+        transport, request = self.request(prompt, stop)
+        return await tasks.run_async(_prepare_and_generate(transport, request, NullReceiver()))
+
+    def stream(self, prompt: str, stop: str | Sequence[str] | None) -> TextStream:
+        """Return the stream of an answer, for `for`."""
+        transport, request = self.request(prompt, stop)
+        prepared = transport.prepare(request)
+
+        async def produce(sink: Sink[Event]) -> None:
+            sink.put(await transport.generate(prepared, sink), last=True)
+
+        return TextStream(Stream(produce))
+
+    def stream_async(self, prompt: str, stop: str | Sequence[str] | None) -> AsyncTextStream:
+        """Return the stream of an answer, for `async for`."""
+        transport, request = self.request(prompt, stop)
+
+        async def produce(sink: Sink[Event]) -> None:
+            sink.put(await _prepare_and_generate(transport, request, sink), last=True)
+
+        return AsyncTextStream(Stream(produce))
+
+    def warm_up(self) -> None:
+        """Load the model and fill the standby."""
+        tasks.run_blocking(self.backend.transport().warm_up(self.model))
+
+    async def warm_up_async(self) -> None:
+        """Load the model and fill the standby, awaited."""
+        await tasks.run_async(self.backend.transport().warm_up(self.model))
+
+    def request(self, prompt: str, stop: str | Sequence[str] | None) -> tuple[Transport, Request]:
+        """Check everything that a call was given, before anything starts.
+
+        Raises:
+            InvalidRequestError: If the prompt or a stop sequence cannot be used.
+        """
+        check_prompt(prompt)
+        request = Request(
+            model=self.model,
+            prompt=prompt,
+            stop=self.stop if stop is None else stop_sequences(stop),
+            max_chars=self.max_chars,
+            timeouts=self.timeouts,
+        )
+        return self.backend.transport(), request
+
+
+class CliBackend:
+    """The settings of `docker model run`, and the standby processes that belong to one model."""
+
+    def __init__(
+        self,
+        *,
+        command: str | Sequence[str] | None,
+        env: Mapping[str, str] | None,
+        file_references: FileReferences,
+        max_concurrency: int,
+        pull: PullPolicy,
+        on_progress: Callable[[PullProgress], object] | None,
+        standby: int,
+    ) -> None:
+        self._command = command
+        self._env = env
+        self._file_references = file_references
+        self._max_concurrency = max_concurrency
+        self._pull = pull
+        self._on_progress = on_progress
+        self._standby = standby
+        self._owner: StandbyOwner | None = None
+        self._last: MemoLast[Transport] = MemoLast()
+
+    def transport(self) -> Transport:
+        """Return the transport of the call before, or a new one if what it depends on changed.
+
+        Making a transport takes longer than the rest of what precedes a call.
+        """
+        cwd = working_directory(self._file_references)
+        owner = self._own_standby()
+        return self._last.get(
+            (environ_snapshot(), cwd, owner),
+            lambda: CliTransport(
+                spec=CommandSpec.of(self._command, self._env),
+                file_references=self._file_references,
+                cwd=cwd,
+                max_concurrency=self._max_concurrency,
+                pull=self._pull,
+                on_progress=self._on_progress,
+                owner=owner,
+            ),
+        )
+
+    def close(self) -> None:
+        """End the standby processes; a run that goes on does not fill the standby again."""
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            release(owner)
+
+    def _own_standby(self) -> StandbyOwner | None:
+        """Return this object's claim to standby, which `close` or its collection gives up."""
+        if self._standby and self._owner is None:
+            owner = StandbyOwner(self._standby)
+            weakref.finalize(self, release, owner).atexit = False
+            self._owner = owner
+        return self._owner
+
+
+async def _prepare_and_generate(
+    transport: Transport, request: Request, receiver: Receiver
+) -> Completion:
+    """Prepare and answer a request without blocking the I/O thread or the caller's loop."""
+    if transport.needs_file_check(request):
+        request = await io_thread.current().run_in_worker(
+            lambda: transport.prepare(request), lambda _: None
+        )
+    return await transport.generate(request, receiver)

@@ -1,0 +1,1 @@
+"""Code shared by both transports: protocol, answer collector, stop sequences, failures."""
