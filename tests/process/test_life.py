@@ -54,7 +54,7 @@ def test_a_forked_process_starts_anew_and_the_parents_child_gets_its_end_of_inpu
         "sys.exit(0)",
         "raise SystemExit",
         "1/0",
-        "threading.Thread(target=tasks.run_blocking, args=(run(['sleep', '0.3'], env=env),)).start()",
+        "threading.Thread(target=lambda: tasks.run_blocking(run(['sleep', '1'], env=env))).start()",
     ],
 )
 def test_the_interpreters_exit_leaves_no_child(ending, liveness):
