@@ -17,7 +17,7 @@ from docker_model.http.blocks import Call, Result, read_call, read_content
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["first_media", "prepare"]
+__all__ = ["as_text", "first_media", "prepare", "with_short_ids"]
 
 _ROLES = {
     "ai": "assistant",
@@ -79,7 +79,7 @@ def prepare(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             something that the API has no form for.
     """
     turns = _match(_merge(turn for message in messages for turn in _read(message)))
-    turns = _merge(turn for turn in turns if turn.parts or turn.calls)
+    turns = _merge(turn for turn in turns if turn.calls or not _is_blank(turn.parts))
     turns = _alternate(_system_first(turns))
     if not turns:
         msg = "there is no message to answer"
@@ -215,6 +215,10 @@ def _merge(turns: Iterable[_Turn]) -> list[_Turn]:
     return merged
 
 
+def _is_blank(parts: Sequence[Mapping[str, Any]]) -> bool:
+    return all(part["type"] == "text" and not part["text"].strip() for part in parts)
+
+
 def _joined(
     one: Sequence[dict[str, Any]], two: Sequence[dict[str, Any]], joint: str
 ) -> list[dict[str, Any]]:
@@ -265,17 +269,17 @@ def _write(turns: Sequence[_Turn]) -> list[dict[str, Any]]:
         # Thoughts belong to the call that they led to; those of a finished answer are done with.
         if turn.thoughts and (turn.calls or number > last_question):
             message["reasoning_content"] = turn.thoughts
-        written.append(message)
-        if turn.calls:
-            ids = [_new_id(call.id, taken, used) for call in turn.calls]
-            message["tool_calls"] = [
-                _call(call, new) for call, new in zip(turn.calls, ids, strict=True)
-            ]
-            written += (_result(call, new) for call, new in zip(turn.calls, ids, strict=True))
+        # One call a message: Llama's templates refuse more, and gpt-oss's shows the first alone.
+        for call in turn.calls:
+            call_id = _unique(call.id, taken, used)
+            written += [{**message, "tool_calls": [_call(call, call_id)]}, _result(call, call_id)]
+            message = {"role": turn.role, "content": ""}
+        if not turn.calls:
+            written.append(message)
     return written
 
 
-def _new_id(given: str, taken: set[str], used: set[str]) -> str:
+def _unique(given: str, taken: set[str], used: set[str]) -> str:
     """The id as it was given, or a new one: nine letters and digits, as Mistral's must be."""
     new, number = given, len(used)
     while not new or new in used:
@@ -291,20 +295,24 @@ def _name(call: Call) -> str:
     return call.name or (call.result.name if call.result else "") or "unknown"
 
 
-def _call(call: Call, new_id: str) -> dict[str, Any]:
+def _call(call: Call, call_id: str) -> dict[str, Any]:
     arguments = {_UNREADABLE: call.raw} if call.arguments is None else call.arguments
     # The model reads its own words again: no escapes for what is not ASCII.
     text = json.dumps(arguments, ensure_ascii=False)
-    return {"type": "function", "id": new_id, "function": {"name": _name(call), "arguments": text}}
+    return {
+        "type": "function",
+        "id": call_id,
+        "function": {"name": _name(call), "arguments": text},
+    }
 
 
-def _result(call: Call, new_id: str) -> dict[str, Any]:
+def _result(call: Call, call_id: str) -> dict[str, Any]:
     content: str | list[dict[str, Any]]
     if call.result is not None:
         content = _content(call.result.parts)
     else:
         content = _NOT_CALLED if call.arguments is None else _NO_RESULT
-    return {"role": "tool", "tool_call_id": new_id, "name": _name(call), "content": content}
+    return {"role": "tool", "tool_call_id": call_id, "name": _name(call), "content": content}
 
 
 def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
@@ -312,3 +320,45 @@ def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
     if all(part["type"] == "text" for part in parts):
         return "\n".join(part["text"] for part in parts)
     return parts
+
+
+# -- forms for templates that are stricter yet ------------------------------------------------
+
+
+def with_short_ids(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A prepared conversation whose ids are nine letters and digits, as Mistral's must be."""
+    shortened = []
+    number = 0
+    for message in messages:
+        new = dict(message)
+        if calls := new.get("tool_calls"):
+            number += 1
+            new["tool_calls"] = [{**call, "id": f"call{number:05d}"} for call in calls]
+        elif new["role"] == "tool":
+            new["tool_call_id"] = f"call{number:05d}"
+        shortened.append(new)
+    return shortened
+
+
+def as_text(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A prepared conversation for templates that know neither tools nor system messages.
+
+    Calls become the assistant's text, results the user's, and instructions stand before the
+    first question.
+    """
+    return prepare(_spelled_out(message) for message in messages)
+
+
+def _spelled_out(message: Mapping[str, Any]) -> dict[str, Any]:
+    role, content = message["role"], message["content"]
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+    if role == "tool":
+        parts = _joined([{"type": "text", "text": "<tool_response>"}], parts, "\n")
+        parts = _joined(parts, [{"type": "text", "text": "</tool_response>"}], "\n")
+    for call in message.get("tool_calls") or ():
+        function = call["function"]
+        spelled = {"name": function["name"], "arguments": json.loads(function["arguments"])}
+        text = f"<tool_call>\n{json.dumps(spelled, ensure_ascii=False)}\n</tool_call>"
+        joint = "\n" if content else ""
+        parts = _joined(parts, [{"type": "text", "text": text}], joint)
+    return {"role": "assistant" if role == "assistant" else "user", "content": parts}
