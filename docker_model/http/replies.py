@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from docker_model.cli.causes import LOGS_HINT
+from docker_model._transport.failure_table import LOGS_HINT
 from docker_model.errors import EmptyAnswerError, GenerationError
 from docker_model.http import failures
 from docker_model.http.blocks import read_arguments, read_content
