@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 
 # The lowest versions of the frameworks that pyproject.toml allows.
 LOWEST := langchain-core==1.6.0 llama-index-core==0.14.0
-FRAMEWORK_TESTS := $(wildcard tests/langchain* tests/llama_index*) tests/examples
+FRAMEWORK_TESTS := tests/unit/langchain tests/unit/llama_index tests/examples
 
 .PHONY: help bench demo test test-slow soak test-matrix lint format typecheck docs dist clean
 

@@ -15,14 +15,13 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import guard_cases
-import guard_oracle
 import pytest
-from guard_oracle import Outcome
-from transcripts import load
 
 from docker_model._docker_cli.prompt_guard import find_references, guard
 from docker_model.errors import FileReferenceError
+from tests.contract import guard_cases, guard_oracle
+from tests.contract.guard_oracle import Outcome
+from tests.support.transcripts import load
 
 AT_ONCE = 8
 

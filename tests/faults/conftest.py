@@ -1,5 +1,6 @@
 import pytest
-from playing import Liveness
+
+from tests.support.playing import Liveness
 
 
 @pytest.fixture

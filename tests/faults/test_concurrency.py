@@ -11,11 +11,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from playing import player
-from ways import WAYS, generate
 
 from docker_model import DockerModel, GenerationTimeoutError, Timeouts
 from docker_model.testing import Hang, Text
+from tests.support.modes import WAYS, generate
+from tests.support.playing import player
 
 CALLS = 1000
 

@@ -6,9 +6,9 @@ import textwrap
 import time
 
 import pytest
-from scripts import Script
 
 from docker_model.testing import Downloaded, Hang, Text
+from tests.faults.scripts import Script
 
 SOON = 1.0
 ENDLESS = [Text("some", 4), Hang()]

@@ -1,10 +1,10 @@
 """A caller's own function that fails while a pull reports to it."""
 
 import pytest
-from ways import WAYS, call
 
 from docker_model import DockerModel
 from docker_model.testing import Downloaded, Hang
+from tests.support.modes import WAYS, call
 
 
 class OwnError(Exception):

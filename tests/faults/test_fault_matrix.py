@@ -1,13 +1,13 @@
 """Every fault in every way to call: it ends as specified, and nothing of it lives on."""
 
 import pytest
-from fault_list import CHILD_FAULTS, COMMAND_FAULTS, MODEL_FAULTS, judge
-from playing import player
-from ways import WAYS, generate, stream
 
 from docker_model import Completion, DockerModel
 from docker_model._runtime import child
 from docker_model.testing.steps import you_said
+from tests.faults.fault_list import CHILD_FAULTS, COMMAND_FAULTS, MODEL_FAULTS, judge
+from tests.support.modes import WAYS, generate, stream
+from tests.support.playing import player
 
 
 def matrix(faults):

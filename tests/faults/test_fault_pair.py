@@ -6,11 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from fault_list import error, judge
-from ways import WAYS, call
 
 from docker_model import DockerModel, DockerModelError, GenerationTimeoutError, Timeouts
 from docker_model.testing import Hang, Text
+from tests.faults.fault_list import error, judge
+from tests.support.modes import WAYS, call
 
 MODEL = DockerModel("ai/smollm2", timeout=Timeouts(idle=5.0))
 SOME = [Text("some", 4), Hang()]

@@ -12,9 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-from fault_list import error, judge
-from playing import player
-from ways import WAYS, generate, stream
 
 from docker_model import (
     Completion,
@@ -26,6 +23,9 @@ from docker_model import (
     Timeouts,
 )
 from docker_model._docker_cli import workdir
+from tests.faults.fault_list import error, judge
+from tests.support.modes import WAYS, generate, stream
+from tests.support.playing import player
 
 pytestmark = pytest.mark.simulated
 ways = pytest.mark.parametrize("way", WAYS)

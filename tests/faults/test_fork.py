@@ -7,10 +7,10 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from scripts import Script
 
 from docker_model import DockerModel
 from docker_model.testing import Hang, Sleep, Text
+from tests.faults.scripts import Script
 
 SOON = 1.0
 

@@ -5,11 +5,11 @@ import threading
 import time
 
 import pytest
-from playing import player
-from scripts import Script
 
 from docker_model import DockerModel, GenerationTimeoutError, Timeouts
 from docker_model.testing import Hang
+from tests.faults.scripts import Script
+from tests.support.playing import player
 
 BIG = 10_000_000
 # It reads nothing at first; if it ever came to the end of its input, it would say so.

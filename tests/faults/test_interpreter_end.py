@@ -4,9 +4,9 @@ import os
 import sys
 
 import pytest
-from scripts import PROLOGUE, Script
 
 from docker_model.testing import Hang, Sleep, Text
+from tests.faults.scripts import PROLOGUE, Script
 
 SOON = 1.0
 ENDLESS = [Text("some", 4), Hang()]

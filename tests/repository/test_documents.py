@@ -12,7 +12,7 @@ import pytest
 import docker_model
 from docker_model.testing import SimulatedDocker
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [
     README,

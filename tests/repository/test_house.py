@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("docker_model", "langchain_docker_model", "llama_index_docker_model")
 
 # The core from the bottom to the top: a part imports those above it in this list, and its own.

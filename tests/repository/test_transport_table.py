@@ -18,7 +18,7 @@ from docker_model.testing import Hang, Reasoning, SimulatedDocker, Text, ToolCal
 from langchain_docker_model import ChatDockerModel
 from llama_index_docker_model import DockerModelLLM
 
-README = Path(__file__).parents[1] / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 MODEL = "ai/smollm2"
 TRANSPORTS = {"cli": "the command", "http": "HTTP"}
 WORKS = "works"

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-DATA = Path(__file__).parent / "data" / "transcripts.jsonl.gz"
+DATA = Path(__file__).parents[1] / "data" / "transcripts.jsonl.gz"
 NEWEST = "v1.2.6"
 
 

@@ -7,10 +7,10 @@ import socketserver
 import threading
 
 import pytest
-from terminal import console, on_terminal
 
 from docker_model.http import addresses
 from docker_model.testing import Fail, Hang, SimulatedDocker
+from tests.support.terminal import console, on_terminal
 
 
 def test_check_where_everything_holds(docker):

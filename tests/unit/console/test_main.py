@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-from terminal import CONSOLE, console, on_terminal
 
 from docker_model.testing import (
     Cut,
@@ -20,6 +19,7 @@ from docker_model.testing import (
     Sleep,
     Text,
 )
+from tests.support.terminal import CONSOLE, console, on_terminal
 
 THINKING = [Reasoning("Let me see."), Text("It is 4.")]
 NO_RICH = (

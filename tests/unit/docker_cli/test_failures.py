@@ -7,7 +7,6 @@ import signal
 import subprocess
 
 import pytest
-from transcripts import load
 
 from docker_model._docker_cli.failures import (
     is_unknown_flag,
@@ -30,6 +29,7 @@ from docker_model.errors import (
     RunnerUnavailableError,
     UnsupportedParameterError,
 )
+from tests.support.transcripts import load
 
 NAMES = {
     "absent-plugin": PluginNotFoundError,

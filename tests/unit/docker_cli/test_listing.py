@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transcripts import load
 
 from docker_model._docker_cli.listing import (
     PullOutput,
@@ -18,6 +17,7 @@ from docker_model._docker_cli.listing import (
 )
 from docker_model.errors import PluginNotFoundError
 from docker_model.types import ModelInfo, PullProgress, RunningModel
+from tests.support.transcripts import load
 
 ID = "sha256:" + "ab12" * 16
 ANYTHING = st.recursive(

@@ -9,16 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from output_parsing import (
-    MODEL,
-    NOTICE,
-    STORE_WARNING,
-    USAGE_LINE,
-    joined,
-    parse,
-    said,
-    single_bytes,
-)
 
 from docker_model._docker_cli.output_parser import (
     SEPARATOR,
@@ -29,6 +19,16 @@ from docker_model._docker_cli.output_parser import (
     PullNotice,
 )
 from docker_model.types import ReasoningDelta, TextDelta, Usage
+from tests.unit.docker_cli.output_parsing import (
+    MODEL,
+    NOTICE,
+    STORE_WARNING,
+    USAGE_LINE,
+    joined,
+    parse,
+    said,
+    single_bytes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from output_parsing import MODEL, Said, parse, said, single_bytes
-from transcripts import Transcript, load
 
 from docker_model._docker_cli.output_parser import (
     SEPARATOR,
@@ -15,6 +13,8 @@ from docker_model._docker_cli.output_parser import (
     PullNotice,
 )
 from docker_model.types import TextDelta, Usage
+from tests.support.transcripts import Transcript, load
+from tests.unit.docker_cli.output_parsing import MODEL, Said, parse, said, single_bytes
 
 
 def is_one_shot(transcript: Transcript) -> bool:

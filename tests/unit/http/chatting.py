@@ -1,8 +1,7 @@
 """Chats in every way, for tests of the HTTP client."""
 
-from ways import call
-
 from docker_model.http import Client
+from tests.support.modes import call
 
 MODEL = "ai/smollm2"
 MESSAGES = [{"role": "user", "content": "hi"}]

@@ -9,13 +9,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from chatting import CLIENT, MESSAGES, MODEL, TOOL, USAGE, chat, chunks, text
-from ways import WAYS
-from wire import STOP, Wire, events, reply
 
 from docker_model import GenerationError, InvalidRequestError, Timeouts
 from docker_model.http import Client
 from docker_model.testing import Hang, Reasoning, Text, ToolCall, Usage
+from tests.support.modes import WAYS
+from tests.unit.http.chatting import CLIENT, MESSAGES, MODEL, TOOL, USAGE, chat, chunks, text
+from tests.unit.http.wire import STOP, Wire, events, reply
 
 
 @pytest.mark.parametrize("way", WAYS)

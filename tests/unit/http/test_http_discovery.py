@@ -5,13 +5,13 @@ import base64
 import socket
 
 import pytest
-from wire import STOP, Wire, events, reply
 
 from docker_model import DockerModel, InvalidRequestError, RunnerUnavailableError
 from docker_model._runtime import io_thread, tasks
 from docker_model.http import Client, addresses, discovery
 from docker_model.http.addresses import Address
 from docker_model.testing import Reply, SimulatedDocker
+from tests.unit.http.wire import STOP, Wire, events, reply
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 ANSWER = events("ok", STOP)

@@ -3,8 +3,6 @@
 import asyncio
 
 import pytest
-from ways import WAYS, call
-from wire import Wire, reply
 
 from docker_model import (
     ContextLengthError,
@@ -15,6 +13,8 @@ from docker_model import (
 )
 from docker_model.http import Client, bodies
 from docker_model.testing import Reply
+from tests.support.modes import WAYS, call
+from tests.unit.http.wire import Wire, reply
 
 MODEL = "ai/smollm2"
 POOLING = "Pooling type 'none' is not OAI compatible. Please use a different pooling type"

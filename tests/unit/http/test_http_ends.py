@@ -6,12 +6,12 @@ import threading
 import time
 
 import pytest
-from chatting import CLIENT, MESSAGES, MODEL, TOOL, chat, chunks, text
-from ways import call
 
 from docker_model import GenerationTimeoutError, Timeouts
 from docker_model.http import Client
 from docker_model.testing import Hang, Sleep, Text
+from tests.support.modes import call
+from tests.unit.http.chatting import CLIENT, MESSAGES, MODEL, TOOL, chat, chunks, text
 
 
 @pytest.mark.parametrize("way", ["sync", "asyncio"])

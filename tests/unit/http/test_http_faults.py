@@ -4,8 +4,6 @@ import json
 import time
 
 import pytest
-from chatting import CLIENT, MESSAGES, MODEL, USAGE, chat, chunks, text
-from wire import CUT, STOP, Wire, events, reply
 
 from docker_model import (
     ContextLengthError,
@@ -19,6 +17,8 @@ from docker_model import (
 )
 from docker_model.http import Client
 from docker_model.testing import Cut, Fail, Finish, Raw, Sleep, Text
+from tests.unit.http.chatting import CLIENT, MESSAGES, MODEL, USAGE, chat, chunks, text
+from tests.unit.http.wire import CUT, STOP, Wire, events, reply
 
 
 @pytest.mark.parametrize("way", ["sync", "uvloop"])

@@ -1,12 +1,12 @@
 """A pull over the API: its progress, its failures, and that its end is no proof."""
 
 import pytest
-from wire import CUT, STOP, Wire, events, reply
 
 from docker_model import ModelNotFoundError, PullError
 from docker_model.http import Client
 from docker_model.http.pulls import Progress
 from docker_model.testing import Cut, Downloaded, Fail, Pulled, Raw, Warn
+from tests.unit.http.wire import CUT, STOP, Wire, events, reply
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 

@@ -8,11 +8,11 @@ import subprocess
 import threading
 
 import pytest
-from chatting import MESSAGES, text
-from wire import STOP, Wire, events, reply
 
 from docker_model import InvalidRequestError, RunnerUnavailableError
 from docker_model.http import Client
+from tests.unit.http.chatting import MESSAGES, text
+from tests.unit.http.wire import STOP, Wire, events, reply
 
 BIG = [{"role": "user", "content": "x" * 20_000_000}]
 

@@ -5,9 +5,6 @@ import gc
 import pickle
 
 import pytest
-import ways
-from ways import WAYS
-from wire import Wire
 
 from docker_model import (
     Completion,
@@ -28,6 +25,8 @@ from docker_model import (
 )
 from docker_model.testing import Cut, Fail, Finish, Hang, Reasoning, SimulatedDocker, Sleep, Text
 from docker_model.testing import Usage as UsageStep
+from tests.support.modes import WAYS
+from tests.unit.http.wire import Wire
 
 MODEL = DockerModel("ai/smollm2", transport="http")
 
@@ -39,8 +38,8 @@ def model(**settings):
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_gives_everything(simulate, way):
     docker = simulate({"ai/smollm2": [Reasoning("hm"), Text("Yes."), UsageStep(3, 4)]})
-    whole = ways.generate(way, MODEL, "Really?")
-    pieces, streamed = ways.stream(way, MODEL, "Really?")
+    whole = modes.generate(way, MODEL, "Really?")
+    pieces, streamed = modes.stream(way, MODEL, "Really?")
     for got in (whole, streamed):
         assert isinstance(got, Completion)
         assert (got.text, got.reasoning, got.usage) == ("Yes.", "hm", Usage(3, 4, 7))
@@ -120,7 +119,7 @@ def test_reasoning_alone_is_an_answer_and_nothing_at_all_is_none(simulate):
 )
 def test_failures_are_those_of_the_command(simulate, script, kind):
     simulate({"ai/smollm2": script})
-    pieces, error = ways.stream("sync", MODEL, "x")
+    pieces, error = modes.stream("sync", MODEL, "x")
     assert type(error) is kind
     assert "".join(pieces) == getattr(error, "partial", "")
 

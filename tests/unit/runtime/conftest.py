@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from playing import Liveness
 
 from docker_model._runtime import io_thread, tasks
+from tests.support.playing import Liveness
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from playing import player, run
 
 from docker_model._runtime import tasks
+from tests.support.playing import player, run
 
-ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
 
 
 def test_a_forked_process_starts_anew_and_the_parents_child_gets_its_end_of_input():
@@ -21,7 +21,7 @@ def test_a_forked_process_starts_anew_and_the_parents_child_gets_its_end_of_inpu
         """
         import asyncio, os, sys
         from docker_model._runtime import Child, io_thread, tasks
-        from playing import run
+        from tests.support.playing import run
         env = dict(os.environ)
         async def start():
             return await Child.start(["cat"], env=env, on_stdout=lambda data: None)
@@ -62,7 +62,7 @@ def test_the_interpreters_exit_leaves_no_child(ending, liveness):
         f"""
         import asyncio, sys, threading, os
         from docker_model._runtime import Child, io_thread, tasks
-        from playing import run
+        from tests.support.playing import run
         env = dict(os.environ)
         async def start(argv):
             child = await Child.start(argv, env=env, on_stdout=lambda data: None)

@@ -7,9 +7,9 @@ import threading
 import time
 
 import pytest
-from playing import player, run
 
 from docker_model._runtime import child, tasks
+from tests.support.playing import player, run
 
 ENV = dict(os.environ)
 

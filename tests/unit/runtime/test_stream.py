@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import uvloop
-from playing import player
 
 from docker_model._runtime import Child, Stream, io_thread, tasks
 from docker_model._runtime.stream import HIGH_WATER
+from tests.support.playing import player
 
 ENV = dict(os.environ)
 

@@ -25,7 +25,7 @@ from docker_model.testing import (
 )
 
 if TYPE_CHECKING:
-    from transcripts import Transcript
+    from tests.support.transcripts import Transcript
 
 # The recorder had time.
 PACE = 0.25

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from calling import ask, call, finish, start, start_run
 
 from docker_model.testing import (
     CloseStdout,
@@ -24,6 +23,7 @@ from docker_model.testing import (
     Stdout,
     Text,
 )
+from tests.unit.testing.calling import ask, call, finish, start, start_run
 
 
 def descriptors():
@@ -143,7 +143,7 @@ def test_everything_ends_with_the_tests_process(tmp_path):
         "print('ready', file=sys.stderr)\n"  # the command writes to the other
         "sys.stdin.read()\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     with subprocess.Popen(
         [sys.executable, str(program)],
         stdin=subprocess.PIPE,

@@ -7,7 +7,6 @@ import sys
 import time
 
 import pytest
-from calling import MODEL, call
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from docker_model.testing import SimulatedDocker
 from docker_model.testing.program.simulated import gojson
 from docker_model.testing.program.simulated.flags import FlagError, parse
 from docker_model.testing.program.simulated.prompt import rewrite
+from tests.unit.testing.calling import MODEL, call
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8")),

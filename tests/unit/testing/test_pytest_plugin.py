@@ -28,7 +28,7 @@ def test_nothing_of_it_is_left_whatever_a_test_did_to_the_environment(tmp_path):
     )
     own = ("MODEL_RUNNER_HOST", "DOCKER_MODEL_COMMAND")
     environment = {name: value for name, value in os.environ.items() if name not in own}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(program)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert "2 passed" in done.stdout, done.stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 import pytest
-from calling import MODEL, ask, call, finish, start_run
 
 from docker_model import DockerModel, GenerationError
 from docker_model.testing import (
@@ -26,6 +25,7 @@ from docker_model.testing import (
     Usage,
     echo,
 )
+from tests.unit.testing.calling import MODEL, ask, call, finish, start_run
 
 
 def test_says_what_it_was_asked_unless_told_otherwise():

@@ -10,9 +10,9 @@ import urllib.error
 import urllib.request
 
 import pytest
-from calling import MODEL, ask, call
 
 from docker_model.testing import Downloaded, Fail, Pulled, Reply, SimulatedDocker, Warn, runner
+from tests.unit.testing.calling import MODEL, ask, call
 
 
 def variables():

@@ -6,8 +6,9 @@ import re
 from fnmatch import fnmatchcase
 
 import pytest
-from replaying import Replay, replay
-from transcripts import NEWEST, Ending, Transcript, load
+
+from tests.support.transcripts import NEWEST, Ending, Transcript, load
+from tests.unit.testing.replaying import Replay, replay
 
 # Shell patterns of cases that are not simulated, and why.
 OUT_OF_SCOPE = {

@@ -6,10 +6,10 @@ import json
 from contextlib import ExitStack
 
 import pytest
-from scripted_runner import obedient, serving
 
 from docker_model.testing import SimulatedDocker, Text, ToolCall
 from langchain_docker_model import ChatDockerModel
+from tests.unit.langchain.chat.scripted_runner import obedient, serving
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from chat_ways import NOWHERE, TOOL, WAYS, answer
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from docker_model.http import discovery
@@ -14,6 +13,7 @@ from langchain_docker_model.errors import (
     RunnerUnavailableError,
     UnsupportedParameterError,
 )
+from tests.unit.langchain.chat.modes import NOWHERE, TOOL, WAYS, answer
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from chat_ways import WAYS, answer
 from langchain_core.messages import HumanMessage
 
 from docker_model.testing import SimulatedDocker
 from langchain_docker_model import ChatDockerModel
 from langchain_docker_model.errors import ModelNotFoundError, UnsupportedParameterError
+from tests.unit.langchain.chat.modes import WAYS, answer
 
 EVERY = {
     "temperature": 0.5,

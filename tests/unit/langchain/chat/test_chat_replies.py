@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessageChunk
-from scripted_runner import deltas, message, parts
 
 from langchain_docker_model._replies import Chunks, result_of
+from tests.unit.langchain.chat.scripted_runner import deltas, message, parts
 
 USAGE = {
     "prompt_tokens": 9,

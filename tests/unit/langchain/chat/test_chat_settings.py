@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 
 import pytest
-from chat_ways import NOWHERE
 from langchain_core.caches import InMemoryCache
 from langchain_core.load import dumps
 from pydantic import SecretStr, ValidationError
@@ -13,6 +12,7 @@ from pydantic import SecretStr, ValidationError
 from docker_model import Timeouts
 from langchain_docker_model import ChatDockerModel
 from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
+from tests.unit.langchain.chat.modes import NOWHERE
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from chat_ways import ADD, TOOL
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel
 
 from langchain_docker_model.errors import InvalidRequestError
+from tests.unit.langchain.chat.modes import ADD, TOOL
 
 
 class Tree(BaseModel):

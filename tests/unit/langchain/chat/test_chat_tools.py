@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 
 import pytest
-from chat_ways import ADD, OTHER, TOOL, WAYS, answer
 
 from langchain_docker_model.errors import InvalidRequestError
+from tests.unit.langchain.chat.modes import ADD, OTHER, TOOL, WAYS, answer
 
 
 @pytest.mark.parametrize(

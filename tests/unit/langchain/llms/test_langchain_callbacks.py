@@ -7,11 +7,11 @@ from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.outputs import GenerationChunk
 from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import RunnableLambda
-from langchain_ways import ONE_PROMPT, ask
 
 from docker_model import GenerationError
 from docker_model.testing import Cut, Reasoning, SimulatedDocker, Text
 from langchain_docker_model import DockerModelLLM
+from tests.unit.langchain.llms.modes import ONE_PROMPT, ask
 
 
 class Recorder(BaseCallbackHandler):

@@ -11,7 +11,7 @@ import pytest
 
 from docker_model.testing import SimulatedDocker, Text
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 EXAMPLES = ROOT / "examples"
 
 

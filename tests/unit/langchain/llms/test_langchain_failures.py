@@ -7,11 +7,11 @@ import time
 
 import pytest
 from langchain_core import exceptions as langchain
-from langchain_ways import WAYS, ask
 
 import docker_model
 from docker_model.testing import Cut, Fail, InTurn, SimulatedDocker, Sleep, Text
 from langchain_docker_model import DockerModelLLM
+from tests.unit.langchain.llms.modes import WAYS, ask
 
 
 async def asked(llm, way, prompt="hi"):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from langchain_core.exceptions import ModelConnectionError, ModelNotFoundError
-from langchain_ways import WAYS, ask
 
 from docker_model.testing import Hang, SimulatedDocker, Text
 from langchain_docker_model import DockerModelLLM
+from tests.unit.langchain.llms.modes import WAYS, ask
 
 NOWHERE = "http://127.0.0.1:9"
 pytestmark = pytest.mark.simulated  # which runner is asked, not which command

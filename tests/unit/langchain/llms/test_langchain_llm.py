@@ -12,10 +12,10 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import GenerationChunk
 from langchain_core.prompts import PromptTemplate
-from langchain_ways import ask
 
 from docker_model.testing import Reasoning, SimulatedDocker, Sleep, Text, Usage
 from langchain_docker_model import DockerModelLLM
+from tests.unit.langchain.llms.modes import ask
 
 ANSWER = "A runner of models. Ünï©ode ✓ 🐳\n\n  Its own white space."
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from llama_index_scripted import Runner
+
+from tests.unit.llama_index.http.llama_index_scripted import Runner
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ import pytest
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.llms import ChatMessage, ImageBlock, MessageRole, TextBlock
 from llama_index.core.llms.function_calling import FunctionCallingLLM
-from llama_index_scripted import USAGE, model, reply
-from llama_index_ways import HAS_THINKING, WAYS
 
 from docker_model import EmptyAnswerError, InvalidRequestError, UnsupportedParameterError
 from docker_model.testing import Hang, SimulatedDocker, Text
 from llama_index_docker_model import DockerModelLLM
+from tests.support.llama_index_modes import HAS_THINKING, WAYS
+from tests.unit.llama_index.http.llama_index_scripted import USAGE, model, reply
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="

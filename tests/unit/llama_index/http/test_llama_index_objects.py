@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from llama_index.core.bridge.pydantic import BaseModel
 from llama_index.core.prompts import PromptTemplate
-from llama_index_scripted import model, reply
-from llama_index_ways import needs_text_program_streams
+
+from tests.support.llama_index_modes import needs_text_program_streams
+from tests.unit.llama_index.http.llama_index_scripted import model, reply
 
 
 class Whale(BaseModel):

@@ -8,10 +8,10 @@ import pytest
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
-from llama_index_scripted import model, reply
-from llama_index_ways import HAS_TOOL_CALLS
 
 from docker_model import GenerationError, InvalidRequestError
+from tests.support.llama_index_modes import HAS_TOOL_CALLS
+from tests.unit.llama_index.http.llama_index_scripted import model, reply
 
 
 def add(a: int, b: int) -> int:

@@ -8,10 +8,10 @@ import pytest
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
-from llama_index_ways import WAYS
 
 from docker_model.testing import SimulatedDocker
 from llama_index_docker_model import DockerModelLLM
+from tests.support.llama_index_modes import WAYS
 
 
 def pytest_configure(config):

@@ -14,11 +14,11 @@ from llama_index.core.base.llms.types import (
     ImageBlock,
     TextBlock,
 )
-from llama_index_ways import HAS_THINKING, STREAMS, chat_of, needs_tool_calls
 
 from docker_model import InvalidRequestError, Timeouts, UnsupportedParameterError
 from docker_model.testing import Reasoning, SimulatedDocker, Text, Usage
 from llama_index_docker_model import DockerModelLLM
+from tests.support.llama_index_modes import HAS_THINKING, STREAMS, chat_of, needs_tool_calls
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 ENDED = {"model": "ai/smollm2", "finish_reason": "stop"}

@@ -20,12 +20,12 @@ from llama_index.core.async_utils import asyncio_run
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.chat_engine import SimpleChatEngine
 from llama_index.core.prompts import PromptTemplate
-from llama_index_ways import STREAMS, WAYS, agents_of_core
 from workflows.errors import WorkflowCancelledByUser
 
 from docker_model import GenerationTimeoutError
 from docker_model.testing import Hang, SimulatedDocker, Text
 from llama_index_docker_model import DockerModelLLM
+from tests.support.llama_index_modes import STREAMS, WAYS, agents_of_core
 
 GONE = 1.0  # seconds that a process may take to end
 

@@ -8,11 +8,11 @@ from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 from llama_index.core.callbacks.schema import EventPayload
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.span_handlers import SimpleSpanHandler
-from llama_index_ways import HAS_PAYLOAD, STREAMS, needs_rate_limiter
 
 from docker_model import EmptyAnswerError, GenerationError
 from docker_model.testing import Cut, Hang, SimulatedDocker, Text, Usage
 from llama_index_docker_model import DockerModelLLM
+from tests.support.llama_index_modes import HAS_PAYLOAD, STREAMS, needs_rate_limiter
 
 
 class Log(BaseCallbackHandler):

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import uvloop
 from llama_index.core.async_utils import asyncio_run
-from llama_index_ways import WAYS
 
 import docker_model
 from docker_model.testing import Cut, Fail, Hang, SimulatedDocker, Sleep, Text
 from llama_index_docker_model import DockerModelLLM
+from tests.support.llama_index_modes import WAYS
 
 AWAITED = [way for way in WAYS if way.is_async]
 awaited = pytest.mark.parametrize("way", AWAITED, ids=repr)

@@ -16,12 +16,12 @@ from llama_index.core.bridge.pydantic import ValidationError
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLM
 from llama_index.core.types import PydanticProgramMode
-from llama_index_ways import chat_of
 
 import docker_model
 from docker_model import DockerModel, Timeouts, UnsupportedParameterError
 from docker_model.testing import SimulatedDocker
 from llama_index_docker_model import DockerModelLLM
+from tests.support.llama_index_modes import chat_of
 
 SETTINGS = {
     "model": "ai/other",

@@ -29,16 +29,16 @@ from llama_index.core.response_synthesizers import ResponseMode, get_response_sy
 from llama_index.core.schema import Document, NodeWithScore, TextNode
 from llama_index.core.selectors import LLMSingleSelector
 from llama_index.core.tools import FunctionTool, QueryEngineTool
-from llama_index_ways import (
+
+from docker_model import ModelNotFoundError
+from docker_model.testing import InTurn, Reasoning, SimulatedDocker, Text, Usage
+from llama_index_docker_model import DockerModelLLM
+from tests.support.llama_index_modes import (
     agents_of_core,
     needs_steps_outside_a_run,
     needs_text_program_streams,
     needs_thinking,
 )
-
-from docker_model import ModelNotFoundError
-from docker_model.testing import InTurn, Reasoning, SimulatedDocker, Text, Usage
-from llama_index_docker_model import DockerModelLLM
 
 TEXTS = ["Whales are mammals.", "Whales sleep upright.", "Whales sing."]
 
