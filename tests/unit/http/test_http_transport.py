@@ -25,6 +25,7 @@ from docker_model import (
 )
 from docker_model.testing import Cut, Fail, Finish, Hang, Reasoning, SimulatedDocker, Sleep, Text
 from docker_model.testing import Usage as UsageStep
+from tests.support import modes
 from tests.support.modes import WAYS
 from tests.unit.http.wire import Wire
 
