@@ -8,7 +8,8 @@ into `conftest.py` and take the fixture `simulated_docker`.
 """
 
 from docker_model.testing.docker import SimulatedDocker
-from docker_model.testing.records import Call, Request
+from docker_model.testing.models import SimulatedModel
+from docker_model.testing.records import Call, Prompt, Request
 from docker_model.testing.runner import Reply
 from docker_model.testing.steps import (
     CloseStdout,
@@ -36,8 +37,10 @@ from docker_model.testing.steps import (
     Warn,
     echo,
 )
+from docker_model.testing.templates import TEMPLATES, Template
 
 __all__ = [
+    "TEMPLATES",
     "Call",
     "CloseStdout",
     "Cut",
@@ -50,6 +53,7 @@ __all__ = [
     "IgnoreSignals",
     "InTurn",
     "Kill",
+    "Prompt",
     "Pulled",
     "Raw",
     "Reasoning",
@@ -57,10 +61,12 @@ __all__ = [
     "Request",
     "Script",
     "SimulatedDocker",
+    "SimulatedModel",
     "Sleep",
     "Stderr",
     "Stdout",
     "Step",
+    "Template",
     "Text",
     "ToolCall",
     "Usage",

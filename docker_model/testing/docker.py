@@ -11,6 +11,8 @@ from pathlib import Path
 from traceback import format_exception
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, get_args
 
+from docker_model.testing.engine import shared_words
+from docker_model.testing.models import SimulatedModel, Store, normalize
 from docker_model.testing.program.simulated.versions import rank
 from docker_model.testing.runner import Reply, Runner, Scenario, routes
 from docker_model.testing.steps import (
@@ -22,15 +24,16 @@ from docker_model.testing.steps import (
     letters,
     you_said,
 )
-from docker_model.testing.store import Store, as_model, normalize
+from docker_model.testing.templates import template_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
+    from docker_model.testing.models import Described
     from docker_model.testing.records import Call, Request
     from docker_model.testing.steps import Script
-    from docker_model.testing.store import Described
+    from docker_model.testing.templates import Template
 
 Broken: TypeAlias = Literal["no-docker", "no-plugin", "no-engine", "refused", "runner-off"]
 
@@ -70,22 +73,26 @@ class SimulatedDocker:
 
     def __init__(
         self,
-        models: Mapping[str, Script] | Iterable[Described] | None = ("ai/smollm2",),
+        models: Mapping[str, Script] | Iterable[Described] | SimulatedModel | None = (
+            "ai/smollm2",
+        ),
         *,
         script: Script = you_said,
         pullable: Mapping[str, Sequence[PullStep]] | Iterable[str] = (),
         startup: Sequence[ProcessStep] = (),
         replies: Mapping[str, Reply] | None = None,
         embed: Callable[[str], Sequence[float]] = letters,
+        score: Callable[[str, str], float] = shared_words,
+        template: str | Template = "chatml",
         version: str = "v1.2.6",
         retry_wait: float = 1.0,
     ) -> None:
         """Describe it; nothing starts yet.
 
         Args:
-            models: What is in the store: names, or names with their scripts, or the JSON
-                objects that the runner would send; a name alone is a list of one. `None`:
-                whatever is asked for.
+            models: What is in the store: names, or names with their scripts, or a
+                `SimulatedModel` each, or the JSON objects that the runner would send; a single
+                one is a list of one. `None`: whatever is asked for.
             script: What the other models say, see `docker_model.testing.steps`. Default:
                 `You said: ` and the prompt.
             pullable: Models that a pull brings, one or several, or their pulls' steps by name.
@@ -94,6 +101,11 @@ class SimulatedDocker:
                 `{"GET /models": Reply(500)}`; `"*"` is everything else.
             embed: Gives the vector of a text. Default: how often each of some letters is in
                 it, of length 1.
+            score: Gives a reranker's score of a document for a query. Default: by the words of
+                the query that are in it.
+            template: The chat template of models that name none, by its name in
+                `docker_model.testing.TEMPLATES` or as a `Template`. The default takes every
+                conversation that llama.cpp itself takes, and shows the model its tools.
             version: The plugin's, from `v0.1.40` on; `p1.0.7` is a plugin of the time when
                 they had numbers of their own.
             retry_wait: Seconds before the first of a pull's four retries; each waits twice
@@ -107,9 +119,15 @@ class SimulatedDocker:
             msg = f"the simulated docker is not older than {OLDEST}, which {version} is"
             raise ValueError(msg)
         self._any_model = models is None
-        self._models = [models] if isinstance(models, str) else list(models or ())
-        scripts = models if isinstance(models, Mapping) else {}
+        single = isinstance(models, str | SimulatedModel)
+        self._models: list[Described] = [models] if single else list(models or ())  # type: ignore[arg-type, list-item]
+        scripts = dict(models) if isinstance(models, Mapping) else {}
+        for model in self._models:
+            if isinstance(model, SimulatedModel) and model.script is not None:
+                scripts[model.name] = model.script
         self._scripts = {normalize(name): checked_script(each) for name, each in scripts.items()}
+        self._template = template_named(template)
+        self._score = score
         self._script = checked_script(script)
         names = [pullable] if isinstance(pullable, str) else pullable
         pulls = names if isinstance(names, Mapping) else dict.fromkeys(names, PULL)
@@ -155,15 +173,18 @@ class SimulatedDocker:
             msg = "this simulation is open already"
             raise RuntimeError(msg)
         self._is_open = True
+        store = Store(self._models, self._template, any_model=self._any_model)
+        for name in self._pullable:
+            store.hide(name)
         self._runner = Runner(
             Scenario(
-                store=Store([as_model(model) for model in self._models]),
-                any_model=self._any_model,
+                store=store,
                 scripts=self._scripts,
                 script=self._script,
                 pullable=self._pullable,
                 replies=self._replies,
                 embed=self._embed,
+                score=self._score,
                 startup=self._startup,
                 version=self._version,
                 plugin=self._broken != "no-plugin",

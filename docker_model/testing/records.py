@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,6 +66,44 @@ class Request:
     def images(self) -> tuple[str, ...]:
         """The pictures of the last message, as `data:` URLs."""
         return tuple(url for _, url in _last_message(self.body) or () if url)
+
+
+class Prompt(str):
+    """The text of the last message, which a script gets, with the request that it came in.
+
+    Attributes:
+        request: The request.
+        body: Its body, as `model`, `messages` and whatever else the client has sent.
+    """
+
+    __slots__ = ("body", "request")
+
+    request: Request
+    body: dict[str, Any]
+
+    def __new__(cls, request: Request) -> Self:
+        """Take the text out of a request to a chat."""
+        prompt = super().__new__(cls, request.prompt or "")
+        prompt.request, prompt.body = request, request.body
+        return prompt
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """All messages of the conversation."""
+        messages: list[dict[str, Any]] = self.body["messages"]
+        return messages
+
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        """The tools that the model may call."""
+        return self.body.get("tools") or []
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON schema that the answer is held to; `None` without one."""
+        wanted = self.body.get("response_format") or {}
+        schema: dict[str, Any] | None = (wanted.get("json_schema") or wanted).get("schema")
+        return schema
 
 
 def _last_message(body: Any) -> list[tuple[str, str]] | None:

@@ -8,26 +8,45 @@ import threading
 import traceback
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import parse_qsl, unquote
 
-from docker_model.testing.records import Call, Request
+from docker_model.testing.engine import (
+    ChatPrompt,
+    EngineError,
+    Limits,
+    embeddings,
+    from_messages_api,
+    rank,
+    read_chat,
+)
+from docker_model.testing.models import normalize
+from docker_model.testing.records import Call, Prompt, Request
+from docker_model.testing.scheduler import Scheduler, SchedulerError
 from docker_model.testing.server import JSON, PLAIN, Connection, Gone, Server, read_request, whole
 from docker_model.testing.steps import Fail, Pulled, steps_of
-from docker_model.testing.store import Store, describe, normalize
-from docker_model.testing.stream import FILE, ChatStream, PullStream, WholeChat, order
+from docker_model.testing.stream import ChatStream, PullStream, WholeChat, order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from docker_model.testing.models import Store, StoredModel
     from docker_model.testing.steps import ProcessStep, PullStep, Script
 
 REMEMBERED = 10_000
 REMEMBERED_BYTES = 64 * 1024 * 1024
 # `/v1/` and a named backend are other names of the same.
 _API = re.compile(r" (?:/engines(?:/(?:llama\.cpp|vllm|sglang|mlx))?)?/v1/")
+_ENGINE = re.compile(r" (?:/engines(?:/llama\.cpp)?)?/(rerank|_configure)$")
 STATUS = {"llama.cpp": "Running: llama.cpp b9879", "vllm": "Not Installed"}
+ENGINE_SIZE = 51_200_000
+LOGS = "llama_server: model loaded\nllama_server: server is listening\n"
+LARGEST = 10 * 1024 * 1024
+
+
+def one_name(route: str) -> str:
+    """Return the one name of a method and path that this module uses."""
+    return _ENGINE.sub(r" /engines/\1", _API.sub(" /engines/v1/", route))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +85,7 @@ def routes(replies: Mapping[str, Reply]) -> dict[str, Reply]:
         if not isinstance(reply, Reply):
             msg = f"{reply!r} is no Reply"
             raise TypeError(msg)
-    return {_API.sub(" /engines/v1/", where): reply for where, reply in replies.items()}
+    return {one_name(where): reply for where, reply in replies.items()}
 
 
 @dataclass(slots=True)
@@ -74,12 +93,12 @@ class Scenario:
     """What a simulation is given."""
 
     store: Store
-    any_model: bool
     scripts: Mapping[str, Script]
     script: Script
     pullable: Mapping[str, Sequence[PullStep]]
     replies: Mapping[str, Reply]
     embed: Callable[[str], Sequence[float]]
+    score: Callable[[str, str], float]
     startup: Sequence[ProcessStep]
     version: str
     plugin: bool
@@ -117,8 +136,25 @@ class Runner:
     def __init__(self, scenario: Scenario) -> None:
         self.memory = Memory()
         self._scenario = scenario
-        self._configs: list[dict[str, Any]] = []
-        self._pulled: set[str] = set()
+        self._scheduler = Scheduler(scenario.store)
+        self._read: dict[str, list[str]] = {}  # what each model has read last
+        store = scenario.store
+        self._pages: dict[str, Callable[[], Any]] = {
+            "/": lambda: "Docker Model Runner is running",
+            "/engines/df": lambda: {
+                "models_disk_usage": store.size(),
+                "default_backend_disk_usage": ENGINE_SIZE,
+            },
+            "/engines/ps": self._scheduler.loaded,
+            "/engines/status": lambda: STATUS,
+            "/engines/v1/models": lambda: {
+                "object": "list",
+                "data": [_openai(model) for model in store.all()],
+            },
+            "/logs": lambda: LOGS,
+            "/models": lambda: [model.data for model in store.all()],
+            "/version": lambda: {"version": scenario.version},
+        }
         self._server = Server(self._serve)
         self.address = self._server.address
 
@@ -182,38 +218,75 @@ class Runner:
                 memory.changed.notify_all()
 
     def _answer(self, connection: Connection, request: Request) -> None:
-        path = request.path.partition("?")[0]
-        route = _API.sub(" /engines/v1/", f"{request.method} {path}")
+        path, _, query = request.path.partition("?")
+        route = one_name(f"{request.method} {path}")
         replies = self._scenario.replies
         fixed = replies.get(route, replies.get("*"))
         if fixed is not None:
             connection.send(fixed.encode())
-        elif request.method == "POST" and not isinstance(request.body, dict):
-            connection.send(Reply(400, "invalid request\n").encode())
-        elif route == "POST /engines/v1/chat/completions":
-            self._chat(connection, request)
-        elif route == "POST /models/create":
-            self._pull(connection, request)
-        else:
-            connection.send(self._plain(route, request.body).encode())
+            return
+        try:
+            if request.size > LARGEST:
+                _refuse("request too large")
+            if route in INFERENCE:
+                self._infer(connection, request, *INFERENCE[route])
+            elif route == "POST /models/create":
+                self._pull(connection, _object(request.body))
+            else:
+                arguments = dict(parse_qsl(query, keep_blank_values=True))
+                connection.send(self._manage(route, arguments, request.body).encode())
+        except SchedulerError as error:
+            connection.send(Reply(error.status, f"{error}\n").encode())
+        except EngineError as error:
+            connection.send(Reply(error.status, {"error": error.error}).encode())
 
-    def _chat(self, connection: Connection, request: Request) -> None:
-        model = self._loaded(request.body)
-        if isinstance(model, Reply):
-            connection.send(model.encode())
-            return
-        if "x-preload-only" in request.headers:
-            connection.send(Reply().encode())
-            return
-        prompt = request.prompt
-        if prompt is None:
-            connection.send(_invalid("'messages' is required").encode())
-            return
-        tags = [normalize(tag) for tag in model.get("tags") or ()]
-        scripts = self._scenario.scripts
-        script = next((scripts[tag] for tag in tags if tag in scripts), self._scenario.script)
-        steps = steps_of(script, prompt)
-        stream = _reply_to(request, connection)
+    # --- Inference --------------------------------------------------------------------------------
+
+    def _infer(self, connection: Connection, request: Request, mode: str, act: str) -> None:
+        """Have the model in memory, and let it answer."""
+        body = _object(request.body)
+        name = body.get("model")
+        if not (isinstance(name, str) and name):
+            _refuse("model is required")
+        model = self._scenario.store.find(name)
+        if model is None:
+            msg = f"error while getting model: get model '\"{name}\"': model not found"
+            raise SchedulerError(msg, 404)
+        with self._scheduler.running(model, normalize(name), mode) as config:
+            if "x-preload-only" in request.headers:
+                connection.send(Reply().encode())
+            elif act == "chat":
+                self._chat(connection, request, model, config)
+            else:
+                reply = self._count if act == "count" else self._texts
+                connection.send(reply(mode, body, model, config).encode())
+
+    def _prompt(
+        self, body: Mapping[str, Any], model: StoredModel, config: Mapping[str, Any]
+    ) -> ChatPrompt:
+        if model.model.kind != "chat":
+            msg = "the current context does not support logits computation. skipping"
+            raise EngineError(msg, 500)
+        prompt = read_chat(body, model.model, self._scenario.store.template)
+        prompt.context_size = config.get("context-size") or model.context_size
+        return prompt
+
+    def _chat(
+        self,
+        connection: Connection,
+        request: Request,
+        model: StoredModel,
+        config: Mapping[str, Any],
+    ) -> None:
+        prompt = self._prompt(request.body, model, config)
+        prompt.check_length()
+        ident = model.data["id"]
+        prompt.remember(self._read.get(ident, ()))
+        self._read[ident] = prompt.tokens
+        stream = (ChatStream if request.body.get("stream") else WholeChat)(
+            connection, request.body, prompt
+        )
+        steps = steps_of(self._script(model), Prompt(request))
         try:
             stream.play(steps)
         except Gone:
@@ -223,126 +296,110 @@ class Runner:
         finally:
             steps.close()
 
+    def _script(self, model: StoredModel) -> Script:
+        scripts = self._scenario.scripts
+        named = (scripts[tag] for tag in model.tags if tag in scripts)
+        return next(named, self._scenario.script)
+
     def _failed(self, error: Exception) -> str:
         self.memory.errors.append(error)
         return "the script failed: " + "".join(traceback.format_exception_only(error)).strip()
 
-    def _loaded(self, body: Mapping[str, Any]) -> dict[str, Any] | Reply:
-        """The model that is asked for, in memory now; or what is said instead."""
-        name = body.get("model")
-        if not (isinstance(name, str) and name):
-            return Reply(400, "model is required\n")
-        model = self._find(name)
-        if model is None:
-            return Reply(
-                404, f"error while getting model: get model '\"{name}\"': model not found\n"
-            )
-        self._scenario.store.load(name)
-        return model
+    def _count(
+        self, _mode: str, body: Mapping[str, Any], model: StoredModel, config: Mapping[str, Any]
+    ) -> Reply:
+        prompt = self._prompt(from_messages_api(body), model, config)
+        return Reply(body={"input_tokens": len(prompt.tokens)})
 
-    def _embeddings(self, body: Mapping[str, Any]) -> Reply:
-        model = self._loaded(body)
-        if isinstance(model, Reply):
-            return model
-        match body.get("input"):
-            case str(text):
-                texts = [text]
-            case [*texts] if all(isinstance(text, str) for text in texts):
-                pass
-            case _:
-                return _invalid('"input" must be provided, as text or a list of texts')
+    def _texts(
+        self, mode: str, body: Mapping[str, Any], model: StoredModel, config: Mapping[str, Any]
+    ) -> Reply:
+        limits = Limits.of(model.model, mode, config)
+        scenario = self._scenario
         try:
-            vectors = [[float(x) for x in self._scenario.embed(text)] for text in texts]
+            if mode == "embedding":
+                return Reply(body=embeddings(body, limits, scenario.embed))
+            score = scenario.score if model.model.kind == "reranker" else None
+            return Reply(body=rank(body, limits, score))
+        except EngineError:
+            raise
         except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
             return Reply(500, self._failed(error))
-        data = [
-            {"object": "embedding", "index": index, "embedding": vector}
-            for index, vector in enumerate(vectors)
-        ]
-        words = sum(len(text.split()) for text in texts)
-        usage = {"prompt_tokens": words, "total_tokens": words}
-        return Reply(body={"object": "list", "model": FILE, "data": data, "usage": usage})
 
-    def _pull(self, connection: Connection, request: Request) -> None:
-        name = request.body.get("from", "")
-        wanted = normalize(name)
-        steps = self._scenario.pullable.get(wanted)
-        if steps is None:
-            known = self._find(name)
-            steps = [Pulled("Using cached model: 256.35MiB")] if known else [NOT_FOUND]
+    # --- Models -----------------------------------------------------------------------------------
 
-        def pulled() -> None:
-            self._pulled.add(wanted)
-            self._scenario.store.add(name)
-
-        PullStream(connection).play(steps, pulled)
-
-    def _find(self, name: str) -> dict[str, Any] | None:
-        found = self._scenario.store.find(name)
-        if found is None and self._scenario.any_model:
-            wanted = normalize(name)
-            if wanted not in self._scenario.pullable or wanted in self._pulled:
-                found = describe(name)
-        return found
-
-    def _plain(self, route: str, body: Any) -> Reply:
-        match route:
-            case "POST /engines/v1/embeddings":
-                return self._embeddings(body)
-            case "POST /engines/unload":
-                count = self._scenario.store.unload(
-                    body.get("models", ()), everything=body.get("all", False)
-                )
-                return Reply(body={"unloaded_runners": count})
-            case "POST /engines/_configure":
-                self._configure(dict(body))
-                return Reply(202)
-        return self._get(route)
-
-    def _get(self, route: str) -> Reply:
+    def _pull(self, connection: Connection, body: Mapping[str, Any]) -> None:
+        name = body.get("from", "")
         store = self._scenario.store
+        steps = self._scenario.pullable.get(normalize(name))
+        if steps is None:
+            known = store.find(name)
+            steps = [Pulled("Using cached model: 256.35MiB")] if known else [NOT_FOUND]
+        PullStream(connection).play(steps, lambda: store.add(name))
+
+    def _manage(self, route: str, arguments: Mapping[str, str], body: Any) -> Reply:
+        """Answer what concerns the models, and asks none of them."""
+        method, path = route.split(" ", 1)
+        if method == "GET" and path in self._pages:
+            return Reply(body=self._pages[path]())
         match route:
-            case "GET /":
-                return Reply(body="Docker Model Runner is running")
-            case "GET /models":
-                return Reply(body=store.all())
-            case "GET /engines/status":
-                return Reply(body=STATUS)
-            case "GET /engines/ps":
-                return Reply(body=self._running())
-            case "GET /version":
-                return Reply(body={"version": self._scenario.version})
             case "GET /engines/_configure":
-                return Reply(body=self._configs)
-            case "GET /engines/v1/models":
-                models = [_openai(model) for model in store.all()]
-                return Reply(body={"object": "list", "data": models})
-        for prefix, shape in (("GET /models/", dict), ("GET /engines/v1/models/", _openai)):
-            if route.startswith(prefix):
-                found = self._find(route.removeprefix(prefix))
-                missing = Reply(404, "model not found\n")
-                return missing if found is None else Reply(body=shape(found))
+                wanted = arguments.get("model", "")
+                return Reply(body=self._scheduler.configurations(wanted))
+            case "POST /engines/_configure":
+                self._scheduler.configure(_object(body))
+                return Reply(202)
+            case "POST /engines/unload":
+                return Reply(body={"unloaded_runners": self._unload(_object(body))})
+        if path.startswith(("/models/", "/engines/v1/models/")):
+            return self._model(method, path, arguments)
         return Reply(404, "404 page not found\n")
 
-    def _configure(self, asked: dict[str, Any]) -> None:
-        tag = normalize(asked.pop("model", ""))
-        mode = asked.pop("mode", "completion")
-        found = self._find(tag) or describe(tag)
-        entry = {"Backend": "llama.cpp", "Model": tag, "ModelID": found["id"]}
-        others = [old for old in self._configs if (old["Model"], old["Mode"]) != (tag, mode)]
-        self._configs = [*others, {**entry, "Mode": mode, "Config": asked}]
+    def _unload(self, body: Mapping[str, Any]) -> int:
+        names, backend = body.get("models") or [], body.get("backend") or ""
+        return self._scheduler.unload(names, everything=bool(body.get("all")), backend=backend)
 
-    def _running(self) -> list[dict[str, Any]]:
-        now = datetime.now(UTC).isoformat()
-        return [
-            {
-                "backend_name": "llama.cpp",
-                "model_name": name,
-                "mode": "completion",
-                "last_used": now,
-            }
-            for name in self._scenario.store.loaded()
-        ]
+    def _model(self, method: str, path: str, arguments: Mapping[str, str]) -> Reply:
+        """Answer what concerns one model."""
+        store = self._scenario.store
+        name = path.partition("/models/")[2]
+        openai = path.startswith("/engines/")
+        missing = Reply(404, "model not found\n")
+        if method == "GET":
+            model = store.find(name, partly=not openai)
+            if model is None:
+                return missing
+            return Reply(body=_openai(model) if openai else model.data)
+        if method == "DELETE" and not openai:
+            done = store.remove(name, force=arguments.get("force") in ("", "true", "1"))
+            if done == []:
+                msg = f'unable to delete "{name}" (must be forced) due to multiple tag references'
+                return Reply(409, f"{msg}: resource conflict\n")
+            return missing if done is None else Reply(body=done)
+        if method == "POST" and name.endswith("/tag"):
+            target = f"{arguments.get('repo', '')}:{arguments.get('tag', '')}"
+            if not store.tag(name.removesuffix("/tag"), target):
+                return missing
+            message = f'Model tagged successfully with "{target}"'
+            return Reply(201, {"message": message, "target": target})
+        return Reply(404, "404 page not found\n")
+
+
+# Paths below which a model answers: its mode, and what it does.
+INFERENCE = {
+    "POST /engines/v1/chat/completions": ("completion", "chat"),
+    "POST /engines/v1/messages/count_tokens": ("completion", "count"),
+    "POST /engines/v1/embeddings": ("embedding", "texts"),
+    "POST /engines/rerank": ("reranking", "texts"),
+}
+
+
+def _refuse(message: str) -> NoReturn:
+    raise SchedulerError(message, 400)
+
+
+def _object(body: Any) -> dict[str, Any]:
+    return body if isinstance(body, dict) else _refuse("invalid request")
 
 
 def _json(data: bytes) -> Any:
@@ -353,30 +410,21 @@ def _json(data: bytes) -> Any:
         return None
 
 
-def _invalid(message: str) -> Reply:
-    """What the engine says of a request that it cannot read."""
-    error = {"code": 400, "message": message, "type": "invalid_request_error"}
-    return Reply(400, {"error": error})
-
-
-def _reply_to(request: Request, connection: Connection) -> ChatStream:
-    """How the answer comes: in pieces, or whole; with token counts where they are asked for."""
-    body = request.body
-    words = sum(len(str(one.get("content")).split()) for one in body["messages"])
-    if not body.get("stream"):
-        return WholeChat(connection, words)
-    asked = (body.get("stream_options") or {}).get("include_usage")
-    return ChatStream(connection, words if asked else None)
-
-
 NOT_FOUND = Fail("Model not found", 404)
 
 
-def _openai(model: dict[str, Any]) -> dict[str, Any]:
-    tags = model.get("tags") or [model["id"]]
+def _openai(model: StoredModel) -> dict[str, Any]:
+    config = model.data.get("config") or {}
+    known = {key: config[key] for key in _DMR if config.get(key)}
+    if model.context_size is not None:
+        known = {"context_window": model.context_size, **known}
     return {
-        "id": tags[0],
+        "id": model.shown_name,
         "object": "model",
-        "created": model.get("created", 0),
+        "created": model.data.get("created", 0),
         "owned_by": "docker",
+        **({"dmr": known} if known else {}),
     }
+
+
+_DMR = ("architecture", "parameters", "quantization", "size")

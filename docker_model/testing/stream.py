@@ -6,6 +6,8 @@ import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from docker_model.testing.engine import FILE, progress, timings
+from docker_model.testing.models import CREATED
 from docker_model.testing.server import JSON, PLAIN, chunk, head, whole
 from docker_model.testing.steps import (
     CloseStdout,
@@ -30,16 +32,15 @@ from docker_model.testing.steps import (
     Warn,
     pieces,
 )
-from docker_model.testing.store import CREATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from docker_model.testing.engine import ChatPrompt
     from docker_model.testing.server import Connection
     from docker_model.testing.steps import ProcessStep, PullStep, Step
 
 STDOUT, STDERR = 1, 2
-FILE = "/models/blobs/sha256/model.gguf"  # engines call a model by its file
 
 
 class _Stream(ABC):
@@ -100,15 +101,19 @@ class ChatStream(_Stream):
 
     content_type = "text/event-stream"
 
-    def __init__(self, connection: Connection, prompt_tokens: int | None) -> None:
+    def __init__(self, connection: Connection, body: dict[str, Any], prompt: ChatPrompt) -> None:
         """Begin.
 
         Args:
             connection: Where to.
-            prompt_tokens: Counted together with the pieces of the answer, unless the steps
-                have counts of their own; `None`: those alone are sent.
+            body: The request's body. Token counts are sent where it asks for them, or where
+                the steps have counts of their own.
+            prompt: What the model reads.
         """
         super().__init__(connection)
+        self._prompt = prompt
+        self._counted = bool((body.get("stream_options") or {}).get("include_usage"))
+        self._progress = bool(body.get("return_progress"))
         self._frame = {
             "id": "chatcmpl-1",
             "object": "chat.completion.chunk",
@@ -117,7 +122,6 @@ class ChatStream(_Stream):
         }
         self._spoken = False
         self._calls = 0
-        self._prompt_tokens = prompt_tokens
         self._pieces = 0
         self._usage: Usage | None = None
         self._finish: str | None = "stop"
@@ -129,32 +133,43 @@ class ChatStream(_Stream):
             Gone: The client hung up before its end.
         """
         for step in steps:
+            if self._progress and not self._spoken:
+                self._tell_progress()
             if self._last(step):
                 return
         self._end()
 
+    def _tell_progress(self) -> None:
+        self._spoken = True
+        choice = {
+            "index": 0,
+            "finish_reason": None,
+            "delta": {"role": "assistant", "content": None},
+        }
+        for done in progress(self._prompt):
+            self._event({**self._frame, "choices": [choice], "prompt_progress": done})
+
     def _end(self) -> None:
         if self._finish is not None:
             self._delta({}, finish=self._finish)
-            if usage := self._counts():
-                self._event({**self._frame, "choices": [], "usage": usage})
+            if self._usage or self._counted:
+                self._event({**self._frame, "choices": [], **self._counts()})
             self._send(b"data: [DONE]\n\n")
         self._send(b"")
 
-    def _counts(self) -> dict[str, int]:
-        """Token counts as engines send them; empty without any."""
-        match self._usage:
-            case Usage(prompt, completion, total):
-                pass
-            case None if self._prompt_tokens is None:
-                return {}
-            case None:
-                prompt, completion, total = self._prompt_tokens, self._pieces, None
-        return {
+    def _counts(self) -> dict[str, Any]:
+        """Token counts and times, as the engine sends them."""
+        prompt, completion, total = len(self._prompt.tokens), self._pieces, None
+        details = {"prompt_tokens_details": {"cached_tokens": self._prompt.cached}}
+        if self._usage:
+            prompt, completion = self._usage.prompt_tokens, self._usage.completion_tokens
+            total, details = self._usage.total_tokens, {}
+        usage = {
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "total_tokens": prompt + completion if total is None else total,
         }
+        return {"usage": {**usage, **details}, "timings": timings(self._prompt, completion)}
 
     def _last(self, step: Step) -> bool:
         """Do one step; whether it was the last."""
@@ -214,14 +229,14 @@ class WholeChat(ChatStream):
 
     content_type = JSON
 
-    def __init__(self, connection: Connection, prompt_tokens: int) -> None:
-        super().__init__(connection, prompt_tokens)
+    def __init__(self, connection: Connection, body: dict[str, Any], prompt: ChatPrompt) -> None:
+        super().__init__(connection, body, prompt)
         self._message: dict[str, Any] = {"role": "assistant", "content": None}
 
     def _end(self) -> None:
         choice = {"index": 0, "finish_reason": self._finish, "message": self._message}
         reply = {**self._frame, "object": "chat.completion", "choices": [choice]}
-        body = _dumps({**reply, "usage": self._counts()})
+        body = _dumps({**reply, **self._counts()})
         self._connection.send(whole(200, self.content_type, body))
 
     def _delta(self, delta: dict[str, Any], finish: str | None = None) -> None:  # noqa: ARG002 - see `_end`
