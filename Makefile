@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 LOWEST := langchain-core==1.6.0 llama-index-core==0.14.0
 FRAMEWORK_TESTS := tests/unit/langchain tests/unit/llama_index tests/examples
 
-.PHONY: help bench demo test test-slow soak test-matrix lint format typecheck docs dist clean
+.PHONY: help bench coverage demo test test-slow soak test-matrix lint format typecheck docs dist clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test: $(VENV)/ready-for-work  ## the test suite
 test-slow: $(VENV)/ready-for-work  ## the tests that take minutes
 	$(BIN)/python -m pip install --quiet --group batch
 	$(PYTEST) -n 2 -m slow
+
+coverage: $(VENV)/ready-for-work  ## the test suite, and which lines and branches it runs
+	$(PYTEST) -n 2 -m 'not slow' --cov --cov-report=term-missing:skip-covered
 
 bench: $(VENV)/ready  ## everything side by side; writes benchmarks/RESULTS.md and plot.svg
 	$(BIN)/python -m pip install --quiet --group bench
@@ -59,9 +62,10 @@ $(VENV)-newest/ready: pyproject.toml
 		--editable '.[all]' --group test
 	touch $@
 
-lint: $(VENV)/ready-for-work  ## ruff
+lint: $(VENV)/ready-for-work  ## ruff, and the rules of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/ready-for-work  ## ruff, mending what it can
 	$(BIN)/ruff check --fix .
