@@ -146,6 +146,10 @@ class Child:
                     start_new_session=True,
                 )
                 thread.unregistered.add(process)
+                if thread.failure is not None:  # the thread died meanwhile, and kills no more
+                    thread.unregistered.discard(process)
+                    with process:  # closes its pipes and waits for its end
+                        os.killpg(process.pid, signal.SIGKILL)
                 return process
 
         return cls(
@@ -313,6 +317,12 @@ class Child:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def discard(self) -> None:
+        """Kill and reap the child, and give everything back, although the loop has ended."""
+        self.kill_group()
+        self._finish()
+        self._watch.abandon()
 
     def abandon(self) -> None:
         """Close the copies that a forked process has of this child's descriptors."""

@@ -1,13 +1,14 @@
-"""The private I/O thread: an event loop of our own that owns every child.
+"""The private I/O thread: an event loop that owns every child process.
 
-Children of a caller's loop share its fate: they are orphaned when it closes, stall with
-it, and cannot be ended from another thread (python/cpython#114177 and a family of
-reports). Children of this loop outlive every caller's loop and task, so the same model
-object works from sync code, asyncio, uvloop, a notebook and worker threads alike.
+A child process of the caller's event loop shares the fate of that loop: it is orphaned when the
+loop closes, stalls with it, and cannot be ended from another thread (python/cpython#114177).
+Child processes of this loop outlive every caller's loop and task, so the same model object works
+from sync code, asyncio, uvloop, a notebook and worker threads.
 
-The thread never takes a lock that a caller may hold, and callers only ever post to it. So
-no `concurrent.futures.Future` connects the two: it has a lock, which Ctrl-C can make its
-caller leave locked.
+The thread never takes a lock that a caller may hold, and callers only post to it. That is why no
+`concurrent.futures.Future` connects the two: it has a lock, which Ctrl-C can leave locked.
+
+`RACES.md` in this directory lists what can happen between two events, and what handles it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import logging
 import os
 import selectors
 import signal
@@ -27,39 +29,46 @@ from docker_model.errors import DockerModelError, GenerationError, ResourceError
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from docker_model._runtime.child import Child
+    from docker_model._runtime.stream import Sink
 
 _T = TypeVar("_T")
 
-_JOIN_AT_EXIT = 1.0  # seconds for the thread to reap what was killed; then exit goes on
-_LONGEST_START = 1.0  # seconds that a fork waits for a start; one that hangs must not hold it
+SHUTDOWN_TIMEOUT = 1.0  # seconds for the thread to reap the killed processes, then exit goes on
+_FORK_WAIT_TIMEOUT = 1.0  # seconds that a fork waits for the start of a process, which may hang
+
+_logger = logging.getLogger("docker_model")
 
 
 class IoThread:
     """A daemon thread that runs an event loop until the interpreter ends.
 
     Attributes:
-        alive: False in a forked process and while the interpreter ends.
+        alive: False once the thread has died, in a forked process, and while the interpreter ends.
+        failure: The exception that ended the thread unexpectedly.
+        sinks: The producers' ends of all streams that have started and not ended.
         children: Every child that has not been reaped; only the thread itself changes it.
-        unregistered: Processes that the worker thread has started and that are no child yet.
+        unregistered: Processes that the worker thread has started and that are no `Child` yet.
 
     Raises:
-        ResourceError: There is no descriptor or thread left for it.
-        GenerationError: The interpreter ends.
+        ResourceError: If there is no descriptor or thread left.
+        GenerationError: If the interpreter is ending.
     """
 
     def __init__(self) -> None:
         self.alive = True
+        self.failure: BaseException | None = None
+        self.sinks: set[Sink[Any]] = set()
         self.children: set[Child] = set()
         self.unregistered: set[subprocess.Popen[bytes]] = set()
         self._locals: dict[Callable[[], Any], Any] = {}
         try:
             self._selector = selectors.DefaultSelector()
             try:
-                # Our own kind of loop, whatever the caller's policy says: uvloop really forks
-                # for each child (76 ms at 1.5 GB resident, against 0.25 ms for vfork).
+                # Not the loop of the caller's policy: uvloop forks for each child, which takes
+                # 76 ms at 1.5 GB resident, against 0.25 ms for vfork.
                 self.loop = asyncio.SelectorEventLoop(self._selector)
             except OSError:
                 self._selector.close()
@@ -77,9 +86,41 @@ class IoThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
-        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        self.loop.close()
+        try:
+            self.loop.run_forever()
+            if self.alive:
+                msg = "the event loop was stopped"
+                raise RuntimeError(msg)  # noqa: TRY301  handled as any other end of the loop
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        except BaseException as error:  # noqa: BLE001  raised for each consumer
+            self._die(error)
+        finally:
+            self.loop.close()
+
+    def _die(self, error: BaseException) -> None:
+        """Give back everything after an unexpected end of the loop, and wake all consumers."""
+        global _current  # noqa: PLW0603  the next call starts a new thread
+        self.failure = error
+        self.alive = False
+        _logger.error("the I/O thread ended unexpectedly: %s", type(error).__name__)
+        with contextlib.suppress(BaseException):  # the loop may be unable to run again
+            self.loop.run_until_complete(self._end_all(SHUTDOWN_TIMEOUT))
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.set_exception_handler(lambda *_: None)  # would report each task left pending
+        for task in asyncio.all_tasks(self.loop):
+            with contextlib.suppress(BaseException):
+                cast("Coroutine[Any, Any, Any]", task.get_coro()).close()
+        for child in list(self.children):
+            with contextlib.suppress(Exception):  # the loop's selector may be unusable
+                child.discard()
+        self._kill_unregistered()
+        if self._worker is not None:
+            self._worker.stop()
+        if _current is self:
+            _current = None
+        for sink in list(self.sinks):
+            with contextlib.suppress(Exception):  # a consumer's loop must not keep the rest waiting
+                sink.lose()
 
     def post(self, callback: Callable[..., object], *args: object) -> None:
         """Have the thread call `callback`; from any thread, a finalizer included."""
@@ -102,7 +143,7 @@ class IoThread:
         return await self._worker.run(func, on_abandoned)
 
     def local(self, factory: Callable[[], _T]) -> _T:
-        """The thread's own object of a kind: made once, used on the thread alone, gone with it."""
+        """Return the thread's single object of a kind, made at its first use on the thread."""
         if factory not in self._locals:
             self._locals[factory] = factory()
         return cast("_T", self._locals[factory])
@@ -112,44 +153,49 @@ class IoThread:
         self.alive = False
         for child in list(self.children):
             child.kill_group()
+        self._kill_unregistered()
+        self.post(self._stop_when_started)
+        self.thread.join(SHUTDOWN_TIMEOUT)
+
+    def _kill_unregistered(self) -> None:
         for process in list(self.unregistered):
             # ProcessLookupError: it has just become a child, and been reaped.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-        self.post(self._stop_when_started)
-        self.thread.join(_JOIN_AT_EXIT)
 
     def _stop_when_started(self) -> None:
         if self._worker is None:
             self._stop_when_ended()
-        else:  # a start that is under way would leave a process that nobody knows of
+        else:  # a start that is under way would leave a process that no list holds
             self._worker.when_idle(self._stop_when_ended)
 
     def _stop_when_ended(self) -> None:
         self._last = self.loop.create_task(self._end_all())  # which the loop itself would forget
         self._last.add_done_callback(lambda _: self.loop.stop())
 
-    async def _end_all(self) -> None:
-        """Let each task close what it holds: one destroyed at the very end says so on stderr."""
+    async def _end_all(self, seconds: float | None = None) -> None:
+        """Cancel all tasks and wait for them: asyncio reports a task that is destroyed pending."""
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
         closed = asyncio.gather(*tasks, return_exceptions=True)
-        while True:
-            for child in self.children:
-                child.kill_group()
-            futures: list[asyncio.Future[Any]] = [closed, *(child.ended for child in self.children)]
-            waiting = [future for future in futures if not future.done()]
-            if not waiting:
-                return
-            # One at a time: a task that is cancelled as its child has just started adds that one.
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        async with asyncio.timeout(seconds):
+            while True:
+                for child in self.children:
+                    child.kill_group()
+                futures: list[asyncio.Future[Any]] = [closed]
+                futures += [child.ended for child in self.children]
+                waiting = [future for future in futures if not future.done()]
+                if not waiting:
+                    return
+                # One at a time: a task that is cancelled while its child starts adds this child.
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
 
     def abandon(self) -> None:
-        """Let go of everything in a forked process: the children are the parent's.
+        """Close the copies of all descriptors in a forked process; the parent owns the children.
 
-        A copy of a child's stdin that stayed open here would keep that child waiting for
-        the end of its prompt until this process ends.
+        A copy of a child's stdin that stayed open here would keep that child waiting for the end
+        of its prompt until this process ends.
         """
         self.alive = False
         for child in self.children:
@@ -162,8 +208,8 @@ class IoThread:
         self._selector.close()
 
 
-# Held around a start, so that no fork sees half of one; given back by its owner alone, for a
-# fork may have gone on without it, and Ctrl-C may strike its hooks at any point.
+# Held while a process is started, so that no fork copies half a start. An RLock, because only its
+# owner can release it: a fork may have gone on without it, and Ctrl-C may interrupt the hooks.
 spawn_lock = threading.RLock()
 _lock = threading.Lock()
 _current: IoThread | None = None
@@ -171,9 +217,9 @@ _abandoned: list[IoThread] = []  # kept, so that no finalizer of the parent's lo
 
 
 def current() -> IoThread:
-    """The process's I/O thread, started if there is none yet."""
+    """Return the process's I/O thread, and start it if there is none."""
     global _current  # noqa: PLW0603  one per process is the point
-    # Without the lock once it is there: a signal's handler may make a call, too.
+    # Without the lock once there is a thread: a signal handler may make a call, too.
     thread = _current
     if thread is None:
         with _lock:
@@ -185,15 +231,15 @@ def current() -> IoThread:
 
 
 def started() -> IoThread | None:
-    """The process's I/O thread, if there is one."""
+    """Return the process's I/O thread, or `None` if there is none."""
     return _current
 
 
 def check_not_on_thread() -> None:
-    """Refuse to wait on the I/O thread for the I/O thread.
+    """Refuse a blocking call on the I/O thread, which would wait for itself.
 
     Raises:
-        RuntimeError: A callback that runs there made a call.
+        RuntimeError: If a callback that runs on the I/O thread made a call.
     """
     if _current is not None and threading.current_thread() is _current.thread:
         msg = "a call was made on docker_model's I/O thread, which would wait for itself"
@@ -201,18 +247,23 @@ def check_not_on_thread() -> None:
 
 
 def check_alive(thread: IoThread) -> None:
-    """Refuse to wait for a thread that does not run.
+    """Refuse to wait for an I/O thread that does not run.
 
     Raises:
-        GenerationError: It is another process's, or the interpreter ends.
+        GenerationError: If the thread died, belongs to another process, or the interpreter is
+            ending.
     """
+    if thread.failure is not None:
+        msg = f"the I/O thread ended unexpectedly ({type(thread.failure).__name__})"
+        hint = "call again, which starts a new thread; report it if it happens again"
+        raise GenerationError(msg, hint=hint) from thread.failure
     if not thread.alive:
-        msg = "this process was forked from the one where this runs, or is ending"
-        raise GenerationError(msg, hint="start anew, and before the interpreter ends")
+        msg = "this call belongs to the parent of this forked process, or the interpreter is ending"
+        raise GenerationError(msg, hint="make a new call, before the interpreter ends")
 
 
 def retry_on_interrupt(act: Callable[[], object]) -> None:
-    """Do what may be done twice, although a second Ctrl-C interrupts it."""
+    """Call `act`, and call it again if Ctrl-C interrupts it; `act` must be idempotent."""
     while True:
         try:
             act()
@@ -222,11 +273,11 @@ def retry_on_interrupt(act: Callable[[], object]) -> None:
 
 
 def _before_fork() -> None:
-    spawn_lock.acquire(timeout=_LONGEST_START)
+    spawn_lock.acquire(timeout=_FORK_WAIT_TIMEOUT)
 
 
 def _after_fork_in_parent() -> None:
-    with contextlib.suppress(RuntimeError):  # it could not be had
+    with contextlib.suppress(RuntimeError):  # `_before_fork` timed out
         spawn_lock.release()
 
 
@@ -246,14 +297,14 @@ def _at_exit() -> None:
 
 
 def _shut_down_with_worker() -> None:
-    """Let a worker of `multiprocessing` not end without us.
+    """Shut down at the end of a `multiprocessing` worker, too.
 
-    A forked one ends by `os._exit`, without `atexit`: what waits for its input would take that
-    for the input's end, and go on. What it does before is to wait for its threads.
+    A forked worker ends by `os._exit`, without `atexit`: a child that waits for its stdin would
+    take that for the end of the input, and go on. But a worker waits for its threads first.
     """
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None and multiprocessing.parent_process() is not None:
-        from multiprocessing.util import Finalize  # noqa: PLC0415  it is there already
+        from multiprocessing.util import Finalize  # noqa: PLC0415  loaded already
 
         Finalize(None, threading.Thread(target=_after_all_threads).start, exitpriority=0)
 

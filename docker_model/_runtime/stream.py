@@ -37,11 +37,13 @@ class Sink(Generic[_T]):
 
     Attributes:
         on_full: Called when so much waits for the consumer that reading should stop.
-        on_drained: Called when it may go on.
+        on_drained: Called when reading may go on.
         on_end: Called when the producer has ended, or will never begin.
+        thread: The I/O thread that runs the producer, once the stream has started.
     """
 
     def __init__(self) -> None:
+        self.thread: io_thread.IoThread | None = None
         self.on_full: Callable[[], object] = _nothing
         self.on_drained: Callable[[], object] = _nothing
         self.items: deque[tuple[_T, int]] = deque()
@@ -79,7 +81,11 @@ class Sink(Generic[_T]):
 
     def start(self, produce: Callable[[Sink[_T]], Coroutine[Any, Any, None]]) -> None:
         """Run the producer."""
+        assert self.thread is not None
         if self._aborted:  # by another thread, between the consumer's first steps
+            return
+        if not self.thread.alive:
+            self.on_end()
             return
         self._task = asyncio.get_running_loop().create_task(self._run(produce))
         # Not within it: a task that is cancelled before its first step never runs.
@@ -94,10 +100,18 @@ class Sink(Generic[_T]):
             self.error = error
 
     def _end(self, task: asyncio.Task[None]) -> None:
+        assert self.thread is not None
         self.on_end()
-        if (self.error is not None or task.cancelled()) and not io_thread.current().alive:
-            return  # the interpreter ends: a consumer must not take a killed child for an end
+        if (self.error is not None or task.cancelled()) and not self.thread.alive:
+            return  # the thread ends: a consumer must not take a killed child for an end
+        self.thread.sinks.discard(self)
         self.closed = True
+        self._wake()
+
+    def lose(self) -> None:
+        """Wake the consumer, which finds that the I/O thread has died."""
+        if self._task is None:
+            self.on_end()
         self._wake()
 
     def abort(self) -> None:
@@ -106,6 +120,8 @@ class Sink(Generic[_T]):
         if self._task is not None:
             self._task.cancel()
         elif not self.closed:
+            if self.thread is not None:
+                self.thread.sinks.discard(self)
             self.on_end()
             self.closed = True
             self._wake()
@@ -211,7 +227,8 @@ class Stream(Generic[_T]):
     def _start(self) -> None:
         thread = io_thread.current()
         io_thread.check_alive(thread)
-        self._io = thread
+        self._io = self._sink.thread = thread
+        thread.sinks.add(self._sink)
         abandon = functools.partial(_abandon, self._io, self._sink)
         weakref.finalize(
             self, io_thread.retry_on_interrupt, abandon
@@ -235,9 +252,9 @@ class Stream(Generic[_T]):
 
     def _must_wait(self, waiter: Callable[[], object]) -> bool:
         assert self._io is not None
-        io_thread.check_alive(self._io)
         sink = self._sink
         sink.waiter = waiter
+        io_thread.check_alive(self._io)  # after the line above: a thread that dies wakes waiters
         return not (sink.items or sink.complete or sink.closed or self._cancelled)
 
     def _ask_for_more(self) -> None:

@@ -44,7 +44,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._work: queue.SimpleQueue[tuple[Callable[[], Any], Callable[..., None]]] = (
+        self._work: queue.SimpleQueue[tuple[Callable[[], Any], Callable[..., None]] | None] = (
             queue.SimpleQueue()
         )
         start_thread("docker-model-worker", self._run)
@@ -72,13 +72,17 @@ class Worker:
                 undo(outcome.result())
             raise
 
+    def stop(self) -> None:
+        """End the thread once all functions given so far have returned."""
+        self._work.put(None)
+
     def when_idle(self, callback: Callable[[], None]) -> None:
         """Call `callback` on the loop once all work given so far is done and delivered."""
         self._work.put((_nothing, lambda _result, _error: callback()))
 
     def _run(self) -> None:
-        while True:
-            work, deliver = self._work.get()
+        while (item := self._work.get()) is not None:
+            work, deliver = item
             result, error = None, None
             try:
                 result = work()
@@ -86,7 +90,7 @@ class Worker:
                 error = caught
             with contextlib.suppress(RuntimeError):  # the loop is closed: the interpreter ends
                 self._loop.call_soon_threadsafe(deliver, result, error)
-            del work, deliver, result, error  # nothing may live on while this waits
+            del item, work, deliver, result, error  # nothing may live on while this waits
 
 
 def _nothing() -> None:
