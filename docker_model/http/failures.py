@@ -186,10 +186,13 @@ def _words(body: str) -> str:
     if isinstance(content, dict):
         error = content.get("error", content.get("message", content.get("detail")))
         content = error.get("message") if isinstance(error, dict) else error
-    return content if isinstance(content, str) else ""
+    if isinstance(content, str):
+        return content
+    return json.dumps(content, ensure_ascii=False) if content else ""
 
 
 def _brief(words: str) -> str:
     """Words for a message: engines quote the request as JSON after them, which stays out."""
-    line = words.strip().partition("\n")[0].partition("{")[0].strip()
+    line = words.strip().partition("\n")[0]
+    line = line.partition("{")[0].strip() or line
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"

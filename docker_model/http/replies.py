@@ -403,6 +403,10 @@ def _pieces(said: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"function": legacy}] if isinstance(legacy, dict) else []
 
 
+def _string(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
 # -- calls ------------------------------------------------------------------------------------
 
 
@@ -432,6 +436,7 @@ class _Calls:
     def __init__(self, tools: frozenset[str]) -> None:
         self._tools = tools
         self._calls: list[_Call] = []
+        self._repeated = ""  # a name after a call's end: of that call, or the next one's
 
     def feed(self, pieces: Sequence[Mapping[str, Any]]) -> tuple[CallDelta, ...]:
         if not pieces:
@@ -467,22 +472,25 @@ class _Calls:
         index = piece.get("index")
         if isinstance(index, bool) or not isinstance(index, int):
             index = number
-        given_id = piece.get("id") if isinstance(piece.get("id"), str) else ""
-        name = function.get("name") if isinstance(function.get("name"), str) else ""
+        given_id, name = _string(piece.get("id")), _string(function.get("name"))
         arguments = function.get("arguments", function.get("parameters"))
         if arguments is None:
             arguments = ""
         elif not isinstance(arguments, str):
             arguments = json.dumps(arguments, ensure_ascii=False)
-        call = self._call_of(index, given_id or "", name or "", arguments, fresh)
+        call = self._call_of(index, given_id, name, arguments, fresh)
         if call is None:
-            call = _Call(len(self._calls), index)
+            call = _Call(len(self._calls), index, name=self._repeated)
             self._calls.append(call)
-        call.given_id = call.given_id or given_id or ""
+            self._repeated = ""
+        elif call.complete and call.name and not arguments.strip():
+            self._repeated = name or self._repeated
+            name = ""
+        call.given_id = call.given_id or given_id
         if name:
             fresh.add(call.place)
             call.name = self._joined_name(call, name)
-        if arguments and not (call.complete and call.arguments.strip() == arguments.strip()):
+        if not (call.complete and call.arguments.strip() == arguments.strip()):
             call.arguments += arguments
 
     def _call_of(
@@ -491,29 +499,23 @@ class _Calls:
         """The call that a piece belongs to; `None` if it begins a new one."""
         if not self._calls:
             return None
-        if given_id:
-            for call in reversed(self._calls):
-                if call.given_id == given_id:
-                    again = index is None or call.index is None or index == call.index
-                    if again or not (name and call.complete):
-                        return call
+        for call in reversed(self._calls):
+            if given_id and call.given_id == given_id:
+                # An id that stands at two indices is of two calls, if the first is complete.
+                same = index is None or call.index is None or index == call.index
+                if same or not (name and call.complete):
+                    return call
         at_index = [call for call in self._calls if index is not None and call.index == index]
         last = at_index[-1] if at_index else self._calls[-1]
         if index is not None and not at_index and (name or given_id or last.complete):
             return None
-        if given_id and last.given_id and last.given_id != given_id:
+        if given_id and last.given_id:
             return None
-        if name and (last.place in fresh or self._begins_another(last, given_id, arguments)):
+        if name and last.place in fresh and name == last.name:
             return None
-        return last
-
-    @staticmethod
-    def _begins_another(last: _Call, given_id: str, arguments: str) -> bool:
-        """Whether a piece with a name, and no other sign, is of another call than the last."""
-        if not last.complete:
-            return False
-        late_id = given_id and not last.given_id
-        return bool(arguments.strip()) or not (late_id or not given_id)
+        if last.complete and arguments.strip():
+            return None if name or self._repeated else last
+        return None if last.complete and name and last.name and name != last.name else last
 
     def _joined_name(self, call: _Call, piece: str) -> str:
         """A name repeated, in pieces, or grown by each piece."""
@@ -530,7 +532,7 @@ class _Calls:
             if not call.shown:
                 begun = call.arguments.strip() or call.place < len(self._calls) - 1
                 if not (final or (call.name and begun)):
-                    continue
+                    return  # the calls after it wait, too: they come in their order
                 new_id = self._id(call)
             else:
                 new_id = ""
