@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from docker_model._docker_cli.failures import name_failure
 from docker_model._transport.failure_table import CAUSES, LOGS_HINT, START_HINT, Cause
@@ -19,9 +19,6 @@ from docker_model.errors import (
     UnsupportedParameterError,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 POOLING_HINT = "`docker model configure --mode embedding {model} -- --pooling mean`"
 _ADDRESS_HINT = "an address reads http://host:port; without one the runner is found"
 _PASSING = (429, 502, 503, 504)  # too busy, or somebody on the way had no answer yet
@@ -30,17 +27,78 @@ _NO_REASON = "it gave no reason"
 _KEPT = 4000  # and in `stderr` and `detail`
 
 
-def _rows(*rows: tuple[str, type[DockerModelError], str, str]) -> Iterable[Cause]:
-    return (Cause(re.compile(row[0], re.MULTILINE), *row[1:]) for row in rows)
+_WEB_PAGE = "the server at this address answered with a web page: it is no Docker Model Runner"
+_REASON = re.compile(r"^\s*[\w.: ]{0,80}?(?:Error|Exception): (?P<reason>.*\S)", re.MULTILINE)
 
+
+def _rows(*rows: tuple[str, type[DockerModelError], str, str]) -> tuple[Cause, ...]:
+    return tuple(Cause(re.compile(row[0], re.MULTILINE), *row[1:]) for row in rows)
+
+
+_TEMPLATE = "the chat template of {model!r} does not take this conversation: {words}"
+# What chat templates raise, each with what it wants. The messages of `Client` are prepared so
+# that templates take them; these are for what no form helps, and for other servers' templates.
+_COMPLAINTS = _rows(
+    *(
+        (
+            rf"^status=(?:400|500)\n(?P<words>.*(?:{pattern}).*)",
+            InvalidRequestError,
+            _TEMPLATE,
+            hint,
+        )
+        for pattern, hint in (
+            (
+                r"roles must alternate|user/assistant",
+                "give one message of the user and one of the assistant in turns",
+            ),
+            (
+                r"[Ss]ystem (?:message|role)|initial optional system",
+                "give one system message before all others, or put it into the user's message",
+            ),
+            (r"[Tt]ool call IDs?", "give each tool call an id of nine letters and digits"),
+            (r"single tool-calls", "send one tool call in a message, with its result after it"),
+            (
+                r"'name' must be provided|resolvable tool name|tool response",
+                "give each tool result the name of its tool",
+            ),
+            (r"[Nn]o user query|no first user message", "send a message of the user"),
+            (
+                r"tool role|[Tt]ool message|tool outputs?\b|no previous assistant message",
+                "give each tool result right after the call that it belongs to",
+            ),
+            (
+                r"[Uu]nsupported (?:\w+ )?content block|[Uu]nexpected (?:item|content) type",
+                "send text alone: this model's chat template takes nothing else",
+            ),
+        )
+    ),
+    (
+        r"^status=[45]00\n(?P<words>.+)\n(?s:.*)(?:Jinja|raise_exc|[Cc]hat template|this template)",
+        InvalidRequestError,
+        _TEMPLATE,
+        "`docker model inspect {model}` shows the template; it says which messages it takes",
+    ),
+)
 
 # A text is `status=…`, a line of the engine's words, and the body as it came.
 _CAUSES = (
     *_rows(
         (
-            r"Pooling type 'none'|does not support embeddings|not an? embedding model",
+            r"^status=\d+\n.*\n\s*<(?i:!doctype|html)",
+            RunnerUnavailableError,
+            _WEB_PAGE,
+            _ADDRESS_HINT,
+        ),
+        (
+            r"does not support (?:logits computation|(?:[Cc]hat )?[Cc]ompletions)",
             InvalidRequestError,
-            "{model!r} gives no embeddings as it is configured",
+            "{model!r} is an embedding model, or is configured as one: it cannot chat",
+            "take a chat model such as ai/smollm2; this one is for embed() and embeddings classes",
+        ),
+        (
+            r"Pooling type 'none'|does not support [Ee]mbeddings|not an? embedding model",
+            InvalidRequestError,
+            "{model!r} is a chat model, or is not configured to give embeddings",
             f"{POOLING_HINT}, or take an embedding model such as ai/mxbai-embed-large",
         ),
         (
@@ -89,10 +147,26 @@ _CAUSES = (
             "try again later, or lower max_concurrency",
         ),
         (
-            r"image input is not supported",
+            r"(?:image|video) input is not supported",
             UnsupportedParameterError,
             "{model!r} takes no images",
             "take a model that does, such as ai/gemma3",
+        ),
+        (
+            r"audio input is not supported",
+            UnsupportedParameterError,
+            "{model!r} takes no audio",
+            "take a model that does",
+        ),
+    ),
+    *_COMPLAINTS,
+    *_rows(
+        (
+            # Not "Failed to parse input at pos …": that is the model's answer.
+            r"^status=\d+\n(?P<words>.*[Ff]ailed to parse (?!input\b).*)",
+            InvalidRequestError,
+            "the engine could not read the request: {words}",
+            "look at the messages, tools and schema that were sent",
         ),
         (
             r"^status=501\n(?P<words>.*)",
@@ -157,6 +231,11 @@ def no_choices(model: str) -> GenerationError:
     return GenerationError(msg, hint=LOGS_HINT)
 
 
+def web_page() -> RunnerUnavailableError:
+    """Some other server has answered, with a page of HTML."""
+    return RunnerUnavailableError(_WEB_PAGE, hint=_ADDRESS_HINT)
+
+
 def no_connection(address: str) -> RunnerUnavailableError:
     """Nobody is there any more."""
     msg = f"Docker Model Runner does not answer at {address}"
@@ -184,15 +263,24 @@ def _words(body: str) -> str:
     except ValueError:
         return body
     if isinstance(content, dict):
-        error = content.get("error", content.get("message", content.get("detail")))
-        content = error.get("message") if isinstance(error, dict) else error
-    if isinstance(content, str):
-        return content
-    return json.dumps(content, ensure_ascii=False) if content else ""
+        content = content.get("error", content.get("message", content.get("detail")))
+        if isinstance(content, dict):
+            content = content.get("message", content.get("msg"))
+    if isinstance(content, list):  # FastAPI's
+        problems = (item.get("msg") if isinstance(item, dict) else item for item in content)
+        content = "; ".join(str(problem) for problem in problems if problem)
+    return content if isinstance(content, str) else ""
 
 
 def _brief(words: str) -> str:
-    """Words for a message: engines quote the request as JSON after them, which stays out."""
-    line = words.strip().partition("\n")[0]
-    line = line.partition("{")[0].strip() or line
+    """A line for a message: the reason in a long text, or the first line.
+
+    Engines put traces around the reason, which is then the last that calls itself an error.
+    They quote the request as JSON after a line, which stays out.
+    """
+    reasons = _REASON.findall(words)
+    line = reasons[-1] if reasons else words.strip().partition("\n")[0]
+    while reason := _REASON.match(line):
+        line = reason["reason"]  # "Jinja Exception: …" after "Error: "
+    line = line.partition("{")[0].strip() or line.strip()
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"

@@ -507,8 +507,10 @@ class _Calls:
                     return call
         at_index = [call for call in self._calls if index is not None and call.index == index]
         last = at_index[-1] if at_index else self._calls[-1]
-        if index is not None and not at_index and (name or given_id or last.complete):
-            return None
+        if index is not None and not at_index:
+            begins = not arguments.strip() or arguments.lstrip().startswith("{")
+            if name or given_id or last.complete or (begins and last.index is not None):
+                return None
         if given_id and last.given_id:
             return None
         if name and last.place in fresh and name == last.name:

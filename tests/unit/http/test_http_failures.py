@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 
 import pytest
 
@@ -79,7 +80,51 @@ CASES = [
     (501, engine("no such thing", 501), UnsupportedParameterError, "no such thing"),
     (400, engine("unrecognized type nonsense"), InvalidRequestError, "unrecognized type nonsense"),
     (422, '{"detail": "top_k"}', InvalidRequestError, "top_k"),
-    (500, engine("Jinja Exception: roles must alternate", 500), GenerationError, "roles must"),
+    (
+        500,
+        engine("Failed to parse messages: type must be string, but is null", 500),
+        InvalidRequestError,
+        "could not read the request: Failed to parse messages",
+    ),
+    (
+        500,
+        engine("Failed to parse tool call arguments as JSON: parse error", 500),
+        InvalidRequestError,
+        "tool call arguments",
+    ),
+    (
+        500,
+        engine("Failed to parse input at pos 7: <tool_call>", 500, "server_error"),
+        GenerationError,
+        "at pos 7",
+    ),
+    (
+        500,
+        engine("the current context does not support logits computation", 500),
+        InvalidRequestError,
+        "embedding model(?s:.*)ai/smollm2",
+    ),
+    (
+        501,
+        engine("This server does not support completions. Start it without `--embeddings`", 501),
+        InvalidRequestError,
+        "embedding model",
+    ),
+    (
+        400,
+        engine("The model does not support Embeddings API"),
+        InvalidRequestError,
+        "is a chat model",
+    ),
+    (
+        200,
+        "<!DOCTYPE html><html><body>Welcome</body></html>",
+        RunnerUnavailableError,
+        "web page(?s:.*)http://host:port",
+    ),
+    (501, "<html><body>Error 501: Unsupported method</body></html>", RunnerUnavailableError, ""),
+    (422, '{"detail": [{"msg": "top_k"}, {"msg": "n"}]}', InvalidRequestError, "top_k; n"),
+    (400, '{"object": "error", "message": "no n", "code": 400}', InvalidRequestError, "no n"),
     (500, "", GenerationError, "HTTP 500"),
     (418, "", InvalidRequestError, "refused"),
 ]
@@ -89,8 +134,64 @@ CASES = [
 def test_each_reply_has_its_error(status, body, kind, words):
     error = name_reply(status, body, "ai/x")
     assert type(error) is kind
-    assert words in str(error)
+    assert re.search(words, str(error))
+    assert error.hint
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+PARSER = (
+    "Unable to generate parser for this template. Automatic parser generation failed: \n"
+    "------------\nWhile executing CallExpression at line 4, column 74 in source:\n"
+    "...%}{{ raise_exception('…\n                     ^\nError: Jinja Exception: "
+)
+
+
+@pytest.mark.parametrize("lead", ["", "Jinja Exception: ", PARSER])
+@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize(
+    ("complaint", "hint"),
+    [
+        (
+            "Conversation roles must alternate user/assistant/user/assistant/...",
+            "one message of the user and one of the assistant",
+        ),
+        ("System message must be at the beginning.", "one system message"),
+        ("System role not supported", "one system message"),
+        ("Tool call IDs should be alphanumeric strings with length 9!", "nine letters"),
+        ("This model only supports single tool-calls at once!", "one tool call in a message"),
+        ("Invalid tool response: 'name' must be provided.", "the name of its tool"),
+        ("No user query found in messages.", "send a message of the user"),
+        ("Message has tool role, but there was no previous assistant message", "right after"),
+        ("Unsupported user content block type: image_url", "text alone"),
+    ],
+)
+def test_what_a_chat_template_wants_is_said(lead, status, complaint, hint):
+    error = name_reply(status, engine(lead + complaint, status), "ai/x")
+    assert type(error) is InvalidRequestError
+    assert f"the chat template of 'ai/x' does not take this conversation: {complaint}" in str(error)
+    assert hint in error.hint
+
+
+def test_any_other_complaint_of_a_template_is_one():
+    error = name_reply(400, engine(PARSER + "It is Monday."), "ai/x")
+    assert "chat template of 'ai/x' does not take this conversation: It is Monday." in str(error)
+    assert "inspect ai/x" in error.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "it broke\nTraceback (most recent call last):\n  File x\nValueError: out of ideas\n",
+        "at line 1\nError: not yet\n^\nstd::runtime_error Exception: out of ideas",
+        "ERROR\n  RuntimeException: out of ideas",
+        "out of ideas",
+        "out of ideas\nand more",
+    ],
+)
+def test_the_reason_is_found_wherever_it_stands(text):
+    assert "the engine failed (HTTP 500): out of ideas\n" in str(
+        name_reply(500, engine(text, 500), "ai/x")
+    )
 
 
 def test_a_full_context_tells_its_numbers():
