@@ -1,0 +1,256 @@
+"""Reading `{"tool": …, "arguments": …}` and `{"answer": …}` while they are being written; pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Arguments", "BeginCall", "CallReader", "Event", "Text"]
+
+_SPACE = " \t\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of the answer's text; of its JSON where the answer is an object."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BeginCall:
+    """The beginning of a call.
+
+    Attributes:
+        index: The call's place, counted from 0.
+        name: The tool's name.
+    """
+
+    index: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """A piece of the JSON text of a call's arguments."""
+
+    index: int
+    text: str
+
+
+Event: TypeAlias = Text | BeginCall | Arguments
+
+
+class _StringReader:
+    """Decodes the inside of a JSON string, whatever its pieces."""
+
+    def __init__(self) -> None:
+        self._escape = ""
+
+    def feed(self, character: str) -> tuple[str, bool]:
+        """Take a character; return the text that it completes, and whether the string ended."""
+        place = len(self._escape) - len("\\uXXXX")
+        if place in (0, 1) and character != "\\u"[place]:
+            # The first half of a surrogate pair without its second half: no character.
+            held, self._escape = self._escape[len("\\uXXXX") :] + character, ""
+            text, ended = "\ufffd", False
+            for each in held:
+                piece, ended = self.feed(each)
+                text += piece
+            return text, ended
+        if not self._escape:
+            if character == '"':
+                return "", True
+            if character != "\\":
+                return character, False
+        self._escape += character
+        if not _is_complete(self._escape):
+            return "", False
+        escape, self._escape = self._escape, ""
+        return _unescape(escape), False
+
+
+def _is_complete(escape: str) -> bool:
+    if len(escape) == 1:
+        return False
+    if escape[1] != "u":
+        return True
+    if len(escape) < len("\\uXXXX"):
+        return False
+    is_first_half = escape[2:4].lower() in ("d8", "d9", "da", "db")
+    return not is_first_half or len(escape) == len("\\uXXXX\\uXXXX")
+
+
+def _unescape(escape: str) -> str:
+    try:
+        text = str(json.loads(f'"{escape}"'))
+    except ValueError:
+        return escape
+    return "\ufffd" if any("\ud800" <= each <= "\udfff" for each in text) else text
+
+
+class CallReader:
+    """Reads a reply of `docker_model.http.tool_schema` piece by piece.
+
+    Text that does not begin with `{` or `[` is an answer in plain text: it comes from an
+    engine that enforces no schema.
+    """
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._handle: Callable[[str], bool] = self._start
+        self._in_array = False
+        self._index = -1
+        self._key = ""
+        self._string = _StringReader()
+        self._name: str | None = None
+        self._held: list[str] = []  # arguments that came before the tool's name
+        self._nesting = 0  # of brackets within a value
+        self._quoted = False  # within a string of such a value
+        self._escaped = False
+
+    def feed(self, text: str) -> list[Event]:
+        """Take a piece of the reply, and return what it adds."""
+        for character in text:
+            while not self._handle(character):
+                pass
+        events, self._events = _merged(self._events), []
+        return events
+
+    def close(self) -> list[Event]:
+        """End the reply, and return what was held back."""
+        if self._held:
+            self._begin_call()
+        events, self._events = _merged(self._events), []
+        return events
+
+    # Each handler takes a character. It returns False to have the next handler take it.
+
+    def _start(self, character: str) -> bool:
+        if character in _SPACE:
+            return True
+        if character == "[" and not self._in_array:
+            self._in_array = True
+        elif character == "{":
+            self._index += 1
+            self._name = None
+            self._handle = self._before_key
+        elif self._in_array and character == ",":
+            pass
+        elif self._in_array:
+            self._handle = self._ignore
+        else:
+            self._handle = self._plain
+            return False
+        return True
+
+    def _plain(self, character: str) -> bool:
+        self._events.append(Text(character))
+        return True
+
+    def _ignore(self, character: str) -> bool:  # noqa: ARG002
+        return True
+
+    def _before_key(self, character: str) -> bool:
+        if character == '"':
+            self._key, self._string = "", _StringReader()
+            self._handle = self._in_key
+        elif character == "}":
+            self._end_object()
+        return True
+
+    def _in_key(self, character: str) -> bool:
+        text, ended = self._string.feed(character)
+        self._key += text
+        if ended:
+            self._handle = self._before_value
+        return True
+
+    def _before_value(self, character: str) -> bool:
+        if character in _SPACE or character == ":":
+            return True
+        if character == '"' and self._key != "arguments":
+            self._string = _StringReader()
+            if self._key == "tool":
+                self._name = ""
+            self._handle = self._in_string
+            return True
+        self._nesting, self._quoted, self._escaped = 0, False, False
+        self._handle = self._in_value
+        return False
+
+    def _in_string(self, character: str) -> bool:
+        text, ended = self._string.feed(character)
+        if self._key == "answer" and text:
+            self._events.append(Text(text))
+        elif self._key == "tool":
+            self._name = (self._name or "") + text
+        if ended:
+            if self._key == "tool":
+                self._begin_call()
+            self._handle = self._before_key
+        return True
+
+    def _in_value(self, character: str) -> bool:
+        if self._quoted:
+            self._add(character)
+            if self._escaped:
+                self._escaped = False
+            elif character == "\\":
+                self._escaped = True
+            elif character == '"':
+                self._quoted = False
+            return True
+        if self._nesting == 0 and character in ",}":
+            self._handle = self._before_key
+            return False
+        self._add(character)
+        if character == '"':
+            self._quoted = True
+        elif character in "{[":
+            self._nesting += 1
+        elif character in "}]":
+            self._nesting -= 1
+            if self._nesting == 0:
+                self._handle = self._before_key
+        return True
+
+    def _add(self, character: str) -> None:
+        if self._key == "answer":
+            self._events.append(Text(character))
+        elif self._key == "arguments":
+            if self._name is None:
+                self._held.append(character)
+            else:
+                self._events.append(Arguments(self._index, character))
+
+    def _begin_call(self) -> None:
+        self._events.append(BeginCall(self._index, self._name or ""))
+        if self._held:
+            self._events.append(Arguments(self._index, "".join(self._held)))
+            self._held = []
+
+    def _end_object(self) -> None:
+        self._handle = self._start if self._in_array else self._ignore
+
+
+def _merged(events: list[Event]) -> list[Event]:
+    """Join neighbors of one kind."""
+    merged: list[Event] = []
+    for event in events:
+        last = merged[-1] if merged else None
+        if isinstance(event, Text) and isinstance(last, Text):
+            merged[-1] = Text(last.text + event.text)
+        elif (
+            isinstance(event, Arguments)
+            and isinstance(last, Arguments)
+            and last.index == event.index
+        ):
+            merged[-1] = Arguments(event.index, last.text + event.text)
+        else:
+            merged.append(event)
+    return merged

@@ -1,0 +1,377 @@
+"""Tool calls drawn by a schema: what is sent, and how replies are read in any split."""
+
+import itertools
+import json
+import re
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field
+
+from docker_model.errors import InvalidRequestError
+from docker_model.http import replies
+from docker_model.http.json_stream import Arguments, BeginCall, CallReader, Text
+from docker_model.http.messages import prepare
+from docker_model.http.tool_schema import ReplyTranslator, grammar_schema, plain_turns, plan
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": 'Get the "weather"\nof a city.',
+        "parameters": {
+            "title": "Weather",
+            "type": "object",
+            "properties": {"city": {"type": "string", "title": "City", "pattern": "^(?=x)"}},
+            "required": ["city"],
+        },
+    },
+}
+TIME = {"type": "function", "function": {"name": "what.time-is_it", "description": "The time."}}
+USER = [{"role": "user", "content": "Is it warm in Rome?"}]
+
+
+def schema_of(parameters):
+    return parameters["response_format"]["json_schema"]["schema"]
+
+
+# --- Requests -------------------------------------------------------------------------------------
+
+
+def test_a_request_with_tools_is_held_to_calls_or_an_answer():
+    messages, parameters = plan(USER, {"tools": [WEATHER, TIME], "temperature": 0})
+    assert parameters["temperature"] == 0
+    assert "tools" not in parameters
+    *calls, answer = branches(schema_of(parameters))
+    assert [call["properties"]["tool"]["const"] for call in calls] == [
+        "get_weather",
+        "what.time-is_it",
+    ]
+    assert answer["properties"] == {"answer": {"type": "string"}}
+    assert messages[0]["role"] == "system"
+    assert 'Get the "weather"' in messages[0]["content"]
+    assert "what.time-is_it" in messages[0]["content"]
+    assert messages[1:] == USER
+
+
+def branches(schema):
+    found = []
+    for each in schema.get("anyOf", [schema]):
+        found += branches(each) if "anyOf" in each else [each]
+    return found
+
+
+@pytest.mark.parametrize("choice", ["required", "any", True])
+def test_a_required_call_leaves_no_branch_for_an_answer(choice):
+    _, parameters = plan(USER, {"tools": [WEATHER, TIME], "tool_choice": choice})
+    assert all("tool" in each["properties"] for each in branches(schema_of(parameters)))
+
+
+def test_a_tool_by_name_is_the_only_branch_and_the_only_tool_shown():
+    messages, parameters = plan(USER, {"tools": [WEATHER, TIME], "tool_choice": "get_weather"})
+    assert schema_of(parameters)["properties"]["tool"] == {"const": "get_weather"}
+    assert "what.time-is_it" not in messages[0]["content"]
+
+
+def test_an_unknown_tool_by_name_is_refused():
+    with pytest.raises(InvalidRequestError, match="get_rain"):
+        plan(USER, {"tools": [WEATHER], "tool_choice": "get_rain"})
+
+
+def test_tool_choice_none_asks_for_plain_text():
+    messages, parameters = plan(USER, {"tools": [WEATHER], "tool_choice": "none"})
+    assert messages == USER
+    assert parameters == {}
+
+
+def test_parallel_calls_are_an_array():
+    _, parameters = plan(USER, {"tools": [WEATHER], "parallel_tool_calls": True})
+    calls, answer = schema_of(parameters)["anyOf"]
+    assert calls["type"] == "array"
+    assert calls["minItems"] == 1
+    assert "answer" in answer["properties"]
+
+
+def test_tools_and_a_schema_are_one_request():
+    schema = {
+        "type": "object",
+        "properties": {"next": {"$ref": "#/$defs/Node"}},
+        "$defs": {"Node": {"type": "integer"}},
+    }
+    response_format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    messages, parameters = plan(USER, {"tools": [WEATHER], "response_format": response_format})
+    sent = schema_of(parameters)
+    answer = branches(sent)[-1]["properties"]["answer"]
+    assert answer["properties"]["next"] == {"$ref": "#/$defs/answer_Node"}
+    assert sent["$defs"] == {"answer_Node": {"type": "integer"}}
+    assert "next" in messages[0]["content"]
+
+
+def test_history_becomes_turns_that_any_template_takes():
+    history = prepare(
+        [
+            {"role": "system", "content": "Be brief."},
+            *USER,
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [
+                    {"id": "1", "function": {"name": "get_weather", "arguments": '{"city":"Rome"}'}}
+                ],
+            },
+            {"role": "tool", "tool_call_id": "1", "content": "31 degrees"},
+            {"role": "assistant", "content": "Yes."},
+            {"role": "user", "content": "And Oslo?"},
+        ]
+    )
+    turns = list(plain_turns(history, wrapped=True))
+    assert [turn["role"] for turn in turns] == [
+        "system",
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+        "user",
+    ]
+    assert json.loads(turns[2]["content"]) == {
+        "tool": "get_weather",
+        "arguments": {"city": "Rome"},
+    }
+    assert turns[3]["content"] == "Result of get_weather: 31 degrees"
+    assert json.loads(turns[4]["content"]) == {"answer": "Yes."}
+    assert not any("tool_calls" in turn for turn in turns)
+
+
+# --- Schemas --------------------------------------------------------------------------------------
+
+
+class Node(BaseModel):
+    value: int
+    kind: Literal["leaf", "branch"] = "leaf"
+    children: list["Node"] = Field(default=[], min_length=2000)
+    more: dict[str, int] = {}
+    note: str | None = Field(None, pattern="^secret")
+
+
+def test_a_recursive_model_keeps_its_shape_and_loses_what_no_grammar_can_hold():
+    schema = grammar_schema(Node.model_json_schema(), prefix="t0_")
+    assert schema == {
+        "$ref": "#/$defs/t0_Node",
+        "$defs": {
+            "t0_Node": {
+                "type": "object",
+                "properties": {
+                    "value": {"type": "integer"},
+                    "kind": {"enum": ["leaf", "branch"]},
+                    "children": {"type": "array", "items": {"$ref": "#/$defs/t0_Node"}},
+                    "more": {
+                        "type": "object",
+                        "properties": {},
+                        "additionalProperties": {"type": "integer"},
+                    },
+                    "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                },
+                "required": ["value"],
+                "additionalProperties": False,
+            }
+        },
+    }  # fmt: skip
+
+
+def test_a_huge_enumeration_is_any_string():
+    assert grammar_schema({"enum": [f"v{n}" for n in range(5000)]}) == {"type": "string"}
+
+
+JSON_SCHEMAS = st.recursive(
+    st.sampled_from(
+        [
+            {"type": "string", "format": "date"},
+            {"type": "string", "format": "email", "pattern": "a"},
+            {"type": ["string", "null"]},
+            {"type": "integer", "minimum": 1, "maximum": 9},
+            {"type": "number", "minimum": 0.5},
+            {"type": "boolean"},
+            {"enum": ["a", 1, None]},
+            {"const": "x"},
+            {"type": "object"},
+            {"type": "object", "additionalProperties": True},
+            True,
+            {},
+        ]
+    ),
+    lambda inner: st.one_of(
+        st.builds(
+            lambda properties: {
+                "type": "object",
+                "properties": properties,
+                "required": [*properties][:1],
+            },
+            st.dictionaries(st.sampled_from("abcd"), inner, max_size=3),
+        ),
+        st.builds(lambda items: {"type": "array", "items": items, "minItems": 9999}, inner),
+        st.builds(lambda one, other: {"anyOf": [one, other]}, inner, inner),
+        st.builds(lambda one, other: {"oneOf": [one, other], "title": "T"}, inner, inner),
+        st.builds(lambda one: {"allOf": [one], "default": 3}, inner),
+        st.builds(lambda one, other: {"type": "array", "prefixItems": [one, other]}, inner, inner),
+    ),
+    max_leaves=8,
+)
+KEPT = {
+    "$defs", "$ref", "additionalProperties", "allOf", "anyOf", "const", "enum", "exclusiveMaximum",
+    "exclusiveMinimum", "format", "items", "maxItems", "maxLength", "maximum", "minItems",
+    "minLength", "minimum", "prefixItems", "properties", "required", "type",
+}  # fmt: skip
+
+
+def keywords(schema):
+    if isinstance(schema, list):
+        return set().union(*map(keywords, schema))
+    if not isinstance(schema, dict):
+        return set()
+    found = set(schema)
+    for name, value in schema.items():
+        inner = list(value.values()) if name in ("properties", "$defs") else value
+        if name not in ("enum", "const"):
+            found |= keywords(inner)
+    return found
+
+
+@given(JSON_SCHEMAS)
+def test_a_reduced_schema_has_only_known_keywords_and_is_stable(schema):
+    reduced = grammar_schema(schema if isinstance(schema, dict) else {})
+    assert keywords(reduced) <= KEPT
+    assert grammar_schema(reduced) == reduced
+
+
+# --- Replies --------------------------------------------------------------------------------------
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+CALLS = st.tuples(st.text(min_size=1), st.dictionaries(st.text(), JSON_VALUES, max_size=3))
+
+
+def read(text, cuts):
+    reader = CallReader()
+    places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
+    events = [
+        event for start, end in itertools.pairwise(places) for event in reader.feed(text[start:end])
+    ]
+    events += reader.close()
+    answer = "".join(event.text for event in events if isinstance(event, Text))
+    calls = [[event.name, ""] for event in events if isinstance(event, BeginCall)]
+    for event in events:
+        if isinstance(event, Arguments):
+            calls[event.index][1] += event.text
+    return answer, [(name, json.loads(arguments)) for name, arguments in calls]
+
+
+CUTS = st.lists(st.integers(0, 500), max_size=8)
+
+
+@given(CALLS, CUTS, st.booleans(), st.sampled_from([None, 1]))
+def test_a_call_is_read_from_any_split(call, cuts, ascii_only, indent):
+    name, arguments = call
+    text = json.dumps(
+        {"tool": name, "arguments": arguments}, ensure_ascii=ascii_only, indent=indent
+    )
+    assert read(text, cuts) == ("", [(name, arguments)])
+
+
+@given(CALLS, CUTS)
+def test_arguments_that_come_before_the_name_are_kept(call, cuts):
+    name, arguments = call
+    text = json.dumps({"arguments": arguments, "tool": name})
+    assert read(text, cuts) == ("", [(name, arguments)])
+
+
+@given(st.lists(CALLS, min_size=1, max_size=4), CUTS, st.booleans())
+def test_several_calls_are_read_from_any_split(calls, cuts, ascii_only):
+    text = json.dumps(
+        [{"tool": name, "arguments": arguments} for name, arguments in calls],
+        ensure_ascii=ascii_only,
+    )
+    assert read(text, cuts) == ("", calls)
+
+
+@given(st.text(), CUTS, st.booleans())
+def test_an_answers_text_is_read_from_any_split(answer, cuts, ascii_only):
+    text = json.dumps({"answer": answer}, ensure_ascii=ascii_only)
+    assert read(text, cuts) == (answer, [])
+
+
+ESCAPES = ["a", "é", "\\ud83d", "\\ude00", "\\n", '\\"', "\\u00e9", "\\\\", "\\uD83D"]
+
+
+@given(st.lists(st.sampled_from(ESCAPES)).map("".join), CUTS)
+def test_half_a_surrogate_pair_is_a_replacement_character(escaped, cuts):
+    whole = re.sub("[\ud800-\udfff]", "\ufffd", json.loads(f'"{escaped}"'))
+    assert read(f'{{"answer": "{escaped}"}}', cuts) == (whole, [])
+
+
+@given(st.dictionaries(st.text(), JSON_VALUES), CUTS)
+def test_an_answer_that_is_an_object_is_its_json(answer, cuts):
+    text, calls = read(json.dumps({"answer": answer}), cuts)
+    assert json.loads(text) == answer
+    assert calls == []
+
+
+@pytest.mark.parametrize("text", ["Hello {you}", "42", '"quoted"'])
+def test_a_reply_that_is_no_object_is_plain_text(text):
+    assert read(text, []) == (text, [])
+
+
+def test_an_answers_text_comes_out_as_it_is_written():
+    reader = CallReader()
+    assert reader.feed('{"answer": "Hel') == [Text("Hel")]
+    assert reader.feed('lo\\n"') == [Text("lo\n")]
+
+
+def chunk(content=None, finish=None):
+    delta = {} if content is None else {"content": content}
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+def test_a_stream_comes_out_as_openais_tool_calls():
+    reply = json.dumps([{"tool": "a", "arguments": {"x": 1}}, {"tool": "b", "arguments": {}}])
+    translator, reader = ReplyTranslator(), replies.StreamReader()
+    for character in reply:
+        reader.feed(translator.chunk(chunk(character)))
+    reader.feed(translator.chunk(chunk(finish="stop")))
+    reader.close()
+    answer = reader.answer
+    assert [(call.name, call.arguments) for call in answer.calls] == [("a", {"x": 1}), ("b", {})]
+    assert len({call.id for call in answer.calls}) == 2
+    assert answer.finish_reason == "tool_calls"
+    assert answer.text == ""
+
+
+def test_a_whole_reply_comes_out_as_openais_tool_call():
+    content = '{"tool": "a", "arguments": {"x": "é"}}'
+    reply = {
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": content},
+                "finish_reason": "stop",
+            }
+        ]
+    }
+    (answer,) = replies.read_reply(ReplyTranslator().reply(reply))
+    assert [(call.name, call.arguments) for call in answer.calls] == [("a", {"x": "é"})]
+    assert answer.finish_reason == "tool_calls"
+
+
+def test_a_call_that_is_cut_off_is_no_call_with_arguments():
+    translator, reader = ReplyTranslator(), replies.StreamReader()
+    reader.feed(translator.chunk(chunk('{"tool": "a", "arguments": {"x": ')))
+    reader.feed(translator.chunk(chunk(finish="length")))
+    reader.close()
+    (call,) = reader.answer.calls
+    assert call.arguments is None
+    assert call.raw == '{"x": '
+    assert reader.answer.finish_reason == "length"
