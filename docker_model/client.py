@@ -7,8 +7,8 @@ import weakref
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from docker_model._docker_cli.model_names import check_model_name
 from docker_model._transport.environment import Environment
+from docker_model._transport.model_names import check_model_name
 from docker_model.errors import InvalidRequestError, UnsupportedParameterError
 from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName, stop_sequences
 

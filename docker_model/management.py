@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from docker_model._docker_cli.model_names import check_model_name
+from docker_model._transport.model_names import check_model_name
 from docker_model.errors import InvalidRequestError
 from docker_model.options import Timeouts
 from docker_model.types import ModelInfo

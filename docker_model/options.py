@@ -9,11 +9,12 @@ from typing import Literal, TypeAlias
 
 from docker_model.errors import InvalidRequestError
 
-__all__ = ["FileReferences", "PullPolicy", "Timeouts", "TransportName"]
+__all__ = ["FileReferences", "PullPolicy", "Timeouts", "TransportName", "WhenFull"]
 
 FileReferences: TypeAlias = Literal["escape", "refuse", "allow"]
 PullPolicy: TypeAlias = Literal["never", "missing"]
 TransportName: TypeAlias = Literal["cli", "http"]
+WhenFull: TypeAlias = Literal["error", "unload"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +65,57 @@ def stop_sequences(stop: str | Iterable[str] | None) -> tuple[str, ...]:
         msg = "stop must be one or more non-empty strings"
         raise InvalidRequestError(msg, hint="leave it out for no stop sequence")
     return given
+
+
+# -- checks of settings, one for each kind of value ------------------------------------------
+
+
+def check_choice(name: str, value: object, choices: tuple[str | None, ...]) -> None:
+    """Check a setting that takes one of a few words.
+
+    Raises:
+        InvalidRequestError: If it is another value.
+    """
+    if value in choices:
+        return
+    msg = f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}"
+    usual = next(word for word in choices if word is not None)
+    raise InvalidRequestError(msg, hint=f"such as {name}={usual!r}")
+
+
+def check_count(
+    name: str, value: object, *, least: int, optional: bool = False, or_else: str = ""
+) -> None:
+    """Check a setting that is a whole number.
+
+    Args:
+        name: The setting.
+        value: Its value.
+        least: The smallest number.
+        optional: Whether it may be `None`.
+        or_else: What else may be given, for the error.
+
+    Raises:
+        InvalidRequestError: If it is no such number.
+    """
+    if value is None and optional:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        more = f", or {or_else}" if or_else else ""
+        msg = f"{name} must be a whole number of at least {least}{more}, not {value!r}"
+        unset = f", or leave {name} out" if optional else ""
+        raise InvalidRequestError(msg, hint=f"pass a number, such as {name}={max(least, 1)}{unset}")
+
+
+def check_fraction(name: str, value: object) -> None:
+    """Check an optional setting that is a number from 0 to 1.
+
+    Raises:
+        InvalidRequestError: If it is none.
+    """
+    if value is None:
+        return
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1:  # type: ignore[operator]
+        msg = f"{name} must be a number from 0 to 1, not {value!r}"
+        raise InvalidRequestError(msg, hint=f"such as {name}=0.8")

@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
 __all__ = [
+    "Capability",
     "Completion",
+    "DiskUsage",
     "Event",
     "FinishReason",
+    "FoundModel",
+    "Mode",
+    "ModelConfiguration",
     "ModelInfo",
     "PullProgress",
+    "Ranked",
     "ReasoningDelta",
     "RunningModel",
     "Status",
@@ -27,6 +33,10 @@ __all__ = [
 ]
 
 FinishReason: TypeAlias = Literal["stop", "stop_sequence", "length"]
+Capability: TypeAlias = Literal[
+    "chat", "tools", "thinking", "vision", "audio", "embedding", "reranking"
+]
+Mode: TypeAlias = Literal["completion", "embedding", "reranking", "image-generation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +123,25 @@ class PullProgress:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model in the local store; what the CLI does not say is `None`.
+    """A model in the local store; what is not known is `None`.
 
     Attributes:
-        name: What one would type: `ai/smollm2`, without default registry and `:latest`;
+        name: The name as one types it: `ai/smollm2`, without default registry and `:latest`;
             the id of a model without tags.
-        tags: As the CLI sends them.
+        tags: All names of the model, as the runner has them.
         id: `sha256:` and 64 hexadecimal digits.
-        created: When it was made.
+        created: When the model was made.
         format: `gguf`, `safetensors`, …
         quantization: Such as `IQ2_XXS/Q4_K_M`.
-        parameters: In the CLI's own words, such as `361.82M`.
+        parameters: In the runner's own words, such as `361.82M`.
         architecture: Such as `llama`.
-        size: In the CLI's own words, such as `256.35MiB`.
-        context_size: In tokens, as packaged with the model.
+        size: In the runner's own words, such as `256.35MiB`.
+        context_size: The context size in force, in tokens: the configured one, else the one
+            packaged with the model, else the engine's own.
+        trained_context: The context size that the model was trained for, in tokens. A larger
+            context size has no effect.
+        capabilities: What the model can do, as far as its own metadata say. An empty set means
+            unknown, and a missing capability is not ruled out.
     """
 
     name: str
@@ -139,6 +154,91 @@ class ModelInfo:
     architecture: str | None = None
     size: str | None = None
     context_size: int | None = None
+    trained_context: int | None = None
+    capabilities: frozenset[Capability] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfiguration:
+    """How the runner starts a model for one mode; `None` leaves a value to the model or engine.
+
+    Attributes:
+        context_size: In tokens; -1 is as much as the model was trained for.
+        keep_alive: How long an idle model stays loaded: seconds, a `timedelta`, or Docker's own
+            words, such as `"5m"`; `"0"` unloads it at once and `"-1"` never does.
+        think: Whether a reasoning model may think, or for how many tokens (llama.cpp).
+        mode: What the model is loaded for. Each mode has a configuration of its own.
+        runtime_flags: Flags for the engine, such as `("--ubatch-size", "2048")`.
+        draft_model: A smaller model that drafts tokens for speculative decoding.
+        draft_tokens: How many tokens it drafts at once.
+        draft_min_acceptance: The least acceptance rate of drafted tokens, 0 to 1.
+        hf_overrides: Overrides of the model's Hugging Face configuration (vLLM).
+        gpu_memory_utilization: The fraction of GPU memory to use, 0 to 1 (vLLM).
+    """
+
+    context_size: int | None = None
+    keep_alive: float | timedelta | str | None = None
+    think: bool | int | None = None
+    mode: Mode | None = None
+    runtime_flags: tuple[str, ...] | None = None
+    draft_model: str | None = None
+    draft_tokens: int | None = None
+    draft_min_acceptance: float | None = None
+    hf_overrides: Mapping[str, object] | None = field(default=None, hash=False)
+    gpu_memory_utilization: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """A model that can be pulled.
+
+    Attributes:
+        name: The name to pull it by, such as `ai/smollm2` or `hf.co/org/model`.
+        description: A line about it.
+        source: `Docker Hub` or `HuggingFace`.
+        downloads: How often it was pulled.
+        stars: How many users like it.
+        official: Whether Docker publishes it.
+        updated: When it was changed, in the source's own words.
+        backend: The engine that runs it, such as `llama.cpp`.
+        size: In bytes.
+    """
+
+    name: str
+    description: str = ""
+    source: str = ""
+    downloads: int | None = None
+    stars: int | None = None
+    official: bool = False
+    updated: str | None = None
+    backend: str | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """The disk space that Docker Model Runner uses, in bytes.
+
+    Attributes:
+        models: The local store.
+        engine: The inference engine.
+    """
+
+    models: int
+    engine: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A document and its relevance for a query.
+
+    Attributes:
+        index: The place of the document in the list that was given, from 0.
+        score: The higher, the more relevant. Scores of different models do not compare.
+    """
+
+    index: int
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +262,8 @@ class Status:
         backends: Backend name to state, such as `{"llama.cpp": "Running: b9879"}`.
         endpoint: The API's address for programs on this host; `None` when unknown.
         problem: Why it is not running, with the step that fixes it; empty when it is.
+        command: The program in use and what precedes the subcommand, such as
+            `("/usr/bin/docker", "model")`; empty over HTTP.
     """
 
     running: bool
@@ -170,3 +272,4 @@ class Status:
     backends: Mapping[str, str] = field(default_factory=dict)
     endpoint: str | None = None
     problem: str = ""
+    command: tuple[str, ...] = ()

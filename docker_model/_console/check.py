@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from docker_model import management
 from docker_model._docker_cli.command import located
 from docker_model._docker_cli.command_spec import CommandSpec
-from docker_model._docker_cli.model_names import same_model
+from docker_model._transport.model_names import same_model
 from docker_model.client import DockerModel
 from docker_model.errors import DockerModelError
 from docker_model.http import Client

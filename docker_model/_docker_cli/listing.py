@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
 from typing import Any
 
-from docker_model._docker_cli.model_names import canonical, display_name
+from docker_model._transport import model_data
+from docker_model._transport.model_data import text
 from docker_model.errors import PluginNotFoundError
 from docker_model.types import ModelInfo, PullProgress, RunningModel, Status
 
@@ -26,8 +26,7 @@ def parse_models(stdout: str) -> list[ModelInfo]:
         PluginNotFoundError: There is no array: an unknown subcommand prints help, with exit
             code 0.
     """
-    models = _json(stdout, "list", (list, type(None)))
-    return [_model(model) for model in models or () if isinstance(model, dict)]
+    return model_data.parse_models(_json(stdout, "list", (list, type(None))))
 
 
 def parse_model(stdout: str) -> ModelInfo | None:
@@ -36,28 +35,8 @@ def parse_model(stdout: str) -> ModelInfo | None:
     Raises:
         PluginNotFoundError: There is no object.
     """
-    model = _model(_json(stdout, "inspect", (dict,)))
+    model = model_data.parse_model(_json(stdout, "inspect", (dict,)))
     return model if model.id or model.tags else None
-
-
-def _model(fields: dict[str, Any]) -> ModelInfo:
-    tags = fields.get("tags")
-    tags = tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
-    identity = _text(fields.get("id")) or None
-    config = fields.get("config")
-    config = config if isinstance(config, dict) else {}
-    return ModelInfo(
-        name=display_name(tags, identity or ""),
-        tags=tags,
-        id=identity,
-        created=_time(fields.get("created")),
-        format=_text(config.get("format")),
-        quantization=_text(config.get("quantization")),
-        parameters=_text(config.get("parameters")),
-        architecture=_text(config.get("architecture")),
-        size=_text(config.get("size")),
-        context_size=_integer(config.get("context_size")),
-    )
 
 
 def _json(stdout: str, command: str, kinds: tuple[type, ...]) -> Any:
@@ -74,24 +53,6 @@ def _json(stdout: str, command: str, kinds: tuple[type, ...]) -> Any:
     raise PluginNotFoundError(msg, hint="see `docker model version`, and update the plugin")
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _time(value: object) -> datetime | None:
-    seconds = _integer(value)
-    if not seconds:  # 0 stands for unknown
-        return None
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, OSError, ValueError):
-        return None
-
-
 # -- status and version ----------------------------------------------------------------------
 
 
@@ -106,7 +67,7 @@ def parse_status(stdout: str) -> Status:
     backends = backends if isinstance(backends, dict) else {}
     return Status(
         running=fields.get("running") is True,
-        engine=_text(fields.get("kind")),
+        engine=text(fields.get("kind")),
         backends={name: str(state) for name, state in backends.items()},
         # Before p1.0.5 there was one address only, and no kind.
         endpoint=_endpoint(fields.get("endpointHost", fields.get("endpoint"))),
@@ -119,7 +80,7 @@ _NO_ADDRESS = re.compile(r"http://localhost/exp/|http://model-runner\.docker\.in
 
 
 def _endpoint(value: object) -> str | None:
-    endpoint = _text(value)
+    endpoint = text(value)
     return None if endpoint is None or _NO_ADDRESS.match(endpoint) else endpoint
 
 
@@ -158,17 +119,13 @@ def parse_running(stdout: str) -> list[RunningModel]:
     name, backend, mode, last = columns
     return [
         RunningModel(
-            name=_loaded_name(line[name:backend].strip()),
+            name=model_data.loaded_name(line[name:backend].strip()),
             backend=line[backend:mode].strip(),
             mode=line[mode:last].strip(),
         )
         for line in lines
         if line.strip()
     ]
-
-
-def _loaded_name(shown: str) -> str:
-    return display_name((canonical(shown),), shown)
 
 
 # -- pull ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from docker_model.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 # A batch is one request: engines take it apart again, and the runner takes 10 MiB at most.
 BATCH = 64
@@ -74,11 +74,12 @@ def embeddings(model: str, texts: Sequence[str], dimensions: int | None) -> list
     extra = {} if dimensions is None else {"dimensions": dimensions}
     return [
         (len(batch), encode({"model": model, "input": batch, "encoding_format": "float", **extra}))
-        for batch in _batches(texts)
+        for batch in batches(texts)
     ]
 
 
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+def batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the texts in batches that an engine takes in one request."""
     batch: list[str] = []
     chars = 0
     for text in texts:

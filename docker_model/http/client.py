@@ -7,6 +7,7 @@ and ways to end a call. Nothing here knows of any framework.
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,13 @@ from docker_model.http.addresses import named
 from docker_model.options import Timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from docker_model.http.discovery import Endpoint
     from docker_model.http.streams import AsyncChatStream, ChatStream
     from docker_model.http.transport import HttpTransport
     from docker_model.options import PullPolicy
-    from docker_model.types import PullProgress
+    from docker_model.types import Mode, ModelConfiguration, ModelInfo, PullProgress, Ranked
 
 __all__ = ["Client"]
 
@@ -187,6 +188,238 @@ class Client:
 
         return await operations.aembed(self, model, texts, dimensions)
 
+    # -- models --------------------------------------------------------------------------
+
+    def count_tokens(
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **parameters: Any,
+    ) -> int:
+        """Count the tokens of a conversation exactly as the engine does.
+
+        The count is `usage.prompt_tokens` of the same chat: the chat template and the tools
+        are included. Loads the model, if it is not loaded.
+
+        Args:
+            model: The model's name.
+            messages: OpenAI's message objects.
+            tools: OpenAI's tool objects.
+            parameters: What else changes the prompt: `chat_template_kwargs`.
+
+        Raises:
+            DockerModelError: If the runner or the engine refuses the conversation.
+        """
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        return tasks.run_blocking(to.count_tokens(self, model, messages, tools, parameters))
+
+    async def acount_tokens(
+        self,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **parameters: Any,
+    ) -> int:
+        """Await `count_tokens`."""
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        return await tasks.run_async(to.count_tokens(self, model, messages, tools, parameters))
+
+    def rerank(
+        self,
+        model: str,
+        query: str,
+        documents: Iterable[str],
+        *,
+        top_n: int | None = None,
+        force: bool = False,
+    ) -> list[Ranked]:
+        """Rank documents by their relevance for a query, in batches.
+
+        Args:
+            model: A reranker's name.
+            query: What to look for.
+            documents: What to rank.
+            top_n: How many of the best to return; default: all.
+            force: Also ask a model that is no reranker by its own data. llama.cpp answers with
+                scores that mean nothing.
+
+        Returns:
+            The documents' places and scores, best first; equal scores stay in their order.
+
+        Raises:
+            InvalidRequestError: If the model is no reranker.
+            ContextLengthError: If a document and the query are too long together.
+            DockerModelError: If the runner or the engine refuses the request.
+        """
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        work = to.rerank(self, model, query, documents, top_n, force=force)
+        return tasks.run_blocking(work)
+
+    async def arerank(
+        self,
+        model: str,
+        query: str,
+        documents: Iterable[str],
+        *,
+        top_n: int | None = None,
+        force: bool = False,
+    ) -> list[Ranked]:
+        """Await `rerank`."""
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        work = to.rerank(self, model, query, documents, top_n, force=force)
+        return await tasks.run_async(work)
+
+    def list_models(self) -> list[ModelInfo]:
+        """List the models of the local store."""
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        return tasks.run_blocking(to.management(self).list_models())
+
+    async def alist_models(self) -> list[ModelInfo]:
+        """Await `list_models`."""
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        return await tasks.run_async(to.management(self).list_models())
+
+    def inspect_model(self, model: str) -> ModelInfo:
+        """Describe a model, and remember it for `known_model`.
+
+        Raises:
+            ModelNotFoundError: If the model is not in the local store.
+        """
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        return tasks.run_blocking(to.management(self, model).inspect(model))
+
+    async def ainspect_model(self, model: str) -> ModelInfo:
+        """Await `inspect_model`."""
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        return await tasks.run_async(to.management(self, model).inspect(model))
+
+    def known_model(self, model: str) -> ModelInfo | None:
+        """Return what this process has learned of a model; never asks the runner.
+
+        `inspect_model`, `preload_model` and `configure_once` learn. A configuration by another
+        process is not noticed until one of them is called again.
+        """
+        from docker_model.http import operations as to
+
+        return to.known_model(self, model)
+
+    def preload_model(self, model: str) -> None:
+        """Load a model, and wait until it is loaded.
+
+        Raises:
+            ModelNotFoundError: If the model is not in the local store.
+            ModelLoadError: If the engine cannot load it.
+        """
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        tasks.run_blocking(to.management(self, model).preload(model))
+
+    async def apreload_model(self, model: str) -> None:
+        """Await `preload_model`."""
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        await tasks.run_async(to.management(self, model).preload(model))
+
+    def configure_model(self, model: str, **settings: Any) -> None:
+        """Change how the runner starts a model, for all of the runner's users.
+
+        Args:
+            model: The model's name.
+            settings: The fields of `ModelConfiguration`; the others stay as they are.
+
+        Raises:
+            ModelNotFoundError: If the model is not in the local store.
+            GenerationError: If the model is in use.
+        """
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        changes = checked(settings)
+        tasks.run_blocking(to.management(self, model).configure(model, changes))
+
+    async def aconfigure_model(self, model: str, **settings: Any) -> None:
+        """Await `configure_model`."""
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        changes = checked(settings)
+        await tasks.run_async(to.management(self, model).configure(model, changes))
+
+    def configure_once(self, model: str, **settings: Any) -> None:
+        """Configure a model unless it is, once for each process, model and settings.
+
+        For settings of a chat or an embedding model, before its first request. Warns with
+        `UserWarning` if this changes what other users of the runner see.
+
+        Args:
+            model: The model's name.
+            settings: The fields of `ModelConfiguration`; nothing happens if all are `None`.
+
+        Raises:
+            ModelNotFoundError: If the model is not in the local store.
+            GenerationError: If the model is in use.
+        """
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        if to.needs_configuring(self, model, settings):
+            work = to.management(self, model).configure_once(model, checked(settings))
+            _warn(tasks.run_blocking(work))
+
+    async def aconfigure_once(self, model: str, **settings: Any) -> None:
+        """Await `configure_once`."""
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        if to.needs_configuring(self, model, settings):
+            work = to.management(self, model).configure_once(model, checked(settings))
+            _warn(await tasks.run_async(work))
+
+    def model_configuration(
+        self, model: str, *, mode: Mode | None = None
+    ) -> ModelConfiguration | None:
+        """Return the configuration of a model; `None` if it has none.
+
+        Args:
+            model: The model's name.
+            mode: What the configuration is for; default: what the model is for.
+
+        Raises:
+            ModelNotFoundError: If the model is not in the local store.
+        """
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        return tasks.run_blocking(to.management(self, model).configuration(model, mode))
+
+    async def amodel_configuration(
+        self, model: str, *, mode: Mode | None = None
+    ) -> ModelConfiguration | None:
+        """Await `model_configuration`."""
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        return await tasks.run_async(to.management(self, model).configuration(model, mode))
+
     # -- the rest ------------------------------------------------------------------------
 
     def endpoint(self) -> Endpoint:
@@ -224,6 +457,22 @@ class Client:
         from docker_model.http import operations
 
         return operations.transport(self)
+
+
+def checked(settings: Mapping[str, Any]) -> ModelConfiguration:
+    """Return a configuration of what a user gave.
+
+    Raises:
+        InvalidRequestError: If a value cannot be used.
+    """
+    from docker_model._transport import configuration
+
+    return configuration.checked(**settings)
+
+
+def _warn(message: str) -> None:
+    if message:
+        warnings.warn(message, UserWarning, stacklevel=3)
 
 
 def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:

@@ -31,6 +31,7 @@ PROBING = 1.0  # seconds for one that is only likely
 NOT_AGAIN = 3.0  # seconds in which a search that found nothing is not repeated
 _IN_CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _OK = 200
+_BESIDE_THE_API = ("/rerank",)  # the engine's, but not below `/v1`
 _LOCKED = (401, 403)  # somebody is there who wants a key, which a probe does not have
 
 
@@ -73,6 +74,11 @@ class Endpoint:
     link: ConnectionKey = field(repr=False, kw_only=True)
     api_key: str | None = field(repr=False, kw_only=True, default=None)
     verified: bool = field(repr=False, kw_only=True, default=True)
+
+    def url_of(self, path: str) -> str:
+        """Return the address of an engine's path, such as `/chat/completions`."""
+        api = self.url.removesuffix("/v1") if path in _BESIDE_THE_API else self.url
+        return api + path
 
 
 @dataclass(frozen=True, slots=True)

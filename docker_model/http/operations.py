@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from docker_model._docker_cli.model_names import check_model_name
 from docker_model._runtime import Stream, tasks
+from docker_model._transport.model_names import check_model_name
 from docker_model.errors import UnsupportedParameterError
 from docker_model.http import bodies
 from docker_model.options import Timeouts
 
 try:
-    from docker_model.http import chats, discovery, embeddings
+    from docker_model.http import chats, discovery, embeddings, tokens
+    from docker_model.http import management as models
+    from docker_model.http import rerank as reranking
     from docker_model.http.discovery import DiscoveryInputs
     from docker_model.http.request import RequestOptions
     from docker_model.http.streams import AsyncChatStream, ChatStream
@@ -28,10 +30,12 @@ except ModuleNotFoundError as error:
     raise UnsupportedParameterError(msg, hint=hint) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
     from docker_model.http.client import Client
     from docker_model.http.discovery import Endpoint
+    from docker_model.http.management import HttpManagement
+    from docker_model.types import ModelInfo, Ranked
 
 
 def chat(
@@ -118,6 +122,51 @@ def _embed(
     check_model_name(model)
     batches = bodies.embeddings(model, texts, dimensions)
     return embeddings.embed(_caller(client), model, batches, dimensions)
+
+
+def count_tokens(
+    client: Client,
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None,
+    parameters: Mapping[str, Any],
+) -> Coroutine[Any, Any, int]:
+    """Return what counts the tokens of a conversation."""
+    check_model_name(model)
+    return tokens.count_tokens(_caller(client), model, messages, tools, parameters)
+
+
+def rerank(
+    client: Client,
+    model: str,
+    query: str,
+    documents: Iterable[str],
+    top_n: int | None,
+    *,
+    force: bool,
+) -> Coroutine[Any, Any, list[Ranked]]:
+    """Return what ranks documents by their relevance for a query."""
+    check_model_name(model)
+    texts = reranking.checked(query, documents, top_n)
+    return reranking.rerank(_caller(client), model, query, texts, top_n=top_n, force=force)
+
+
+def management(client: Client, model: str | None = None) -> HttpManagement:
+    """Return discovery and care of the runner's models."""
+    if model is not None:
+        check_model_name(model)
+    return models.HttpManagement(_caller(client))
+
+
+def needs_configuring(client: Client, model: str, settings: Mapping[str, Any]) -> bool:
+    """Whether a model is to be configured, and this process has not done so."""
+    wanted = {name: value for name, value in settings.items() if value is not None}
+    return bool(wanted) and not models.is_configured(_place(client), model, wanted)
+
+
+def known_model(client: Client, model: str) -> ModelInfo | None:
+    """Return what was learned of a model in this process."""
+    return models.known_model(_place(client), model)
 
 
 def endpoint(client: Client) -> Endpoint:

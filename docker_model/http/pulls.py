@@ -37,6 +37,7 @@ async def pull(
     headers: Mapping[str, str],
     model: str,
     on_progress: Callable[[PullProgress], object] | None,
+    token: str | None = None,
 ) -> None:
     """Pull `model`.
 
@@ -45,6 +46,7 @@ async def pull(
         headers: What to send along.
         model: The name as the caller gave it.
         on_progress: Told of each step.
+        token: The registry's bearer token, for a private model.
 
     Raises:
         ModelNotFoundError: There is no such model in the registry.
@@ -56,7 +58,10 @@ async def pull(
         "Content-Type": "application/json",
         "Accept": "application/json",  # else it reports in prose
     }
-    url, body = link.address.root + PATH, json.dumps({"from": model}).encode()
+    url, body = (
+        link.address.root + PATH,
+        json.dumps({"from": model, **({"bearer-token": token} if token else {})}).encode(),
+    )
     request = io_thread.current().local(Connections).send(link, "POST", url, headers, body)
     hint = f"try again: `docker model pull {model}`"
     try:

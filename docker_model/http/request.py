@@ -61,6 +61,14 @@ class RequestOptions:
     pull: PullPolicy
     on_progress: Callable[[PullProgress], object] | None = field(repr=False)
 
+    def headers_for(self, endpoint: Endpoint) -> dict[str, str]:
+        """Return what the user gave for a named address, and which is sent to no other."""
+        if not endpoint.link.named:
+            return {}
+        key = self.api_key or endpoint.api_key
+        bearer = {"Authorization": f"Bearer {key}"} if key else {}
+        return {**bearer, **dict(self.headers)}
+
 
 class _Slots:
     def __init__(self) -> None:
@@ -168,7 +176,7 @@ class HttpRequest:
 
     async def _pull(self) -> None:
         endpoint = await discovery.find(self._caller.place)
-        headers, report = self._headers_for(endpoint), self._caller.on_progress
+        headers, report = self._caller.headers_for(endpoint), self._caller.on_progress
         # SingleFlight for all who want it at this time and would be told by one function.
         key = ("pull", self._caller.place, self._model, id(report))
         once = io_thread.current().local(SingleFlight)
@@ -213,16 +221,8 @@ class HttpRequest:
         headers = {
             "Content-Type": "application/json",
             **self._headers,
-            **self._headers_for(endpoint),
+            **self._caller.headers_for(endpoint),
         }
-        url = endpoint.url + self._path
+        url = endpoint.url_of(self._path)
         connections = io_thread.current().local(Connections)
         return connections.send(endpoint.link, "POST", url, headers, self._body)
-
-    def _headers_for(self, endpoint: Endpoint) -> dict[str, str]:
-        """What the user gave for the address that he named, and which is sent to no other."""
-        if not endpoint.link.named:
-            return {}
-        key = self._caller.api_key or endpoint.api_key
-        bearer = {"Authorization": f"Bearer {key}"} if key else {}
-        return {**bearer, **dict(self._caller.headers)}

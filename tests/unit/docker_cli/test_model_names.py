@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docker_model._docker_cli.model_names import (
+from docker_model._transport.model_names import (
     canonical,
     check_model_name,
     display_name,

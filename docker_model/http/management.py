@@ -1,0 +1,297 @@
+"""Discovery and care of models over the runner's HTTP API, on the I/O thread."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from docker_model._runtime import io_thread
+from docker_model._runtime.tasks import SingleFlight
+from docker_model._runtime.timeouts import timeout_scope
+from docker_model._transport import configuration as configurations
+from docker_model._transport import model_data
+from docker_model._transport.failures import model_not_found
+from docker_model._transport.log import LOG
+from docker_model._transport.model_data import integer, mapping, sequence
+from docker_model._transport.model_names import same_model
+from docker_model.errors import (
+    DockerModelError,
+    GenerationError,
+    UnsupportedParameterError,
+)
+from docker_model.http import bodies, chats, discovery, failures, pulls
+from docker_model.http.connections import ConnectFailed, ConnectionLost, Connections
+from docker_model.types import DiskUsage, ModelConfiguration, ModelInfo, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from docker_model._runtime import Sink
+    from docker_model._transport.configuration import Configured
+    from docker_model.http.discovery import DiscoveryInputs, Endpoint
+    from docker_model.http.request import RequestOptions
+    from docker_model.types import FoundModel, Mode, PullProgress, RunningModel
+
+_ADDRESS_HINT = "check that base_url, or MODEL_RUNNER_HOST, is the address of the runner itself"
+_WELL = range(200, 300)
+_NOT_FOUND = 404
+
+# What was learned of models, by runner and name. Changed on the I/O thread alone, read on any.
+_known: dict[tuple[DiscoveryInputs, str], ModelInfo] = {}
+# What `configure_once` has done, by runner and name; changed and read in the same way.
+_configured: dict[tuple[DiscoveryInputs, str], list[ModelConfiguration]] = {}
+
+
+def known_model(place: DiscoveryInputs, model: str) -> ModelInfo | None:
+    """Return what was learned of a model in this process; asks nobody."""
+    return _known.get((place, model))
+
+
+def is_configured(place: DiscoveryInputs, model: str, wanted: Mapping[str, Any]) -> bool:
+    """Whether `configure_once` has configured a model in this way; asks nobody."""
+    done = _configured.get((place, model), ())
+    return any(all(getattr(one, key) == wanted[key] for key in wanted) for one in done)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpManagement:
+    """Discovery and care of the models of one runner.
+
+    Attributes:
+        options: How requests are made; `options.timeouts.total` limits each operation.
+    """
+
+    options: RequestOptions
+
+    async def list_models(self) -> list[ModelInfo]:
+        """List the models of the local store."""
+        models = model_data.parse_models(await self._get("/models"))
+        configured = await self.configured()
+        return [
+            model_data.with_configuration(model, configurations.select(configured, model))
+            for model in models
+        ]
+
+    async def inspect(self, name: str) -> ModelInfo:
+        """Describe a model, and remember it for this process.
+
+        Raises:
+            ModelNotFoundError: If it is not in the local store.
+        """
+        model = await self._packaged(name)
+        configured = await self.configured(name)
+        model = model_data.with_configuration(model, configurations.select(configured, model))
+        _known[self.options.place, name] = model
+        return model
+
+    async def list_running(self) -> list[RunningModel]:
+        """List the loaded models."""
+        loaded = sequence(await self._get("/engines/ps"))
+        return [model_data.parse_running(item) for item in loaded if isinstance(item, dict)]
+
+    async def pull(
+        self, name: str, sink: Sink[PullProgress | ModelInfo], token: str | None = None
+    ) -> None:
+        """Put each step of a pull into `sink`, and last the model.
+
+        Raises:
+            PullError: If the pull failed.
+        """
+        async with timeout_scope("total", self.options.timeouts.total):
+            endpoint = await self._endpoint()
+            headers = self.options.headers_for(endpoint)
+            await pulls.pull(endpoint.link, headers, name, sink.put, token)
+        sink.put(await self.inspect(name))
+
+    async def preload(self, name: str) -> None:
+        """Load a model, and wait until it is loaded."""
+        await chats.preload(self.options, name)
+        with contextlib.suppress(DockerModelError):
+            await self.inspect(name)
+
+    async def unload(self, name: str) -> None:
+        """Unload a model."""
+        await self._send("POST", "/engines/unload", {"models": [name]}, model=name)
+
+    async def configure(self, name: str, changes: ModelConfiguration) -> None:
+        """Change the configuration of a model for one mode.
+
+        Raises:
+            GenerationError: If the model is in use.
+        """
+        model = await self._packaged(name)
+        wanted = configurations.completed(changes, model)
+        old = configurations.select(await self.configured(name), model, wanted.mode)
+        body = configurations.to_request(name, configurations.changed(old, wanted))
+        await self._send("POST", "/engines/_configure", body, model=name)
+        _known.pop((self.options.place, name), None)
+
+    async def configure_once(self, name: str, wanted: ModelConfiguration) -> str:
+        """Configure a model unless it is so already, once for all who want it.
+
+        Returns:
+            A warning, if others see a change; else nothing.
+
+        Raises:
+            GenerationError: If the model is in use.
+        """
+        warnings: list[str] = []
+        flight = io_thread.current().local(SingleFlight)
+        key = ("configure", self.options.place, name, wanted)
+        await flight.do(key, lambda: self._configure_unless(name, wanted, warnings.append))
+        return "".join(warnings)
+
+    async def _configure_unless(
+        self, name: str, changes: ModelConfiguration, warn: Callable[[str], None]
+    ) -> None:
+        model = await self._packaged(name)
+        wanted = configurations.completed(changes, model)
+        old = configurations.select(await self.configured(name), model, wanted.mode)
+        if not configurations.in_force(old, wanted):
+            loaded = await self._is_loaded(model, wanted.mode)
+            if old is not None or loaded:
+                state = "is loaded" if loaded else "was configured by others"
+                warning = (
+                    f"{name!r} {state}, and is now configured for every user of this runner: "
+                    f"{configurations.describe(wanted)}"
+                )
+                LOG.warning("%s", warning)
+                warn(warning)
+            await self.configure(name, changes)
+        _configured.setdefault((self.options.place, name), []).append(changes)
+        await self.inspect(name)
+
+    async def _is_loaded(self, model: ModelInfo, mode: Mode | None) -> bool:
+        return any(
+            item.mode == mode and same_model(item.name, tag)
+            for item in await self.list_running()
+            for tag in model.tags or (model.name,)
+        )
+
+    async def configuration(self, name: str, mode: Mode | None) -> ModelConfiguration | None:
+        """Return the configuration of a model; `None` if there is none."""
+        model = await self._packaged(name)
+        return configurations.select(await self.configured(name), model, mode)
+
+    async def configured(self, name: str = "") -> list[Configured]:
+        """Return all configurations, or those of one model; runners before v1.0.10 tell none."""
+        query = f"?{urlencode({'model': name})}" if name else ""
+        try:
+            entries = await self._get(f"/engines/_configure{query}", name)
+        except (DockerModelError, ValueError):
+            return []
+        return configurations.parse_configurations(entries)
+
+    async def remove(self, name: str, *, force: bool) -> None:
+        """Remove a model, or one of its tags.
+
+        Raises:
+            ModelNotFoundError: If it is not in the local store.
+        """
+        query = urlencode({"force": str(force).lower()})
+        await self._send("DELETE", f"/models/{_path(name)}?{query}", model=name)
+        _known.pop((self.options.place, name), None)
+
+    async def tag(self, name: str, repository: str, tag: str) -> None:
+        """Give a model another name."""
+        query = urlencode({"repo": repository, "tag": tag})
+        await self._send("POST", f"/models/{_path(name)}/tag?{query}", model=name)
+
+    async def disk_usage(self) -> DiskUsage:
+        """Return the disk space in use."""
+        usage = mapping(await self._get("/engines/df"))
+        return DiskUsage(
+            models=integer(usage.get("models_disk_usage")) or 0,
+            engine=integer(usage.get("default_backend_disk_usage")) or 0,
+        )
+
+    async def search(self, term: str, limit: int) -> list[FoundModel]:
+        """Raise: the runner has no search.
+
+        Raises:
+            UnsupportedParameterError: If called.
+        """
+        msg = f"the runner's HTTP API cannot search for models (term {term!r}, limit {limit})"
+        hint = 'leave transport="http" and base_url out: the command `docker model search` can'
+        raise UnsupportedParameterError(msg, hint=hint)
+
+    async def status(self) -> Status:
+        """Return the runner's state.
+
+        Raises:
+            RunnerUnavailableError: If no runner is found.
+        """
+        endpoint = await self._endpoint()
+        backends = mapping(await self._get("/engines/status"))
+        return Status(
+            running=True,
+            backends={name: str(state) for name, state in backends.items()},
+            endpoint=endpoint.url,
+        )
+
+    async def _packaged(self, name: str) -> ModelInfo:
+        """Return a model with its packaged context size."""
+        model = model_data.parse_model(mapping(await self._get(f"/models/{_path(name)}", name)))
+        if not (model.id or model.tags):
+            raise model_not_found(name)
+        return model
+
+    # -- requests ------------------------------------------------------------------------
+
+    async def _endpoint(self) -> Endpoint:
+        place = self.options.place
+        return discovery.known(place) or await discovery.find(place)
+
+    async def _get(self, path: str, model: str = "") -> Any:
+        reply = await self._send("GET", path, model=model)
+        try:
+            return json.loads(reply)
+        except ValueError:
+            msg = f"the reply to GET {path.partition('?')[0]} is no JSON"
+            raise GenerationError(msg, hint=_ADDRESS_HINT) from None
+
+    async def _send(self, method: str, path: str, body: Any = None, *, model: str = "") -> bytes:
+        """Send a request to the runner itself, and return the body of its reply.
+
+        Raises:
+            DockerModelError: If the runner refuses it, or does not answer.
+        """
+        async with timeout_scope("total", self.options.timeouts.total):
+            try:
+                status, data = await self._exchange(method, path, body)
+            except ConnectFailed:  # it was found, but maybe long ago
+                discovery.forget(self.options.place)
+                try:
+                    status, data = await self._exchange(method, path, body)
+                except ConnectFailed as error:
+                    endpoint = await self._endpoint()
+                    raise failures.no_connection(endpoint.root) from error
+        if status in _WELL:
+            return data
+        words = data.decode("utf-8", "replace")
+        if status == _NOT_FOUND and model:
+            raise model_not_found(model)
+        raise failures.name_reply(status, words, model)
+
+    async def _exchange(self, method: str, path: str, body: Any) -> tuple[int, bytes]:
+        endpoint = await self._endpoint()
+        headers = self.options.headers_for(endpoint)
+        data = None
+        if body is not None:
+            data = bodies.encode(body)
+            headers = {"Content-Type": "application/json", **headers}
+        connections = io_thread.current().local(Connections)
+        url = endpoint.root + path
+        try:
+            async with connections.send(endpoint.link, method, url, headers, data) as reply:
+                return reply.status, await reply.read()
+        except ConnectionLost as error:
+            raise failures.no_connection(endpoint.root) from error
+
+
+def _path(name: str) -> str:
+    """Return a model's name for a URL; the runner wants slashes and colons as they are."""
+    return quote(name, safe="/:@[]")

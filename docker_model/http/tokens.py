@@ -1,0 +1,129 @@
+"""Counting the tokens of a conversation exactly as the engine does, on the I/O thread."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from docker_model.errors import (
+    ContextLengthError,
+    GenerationError,
+    RunnerUnavailableError,
+    UnsupportedParameterError,
+)
+from docker_model.http import bodies, chats, failures
+from docker_model.http.events import parse_object
+from docker_model.http.messages import prepare
+from docker_model.http.request import HttpRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from docker_model.http.request import RequestOptions
+
+PATH = "/messages/count_tokens"
+_DATA_URL = re.compile(r"data:(?P<kind>[^;,]*);base64,(?P<data>.*)", re.DOTALL)
+# What changes the prompt, and reaches the chat template either way.
+_KEPT = ("chat_template_kwargs",)
+
+
+async def count_tokens(
+    options: RequestOptions,
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> int:
+    """Count the tokens of a conversation, chat template included.
+
+    An engine that cannot count is asked for an answer of one token: `usage` has the number.
+
+    Raises:
+        DockerModelError: If the runner or the engine refuses the conversation.
+    """
+    extra = {name: value for name, value in (parameters or {}).items() if value is not None}
+    body = bodies.encode(to_messages_api(model, prepare(messages), tools, extra))
+    try:
+        reply = parse_object(await HttpRequest(options, model, PATH, body).whole())
+    except (RunnerUnavailableError, UnsupportedParameterError):  # this path is not known there
+        return await _by_an_answer(options, model, messages, {**extra, "tools": tools})
+    if reply.get("error"):
+        raise failures.name_event(reply["error"], model, "")
+    return _number(reply.get("input_tokens"), model)
+
+
+async def _by_an_answer(
+    options: RequestOptions,
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    parameters: Mapping[str, Any],
+) -> int:
+    shortest = {**parameters, "max_tokens": 1}
+    body = bodies.chat(model, prepare(messages), shortest, stream=False)
+    try:
+        reply = await chats.whole(options, model, body)
+    except ContextLengthError as error:
+        if error.prompt_tokens is None:
+            raise
+        return error.prompt_tokens
+    usage = reply.get("usage")
+    return _number(usage.get("prompt_tokens") if isinstance(usage, dict) else None, model)
+
+
+def _number(count: object, model: str) -> int:
+    if isinstance(count, int) and not isinstance(count, bool):
+        return count
+    msg = f"the engine of {model!r} did not say how many tokens the messages have"
+    raise GenerationError(msg, hint="update Docker Model Runner, or the engine")
+
+
+def to_messages_api(
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None,
+    parameters: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the body of a count for OpenAI's objects.
+
+    The path is one of Anthropic's API. llama.cpp reads messages whose content is a string as
+    OpenAI's; lists of blocks and tools have to be written in Anthropic's form.
+    """
+    body: dict[str, Any] = {"model": model, "messages": [_message(item) for item in messages]}
+    if tools:
+        body["tools"] = [_tool(tool) for tool in tools]
+    body |= {name: parameters[name] for name in _KEPT if name in parameters}
+    return body
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    content = message.get("content")
+    if not isinstance(content, list):
+        return dict(message)
+    texts = [block.get("text") for block in content if block.get("type") == "text"]
+    if len(texts) == len(content) and (message["role"] != "user" or len(message) > 2):  # noqa: PLR2004  role and content
+        # Next to tool calls and the like, the engine would read blocks as Anthropic's alone.
+        return {**message, "content": "\n".join(map(str, texts))}
+    return {**message, "content": [_block(block) for block in content]}
+
+
+def _block(block: Mapping[str, Any]) -> Mapping[str, Any]:
+    if block.get("type") != "image_url":
+        return block
+    image = block.get("image_url")
+    url = image.get("url") if isinstance(image, dict) else image
+    found = _DATA_URL.fullmatch(str(url))
+    source = (
+        {"type": "base64", "media_type": found["kind"], "data": found["data"]}
+        if found
+        else {"type": "url", "url": url}
+    )
+    return {"type": "image", "source": source}
+
+
+def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    function = tool.get("function", tool)
+    return {
+        "name": function.get("name", ""),
+        "description": function.get("description") or "",
+        "input_schema": function.get("parameters") or {},
+    }

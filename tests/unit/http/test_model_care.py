@@ -1,0 +1,178 @@
+"""Knowing and configuring models through `Client`: both ways of calling are one body."""
+
+import warnings
+
+import pytest
+
+from docker_model.errors import (
+    ContextLengthError,
+    InvalidRequestError,
+    ModelNotFoundError,
+)
+from docker_model.http import Client
+from docker_model.testing import Reply, SimulatedModel
+from docker_model.types import ModelConfiguration, Ranked
+
+CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello there"}]
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Tells the weather.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
+DOCUMENTS = ["Bananas are yellow.", "Paris is the capital of France.", "The sea is deep."]
+
+
+@pytest.fixture
+def runner(simulate):
+    return simulate(
+        [
+            SimulatedModel("ai/smollm2"),
+            SimulatedModel("ai/minilm", kind="embedding", trained_context=512),
+            SimulatedModel("ai/ranker", kind="reranker", trained_context=512),
+        ]
+    )
+
+
+async def test_a_count_equals_the_usage_of_the_same_chat(runner):
+    client = Client()
+    for tools in (None, [TOOL]):
+        usage = client.chat("ai/smollm2", CHAT, tools=tools)["usage"]
+        assert client.count_tokens("ai/smollm2", CHAT, tools) == usage["prompt_tokens"]
+        assert await client.acount_tokens("ai/smollm2", CHAT, tools) == usage["prompt_tokens"]
+
+
+def test_a_runner_that_cannot_count_is_asked_for_an_answer_of_one_token(simulate):
+    path = "POST /engines/v1/messages/count_tokens"
+    docker = simulate(replies={path: Reply(404, "404 page not found\n")})
+    counted = Client().count_tokens("ai/smollm2", CHAT)
+    assert docker.requests[-1].body["max_tokens"] == 1
+    assert counted == Client().chat("ai/smollm2", CHAT)["usage"]["prompt_tokens"]
+
+
+async def test_a_model_is_known_once_it_was_inspected(runner):
+    client = Client()
+    assert client.known_model("ai/smollm2") is None
+    model = await client.ainspect_model("ai/smollm2")
+    asked = len(runner.requests)
+    assert client.known_model("ai/smollm2") == model
+    assert len(runner.requests) == asked
+    assert model.trained_context == 8192
+    assert {"chat", "tools"} <= model.capabilities
+
+
+def test_a_missing_model_is_an_error_for_every_question(runner):
+    client = Client()
+    for ask in (client.inspect_model, client.model_configuration, client.preload_model):
+        with pytest.raises(ModelNotFoundError, match="docker model pull ai/nothing"):
+            ask("ai/nothing")
+
+
+def test_a_configuration_keeps_what_is_not_named(runner):
+    client = Client()
+    assert client.model_configuration("ai/smollm2") is None
+    client.configure_model("ai/smollm2", context_size=2048, think=False)
+    client.configure_model("ai/smollm2", keep_alive=90)
+    assert client.model_configuration("ai/smollm2") == ModelConfiguration(
+        context_size=2048, think=False, keep_alive="1m30s", mode="completion"
+    )
+    assert client.inspect_model("ai/smollm2").context_size == 2048
+
+
+def test_an_embedding_model_is_configured_for_embeddings(runner):
+    client = Client()
+    client.configure_model("ai/minilm", keep_alive="-1")
+    assert client.model_configuration("ai/minilm").mode == "embedding"
+    client.configure_model("ai/smollm2", mode="embedding")
+    configuration = client.model_configuration("ai/smollm2", mode="embedding")
+    assert configuration.runtime_flags == ("--pooling", "mean")
+
+
+async def test_configuring_once_asks_the_runner_once(runner):
+    client = Client()
+    client.configure_once("ai/smollm2", context_size=2048, keep_alive=None)
+    asked = len(runner.requests)
+    await client.aconfigure_once("ai/smollm2", context_size=2048)
+    client.configure_once("ai/smollm2", context_size=None)
+    assert len(runner.requests) == asked
+    assert client.known_model("ai/smollm2").context_size == 2048
+
+
+def test_configuring_once_warns_of_a_change_for_others(runner):
+    Client().configure_model("ai/smollm2", context_size=512)
+    with pytest.warns(UserWarning, match="for every user of this runner: context_size=2048"):
+        Client().configure_once("ai/smollm2", context_size=2048)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Client().configure_once("ai/minilm", keep_alive=60)
+
+
+async def test_the_best_document_comes_first(runner):
+    client = Client()
+    ranked = client.rerank("ai/ranker", "capital of France", DOCUMENTS)
+    assert ranked[0] == Ranked(1, 5.0)
+    assert [item.index for item in ranked[1:]] == [0, 2]  # equal scores stay in their order
+    assert await client.arerank("ai/ranker", "capital of France", DOCUMENTS, top_n=1) == ranked[:1]
+
+
+def test_a_model_that_is_no_reranker_is_refused_unless_forced(runner):
+    with pytest.raises(InvalidRequestError, match="is no reranker") as caught:
+        Client().rerank("ai/smollm2", "capital", DOCUMENTS)
+    assert "docker model pull" in caught.value.hint
+    assert len(Client().rerank("ai/smollm2", "capital", DOCUMENTS, force=True)) == 3
+
+
+def test_many_documents_are_ranked_in_batches(runner):
+    documents = [f"Document {number}" for number in range(150)] + ["The capital of France"]
+    ranked = Client().rerank("ai/ranker", "the capital of France", documents)
+    assert ranked[0].index == 150
+    assert sorted(item.index for item in ranked) == list(range(151))
+    sizes = [len(r.body["documents"]) for r in runner.requests if r.path.endswith("/rerank")]
+    assert sizes == [64, 64, 23]
+
+
+def test_a_document_that_is_too_long_is_named(runner):
+    documents = [*DOCUMENTS, "word " * 600]
+    with pytest.raises(ContextLengthError, match="document 3 and the query"):
+        Client().rerank("ai/ranker", "capital", documents)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("", DOCUMENTS), "query"),
+        (("capital", "one text"), "several strings"),
+        (("capital", ["text", 1]), "document 1"),
+    ],
+)
+def test_a_bad_argument_is_named_before_anything_is_sent(runner, arguments, said):
+    with pytest.raises(InvalidRequestError, match=said) as caught:
+        Client().rerank("ai/ranker", *arguments)
+    assert caught.value.hint
+    assert not runner.requests
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"context_size": 0},
+        {"context_size": -2},
+        {"context_size": "8k"},
+        {"keep_alive": "soon"},
+        {"keep_alive": float("inf")},
+        {"mode": "chat"},
+        {"think": "yes"},
+        {"runtime_flags": "--temp 0"},
+        {"draft_tokens": 0},
+        {"draft_min_acceptance": 2},
+        {"gpu_memory_utilization": -0.1},
+    ],
+)
+def test_a_bad_configuration_is_refused_with_a_hint(runner, settings):
+    with pytest.raises(InvalidRequestError) as caught:
+        Client().configure_model("ai/smollm2", **settings)
+    assert caught.value.hint
+    assert not runner.requests
