@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["Arguments", "BeginCall", "CallReader", "Event", "Text"]
 
 _SPACE = " \t\r\n"
+_FIRST_HALVES = frozenset({"d8", "d9", "da", "db"})  # of a surrogate pair
+_SECOND_HALVES = frozenset({"dc", "dd", "de", "df"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,11 @@ class _StringReader:
         if not _is_complete(self._escape):
             return "", False
         escape, self._escape = self._escape, ""
+        if escape[6:] and escape[8:10].lower() not in _SECOND_HALVES:
+            text = "\ufffd"
+            for each in escape[6:]:
+                text += self.feed(each)[0]
+            return text, False
         return _unescape(escape), False
 
 
@@ -81,7 +88,7 @@ def _is_complete(escape: str) -> bool:
         return True
     if len(escape) < len("\\uXXXX"):
         return False
-    is_first_half = escape[2:4].lower() in ("d8", "d9", "da", "db")
+    is_first_half = escape[2:4].lower() in _FIRST_HALVES
     return not is_first_half or len(escape) == len("\\uXXXX\\uXXXX")
 
 
