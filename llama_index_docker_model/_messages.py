@@ -1,105 +1,165 @@
-"""A chat in the words of the runner's API: roles, tools' calls and results, images."""
+"""Chats of LlamaIndex, as OpenAI's message objects for HTTP or as one prompt for the CLI."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.base.llms.types import ImageBlock, MessageRole
+from llama_index.core.base.llms.generic_utils import (
+    messages_to_prompt as generic_messages_to_prompt,
+)
+from llama_index.core.base.llms.types import MessageRole
 
-from docker_model.errors import InvalidRequestError
+from docker_model.errors import InvalidRequestError, UnsupportedParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from llama_index.core.base.llms.types import ChatMessage
 
-__all__ = ["needs_http", "to_runner"]
+__all__ = ["NOT_AN_OBJECT", "chat_prompt", "needs_http", "openai_messages"]
 
-# The chat templates of local models know these four.
-_ROLES = {
-    MessageRole.SYSTEM: "system",
-    MessageRole.DEVELOPER: "system",
-    MessageRole.USER: "user",
-    MessageRole.ASSISTANT: "assistant",
-    MessageRole.CHATBOT: "assistant",
-    MessageRole.MODEL: "assistant",
-    MessageRole.TOOL: "tool",
-    MessageRole.FUNCTION: "tool",
-}
-# Reasoning is not sent back to a model, and a cache mark holds nothing to send.
-_NOT_SENT = frozenset({"thinking", "cache"})
+NOT_AN_OBJECT = "(not run: its arguments are not a JSON object)"
+"""Put behind the name of a tool that must not run, so that an agent finds no such tool."""
+
+# An agent's own words would tell the model that there is no such tool.
+_NOT_RUN = (
+    "Error: the arguments of this call are not a JSON object, so the tool was not run. "
+    "Call it again with a JSON object."
+)
+# Blocks that `messages_to_prompt` can leave out: thoughts, and marks of a provider's cache.
+_FLATTENED = frozenset({"text", "thinking", "cache"})
 
 
 def needs_http(messages: Sequence[ChatMessage]) -> bool:
-    """Whether there is something in the chat that is no text and that the API has a word for."""
-    return any(
-        block.block_type in ("image", "tool_call") for one in messages for block in one.blocks
+    """Tell whether a chat holds blocks that the CLI cannot send."""
+    return bool(_refused(messages))
+
+
+def chat_prompt(
+    messages: Sequence[ChatMessage],
+    messages_to_prompt: Callable[[Sequence[ChatMessage]], str] | None,
+) -> str:
+    """Flatten a chat, because the CLI sends a single turn of the user's.
+
+    Args:
+        messages: The chat.
+        messages_to_prompt: The user's function; `None` for core's.
+
+    Raises:
+        InvalidRequestError: If no message has text.
+        UnsupportedParameterError: If there is a block that is not text, which core's function
+            would drop silently.
+    """
+    if refused := _refused(messages):
+        msg = f"`docker model run` takes text alone, and the chat holds: {', '.join(refused)}"
+        hint = "leave these blocks out of the messages, or use HTTP: transport='http'"
+        raise UnsupportedParameterError(msg, hint=hint)
+    blocks = [block for message in messages for block in message.blocks]
+    if not any(block.block_type == "text" and block.text.strip() for block in blocks):
+        raise _empty()
+    return (messages_to_prompt or generic_messages_to_prompt)(messages)
+
+
+def openai_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
+    """Make OpenAI's message objects of a chat, in a form that every chat template takes.
+
+    Raises:
+        InvalidRequestError: If no message has content, or the user's has content that the
+            API has no form for.
+    """
+    from docker_model.http.messages import prepare  # noqa: PLC0415  not for the CLI
+
+    given = [_message(message) for message in messages]
+    if not any(_has_content(message) for message in given):
+        raise _empty()
+    return prepare(given)
+
+
+def _refused(messages: Sequence[ChatMessage]) -> list[str]:
+    types = {block.block_type for message in messages for block in message.blocks}
+    return sorted(types - _FLATTENED)
+
+
+def _empty() -> InvalidRequestError:
+    hint = "pass at least one message with text"
+    return InvalidRequestError("the chat is empty: there is no text in it", hint=hint)
+
+
+def _has_content(message: Mapping[str, Any]) -> bool:
+    parts = message["content"]
+    return bool(message["tool_calls"]) or any(
+        part["type"] != "text" or part["text"].strip() for part in parts
     )
 
 
-def to_runner(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
-    """Say a chat in the API's words.
-
-    Raises:
-        InvalidRequestError: There is nothing in it, or a block that the API has no word for.
-    """
-    said = [_message(one) for one in messages]
-    if not any(_says_something(one) for one in said):
-        msg = "the chat is empty: there is no text in it"
-        raise InvalidRequestError(msg, hint="pass at least one message with text")
-    return said
-
-
 def _message(message: ChatMessage) -> dict[str, Any]:
-    parts: list[dict[str, Any]] = []
-    calls: list[dict[str, Any]] = []
-    for block in message.blocks:
-        if block.block_type == "text":
-            parts.append({"type": "text", "text": block.text})
-        elif block.block_type == "image":
-            parts.append(_image(block))
-        elif block.block_type == "tool_call":
-            calls.append(_call(block))
-        elif block.block_type not in _NOT_SENT:
-            msg = f"the runner's API takes text and images, and the chat holds: {block.block_type}"
-            raise InvalidRequestError(msg, hint="leave these blocks out of the messages")
-    said: dict[str, Any] = {"role": _ROLES[message.role], "content": _content(parts)}
-    if said["role"] == "assistant":
-        # Older releases of core have no blocks for calls.
-        calls = calls or list(message.additional_kwargs.get("tool_calls") or ())
-        if calls:
-            said["tool_calls"] = calls
-    elif said["role"] == "tool":
-        said["tool_call_id"] = message.additional_kwargs.get("tool_call_id", "")
-    return said
+    extras = message.additional_kwargs
+    content = [part for block in message.blocks for part in _parts(block)]
+    if message.role in (MessageRole.TOOL, MessageRole.FUNCTION) and NOT_AN_OBJECT in str(content):
+        content = [{"type": "text", "text": _NOT_RUN}]
+    return {
+        "role": message.role.value,
+        "content": content,
+        "tool_calls": [_plain(call) for call in extras.get("tool_calls") or ()],
+        "function_call": _plain(extras.get("function_call")),
+        "reasoning_content": extras.get("reasoning_content"),
+        "name": extras.get("name"),
+        "tool_call_id": extras.get("tool_call_id"),
+    }
 
 
-def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-    """Plain text where it can be: many chat templates take nothing else."""
-    if any(part["type"] != "text" for part in parts):
-        return parts
-    return "\n".join(part["text"] for part in parts)
+def _plain(call: Any) -> Any:
+    """Return a call as a dictionary: some integrations keep their client's objects."""
+    return call.model_dump() if hasattr(call, "model_dump") else call
 
 
-def _image(block: ImageBlock) -> dict[str, Any]:
+def _parts(block: Any) -> Iterator[dict[str, Any]]:
+    """Yield a block as content parts."""
+    kind = block.block_type
+    if kind == "text":
+        yield {"type": "text", "text": block.text}
+    elif kind == "thinking":
+        yield {"type": "thinking", "thinking": block.content or ""}
+    elif kind == "tool_call":
+        yield {
+            "type": "tool_call",
+            "id": block.tool_call_id,
+            "name": block.tool_name,
+            "args": block.tool_kwargs,
+        }
+    elif kind == "image":
+        yield _image(block)
+    elif kind == "audio":
+        audio = {"data": _base64(block.resolve_audio), "format": block.format or "wav"}
+        yield {"type": "input_audio", "input_audio": audio}
+    elif kind == "document":
+        yield _document(block)
+    elif kind == "citable":
+        for inner in block.content:
+            yield from _parts(inner)
+    elif kind == "citation":
+        yield from _parts(block.cited_content)
+    else:
+        yield {"type": kind}
+
+
+def _image(block: Any) -> dict[str, Any]:
     if block.url is not None:
         url = str(block.url)
     else:
-        data = block.resolve_image(as_base64=True).read().decode("ascii")
-        url = f"data:{block.image_mimetype or 'image/png'};base64,{data}"
+        url = f"data:{block.image_mimetype or 'image/png'};base64,{_base64(block.resolve_image)}"
     detail = {"detail": block.detail} if block.detail else {}
     return {"type": "image_url", "image_url": {"url": url, **detail}}
 
 
-def _call(block: Any) -> dict[str, Any]:
-    arguments = block.tool_kwargs
-    if not isinstance(arguments, str):
-        arguments = json.dumps(arguments, ensure_ascii=False)
-    function = {"name": block.tool_name, "arguments": arguments}
-    return {"id": block.tool_call_id or "", "type": "function", "function": function}
+def _document(block: Any) -> dict[str, Any]:
+    """Return a document's text; the API has no form for other documents."""
+    if not (block.document_mimetype or "").startswith("text/"):
+        return {"type": "document"}
+    text = block.resolve_document().read().decode("utf-8", "replace")
+    return {"type": "text", "text": text}
 
 
-def _says_something(said: dict[str, Any]) -> bool:
-    content = said["content"]
-    return bool("tool_calls" in said or (content.strip() if isinstance(content, str) else content))
+def _base64(resolve: Callable[..., Any]) -> str:
+    data: bytes = resolve(as_base64=True).read()
+    return data.decode("ascii")

@@ -1,9 +1,9 @@
-"""What `docker_model` says, in LlamaIndex's words."""
+"""Answers of `docker_model`, from either transport, as LlamaIndex's responses."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.llms import types
 from llama_index.core.base.llms.types import (
@@ -17,26 +17,28 @@ from llama_index.core.base.llms.types import (
 from docker_model.types import Completion, ReasoningDelta
 
 if TYPE_CHECKING:
+    from docker_model.http.replies import ToolCall
     from docker_model.types import Event
 
-# The first releases of core 0.14 had none.
+__all__ = ["AnswerState", "chat_response", "completion_response"]
+
+# The first releases of core 0.14 have neither.
 _HAS_THINKING = hasattr(types, "ThinkingBlock")
 _HAS_TOOL_CALLS = hasattr(types, "ToolCallBlock")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerState:
     """An answer, whole or as far as it has come.
 
     Attributes:
-        raw: What the response's `raw` shall be. Token counters look for `usage` there and
-            take a `None` as an invitation to look elsewhere, so a key that has nothing to
-            say is left out.
+        raw: The response's `raw`. Token counters look for `usage` in it and take a `None` as
+            an invitation to look elsewhere, so a key without a value is left out.
         text: All of the answer so far.
         reasoning: All of the reasoning so far.
-        delta: What the last event added to the text; `None` when it is no stream.
+        delta: What the last event added to the text; `None` when the answer was not streamed.
         thinking_delta: What the last event added to the reasoning.
-        tool_calls: The calls of tools so far, as OpenAI writes them.
+        calls: The tool calls so far.
     """
 
     raw: dict[str, Any]
@@ -44,20 +46,20 @@ class Answer:
     reasoning: str = ""
     delta: str | None = None
     thinking_delta: str = ""
-    tool_calls: tuple[dict[str, Any], ...] = ()
+    calls: tuple[ToolCall, ...] = ()
 
     @classmethod
-    def of(cls, completion: Completion) -> Self:
-        """The answer to a call that is no stream."""
+    def of(cls, completion: Completion) -> AnswerState:
+        """Return the state of a whole answer from the CLI."""
         return cls(_raw(completion), completion.text, completion.reasoning)
 
     @classmethod
-    def start(cls, model: str) -> Self:
-        """The beginning of a stream."""
+    def start(cls, model: str) -> AnswerState:
+        """Return the state at the start of a stream."""
         return cls({"model": model, "finish_reason": None}, delta="")
 
-    def after(self, event: Event) -> Self:
-        """The answer once `event` has come."""
+    def after(self, event: Event) -> AnswerState:
+        """Return the state after an event from the CLI."""
         if isinstance(event, Completion):
             return replace(self, raw=_raw(event), delta="", thinking_delta="")
         if isinstance(event, ReasoningDelta):
@@ -66,26 +68,26 @@ class Answer:
         return replace(self, text=self.text + event.text, delta=event.text, thinking_delta="")
 
 
-def completion_response(answer: Answer) -> CompletionResponse:
-    """What `complete` gives: its reasoning is in `raw`, for it has no blocks."""
+def completion_response(state: AnswerState) -> CompletionResponse:
+    """Make the response of `complete`. Its reasoning is in `raw`, because it has no blocks."""
     return CompletionResponse(
-        text=answer.text,
-        delta=answer.delta,
-        raw=dict(answer.raw),
-        additional_kwargs=_thinking(answer),
+        text=state.text,
+        delta=state.delta,
+        raw=dict(state.raw),
+        additional_kwargs=_thinking(state),
     )
 
 
-def chat_response(answer: Answer) -> ChatResponse:
-    """What `chat` gives: a new message each time, for chat engines rewrite the last one.
+def chat_response(state: AnswerState) -> ChatResponse:
+    """Make the response of `chat`, with a new message: chat engines rewrite the last one.
 
-    What stands in the message's own `additional_kwargs` would be printed into the next
-    turn's prompt; hence there is nothing, but for the calls of tools: core looks for them
-    there when it makes objects of a stream.
+    Core prints a message's `additional_kwargs` into the next turn's prompt. So they are empty,
+    but for tool calls, which core's programs look for there.
     """
-    blocks: list[Any] = [TextBlock(text=answer.text)]
-    if answer.reasoning and _HAS_THINKING:
-        blocks.insert(0, types.ThinkingBlock(content=answer.reasoning))
+    blocks: list[Any] = [TextBlock(text=state.text)]
+    if state.reasoning and _HAS_THINKING:
+        blocks.insert(0, types.ThinkingBlock(content=state.reasoning))
+    calls = [call.to_openai() for call in state.calls]
     if _HAS_TOOL_CALLS:
         blocks += [
             types.ToolCallBlock(
@@ -93,19 +95,22 @@ def chat_response(answer: Answer) -> ChatResponse:
                 tool_name=call["function"]["name"],
                 tool_kwargs=call["function"]["arguments"],
             )
-            for call in answer.tool_calls
+            for call in calls
         ]
-    calls = {"tool_calls": list(answer.tool_calls)} if answer.tool_calls else {}
     return ChatResponse(
-        message=ChatMessage(role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs=calls),
-        delta=answer.delta,
-        raw=dict(answer.raw),
-        additional_kwargs=_thinking(answer),
+        message=ChatMessage(
+            role=MessageRole.ASSISTANT,
+            blocks=blocks,
+            additional_kwargs={"tool_calls": calls} if calls else {},
+        ),
+        delta=state.delta,
+        raw=dict(state.raw),
+        additional_kwargs=_thinking(state),
     )
 
 
-def _thinking(answer: Answer) -> dict[str, Any]:
-    return {"thinking_delta": answer.thinking_delta} if answer.thinking_delta else {}
+def _thinking(state: AnswerState) -> dict[str, Any]:
+    return {"thinking_delta": state.thinking_delta} if state.thinking_delta else {}
 
 
 def _raw(completion: Completion) -> dict[str, Any]:

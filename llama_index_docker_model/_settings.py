@@ -1,16 +1,34 @@
-"""Which keywords a model and a call may be given, and which way they lead."""
+"""Settings of one call: the model's, with the call's own in their place."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
+import docker_model
+from docker_model.client import standby_model_for
 from docker_model.errors import InvalidRequestError, UnsupportedParameterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# What a single call may be given in the place of the model's own setting.
-_PER_CALL = frozenset(
+    from docker_model import DockerModel
+    from docker_model.http.client import Client
+
+__all__ = [
+    "MergedSettings",
+    "client_of",
+    "names_for_http",
+    "refuse_over_cli",
+    "refuse_renamed",
+    "suggest",
+]
+
+TransportName: TypeAlias = Literal["cli", "http"]
+
+# Settings of `docker_model.DockerModel` for the CLI that a single call may be given, too.
+_CLI_PER_CALL = frozenset(
     {
         "command",
         "file_references",
@@ -23,16 +41,16 @@ _PER_CALL = frozenset(
         "timeout",
     }
 )
+_CLI = _CLI_PER_CALL | {"env", "on_progress"}
 
-# All settings of `docker_model.DockerModel` for the CLI. Core puts a call's keywords into
-# events and traces, where neither an environment nor a function belongs, nor a key.
-SETTINGS = _PER_CALL | {"env", "on_progress"}
-_PRIVATE = frozenset(
+# Core puts a call's keywords into events and traces, where no environment, function or key
+# belongs.
+_MODEL_ONLY = frozenset(
     {"api_key", "base_url", "env", "is_function_calling_model", "on_progress", "transport"}
 )
 
-# What the API and the fields call the same.
-PARAMETERS = frozenset(
+# Parameters of the API under the API's own names.
+_PARAMETERS = frozenset(
     {
         "chat_template_kwargs",
         "extra_body",
@@ -49,13 +67,18 @@ PARAMETERS = frozenset(
         "top_p",
     }
 )
-# And what only calls have.
-_OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
-_OF_CALLS = frozenset({"logit_bias", "logprobs", "top_logprobs", *_OF_TOOLS})
-_HTTP_ONLY = PARAMETERS | _OF_CALLS | {"api_key", "base_url", "is_function_calling_model"}
+_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
+_CALL_ONLY = frozenset({"logit_bias", "logprobs", "top_logprobs", *_TOOLS})
+_HTTP_ONLY = _PARAMETERS | _CALL_ONLY | {"api_key", "base_url", "is_function_calling_model"}
 
-# What LlamaIndex's other classes take, and the name for it here if there is one.
-_ELSEWHERE = {
+# Settings of `docker_model.http.Client`.
+_CLIENT = (
+    *("base_url", "api_key", "timeout", "max_retries"),
+    *("max_concurrency", "pull", "on_progress", "command", "env"),
+)
+
+# Names that LlamaIndex's other classes have, and the name here; empty if there is none.
+_RENAMED = {
     "additional_kwargs": "extra_body",
     "api_base": "base_url",
     "generate_kwargs": "extra_body",
@@ -68,37 +91,117 @@ _ELSEWHERE = {
     "num_predict": "max_tokens",
     "thinking": "reasoning_effort",
 }
+_ALSO_RENAMED = {"model_name": "model", "request_timeout": "timeout"}
 
-# What only the CLI can do, with the values that ask for nothing.
+# Settings of the CLI alone, with the values that every transport honors.
 _CLI_ONLY = {
     "max_chars": (frozenset({None}), "max_tokens= limits the length of an answer"),
     "file_references": (
         frozenset({"escape", "refuse"}),
-        "it reads no files: put their text into the prompt",
+        "HTTP reads no files: put their text into the prompt",
     ),
 }
 
 
-def asks_for_http(settings: Mapping[str, Any]) -> list[str]:
-    """The names among `settings` that only the API can honour; `None` asks for nothing."""
-    return sorted(name for name in _HTTP_ONLY & settings.keys() if _asks(settings[name]))
+@dataclass(frozen=True, slots=True)
+class MergedSettings:
+    """The settings of one call.
+
+    Attributes:
+        values: All settings by name.
+        transport: The transport that the call takes.
+    """
+
+    values: dict[str, Any]
+    transport: TransportName
+
+    @classmethod
+    def of(cls, model: Mapping[str, Any], call: Mapping[str, Any]) -> Self:
+        """Put the settings of a call in the place of the model's.
+
+        Args:
+            model: The model's settings.
+            call: The keywords of the call. A `stop` of `None` leaves the model's.
+
+        Raises:
+            UnsupportedParameterError: If the transport cannot honor a setting.
+            InvalidRequestError: If a keyword can be given only to the model.
+            TypeError: If a keyword is unknown.
+        """
+        _check_call(call)
+        given = {name: value for name, value in call.items() if (name, value) != ("stop", None)}
+        values = {**model, **given}
+        needs_http = names_for_http(values)
+        if values["transport"] == "cli":
+            refuse_over_cli(needs_http)
+        return cls(values, values["transport"] or ("http" if needs_http else "cli"))
+
+    def docker_model(self, owner: object) -> DockerModel:
+        """Return the model for the CLI; `owner` keeps its standby processes."""
+        values = {name: self.values[name] for name in _CLI}
+        return standby_model_for(owner, docker_model.DockerModel(**values))
+
+    def client(self) -> Client:
+        """Return the client for HTTP."""
+        return client_of(self.values)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what a request says beside the model and the messages.
+
+        Raises:
+            InvalidRequestError: If `tool_choice` names a tool that is not among the tools.
+            UnsupportedParameterError: If HTTP cannot honor a setting.
+        """
+        self.refuse_over_http()
+        stop = self.values["stop"]
+        body = {name: self.values.get(name) for name in sorted(_PARAMETERS | _CALL_ONLY)}
+        body["stop"] = [stop] if isinstance(stop, str) else list(stop or ())
+        tools, choice, parallel = (body.pop(name) for name in _TOOLS)
+        if tools:
+            from docker_model.http.tools import tool_parameters  # noqa: PLC0415  not for the CLI
+
+            body |= tool_parameters(tools, choice, parallel=parallel)
+        return {name: value for name, value in body.items() if value not in (None, [])}
+
+    def refuse_over_http(self) -> None:
+        """Raise for a setting that only the CLI honors.
+
+        Raises:
+            UnsupportedParameterError: If there is one.
+        """
+        for name, (honored, remedy) in _CLI_ONLY.items():
+            if self.values[name] not in honored:
+                msg = f"{name}={self.values[name]!r} works over the CLI, not over HTTP"
+                raise UnsupportedParameterError(msg, hint=f"{remedy}; or set transport='cli'")
 
 
-def _asks(value: object) -> bool:
-    """Zero asks for something; no tools, or `False`, do not."""
+def client_of(values: Mapping[str, Any]) -> Client:
+    """Make a client of a model's settings, which costs microseconds."""
+    from docker_model.http.client import Client  # noqa: PLC0415  not for the CLI
+
+    return Client(**{name: values[name] for name in _CLIENT if name in values})
+
+
+def names_for_http(values: Mapping[str, Any]) -> list[str]:
+    """Return the names of the settings in force that only HTTP honors."""
+    return sorted(name for name in _HTTP_ONLY & values.keys() if _is_set(values[name]))
+
+
+def _is_set(value: object) -> bool:
+    """Tell whether a value asks for something: zero does, `False` and no tools do not."""
     return value is not None and value is not False and value not in ([], ())
 
 
 def refuse_over_cli(names: Iterable[str]) -> None:
-    """Raise for what the CLI cannot honour, rather than ignore it in silence.
+    """Raise for settings that the CLI does not honor, rather than ignore them.
 
     Raises:
-        UnsupportedParameterError: If there is any.
+        UnsupportedParameterError: If there are names.
     """
     refused = list(names)
     if not refused:
         return
-    msg = f"`docker model run` has no way to honour {', '.join(refused)}"
+    msg = f"`docker model run` has no way to honor {', '.join(refused)}"
     hint = "leave it out, or leave out transport='cli': over HTTP the runner takes it"
     if "max_tokens" in refused:
         hint += "; over the CLI, max_chars= limits the length of an answer"
@@ -107,72 +210,37 @@ def refuse_over_cli(names: Iterable[str]) -> None:
     raise UnsupportedParameterError(msg, hint=hint)
 
 
-def refuse_over_http(settings: Mapping[str, Any]) -> None:
-    """Raise for what the API cannot honour.
+def refuse_renamed(names: Iterable[str]) -> None:
+    """Raise for names of LlamaIndex's other classes that have another name here, or none.
 
     Raises:
-        UnsupportedParameterError: If there is any.
+        UnsupportedParameterError: If there is one.
     """
-    for name, (idle, remedy) in _CLI_ONLY.items():
-        if settings[name] not in idle:
-            msg = f"{name}={settings[name]!r} is for the CLI, and other settings ask for HTTP"
-            raise UnsupportedParameterError(msg, hint=f"{remedy}; transport='cli' has it")
-
-
-def refuse_foreign(names: Iterable[str]) -> None:
-    """Raise for what goes by another name here, or by none.
-
-    Raises:
-        UnsupportedParameterError: If there is any.
-    """
-    refused = sorted(_ELSEWHERE.keys() & set(names))
+    refused = sorted(_RENAMED.keys() & set(names))
     if not refused:
         return
-    msg = f"there is no {', '.join(refused)} here, on either transport"
-    known = [f"{_ELSEWHERE[name]}= for {name}=" for name in refused if _ELSEWHERE[name]]
+    msg = f"DockerModelLLM has no setting {', '.join(refused)}"
+    known = [f"{_RENAMED[name]}= for {name}=" for name in refused if _RENAMED[name]]
     hint = f"use {', '.join(known)} (HTTP)" if known else "leave it out"
     raise UnsupportedParameterError(msg, hint=hint)
 
 
-def check_call(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the keywords of a single call.
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return the hint for an unknown name: the name that was meant, as far as one can tell."""
+    if name in _ALSO_RENAMED:
+        return f"use {_ALSO_RENAMED[name]}="
+    close = get_close_matches(name.lower(), sorted(known), 1)
+    return f"did you mean {close[0]}?" if close else "see help(DockerModelLLM) for its settings"
 
-    Returns:
-        Those that take the place of the model's own: not a `stop` of `None`, which says that
-        none is given.
 
-    Raises:
-        UnsupportedParameterError: One that no transport has.
-        InvalidRequestError: One that only the model may have.
-        TypeError: One that nobody has heard of.
-    """
-    refuse_foreign(settings)
-    unknown = sorted(settings.keys() - _PER_CALL - PARAMETERS - _OF_CALLS - _PRIVATE)
+def _check_call(call: Mapping[str, Any]) -> None:
+    refuse_renamed(call)
+    known = _CLI_PER_CALL | _PARAMETERS | _CALL_ONLY
+    unknown = sorted(call.keys() - known - _MODEL_ONLY)
     if unknown:
-        msg = f"unexpected keyword of a call: {', '.join(unknown)}"
+        msg = f"unexpected keyword of a call: {unknown[0]}; {suggest(unknown[0], known)}"
         raise TypeError(msg)
-    private = sorted(settings.keys() & _PRIVATE)
+    private = sorted(call.keys() & _MODEL_ONLY)
     if private:
         msg = f"{', '.join(private)} cannot be given to a single call, whose keywords are traced"
         raise InvalidRequestError(msg, hint="set it on the model")
-    return {name: value for name, value in settings.items() if (name, value) != ("stop", None)}
-
-
-def body_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a request says beside model and messages.
-
-    Args:
-        settings: The model's, with the call's in their place.
-
-    Raises:
-        InvalidRequestError: The choice names a tool that is not there.
-    """
-    stop = settings["stop"]
-    body = {name: settings.get(name) for name in sorted(PARAMETERS | _OF_CALLS)}
-    body["stop"] = [stop] if isinstance(stop, str) else list(stop or ())
-    tools, choice, parallel = (body.pop(name) for name in _OF_TOOLS)
-    if tools:
-        from docker_model.http.tools import tool_parameters  # noqa: PLC0415  not for the CLI
-
-        body |= tool_parameters(tools, choice, parallel=parallel)
-    return {name: value for name, value in body.items() if value not in (None, [])}

@@ -2,44 +2,81 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Callable, Sequence  # noqa: TC003  pydantic evaluates the fields
+from typing import TYPE_CHECKING, Any, Literal
 
-from llama_index.core.llms import ChatMessage, MessageRole
+from llama_index.core.bridge.pydantic import ConfigDict, Field, model_validator
+from llama_index.core.constants import DEFAULT_NUM_OUTPUTS
+from llama_index.core.llms import ChatMessage, LLMMetadata, MessageRole
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.llms.utils import parse_partial_json
+from llama_index.core.types import PydanticProgramMode
 
-from llama_index_docker_model._calls import chats, completions
-from llama_index_docker_model._functions import FunctionCalls
-from llama_index_docker_model._messages import needs_http, to_runner
-from llama_index_docker_model._prompts import chat_prompt
-from llama_index_docker_model._questions import OverCli, OverHttp
-from llama_index_docker_model._settings import body_of, check_call, refuse_over_http
+import docker_model
+from docker_model.env import FromEnv
+from docker_model.errors import GenerationError
+from docker_model.options import FileReferences, PullPolicy, Timeouts
+from docker_model.types import PullProgress  # noqa: TC001  pydantic reads it
+from llama_index_docker_model._backends import CliBackend, HttpBackend
+from llama_index_docker_model._messages import (
+    NOT_AN_OBJECT,
+    chat_prompt,
+    needs_http,
+    openai_messages,
+)
+from llama_index_docker_model._methods import chat_methods, completion_methods
+from llama_index_docker_model._settings import (
+    MergedSettings,
+    names_for_http,
+    refuse_over_cli,
+    refuse_renamed,
+    suggest,
+)
+from llama_index_docker_model._structured import ObjectRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Generator, Mapping
+    from typing import Self
 
-    from llama_index_docker_model._questions import Question
+    from llama_index.core.base.llms.types import ChatResponse
+    from llama_index.core.bridge.pydantic import BaseModel
+    from llama_index.core.chat_engine.types import AgentChatResponse
+    from llama_index.core.prompts import PromptTemplate
+    from llama_index.core.tools import BaseTool
+
+    from docker_model.types import ModelInfo
+    from llama_index_docker_model._backends import Backend
 
 __all__ = ["DockerModelLLM"]
 
+# Over HTTP only a request loads a model.
+_SHORTEST = ({"role": "user", "content": "Hi"},)
 
-class DockerModelLLM(FunctionCalls):
-    """A local model of Docker Model Runner, by its command or its HTTP API.
+# The engine's own size, for a model that was neither packaged nor configured with one.
+_ENGINE_CONTEXT = 4096
 
-    The settings are `docker_model.DockerModel`'s, with its defaults. All but `env` and
+
+class DockerModelLLM(FromEnv, FunctionCallingLLM):
+    """A local model of Docker Model Runner, over its command or its HTTP API.
+
+    The settings are those of `docker_model.DockerModel`, with its defaults. All but `env` and
     `on_progress` may also be given to a single call (`llm.complete(prompt, max_chars=200)`),
     where they take the place of the model's own.
 
-    It asks through `docker model run` unless there is something that only the runner's HTTP
-    API can do: a parameter such as `temperature`, tools (`is_function_calling_model=True`), a
-    `response_format`, images, an address or a key. Then it asks that, and finds it by itself.
-    What the `transport` cannot honour is refused with an error and never ignored.
+    The model is asked through `docker model run`, unless there is something that only the
+    runner's HTTP API can do: a parameter such as `temperature`, tools
+    (`is_function_calling_model=True`), a `response_format`, images, an address or a key. The
+    API is then found by itself. What the `transport` cannot honor raises an error.
 
-    Constructing one starts nothing; it pickles, and works from any thread and event loop.
-    Errors are `docker_model.errors`', and reach the caller as they are. Leaving a stream
-    early, however it is left, ends the model's work at once.
+    Constructing a model starts nothing. It pickles, and works from any thread and event loop.
+    Errors are those of `docker_model.errors`. Leaving a stream early ends the model's work at
+    once.
 
-    Over the CLI a chat becomes one prompt by `messages_to_prompt`, since it sends a single turn
-    of the user's. Answers carry the reasoning as a `ThinkingBlock`. As in all of LlamaIndex,
-    `system_prompt` is used by `predict` and `stream`, not by `complete` and `chat`.
+    Over the CLI a chat becomes one prompt by `messages_to_prompt`. Answers carry the reasoning
+    as a `ThinkingBlock`. As in all of LlamaIndex, `system_prompt` is used by `predict` and
+    `stream`, not by `complete` and `chat`.
 
     Example:
         ```python
@@ -53,14 +90,238 @@ class DockerModelLLM(FunctionCalls):
         ```
     """
 
-    # --- The eight ways to ask. Each says what; `_calls` asks, and emits the events. ---
+    # The error of a refused setting would otherwise show the others, `env` among them.
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
 
-    @completions.answer
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Question:  # noqa: FBT001, FBT002  core's
+    model: str
+    """The model's name, exactly as `docker model run` takes it."""
+
+    stop: str | Sequence[str] | None = ()
+    """Stop sequences: the earliest match ends the answer and is not part of it."""
+
+    max_chars: int | None = None
+    """Ends the answer after so many characters (`finish_reason` is then `"length"`)."""
+
+    timeout: Timeouts | float | None = Timeouts()
+    """Seconds for each phase of a call; a plain number is for the whole call."""
+
+    max_concurrency: int = 8
+    """Runs at once in this process, over all models with the same command and `env`."""
+
+    pull: PullPolicy = "never"
+    """What to do about a missing model: `"never"` raises, `"missing"` pulls it first."""
+
+    on_progress: Callable[[PullProgress], object] | None = Field(
+        default=None, repr=False, exclude=True
+    )
+    """Called with the steps of a pull."""
+
+    file_references: FileReferences = "escape"
+    """What to do about local files that the prompt names, and that the CLI would send along."""
+
+    standby: int = 0
+    """Started `docker model run` processes that are kept waiting for a prompt."""
+
+    command: str | Sequence[str] | None = None
+    """The command in place of `docker model`, such as `("docker", "-c", "gpu", "model")`."""
+
+    env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
+    """Environment variables laid over the caller's; never shown, traced or put into `to_dict`."""
+
+    transport: Literal["cli", "http"] | None = None
+    """How the model is asked; `None`: over the CLI, unless only HTTP can do what is asked."""
+
+    base_url: str | None = None
+    """The runner's address for HTTP; `None`: it is found."""
+
+    api_key: str | None = Field(default=None, repr=False, exclude=True)
+    """Sent only to an address that you have named; never shown, traced or put into `to_dict`."""
+
+    max_retries: int = 2
+    """HTTP: further attempts where nothing was received and the next may succeed."""
+
+    temperature: float | None = None
+    """HTTP: how much the choice of words varies; `None` leaves it to the engine."""
+
+    max_tokens: int | None = None
+    """HTTP: ends the answer after so many tokens, reasoning included."""
+
+    top_p: float | None = None
+    """HTTP: chooses among the likeliest tokens that have this probability together."""
+
+    top_k: int | None = None
+    """HTTP: chooses among so many of the likeliest tokens."""
+
+    min_p: float | None = None
+    """HTTP: leaves out tokens below this part of the likeliest token's probability."""
+
+    seed: int | None = None
+    """HTTP: makes the same request give the same answer, where the engine can."""
+
+    repeat_penalty: float | None = None
+    """HTTP: above 1, makes repetitions less likely."""
+
+    presence_penalty: float | None = None
+    """HTTP: above 0, makes tokens less likely that have occurred."""
+
+    frequency_penalty: float | None = None
+    """HTTP: above 0, makes tokens less likely the more often they have occurred."""
+
+    reasoning_effort: str | None = None
+    """HTTP: how much a model with levels of reasoning thinks, such as `"low"`."""
+
+    chat_template_kwargs: dict[str, Any] | None = None
+    """HTTP: variables for the model's chat template, such as `{"enable_thinking": False}`."""
+
+    response_format: dict[str, Any] | None = None
+    """HTTP: OpenAI's object with the JSON schema that the answer is held to."""
+
+    extra_body: dict[str, Any] | None = None
+    """HTTP: other parameters that the engine knows, sent as they are."""
+
+    context_window: int | None = Field(default=None, gt=0)
+    """Tokens that prompt and answer may have together; LlamaIndex packs prompts to fit.
+
+    `None` is 4096, the engine's own size. `docker_model.inspect_model(name).context_size` is the
+    size that a model was packaged with, and `docker model configure --context-size` sets another.
+    """
+
+    num_output: int = DEFAULT_NUM_OUTPUTS
+    """Tokens that LlamaIndex leaves for the answer when it packs a prompt."""
+
+    is_chat_model: bool = True
+    """Whether LlamaIndex words its prompts as chats; every model here has a chat template."""
+
+    is_function_calling_model: bool | None = None
+    """Whether LlamaIndex sends tools; `None`: over HTTP it does.
+
+    Over the CLI, agents take their text form, `ReActAgent`. `True` makes HTTP the transport.
+    """
+
+    if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
+
+        def __init__(self, **settings: Any) -> None:
+            # Not a validator: pydantic would turn these errors into its own.
+            refuse_renamed(settings)
+            if settings.get("transport") == "cli":
+                refuse_over_cli(names_for_http(settings))
+            super().__init__(**settings)
+            merged = self._merged({})
+            if merged.transport == "http":
+                merged.refuse_over_http()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        for name in sorted(settings.keys() - cls.model_fields.keys()):
+            msg = f"DockerModelLLM has no setting {name}: {suggest(name, cls.model_fields)}"
+            raise ValueError(msg)
+        return settings
+
+    @model_validator(mode="after")
+    def _check_values(self) -> Self:
+        merged = MergedSettings(self.__dict__, "cli")
+        merged.docker_model(self)
+        merged.client()
+        return self
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which `to_dict` writes this class."""
+        return "DockerModelLLM"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What LlamaIndex asks before each call; from the fields alone, starts nothing."""
+        over_http = self.transport == "http" or (
+            self.transport is None and bool(names_for_http(self.__dict__))
+        )
+        return LLMMetadata(
+            context_window=self.context_window or _ENGINE_CONTEXT,
+            num_output=self.max_tokens or self.num_output,
+            is_chat_model=self.is_chat_model,
+            is_function_calling_model=over_http and self.is_function_calling_model is not False,
+            model_name=self.model,
+        )
+
+    def to_payload(self) -> dict[str, Any]:
+        """Return what observability sees, with `model`, which tracers look for."""
+        return {
+            "class_name": self.class_name(),
+            **self.metadata.model_dump(),
+            "model": self.model,
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state to pickle, and warn about functions that core drops from it.
+
+        The other end would use the defaults in their place, and answer differently. Core
+        drops them from the live object too, whose own dictionary it takes for the state,
+        so it gets a copy.
+        """
+        state: dict[str, Any] = super(DockerModelLLM, self.model_copy()).__getstate__()
+        lost = sorted(self.__dict__.keys() - state["__dict__"].keys() - {"callback_manager"})
+        if lost:
+            warnings.warn(
+                f"{', '.join(lost)} cannot be pickled, and the copy will be without: "
+                "use functions and classes from a module's top level",
+                stacklevel=2,
+            )
+        return state
+
+    # --- Management ---
+
+    @staticmethod
+    def list_models(
+        *, command: str | Sequence[str] | None = None, env: Mapping[str, str] | None = None
+    ) -> list[ModelInfo]:
+        """Return the models that can be used without a pull."""
+        return docker_model.list_models(command=command, env=env)
+
+    @staticmethod
+    async def alist_models(
+        *, command: str | Sequence[str] | None = None, env: Mapping[str, str] | None = None
+    ) -> list[ModelInfo]:
+        """Return the models that can be used without a pull."""
+        return await docker_model.alist_models(command=command, env=env)
+
+    def warm_up(self) -> None:
+        """Load the model and fill the standby, so that the first answer comes soon."""
+        merged = self._merged({})
+        if merged.transport == "http":
+            merged.client().chat(self.model, _SHORTEST, max_tokens=1)
+        else:
+            merged.docker_model(self).warm_up()
+
+    async def awarm_up(self) -> None:
+        """Load the model and fill the standby, so that the first answer comes soon."""
+        merged = self._merged({})
+        if merged.transport == "http":
+            await merged.client().achat(self.model, _SHORTEST, max_tokens=1)
+        else:
+            await merged.docker_model(self).awarm_up()
+
+    def close(self) -> None:
+        """End the processes in standby; the model stays usable."""
+        self._merged({}).docker_model(self).close()
+
+    async def aclose(self) -> None:
+        """End the processes in standby; the model stays usable."""
+        self.close()
+
+    # --- LlamaIndex's eight methods. `_methods` runs the backend and emits the events. ---
+
+    @completion_methods.whole
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:  # noqa: FBT001, FBT002  core's
         """Answer a prompt.
 
         Args:
-            prompt: What the model is to read.
+            prompt: The prompt.
             formatted: Whether `completion_to_prompt` has been applied to it.
             kwargs: Settings for this call, such as `stop` or, over HTTP, `temperature`.
 
@@ -69,17 +330,18 @@ class DockerModelLLM(FunctionCalls):
             any, `reasoning` and `usage`.
 
         Raises:
-            DockerModelError: See `docker_model.errors`.
+            DockerModelError: If the model gives no answer; `docker_model.errors` has a class
+                for each cause.
         """
         return self._completion(prompt, kwargs, formatted=formatted)
 
-    @completions.aanswer
-    def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Question:  # noqa: FBT001, FBT002  core's
-        """The same, awaited; cancelling the call ends the model's work."""
+    @completion_methods.whole_async
+    def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:  # noqa: FBT001, FBT002  core's
+        """Answer a prompt, awaited; cancelling the call ends the model's work."""
         return self._completion(prompt, kwargs, formatted=formatted)
 
-    @completions.stream
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Question:  # noqa: FBT001, FBT002  core's
+    @completion_methods.stream
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:  # noqa: FBT001, FBT002  core's
         """Answer a prompt piece by piece.
 
         Returns:
@@ -89,63 +351,275 @@ class DockerModelLLM(FunctionCalls):
         """
         return self._completion(prompt, kwargs, formatted=formatted)
 
-    @completions.astream
-    def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Question:  # noqa: FBT001, FBT002  core's
-        """The same for `async for chunk in await llm.astream_complete(prompt)`."""
+    @completion_methods.stream_async
+    def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:  # noqa: FBT001, FBT002  core's
+        """Answer a prompt piece by piece, for `async for` over the awaited result."""
         return self._completion(prompt, kwargs, formatted=formatted)
 
-    @chats.answer
-    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Question:
+    @chat_methods.whole
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Backend:
         """Answer a chat.
 
         Args:
-            messages: The chat so far; what is no text goes over HTTP.
+            messages: The chat so far; blocks that are not text go over HTTP.
             kwargs: Settings for this call, such as `stop` or, over HTTP, `temperature`.
 
         Returns:
             A `ChatResponse` whose message holds the reasoning, where there is any, and the text.
 
         Raises:
-            InvalidRequestError: Blocks that the transport cannot send, or no text at all.
-            DockerModelError: See `docker_model.errors`.
+            InvalidRequestError: If the transport cannot send a block, or there is no text at all.
+            DockerModelError: If the model gives no answer; `docker_model.errors` has a class
+                for each cause.
         """
         return self._chat(messages, kwargs)
 
-    @chats.aanswer
-    def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Question:
-        """The same, awaited; cancelling the call ends the model's work."""
+    @chat_methods.whole_async
+    def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Backend:
+        """Answer a chat, awaited; cancelling the call ends the model's work."""
         return self._chat(messages, kwargs)
 
-    @chats.stream
-    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Question:
-        """Answer a chat piece by piece: a generator of `ChatResponse`, see `stream_complete`."""
+    @chat_methods.stream
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Backend:
+        """Answer a chat piece by piece: a generator of `ChatResponse` as for `stream_complete`."""
         return self._chat(messages, kwargs)
 
-    @chats.astream
-    def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Question:
-        """The same for `async for chunk in await llm.astream_chat(messages)`."""
+    @chat_methods.stream_async
+    def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Backend:
+        """Answer a chat piece by piece, for `async for` over the awaited result."""
         return self._chat(messages, kwargs)
 
-    # --- From core's words to `docker_model`'s ---
-
-    def _completion(self, prompt: str, settings: Mapping[str, Any], *, formatted: bool) -> Question:
+    def _completion(self, prompt: str, call: Mapping[str, Any], *, formatted: bool) -> Backend:
         if self.completion_to_prompt is not None and not formatted:
             prompt = self.completion_to_prompt(prompt)
-        settings = check_call(settings)
-        if self._way(settings) == "cli":
-            return OverCli(self._docker_model(settings), prompt)
-        return self._over_http([ChatMessage(prompt, role=MessageRole.USER)], settings)
+        merged = self._merged(call)
+        if merged.transport == "cli":
+            return CliBackend(merged.docker_model(self), prompt)
+        return _over_http([ChatMessage(prompt, role=MessageRole.USER)], merged)
 
-    def _chat(self, messages: Sequence[ChatMessage], settings: Mapping[str, Any]) -> Question:
-        settings = check_call(settings)
-        if self._way(settings) == "http" or (self.transport is None and needs_http(messages)):
-            return self._over_http(messages, settings)
-        prompt = chat_prompt(messages, self.messages_to_prompt)
-        return OverCli(self._docker_model(settings), prompt)
+    def _chat(self, messages: Sequence[ChatMessage], call: Mapping[str, Any]) -> Backend:
+        merged = self._merged(call)
+        if merged.transport == "http" or (self.transport is None and needs_http(messages)):
+            return _over_http(messages, merged)
+        return CliBackend(merged.docker_model(self), chat_prompt(messages, self.messages_to_prompt))
 
-    def _over_http(self, messages: Sequence[ChatMessage], settings: Mapping[str, Any]) -> OverHttp:
-        settings = {**self.__dict__, **settings}
-        refuse_over_http(settings)
-        return OverHttp(
-            self._client(settings), settings["model"], to_runner(messages), body_of(settings)
-        )
+    def _merged(self, call: Mapping[str, Any]) -> MergedSettings:
+        return MergedSettings.of(self.__dict__, call)
+
+    # --- Tools ---
+
+    def _prepare_chat_with_tools(  # noqa: PLR0917  core's
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,  # noqa: ARG002, FBT001, FBT002  core's
+        allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002  core's
+        tool_required: bool = False,  # noqa: FBT001, FBT002  core's
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        messages = list(chat_history or ())  # the caller's list stays as it is
+        if user_msg is not None:
+            if isinstance(user_msg, str):
+                user_msg = ChatMessage(user_msg, role=MessageRole.USER)
+            messages.append(user_msg)
+        choice = kwargs.pop("tool_choice", None)  # core's programs pass on a `None`
+        if not tools:
+            return {"messages": messages, **kwargs}
+        return {
+            "messages": messages,
+            "tools": [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools],
+            "tool_choice": choice or ("required" if tool_required else "auto"),
+            "parallel_tool_calls": allow_parallel_tool_calls,
+            **kwargs,
+        }
+
+    def _validate_chat_with_tools_response(
+        self,
+        response: ChatResponse,
+        tools: Sequence[BaseTool],  # noqa: ARG002  core's
+        allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002  core's
+        **kwargs: Any,  # noqa: ARG002  core's
+    ) -> ChatResponse:
+        """Keep the first call alone where several are not wanted: some engines ignore the wish."""
+        calls = response.message.additional_kwargs.get("tool_calls", ())
+        if len(calls) > 1 and not allow_parallel_tool_calls:
+            message = response.message
+            message.additional_kwargs["tool_calls"] = calls[:1]
+            blocks = message.blocks
+            later = [block for block in blocks if block.block_type == "tool_call"][1:]
+            message.blocks = [block for block in blocks if block not in later]
+        return response
+
+    def get_tool_calls_from_response(
+        self,
+        response: ChatResponse,
+        error_on_no_tool_call: bool = True,  # noqa: FBT001, FBT002  core's
+        **kwargs: Any,  # noqa: ARG002  core's
+    ) -> list[ToolSelection]:
+        """Return the tool calls in an answer, or in a stream so far.
+
+        A call whose arguments are not a JSON object must never run its tool. With
+        `error_on_no_tool_call=False`, as agents ask, it therefore gets a name that no tool
+        has: the agent reports that to the model, which can try again.
+
+        Args:
+            response: The answer; within a stream, arguments may be incomplete.
+            error_on_no_tool_call: Whether an answer without valid calls is an error.
+            kwargs: Core's; ignored.
+
+        Raises:
+            ValueError: If there are no calls.
+            GenerationError: If the arguments of a call are not a JSON object.
+        """
+        calls = response.message.additional_kwargs.get("tool_calls", ())
+        if not calls and error_on_no_tool_call:
+            msg = "the model called no tool"  # core's own models raise the same class
+            raise ValueError(msg)
+        raw = response.raw
+        unfinished = isinstance(raw, dict) and raw.get("finish_reason", "") is None
+        return [
+            _selection(call, strict=error_on_no_tool_call, unfinished=unfinished) for call in calls
+        ]
+
+    def predict_and_call(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> AgentChatResponse:
+        """Let the model pick a tool and call it.
+
+        Over the CLI this is a step of a ReAct agent, and core turns every error of that step
+        into the text of an answer.
+        """
+        kwargs = self._with_react_defaults(kwargs)
+        return super().predict_and_call(tools, user_msg, chat_history, *args, **kwargs)
+
+    async def apredict_and_call(
+        self,
+        tools: Sequence[BaseTool],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> AgentChatResponse:
+        """Let the model pick a tool and call it, awaited."""
+        kwargs = self._with_react_defaults(kwargs)
+        return await super().apredict_and_call(tools, user_msg, chat_history, *args, **kwargs)
+
+    def _with_react_defaults(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Fill in the formatter and the parser: core passes on `None`, and then refuses it."""
+        if self.metadata.is_function_calling_model:
+            return dict(settings)
+        from llama_index.core.agent.react import ReActChatFormatter, ReActOutputParser  # noqa: PLC0415  slow: the agents' whole package
+
+        return {
+            "react_chat_formatter": ReActChatFormatter(),
+            "output_parser": ReActOutputParser(),
+            **settings,
+        }
+
+    # --- Objects. Over HTTP the engine holds the answer to the schema, with any model. ---
+
+    def structured_predict(
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> BaseModel:
+        """Answer with an object of `output_cls`; its schema is shown to the model, and enforced.
+
+        An answer that does not match the class is shown to the model once, with the errors.
+        Over the CLI nothing enforces the schema, and such an answer is a `ValueError`.
+        `pydantic_program_mode="function"` makes a tool of the class instead.
+
+        Raises:
+            GenerationError: If the answer was cut off before its JSON was complete.
+            ValueError: If the second answer does not match the class either.
+        """
+        if not self._enforces_schema(llm_kwargs):
+            found: BaseModel = super().structured_predict(
+                output_cls, prompt, llm_kwargs, **prompt_args
+            )
+            return found
+        return ObjectRequest.of(self, output_cls, prompt, llm_kwargs, prompt_args).predict()
+
+    async def astructured_predict(
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> BaseModel:
+        """Answer with an object of `output_cls`, awaited."""
+        if not self._enforces_schema(llm_kwargs):
+            found: BaseModel = await super().astructured_predict(
+                output_cls, prompt, llm_kwargs, **prompt_args
+            )
+            return found
+        request = ObjectRequest.of(self, output_cls, prompt, llm_kwargs, prompt_args)
+        return await request.predict_async()
+
+    def stream_structured_predict(
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Generator[BaseModel, None, None]:
+        """Answer with an object of `output_cls` that grows; the last one is whole and valid.
+
+        The objects before it are of a class of core's in which every field may be `None`.
+        """
+        if not self._enforces_schema(llm_kwargs):
+            return super().stream_structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+        return ObjectRequest.of(self, output_cls, prompt, llm_kwargs, prompt_args).stream()
+
+    async def astream_structured_predict(
+        self,
+        output_cls: type[BaseModel],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> AsyncGenerator[BaseModel, None]:
+        """Answer with an object that grows, for `async for` over the awaited result."""
+        if not self._enforces_schema(llm_kwargs):
+            return await super().astream_structured_predict(
+                output_cls, prompt, llm_kwargs, **prompt_args
+            )
+        return ObjectRequest.of(self, output_cls, prompt, llm_kwargs, prompt_args).stream_async()
+
+    def _enforces_schema(self, call: Mapping[str, Any] | None) -> bool:
+        over_http = self._merged(call or {}).transport == "http"
+        return over_http and self.pydantic_program_mode is not PydanticProgramMode.FUNCTION
+
+
+def _over_http(messages: Sequence[ChatMessage], merged: MergedSettings) -> HttpBackend:
+    parameters = merged.parameters()
+    return HttpBackend(
+        merged.client(), merged.values["model"], openai_messages(messages), parameters
+    )
+
+
+def _selection(call: Mapping[str, Any], *, strict: bool, unfinished: bool) -> ToolSelection:
+    from docker_model.http.replies import read_arguments  # noqa: PLC0415  not for the CLI
+
+    name, text = call["function"]["name"], call["function"]["arguments"]
+    arguments: Any = None
+    if unfinished:
+        try:
+            arguments = parse_partial_json(text)
+        except ValueError:
+            arguments = {}
+    else:
+        arguments, text = read_arguments(text)
+        if arguments is None and strict:
+            msg = f"the model called {name!r} with arguments that are not a JSON object"
+            raise GenerationError(msg, hint="try again, or use a larger model", partial=text)
+        if arguments is None:
+            name, arguments = f"{name} {NOT_AN_OBJECT}", {"unreadable_arguments": text}
+    return ToolSelection(tool_id=call["id"], tool_name=name, tool_kwargs=arguments)

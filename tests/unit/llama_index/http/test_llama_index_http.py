@@ -130,18 +130,24 @@ async def test_a_model_that_says_nothing(way, runner):
     assert way.text_of((await way(model(runner), stop="x"))[-1]) == ""
     runner.replies = [reply("", finish="length")]
     assert way.text_of((await way(model(runner)))[-1]) == ""
-    runner.replies = [reply("", reasoning="Hmm.")]
-    assert way.text_of((await way(model(runner)))[-1]) == ""
 
 
-def test_every_role(runner):
-    chat = [ChatMessage("x", role=role) for role in MessageRole]
-    model(runner).chat(chat)
-    said = [one["role"] for one in runner.asked[-1]["messages"]]
-    assert said == [
-        *("system", "system", "user", "assistant"),
-        *("tool", "tool", "assistant", "assistant"),
-    ]
+@every_way
+@pytest.mark.parametrize("finish", ["stop", "length"])
+async def test_an_answer_of_thoughts_alone_is_an_error_that_says_so(way, finish, runner):
+    runner.replies = [reply("", reasoning="Hmm.", finish=finish)]
+    with pytest.raises(EmptyAnswerError, match="think|thought") as caught:
+        await way(model(runner))
+    assert "max_tokens" in caught.value.hint
+
+
+def test_each_role_becomes_one_of_the_api(runner):
+    for role in MessageRole:
+        chat = [ChatMessage("before", role="user"), ChatMessage("this text", role=role)]
+        model(runner).chat(chat)
+        messages = runner.asked[-1]["messages"]
+        assert {one["role"] for one in messages} <= {"system", "user", "assistant", "tool"}
+        assert "this text" in str(messages)
 
 
 def test_tokens_are_counted(runner):

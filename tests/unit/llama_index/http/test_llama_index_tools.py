@@ -56,7 +56,7 @@ async def test_a_call(way, runner):
     asked = runner.asked[-1]
     assert asked["tool_choice"] == "required"
     assert asked["tools"][0]["function"]["name"] == "add"
-    assert [one["content"] for one in asked["messages"]] == ["before", "What is 2 + 2?"]
+    assert asked["messages"] == [{"role": "user", "content": "before\n\nWhat is 2 + 2?"}]
 
 
 @pytest.mark.parametrize("way", WITH_TOOLS)
@@ -111,12 +111,12 @@ def test_modes_of_choosing_a_tool(choice, runner):
 
 
 def test_calls_without_ids_get_their_own(runner):
-    runner.replies = [reply(None, calls=[("add", "{}", {}), ("add", "nonsense", {})])]
+    runner.replies = [reply(None, calls=[("add", "{}", {}), ("add", '{"a": 1}', {})])]
     llm = model(runner)
     both = llm.chat_with_tools([ADD], "go", allow_parallel_tool_calls=True)
     first, second = llm.get_tool_calls_from_response(both)
     assert first.tool_id != second.tool_id
-    assert second.tool_kwargs == {}
+    assert second.tool_kwargs == {"a": 1}
     one = llm.chat_with_tools([ADD], "go")
     assert len(llm.get_tool_calls_from_response(one)) == 1
     called = ["tool_call"] if HAS_TOOL_CALLS else []

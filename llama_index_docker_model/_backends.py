@@ -1,0 +1,257 @@
+"""One request, ready to run, over the CLI or over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from docker_model.errors import GenerationError
+from llama_index_docker_model._responses import AnswerState
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+
+    from docker_model import AsyncTextStream, DockerModel, TextStream
+    from docker_model.http import AsyncChatStream, ChatStream, Client
+    from docker_model.http.replies import Answer, StreamReader
+    from docker_model.types import Event
+
+__all__ = ["Backend", "Cancellable", "CliBackend", "HttpBackend", "Reader"]
+
+
+class Cancellable(Protocol):
+    """A stream of either transport."""
+
+    def cancel(self) -> None:
+        """End the stream now, from any thread, without waiting."""
+
+
+class Reader(Protocol):
+    """Makes states of an answer out of a stream's events.
+
+    Attributes:
+        state: The answer so far.
+    """
+
+    state: AnswerState
+
+    def feed(self, event: Any, /) -> AnswerState | None:
+        """Take an event; `None` when it adds nothing to the answer."""
+
+    def close(self) -> AnswerState | None:
+        """End the stream; `None` when there is nothing to add to the last state."""
+
+
+class Backend(Protocol):
+    """A request and the transport that it takes."""
+
+    def answer(self) -> AnswerState:
+        """Wait for the whole answer."""
+
+    async def answer_async(self) -> AnswerState:
+        """Await the whole answer."""
+
+    def stream(self) -> tuple[Cancellable, Iterator[Any]]:
+        """Return a stream and its events. Nothing starts before they are iterated."""
+
+    def stream_async(self) -> tuple[Cancellable, AsyncIterator[Any]]:
+        """Return a stream and its events, for `async for`."""
+
+    def reader(self) -> Reader:
+        """Return a reader for the events of one stream."""
+
+
+# --- CLI ---
+
+
+@dataclass(frozen=True, slots=True)
+class CliBackend:
+    """A prompt for `docker model run`.
+
+    Attributes:
+        model: The model, with the settings of the call.
+        prompt: The prompt.
+    """
+
+    model: DockerModel
+    prompt: str
+
+    def answer(self) -> AnswerState:
+        """Wait for the whole answer."""
+        return self.check(AnswerState.of(self.model.generate(self.prompt)))
+
+    async def answer_async(self) -> AnswerState:
+        """Await the whole answer."""
+        return self.check(AnswerState.of(await self.model.agenerate(self.prompt)))
+
+    def stream(self) -> tuple[TextStream, Iterator[Event]]:
+        """Return a stream and its events."""
+        stream = self.model.stream(self.prompt)
+        return stream, stream.events()
+
+    def stream_async(self) -> tuple[AsyncTextStream, AsyncIterator[Event]]:
+        """Return a stream and its events, for `async for`."""
+        stream = self.model.astream(self.prompt)
+        return stream, stream.events()
+
+    def reader(self) -> CliReader:
+        """Return a reader for the events of one stream."""
+        return CliReader(self)
+
+    def check(self, state: AnswerState) -> AnswerState:
+        """Return the state of a whole answer.
+
+        Raises:
+            EmptyAnswerError: If the model thought and then did not answer.
+        """
+        if state.reasoning and not state.text.strip() and state.raw["finish_reason"] == "stop":
+            from docker_model.http.replies import Answer, require_text  # noqa: PLC0415  rarely used
+
+            require_text(Answer(reasoning=state.reasoning, finish_reason="stop"), self.model.model)
+        return state
+
+
+class CliReader:
+    """Reads the events of a stream from the CLI."""
+
+    def __init__(self, backend: CliBackend) -> None:
+        self._backend = backend
+        self.state = AnswerState.start(backend.model.model)
+
+    def feed(self, event: Event) -> AnswerState:
+        """Take an event."""
+        self.state = self.state.after(event)
+        return self.state
+
+    def close(self) -> None:
+        """End the stream, whose last event was the whole answer."""
+        self._backend.check(self.state)
+
+
+# --- HTTP ---
+
+
+@dataclass(frozen=True, slots=True)
+class HttpBackend:
+    """A chat for the runner's API.
+
+    Attributes:
+        client: The client that sends it.
+        model: The model's name.
+        messages: OpenAI's message objects.
+        parameters: The rest of the request.
+    """
+
+    client: Client
+    model: str
+    messages: Sequence[dict[str, Any]]
+    parameters: dict[str, Any]
+
+    def answer(self) -> AnswerState:
+        """Wait for the whole answer."""
+        return self._read(self.client.chat(self.model, self.messages, **self.parameters))
+
+    async def answer_async(self) -> AnswerState:
+        """Await the whole answer."""
+        return self._read(await self.client.achat(self.model, self.messages, **self.parameters))
+
+    def stream(self) -> tuple[ChatStream, Iterator[dict[str, Any]]]:
+        """Return a stream, which is the iterator of its own chunks."""
+        stream = self.client.stream_chat(self.model, self.messages, **self.parameters)
+        return stream, stream
+
+    def stream_async(self) -> tuple[AsyncChatStream, AsyncIterator[dict[str, Any]]]:
+        """Return a stream, which is the async iterator of its own chunks."""
+        stream = self.client.astream_chat(self.model, self.messages, **self.parameters)
+        return stream, stream
+
+    def reader(self) -> HttpReader:
+        """Return a reader for the chunks of one stream."""
+        return HttpReader(self)
+
+    def replies(self) -> StreamReader:
+        """Return what reads OpenAI's objects for this request."""
+        from docker_model.http.replies import StreamReader  # noqa: PLC0415  not for the CLI
+
+        return StreamReader(
+            thoughts_in_text=bool(self.parameters.get("response_format")),
+            tools=[tool["function"]["name"] for tool in self.parameters.get("tools") or ()],
+            model=self.model,
+        )
+
+    def _read(self, reply: dict[str, Any]) -> AnswerState:
+        reader = HttpReader(self)
+        reader.feed(reply)
+        return replace(reader.end(), delta=None, thinking_delta="")
+
+    def check(self, answer: Answer, raw: Mapping[str, Any]) -> None:
+        """Raise for an answer that is of no use.
+
+        Raises:
+            EmptyAnswerError: If the answer says nothing, and no stop sequence can be the reason.
+            GenerationError: If the answer was cut off within the arguments of a tool.
+        """
+        from docker_model.http.replies import require_text  # noqa: PLC0415  not for the CLI
+        from docker_model.http.tools import notice_no_call  # noqa: PLC0415  not for the CLI
+
+        if answer.calls:
+            call = answer.calls[-1]
+            if answer.finish_reason == "length" and not call.ok:
+                msg = f"the answer was cut off within the arguments of {call.name!r}"
+                hint = "raise max_tokens, or the model's context size"
+                raise GenerationError(msg, hint=hint, partial=answer.text)
+            return
+        notice_no_call(self.parameters, self.messages, raw)
+        # A stop sequence or a limit may have ended the answer at its start.
+        if answer.finish_reason == "stop":
+            required = "stop" not in self.parameters
+        else:
+            required = answer.only_thought
+        if required:
+            require_text(answer, self.model)
+
+
+class HttpReader:
+    """Reads a stream's chunks, or a whole reply."""
+
+    def __init__(self, backend: HttpBackend) -> None:
+        self._backend = backend
+        self._replies = backend.replies()
+        self.state = AnswerState.start(backend.model)
+
+    def feed(self, chunk: Mapping[str, Any]) -> AnswerState | None:
+        """Take a chunk; `None` when it adds nothing to the answer."""
+        delta = self._replies.feed(chunk)
+        if not (delta.text or delta.reasoning or delta.calls):
+            return None
+        self.state = replace(
+            self.state,
+            text=self.state.text + delta.text,
+            delta=delta.text,
+            reasoning=self.state.reasoning + delta.reasoning,
+            thinking_delta=delta.reasoning,
+            calls=self._replies.answer.calls if delta.calls else self.state.calls,
+        )
+        return self.state
+
+    def close(self) -> AnswerState | None:
+        """End the stream; `None` when it was canceled."""
+        return None if self._replies.answer.finish_reason is None else self.end()
+
+    def end(self) -> AnswerState:
+        """End the answer, which is whole."""
+        delta = self._replies.close()
+        answer = self._replies.answer
+        raw = {"model": self._backend.model, "finish_reason": answer.finish_reason}
+        remarks = {
+            "usage": self._replies.usage,
+            "timings": self._replies.timings,
+            "reasoning": answer.reasoning,
+            "logprobs": answer.logprobs,
+        }
+        raw |= {name: value for name, value in remarks.items() if value}
+        self.state = AnswerState(
+            raw, answer.text, answer.reasoning, delta.text, delta.reasoning, answer.calls
+        )
+        self._backend.check(answer, raw)
+        return self.state

@@ -1,0 +1,189 @@
+"""Objects of a user's class, drawn from a chat whose answer the engine holds to a schema."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
+from llama_index.core.bridge.pydantic import ValidationError
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
+from llama_index.core.instrumentation.events.llm import (
+    LLMStructuredPredictEndEvent,
+    LLMStructuredPredictInProgressEvent,
+    LLMStructuredPredictStartEvent,
+)
+from llama_index.core.llms.utils import parse_partial_json
+from llama_index.core.program.utils import create_flexible_model
+
+from docker_model.errors import GenerationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator, Mapping
+
+    from llama_index.core.base.llms.types import ChatResponse
+    from llama_index.core.bridge.pydantic import BaseModel
+    from llama_index.core.llms import LLM
+    from llama_index.core.prompts import BasePromptTemplate
+
+__all__ = ["ObjectRequest"]
+
+dispatcher = get_dispatcher(__name__)
+
+_SCHEMA = "Answer with a JSON object that matches this JSON schema:"
+_AGAIN = "This answer does not match the JSON schema. Answer again, with the JSON object alone."
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRequest:
+    """A chat that is to be answered with an object.
+
+    Attributes:
+        llm: The model.
+        output_cls: The object's class.
+        messages: The chat, which shows the schema to the model.
+        settings: The keywords of the call, with the schema for the engine.
+    """
+
+    llm: LLM
+    output_cls: type[BaseModel]
+    messages: list[ChatMessage]
+    settings: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        llm: LLM,
+        output_cls: type[BaseModel],
+        prompt: BasePromptTemplate,
+        settings: Mapping[str, Any] | None,
+        prompt_args: Mapping[str, Any],
+    ) -> Self:
+        """Make the request of a prompt; the caller's dictionaries stay as they are."""
+        dispatcher.event(
+            LLMStructuredPredictStartEvent(
+                output_cls=output_cls, template=prompt, template_args=dict(prompt_args)
+            )
+        )
+        messages = prompt.format_messages(llm=llm, **prompt_args)
+        messages = llm._extend_messages(messages)  # noqa: SLF001  as core's own programs do
+        schema = output_cls.model_json_schema()
+        named = {"name": output_cls.__name__, "schema": schema}
+        return cls(
+            llm,
+            output_cls,
+            _show(messages, schema),
+            {"response_format": {"type": "json_schema", "json_schema": named}, **(settings or {})},
+        )
+
+    def predict(self) -> BaseModel:
+        """Wait for the object; an answer that does not match is shown to the model once."""
+        response = self.llm.chat(self.messages, **self.settings)
+        try:
+            answer = self._read(response)
+        except ValidationError as error:
+            answer = self._read(self.llm.chat(self._again(response, error), **self.settings))
+        return _ended(answer)
+
+    async def predict_async(self) -> BaseModel:
+        """Await the object."""
+        response = await self.llm.achat(self.messages, **self.settings)
+        try:
+            answer = self._read(response)
+        except ValidationError as error:
+            again = await self.llm.achat(self._again(response, error), **self.settings)
+            answer = self._read(again)
+        return _ended(answer)
+
+    def stream(self) -> Generator[BaseModel, None, None]:
+        """Yield the object as it grows, and last the whole one."""
+        partial: BaseModel | None = None
+        for response in self.llm.stream_chat(self.messages, **self.settings):
+            if (grown := self._read_partial(response, partial)) is not None:
+                partial = grown
+                yield grown
+        try:
+            answer = self._read(response)
+        except ValidationError as error:
+            answer = self._read(self.llm.chat(self._again(response, error), **self.settings))
+        yield _ended(answer)
+
+    async def stream_async(self) -> AsyncGenerator[BaseModel, None]:
+        """Yield the object as it grows, and last the whole one, for `async for`."""
+        partial: BaseModel | None = None
+        async for response in await self.llm.astream_chat(self.messages, **self.settings):
+            if (grown := self._read_partial(response, partial)) is not None:
+                partial = grown
+                yield grown
+        try:
+            answer = self._read(response)
+        except ValidationError as error:
+            again = await self.llm.achat(self._again(response, error), **self.settings)
+            answer = self._read(again)
+        yield _ended(answer)
+
+    def _read(self, response: ChatResponse) -> BaseModel:
+        """Make the object of a whole answer.
+
+        Raises:
+            GenerationError: If the answer was cut off before its JSON was complete.
+            ValidationError: If the answer does not match the class.
+        """
+        text = response.message.content or ""
+        try:
+            return self.output_cls.model_validate_json(_object_in(text))
+        except ValidationError:
+            if (response.raw or {}).get("finish_reason") != "length":
+                raise
+            msg = "the answer was cut off before its JSON was complete"
+            hint = "raise max_tokens, or the model's context size"
+            raise GenerationError(msg, hint=hint, partial=text) from None
+
+    def _read_partial(self, response: ChatResponse, before: BaseModel | None) -> BaseModel | None:
+        """Make an object of an answer so far, in which every field may be missing.
+
+        Returns:
+            `None` if there is nothing new in it.
+        """
+        text = response.message.content or ""
+        if "{" not in text:
+            return None
+        try:
+            fields = parse_partial_json(text[text.index("{") :])
+            partial: BaseModel = create_flexible_model(self.output_cls).model_validate(fields)
+        except ValueError:
+            return None
+        if before is not None and partial.model_dump() == before.model_dump():
+            return None
+        dispatcher.event(LLMStructuredPredictInProgressEvent(output=partial))
+        return partial
+
+    def _again(self, response: ChatResponse, error: ValidationError) -> list[ChatMessage]:
+        """Return the chat that shows the model what is wrong with its answer."""
+        problems = "\n".join(
+            f"- {'.'.join(map(str, problem['loc'])) or 'answer'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
+        )
+        return [
+            *self.messages,
+            ChatMessage(response.message.content or "", role=MessageRole.ASSISTANT),
+            ChatMessage(f"{_AGAIN}\n{problems}", role=MessageRole.USER),
+        ]
+
+
+def _ended(answer: BaseModel) -> BaseModel:
+    dispatcher.event(LLMStructuredPredictEndEvent(output=answer))
+    return answer
+
+
+def _show(messages: list[ChatMessage], schema: Mapping[str, Any]) -> list[ChatMessage]:
+    """Put the schema behind the chat; `prepare` makes one message of neighbors of a role."""
+    text = f"{_SCHEMA}\n{json.dumps(schema, ensure_ascii=False)}"
+    return [*messages, ChatMessage(text, role=MessageRole.USER)]
+
+
+def _object_in(text: str) -> str:
+    """Return the JSON object in a text, which may stand in a block of Markdown."""
+    start, end = text.find("{"), text.rfind("}")
+    return text[start : end + 1] if 0 <= start < end else text
