@@ -136,7 +136,7 @@ async def test_a_model_that_says_nothing(way, runner):
 @pytest.mark.parametrize("finish", ["stop", "length"])
 async def test_an_answer_of_thoughts_alone_is_an_error_that_says_so(way, finish, runner):
     runner.replies = [reply("", reasoning="Hmm.", finish=finish)]
-    with pytest.raises(EmptyAnswerError, match="think|thought") as caught:
+    with pytest.raises(EmptyAnswerError, match=r"think|thought") as caught:
         await way(model(runner))
     assert "max_tokens" in caught.value.hint
 
