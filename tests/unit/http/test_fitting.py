@@ -1,0 +1,135 @@
+"""Conversations that are too long lose their oldest turns, and nothing else."""
+
+import asyncio
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from docker_model.errors import ContextLengthError
+from docker_model.http.fitting import at_most_tokens, fit, room_for_answer
+from docker_model.http.messages import prepare
+
+
+def tokens_of(messages):
+    """Count four characters as a token, and four tokens for each message."""
+    return sum(4 + len(json.dumps(message)) // 4 for message in messages)
+
+
+def fitted(messages, window, max_tokens=None):
+    counted = []
+
+    async def count(some):
+        counted.append(len(some))
+        return tokens_of(some)
+
+    return asyncio.run(fit(messages, count, window=window, max_tokens=max_tokens)), counted
+
+
+def turn(number, size=200, calls=0):
+    yield {"role": "user", "content": f"question {number} " + "x" * size}
+    for call in range(calls):
+        call_id = f"c{number}_{call}"
+        yield {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": call_id, "function": {"name": "f", "arguments": "{}"}}],
+        }
+        yield {"role": "tool", "tool_call_id": call_id, "content": "y" * size}
+    yield {"role": "assistant", "content": f"answer {number}"}
+
+
+def conversation(turns, last_calls=0, size=200):
+    messages = [{"role": "system", "content": "Be brief."}]
+    for number in range(turns):
+        messages += turn(number, size=size, calls=number % 3)
+    messages += [*turn(turns, size=size, calls=last_calls)][: 1 + 2 * last_calls]
+    return prepare(messages)
+
+
+def test_a_conversation_that_fits_stays_whole_after_one_count():
+    messages = conversation(2)
+    result, counted = fitted(messages, window=10_000)
+    assert result.messages == messages
+    assert result.left_out == 0
+    assert counted == [len(messages)]
+
+
+def test_the_oldest_turns_are_left_out():
+    messages = conversation(30)
+    result, counted = fitted(messages, window=1000)
+    assert result.left_out == len(messages) - len(result.messages) > 0
+    assert result.messages[0] == messages[0]
+    assert result.messages[1:] == messages[-len(result.messages) + 1 :]
+    assert result.messages[1]["role"] == "user"
+    assert tokens_of(result.messages) <= 750
+    assert len(counted) < 8
+
+
+def test_the_first_messages_stay_the_same_while_turns_are_added():
+    starts = []
+    for turns in range(20, 40):
+        result, _ = fitted(conversation(turns, size=100), window=1200)
+        starts.append(result.messages[1]["content"])
+    assert len(set(starts)) <= 8, "the cut moves with each turn, so no prompt cache can hit"
+
+
+def test_a_long_round_of_tools_loses_its_oldest_calls():
+    messages = conversation(0, last_calls=30)
+    result, _ = fitted(messages, window=1000)
+    question = next(message for message in messages if message["role"] == "user")
+    assert question in result.messages
+    assert result.messages[-2:] == messages[-2:]
+    assert prepare(result.messages) == result.messages
+
+
+def test_what_must_stay_and_does_not_fit_is_an_error_that_tells_both_numbers():
+    with pytest.raises(ContextLengthError) as caught:
+        fitted(conversation(3, size=4000), window=300)
+    assert caught.value.context_size == 300
+    assert caught.value.prompt_tokens > 300
+    assert caught.value.hint
+
+
+@given(
+    turns=st.integers(0, 12),
+    last_calls=st.integers(0, 6),
+    size=st.integers(0, 400),
+    window=st.integers(200, 3000),
+    max_tokens=st.none() | st.integers(1, 150),
+)
+def test_what_is_left_fits_and_is_a_conversation(turns, last_calls, size, window, max_tokens):
+    messages = conversation(turns, last_calls, size)
+    budget = window - room_for_answer(window, max_tokens)
+    try:
+        result, _ = fitted(messages, window, max_tokens)
+    except ContextLengthError as error:
+        too_many = error.prompt_tokens
+    else:
+        too_many = None
+    if too_many is not None:
+        assert too_many > budget
+        return
+    left = result.messages
+    assert tokens_of(left) <= budget
+    assert left[0] == messages[0]
+    assert prepare(left) == left
+    last_user = next(each for each in reversed(messages) if each["role"] == "user")
+    assert last_user in left
+    if last_calls:
+        assert left[-1] == messages[-1]
+    if result.left_out:
+        # No more than a block too few is kept, and the turn or round at its border.
+        with_more = tokens_of(messages[len(messages) - len(left) - 1 :])
+        largest = max(map(tokens_of, ([each] for each in messages)))
+        assert with_more > budget - budget // 4 - 7 * largest
+
+
+@pytest.mark.parametrize("text", ["plain words", "日本語" * 20, "🙂"])
+def test_no_conversation_has_more_tokens_than_the_quick_bound(text):
+    assert at_most_tokens([{"role": "user", "content": text}]) >= len(text.encode())
+
+
+def test_the_quick_bound_says_nothing_about_images():
+    assert at_most_tokens([{"role": "user", "content": [{"type": "image_url"}]}]) is None
