@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from docker_model._docker_cli.command_spec import CommandSpec
 from docker_model._docker_cli.prompt_guard import check_prompt
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from docker_model._runtime import Sink
     from docker_model._transport.protocol import Receiver, Transport
+    from docker_model.http import Client
     from docker_model.options import FileReferences, PullPolicy, Timeouts
     from docker_model.types import Completion, Event, PullProgress
 
@@ -111,6 +112,21 @@ class Engine:
             timeouts=self.timeouts,
         )
         return self.backend.transport(), request
+
+
+@dataclass(frozen=True, slots=True)
+class HttpBackend:
+    """The runner's HTTP API, and what is sent along with each prompt."""
+
+    client: Client
+    parameters: Mapping[str, Any]
+
+    def transport(self) -> Transport:
+        """Return the transport for the environment as it is now."""
+        return self.client.transport(self.parameters)
+
+    def close(self) -> None:
+        """Do nothing: over HTTP there are no processes to end."""
 
 
 class CliBackend:

@@ -1,21 +1,37 @@
-"""`DockerModel`: the only door for the adapters."""
+"""`DockerModel`: a model's settings, and its calls."""
 
 from __future__ import annotations
 
 import _thread
+import contextlib
 import weakref
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from docker_model._transport.environment import Environment
 from docker_model._transport.model_names import check_model_name
-from docker_model.errors import InvalidRequestError, UnsupportedParameterError
-from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName, stop_sequences
+from docker_model.errors import (
+    InvalidRequestError,
+    RunnerUnavailableError,
+    UnsupportedParameterError,
+)
+from docker_model.options import (
+    SAMPLING,
+    FileReferences,
+    PullPolicy,
+    Timeouts,
+    TransportName,
+    check_choice,
+    check_count,
+    check_sampling,
+    stop_sequences,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from docker_model._engine import Backend, Engine
+    from docker_model.http import Client
     from docker_model.streams import AsyncTextStream, TextStream
     from docker_model.types import Completion, PullProgress
 
@@ -46,32 +62,48 @@ class DockerModel(_EngineSlot):
     Frozen, hashable, picklable and cheap: making one starts no process, thread or network
     use, and the same object works from sync code, any event loop and any thread.
 
+    Example:
+        >>> model = DockerModel("ai/smollm2", max_chars=2000)
+        >>> model.generate("What is a container?").text  # doctest: +SKIP
+        'A container is …'
+
     Args:
         model: The name, exactly as `docker model run` takes it.
-        stop: Stop sequences; the earliest match ends the answer and is no part of it.
-        max_chars: Ends the answer after so many characters, since nothing else caps a small
-            model that rambles.
+        stop: Stop sequences; the earliest match ends the answer and is not part of it.
+        max_chars: Ends the answer after so many characters. Over the CLI nothing else stops a
+            small model that rambles.
         timeout: `Timeouts`, or a number of seconds for the whole call.
         max_concurrency: Runs at once in this process, among all models with the same
             command, environment and limit; the rest wait, first come first served.
-        pull: `"never"`: a missing model raises; `"missing"`: it is pulled first.
-        on_progress: Told of a pull's progress, on a thread of the library: it must not block.
-        file_references: What becomes of text in the prompt that names local files, which the
+        pull: `"never"`: a missing model is an error; `"missing"`: it is pulled first.
+        on_progress: Called with the progress of a pull, on a thread of the library. It must
+            not block.
+        file_references: What happens to text in the prompt that names local files, which the
             CLI would read and send: `"escape"`, `"refuse"` or `"allow"`.
-        standby: Started processes kept waiting for a prompt.
+        standby: Started processes that wait for a prompt.
         command: The argv up to the subcommand, default `$DOCKER_MODEL_COMMAND` or `docker model`.
         env: Variables laid over the caller's environment; never shown.
-        transport: `"cli"`, `"http"`, or `None`: the CLI, unless `base_url` or `api_key` is
-            given. Over HTTP a prompt arrives byte for byte and no local file is looked at,
-            there are no processes to keep in standby, and the runner is found as the CLI
-            finds it and in the usual places.
-        base_url: The HTTP API's address, in any of its usual spellings.
-        api_key: Sent to an address that you have named, and to none that was found; never
-            shown. The runner itself wants none.
+        transport: `"cli"`, `"http"`, or `None`: the CLI, unless a setting is given that only
+            HTTP can honor. Over HTTP the prompt arrives byte for byte, no local file is looked
+            at, and there are no processes to keep in standby. The runner is found as the CLI
+            finds it and at the usual addresses.
+        base_url: The address of the HTTP API, in any of its usual spellings; only HTTP.
+        api_key: Sent to an address that you named, and to none that was found; never shown.
+            The runner itself needs none. Only HTTP.
+        temperature: How freely the model chooses words; 0 is the likeliest each time. Only
+            HTTP, as everything below.
+        top_p: Choose among the likeliest words that add up to this probability.
+        top_k: Choose among so many of the likeliest words.
+        min_p: Leave out words less likely than this fraction of the likeliest one.
+        seed: The same seed and request give the same answer, on the same engine.
+        max_tokens: Ends the answer after so many tokens.
+        presence_penalty: Makes words less likely that occurred already.
+        frequency_penalty: Makes words less likely the more often they occurred.
 
     Raises:
-        InvalidRequestError: A setting that cannot be.
-        UnsupportedParameterError: `transport="cli"` with a setting of the other's.
+        InvalidRequestError: If a setting cannot be used.
+        UnsupportedParameterError: If `transport="cli"` is given with a setting that only HTTP
+            can honor.
     """
 
     model: str
@@ -91,6 +123,14 @@ class DockerModel(_EngineSlot):
     transport: TransportName | None = None
     base_url: str | None = None
     api_key: str | None = field(default=None, repr=False)
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
 
     def __post_init__(self) -> None:
         self._set("_engine", None)
@@ -106,73 +146,109 @@ class DockerModel(_EngineSlot):
             self._set("command", self.command if isinstance(self.command, str) else words)
         if self.on_progress is not None and not callable(self.on_progress):
             msg = f"on_progress must be a function, not {self.on_progress!r}"
-            raise InvalidRequestError(msg)
-        _check_count("max_chars", self.max_chars, least=1)
-        _check_count("max_concurrency", self.max_concurrency, least=1)
-        _check_count("standby", self.standby, least=0)
-        _check_choice("pull", self.pull, get_args(PullPolicy))
-        _check_choice("file_references", self.file_references, get_args(FileReferences))
-        _check_choice("transport", self.transport, (None, *get_args(TransportName)))
-        if self.base_url is not None or self.api_key is not None:
+            raise InvalidRequestError(msg, hint="such as on_progress=print")
+        check_count("max_chars", self.max_chars, least=1, optional=True)
+        check_count("max_concurrency", self.max_concurrency, least=1)
+        check_count("standby", self.standby, least=0)
+        check_choice("pull", self.pull, get_args(PullPolicy))
+        check_choice("file_references", self.file_references, get_args(FileReferences))
+        check_choice("transport", self.transport, (None, *get_args(TransportName)))
+        if self._http_settings:
             self._check_http()
+
+    @property
+    def _sampling(self) -> dict[str, Any]:
+        """The sampling parameters that are set."""
+        given = ((name, getattr(self, name)) for name in SAMPLING)
+        return {name: value for name, value in given if value is not None}
+
+    @property
+    def _http_settings(self) -> list[str]:
+        """The names of the settings that only HTTP can honor."""
+        named = (name for name in ("base_url", "api_key") if getattr(self, name) is not None)
+        return [*named, *self._sampling]
 
     def _check_http(self) -> None:
         if self.transport == "cli":
-            given = "base_url" if self.base_url is not None else "api_key"
-            msg = f"{given} is for the HTTP transport"
-            hint = 'leave transport="cli" out; MODEL_RUNNER_HOST tells the CLI where the runner is'
+            names = ", ".join(self._http_settings)
+            msg = f"`docker model run` has no way to honor {names}: only the HTTP transport has"
+            hint = 'leave transport="cli" out, or set transport="http"'
+            if self.base_url is not None:
+                hint += "; MODEL_RUNNER_HOST tells the CLI where the runner is"
             raise UnsupportedParameterError(msg, hint=hint)
-        from docker_model.http import Client
+        check_sampling(self._sampling)
+        if self.base_url is not None or self.api_key is not None:
+            from docker_model.http import Client
 
-        Client(base_url=self.base_url, api_key=self.api_key)  # looks at both
+            Client(base_url=self.base_url, api_key=self.api_key)  # checks both
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
     def generate(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> Completion:
-        """Answer `prompt`, waiting for the whole answer.
+        """Answer `prompt`, and wait for the whole answer.
 
         Args:
-            prompt: What the model is to read. The CLI takes white space off its ends.
-            stop: Stop sequences in the place of the model's own.
+            prompt: What the model reads. The CLI trims white space at its ends.
+            stop: Stop sequences in place of the model's own.
 
         Raises:
-            DockerModelError: See `docker_model.errors` for what each class means.
+            DockerModelError: If there is no answer; `docker_model.errors` has a class for each
+                cause.
         """
         return self._calls().generate(prompt, stop)
 
     async def agenerate(
         self, prompt: str, *, stop: str | Sequence[str] | None = None
     ) -> Completion:
-        """The same, awaited; cancelling the call ends the run."""
+        """Await `generate`; cancelling the call ends the run."""
         return await self._calls().generate_async(prompt, stop)
 
     def stream(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> TextStream:
         """Answer `prompt` piece by piece, as they arrive.
 
-        The run starts when the first piece is asked for; the prompt is checked now.
-        Takes and raises what `generate` does; a run's errors are raised while iterating.
+        The prompt is checked now, and the run starts when the first piece is asked for. Takes
+        and raises what `generate` does; errors of a run are raised while iterating.
         """
         return self._calls().stream(prompt, stop)
 
     def astream(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> AsyncTextStream:
-        """The same for `async for`; no coroutine, so there is nothing to await.
+        """Answer `prompt` piece by piece, for `async for`; nothing is to be awaited first.
 
-        Local files are looked for off the caller's loop, so that a `FileReferenceError` is
-        raised by the first piece.
+        Local files are looked for off the caller's loop, so a `FileReferenceError` is raised
+        by the first piece.
         """
         return self._calls().stream_async(prompt, stop)
 
-    def warm_up(self) -> None:
-        """Load the model (and fill the standby), so that the first answer comes at once.
+    def count_tokens(self, prompt: str) -> int:
+        """Count the tokens of `prompt` with the model's chat template, as the engine does.
+
+        Asks the runner over HTTP, whatever transport answers prompts, and loads the model.
 
         Raises:
-            DockerModelError: See `docker_model.errors`.
+            UnsupportedParameterError: If the HTTP API is not found, or `transport="cli"`.
+            DockerModelError: If the runner or the engine refuses.
+        """
+        client = self._counting_client()
+        with _only_over_http():
+            return client.count_tokens(self.model, [{"role": "user", "content": prompt}])
+
+    async def acount_tokens(self, prompt: str) -> int:
+        """Await `count_tokens`."""
+        client = self._counting_client()
+        with _only_over_http():
+            return await client.acount_tokens(self.model, [{"role": "user", "content": prompt}])
+
+    def warm_up(self) -> None:
+        """Load the model and fill the standby, so that the first answer comes at once.
+
+        Raises:
+            DockerModelError: If the model cannot be loaded.
         """
         self._calls().warm_up()
 
     async def awarm_up(self) -> None:
-        """The same, awaited."""
+        """Await `warm_up`."""
         await self._calls().warm_up_async()
 
     def close(self) -> None:
@@ -184,7 +260,7 @@ class DockerModel(_EngineSlot):
             self._engine.backend.close()
 
     async def aclose(self) -> None:
-        """The same; nothing is awaited."""
+        """Do what `close` does, without waiting."""
         self.close()
 
     def _calls(self) -> Engine:
@@ -206,19 +282,10 @@ class DockerModel(_EngineSlot):
         return self._engine
 
     def _backend(self) -> Backend:
-        if self.transport == "http" or self.base_url is not None or self.api_key is not None:
-            from docker_model.http import Client
+        if self.transport == "http" or self._http_settings:
+            from docker_model._engine import HttpBackend
 
-            return Client(
-                base_url=self.base_url,
-                api_key=self.api_key,
-                timeout=self.timeout,
-                max_concurrency=self.max_concurrency,
-                pull=self.pull,
-                on_progress=self.on_progress,
-                command=self.command,
-                env=self.env,
-            )
+            return HttpBackend(self._client(), self._sampling)
         from docker_model._engine import CliBackend
 
         return CliBackend(
@@ -231,6 +298,37 @@ class DockerModel(_EngineSlot):
             standby=self.standby,
         )
 
+    def _client(self) -> Client:
+        from docker_model.http import Client
+
+        return Client(
+            base_url=self.base_url,
+            api_key=self.api_key,
+            timeout=self.timeout,
+            max_concurrency=self.max_concurrency,
+            pull=self.pull,
+            on_progress=self.on_progress,
+            command=self.command,
+            env=self.env,
+        )
+
+    def _counting_client(self) -> Client:
+        if self.transport == "cli":
+            msg = "`docker model` cannot count tokens"
+            hint = 'leave transport="cli" out: counting takes the HTTP API where it is found'
+            raise UnsupportedParameterError(msg, hint=hint)
+        return self._client()
+
+
+@contextlib.contextmanager
+def _only_over_http() -> Iterator[None]:
+    try:
+        yield
+    except RunnerUnavailableError as error:
+        msg = "tokens are counted over HTTP, and the HTTP API was not found"
+        hint = f"{error.hint}; a runner elsewhere is named by base_url"
+        raise UnsupportedParameterError(msg, hint=hint, detail=str(error)) from error
+
 
 _engine_lock = _thread.RLock()  # a signal handler may make a call while another is in here
 
@@ -239,31 +337,18 @@ _standby_models: dict[int, DockerModel] = {}
 
 
 def standby_model_for(owner: object, model: DockerModel) -> DockerModel:
-    """The same object for equal models, for as long as `owner` lives.
+    """Return the same object for equal models, for as long as `owner` lives.
 
-    Standby belongs to an object. An adapter makes its model anew for each call, so that it
-    never misses an assignment to its fields; with standby, it has to be the one of before.
+    Standby belongs to an object. An adapter makes its model anew for each call, so that an
+    assignment to one of its fields takes effect; with standby, the model has to be the one of
+    the call before.
     """
     key = id(owner)
     if not model.standby:
-        _standby_models.pop(key, None)  # it had one: those processes end with their model
+        _standby_models.pop(key, None)  # the processes of an earlier one end with it
         return model
     if key not in _standby_models:
         weakref.finalize(owner, _standby_models.pop, key, None).atexit = False
     if _standby_models.get(key) != model:
         _standby_models[key] = model
     return _standby_models[key]
-
-
-def _check_count(name: str, value: object, *, least: int) -> None:
-    if value is None and name == "max_chars":
-        return
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        msg = f"{name} must be a whole number of at least {least}, not {value!r}"
-        raise InvalidRequestError(msg)
-
-
-def _check_choice(name: str, value: object, choices: tuple[str | None, ...]) -> None:
-    if value not in choices:
-        msg = f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}"
-        raise InvalidRequestError(msg)

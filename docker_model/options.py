@@ -1,9 +1,9 @@
-"""What a caller may set, with what checks it."""
+"""What a caller may set, and the checks of it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -16,17 +16,30 @@ PullPolicy: TypeAlias = Literal["never", "missing"]
 TransportName: TypeAlias = Literal["cli", "http"]
 WhenFull: TypeAlias = Literal["error", "unload"]
 
+# The sampling parameters of a prompt, by OpenAI's and llama.cpp's names; each is a number.
+SAMPLING = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "seed",
+    "max_tokens",
+    "presence_penalty",
+    "frequency_penalty",
+)
+_WHOLE = frozenset({"top_k", "seed", "max_tokens"})
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long each phase of a call may take, in seconds; `None` is for ever.
+    """How long each phase of a call may take, in seconds; `None` means no limit.
 
     Attributes:
         first_output: From the start of the run to its first output. The runner gives a
-            cold model 300 s to load, and its error text is worth more than our timeout.
+            cold model 300 s to load, and its error text says more than a timeout.
         idle: Between two pieces of output.
         total: The whole call, waiting in the queue included.
-        queue: Waiting for one of `max_concurrency` places.
+        queue: Waiting for one of `max_concurrency` slots.
     """
 
     first_output: float | None = 330.0
@@ -46,17 +59,21 @@ class Timeouts:
 
     @classmethod
     def of(cls, value: Timeouts | float | None) -> Timeouts:
-        """Read a `timeout=` setting: a number means `total`, `None` the defaults."""
+        """Read a `timeout=` setting: a number means `total`, `None` the defaults.
+
+        Raises:
+            InvalidRequestError: If it is neither.
+        """
         if isinstance(value, Timeouts):
             return value
         return cls() if value is None else cls(total=value)
 
 
 def stop_sequences(stop: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Read a `stop=` setting; `None` is none.
+    """Read a `stop=` setting; `None` means no stop sequence.
 
     Raises:
-        InvalidRequestError: One is empty, or no string.
+        InvalidRequestError: If one is empty, or no string.
     """
     if stop is None:
         return ()
@@ -119,3 +136,18 @@ def check_fraction(name: str, value: object) -> None:
     if not number or not 0 <= value <= 1:  # type: ignore[operator]
         msg = f"{name} must be a number from 0 to 1, not {value!r}"
         raise InvalidRequestError(msg, hint=f"such as {name}=0.8")
+
+
+def check_sampling(parameters: Mapping[str, object]) -> None:
+    """Check sampling parameters as far as every engine agrees on them.
+
+    Raises:
+        InvalidRequestError: If one is no number.
+    """
+    for name, value in parameters.items():
+        kinds = (int,) if name in _WHOLE else (int, float)
+        if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
+            kind = "a whole number" if name in _WHOLE else "a number"
+            msg = f"{name} must be {kind}, not {value!r}"
+            raise InvalidRequestError(msg, hint=f"such as {name}=1, or leave {name} out")
+    check_count("max_tokens", parameters.get("max_tokens"), least=1, optional=True)

@@ -24,7 +24,7 @@ LLAMA_CPP_CONTEXT = 4096
 
 _RANK_POOLING = "4"  # llama.cpp's numbers: 0 none, 1 mean, 2 cls, 3 last, 4 rank
 _EMBEDDING_ARCHITECTURE = re.compile(  # those of llama.cpp, and the classes of safetensors
-    r"(?:[a-z]+-?)?bert(?:-.*)?|t5encoder|gemma-embedding|\w*Bert\w*Model|\w+EmbeddingModel"
+    r"(?:[a-z]+-?)?bert(?:-.*)?|t5encoder|gemma-embedding|\w*[Bb]ert\w*Model|\w+EmbeddingModel"
 )
 _VISION_ARCHITECTURE = re.compile(r"\w*vl(?:moe)?|mllama|paligemma|cogvlm|minicpmv", re.IGNORECASE)
 _THINKING = re.compile(r"think>|\[THINK\]|thinking|reasoning")

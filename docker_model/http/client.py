@@ -452,11 +452,15 @@ class Client:
     def close(self) -> None:
         """Do nothing: over HTTP there are no processes to end."""
 
-    def transport(self) -> HttpTransport:
-        """This client as the way of a `DockerModel`'s prompts."""
+    def transport(self, parameters: Mapping[str, Any] | None = None) -> HttpTransport:
+        """Return the transport of a `DockerModel`'s prompts.
+
+        Args:
+            parameters: What to send along with each prompt.
+        """
         from docker_model.http import operations
 
-        return operations.transport(self)
+        return operations.transport(self, parameters or {})
 
 
 def checked(settings: Mapping[str, Any]) -> ModelConfiguration:

@@ -183,9 +183,9 @@ async def aendpoint(client: Client) -> Endpoint:
     return known if known is not None else await tasks.run_async(discovery.find(place))
 
 
-def transport(client: Client) -> HttpTransport:
-    """See `Client.transport`."""
-    return HttpTransport(_caller(client))
+def transport(client: Client, parameters: Mapping[str, Any]) -> HttpTransport:
+    """Return the transport of a `DockerModel`'s prompts."""
+    return HttpTransport(_caller(client), parameters)
 
 
 def environment(client: Client) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from docker_model._transport.collector import Collector
@@ -14,6 +14,8 @@ from docker_model.http.request import HttpRequest
 from docker_model.types import ReasoningDelta, TextDelta, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from docker_model._transport.protocol import Receiver, Request
     from docker_model.http.request import RequestOptions
     from docker_model.types import Completion
@@ -25,9 +27,11 @@ class HttpTransport:
 
     Attributes:
         caller: How requests are made.
+        parameters: What is sent along with each prompt, such as `temperature`.
     """
 
     caller: RequestOptions
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def prepare(self, request: Request) -> Request:
         """As it is: the API looks at no local files."""
@@ -44,7 +48,7 @@ class HttpTransport:
         the reasoning too, and would not say that it was a stop that ended the answer.
         """
         messages = [{"role": "user", "content": request.prompt}]
-        body = bodies.chat(request.model, messages, {}, stream=True)
+        body = bodies.chat(request.model, messages, self.parameters, stream=True)
         answer = Collector(request, receiver, asyncio.get_running_loop().time())
 
         def take(chunk: dict[str, Any], _: int) -> bool:

@@ -200,7 +200,7 @@ def test_a_model_is_hashable_whatever_is_told_of_progress():
 
 def test_an_unknown_setting_is_a_type_error():
     with pytest.raises(TypeError):
-        DockerModel("ai/smollm2", temperature=0)
+        DockerModel("ai/smollm2", temperatur=0)
 
 
 def test_a_model_is_a_value_that_hides_its_environment():

@@ -68,7 +68,7 @@ def test_variables_are_read_from_env_too():
 def test_unknown_setting_is_a_type_error(variables):
     variables(LLM_MODEL="a")
     with pytest.raises(TypeError):
-        from_env(temperature=0.1)
+        from_env(temperatur=0.1)
 
 
 @pytest.mark.parametrize(
