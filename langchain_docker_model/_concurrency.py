@@ -1,8 +1,7 @@
 """Several answers at once: the first that fails ends the others.
 
-How many runs there are at a time is `docker_model`'s business (`max_concurrency`); here is
-only who waits for them. Async callers have tasks for that, sync callers short-lived threads
-of their own: LangChain's shared pools stay free for others.
+`docker_model` bounds how many run at a time (`max_concurrency`). Async callers wait for them in
+tasks, sync callers in short-lived threads: LangChain's shared pools stay free for others.
 """
 
 from __future__ import annotations
@@ -20,26 +19,28 @@ if TYPE_CHECKING:
 
 
 def complete(
-    streams: Sequence[TextStream], tell_of_first: Callable[[Event], object], *, at_once: int
+    streams: Sequence[TextStream], on_first_event: Callable[[Event], object], *, at_once: int
 ) -> list[Completion]:
     """Read `streams` to their ends, at most about `at_once` at a time.
 
-    The first is read on the caller's own thread, where `tell_of_first` hears of its events:
-    callbacks see the context they were set up in.
+    The first is read on the caller's own thread, where `on_first_event` gets its events: callbacks
+    see the context they were set up in.
     """
     if not streams:
         return []
 
-    def read(stream: TextStream, tell: Callable[[Event], object] = _nobody) -> Completion | None:
+    def read(
+        stream: TextStream, on_event: Callable[[Event], object] = _ignore
+    ) -> Completion | None:
         with _all_or_none(streams), stream:
             for event in stream.events():
-                tell(event)
+                on_event(event)
         return stream.completion
 
     first, *others = streams
     with ThreadPoolExecutor(at_once) as pool, _all_or_none(streams):
         waiting = [pool.submit(read, stream) for stream in others]
-        completions = [read(first, tell_of_first), *(future.result() for future in waiting)]
+        completions = [read(first, on_first_event), *(future.result() for future in waiting)]
     # A stream without completion was ended by another's failure, which has been raised.
     return cast("list[Completion]", completions)
 
@@ -55,20 +56,20 @@ def _all_or_none(streams: Sequence[TextStream]) -> Iterator[None]:
 
 
 async def acomplete(
-    streams: Sequence[AsyncTextStream], tell_of_first: Callable[[Event], Awaitable[object]]
+    streams: Sequence[AsyncTextStream], on_first_event: Callable[[Event], Awaitable[object]]
 ) -> list[Completion]:
-    """The same for async callers."""
+    """Read `streams` to their ends, all at the same time."""
 
     async def read(
-        stream: AsyncTextStream, tell: Callable[[Event], Awaitable[object]] = _anobody
+        stream: AsyncTextStream, on_event: Callable[[Event], Awaitable[object]] = _ignore_async
     ) -> Completion | None:
         async with stream:
             async for event in stream.events():
-                await tell(event)
+                await on_event(event)
         return stream.completion
 
     tasks = [
-        asyncio.ensure_future(read(stream, tell_of_first if number == 0 else _anobody))
+        asyncio.ensure_future(read(stream, on_first_event if number == 0 else _ignore_async))
         for number, stream in enumerate(streams)
     ]
     try:
@@ -80,9 +81,9 @@ async def acomplete(
         raise
 
 
-def _nobody(_: Event) -> None:
+def _ignore(_: Event) -> None:
     pass
 
 
-async def _anobody(_: Event) -> None:
+async def _ignore_async(_: Event) -> None:
     pass

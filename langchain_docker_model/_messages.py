@@ -1,189 +1,123 @@
-"""LangChain's messages as the runner's API takes them.
-
-Pure functions. What the API has no form for is refused by name, never dropped in silence.
-"""
+"""LangChain's messages as the runner's API takes them, and as one prompt for the CLI."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
     ChatMessage,
+    FunctionMessage,
     HumanMessage,
     SystemMessage,
     ToolMessage,
 )
 
-from langchain_docker_model.errors import InvalidRequestError
+from docker_model.http.messages import first_media, prepare
+from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-# Blocks that an answer's other fields say again: `tool_calls` holds the calls.
-_CALLS = frozenset({"invalid_tool_call", "tool_call", "tool_call_chunk", "tool_use"})
-_THOUGHTS = frozenset({"reasoning", "thinking"})  # their text has the same name
-_MEDIA_HINT = "the runner takes text, images (image, image_url) and audio (audio, input_audio)"
+__all__ = ["HTTP_HINT", "media_in", "to_openai", "to_prompt"]
 
-
-def to_runner(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
-    """Translate a conversation.
-
-    System messages in a row become one: many chat templates refuse the second.
-
-    Raises:
-        InvalidRequestError: There is no message, or something in one that the API has no
-            form for.
-    """
-    if not messages:
-        msg = "there is no message to answer"
-        raise InvalidRequestError(msg, hint="pass at least one")
-    translated: list[dict[str, Any]] = []
-    for message in messages:
-        new = _translate(message)
-        last = translated[-1] if translated else {}
-        if new["role"] == last.get("role") == "system":
-            last["content"] = f"{last['content']}\n\n{new['content']}"
-        else:
-            translated.append(new)
-    return translated
+_ROLES: dict[type[BaseMessage], str] = {
+    SystemMessage: "system",
+    HumanMessage: "user",
+    AIMessage: "assistant",
+    ToolMessage: "tool",
+    FunctionMessage: "function",
+}
+_CALLS, _MEDIA = "tool calls and their results", "images or audio"
+HTTP_HINT = (
+    "the runner's HTTP API can: leave transport='cli' out, enable the runner's TCP port, "
+    "or name its address with base_url="
+)
 
 
-def reasoning_of(message: AIMessage) -> str:
-    """What the model thought before it gave this answer; empty when nothing is known."""
-    kept = message.additional_kwargs.get("reasoning_content")
-    if isinstance(kept, str):
-        return kept
-    return "".join(
-        block.get(block["type"], "") for block in _blocks(message) if block.get("type") in _THOUGHTS
-    )
-
-
-def text_of(message: BaseMessage, joint: str = "\n") -> str:
-    """A message that holds nothing but text.
+def to_openai(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
+    """Translate a conversation into OpenAI's objects, as any engine and chat template takes them.
 
     Raises:
-        InvalidRequestError: It holds something else.
+        InvalidRequestError: If there is no message, or the user or the system says something
+            that the API has no form for.
     """
-    parts = list(_parts(message))
-    for part in parts:
-        if part["type"] != "text":
-            raise _unknown_block(part["type"], message, hint="only text can stand here")
-    return joint.join(part["text"] for part in parts)
+    return prepare([_translate(message) for message in messages])
+
+
+def media_in(messages: Sequence[BaseMessage]) -> str | None:
+    """Return the type of the first content that is not text; `None` if all is text."""
+    return first_media([_translate(message) for message in messages])
 
 
 def _translate(message: BaseMessage) -> dict[str, Any]:
-    match message:
-        case SystemMessage():
-            return _named(message, {"role": "system", "content": text_of(message)})
-        case HumanMessage():
-            return _named(message, {"role": "user", "content": _content(message)})
-        case AIMessage():
-            return _named(message, _answer(message))
-        case ToolMessage():
-            return {
-                "role": "tool",
-                "tool_call_id": message.tool_call_id,
-                "content": _content(message),
-            }
-        case ChatMessage():
-            return _named(message, {"role": message.role, "content": _content(message)})
+    translated: dict[str, Any] = {
+        "role": _role(message),
+        "content": message.content,
+        "name": message.name,
+    }
+    if isinstance(message, ToolMessage):
+        translated["tool_call_id"] = message.tool_call_id
+    if isinstance(message, AIMessage):
+        extra = message.additional_kwargs
+        translated["tool_calls"] = [*message.tool_calls, *message.invalid_tool_calls]
+        for name in ("reasoning_content", "reasoning", "function_call", "refusal"):
+            translated[name] = extra.get(name)
+    return translated
+
+
+def _role(message: BaseMessage) -> str:
+    if isinstance(message, ChatMessage):
+        return message.role
+    for kind, role in _ROLES.items():
+        if isinstance(message, kind):
+            return role
     msg = f"a {type(message).__name__} cannot be sent to a model"
     raise InvalidRequestError(msg, hint="send system, human, AI, tool and chat messages")
 
 
-def _named(message: BaseMessage, translated: dict[str, Any]) -> dict[str, Any]:
-    return {**translated, "name": message.name} if message.name else translated
+def to_prompt(messages: Sequence[BaseMessage]) -> str:
+    """Write a conversation as one prompt, since `docker model run` has no roles.
+
+    The system message comes first, as it is. A lone human message follows it as it is. A longer
+    conversation is written with a name before each turn, and ends with the name of the one
+    whose turn it is; blank lines stand between the parts:
+
+        Be brief.
+
+        User: Hello.
+
+        Assistant: Hello. How can I help?
+
+        User: Which day is it?
+
+        Assistant:
+
+    The runner then puts all of it into the model's own chat template, as one message of a user.
+
+    Raises:
+        InvalidRequestError: If there is no message, or something that no model takes.
+        UnsupportedParameterError: If there are tool calls, images or audio, which the CLI
+            cannot send.
+    """
+    turns = to_openai(messages)
+    for turn in turns:
+        if turn["role"] == "tool" or "tool_calls" in turn:
+            raise _unsendable(_CALLS)
+        if not isinstance(turn["content"], str):
+            raise _unsendable(_MEDIA)
+    system = [turn["content"] for turn in turns if turn["role"] == "system"]
+    others = [turn for turn in turns if turn["role"] != "system"]
+    if len(others) == 1 and others[0]["role"] == "user":
+        return "\n\n".join([*system, others[0]["content"]])
+    named = [f"{_name(turn)}: {turn['content']}" for turn in others]
+    return "\n\n".join([*system, *named, "Assistant:"])
 
 
-def _answer(message: AIMessage) -> dict[str, Any]:
-    translated: dict[str, Any] = {"role": "assistant", "content": text_of(message, joint="")}
-    reasoning = reasoning_of(message)
-    if reasoning:
-        # Some templates want the thoughts between a tool's call and its result; the others
-        # leave them out by themselves.
-        translated["reasoning_content"] = reasoning
-    calls = [
-        # The model reads its own words again: no escapes for what is no ASCII.
-        (call["id"], call["name"], json.dumps(call["args"], ensure_ascii=False))
-        for call in message.tool_calls
-    ] + [(call["id"], call["name"], call["args"]) for call in message.invalid_tool_calls]
-    if calls:
-        translated["tool_calls"] = [
-            {"type": "function", "id": number, "function": {"name": name, "arguments": arguments}}
-            for number, name, arguments in calls
-        ]
-    return translated
+def _name(turn: Mapping[str, Any]) -> str:
+    return turn.get("name") or str(turn["role"]).capitalize()
 
 
-def _content(message: BaseMessage) -> str | list[dict[str, Any]]:
-    """Text as a string, since not every template takes parts; else the parts."""
-    parts = list(_parts(message))
-    if all(part["type"] == "text" for part in parts):
-        return "\n".join(part["text"] for part in parts)
-    return parts
-
-
-def _parts(message: BaseMessage) -> Iterator[dict[str, Any]]:
-    for block in _blocks(message):
-        kind = block.get("type")
-        if kind == "text":
-            yield {"type": "text", "text": block["text"]}
-        elif kind in ("image_url", "image"):
-            yield {"type": "image_url", "image_url": _image(block, message)}
-        elif kind in ("input_audio", "audio"):
-            yield {"type": "input_audio", "input_audio": _audio(block, message)}
-        elif not (isinstance(message, AIMessage) and (kind in _CALLS or kind in _THOUGHTS)):
-            raise _unknown_block(kind, message, hint=_MEDIA_HINT)
-
-
-def _blocks(message: BaseMessage) -> Iterator[Mapping[str, Any]]:
-    content = [message.content] if isinstance(message.content, str) else message.content
-    for block in content:
-        yield {"type": "text", "text": block} if isinstance(block, str) else block
-
-
-def _image(block: Mapping[str, Any], message: BaseMessage) -> dict[str, Any]:
-    image = block.get("image_url")
-    if isinstance(image, str):
-        return {"url": image}
-    if isinstance(image, dict):
-        return image
-    if "url" in block:
-        return {"url": block["url"]}
-    kind, data = _media(block)
-    if data is None:
-        raise _incomplete(block, message, "url, or base64 with mime_type")
-    return {"url": f"data:{kind};base64,{data}"}
-
-
-def _audio(block: Mapping[str, Any], message: BaseMessage) -> dict[str, Any]:
-    if "input_audio" in block:
-        return dict(block["input_audio"])
-    kind, data = _media(block)
-    if data is None:
-        raise _incomplete(block, message, "base64 with mime_type")
-    form = kind.rpartition("/")[2]
-    return {"data": data, "format": {"mpeg": "mp3", "x-wav": "wav"}.get(form, form)}
-
-
-def _media(block: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The type and the data of a block, in any of its three forms; no data without a type."""
-    source = block.get("source")  # Anthropic's
-    if isinstance(source, dict):
-        return source.get("media_type", ""), source.get("media_type") and source.get("data")
-    data = block.get("base64") or (block.get("source_type") == "base64" and block.get("data"))
-    kind = block.get("mime_type", "")
-    return kind, (data or None) if kind else None
-
-
-def _unknown_block(kind: object, message: BaseMessage, *, hint: str) -> InvalidRequestError:
-    msg = f"a {message.type} message has a content block of type {kind!r}, which cannot be sent"
-    return InvalidRequestError(msg, hint=hint)
-
-
-def _incomplete(block: Mapping[str, Any], message: BaseMessage, needed: str) -> InvalidRequestError:
-    msg = f"a {message.type} message has a content block of type {block['type']!r} without data"
-    return InvalidRequestError(msg, hint=f"it needs {needed}")
+def _unsendable(what: str) -> UnsupportedParameterError:
+    return UnsupportedParameterError(f"`docker model run` cannot send {what}", hint=HTTP_HINT)

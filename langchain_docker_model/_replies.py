@@ -1,195 +1,309 @@
-"""The runner's replies as LangChain's results; pure functions and one small state machine."""
+"""Replies of the runner and of `docker model run` as LangChain's results; pure."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
-from uuid import uuid4
+import json
+from dataclasses import asdict
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
-from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
-from langchain_core.messages.tool import tool_call, tool_call_chunk
-from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, parse_tool_call
+from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.utils.json import parse_partial_json
 
+from docker_model.http.replies import Answer, StreamReader, read_reply, require_text
 from docker_model.types import Completion, ReasoningDelta
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from langchain_core.messages import InvalidToolCall
-    from langchain_core.messages.tool import ToolCall, ToolCallChunk
+    from langchain_core.messages.tool import ToolCallChunk
 
+    from docker_model.http.replies import CallDelta, Delta, ToolCall
     from docker_model.types import Event
+    from langchain_docker_model._request import RequestSettings
+
+__all__ = [
+    "PROVIDER",
+    "ChunkReader",
+    "check_answered",
+    "chunk_of_event",
+    "read_completion",
+    "read_whole",
+]
 
 # Not "openai": core would then read the message as OpenAI's, whose API has no reasoning.
 PROVIDER = "docker_model"
 
 
-def result_of(reply: Mapping[str, Any]) -> ChatResult:
-    """A whole reply: a generation for each choice."""
+# --- Whole answers ---
+
+
+def read_whole(reply: Mapping[str, Any], settings: RequestSettings) -> tuple[ChatResult, bool]:
+    """Read a whole reply: a generation for each choice, and whether any of them calls a tool.
+
+    Raises:
+        EmptyAnswerError: If an answer is nothing but thoughts.
+    """
+    answers = read_reply(
+        reply,
+        thoughts_in_text=settings.wants_json,
+        tools=settings.tool_names,
+        model=settings.model,
+    )
     usage = reply.get("usage")
-    constant = {
-        "model_name": reply["model"],
-        "model_provider": PROVIDER,
-        **({"timings": reply["timings"]} if reply.get("timings") else {}),
-    }
-    generations = [
-        _generation(choice, constant, usage if number == 0 else None)
-        for number, choice in enumerate(reply["choices"])
-    ]
-    return ChatResult(
-        generations=generations,
-        llm_output={
-            "model_name": reply["model"],
-            **({"token_usage": usage} if usage else {}),
-        },
+    constant = {"model_name": settings.model, "model_provider": PROVIDER}
+    if reply.get("timings"):
+        constant["timings"] = reply["timings"]
+    generations = []
+    for number, answer in enumerate(answers):
+        _check_answered(answer, settings)
+        message = _message(answer, constant)
+        if usage and not number:
+            message.usage_metadata = usage_of(usage)
+        generations.append(ChatGeneration(message=message, generation_info=_ending(answer)))
+    output = {"model_name": settings.model, **({"token_usage": usage} if usage else {})}
+    called = any(answer.calls for answer in answers)
+    return ChatResult(generations=generations, llm_output=output), called
+
+
+def _message(answer: Answer, constant: Mapping[str, Any]) -> AIMessage:
+    return AIMessage(
+        content=answer.text,
+        additional_kwargs=_thoughts(answer.reasoning),
+        tool_calls=[
+            tool_call(name=call.name, args=call.arguments, id=call.id)
+            for call in answer.calls
+            if call.arguments is not None
+        ],
+        invalid_tool_calls=[
+            invalid_tool_call(name=call.name, args=call.raw, id=call.id, error=call.error)
+            for call in answer.calls
+            if call.arguments is None
+        ],
+        response_metadata={**constant, **_ending(answer)},
     )
 
 
-def _generation(
-    choice: Mapping[str, Any], constant: dict[str, Any], usage: Mapping[str, Any] | None
-) -> ChatGeneration:
-    said = choice["message"]
-    calls, invalid = _calls(said.get("tool_calls") or ())
-    message = AIMessage(
-        content=said.get("content") or "",
-        additional_kwargs=_thought(said),
-        tool_calls=calls,
-        invalid_tool_calls=invalid,
-        usage_metadata=usage_of(usage) if usage else None,
-        response_metadata={**constant, **_ending(choice)},
-    )
-    return ChatGeneration(message=message, generation_info=_ending(choice))
+def _check_answered(answer: Answer, settings: RequestSettings) -> None:
+    # A stop sequence may have ended an answer at its start.
+    if answer.only_thought and not (settings.stop and answer.finish_reason == "stop"):
+        require_text(answer, settings.model)
 
 
-def _calls(
-    raw_calls: Sequence[Mapping[str, Any]],
-) -> tuple[list[ToolCall], list[InvalidToolCall]]:
-    """The calls whose arguments are an object, and those whose are not."""
-    calls: list[ToolCall] = []
-    invalid: list[InvalidToolCall] = []
-    for raw in raw_calls:
-        function = raw.get("function") or {}
-        call = {
-            "id": raw.get("id") or _new_id(),
-            "function": {
-                "name": function.get("name"),
-                "arguments": function.get("arguments") or "{}",
-            },
-        }
-        try:
-            parsed = cast("dict[str, Any]", parse_tool_call(call, return_id=True))
-            arguments = parsed["args"]
-            if not isinstance(arguments, dict):
-                msg = f"the arguments are no object but {type(arguments).__name__}"
-                raise OutputParserException(msg)  # noqa: TRY301  as if it could not be parsed
-        except OutputParserException as error:
-            invalid.append(make_invalid_tool_call(call, str(error)))
-        else:
-            calls.append(tool_call(name=parsed["name"], args=arguments, id=parsed["id"]))
-    return calls, invalid
+def _ending(answer: Answer) -> dict[str, Any]:
+    ending = {"finish_reason": answer.finish_reason}
+    return {**ending, "logprobs": answer.logprobs} if answer.logprobs else ending
 
 
-class Chunks:
-    """Turns a stream's pieces into chunks.
+def _thoughts(reasoning: str) -> dict[str, Any]:
+    return {"reasoning_content": reasoning} if reasoning else {}
 
-    Core adds chunks up: strings join, numbers sum. So whatever is constant (how it ended,
-    usage, the model's name, timings) is kept and given once, in the last chunk.
+
+# --- Streamed answers ---
+
+
+class ChunkReader:
+    """Reads a stream's pieces as LangChain's chunks.
+
+    Core adds chunks up: strings join, numbers sum. So whatever is constant (finish reason,
+    usage, the model's name, timings) is given once, in the last chunk.
     """
 
-    def __init__(self, model: str) -> None:
-        self._usage: Mapping[str, Any] | None = None
-        self._last: dict[str, Any] = {"model_name": model}
-        self._calls: set[int] = set()
+    def __init__(self, settings: RequestSettings) -> None:
+        self._settings = settings
+        self._reader = StreamReader(
+            thoughts_in_text=settings.wants_json, tools=settings.tool_names, model=settings.model
+        )
+        self._calls: dict[int, _CallText] = {}
 
     @property
     def called(self) -> bool:
-        """Whether there was a tool call."""
+        """Whether a tool is called."""
         return bool(self._calls)
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What the runner told beside the answer: `usage`, `timings`."""
-        return {**self._last, "usage": self._usage}
+    def remarks(self) -> dict[str, Any]:
+        """What the runner sends beside the answer: `usage`, `timings`."""
+        return {"usage": self._reader.usage, "timings": self._reader.timings}
 
     def feed(self, piece: Mapping[str, Any]) -> ChatGenerationChunk | None:
-        """The chunk for a piece; `None` for one that says nothing yet."""
-        self._usage = piece.get("usage") or self._usage
-        if piece.get("timings"):
-            self._last["timings"] = piece["timings"]
-        if not piece.get("choices"):
-            return None
-        choice = piece["choices"][0]
-        said = choice.get("delta") or {}
-        if choice.get("finish_reason"):
-            self._last["finish_reason"] = choice["finish_reason"]
-        text, thought = said.get("content") or "", _thought(said)
-        calls = [self._call(one, number) for number, one in enumerate(said.get("tool_calls") or ())]
-        likely = {"logprobs": choice["logprobs"]} if choice.get("logprobs") else {}
-        if not (text or thought or calls or likely):
-            return None
+        """Return the chunk for a piece; `None` if the piece adds nothing to the answer."""
+        delta = self._reader.feed(piece)
+        return self._chunk(delta) if delta else None
+
+    def close(self) -> ChatGenerationChunk:
+        """Return the last chunk.
+
+        Raises:
+            EmptyAnswerError: If the answer is nothing but thoughts.
+        """
+        delta = self._reader.close()
+        answer = self._reader.answer
+        _check_answered(answer, self._settings)
+        calls = {call.index: self._call(call) for call in delta.calls}
+        for index, call in enumerate(answer.calls):
+            chunk = calls.setdefault(index, tool_call_chunk(index=index))
+            chunk["args"] = (chunk["args"] or "") + self._calls[index].rest(call)
+        metadata: dict[str, Any] = {
+            "model_name": self._settings.model,
+            "finish_reason": answer.finish_reason,
+        }
+        if self._reader.timings:
+            metadata["timings"] = self._reader.timings
         message = AIMessageChunk(
-            content=text,
-            additional_kwargs=thought,
-            tool_call_chunks=calls,
+            content=delta.text,
+            additional_kwargs=_thoughts(delta.reasoning),
+            tool_call_chunks=[call for call in calls.values() if any(map(call.get, _CONTENTS))],
+        )
+        return _last_chunk(message, metadata, self._reader.usage)
+
+    def _chunk(self, delta: Delta) -> ChatGenerationChunk:
+        likely = {"logprobs": delta.logprobs} if delta.logprobs else {}
+        message = AIMessageChunk(
+            content=delta.text,
+            additional_kwargs=_thoughts(delta.reasoning),
+            tool_call_chunks=[self._call(call) for call in delta.calls],
             response_metadata={"model_provider": PROVIDER, **likely},
         )
         return ChatGenerationChunk(message=message, generation_info=likely or None)
 
-    def close(self) -> ChatGenerationChunk:
-        """The last chunk."""
-        return _last_chunk(self._last, self._usage)
-
-    def _call(self, call: Mapping[str, Any], number: int) -> ToolCallChunk:
-        function, index = call.get("function") or {}, call.get("index", number)
-        first = index not in self._calls
-        self._calls.add(index)
+    def _call(self, delta: CallDelta) -> ToolCallChunk:
+        text = self._calls.setdefault(delta.index, _CallText()).feed(delta.arguments)
         return tool_call_chunk(
-            name=function.get("name"),
-            args=function.get("arguments"),
-            # Names and ids join as strings do: each is given once.
-            id=(call.get("id") or _new_id()) if first else None,
-            index=index,
+            name=delta.name or None, args=text, id=delta.id or None, index=delta.index
         )
 
 
-def result_of_run(completion: Completion) -> ChatResult:
-    """An answer of the CLI."""
-    reasoning = completion.reasoning
+_CONTENTS = ("name", "args", "id")
+
+
+class _CallText:
+    """The text of a streamed call's arguments, as core may read it.
+
+    Core also reads text that is cut off or malformed as an object, and a tool would run on
+    arguments that the model never gave. So text that does not begin as an object is held back,
+    and text that turns out to be no object gets an end that core cannot read either.
+    """
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._given = ""
+
+    def feed(self, text: str) -> str:
+        """Take some text; return what may be given on."""
+        if not self._given:
+            self._held += text
+            if not self._held.lstrip().startswith("{"):
+                return ""
+            text, self._held = self._held, ""
+        self._given += text
+        return text
+
+    def rest(self, call: ToolCall) -> str:
+        """Return the end of the text, once the call is whole."""
+        if call.arguments is None:
+            return self._held + _unreadable_end(self._given + self._held)
+        return "" if self._given else json.dumps(call.arguments, ensure_ascii=False)
+
+
+def _unreadable_end(text: str) -> str:
+    """Return what to append to a text, so that core finds no object in it."""
+    for brackets in count():
+        for quotes in ("", '"', '""'):  # it may end within a string, or after a backslash
+            end = quotes + "]" * brackets
+            try:
+                if not isinstance(parse_partial_json(text + end), dict):
+                    return end
+            except ValueError:
+                return end
+    raise AssertionError  # `count` has no end
+
+
+# --- Answers of the CLI ---
+
+
+def read_completion(completion: Completion) -> ChatResult:
+    """Read an answer of the CLI.
+
+    Raises:
+        EmptyAnswerError: If the answer is nothing but thoughts.
+    """
+    check_answered(completion)
     info = _ending_of_run(completion)
+    usage = asdict(completion.usage) if completion.usage else None
     message = AIMessage(
         content=completion.text,
-        additional_kwargs={"reasoning_content": reasoning} if reasoning else {},
-        usage_metadata=usage_of(_counts(completion)) if completion.usage else None,
+        additional_kwargs=_thoughts(completion.reasoning),
+        usage_metadata=usage_of(usage) if usage else None,
         response_metadata={"model_provider": PROVIDER, **info},
     )
     generation = ChatGeneration(
         message=message, generation_info={"finish_reason": info["finish_reason"]}
     )
-    counts = {"token_usage": _counts(completion)} if completion.usage else {}
-    return ChatResult(
-        generations=[generation], llm_output={"model_name": completion.model, **counts}
-    )
+    output = {"model_name": completion.model, **({"token_usage": usage} if usage else {})}
+    return ChatResult(generations=[generation], llm_output=output)
 
 
-def chunk_of_run(event: Event) -> ChatGenerationChunk:
-    """A chunk for each event of a run of the CLI."""
+def chunk_of_event(event: Event) -> ChatGenerationChunk:
+    """Return the chunk for an event of a run of the CLI.
+
+    Raises:
+        EmptyAnswerError: If it is the end of an answer that is nothing but thoughts.
+    """
     if isinstance(event, Completion):
-        return _last_chunk(_ending_of_run(event), _counts(event) if event.usage else None)
-    if isinstance(event, ReasoningDelta):
-        message = AIMessageChunk(
-            content="",
-            additional_kwargs={"reasoning_content": event.text},
-            response_metadata={"model_provider": PROVIDER},
-        )
-    else:
-        message = AIMessageChunk(content=event.text, response_metadata={"model_provider": PROVIDER})
+        check_answered(event)
+        usage = asdict(event.usage) if event.usage else None
+        return _last_chunk(AIMessageChunk(content=""), _ending_of_run(event), usage)
+    thoughts = event.text if isinstance(event, ReasoningDelta) else ""
+    message = AIMessageChunk(
+        content="" if thoughts else event.text,
+        additional_kwargs=_thoughts(thoughts),
+        response_metadata={"model_provider": PROVIDER},
+    )
     return ChatGenerationChunk(message=message)
 
 
+def check_answered(completion: Completion) -> None:
+    """Raise for an answer of the CLI that is nothing but thoughts.
+
+    Raises:
+        EmptyAnswerError: If it is.
+    """
+    if completion.finish_reason != "stop_sequence":
+        answer = Answer(
+            text=completion.text,
+            reasoning=completion.reasoning,
+            finish_reason=completion.finish_reason,
+        )
+        if answer.only_thought:
+            require_text(answer, completion.model)
+
+
+def _ending_of_run(completion: Completion) -> dict[str, Any]:
+    # What a stop sequence ended is "stop" over HTTP.
+    reason = "length" if completion.finish_reason == "length" else "stop"
+    return {"model_name": completion.model, "finish_reason": reason}
+
+
+# --- Both ---
+
+
+def _last_chunk(
+    message: AIMessageChunk, metadata: Mapping[str, Any], usage: Mapping[str, Any] | None
+) -> ChatGenerationChunk:
+    message.usage_metadata = usage_of(usage) if usage else None
+    message.response_metadata = {"model_provider": PROVIDER, **metadata}
+    message.chunk_position = "last"
+    return ChatGenerationChunk(
+        message=message, generation_info={"finish_reason": metadata.get("finish_reason")}
+    )
+
+
 def usage_of(counts: Mapping[str, Any]) -> UsageMetadata:
-    """Token counts in LangChain's words."""
+    """Write token counts as LangChain does."""
     read, written = counts.get("prompt_tokens") or 0, counts.get("completion_tokens") or 0
     usage = UsageMetadata(
         input_tokens=read,
@@ -203,48 +317,3 @@ def usage_of(counts: Mapping[str, Any]) -> UsageMetadata:
     if thought is not None:
         usage["output_token_details"] = OutputTokenDetails(reasoning=thought)
     return usage
-
-
-def _last_chunk(
-    metadata: Mapping[str, Any], usage: Mapping[str, Any] | None
-) -> ChatGenerationChunk:
-    message = AIMessageChunk(
-        content="",
-        usage_metadata=usage_of(usage) if usage else None,
-        response_metadata={"model_provider": PROVIDER, **metadata},
-        chunk_position="last",
-    )
-    return ChatGenerationChunk(
-        message=message, generation_info={"finish_reason": metadata.get("finish_reason")}
-    )
-
-
-def _thought(said: Mapping[str, Any]) -> dict[str, Any]:
-    reasoning = said.get("reasoning_content")
-    return {"reasoning_content": reasoning} if reasoning else {}
-
-
-def _ending(choice: Mapping[str, Any]) -> dict[str, Any]:
-    logprobs = choice.get("logprobs")
-    ending = {"finish_reason": choice.get("finish_reason")}
-    return {**ending, "logprobs": logprobs} if logprobs else ending
-
-
-def _ending_of_run(completion: Completion) -> dict[str, Any]:
-    # What a stop sequence ended is "stop" over HTTP.
-    reason = "length" if completion.finish_reason == "length" else "stop"
-    return {"model_name": completion.model, "finish_reason": reason}
-
-
-def _counts(completion: Completion) -> dict[str, Any]:
-    usage = completion.usage
-    assert usage
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-    }
-
-
-def _new_id() -> str:
-    return f"call_{uuid4().hex}"

@@ -1,10 +1,11 @@
-"""The settings of a call: the model's own, and in their place those given to the call."""
+"""The settings of one call: the model's own, and in their place those given to the call."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from docker_model._setting_names import setting_hint
 from langchain_docker_model._structured import response_format
 from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
     from docker_model.options import Timeouts
 
-# What the API and the fields call the same; none of it can be said over the CLI.
+__all__ = ["PARAMETERS", "RequestSettings", "merge", "stops_of"]
+
+# Fields that have the API's names; the CLI has none of them.
 PARAMETERS = (
     "temperature",
     "max_tokens",
@@ -32,20 +35,20 @@ PARAMETERS = (
     "reasoning_effort",
     "chat_template_kwargs",
 )
-_OF_CALLS = frozenset({"parallel_tool_calls", "tool_choice", "tools"})
+_CALL_ONLY = frozenset({"parallel_tool_calls", "tool_choice", "tools"})
 _OWN = frozenset({*PARAMETERS, "extra_body", "model", "timeout"})
-_CORES = frozenset({"stream"})  # whether to stream, which core has decided when it gets here
+_OF_CORE = frozenset({"stream"})  # core has decided whether to stream before we are called
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One call's settings.
+class RequestSettings:
+    """The settings of one call.
 
     Attributes:
         model: The model's name.
         stop: Stop sequences.
         timeout: As for `docker_model.DockerModel`.
-        parameters: What else the request says, by the API's names.
+        parameters: The other parameters, by the API's names.
     """
 
     model: str
@@ -55,32 +58,45 @@ class Call:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The request, but for its model and messages."""
+        """The request without its model and messages."""
         return {**self.parameters, **({"stop": self.stop} if self.stop else {})}
 
-    def refuse_several(self) -> None:
-        """Raise for a stream of several answers.
+    @property
+    def tool_names(self) -> list[str]:
+        """The names of the tools."""
+        return [tool["function"]["name"] for tool in self.parameters.get("tools") or ()]
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether the answer is to be JSON."""
+        wanted = self.parameters.get("response_format")
+        return isinstance(wanted, dict) and wanted.get("type") != "text"
+
+    def check_streamable(self) -> None:
+        """Raise if several answers are wanted, which a stream would mix.
 
         Raises:
-            UnsupportedParameterError: Their pieces would be joined to one.
+            UnsupportedParameterError: If `n` is more than one.
         """
         if self.parameters.get("n", 1) > 1:
             msg = f"n={self.parameters['n']} cannot be streamed: it would mix the answers"
             raise UnsupportedParameterError(msg, hint="use generate(), or leave n out")
 
 
-def call_of(own: Mapping[str, Any], stop: list[str] | None, given: Mapping[str, Any]) -> Call:
+def merge(
+    own: Mapping[str, Any], stop: list[str] | None, given: Mapping[str, Any]
+) -> RequestSettings:
     """Lay a call's settings over the model's own.
 
     Args:
         own: The model's fields.
-        stop: The call's stop sequences; none given means the model's own.
+        stop: The call's stop sequences; without any, the model's own are used.
         given: The call's keywords.
 
     Raises:
-        InvalidRequestError: A keyword that no call takes.
+        InvalidRequestError: If a keyword is no setting of a call.
     """
-    check_names(given)
+    _check_names(given)
     settings = {name: given.get(name, own[name]) for name in _OWN}
     parameters = {name: settings[name] for name in PARAMETERS if settings[name] is not None}
     if "response_format" in parameters:
@@ -91,7 +107,7 @@ def call_of(own: Mapping[str, Any], stop: list[str] | None, given: Mapping[str, 
         parameters |= tool_parameters(
             given["tools"], given.get("tool_choice"), parallel=given.get("parallel_tool_calls")
         )
-    return Call(
+    return RequestSettings(
         model=settings["model"],
         stop=stops_of(stop) or stops_of(own["stop"]),
         timeout=settings["timeout"],
@@ -99,19 +115,17 @@ def call_of(own: Mapping[str, Any], stop: list[str] | None, given: Mapping[str, 
     )
 
 
-def check_names(names: Iterable[str]) -> None:
-    """Raise for a keyword that no call takes.
-
-    Raises:
-        InvalidRequestError: If there is such a keyword.
-    """
-    unknown = sorted(set(names) - _OWN - _OF_CALLS - _CORES)
-    if unknown:
-        msg = f"a call does not take {', '.join(unknown)}"
-        hint = "set it on the model; what only your engine knows goes into extra_body="
-        raise InvalidRequestError(msg, hint=hint)
+def _check_names(names: Iterable[str]) -> None:
+    known = _OWN | _CALL_ONLY
+    unknown = sorted(set(names) - known - _OF_CORE)
+    if not unknown:
+        return
+    msg = f"a call has no setting {', '.join(unknown)}"
+    hints = filter(None, (setting_hint(name, known) for name in unknown))
+    hint = "; ".join([*hints, "set it on the model; what only your engine knows: extra_body="])
+    raise InvalidRequestError(msg, hint=hint)
 
 
 def stops_of(stop: Any) -> list[str]:
-    """Stop sequences as a list, whichever way they were given."""
+    """Return stop sequences as a list."""
     return [stop] if isinstance(stop, str) else list(stop or ())

@@ -1,10 +1,27 @@
-"""Structured output: schemas in the API's form, and the parsers for what comes back."""
+"""Structured output: schemas in the API's form, and the parsers of what comes back."""
 
 from __future__ import annotations
 
+import functools
+import inspect
+import operator
+import types
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    Required,
+    TypeAlias,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
 
+import typing_extensions
 from langchain_core.exceptions import OutputParserException
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.output_parsers.openai_tools import (
@@ -12,17 +29,28 @@ from langchain_core.output_parsers.openai_tools import (
     PydanticToolsParser,
 )
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
-from langchain_core.utils.function_calling import convert_to_openai_function
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, create_model
 
 from docker_model.http.tools import is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from langchain_core.outputs import Generation
+    from langchain_core.tools import BaseTool
     from pydantic.v1 import BaseModel as BaseModelV1
+
+__all__ = [
+    "Method",
+    "Schema",
+    "parser_of",
+    "response_format",
+    "tool_of",
+    "with_raw",
+    "without_typed_dict",
+]
 
 Method: TypeAlias = Literal["json_schema", "function_calling", "json_mode"]
 Schema: TypeAlias = dict[str, Any] | type
@@ -30,12 +58,12 @@ _UNTITLED = "answer"
 
 
 def response_format(schema: Schema, *, strict: bool | None = None) -> dict[str, Any]:
-    """A request for JSON that matches `schema`.
+    """Return the API's request for JSON that matches `schema`.
 
     Args:
         schema: A pydantic model (2 or 1), a `TypedDict`, a JSON schema, an OpenAI function or
-            tool, or a response format, which passes as it is.
-        strict: OpenAI's wish for a narrower schema. llama.cpp holds to it either way.
+            tool, or a response format, which stays as it is.
+        strict: OpenAI's `strict`. llama.cpp enforces the schema with and without it.
     """
     if isinstance(schema, dict) and schema.get("type") in ("json_object", "json_schema", "text"):
         return schema
@@ -46,6 +74,13 @@ def response_format(schema: Schema, *, strict: bool | None = None) -> dict[str, 
     return {"type": "json_schema", "json_schema": described}
 
 
+def tool_of(
+    tool: dict[str, Any] | type | Callable[..., Any] | BaseTool, *, strict: bool | None = None
+) -> dict[str, Any]:
+    """Return a tool in the API's form."""
+    return convert_to_openai_tool(without_typed_dict(tool), strict=strict)
+
+
 def _name_and_schema(schema: Schema) -> tuple[str, Any]:
     if isinstance(schema, dict):
         inner = schema.get("function", schema)
@@ -53,21 +88,97 @@ def _name_and_schema(schema: Schema) -> tuple[str, Any]:
             if "name" in inner and key in inner:
                 return inner["name"], inner[key]
         return schema.get("title", _UNTITLED), schema
+    schema = cast("type", without_typed_dict(schema))
     if is_basemodel_subclass(schema):
         # Not core's conversion, which takes references apart and so has no recursive schemas.
         if issubclass(schema, BaseModel):
             return schema.__name__, schema.model_json_schema()
         return schema.__name__, cast("type[BaseModelV1]", schema).schema()
-    function = convert_to_openai_function(schema)
+    function = convert_to_openai_tool(schema)["function"]
     return function["name"], function["parameters"]
 
 
+# --- Typed dictionaries ---
+# Neither core (which does not know `NotRequired`) nor pydantic (before Python 3.12) takes them.
+
+
+def without_typed_dict(schema: Any) -> Any:
+    """Return a pydantic model for a `TypedDict`, and any other schema as it is."""
+    return _model_of(schema) if typing_extensions.is_typeddict(schema) else schema
+
+
+def _model_of(typed_dict: type) -> type[BaseModel]:
+    """Return a pydantic model with the schema of a `TypedDict`.
+
+    A field has a default and a description where it is annotated as LangChain has it:
+    `Annotated[int, 7, "How many."]`, with `...` for no default.
+    """
+    hints = typing_extensions.get_type_hints(typed_dict, include_extras=True)
+    total_keys = typed_dict.__required_keys__  # type: ignore[attr-defined]
+    fields: dict[str, Any] = {}
+    for name, hint in hints.items():
+        kind, required, extras = _unwrapped(hint, required=name in total_keys)
+        default: Any = ... if required else None
+        if extras and not isinstance(extras[0], str) and extras[0] is not ...:
+            default, required = extras[0], False
+        description = next((extra for extra in extras[-1:] if isinstance(extra, str)), None)
+        kind = _without_typed_dicts(kind)
+        settings: dict[str, Any] = {"description": description, "alias": name}
+        if not required and default is None:
+            settings["json_schema_extra"] = _drop_default
+        fields[f"field_{len(fields)}"] = (kind, Field(default, **settings))
+    text = inspect.cleandoc(vars(typed_dict).get("__doc__") or "")  # not that of `dict`
+    return create_model(typed_dict.__name__, __doc__=text or None, **fields)
+
+
+def _drop_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+
+
+def _unwrapped(hint: Any, *, required: bool) -> tuple[Any, bool, tuple[Any, ...]]:
+    extras: tuple[Any, ...] = ()
+    while True:
+        origin = get_origin(hint)
+        if origin in _REQUIRED:
+            required = _REQUIRED[origin]
+        elif origin is Annotated:
+            extras = (*hint.__metadata__, *extras)
+        elif origin is not typing_extensions.ReadOnly:
+            return hint, required, extras
+        hint = get_args(hint)[0]
+
+
+_REQUIRED = {
+    NotRequired: False,
+    typing_extensions.NotRequired: False,
+    Required: True,
+    typing_extensions.Required: True,
+}
+
+
+def _without_typed_dicts(kind: Any) -> Any:
+    """Replace every `TypedDict` within a type by a model."""
+    kind = without_typed_dict(kind)
+    origin, inner = get_origin(kind), get_args(kind)
+    if not inner or origin is Literal:
+        return kind
+    if origin is Annotated:
+        return Annotated[(_without_typed_dicts(inner[0]), *kind.__metadata__)]
+    replaced = tuple(_without_typed_dicts(one) for one in inner)
+    if origin in (Union, types.UnionType):
+        return functools.reduce(operator.or_, replaced)
+    return origin[replaced] if origin is not None else kind
+
+
+# --- Parsers ---
+
+
 def parser_of(schema: Schema | None, tool: Mapping[str, Any] | None) -> Runnable[Any, Any]:
-    """What makes the schema's objects of an answer.
+    """Return the parser that makes the schema's objects of an answer.
 
     Args:
         schema: As given by the user.
-        tool: The tool that the schema became, if it was asked for as one.
+        tool: The tool that the schema became, if it is asked for as one.
     """
     model = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
     if tool is None:
@@ -105,7 +216,7 @@ class _PydanticJson(_Json, PydanticOutputParser[Any]):
 
 
 def with_raw(llm: Runnable[Any, Any], parser: Runnable[Any, Any]) -> Runnable[Any, Any]:
-    """The answer itself beside what was made of it, or the reason why nothing was."""
+    """Return a chain that gives the answer beside what was parsed, or the reason for nothing."""
     parsed = RunnablePassthrough.assign(
         parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
     )

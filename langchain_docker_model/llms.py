@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import LLM
-from pydantic import ConfigDict, Field, SecretStr, model_validator
+from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+from langchain_core.prompt_values import StringPromptValue
+from pydantic import ConfigDict, Field, model_validator
 
 import docker_model
 from docker_model._version import __version__
 from docker_model.client import standby_model_for
 from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName
-from docker_model.types import PullProgress
-from langchain_docker_model import _together, _unsupported
-from langchain_docker_model._environment import FromEnv
-from langchain_docker_model._outputs import chunk_of, result_of
-from langchain_docker_model._shown import Shown
-from langchain_docker_model._tokens import token_ids
-from langchain_docker_model.errors import as_langchain_errors
+from docker_model.types import Completion, PullProgress, ReasoningDelta
+from langchain_docker_model import _concurrency, _settings
+from langchain_docker_model._messages import media_in
+from langchain_docker_model._replies import check_answered
+from langchain_docker_model._settings import ApiKey, TimeoutSetting
+from langchain_docker_model.errors import UnsupportedParameterError, as_langchain_errors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
     from typing import Self
 
     from langchain_core.callbacks import (
@@ -30,15 +32,15 @@ if TYPE_CHECKING:
         Callbacks,
     )
     from langchain_core.language_models.base import LangSmithParams, LanguageModelInput
-    from langchain_core.outputs import GenerationChunk, LLMResult
-    from langchain_core.runnables import RunnableConfig
+    from langchain_core.prompt_values import PromptValue
+    from langchain_core.runnables import Runnable, RunnableConfig
 
     from docker_model.types import Event, ModelInfo
 
 __all__ = ["DockerModelLLM"]
 
 
-class DockerModelLLM(FromEnv, Shown, LLM):
+class DockerModelLLM(_settings.FromEnv, _settings.TraceRepr, LLM):
     """A local model of Docker Model Runner, reached through the `docker model` command.
 
     Every setting is `docker_model.DockerModel`'s, with its default. Any of them may also be
@@ -67,7 +69,9 @@ class DockerModelLLM(FromEnv, Shown, LLM):
     """
 
     # A refused setting's error would otherwise show the others, `env` among them.
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
     model: str
     """The model's name exactly as `docker model run` takes it."""
@@ -78,7 +82,7 @@ class DockerModelLLM(FromEnv, Shown, LLM):
     max_chars: int | None = None
     """Ends the answer after so many characters (`finish_reason="length"`)."""
 
-    timeout: Timeouts | float | None = Timeouts()
+    timeout: TimeoutSetting = Timeouts()
     """Seconds for each phase of a call; a plain number is for the whole call."""
 
     max_concurrency: int = 8
@@ -114,18 +118,23 @@ class DockerModelLLM(FromEnv, Shown, LLM):
     base_url: str | None = None
     """The HTTP API's address, which makes HTTP the way; over HTTP it is found without one."""
 
-    api_key: SecretStr | None = None
+    api_key: ApiKey = None
     """Sent as a bearer token, and only to an address that you have named."""
 
     if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
 
         def __init__(self, **settings: Any) -> None:
             # Not validators: pydantic would turn these errors into its own.
-            _unsupported.refuse(
-                settings.keys() & _unsupported.KNOWN - type(self).model_fields.keys()
-            )
-            _unsupported.refuse_address(settings)
+            _refuse(settings.keys() & _CHAT_ONLY - type(self).model_fields.keys())
+            _settings.refuse_address(settings)
             super().__init__(**settings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_docker_model_names(cls, settings: Any) -> Any:
+        if isinstance(settings, dict):
+            _settings.check_names(cls, settings, cls.model_fields)
+        return settings
 
     @model_validator(mode="after")
     def _check_docker_model_settings(self) -> Self:
@@ -174,6 +183,59 @@ class DockerModelLLM(FromEnv, Shown, LLM):
         """End the processes in standby; the model stays usable."""
         with as_langchain_errors():
             await self._docker_model({}).aclose()
+
+    # --- What LangChain's LLMs have, and this one cannot do ---
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,  # noqa: ARG002  core's signature
+        **kwargs: Any,  # noqa: ARG002  core's signature
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Raise: one prompt and one text have no schema.
+
+        Raises:
+            UnsupportedParameterError: If it is called.
+        """
+        msg = "DockerModelLLM has no structured output"
+        hint = "use ChatDockerModel(model=…).with_structured_output(schema)"
+        raise UnsupportedParameterError(msg, hint=hint)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the tokens of `text`, by `custom_get_token_ids`.
+
+        Raises:
+            NotImplementedError: If `custom_get_token_ids` is not set.
+        """
+        return _settings.token_ids(self.custom_get_token_ids, text)
+
+    # --- LangChain's public methods: messages must be nothing but text ---
+
+    def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
+        prompt = super()._convert_input(model_input)
+        _check_text([prompt])
+        return prompt
+
+    def generate_prompt(
+        self,
+        prompts: list[PromptValue],
+        stop: list[str] | None = None,
+        callbacks: Callbacks | list[Callbacks] | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Answer several prompts at once; the first that fails ends the others."""
+        _check_text(prompts)
+        return super().generate_prompt(prompts, stop, callbacks, **kwargs)
+
+    async def agenerate_prompt(
+        self,
+        prompts: list[PromptValue],
+        stop: list[str] | None = None,
+        callbacks: Callbacks | list[Callbacks] | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Answer several prompts at once; the first that fails ends the others."""
+        _check_text(prompts)
+        return await super().agenerate_prompt(prompts, stop, callbacks, **kwargs)
 
     # --- LangChain's public methods: a call's own settings become those of a copy ---
     # Core leaves a call's settings out of the cache key (a call with another model would
@@ -224,14 +286,6 @@ class DockerModelLLM(FromEnv, Shown, LLM):
         """The answer's text in pieces, as they arrive."""
         llm, kwargs = self._for_call(kwargs)
         return super(DockerModelLLM, llm).astream(input, config, stop=stop, **kwargs)
-
-    def get_token_ids(self, text: str) -> list[int]:
-        """The tokens of `text`, by `custom_get_token_ids`.
-
-        Raises:
-            NotImplementedError: It is not set.
-        """
-        return token_ids(self.custom_get_token_ids, text)
 
     # --- What core asks of an LLM ---
 
@@ -288,16 +342,16 @@ class DockerModelLLM(FromEnv, Shown, LLM):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        def tell(event: Event) -> None:
+        def report(event: Event) -> None:
             if run_manager:
-                chunk = chunk_of(event)
+                chunk = _chunk_of(event)
                 run_manager.on_llm_new_token(chunk.text, chunk=chunk)
 
         with as_langchain_errors():
             model = self._docker_model(kwargs)
             streams = [model.stream(prompt, stop=stop or None) for prompt in prompts]
             at_once = model.max_concurrency
-            return result_of(_together.complete(streams, tell, at_once=at_once))
+            return _result_of(_concurrency.complete(streams, report, at_once=at_once))
 
     async def _agenerate(
         self,
@@ -306,15 +360,15 @@ class DockerModelLLM(FromEnv, Shown, LLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        async def tell(event: Event) -> None:
+        async def report(event: Event) -> None:
             if run_manager:
-                chunk = chunk_of(event)
+                chunk = _chunk_of(event)
                 await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
 
         with as_langchain_errors():
             model = self._docker_model(kwargs)
             streams = [model.astream(prompt, stop=stop or None) for prompt in prompts]
-            return result_of(await _together.acomplete(streams, tell))
+            return _result_of(await _concurrency.acomplete(streams, report))
 
     def _stream(
         self,
@@ -328,7 +382,7 @@ class DockerModelLLM(FromEnv, Shown, LLM):
             self._docker_model(kwargs).stream(prompt, stop=stop or None) as stream,
         ):
             for event in stream.events():
-                chunk = chunk_of(event)
+                chunk = _chunk_of(event)
                 if run_manager:
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
@@ -344,7 +398,7 @@ class DockerModelLLM(FromEnv, Shown, LLM):
             model = self._docker_model(kwargs)
             async with model.astream(prompt, stop=stop or None) as stream:
                 async for event in stream.events():
-                    chunk = chunk_of(event)
+                    chunk = _chunk_of(event)
                     if run_manager:
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
@@ -361,7 +415,7 @@ class DockerModelLLM(FromEnv, Shown, LLM):
         fields = type(self).model_fields.keys() - LLM.model_fields.keys()
         settings = {name: value for name, value in kwargs.items() if name in fields}
         others = {name: value for name, value in kwargs.items() if name not in fields}
-        _unsupported.refuse(others.keys() - _RUN_KEYWORDS)
+        _check_call(type(self), others.keys(), fields)
         return (self.model_copy(update=settings) if settings else self), others
 
     def _docker_model(self, settings: Mapping[str, Any]) -> docker_model.DockerModel:
@@ -370,13 +424,152 @@ class DockerModelLLM(FromEnv, Shown, LLM):
         Made anew for every call, which is cheap: one in a field would miss assignments,
         copies and pickling.
         """
-        _unsupported.refuse(settings.keys() - _SETTINGS)
+        _check_call(type(self), settings.keys(), _SETTINGS)
         values = {name: getattr(self, name) for name in _SETTINGS} | dict(settings)
         values["stop"] = values["stop"] or ()
-        if isinstance(values["api_key"], SecretStr):  # a call may have given a plain one
-            values["api_key"] = values["api_key"].get_secret_value()
+        values["api_key"] = _settings.secret_text(values["api_key"])
         return standby_model_for(self, docker_model.DockerModel(**values))
 
 
 _SETTINGS = DockerModelLLM.model_fields.keys() - LLM.model_fields.keys()
 _RUN_KEYWORDS = frozenset({"metadata", "run_id", "run_name", "tags"})  # of BaseLLM.generate
+_LENGTH_LIMITS = frozenset({"max_completion_tokens", "max_tokens", "n_predict", "num_predict"})
+# What LangChain's own classes and the runner's API have, and one prompt with one text has not.
+_CHAT_ONLY = _LENGTH_LIMITS | {
+    "best_of",
+    "echo",
+    "extra_body",
+    "format",
+    "frequency_penalty",
+    "function_call",
+    "functions",
+    "grammar",
+    "images",
+    "keep_alive",
+    "logit_bias",
+    "logprobs",
+    "max_retries",
+    "min_p",
+    "mirostat",
+    "mirostat_eta",
+    "mirostat_tau",
+    "model_kwargs",
+    "n",
+    "num_ctx",
+    "parallel_tool_calls",
+    "presence_penalty",
+    "reasoning",
+    "reasoning_effort",
+    "repeat_last_n",
+    "repeat_penalty",
+    "response_format",
+    "seed",
+    "stream_options",
+    "suffix",
+    "system",
+    "temperature",
+    "tfs_z",
+    "thinking",
+    "tool_choice",
+    "tools",
+    "top_k",
+    "top_logprobs",
+    "top_p",
+    "typical_p",
+    "user",
+}
+
+
+def _check_call(owner: type, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise for a call's keywords that are no settings.
+
+    Raises:
+        UnsupportedParameterError: If there is one; the hint says what may be meant.
+    """
+    unknown = set(names) - set(known) - _RUN_KEYWORDS
+    _refuse(unknown & _CHAT_ONLY)
+    _settings.check_names(owner, unknown, set(known))
+
+
+def _refuse(names: Iterable[str]) -> None:
+    """Raise for parameters that `DockerModelLLM` cannot use.
+
+    Raises:
+        UnsupportedParameterError: If there is one among `names`.
+    """
+    refused = sorted(names)
+    if not refused:
+        return
+    msg = f"DockerModelLLM cannot use {', '.join(refused)}"
+    hint = "leave it out, or take ChatDockerModel: the runner's HTTP API may have it"
+    if not _LENGTH_LIMITS.isdisjoint(refused):
+        hint += "; max_chars= limits the length of an answer here"
+    raise UnsupportedParameterError(msg, hint=hint)
+
+
+def _check_text(prompts: Iterable[PromptValue]) -> None:
+    """Raise for messages with content that the prompt's text would leave out.
+
+    Raises:
+        UnsupportedParameterError: If there is an image, audio or a file.
+    """
+    messages = [
+        message
+        for prompt in prompts
+        if not isinstance(prompt, StringPromptValue)
+        for message in prompt.to_messages()
+    ]
+    if not messages:
+        return
+    with as_langchain_errors():
+        kind = media_in(messages)
+    if kind is not None:
+        msg = f"DockerModelLLM cannot send content of type {kind!r}, only text"
+        raise UnsupportedParameterError(msg, hint="use ChatDockerModel, with a model that sees")
+
+
+# --- Answers in LangChain's classes ---
+
+
+def _chunk_of(event: Event) -> GenerationChunk:
+    """Return the chunk for an event; the one for the end has no text.
+
+    Core adds chunks up, and so joins strings and sums numbers: what is constant stands in
+    the last chunk alone, and the reasoning, already given in pieces, does not stand there.
+    """
+    if isinstance(event, Completion):
+        check_answered(event)
+        return GenerationChunk(text="", generation_info=_ending(event))
+    if isinstance(event, ReasoningDelta):
+        return GenerationChunk(text="", generation_info={"reasoning": event.text})
+    return GenerationChunk(text=event.text)
+
+
+def _result_of(completions: Sequence[Completion]) -> LLMResult:
+    """Return a generation for each prompt; `llm_output` has the sum of the known usage."""
+    llm_output: dict[str, Any] = {"model_name": completions[0].model} if completions else {}
+    usages = [asdict(one.usage) for one in completions if one.usage]
+    if usages:
+        llm_output["token_usage"] = {key: sum(one[key] for one in usages) for key in usages[0]}
+    return LLMResult(
+        generations=[[_generation_of(completion)] for completion in completions],
+        llm_output=llm_output,
+    )
+
+
+def _generation_of(completion: Completion) -> Generation:
+    check_answered(completion)
+    info = _ending(completion)
+    if completion.reasoning:
+        info["reasoning"] = completion.reasoning
+    return Generation(text=completion.text, generation_info=info)
+
+
+def _ending(completion: Completion) -> dict[str, Any]:
+    info: dict[str, Any] = {
+        "finish_reason": completion.finish_reason,
+        "model_name": completion.model,
+    }
+    if completion.usage:
+        info["usage"] = asdict(completion.usage)
+    return info

@@ -8,43 +8,55 @@ from langchain_core.messages import (
     ChatMessage,
     FunctionMessage,
     HumanMessage,
+    RemoveMessage,
     SystemMessage,
     ToolMessage,
 )
 
-from langchain_docker_model._flatten import flatten
-from langchain_docker_model._messages import to_runner
-from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
+from docker_model.errors import InvalidRequestError
+from langchain_docker_model._messages import to_openai, to_prompt
+from langchain_docker_model.errors import UnsupportedParameterError
 
 CALL = {"name": "add", "args": {"a": 1, "b": "é"}, "id": "1", "type": "tool_call"}
 
 
-def one(message):
-    [translated] = to_runner([message])
-    return translated
+def translated(message):
+    """The message as it is sent; a question stands before an answer."""
+    *_, last = to_openai([HumanMessage("?"), AIMessage("."), message])
+    return last
 
 
-def test_each_role_has_its_name():
+def test_each_class_of_message_has_its_role():
     messages = [
         SystemMessage("Be brief."),
         HumanMessage("Hi.", name="ann"),
-        AIMessage("Hello."),
+        AIMessage("", tool_calls=[CALL]),
         ToolMessage("3", tool_call_id="1"),
         ChatMessage("Go.", role="critic"),
     ]
-    assert to_runner(messages) == [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "Hi.", "name": "ann"},
-        {"role": "assistant", "content": "Hello."},
-        {"role": "tool", "tool_call_id": "1", "content": "3"},
-        {"role": "critic", "content": "Go."},
+    sent = to_openai(messages)
+    assert [message["role"] for message in sent] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "critic",
     ]
+    assert sent[1] == {"role": "user", "content": "Hi.", "name": "ann"}
+    assert sent[3] == {"role": "tool", "tool_call_id": "1", "name": "add", "content": "3"}
 
 
-def test_system_messages_in_a_row_become_one():
+def test_a_result_of_the_older_form_has_its_tools_name():
+    call = AIMessage("", additional_kwargs={"function_call": {"name": "add", "arguments": "{}"}})
+    sent = to_openai([HumanMessage("?"), call, FunctionMessage("3", name="add")])
+    assert (sent[-1]["role"], sent[-1]["name"], sent[-1]["content"]) == ("tool", "add", "3")
+    assert sent[-1]["tool_call_id"] == sent[1]["tool_calls"][0]["id"]
+
+
+def test_system_messages_become_one_at_the_beginning():
     messages = [SystemMessage("A."), SystemMessage("B."), HumanMessage("Hi."), SystemMessage("C.")]
-    roles = [(one["role"], one["content"]) for one in to_runner(messages)]
-    assert roles == [("system", "A.\n\nB."), ("user", "Hi."), ("system", "C.")]
+    roles = [(one["role"], one["content"]) for one in to_openai(messages)]
+    assert roles == [("system", "A.\n\nB.\n\nC."), ("user", "Hi.")]
 
 
 def test_an_answer_keeps_its_calls_and_thoughts():
@@ -59,24 +71,20 @@ def test_an_answer_keeps_its_calls_and_thoughts():
         tool_calls=[CALL],
         invalid_tool_calls=[{"name": "sub", "args": "{oops", "id": "2", "error": "no JSON"}],
     )
-    assert one(message) == {
-        "role": "assistant",
-        "content": "I add.",
-        "reasoning_content": "Hmm.",
-        "tool_calls": [
-            {
-                "type": "function",
-                "id": "1",
-                "function": {"name": "add", "arguments": '{"a": 1, "b": "é"}'},
-            },
-            {"type": "function", "id": "2", "function": {"name": "sub", "arguments": "{oops"}},
-        ],
-    }
+    _, *sent = to_openai([HumanMessage("?"), message])
+    assert (sent[0]["content"], sent[0]["reasoning_content"]) == ("I add.", "Hmm.")
+    calls = [call for one in sent for call in one.get("tool_calls", ())]
+    assert [(call["id"], call["function"]) for call in calls] == [
+        ("1", {"name": "add", "arguments": '{"a": 1, "b": "é"}'}),
+        ("2", {"name": "sub", "arguments": '{"unreadable_arguments": "{oops"}'}),
+    ]
+    results = [one["tool_call_id"] for one in sent if one["role"] == "tool"]
+    assert results == ["1", "2"]
 
 
 def test_text_in_parts_becomes_one_text():
     content = ["one", {"type": "text", "text": "two", "cache_control": {"type": "ephemeral"}}]
-    assert one(HumanMessage(content))["content"] == "one\ntwo"
+    assert translated(HumanMessage(content))["content"] == "one\ntwo"
 
 
 DATA_URL = {"url": "data:image/png;base64,QUJD"}
@@ -107,7 +115,7 @@ DATA_URL = {"url": "data:image/png;base64,QUJD"}
 )
 def test_images_in_every_style(block, sent):
     content = [{"type": "text", "text": "What is it?"}, block]
-    assert one(HumanMessage(content))["content"] == [
+    assert translated(HumanMessage(content))["content"] == [
         {"type": "text", "text": "What is it?"},
         {"type": "image_url", "image_url": sent},
     ]
@@ -121,35 +129,34 @@ def test_images_in_every_style(block, sent):
     ],
 )
 def test_sound_in_both_styles(block):
-    [part] = one(HumanMessage([block]))["content"]
+    [part] = translated(HumanMessage([block]))["content"]
     assert part == {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "mp3"}}
 
 
 @pytest.mark.parametrize(
     ("message", "named"),
     [
-        (HumanMessage([{"type": "video", "url": "http://x"}]), "human.*'video'"),
-        (HumanMessage([{"type": "reasoning", "reasoning": "?"}]), "human.*'reasoning'"),
-        (HumanMessage([{"type": "image", "file_id": "7"}]), "human.*'image' without data"),
-        (HumanMessage([{"type": "audio", "base64": "QUJD"}]), "human.*'audio' without data"),
-        (SystemMessage([{"type": "image", "url": "http://x"}]), "system.*'image_url'"),
-        (AIMessage([{"type": "image", "url": "http://x"}]), "ai.*'image_url'"),
-        (FunctionMessage("3", name="add"), "FunctionMessage"),
+        (HumanMessage([{"type": "video", "url": "http://x"}]), "user.*'video'"),
+        (HumanMessage([{"type": "reasoning", "reasoning": "?"}]), "user.*'reasoning'"),
+        (HumanMessage([{"type": "image", "file_id": "7"}]), "user.*'image' without data"),
+        (HumanMessage([{"type": "audio", "base64": "QUJD"}]), "user.*'audio' without data"),
+        (SystemMessage([{"type": "image", "url": "http://x"}]), "system.*'image'"),
+        (RemoveMessage(id="1"), "RemoveMessage"),
     ],
 )
 def test_what_cannot_be_sent_is_named(message, named):
     with pytest.raises(InvalidRequestError, match=named):
-        to_runner([message])
+        to_openai([message])
 
 
 def test_no_message_at_all():
     with pytest.raises(InvalidRequestError, match="no message"):
-        to_runner([])
+        to_openai([])
 
 
 def test_a_lone_question_is_a_prompt_as_it_is():
-    assert flatten([HumanMessage("Hi @me.")]) == "Hi @me."
-    assert flatten([SystemMessage("Be brief."), HumanMessage("Hi.")]) == "Be brief.\n\nHi."
+    assert to_prompt([HumanMessage("Hi @me.")]) == "Hi @me."
+    assert to_prompt([SystemMessage("Be brief."), HumanMessage("Hi.")]) == "Be brief.\n\nHi."
 
 
 def test_a_conversation_is_written_out():
@@ -160,7 +167,7 @@ def test_a_conversation_is_written_out():
         HumanMessage("Which day is it?", name="Ann"),
         ChatMessage("Hurry.", role="critic"),
     ]
-    assert flatten(messages) == (
+    assert to_prompt(messages) == (
         "Be brief.\n\nUser: Hello.\n\nAssistant: Hello. How can I help?\n\n"
         "Ann: Which day is it?\n\nCritic: Hurry.\n\nAssistant:"
     )
@@ -169,11 +176,10 @@ def test_a_conversation_is_written_out():
 @pytest.mark.parametrize(
     ("message", "named"),
     [
-        (ToolMessage("3", tool_call_id="1"), "tool calls"),
         (AIMessage("", tool_calls=[CALL]), "tool calls"),
         (HumanMessage([{"type": "image", "url": "http://x"}]), "images"),
     ],
 )
 def test_what_the_cli_cannot_send(message, named):
     with pytest.raises(UnsupportedParameterError, match=f"{named}(?s:.*)HTTP"):
-        flatten([HumanMessage("Hi."), message])
+        to_prompt([HumanMessage("Hi."), message])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessageChunk
 
-from langchain_docker_model._replies import Chunks, result_of
+from docker_model.errors import EmptyAnswerError
+from langchain_docker_model._replies import ChunkReader, read_whole
+from langchain_docker_model._request import RequestSettings
 from tests.unit.langchain.chat.scripted_runner import deltas, message, parts
 
 USAGE = {
@@ -30,22 +32,27 @@ def call(arguments, **more):
     } | more
 
 
-def whole(said):
+def settings_of(**parameters):
+    return RequestSettings("ai/smollm2", [], None, parameters)
+
+
+def whole(said, **parameters):
     choice = {"index": 0, "message": message(said), **parts(said)}
     reply = {"model": "ai/smollm2", "choices": [choice], "usage": USAGE, "timings": TIMINGS}
-    return result_of(reply).generations[0].message
+    result, _ = read_whole(reply, settings_of(**parameters))
+    return result.generations[0].message
 
 
-def pieces(said):
-    chunks = Chunks("ai/smollm2")
+def pieces(said, **parameters):
+    chunks = ChunkReader(settings_of(**parameters))
     events = [{"choices": [choice]} for choice in deltas(said)]
     events.append({"choices": [], "usage": USAGE, "timings": TIMINGS})
     fed = [chunk for event in events if (chunk := chunks.feed(event))]
     return [chunk.message for chunk in (*fed, chunks.close())]
 
 
-def joined(said):
-    first, *others = pieces(said)
+def joined(said, **parameters):
+    first, *others = pieces(said, **parameters)
     return sum(others, first)
 
 
@@ -83,7 +90,7 @@ def test_calls(form):
     made = answer.tool_calls[1]["id"]
     named = [(one["name"], one["args"], one["id"]) for one in answer.tool_calls]
     assert named == [("add", {"a": 1}, "1"), ("add", {}, made)]
-    assert made.startswith("call_")  # the engine gave none
+    assert made not in ("", "1")  # the engine gave none
     assert answer.response_metadata["finish_reason"] == "tool_calls"
 
 
@@ -92,19 +99,66 @@ def test_a_call_of_nothing_is_a_call_that_no_tool_answers():
     assert (one["name"], one["args"], one["id"]) == ("", {}, "1")
 
 
+NO_OBJECTS = [
+    "[1]",
+    '"a"',
+    "7",
+    "oops",
+    "{oops",
+    "{'a': 1}",
+    '{"a": 1',
+    '{"a": ',
+    '{"a": "half a te',
+    '{"a": "a backslash \\',
+    '{"a": [[1, [2',
+    '{"a": 1} and more',
+    '{"a": NaN}',
+]
+
+
+@pytest.mark.parametrize("text", NO_OBJECTS)
 @pytest.mark.parametrize("form", [whole, joined])
-def test_arguments_that_are_no_object_are_kept(form):
-    answer = form({"tool_calls": [call("[1]", id="3")]})
-    assert not answer.tool_calls
+def test_arguments_that_are_no_object_are_an_invalid_call(form, text):
+    answer = form({"tool_calls": [call(text, id="3"), call('{"a": 1}', id="4")]})
+    assert [one["id"] for one in answer.tool_calls] == ["4"]
     [invalid] = answer.invalid_tool_calls
-    assert (invalid["name"], invalid["args"], invalid["id"]) == ("add", "[1]", "3")
+    assert (invalid["name"], invalid["id"]) == ("add", "3")
+    assert invalid["args"].startswith(text)
 
 
-def test_arguments_that_are_no_json_are_kept():
-    # In pieces, it is core that puts them together, and fixes what seems to be cut off.
+@pytest.mark.parametrize("text", ["", " ", "null", "{}", '"{}"'])
+@pytest.mark.parametrize("form", [whole, joined])
+def test_a_call_without_arguments_is_a_call(form, text):
+    [one] = form({"tool_calls": [call(text)]}).tool_calls
+    assert one["args"] == {}
+
+
+@pytest.mark.parametrize("form", [whole, joined])
+def test_an_object_within_a_text_is_the_arguments(form):
+    [one] = form({"tool_calls": [call(json.dumps('{"a": 1}'))]}).tool_calls
+    assert one["args"] == {"a": 1}
+
+
+def test_an_invalid_call_says_why():
     [invalid] = whole({"tool_calls": [call("{oops")]}).invalid_tool_calls
-    assert invalid["args"] == "{oops"
     assert "JSON" in invalid["error"]
+
+
+@pytest.mark.parametrize("form", [whole, joined])
+@pytest.mark.parametrize("opening", ["<think>", ""])
+def test_thoughts_in_the_text_are_thoughts_where_json_is_wanted(form, opening):
+    said = {"content": f"{opening}Is it {{}}?</think>\n{{}}"}
+    answer = form(said, response_format={"type": "json_object"})
+    assert (answer.content, answer.additional_kwargs) == ("{}", {"reasoning_content": "Is it {}?"})
+    assert form(said).content == said["content"]
+
+
+@pytest.mark.parametrize("form", [whole, joined])
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_an_answer_that_is_nothing_but_thoughts_is_an_error(form, reason):
+    with pytest.raises(EmptyAnswerError, match="think") as caught:
+        form({"reasoning_content": "Hm.", "finish_reason": reason})
+    assert "max_tokens" in caught.value.hint
 
 
 def test_pieces_of_a_call_have_its_index_and_one_id():
@@ -135,7 +189,7 @@ def test_usage_and_constants_are_in_the_last_piece_alone():
 
 
 def test_usage_that_grows_in_every_piece_counts_once():
-    chunks = Chunks("ai/smollm2")
+    chunks = ChunkReader(settings_of())
     for count in (1, 2, 3):
         piece = {"choices": [{"delta": {"content": "a"}}], "usage": {"completion_tokens": count}}
         assert chunks.feed(piece).message.usage_metadata is None
@@ -143,7 +197,7 @@ def test_usage_that_grows_in_every_piece_counts_once():
 
 
 def test_an_answer_without_anything_still_has_an_end():
-    chunks = Chunks("ai/smollm2")
+    chunks = ChunkReader(settings_of())
     assert chunks.feed({"choices": [{"delta": {"role": "assistant", "content": None}}]}) is None
     assert chunks.close().message.response_metadata["model_name"] == "ai/smollm2"
 
@@ -156,15 +210,16 @@ def test_an_answer_without_anything_still_has_an_end():
             "content": st.text(max_size=30),
             "reasoning_content": st.text(max_size=30),
             "tool_calls": st.lists(
-                st.dictionaries(st.text(max_size=5), st.integers(0, 9), max_size=2).map(
-                    lambda args: call(json.dumps(args))
-                ),
+                st.dictionaries(st.text(max_size=5), st.integers(0, 9), max_size=2),
                 max_size=3,
+            ).map(
+                lambda calls: [call(json.dumps(args), id=str(n)) for n, args in enumerate(calls)]
             ),
         },
     )
 )
 def test_pieces_add_up_to_the_whole(said):
+    assume(said.get("content", "").strip() or said.get("tool_calls"))
     answer, added = whole(said), joined(said)
     assert isinstance(added, AIMessageChunk)
     for field in (

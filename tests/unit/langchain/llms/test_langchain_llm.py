@@ -11,10 +11,16 @@ import uvloop
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import GenerationChunk
+from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.prompts import PromptTemplate
 
 from docker_model.testing import Reasoning, SimulatedDocker, Sleep, Text, Usage
 from langchain_docker_model import DockerModelLLM
+from langchain_docker_model.errors import (
+    EmptyAnswerError,
+    InvalidRequestError,
+    UnsupportedParameterError,
+)
 from tests.unit.langchain.llms.modes import ask
 
 ANSWER = "A runner of models. Ünï©ode ✓ 🐳\n\n  Its own white space."
@@ -288,10 +294,44 @@ async def test_an_empty_answer_that_a_stop_ended_is_no_error(llm, answering):
     assert "".join([piece async for piece in llm.astream("hi", stop=["A "])]) == ""
 
 
-async def test_reasoning_without_an_answer_is_no_error(llm):
+async def test_an_answer_that_is_nothing_but_thoughts_is_an_error_in_every_mode(llm):
     with SimulatedDocker(script=[Reasoning("Hm.")]):
-        assert llm.invoke("hi") == ""
-        assert "".join([piece async for piece in llm.astream("hi")]) == ""
+        with pytest.raises(EmptyAnswerError, match="thought, but not answered"):
+            llm.invoke("hi")
+        with pytest.raises(EmptyAnswerError, match="thought, but not answered"):
+            list(llm.stream("hi"))
+        with pytest.raises(EmptyAnswerError, match="thought, but not answered"):
+            await llm.ainvoke("hi")
+        with pytest.raises(EmptyAnswerError, match="thought, but not answered"):
+            [piece async for piece in llm.astream("hi")]
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+SOUND = {"type": "audio", "base64": "QUJD", "mime_type": "audio/wav"}
+
+
+@pytest.mark.parametrize("block", [IMAGE, SOUND, {"type": "file", "file_id": "1"}])
+async def test_what_is_not_text_is_refused_and_not_left_out(llm, docker, block):
+    messages = [HumanMessage([{"type": "text", "text": "What is this?"}, block])]
+    calls = [
+        lambda: llm.invoke(messages),
+        lambda: llm.batch([messages]),
+        lambda: list(llm.stream(messages)),
+        lambda: llm.generate_prompt([ChatPromptValue(messages=messages)]),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidRequestError, match=block["type"]):
+            call()
+    with pytest.raises(InvalidRequestError, match=block["type"]):
+        await llm.ainvoke(messages)
+    with pytest.raises(InvalidRequestError, match=block["type"]):
+        await anext(llm.astream(messages))
+    assert docker.prompts == []
+
+
+def test_structured_output_is_refused_and_names_the_class_that_has_it(llm):
+    with pytest.raises(UnsupportedParameterError, match="ChatDockerModel"):
+        llm.with_structured_output({"title": "City", "type": "object"})
 
 
 # --- Models ---
