@@ -97,7 +97,7 @@ class StandbyPool:
         """End what nobody else wants parked; true when nobody wants anything."""
         self._owners.discard(owner)
         while len(self._parked) > self._target():
-            self._parked.pop().child.kill_group()
+            self._parked.pop().child.kill()
         if self._owners:
             return False
         self._plan(None)
@@ -117,7 +117,7 @@ class StandbyPool:
             parked = self._parked.popleft()
             if parked.fit:
                 return parked.child
-            parked.child.kill_group()
+            parked.child.kill()
         return None
 
     def begin(self) -> None:
@@ -163,7 +163,7 @@ class StandbyPool:
         if len(self._parked) < self._target():  # it may have been closed meanwhile
             self._parked.append(parked)
         else:
-            parked.child.kill_group()
+            parked.child.kill()
 
     async def _replenish(self) -> None:
         """Park one and come back for the next: a burst of starts would delay who is answering."""
@@ -184,7 +184,7 @@ class StandbyPool:
         for parked in self._parked:
             if parked not in fit:
                 died = died or not parked.child.silent
-                parked.child.kill_group()
+                parked.child.kill()
         self._parked = fit
         return died
 

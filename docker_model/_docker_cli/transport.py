@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 from docker_model._docker_cli import command, failures, management
 from docker_model._docker_cli.output_parser import SEPARATOR, SEPARATOR_TO_V0_1_40
@@ -15,6 +14,7 @@ from docker_model._docker_cli.prompt_guard import guard, may_name_files
 from docker_model._docker_cli.run import Answer, Run, check_end, was_killed
 from docker_model._docker_cli.standby_pool import StandbyLease, StandbyPool
 from docker_model._runtime import io_thread
+from docker_model._runtime.limiter import Limiter
 from docker_model._runtime.tasks import SingleFlight
 from docker_model._runtime.timeouts import PhaseTimeout, timeout_scope
 from docker_model.errors import (
@@ -41,17 +41,8 @@ class _Shared:
     def __init__(self) -> None:
         self.presence = Presence()
         self.once = SingleFlight()
-        self.slots: WeakValueDictionary[tuple[CommandSpec, int], asyncio.Semaphore] = (
-            WeakValueDictionary()
-        )
         self._colorless: set[CommandSpec] = set()  # CLIs older than v0.1.41 do not know --color
         self._pools: dict[tuple[CommandSpec, str, Workdir], StandbyPool] = {}
-
-    def slot(self, spec: CommandSpec, limit: int) -> asyncio.Semaphore:
-        semaphore = self.slots.get((spec, limit))
-        if semaphore is None:
-            self.slots[spec, limit] = semaphore = asyncio.Semaphore(limit)  # a fair one
-        return semaphore
 
     def argv(self, spec: CommandSpec, model: str) -> list[str]:
         return command.run_argv(spec.prefix, model, color=spec not in self._colorless)
@@ -163,7 +154,8 @@ class CliTransport:
         """See `docker_model._transport.protocol.Transport`."""
         began = asyncio.get_running_loop().time()
         shared = io_thread.current().local(_Shared)
-        slot = Slot(shared.slot(self.spec, self.max_concurrency))
+        limiter = io_thread.current().local(Limiter)
+        slot = Slot(limiter.slots(self.spec, self.max_concurrency))
         async with timeout_scope("total", request.timeouts.total, slot.partial, cap="max_chars"):
             async with timeout_scope("queue", request.timeouts.queue):
                 await slot.enter()

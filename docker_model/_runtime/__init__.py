@@ -1,8 +1,9 @@
 """One I/O thread, the child processes that it owns, and the stream between them and a caller.
 
-Nothing here knows of Docker. `io` has the thread and the two ways to wait for a
-coroutine that runs on it; `Child` is one process with its three pipes; `Stream`
-carries what it says to a caller on any thread or event loop.
+This package knows nothing of Docker. `IoThread` runs an event loop; `Child` is one process with
+its pipes; `Stream` carries items to a caller on any thread or event loop; `tasks` runs coroutines
+for such callers. `process_tree` holds all that differs between operating systems. `RACES.md` lists
+what can happen between two events, and what handles it.
 """
 
 from docker_model._runtime.child import Child, Exit

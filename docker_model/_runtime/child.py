@@ -1,49 +1,47 @@
-"""One child process and its three pipes, on the I/O thread.
+"""One child process on the I/O thread: when it is read, how it is ended, and when it is over.
 
-The rules that keep a run from hanging, leaking or killing a stranger:
+The rules that keep a run from hanging or leaking:
 
-* A child leads a session of its own, and signals go to its whole group: `docker` starts
-  its plugin in the same group, and a signal to `docker` alone may not reach it.
-* Signal first, reap last. Until the leader is reaped neither its pid nor its group's id
-  can be given to another process, so the last SIGKILL to stragglers comes before the reap.
-* The end of the process and the end of its pipes are two events. A grandchild that keeps
-  a pipe open gets `PIPE_DRAIN_TIMEOUT` seconds after the leader's exit and cannot hang a caller.
-* While stdin is open and incomplete the only way out is SIGKILL, and stdin is closed after
-  the exit: an early end of input would be taken for a complete prompt.
+* A child is ended with everything that it has started (`ProcessTree`).
+* The end of the process and the end of its pipes are two events. A grandchild that keeps a pipe
+  open gets `PIPE_DRAIN_TIMEOUT` seconds after the process's exit and cannot hang a caller.
+* While stdin is open and incomplete the only way to end a child is to kill it, and stdin is closed
+  after the exit: an early end of the input would be taken for the end of a complete prompt.
+
+`RACES.md` in this directory lists what can happen between two of these events.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import subprocess
+import logging
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self
 
-from docker_model._runtime import exit_watch, io_thread
+from docker_model._runtime import io_thread
+from docker_model._runtime.process_tree import ProcessTree
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping, Sequence
 
-TERM_TO_KILL_TIMEOUT = 0.25  # seconds between SIGTERM and SIGKILL; the real pair needs about 5 ms
-PIPE_DRAIN_TIMEOUT = 0.3  # seconds that pipes may stay open after the leader's exit
+TERM_TO_KILL_TIMEOUT = 0.25  # seconds between SIGTERM and SIGKILL; the real CLI needs about 5 ms
+PIPE_DRAIN_TIMEOUT = 0.3  # seconds that pipes may stay open after the process's exit
 EXIT_AFTER_EOF_TIMEOUT = 2.0  # seconds that a process may live on after both its outputs have ended
 STDERR_TAIL = 64 * 1024  # bytes of stderr that are kept
-_CHUNK = 64 * 1024  # bytes per read or write: a pipe's own capacity on Linux
+
+_logger = logging.getLogger("docker_model")
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a child ended; `code` and `signal` are both `None` when nobody can tell.
+    """How a child ended; `code` and `signal` are both `None` when that is unknown.
 
     Attributes:
         code: The exit code.
-        signal: The number of the signal that it died of.
-        stderr: The last of its standard error.
-        lingered: It closed its outputs and did not exit, so it was ended.
-        delivered: All of stdin was taken.
+        signal: The number of the signal that ended the child.
+        stderr: The last part of its standard error.
+        lingered: Whether it closed its outputs and did not exit, so that it was ended.
+        delivered: Whether it has taken all of its stdin.
     """
 
     code: int | None
@@ -58,54 +56,48 @@ def _ignore(_: bytes) -> None:
 
 
 class Child:
-    """A started process; every method but `kill_group` is for the I/O thread alone.
+    """A started process; every method but `kill` is for the I/O thread alone.
 
     Args:
-        process: It, with three pipes, or without one for stdin, leading its own session.
-        on_stdout: Called with each chunk of its standard output; what it raises ends the
-            child and is raised by `ended`.
+        tree: The process and its pipes.
+        on_stdout: Called with each chunk of its standard output; an exception that it raises ends
+            the child and is raised by `ended`.
+        stdin: Whether the process has a pipe for stdin.
+
+    Attributes:
+        ended: Done once the process is reaped and all is given back.
 
     Raises:
-        OSError: There is no descriptor left to watch it by.
+        OSError: If there is no descriptor left to watch the process.
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], on_stdout: Callable[[bytes], object]
+        self, tree: ProcessTree, on_stdout: Callable[[bytes], object], *, stdin: bool = True
     ) -> None:
         self._io = io_thread.current()
         self._loop = self._io.loop
-        self._process = process
+        self._tree = tree
         self._on_stdout = on_stdout
         self._tail = bytearray()
-        self._unwritten = memoryview(b"")
-        self._stuffed = False  # stdin has been full
-        self._delivered = process.stdin is None  # or once `write` has handed over everything
+        self._delivered = not stdin
+        self._stdout_open = self._stderr_open = True
         self._failure: Exception | None = None
         self._lingered = False
         self._paused = False
-        self._ending = False  # we are ending it: its last words are of no interest
-        self._exited = False  # a zombie until `_finish` reaps it
-        self._reaped = False
+        self._ending = False  # we are ending it: its last output is of no interest
+        self._exited = False  # not reaped before `finish`
+        self._finished = False
         self._timer: asyncio.TimerHandle | None = None
         self.ended: asyncio.Future[Exit] = self._loop.create_future()
-        self.pid = process.pid
-        assert process.stdout is not None
-        assert process.stderr is not None
-        self._stdin, self._stdout, self._stderr = process.stdin, process.stdout, process.stderr
+        self.pid = tree.pid
         try:
-            self._watch = exit_watch.Watch(self._loop, self.pid, self._on_exit)
+            tree.attach(self._loop, self)
             self._io.children.add(self)
         except OSError:
-            self.kill_group()
-            self._finish()
+            self.finish()
             raise
         finally:
-            self._io.unregistered.discard(process)
-        for pipe in (self._stdin, self._stdout, self._stderr):
-            if pipe is not None:
-                os.set_blocking(pipe.fileno(), False)
-        self._loop.add_reader(self._stdout.fileno(), self._read_stdout)
-        self._loop.add_reader(self._stderr.fileno(), self._read_stderr)
+            self._io.unregistered.discard(tree)
 
     @classmethod
     async def start(
@@ -120,70 +112,50 @@ class Child:
         """Start a process.
 
         Args:
-            argv: The command, or what finds it, which may look at files.
-            env: Its whole environment.
-            cwd: Its working directory, or what finds or makes it; the caller's when `None`.
-            on_stdout: See the class.
-            stdin: False gives it the null device instead of a pipe.
+            argv: The command, or a function that finds it, which may look at files.
+            env: The whole environment of the process.
+            cwd: Its working directory, or a function that finds or makes it; `None` for the
+                caller's.
+            on_stdout: Called with each chunk of standard output.
+            stdin: Whether it gets a pipe for stdin, or else the null device.
 
         Raises:
-            OSError: It cannot be started.
-            GenerationError: The interpreter ends.
+            OSError: If it cannot be started.
+            GenerationError: If the interpreter is ending.
         """
         thread = io_thread.current()
 
-        def start() -> subprocess.Popen[bytes]:
+        def start() -> ProcessTree:
             with io_thread.spawn_lock:
                 io_thread.check_alive(thread)
-                process = subprocess.Popen(  # vfork: 0.2 ms, whatever our own size
+                tree = ProcessTree(
                     argv() if callable(argv) else argv,
-                    stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    bufsize=0,
                     env=env,
                     cwd=cwd() if callable(cwd) else cwd,
-                    start_new_session=True,
+                    stdin=stdin,
                 )
-                thread.unregistered.add(process)
+                thread.unregistered.add(tree)
                 if thread.failure is not None:  # the thread died meanwhile, and kills no more
-                    thread.unregistered.discard(process)
-                    with process:  # closes its pipes and waits for its end
-                        os.killpg(process.pid, signal.SIGKILL)
-                return process
+                    thread.unregistered.discard(tree)
+                    tree.finish()
+                return tree
 
-        return cls(
-            await thread.run_in_worker(start, lambda late: cls(late, _ignore).end()), on_stdout
-        )
+        tree = await thread.run_in_worker(start, lambda late: cls(late, _ignore).end())
+        return cls(tree, on_stdout, stdin=stdin)
 
-    # -- stdin ---------------------------------------------------------------------------
+    # -- input and output ------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Write all of stdin and close it; returns at once, the rest follows as it is taken."""
-        self._unwritten = memoryview(data)
-        self._write()
+        """Write all of stdin and close it; return at once, the rest follows as it is taken."""
+        if not self._ending:
+            self._tree.write(data)
 
-    def _write(self) -> None:
-        if self._stdin is None or self._stdin.closed or self._ending:
-            return
-        try:
-            while self._unwritten:
-                written = os.write(self._stdin.fileno(), self._unwritten[:_CHUNK])
-                self._unwritten = self._unwritten[written:]
-        except BlockingIOError:
-            self._stuffed = True
-            self._loop.add_writer(self._stdin.fileno(), self._write)
-            return
-        except BrokenPipeError:
-            pass  # it reads no further; its exit code and stderr tell why
-        else:
-            self._delivered = True
-        self._close(self._stdin)
+    def stdin_delivered(self) -> None:
+        """Note that the process has taken all of its input."""
+        self._delivered = True
 
-    # -- stdout and stderr ---------------------------------------------------------------
-
-    def _read_stdout(self) -> None:
-        data = os.read(self._stdout.fileno(), _CHUNK)
+    def stdout_received(self, data: bytes) -> None:
+        """Take a chunk of standard output; empty at its end."""
         if data:
             try:
                 self._on_stdout(data)
@@ -191,110 +163,100 @@ class Child:
                 self._failure = error
                 self.end()
             return
-        self._close(self._stdout)
-        if not self._exited:  # else `PIPE_DRAIN_TIMEOUT` runs already, for whoever holds stderr
+        self._stdout_open = False
+        if not self._exited:  # else `PIPE_DRAIN_TIMEOUT` runs already, because of stderr
             self._arm(EXIT_AFTER_EOF_TIMEOUT, self._end_lingerer)
         self._finish_if_over()
 
-    def _read_stderr(self) -> None:
-        data = os.read(self._stderr.fileno(), _CHUNK)
+    def stderr_received(self, data: bytes) -> None:
+        """Keep the last of standard error; `data` is empty at its end."""
         if data:
             self._tail += data
             if len(self._tail) > 2 * STDERR_TAIL:  # trimmed now and then, not at each read
                 del self._tail[:-STDERR_TAIL]
             return
-        self._close(self._stderr)
+        self._stderr_open = False
         self._finish_if_over()
 
     def pause(self) -> None:
-        """Stop reading stdout; the child blocks once the pipe is full."""
-        if not self._paused and not self._stdout.closed:
+        """Stop reading stdout; the process blocks once the pipe is full."""
+        if not self._paused and self._stdout_open:
             self._paused = True
-            self._loop.remove_reader(self._stdout.fileno())
+            self._tree.pause()
             self._disarm()  # what is left in the pipe after an exit waits for the reader
 
     def resume(self) -> None:
         """Read stdout again."""
-        if self._paused and not self._stdout.closed:
+        if self._paused and self._stdout_open:
             self._paused = False
-            self._loop.add_reader(self._stdout.fileno(), self._read_stdout)
+            self._tree.resume()
             if self._exited:
-                self._arm(PIPE_DRAIN_TIMEOUT, self._finish)
+                self._arm(PIPE_DRAIN_TIMEOUT, self.finish)
 
     @property
     def silent(self) -> bool:
-        """Whether it lives, runs, and has not written to stderr: a parked one should."""
-        return not (self._exited or self._ending or self._tail or exit_watch.is_stopped(self.pid))
+        """Whether it lives, is not stopped, and has not written to stderr."""
+        return not (self._exited or self._ending or self._tail or self._tree.is_stopped)
 
     def hand_over(self, on_stdout: Callable[[bytes], object]) -> None:
-        """Have somebody else take the output from now on."""
+        """Give the output to another function from now on."""
         self._on_stdout = on_stdout
 
-    def _close(self, pipe: IO[bytes] | None) -> None:
-        if pipe is None or pipe.closed:
-            return
-        if pipe is not self._stdin:
-            self._loop.remove_reader(pipe.fileno())
-        elif self._stuffed:
-            self._loop.remove_writer(pipe.fileno())
-        pipe.close()
-
-    # -- the end -------------------------------------------------------------------------
+    # -- the end ---------------------------------------------------------------------------
 
     def end(self) -> None:
-        """Stop the child: SIGTERM to its group, SIGKILL after `TERM_TO_KILL_TIMEOUT`.
+        """Stop the child: terminate its tree, and kill it after `TERM_TO_KILL_TIMEOUT`.
 
-        Idempotent, and never waits. Closing our end of stdout is a second, independent way to
-        stop a process that writes.
+        Idempotent, and never waits.
         """
-        if self._ending or self._reaped:
+        if self._ending or self._finished:
             return
         self._ending = True
         if self._delivered:
-            self._signal_group(signal.SIGTERM)
-            self._arm(TERM_TO_KILL_TIMEOUT, self.kill_group)
+            self._tree.terminate()
+            self._arm(TERM_TO_KILL_TIMEOUT, self._kill_survivor)
         else:
-            self.kill_group()
-        self._close(self._stdout)
+            self._tree.stop_writing()
+            self._tree.kill()
+        self._stdout_open = False
+        self._tree.close_stdout()
         if self._exited:
-            self._finish()
+            self.finish()
 
-    def kill_group(self) -> None:
-        """SIGKILL the whole group; from any thread."""
-        self._signal_group(signal.SIGKILL)
+    def kill(self) -> None:
+        """Kill the process and everything that it has started; from any thread."""
+        self._tree.kill()
 
-    def _signal_group(self, number: int) -> None:
-        if not self._reaped:
-            # ProcessLookupError: the status was lost (SIGCHLD ignored) and the group is gone.
-            # PermissionError: macOS says so of a group that holds only zombies.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
+    def _kill_survivor(self) -> None:
+        _logger.warning(
+            "process %d did not end within %g s of a request, and was killed",
+            self.pid,
+            TERM_TO_KILL_TIMEOUT,
+        )
+        self._tree.kill()
 
     def _end_lingerer(self) -> None:
         self._lingered = True
         self.end()
 
-    def _on_exit(self) -> None:
+    def process_exited(self) -> None:
+        """Note that the process has ended; its pipes may still hold output."""
         self._exited = True
         self._finish_if_over()
-        if not self._reaped and not self._paused:
-            self._arm(PIPE_DRAIN_TIMEOUT, self._finish)
+        if not self._finished and not self._paused:
+            self._arm(PIPE_DRAIN_TIMEOUT, self.finish)
 
     def _finish_if_over(self) -> None:
-        if self._exited and (self._ending or (self._stdout.closed and self._stderr.closed)):
-            self._finish()
+        if self._exited and (self._ending or not (self._stdout_open or self._stderr_open)):
+            self.finish()
 
-    def _finish(self) -> None:
-        """Kill what is left of the group, reap the leader, give everything back."""
-        if self._reaped:
+    def finish(self) -> None:
+        """Kill what is left of the tree, reap the process, and give everything back."""
+        if self._finished:
             return
+        self._finished = True
         self._disarm()
-        self.kill_group()
-        self._reaped = True  # before it is: another thread may be about to signal
-        code = exit_watch.reap(self.pid)
-        self._process.returncode = 0 if code is None else code  # else its finalizer would wait
-        for pipe in (self._stdin, self._stdout, self._stderr):
-            self._close(pipe)
+        code = self._tree.finish()
         self._io.children.discard(self)
         if self._failure is not None:
             self.ended.set_exception(self._failure)
@@ -318,17 +280,7 @@ class Child:
             self._timer.cancel()
             self._timer = None
 
-    def discard(self) -> None:
-        """Kill and reap the child, and give everything back, although the loop has ended."""
-        self.kill_group()
-        self._finish()
-        self._watch.abandon()
-
     def abandon(self) -> None:
         """Close the copies that a forked process has of this child's descriptors."""
-        self._reaped = True
-        self._process.returncode = 0  # it is the parent's to reap
-        for pipe in (self._stdin, self._stdout, self._stderr):
-            if pipe is not None:
-                pipe.close()
-        self._watch.abandon()
+        self._finished = True
+        self._tree.abandon()

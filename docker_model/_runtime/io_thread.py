@@ -18,17 +18,15 @@ import atexit
 import contextlib
 import logging
 import os
-import selectors
-import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from docker_model._runtime.process_tree import EventLoop, ProcessTree
 from docker_model._runtime.worker import Worker, start_thread
 from docker_model.errors import DockerModelError, GenerationError, ResourceError
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Coroutine
 
     from docker_model._runtime.child import Child
@@ -62,17 +60,10 @@ class IoThread:
         self.failure: BaseException | None = None
         self.sinks: set[Sink[Any]] = set()
         self.children: set[Child] = set()
-        self.unregistered: set[subprocess.Popen[bytes]] = set()
+        self.unregistered: set[ProcessTree] = set()
         self._locals: dict[Callable[[], Any], Any] = {}
         try:
-            self._selector = selectors.DefaultSelector()
-            try:
-                # Not the loop of the caller's policy: uvloop forks for each child, which takes
-                # 76 ms at 1.5 GB resident, against 0.25 ms for vfork.
-                self.loop = asyncio.SelectorEventLoop(self._selector)
-            except OSError:
-                self._selector.close()
-                raise
+            self.loop = EventLoop()
         except OSError as error:
             msg = f"the I/O thread cannot be started: {error.strerror}"
             raise ResourceError(msg, hint="close files, or raise `ulimit -n`") from error
@@ -112,8 +103,9 @@ class IoThread:
                 cast("Coroutine[Any, Any, Any]", task.get_coro()).close()
         for child in list(self.children):
             with contextlib.suppress(Exception):  # the loop's selector may be unusable
-                child.discard()
-        self._kill_unregistered()
+                child.finish()
+        for tree in list(self.unregistered):
+            tree.finish()
         if self._worker is not None:
             self._worker.stop()
         if _current is self:
@@ -152,16 +144,11 @@ class IoThread:
         """Kill and reap every child, then end the thread."""
         self.alive = False
         for child in list(self.children):
-            child.kill_group()
-        self._kill_unregistered()
+            child.kill()
+        for tree in list(self.unregistered):
+            tree.kill()
         self.post(self._stop_when_started)
         self.thread.join(SHUTDOWN_TIMEOUT)
-
-    def _kill_unregistered(self) -> None:
-        for process in list(self.unregistered):
-            # ProcessLookupError: it has just become a child, and been reaped.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
 
     def _stop_when_started(self) -> None:
         if self._worker is None:
@@ -182,7 +169,7 @@ class IoThread:
         async with asyncio.timeout(seconds):
             while True:
                 for child in self.children:
-                    child.kill_group()
+                    child.kill()
                 futures: list[asyncio.Future[Any]] = [closed]
                 futures += [child.ended for child in self.children]
                 waiting = [future for future in futures if not future.done()]
@@ -200,12 +187,9 @@ class IoThread:
         self.alive = False
         for child in self.children:
             child.abandon()
-        for process in self.unregistered:
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                if pipe is not None:
-                    pipe.close()
-            process.returncode = 0  # it is the parent's to reap
-        self._selector.close()
+        for tree in self.unregistered:
+            tree.abandon()
+        self.loop.abandon()
 
 
 # Held while a process is started, so that no fork copies half a start. An RLock, because only its

@@ -1,15 +1,17 @@
-"""A stream with two ends: a coroutine on the I/O thread, one consumer anywhere else.
+"""A stream with two ends: a coroutine on the I/O thread, and one consumer anywhere else.
 
-No locks: the I/O thread must never wait for a caller, and a lock could be held by a
-caller that is being interrupted or collected. Both ends rely on `deque.append` and
-`deque.popleft` being atomic:
+There are no locks: the I/O thread must never wait for a caller, and a caller that is interrupted
+or collected could leave a lock locked. Both ends rely on `deque.append` and `deque.popleft` being
+atomic:
 
     producer                              consumer
     append the item                       set the waiter
-    take the waiter and call it           look again, wait only if there is nothing
+    take the waiter and call it           look again, and wait only if there is no item
 
-Whichever comes first, the item is seen or the waiter is called. A waiter that is called
-for nothing does no harm: the consumer looks, finds nothing, and waits again.
+Whichever comes first, the item is seen or the waiter is called. A waiter that is called without a
+reason does no harm: the consumer looks, finds no item, and waits again.
+
+`RACES.md` in this directory lists what can happen between two of these steps.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import functools
+import sys
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -30,6 +33,8 @@ _T = TypeVar("_T")
 
 HIGH_WATER = 1 << 20  # characters that may wait for a slow consumer before reading stops
 LOW_WATER = HIGH_WATER // 2
+# Ctrl-C interrupts a wait for a lock; on Windows only since Python 3.14 (python/cpython#125541).
+_WAIT_SLICE = 0.1 if sys.platform == "win32" and sys.version_info < (3, 14) else -1
 
 
 class Sink(Generic[_T]):
@@ -61,12 +66,12 @@ class Sink(Generic[_T]):
     def put(self, item: _T, size: int = 0, *, last: bool = False) -> None:
         """Hand over an item that holds `size` characters.
 
-        After the `last` one the producer must be at its end: the consumer waits for no word of
-        that, which would take both threads another turn, and ends nothing any more.
+        After the `last` item the producer must do nothing more: the consumer does not wait for the
+        producer's end, which would take both threads another turn, and cannot cancel it any more.
         """
         self._put += size
         self.items.append((item, size))
-        self.complete = last  # not sooner: without the item it would be the end already
+        self.complete = last  # after the item: without it the stream would seem to be over
         self._wake()
         if not self.full and self._put - self.taken > HIGH_WATER:
             self.full = True
@@ -74,7 +79,7 @@ class Sink(Generic[_T]):
             self.drain()  # the consumer may have caught up before it could see `full`
 
     def drain(self) -> None:
-        """Go on, if enough has been taken."""
+        """Resume reading, if the consumer has taken enough."""
         if self.full and self._put - self.taken <= LOW_WATER:
             self.full = False
             self.on_drained()
@@ -82,13 +87,13 @@ class Sink(Generic[_T]):
     def start(self, produce: Callable[[Sink[_T]], Coroutine[Any, Any, None]]) -> None:
         """Run the producer."""
         assert self.thread is not None
-        if self._aborted:  # by another thread, between the consumer's first steps
+        if self._aborted:  # by another thread, between the first steps of the consumer
             return
         if not self.thread.alive:
             self.on_end()
             return
         self._task = asyncio.get_running_loop().create_task(self._run(produce))
-        # Not within it: a task that is cancelled before its first step never runs.
+        # Not in `_run`: a task that is cancelled before its first step never runs.
         self._task.add_done_callback(self._end)
 
     async def _run(self, produce: Callable[[Sink[_T]], Coroutine[Any, Any, None]]) -> None:
@@ -115,7 +120,7 @@ class Sink(Generic[_T]):
         self._wake()
 
     def abort(self) -> None:
-        """Cancel the producer, or see to it that it never begins."""
+        """Cancel the producer, or keep it from beginning."""
         self._aborted = True
         if self._task is not None:
             self._task.cancel()
@@ -159,11 +164,12 @@ class Stream(Generic[_T]):
     def next(self) -> _T | None:
         """Wait for the next item; `None` at the end.
 
-        Whatever interrupts the wait (Ctrl-C) ends the producer. What the producer raised is
-        raised here, once.
+        An exception that interrupts the wait (Ctrl-C) ends the producer. An exception of the
+        producer is raised here, once.
 
         Raises:
-            GenerationError: The I/O thread is another process's, or the interpreter ends.
+            GenerationError: If the I/O thread died, belongs to another process, or the interpreter
+                is ending.
         """
         try:
             try:
@@ -172,19 +178,19 @@ class Stream(Generic[_T]):
                     wake.acquire()
                     if self._must_wait(functools.partial(_wake_thread, wake)):
                         io_thread.check_not_on_thread()
-                        wake.acquire()  # signals interrupt it
+                        while not wake.acquire(timeout=_WAIT_SLICE):  # signals interrupt it
+                            pass
             except BaseException:
                 io_thread.retry_on_interrupt(self.cancel)
                 raise
         except KeyboardInterrupt:
-            io_thread.retry_on_interrupt(
-                self.cancel
-            )  # a second Ctrl-C may strike on the way into the first `retry_on_interrupt`
+            # A second Ctrl-C may come on the way into the first `retry_on_interrupt`.
+            io_thread.retry_on_interrupt(self.cancel)
             raise
         return item
 
     async def anext(self) -> _T | None:
-        """The same, awaiting it; cancelling the wait ends the producer."""
+        """Await the next item; `None` at the end. Cancelling the wait ends the producer."""
         try:
             try:
                 while (item := self._take()) is None and not self._over():
@@ -193,19 +199,17 @@ class Stream(Generic[_T]):
                     if self._must_wait(functools.partial(_wake_loop, loop, woken, self._sink)):
                         await woken
                     else:
-                        woken.cancel()  # called all the same, maybe once the loop is closed
-            except BaseException:  # GeneratorExit, too: its loop was closed, the task collected
+                        woken.cancel()  # the waiter is still called, maybe after the loop is closed
+            except BaseException:  # GeneratorExit, too: the loop was closed and the task collected
                 io_thread.retry_on_interrupt(self.cancel)
                 raise
         except KeyboardInterrupt:
-            io_thread.retry_on_interrupt(
-                self.cancel
-            )  # as in `next`: raised in a task, it comes on top
+            io_thread.retry_on_interrupt(self.cancel)  # as in `next`
             raise
         return item
 
     def cancel(self) -> None:
-        """End the producer and the iteration; from any thread or finalizer, never waits."""
+        """End the producer and the iteration; from any thread or finalizer, without waiting."""
         self._cancelled = True
         if self._io is not None:
             _abandon(self._io, self._sink)
@@ -230,9 +234,8 @@ class Stream(Generic[_T]):
         self._io = self._sink.thread = thread
         thread.sinks.add(self._sink)
         abandon = functools.partial(_abandon, self._io, self._sink)
-        weakref.finalize(
-            self, io_thread.retry_on_interrupt, abandon
-        ).atexit = False  # Ctrl-C strikes finalizers too
+        # Ctrl-C interrupts finalizers, too.
+        weakref.finalize(self, io_thread.retry_on_interrupt, abandon).atexit = False
         self._io.post(self._sink.start, self._produce)
         if self._cancelled:  # by another thread that did not see `_io` yet, or too early
             self._io.post(self._sink.abort)
@@ -263,7 +266,7 @@ class Stream(Generic[_T]):
 
 
 def _abandon(thread: io_thread.IoThread, sink: Sink[Any]) -> None:
-    """End a producer that has not come to its end."""
+    """Abort a producer that has not ended."""
     if not (sink.complete or sink.closed):
         thread.post(sink.abort)
 
@@ -278,12 +281,13 @@ def _wake_loop(
 ) -> None:
     """Wake an async consumer; runs on the I/O thread.
 
-    Holds no `Stream`: one that its owner has dropped must be collected and so ended.
+    Holds no reference to the `Stream`: one that its owner has dropped must be collected, which ends
+    its producer.
     """
     try:
         loop.call_soon_threadsafe(_set, woken)
-    except RuntimeError:  # its loop is closed
-        if not woken.done():  # and was, under it: nobody will ever take anything
+    except RuntimeError:  # the consumer's loop is closed
+        if not woken.done():  # and was closed during the wait: no item will ever be taken
             sink.abort()
 
 

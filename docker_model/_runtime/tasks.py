@@ -1,4 +1,4 @@
-"""Coroutines on the I/O thread for callers elsewhere: one each, or one shared by all who ask."""
+"""Coroutines that run on the I/O thread for callers elsewhere, each alone or shared by a key."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _T = TypeVar("_T")
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run `coroutine` on the I/O thread and wait: the sync end.
+    """Run `coroutine` on the I/O thread and wait for its result.
 
-    Works inside a running event loop too, which it blocks. Whatever interrupts the wait
+    Works inside a running event loop too, which it blocks. An exception that interrupts the wait
     (Ctrl-C) cancels the coroutine.
 
     Raises:
-        GenerationError: See `docker_model._runtime.io_thread.check_alive`.
+        GenerationError: If the I/O thread died or the interpreter is ending.
     """
     return _result(_stream(coroutine).next())
 
 
 async def run_async(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run `coroutine` on the I/O thread and await it from any loop: the async end.
+    """Run `coroutine` on the I/O thread and await its result from any loop.
 
     Cancelling the caller cancels the coroutine and does not wait for its end.
 
     Raises:
-        GenerationError: See `docker_model._runtime.io_thread.check_alive`.
+        GenerationError: If the I/O thread died or the interpreter is ending.
     """
     return _result(await _stream(coroutine).anext())
 
@@ -42,7 +42,7 @@ def _stream(coroutine: Coroutine[Any, Any, _T]) -> Stream[tuple[_T]]:
     async def produce(sink: Sink[tuple[_T]]) -> None:
         sink.put((await coroutine,), last=True)
 
-    # Closing does nothing to one that has run, and spares one that never ran a warning.
+    # Closing a coroutine that has run does nothing; one that never ran would cause a warning.
     return Stream(produce, coroutine.close)
 
 
@@ -53,18 +53,18 @@ def _result(item: tuple[_T] | None) -> _T:
 
 
 class SingleFlight:
-    """What is being done, by key; on the I/O thread alone."""
+    """Work that is under way, by key, shared by all who ask for it; on the I/O thread alone."""
 
     def __init__(self) -> None:
         self._tasks: dict[Hashable, tuple[asyncio.Task[BaseException | None], list[None]]] = {}
 
     async def do(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Await `work()`, shared with everybody who wants `key` at this time.
+        """Await `work()`, shared with all other callers that wait for `key` at this time.
 
-        It goes on while anybody waits for it, and is cancelled when nobody does.
+        The work goes on while at least one caller waits for it, and is then cancelled.
 
         Raises:
-            BaseException: What `work` raised.
+            BaseException: If `work` raised it.
         """
         task, waiting = self._tasks.get(key, (None, []))
         if task is None:
@@ -76,8 +76,8 @@ class SingleFlight:
             error = await asyncio.shield(task)
         finally:
             waiting.pop()
-            if not waiting:  # the last one who wanted it is gone
-                self._drop(key, task)  # at once: who asks next must not get a cancelled one
+            if not waiting:
+                self._drop(key, task)  # at once: the next caller must not get a cancelled task
                 task.cancel()
         if error is not None:
             raise error
@@ -88,15 +88,15 @@ class SingleFlight:
 
 
 async def _outcome(work: Coroutine[Any, Any, object]) -> BaseException | None:
-    """What it failed with, if it did.
+    """Return the exception that `work` raised, if any.
 
-    Never raised in the task itself: a user's callback may raise SystemExit, which would end
-    the loop of us all. And what nobody waits for any more is not logged.
+    It is never raised in the task itself: a user's callback may raise SystemExit, which would end
+    the loop of all calls. And asyncio would log an exception that no caller waits for any more.
     """
     try:
         await work
     except asyncio.CancelledError:
         raise
-    except BaseException as error:  # noqa: BLE001  raised again for each who waits
+    except BaseException as error:  # noqa: BLE001  raised again for each caller
         return error
     return None

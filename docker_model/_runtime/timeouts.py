@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _HINTS = {
-    "queue": "all places are taken; raise max_concurrency or timeout.queue",
+    "queue": "all max_concurrency slots are in use; raise max_concurrency or timeout.queue",
     "first_output": "a big model may take minutes to load: try warm_up(), or raise "
     "timeout.first_output",
     "idle": "see `docker model logs`, or raise timeout.idle",
@@ -24,7 +24,7 @@ _HINTS = {
 def timeout_scope(
     name: str, seconds: float | None, partial: Callable[[], str] = str, *, cap: str = ""
 ) -> contextlib.AbstractAsyncContextManager[object]:
-    """A `PhaseTimeout` that never turns into another: nothing at all without a limit."""
+    """Return a `PhaseTimeout` for a single phase, or a scope without effect if it has no limit."""
     return (
         contextlib.nullcontext()
         if seconds is None
@@ -37,9 +37,9 @@ class PhaseTimeout:
 
     Args:
         name: A field of `Timeouts`.
-        seconds: How long it may last; `None` is for ever.
-        partial: Gives the answer so far, for the error.
-        cap: The caller's setting that caps an answer, for the error; empty: there is none.
+        seconds: How long the phase may last; `None` for no limit.
+        partial: Returns the answer so far, for the error.
+        cap: The caller's setting that caps an answer, for the error; empty if there is none.
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class PhaseTimeout:
             ) from None
 
     def switch_to(self, name: str, seconds: float | None) -> None:
-        """Begin another phase, or the same one anew."""
+        """Begin another phase, or the same one again."""
         self._name, self._seconds = name, seconds
         self.suspend(suspended=False)
 
     def suspend(self, *, suspended: bool) -> None:
-        """Hold the clock: a slow consumer is not a stalled model."""
-        if self._over:  # and the consumer slower still
+        """Stop or restart the clock: a slow consumer is not a stalled model."""
+        if self._over:  # a slow consumer may call this after the end
             return
         self._end = None if suspended or self._seconds is None else self._clock() + self._seconds
         if self._end is not None and (self._alarm is None or self._end < self._alarm.when()):
@@ -105,7 +105,7 @@ class PhaseTimeout:
         self._alarm = asyncio.get_running_loop().call_at(when, self._ring)
 
     def _ring(self) -> None:
-        # The end has mostly been put off since: a timer for each piece would cost more than it.
+        # The end has mostly been moved since: a timer for each piece would cost more than this.
         self._alarm = None
         if self._end is None:
             return

@@ -1,7 +1,7 @@
-"""A thread for what may block: an `exec` or a look at a file on a dead network file system.
+"""A thread for calls that may block, such as an `exec` on a dead network file system.
 
-The I/O thread must not wait for that, since every stream would wait with it. Executors are
-of no use: the interpreter joins their threads before it ends, whatever they hang on.
+The I/O thread must not make them, since every stream would wait. Executors are of no use: the
+interpreter joins their threads before it ends, even if they hang.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _T = TypeVar("_T")
 
 
 def start_thread(name: str, run: Callable[..., object], *args: object) -> threading.Thread:
-    """Start a thread that nobody waits for.
+    """Start a daemon thread.
 
     Raises:
-        ResourceError: The machine has no room for it.
-        GenerationError: The interpreter ends, and starts none any more.
+        ResourceError: If the machine has no room for it.
+        GenerationError: If the interpreter is ending, and starts no thread any more.
     """
     thread = threading.Thread(target=run, args=args, name=name, daemon=True)
     try:
@@ -40,7 +40,7 @@ def start_thread(name: str, run: Callable[..., object], *args: object) -> thread
 
 
 class Worker:
-    """One daemon thread that works off what it is given, in order; used on one event loop."""
+    """One daemon thread that runs functions in order, for one event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -50,7 +50,7 @@ class Worker:
         start_thread("docker-model-worker", self._run)
 
     async def run(self, work: Callable[[], _T], undo: Callable[[_T], object]) -> _T:
-        """Await `work()`; when the caller is cancelled, its outcome goes to `undo`."""
+        """Run `work` and await its result, which goes to `undo` if the caller is cancelled."""
         outcome: asyncio.Future[_T] = self._loop.create_future()
 
         def deliver(result: _T | None, error: BaseException | None) -> None:
@@ -67,7 +67,7 @@ class Worker:
         try:
             return await outcome
         except asyncio.CancelledError:
-            # Cancelled after the delivery, and before this task came round to take it.
+            # Cancelled after the delivery, and before this task resumed.
             if outcome.done() and not outcome.cancelled() and outcome.exception() is None:
                 undo(outcome.result())
             raise
@@ -77,7 +77,7 @@ class Worker:
         self._work.put(None)
 
     def when_idle(self, callback: Callable[[], None]) -> None:
-        """Call `callback` on the loop once all work given so far is done and delivered."""
+        """Call `callback` on the loop once all functions given so far have returned."""
         self._work.put((_nothing, lambda _result, _error: callback()))
 
     def _run(self) -> None:
@@ -90,7 +90,7 @@ class Worker:
                 error = caught
             with contextlib.suppress(RuntimeError):  # the loop is closed: the interpreter ends
                 self._loop.call_soon_threadsafe(deliver, result, error)
-            del item, work, deliver, result, error  # nothing may live on while this waits
+            del item, work, deliver, result, error  # to hold no object while this waits
 
 
 def _nothing() -> None:

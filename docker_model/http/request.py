@@ -6,9 +6,9 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakValueDictionary
 
 from docker_model._runtime import io_thread
+from docker_model._runtime.limiter import Limiter
 from docker_model._runtime.tasks import SingleFlight
 from docker_model._runtime.timeouts import PhaseTimeout, timeout_scope
 from docker_model.errors import ModelNotFoundError
@@ -68,20 +68,6 @@ class RequestOptions:
         key = self.api_key or endpoint.api_key
         bearer = {"Authorization": f"Bearer {key}"} if key else {}
         return {**bearer, **dict(self.headers)}
-
-
-class _Slots:
-    def __init__(self) -> None:
-        self._slots: WeakValueDictionary[tuple[DiscoveryInputs, int], asyncio.Semaphore] = (
-            WeakValueDictionary()
-        )
-
-    def get(self, caller: RequestOptions) -> asyncio.Semaphore:
-        key = caller.place, caller.max_concurrency
-        slot = self._slots.get(key)
-        if slot is None:
-            self._slots[key] = slot = asyncio.Semaphore(caller.max_concurrency)  # a fair one
-        return slot
 
 
 class HttpRequest:
@@ -148,7 +134,8 @@ class HttpRequest:
     async def _answered(self, read: Callable[[Reply, PhaseTimeout], Awaitable[_T]]) -> _T:
         timeouts = self._caller.timeouts
         async with timeout_scope("total", timeouts.total, self._partial, cap=self._cap):
-            slot = io_thread.current().local(_Slots).get(self._caller)
+            limiter = io_thread.current().local(Limiter)
+            slot = limiter.slots(self._caller.place, self._caller.max_concurrency)
             async with timeout_scope("queue", timeouts.queue):
                 await slot.acquire()
             try:

@@ -31,7 +31,7 @@ def break_the_selector(thread):
     def broken(_):
         raise OSError(9, "Bad file descriptor")
 
-    thread._selector.select = broken
+    thread.loop._selector.select = broken
     thread.post(int)
 
 
