@@ -1,15 +1,16 @@
-"""Docker Model Runner's local models for LlamaIndex, by its command or its HTTP API.
+"""Local models of Docker Model Runner for LlamaIndex, over its command or its HTTP API.
 
     from llama_index_docker_model import DockerModelLLM
 
     llm = DockerModelLLM(model="ai/smollm2")
     llm.complete("What is Docker Model Runner?")
 
-The errors it raises are `docker_model`'s own.
+Errors are those of `docker_model.errors`.
 """
 
 from docker_model._version import __version__
 from llama_index_docker_model.embedding import DockerModelEmbedding
 from llama_index_docker_model.llm import DockerModelLLM
+from llama_index_docker_model.rerank import DockerModelRerank
 
-__all__ = ["DockerModelEmbedding", "DockerModelLLM", "__version__"]
+__all__ = ["DockerModelEmbedding", "DockerModelLLM", "DockerModelRerank", "__version__"]

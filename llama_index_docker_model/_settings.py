@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MergedSettings",
+    "check_names",
     "client_of",
     "names_for_http",
     "refuse_over_cli",
     "refuse_renamed",
-    "suggest",
 ]
 
 TransportName: TypeAlias = Literal["cli", "http"]
@@ -74,7 +74,7 @@ _HTTP_ONLY = _PARAMETERS | _CALL_ONLY | {"api_key", "base_url", "is_function_cal
 # Settings of `docker_model.http.Client`.
 _CLIENT = (
     *("base_url", "api_key", "timeout", "max_retries"),
-    *("max_concurrency", "pull", "on_progress", "command", "env"),
+    *("max_concurrency", "pull", "on_progress", "command", "env", "headers"),
 )
 
 # Names that LlamaIndex's other classes have, and the name here; empty if there is none.
@@ -91,7 +91,13 @@ _RENAMED = {
     "num_predict": "max_tokens",
     "thinking": "reasoning_effort",
 }
-_ALSO_RENAMED = {"model_name": "model", "request_timeout": "timeout"}
+_SAME = {
+    "api_base": ("base_url",),
+    "default_headers": ("headers",),
+    "model": ("model_name",),
+    "model_name": ("model",),
+    "request_timeout": ("timeout",),
+}
 
 # Settings of the CLI alone, with the values that every transport honors.
 _CLI_ONLY = {
@@ -225,12 +231,26 @@ def refuse_renamed(names: Iterable[str]) -> None:
     raise UnsupportedParameterError(msg, hint=hint)
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return the hint for an unknown name: the name that was meant, as far as one can tell."""
-    if name in _ALSO_RENAMED:
-        return f"use {_ALSO_RENAMED[name]}="
-    close = get_close_matches(name.lower(), sorted(known), 1)
-    return f"did you mean {close[0]}?" if close else "see help(DockerModelLLM) for its settings"
+def check_names(cls: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a pydantic class, whose names are known.
+
+    Raises:
+        ValueError: If one is unknown; says which one was meant, as far as one can tell.
+    """
+    for name in sorted(settings.keys() - cls.model_fields.keys()):
+        hint = _meant(name, cls.model_fields)
+        msg = f"{cls.__name__} has no setting {name}; {hint or f'see help({cls.__name__})'}"
+        raise ValueError(msg)
+    return settings
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    for other in _SAME.get(name, ()):
+        if other in known:
+            return f"use {other}="
+    close = get_close_matches(name.lower(), known, 1)
+    return f"did you mean {close[0]}?" if close else ""
 
 
 def _check_call(call: Mapping[str, Any]) -> None:
@@ -238,7 +258,9 @@ def _check_call(call: Mapping[str, Any]) -> None:
     known = _CLI_PER_CALL | _PARAMETERS | _CALL_ONLY
     unknown = sorted(call.keys() - known - _MODEL_ONLY)
     if unknown:
-        msg = f"unexpected keyword of a call: {unknown[0]}; {suggest(unknown[0], known)}"
+        msg = f"unexpected keyword of a call: {unknown[0]}"
+        if hint := _meant(unknown[0], known):
+            msg += f"; {hint}"
         raise TypeError(msg)
     private = sorted(call.keys() & _MODEL_ONLY)
     if private:

@@ -40,11 +40,6 @@ class DockerModelEmbedding(FromEnv, BaseEmbedding):
         ```
     """
 
-    # A refused setting's error would otherwise show the others, `env` among them.
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True, extra="forbid", hide_input_in_errors=True
-    )
-
     model_name: str
     """The model's name, such as `ai/mxbai-embed-large`."""
 
@@ -54,43 +49,12 @@ class DockerModelEmbedding(FromEnv, BaseEmbedding):
     dimensions: int | None = Field(default=None, ge=1)
     """The length of the vectors, for models that have a choice; no other length is returned."""
 
-    transport: Literal["http"] | None = None
-    """There is no other: `"cli"` is refused, since `docker model` makes no embeddings."""
-
-    base_url: str | None = None
-    """The runner's address; `None`: it is found."""
-
-    api_key: str | None = Field(default=None, repr=False, exclude=True)
-    """Sent only to an address that you have named; never shown or put into `to_dict`."""
-
-    timeout: Timeouts | float | None = Timeouts()
-    """Seconds for each phase of a request; a plain number is for all of it."""
-
-    max_retries: int = 2
-    """Further attempts where nothing was received and the next may succeed."""
-
-    max_concurrency: int = 8
-    """Requests at once in this process, over all models at the same place."""
-
-    command: str | Sequence[str] | None = None
-    """The command in place of `docker model`, which is asked where the API is."""
-
-    env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
-    """Environment variables laid over the caller's; never shown or put into `to_dict`."""
-
     if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
 
         def __init__(self, **settings: Any) -> None:
-            # Not a validator: pydantic would turn this error into its own.
-            if settings.get("transport") == "cli":
-                msg = "transport='cli' has no way to make embeddings"
-                raise UnsupportedParameterError(msg, hint="leave transport out, or make it 'http'")
+            if "model" in settings and "model_name" not in settings:
+                settings["model_name"] = settings.pop("model")
             super().__init__(**settings)
-
-    @model_validator(mode="after")
-    def _check_settings(self) -> Self:
-        self._client()
-        return self
 
     @classmethod
     def _read_env(cls, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,13 +84,3 @@ class DockerModelEmbedding(FromEnv, BaseEmbedding):
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         return await self._client().aembed(self.model_name, texts, dimensions=self.dimensions)
-
-    def _client(self) -> Client:
-        from docker_model.http.client import Client  # noqa: PLC0415  loaded when it is used
-
-        names = (
-            *("base_url", "api_key", "timeout", "max_retries"),
-            *("max_concurrency", "command", "env"),
-        )
-        settings: dict[str, Any] = {name: getattr(self, name) for name in names}
-        return Client(**settings)

@@ -29,10 +29,10 @@ from llama_index_docker_model._messages import (
 from llama_index_docker_model._methods import chat_methods, completion_methods
 from llama_index_docker_model._settings import (
     MergedSettings,
+    check_names,
     names_for_http,
     refuse_over_cli,
     refuse_renamed,
-    suggest,
 )
 from llama_index_docker_model._structured import ObjectRequest
 
@@ -218,10 +218,7 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        for name in sorted(settings.keys() - cls.model_fields.keys()):
-            msg = f"DockerModelLLM has no setting {name}: {suggest(name, cls.model_fields)}"
-            raise ValueError(msg)
-        return settings
+        return check_names(cls, settings)
 
     @model_validator(mode="after")
     def _check_values(self) -> Self:

@@ -1,0 +1,171 @@
+"""`DockerModelRerank`: a reranker of Docker Model Runner as a LlamaIndex node postprocessor."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.bridge.pydantic import Field
+from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.instrumentation import get_dispatcher  # type: ignore[attr-defined]
+from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import MetadataMode, NodeWithScore
+
+from docker_model.errors import InvalidRequestError
+from llama_index_docker_model._http_component import HttpComponent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llama_index.core.schema import QueryBundle
+
+    from docker_model.types import Ranked
+
+__all__ = ["DockerModelRerank"]
+
+dispatcher = get_dispatcher(__name__)
+
+
+class DockerModelRerank(HttpComponent, BaseNodePostprocessor):
+    """A reranker of Docker Model Runner, over the runner's HTTP API.
+
+    The reranker reads the query and each node's text together, and gives the pair a score. The
+    best `top_n` nodes come back, best first; nodes with equal scores stay in their order. A
+    model that is no reranker by its own data raises an error that names two that are.
+
+    Example:
+        ```python
+        from llama_index.core.schema import NodeWithScore, TextNode
+        from llama_index_docker_model import DockerModelRerank
+
+        rerank = DockerModelRerank(model="ai/qwen3-reranker", top_n=1)
+        nodes = [NodeWithScore(node=TextNode(text=text)) for text in ("Oslo", "Paris")]
+        best = rerank.postprocess_nodes(nodes, query_str="capital of France")
+        print(best[0].score, best[0].node.get_content())
+        ```
+
+    In a query engine:
+        ```python
+        engine = index.as_query_engine(similarity_top_k=20, node_postprocessors=[rerank])
+        ```
+    """
+
+    model: str
+    """The model's name, such as `ai/qwen3-reranker`; `model_name` is taken, too."""
+
+    top_n: int = Field(default=3, ge=1)
+    """How many of the best nodes come back."""
+
+    force: bool = False
+    """Also ask a model that is no reranker by its own data, whose scores may mean nothing."""
+
+    normalize: bool = False
+    """Put the scores between 0 and 1, by the logistic function; the order stays the same."""
+
+    keep_retrieval_score: bool = False
+    """Keep the score from before in the node's metadata, as `retrieval_score`."""
+
+    if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
+
+        def __init__(self, **settings: Any) -> None:
+            if "model_name" in settings and "model" not in settings:
+                settings["model"] = settings.pop("model_name")
+            super().__init__(**settings)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which `to_dict` writes this class."""
+        return "DockerModelRerank"
+
+    def warm_up(self) -> None:
+        """Load the model, so that the first nodes are ranked soon."""
+        self._rank("Hi", ["Hi"])
+
+    async def awarm_up(self) -> None:
+        """Load the model, so that the first nodes are ranked soon."""
+        await self._rank_async("Hi", ["Hi"])
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        query = self._begin(nodes, query_bundle)
+        with self.callback_manager.event(
+            CBEventType.RERANKING, payload=self._payload(nodes, query)
+        ) as event:
+            best = self._ordered(nodes, self._rank(query, _texts(nodes)))
+            event.on_end(payload={EventPayload.NODES: best})
+        dispatcher.event(ReRankEndEvent(nodes=best))
+        return best
+
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        query = self._begin(nodes, query_bundle)
+        with self.callback_manager.event(
+            CBEventType.RERANKING, payload=self._payload(nodes, query)
+        ) as event:
+            best = self._ordered(nodes, await self._rank_async(query, _texts(nodes)))
+            event.on_end(payload={EventPayload.NODES: best})
+        dispatcher.event(ReRankEndEvent(nodes=best))
+        return best
+
+    def _rank(self, query: str, texts: list[str]) -> list[Ranked]:
+        if not texts:
+            return []
+        client = self._client()
+        if self.auto_configure:
+            client.configure_once(self.model, mode="reranking")
+        return client.rerank(self.model, query, texts, top_n=self.top_n, force=self.force)
+
+    async def _rank_async(self, query: str, texts: list[str]) -> list[Ranked]:
+        if not texts:
+            return []
+        client = self._client()
+        if self.auto_configure:
+            await client.aconfigure_once(self.model, mode="reranking")
+        return await client.arerank(self.model, query, texts, top_n=self.top_n, force=self.force)
+
+    def _begin(self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None) -> str:
+        dispatcher.event(
+            ReRankStartEvent(
+                query=query_bundle, nodes=nodes, top_n=self.top_n, model_name=self.model
+            )
+        )
+        if query_bundle is None:
+            msg = "a reranker needs the query that the nodes were found for"
+            raise InvalidRequestError(msg, hint='pass query_str="…" or query_bundle=…')
+        return query_bundle.query_str
+
+    def _payload(self, nodes: list[NodeWithScore], query: str) -> dict[str, Any]:
+        return {
+            EventPayload.NODES: nodes,
+            EventPayload.MODEL_NAME: self.model,
+            EventPayload.QUERY_STR: query,
+            EventPayload.TOP_K: self.top_n,
+        }
+
+    def _ordered(
+        self, nodes: Sequence[NodeWithScore], ranked: Sequence[Ranked]
+    ) -> list[NodeWithScore]:
+        """Return the ranked nodes with their scores; the given ones stay as they are."""
+        best = []
+        for item in ranked:
+            found = nodes[item.index]
+            node = found.node
+            if self.keep_retrieval_score:
+                metadata = {**node.metadata, "retrieval_score": found.score}
+                node = node.model_copy(update={"metadata": metadata})
+            score = _logistic(item.score) if self.normalize else item.score
+            best.append(NodeWithScore(node=node, score=score))
+        return best
+
+
+def _texts(nodes: Sequence[NodeWithScore]) -> list[str]:
+    return [node.node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
+
+
+def _logistic(score: float) -> float:
+    if score < 0:
+        return math.exp(score) / (1 + math.exp(score))
+    return 1 / (1 + math.exp(-score))
