@@ -7,6 +7,7 @@ import pickle
 import pytest
 
 from docker_model import DockerModelError, InvalidRequestError, UnsupportedParameterError
+from docker_model.testing import SimulatedDocker, SimulatedModel
 from llama_index_docker_model import DockerModelEmbedding
 
 
@@ -15,7 +16,7 @@ def embedding(runner):
     return DockerModelEmbedding(model_name="ai/embed", base_url=runner.url, embed_batch_size=2)
 
 
-async def test_one_text(embedding, runner):
+async def test_one_text_is_one_request(embedding, runner):
     assert embedding.get_text_embedding("hi") == [2.0, 1.0]
     assert embedding.get_query_embedding("hello") == [5.0, 1.0]
     assert await embedding.aget_text_embedding("hi") == [2.0, 1.0]
@@ -40,7 +41,7 @@ def test_dimensions_are_kept_or_refused(embedding, runner):
         embedding.get_text_embedding("hi")
 
 
-def test_a_model_that_makes_no_embeddings(embedding, runner):
+def test_a_model_that_makes_no_embeddings_names_the_command(embedding, runner):
     runner.embedding_error = (
         "Pooling type 'none' is not OAI compatible. Please use a different pooling type"
     )
@@ -48,7 +49,7 @@ def test_a_model_that_makes_no_embeddings(embedding, runner):
         embedding.get_text_embedding("hi")
 
 
-def test_it_travels_and_shows_no_key(embedding, runner):
+def test_a_copy_has_the_key_and_a_dictionary_has_not(embedding, runner):
     embedding = DockerModelEmbedding(model_name="ai/embed", base_url=runner.url, api_key="hunter2")
     assert "hunter2" not in f"{embedding!r} {embedding.to_dict()}"
     pickle.loads(pickle.dumps(embedding)).get_text_embedding("hi")
@@ -57,7 +58,7 @@ def test_it_travels_and_shows_no_key(embedding, runner):
     assert (copy.model_name, copy.base_url, copy.api_key) == ("ai/embed", runner.url, None)
 
 
-def test_http_is_the_only_way():
+def test_http_is_the_only_transport():
     for transport in (None, "http"):
         assert DockerModelEmbedding(model_name="ai/embed", transport=transport)
     with pytest.raises(UnsupportedParameterError, match="'http'"):
@@ -67,6 +68,42 @@ def test_http_is_the_only_way():
 @pytest.mark.parametrize(
     "setting", [{"temprature": 1}, {"dimensions": 0}, {"base_url": "??"}, {"max_retries": -1}]
 )
-def test_a_setting_that_cannot_be(setting):
+def test_an_invalid_setting_is_named(setting):
     with pytest.raises(ValueError, match=next(iter(setting))):
         DockerModelEmbedding(model_name="ai/embed", **setting)
+
+
+def test_both_names_of_the_model_are_taken():
+    assert DockerModelEmbedding(model="ai/embed").model_name == "ai/embed"
+
+
+@pytest.mark.parametrize(
+    ("settings", "query", "text"),
+    [
+        ({}, "search_query: hi", "search_document: hi"),
+        ({"query_instruction": "", "text_instruction": "doc: "}, "hi", "doc: hi"),
+    ],
+)
+async def test_the_model_cards_instructions_stand_before_texts(settings, query, text, runner):
+    embedding = DockerModelEmbedding(
+        model="ai/nomic-embed-text-v1.5", base_url=runner.url, **settings
+    )
+    embedding.get_query_embedding("hi")
+    await embedding.aget_query_embedding("hi")
+    embedding.get_text_embedding_batch(["hi"])
+    await embedding.aget_text_embedding("hi")
+    assert [one["input"] for one in runner.asked] == [[query], [query], [text], [text]]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_auto_configure_puts_a_chat_model_into_embedding_mode_once(is_async):
+    with SimulatedDocker([SimulatedModel("ai/smollm2")]) as docker:
+        embedding = DockerModelEmbedding(model="ai/smollm2", auto_configure=True)
+        if is_async:
+            assert await embedding.aget_text_embedding("hi")
+            await embedding.awarm_up()
+        else:
+            assert embedding.get_text_embedding("hi")
+            embedding.warm_up()
+        paths = [request.path for request in docker.requests if request.method == "POST"]
+        assert len([path for path in paths if path.endswith("_configure")]) == 1

@@ -1,0 +1,130 @@
+"""`DockerModelRerank`."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.schema import NodeWithScore, TextNode
+
+from docker_model import InvalidRequestError, UnsupportedParameterError
+from docker_model.testing import SimulatedDocker, SimulatedModel
+from llama_index_docker_model import DockerModelRerank
+
+RERANKER = "ai/qwen3-reranker"
+SCORES = {"Oslo": -2.0, "Paris": 3.0, "Rome": -2.0, "Nice": 1.0}
+
+
+@pytest.fixture
+def docker():
+    models = [SimulatedModel(RERANKER, kind="reranker"), SimulatedModel("ai/smollm2")]
+    with SimulatedDocker(models, score=lambda _, document: SCORES.get(document, 0.0)) as simulated:
+        yield simulated
+
+
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def rank(request):
+    """Rank nodes in either way."""
+
+    async def rank(rerank, nodes, **query):
+        if request.param:
+            return await rerank.apostprocess_nodes(nodes, **query)
+        return rerank.postprocess_nodes(nodes, **query)
+
+    return rank
+
+
+def nodes_of(*texts):
+    return [NodeWithScore(node=TextNode(text=text), score=0.5) for text in texts]
+
+
+def shown(nodes):
+    return [(one.node.get_content(), one.score) for one in nodes]
+
+
+async def test_the_best_nodes_come_first_and_equal_ones_in_their_order(rank, docker):
+    nodes = nodes_of(*SCORES)
+    best = await rank(DockerModelRerank(model=RERANKER), nodes, query_str="capital")
+    assert shown(best) == [("Paris", 3.0), ("Nice", 1.0), ("Oslo", -2.0)]
+    assert [one.score for one in nodes] == [0.5] * 4  # the given nodes stay as they are
+
+
+async def test_top_n_and_normalized_scores(rank, docker):
+    rerank = DockerModelRerank(model=RERANKER, top_n=2, normalize=True, keep_retrieval_score=True)
+    best = await rank(rerank, nodes_of(*SCORES), query_str="capital")
+    assert shown(best) == [
+        ("Paris", pytest.approx(0.9526, abs=1e-4)),
+        ("Nice", pytest.approx(0.7311, abs=1e-4)),
+    ]
+    assert [one.node.metadata["retrieval_score"] for one in best] == [0.5, 0.5]
+
+
+async def test_no_nodes_ask_nobody(rank, docker):
+    assert await rank(DockerModelRerank(model=RERANKER), [], query_str="capital") == []
+    assert docker.requests == []
+
+
+async def test_a_query_is_needed(rank, docker):
+    with pytest.raises(InvalidRequestError, match="query"):
+        await rank(DockerModelRerank(model=RERANKER), nodes_of("Oslo"))
+
+
+async def test_a_model_that_is_no_reranker_is_refused_unless_forced(rank, docker):
+    with pytest.raises(InvalidRequestError, match="no reranker") as caught:
+        await rank(DockerModelRerank(model="ai/smollm2"), nodes_of("Oslo"), query_str="capital")
+    assert RERANKER in caught.value.hint
+    forced = DockerModelRerank(model="ai/smollm2", force=True)
+    assert len(await rank(forced, nodes_of("Oslo"), query_str="capital")) == 1
+
+
+async def test_events_and_callbacks_come_once(rank, docker):
+    class Seen(BaseEventHandler):
+        events: list
+
+        def handle(self, event, **kwargs):
+            self.events.append(event)
+
+    seen = Seen(events=[])
+    debug = LlamaDebugHandler(print_trace_on_end=False)
+    rerank = DockerModelRerank(model=RERANKER, callback_manager=CallbackManager([debug]))
+    get_dispatcher().event_handlers.append(seen)
+    try:
+        best = await rank(rerank, nodes_of(*SCORES), query_str="capital")
+    finally:
+        get_dispatcher().event_handlers.remove(seen)
+    start, end = seen.events
+    assert (start.class_name(), start.top_n, start.model_name) == ("ReRankStartEvent", 3, RERANKER)
+    assert end.nodes == best
+    assert len(debug.get_event_pairs(CBEventType.RERANKING)) == 1
+
+
+def test_both_names_of_the_model_are_taken():
+    assert DockerModelRerank(model_name=RERANKER).model == RERANKER
+
+
+@pytest.mark.parametrize("name", ["top_k", "topn", "request_timeout"])
+def test_an_unknown_setting_is_refused_with_the_name_that_was_meant(name):
+    with pytest.raises(ValueError, match=rf"no setting {name}; (did you mean top_n|use timeout)"):
+        DockerModelRerank(model=RERANKER, **{name: 5})
+
+
+def test_the_cli_cannot_rank():
+    with pytest.raises(UnsupportedParameterError, match="rerank"):
+        DockerModelRerank(model=RERANKER, transport="cli")
+
+
+async def test_a_copy_has_the_settings_and_a_dictionary_no_secret(docker):
+    rerank = DockerModelRerank(
+        model=RERANKER, top_n=1, api_key="hunter2", headers={"X-Key": "hunter3"}
+    )
+    assert "hunter" not in f"{rerank!r} {rerank.to_dict()}"
+    assert DockerModelRerank.from_dict(rerank.to_dict()).top_n == 1
+    again = pickle.loads(pickle.dumps(rerank))
+    assert (again.top_n, again.api_key, again.headers) == (1, "hunter2", {"X-Key": "hunter3"})
+    again.warm_up()
+    await again.awarm_up()
+    assert {model.name for model in again.list_models()} == {RERANKER, "ai/smollm2"}
+    again.close()
