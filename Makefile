@@ -31,6 +31,9 @@ demo: $(VENV)/ready  ## discovers models, runs a chain and a query, streams, can
 test: $(VENV)/ready-for-work  ## the test suite
 	$(PYTEST) -n 2 -m 'not slow'
 
+test-plugin: $(VENV)/ready-for-work  ## the command's tests without `docker` in front of its plugin
+	DOCKER_MODEL_TEST_PLUGIN=1 $(PYTEST) -n 2 -m 'not slow' tests/contract tests/faults tests/unit/core tests/unit/docker_cli
+
 test-slow: $(VENV)/ready-for-work  ## the tests that take minutes
 	$(BIN)/python -m pip install --quiet --group batch
 	$(PYTEST) -n 2 -m slow

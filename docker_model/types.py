@@ -262,8 +262,8 @@ class Status:
         backends: Backend name to state, such as `{"llama.cpp": "Running: b9879"}`.
         endpoint: The API's address for programs on this host; `None` when unknown.
         problem: Why it is not running, with the step that fixes it; empty when it is.
-        command: The program in use and what precedes the subcommand, such as
-            `("/usr/bin/docker", "model")`; empty over HTTP.
+        command: What is started for `docker model`: the path of the plugin's own file and `model`,
+            or the command that was given. Empty over HTTP.
     """
 
     running: bool

@@ -2,6 +2,9 @@
 
 With DOCKER_MODEL_COMMAND in the environment (such as `docker model`), the same tests run that
 command in front of the same scripted runner; those that script the process itself are skipped.
+
+With DOCKER_MODEL_TEST_PLUGIN=1 there is no `docker` in front: the simulated plugin, or the real
+one, is found as `command=None` finds it.
 """
 
 import os
@@ -12,18 +15,21 @@ import pytest
 
 from docker_model._runtime import io_thread, tasks
 from docker_model.testing import SimulatedDocker
+from tests.support.simulated_plugin import environment_of, install_plugin
 
 # A background shell ignores SIGINT, which every child would inherit: Ctrl-C is tested here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL_COMMAND = os.environ.get("DOCKER_MODEL_COMMAND")
+WITHOUT_FRONT = bool(os.environ.get("DOCKER_MODEL_TEST_PLUGIN"))
 
 
 def pytest_configure(config):
     config.addinivalue_line(
         "markers", "simulated: scripts the process itself, which only the simulation can do"
     )
+    config.addinivalue_line("markers", "front: is about `docker` in front of its plugin")
 
 
 def pytest_collection_modifyitems(items):
@@ -31,6 +37,11 @@ def pytest_collection_modifyitems(items):
         skip = pytest.mark.skip(reason="only the simulation can script the process itself")
         for item in items:
             if item.get_closest_marker("simulated"):
+                item.add_marker(skip)
+    if WITHOUT_FRONT:
+        skip = pytest.mark.skip(reason="there is no `docker` in front of the plugin")
+        for item in items:
+            if item.get_closest_marker("front"):
                 item.add_marker(skip)
 
 
@@ -45,13 +56,20 @@ def environment():
 
 
 @pytest.fixture
-def simulate(monkeypatch):
+def simulate(monkeypatch, tmp_path_factory):
     """Make a `SimulatedDocker`, open until the test ends, after which nothing may be alive."""
     with ExitStack() as stack:
 
         def make(*args, **settings):
             docker = stack.enter_context(SimulatedDocker(*args, **settings))
-            if REAL_COMMAND:
+            if WITHOUT_FRONT and REAL_COMMAND:
+                monkeypatch.setenv("DOCKER_MODEL_COMMAND", "")
+            elif WITHOUT_FRONT:
+                folder = tmp_path_factory.mktemp("plugin")
+                install_plugin(docker, folder)
+                for name, value in environment_of(folder, folder / "bin").items():
+                    monkeypatch.setenv(name, value)
+            elif REAL_COMMAND:
                 monkeypatch.setenv("DOCKER_MODEL_COMMAND", REAL_COMMAND)
             return docker
 

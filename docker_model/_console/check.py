@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from docker_model import management
-from docker_model._docker_cli.command import located
 from docker_model._docker_cli.command_spec import CommandSpec
+from docker_model._runtime import tasks
 from docker_model._transport.model_names import same_model
 from docker_model.client import DockerModel
 from docker_model.errors import DockerModelError
@@ -91,8 +91,8 @@ class Check:
             screen.line(f"{'':16}{line.strip()}", "dim")
 
     def _docker(self) -> str:
-        spec = CommandSpec.of(None, None)
-        return " ".join(located(spec.prefix, spec.env))
+        program = tasks.run_blocking(CommandSpec.of(None, None).program())
+        return f"{' '.join(program.argv)} ({program.reason})"
 
     def _plugin(self) -> str:
         self._status = status = management.status()

@@ -50,6 +50,11 @@ def child_environment(
     return environment
 
 
+def is_default(command: str | Sequence[str] | None, env: Mapping[str, str]) -> bool:
+    """Whether neither `command=` nor the environment names a command."""
+    return command is None and not env.get("DOCKER_MODEL_COMMAND", "").strip()
+
+
 def located(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
     """The same command with its program's absolute path; looks at files.
 
@@ -74,9 +79,9 @@ def split_command(command: str | Sequence[str] | None, env: Mapping[str, str]) -
     """
     source = "command"
     if command is None:
-        source, command = "DOCKER_MODEL_COMMAND", env.get("DOCKER_MODEL_COMMAND", "")
-        if not command.strip():
+        if is_default(command, env):
             return DEFAULT_COMMAND
+        source, command = "DOCKER_MODEL_COMMAND", env["DOCKER_MODEL_COMMAND"]
     if not isinstance(command, Iterable):
         msg = f"{source} must be a string or a sequence of them, not {type(command).__name__}"
         raise InvalidRequestError(msg, hint='the default is "docker model"')
@@ -122,63 +127,62 @@ def _locate(program: str, path: str) -> str:
 # into a flag for the backend, and the other commands do without.
 
 
-def run_argv(prefix: Sequence[str], model: str, *, color: bool = True) -> list[str]:
-    """One answer to what comes through stdin.
+def run_arguments(model: str, *, color: bool = True) -> list[str]:
+    """Answer what comes through stdin.
 
     Args:
-        prefix: See `command_prefix`.
         model: A checked name.
         color: Pass `--color no`: v0.1.41 and later know it, v0.1.40 and older fail on it.
     """
-    return [*prefix, "run", *(("--color", "no") if color else ()), "--", model]
+    return ["run", *(("--color", "no") if color else ()), "--", model]
 
 
-def preload_argv(prefix: Sequence[str], model: str) -> list[str]:
-    """Load a model and wait until it is; v0.1.45 and later."""
-    return [*prefix, "run", "--detach", "--", model]
+def preload_arguments(model: str) -> list[str]:
+    """Load a model and wait until it is loaded; v0.1.45 and later."""
+    return ["run", "--detach", "--", model]
 
 
-def list_argv(prefix: Sequence[str]) -> list[str]:
-    """All models. The CLI's own filter misses `docker.io/` tags, so it is not used."""
-    return [*prefix, "list", "--json"]
+def list_arguments() -> list[str]:
+    """List all models. The CLI's own filter misses `docker.io/` tags, so it is not used."""
+    return ["list", "--json"]
 
 
-def inspect_argv(prefix: Sequence[str], model: str) -> list[str]:
-    """One model; always JSON, and `--json` is an unknown flag here."""
-    return [*prefix, "inspect", model]
+def inspect_arguments(model: str) -> list[str]:
+    """Describe one model; always JSON, and `--json` is an unknown flag here."""
+    return ["inspect", model]
 
 
-def status_argv(prefix: Sequence[str]) -> list[str]:
-    """The runner's state and address; `--json` is known from v0.1.31 on."""
-    return [*prefix, "status", "--json"]
+def status_arguments() -> list[str]:
+    """Tell the runner's state and address; `--json` is known from v0.1.31 on."""
+    return ["status", "--json"]
 
 
-def version_argv(prefix: Sequence[str]) -> list[str]:
-    """The plugin's version and the kind of engine; works while the runner is down."""
-    return [*prefix, "version"]
+def version_arguments() -> list[str]:
+    """Tell the plugin's version and the kind of engine; works while the runner is down."""
+    return ["version"]
 
 
-def ps_argv(prefix: Sequence[str]) -> list[str]:
-    """The loaded models: a table, there is no JSON form."""
-    return [*prefix, "ps"]
+def ps_arguments() -> list[str]:
+    """List the loaded models: a table, there is no JSON form."""
+    return ["ps"]
 
 
-def pull_argv(prefix: Sequence[str], model: str) -> list[str]:
+def pull_arguments(model: str) -> list[str]:
     """Download a model."""
-    return [*prefix, "pull", model]
+    return ["pull", model]
 
 
-def unload_argv(prefix: Sequence[str], model: str) -> list[str]:
+def unload_arguments(model: str) -> list[str]:
     """Unload one model."""
-    return [*prefix, "unload", model]
+    return ["unload", model]
 
 
-def configure_argv(
-    prefix: Sequence[str], model: str, *, context_size: int | None = None, mode: str | None = None
+def configure_arguments(
+    model: str, *, context_size: int | None = None, mode: str | None = None
 ) -> list[str]:
     """Set the context size, in tokens, and what the model is for; both for what it is for."""
     size = () if context_size is None else ("--context-size", str(context_size))
     if mode is None:
-        return [*prefix, "configure", *size, model]
+        return ["configure", *size, model]
     # llama.cpp gives a vector for each token unless it is told how to make one of them.
-    return [*prefix, "configure", *size, "--mode", mode, model, "--", "--pooling", "mean"]
+    return ["configure", *size, "--mode", mode, model, "--", "--pooling", "mean"]

@@ -1,20 +1,82 @@
-"""What every child of one model is started with."""
+"""What every child of one model is started with: a program, and its environment."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from docker_model._docker_cli.command import child_environment, located, split_command
+from docker_model._docker_cli.command import (
+    child_environment,
+    is_default,
+    located,
+    split_command,
+)
 from docker_model._docker_cli.failures import name_start_failure
-from docker_model._runtime import Child
+from docker_model._docker_cli.plugin_file import (
+    METADATA_ARGUMENT,
+    ORIGINAL_COMMAND,
+    PLUGIN_SOCKET,
+    Front,
+    PluginFile,
+    find_plugin,
+    judge_metadata,
+)
+from docker_model._runtime import Child, io_thread
+from docker_model._runtime.tasks import SingleFlight
 from docker_model._transport.environment import Environment, environ_snapshot
 from docker_model._transport.memo import MemoLast
-from docker_model.errors import DockerModelError
+from docker_model.errors import DockerModelError, ResourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+_MOST_METADATA = 64 * 1024  # bytes; the real plugin prints 130
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program that stands for `docker model`, found and ready to be started.
+
+    Attributes:
+        argv: Its absolute path, and what precedes the subcommand.
+        env: The child's whole environment; never shown.
+        reason: Why it is this program, for people.
+        plugin: The plugin's file, if that is started without `docker` in front.
+    """
+
+    argv: tuple[str, ...]
+    env: Environment
+    reason: str
+    plugin: PluginFile | None = None
+
+    async def start(
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Callable[[], str] | None = None,
+        on_stdout: Callable[[bytes], object],
+        stdin: bool = True,
+    ) -> Child:
+        """Start a subcommand.
+
+        Args:
+            arguments: The subcommand and its arguments.
+            cwd: As for `Child.start`.
+            on_stdout: As for `Child.start`.
+            stdin: As for `Child.start`.
+
+        Raises:
+            DockerModelError: If it cannot be started.
+        """
+        argv = [*self.argv, *arguments]
+        try:
+            return await Child.start(argv, env=self.env, cwd=cwd, on_stdout=on_stdout, stdin=stdin)
+        except DockerModelError:
+            raise
+        except OSError as error:
+            raise name_start_failure(error, argv) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +86,12 @@ class CommandSpec:
     Attributes:
         prefix: The argv up to the subcommand, as it was given.
         env: The child's whole environment; never shown.
+        default: No command was given, so the plugin's own file may take its place.
     """
 
     prefix: tuple[str, ...]
     env: Environment
+    default: bool
 
     @classmethod
     def of(cls, command: Sequence[str] | str | None, env: Mapping[str, str] | None) -> CommandSpec:
@@ -35,32 +99,107 @@ class CommandSpec:
 
         def resolve() -> CommandSpec:
             environment = child_environment(env, command)
-            return cls(split_command(command, environment), Environment.of(environment))
+            return cls(
+                prefix=split_command(command, environment),
+                env=Environment.of(environment),
+                default=is_default(command, environment),
+            )
 
         return _latest.get((command, env, environ_snapshot()), resolve)
 
-    async def start(
-        self,
-        argv: Sequence[str],
-        *,
-        cwd: Callable[[], str] | None = None,
-        on_stdout: Callable[[bytes], object],
-        stdin: bool = True,
-    ) -> Child:
-        """Start a command; arguments as for `Child.start`.
+    async def program(self) -> Program:
+        """Find the program to start, on the I/O thread; files are looked at elsewhere.
 
         Raises:
-            DockerModelError: It cannot be started, and why.
+            DockerModelError: If there is none.
         """
-        command = partial(located, argv, self.env)
+        found = await io_thread.current().run_in_worker(self._look, _nothing)
+        if isinstance(found, Program):
+            return found
+        return await io_thread.current().local(_PluginFiles).program(self, found)
+
+    def front(self, reason: str) -> Program:
+        """Find the program that `prefix` names; looks at files.
+
+        Raises:
+            DockerNotFoundError: If there is no such program.
+        """
+        return Program(tuple(located(self.prefix, self.env)), self.env, reason)
+
+    def _look(self) -> Program | PluginFile:
+        if not self.default:
+            return self.front("set by command= or DOCKER_MODEL_COMMAND")
+        found = find_plugin(self.env)
+        return found if isinstance(found, PluginFile) else self.front(_behind(found))
+
+
+class _PluginFiles:
+    """The plugin files that were asked for their metadata; on the I/O thread alone."""
+
+    def __init__(self) -> None:
+        self._verdicts: dict[PluginFile, Front | None] = {}
+        self._asking = SingleFlight()
+        self._latest: MemoLast[Program] = MemoLast()
+
+    async def program(self, spec: CommandSpec, file: PluginFile) -> Program:
+        """Return the program of `file`, or the front's if `docker` would refuse that file."""
+        if file not in self._verdicts:
+            await self._asking.do(file, lambda: self._ask(spec, file))
+        verdict = self._verdicts[file]
+        if verdict is not None:
+            front = partial(spec.front, _behind(verdict))
+            return await io_thread.current().run_in_worker(front, _nothing)
+        return self._latest.get((spec, file), lambda: _plugin_program(spec, file))
+
+    async def _ask(self, spec: CommandSpec, file: PluginFile) -> None:
+        """Ask a file for its metadata, which `docker` does before each call.
+
+        Raises:
+            ResourceError: If there is no room for a process.
+        """
+        output = bytearray()
+
+        def collect(data: bytes) -> None:
+            if len(output) < _MOST_METADATA:
+                output.extend(data)
+
+        argv = [file.path, METADATA_ARGUMENT]
         try:
-            return await Child.start(
-                command, env=self.env, cwd=cwd, on_stdout=on_stdout, stdin=stdin
-            )
+            child = await Child.start(argv, env=spec.env, on_stdout=collect, stdin=False)
         except DockerModelError:
             raise
         except OSError as error:
-            raise name_start_failure(error, argv) from error
+            failure = name_start_failure(error, argv)
+            if isinstance(failure, ResourceError):
+                raise failure from error
+            self._verdicts[file] = Front(f"{file.path} cannot be started: {error.strerror}")
+            return
+        try:
+            end = await asyncio.shield(child.ended)
+        finally:
+            child.end()
+        failed = end.code or end.signal  # both are unknown if something else reaped the process
+        self._verdicts[file] = (
+            Front("the plugin file fails when asked for its metadata")
+            if failed
+            else judge_metadata(bytes(output))
+        )
+
+
+def _plugin_program(spec: CommandSpec, file: PluginFile) -> Program:
+    """Return the program that `docker` would start, with the variable that it would set."""
+    variables = {**spec.env, ORIGINAL_COMMAND: file.docker or "docker"}
+    variables.pop(PLUGIN_SOCKET, None)  # that of another `docker`, whose plugin called us
+    reason = "without docker in front" if file.docker else "there is no docker on PATH"
+    return Program((file.path, "model"), Environment(variables), reason, file)
+
+
+def _behind(front: Front) -> str:
+    return f"docker in front: {front.reason}"
+
+
+def _nothing(_: object) -> None:
+    pass
 
 
 _latest: MemoLast[CommandSpec] = MemoLast()

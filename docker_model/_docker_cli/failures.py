@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _PLUGIN_EXIT = 255  # the plugin died of a signal; `docker` reports -1
 _PANIC_EXIT = 2
 
+_TRY_AGAIN = "something outside of this program ended it: find out what, then try again"
+
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _PROMPT_TOKENS = re.compile(
     r'"n_prompt_tokens":\s*(\d+)|(?:request|input) \((\d+) tokens\)|\((\d+) in the messages'
@@ -111,8 +113,8 @@ class _Ending:
     def unexplained(self) -> DockerModelError:
         name = f"`docker model {self.command}`"
         if self.signal is not None:
-            hint = "did the system run out of memory?" if self.signal == signals.SIGKILL else ""
-            return self.error(self.other, f"{name} was ended by {_signal_name(self.signal)}", hint)
+            message = f"{name} was ended by {_signal_name(self.signal)}"
+            return self.error(self.other, message, _signal_hint(self.signal))
         if self.exit_code is None:
             message = f"nobody can tell how {name} ended: something else reaped the process"
             return self.error(self.other, message, "does the program ignore SIGCHLD?")
@@ -120,7 +122,7 @@ class _Ending:
             message = "the run ended well and said nothing, as it does when the engine fails"
             return self.error(EmptyAnswerError, message, f"{LOGS_HINT}; then try again")
         if self.exit_code == _PLUGIN_EXIT and not self.stderr:
-            return self.error(self.other, f"the plugin of {name} was ended by a signal", "")
+            return self.error(self.other, f"the plugin of {name} was ended by a signal", _TRY_AGAIN)
         if self.exit_code == _PANIC_EXIT and "goroutine " in self.stderr:
             hint = "update the plugin: " + PLUGIN_HINT
             return self.error(self.other, f"{name} crashed", hint)
@@ -173,6 +175,15 @@ def _signal_name(number: int) -> str:
         return signals.Signals(number).name
     except ValueError:  # most real-time signals have no name
         return f"signal {number}"
+
+
+def _signal_hint(number: int) -> str:
+    name = _signal_name(number)
+    if name == "SIGKILL":
+        return "check whether the system ran out of memory, then try again"
+    if name in {"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP"}:
+        return f"update the plugin: {PLUGIN_HINT}"
+    return _TRY_AGAIN
 
 
 _NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})

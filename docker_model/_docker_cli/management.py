@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 async def run_command(
     spec: CommandSpec,
-    argv: Sequence[str],
+    arguments: Sequence[str],
     *,
     about: str,
     model: str = "",
@@ -38,7 +38,7 @@ async def run_command(
 
     Args:
         spec: Gives the environment.
-        argv: The whole command.
+        arguments: The subcommand and its arguments.
         about: The subcommand, for errors.
         model: The model that it is about, for errors.
         on_stdout: Takes the output instead, as it comes; what it raises ends the command.
@@ -47,7 +47,8 @@ async def run_command(
         DockerModelError: It cannot be started, or fails.
     """
     output = bytearray()
-    child = await spec.start(argv, on_stdout=on_stdout or output.extend, stdin=False)
+    program = await spec.program()
+    child = await program.start(arguments, on_stdout=on_stdout or output.extend, stdin=False)
     try:
         # Shielded, since cancelling a caller must not cancel the child's own future.
         end = await asyncio.shield(child.ended)
@@ -67,9 +68,7 @@ async def inspect(spec: CommandSpec, model: str) -> str:
         ModelNotFoundError: It is not in the local store.
         DockerModelError: Nobody can tell.
     """
-    return await run_command(
-        spec, command.inspect_argv(spec.prefix, model), about="inspect", model=model
-    )
+    return await run_command(spec, command.inspect_arguments(model), about="inspect", model=model)
 
 
 async def preload(spec: CommandSpec, model: str) -> None:
@@ -79,9 +78,9 @@ async def preload(spec: CommandSpec, model: str) -> None:
         UnsupportedParameterError: This CLI (before v0.1.45) cannot.
         DockerModelError: If the command fails.
     """
-    argv = command.preload_argv(spec.prefix, model)
+    arguments = command.preload_arguments(model)
     try:
-        await run_command(spec, argv, about="run --detach", model=model)
+        await run_command(spec, arguments, about="run --detach", model=model)
     except PluginNotFoundError as error:  # it is there, and does not know the flag
         msg = "this version of the CLI cannot load a model without running it"
         hint = "update the Docker Model Runner plugin to v0.1.45 or later"
@@ -120,10 +119,10 @@ async def pull(
                 except BaseException as error:  # noqa: BLE001  the caller's own, and raised there
                     raise _CallbackError(error) from None
 
-    argv = command.pull_argv(spec.prefix, model)
+    arguments = command.pull_arguments(model)
     failure: BaseException | None = None
     try:
-        await run_command(spec, argv, about="pull", model=model, on_stdout=report)
+        await run_command(spec, arguments, about="pull", model=model, on_stdout=report)
     except _CallbackError as carrier:
         failure = carrier.error
     if failure is not None:  # raised here, so that nothing of ours becomes its context
@@ -144,7 +143,7 @@ class ManagementCommands:
 
     async def list_models(self) -> list[ModelInfo]:
         """All models of the local store."""
-        return listing.parse_models(await self._ask(command.list_argv(self.spec.prefix), "list"))
+        return listing.parse_models(await self._ask(command.list_arguments(), "list"))
 
     async def inspect(self, name: str) -> ModelInfo:
         """One model."""
@@ -153,7 +152,7 @@ class ManagementCommands:
 
     async def list_running(self) -> list[RunningModel]:
         """The loaded models."""
-        return listing.parse_running(await self._ask(command.ps_argv(self.spec.prefix), "ps"))
+        return listing.parse_running(await self._ask(command.ps_arguments(), "ps"))
 
     async def pull(self, name: str, sink: Sink[PullProgress | ModelInfo]) -> None:
         """Put each step of a pull into `sink`, and last the model."""
@@ -168,25 +167,35 @@ class ManagementCommands:
 
     async def unload(self, name: str) -> None:
         """Unload a model."""
-        await self._ask(command.unload_argv(self.spec.prefix, name), "unload", name)
+        await self._ask(command.unload_arguments(name), "unload", name)
 
     async def configure(self, name: str, context_size: int | None, mode: str | None) -> None:
         """Configure a model that is there: the CLI takes any name, and says nothing."""
-        argv = command.configure_argv(self.spec.prefix, name, context_size=context_size, mode=mode)
+        arguments = command.configure_arguments(name, context_size=context_size, mode=mode)
         async with self._limit("configure"):
             await self._inspect(name)
-            await run_command(self.spec, argv, about="configure", model=name)
+            await run_command(self.spec, arguments, about="configure", model=name)
 
     async def status(self) -> Status:
         """All that can be told of the runner, whatever of it is missing."""
-        found, (version, engine) = await asyncio.gather(self._state(), self._version())
-        return replace(found, version=version, engine=found.engine or engine)
+        argv, found, (version, engine) = await asyncio.gather(
+            self._argv(), self._state(), self._version()
+        )
+        return replace(found, version=version, engine=found.engine or engine, command=argv)
+
+    async def _argv(self) -> tuple[str, ...]:
+        """Return what stands for `docker model`, also where that cannot be found."""
+        try:
+            async with self._limit("status"):
+                return (await self.spec.program()).argv
+        except DockerModelError:
+            return self.spec.prefix
 
     async def _state(self) -> Status:
         """The runner's state; why it is not running is part of it."""
-        argv = command.status_argv(self.spec.prefix)
+        arguments = command.status_arguments()
         try:
-            found = listing.parse_status(await self._ask(argv, "status"))
+            found = listing.parse_status(await self._ask(arguments, "status"))
         except DockerModelError as error:
             return Status(running=False, problem=str(error))
         return found if found.running else replace(found, problem=str(failures.not_running()))
@@ -194,7 +203,7 @@ class ManagementCommands:
     async def _version(self) -> tuple[str | None, str | None]:
         """The plugin's version and the kind of engine, where they can be told."""
         try:
-            text = await self._ask(command.version_argv(self.spec.prefix), "version")
+            text = await self._ask(command.version_arguments(), "version")
         except DockerModelError:
             return None, None
         return listing.parse_version(text)
@@ -202,9 +211,9 @@ class ManagementCommands:
     async def _inspect(self, name: str) -> ModelInfo:
         return _model(name, await inspect(self.spec, name))
 
-    async def _ask(self, argv: Sequence[str], about: str, model: str = "") -> str:
+    async def _ask(self, arguments: Sequence[str], about: str, model: str = "") -> str:
         async with self._limit(about):
-            return await run_command(self.spec, argv, about=about, model=model)
+            return await run_command(self.spec, arguments, about=about, model=model)
 
     @contextlib.asynccontextmanager
     async def _limit(self, about: str) -> AsyncIterator[None]:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from docker_model._docker_cli import failures
-from docker_model._docker_cli.output_parser import SEPARATOR, Chatter, OutputParser, PullNotice
+from docker_model._docker_cli.command import run_arguments
+from docker_model._docker_cli.output_parser import (
+    SEPARATOR,
+    SEPARATOR_TO_V0_1_40,
+    Chatter,
+    OutputParser,
+    PullNotice,
+)
 from docker_model._transport.collector import Collector
 from docker_model.errors import GenerationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from docker_model._docker_cli.command_spec import CommandSpec
+    from docker_model._docker_cli.command_spec import Program
     from docker_model._docker_cli.output_parser import Part
     from docker_model._runtime import Child, Exit
     from docker_model._runtime.timeouts import PhaseTimeout
@@ -21,6 +29,35 @@ if TYPE_CHECKING:
 
 
 _PLUGIN_SIGNALLED = 255  # what `docker` makes of -1
+
+
+@dataclass(frozen=True, slots=True)
+class RunCommand:
+    """One `docker model run`, ready to be started.
+
+    Attributes:
+        program: The program that stands for `docker model`.
+        model: A checked name.
+        color: The program knows `--color`.
+    """
+
+    program: Program
+    model: str
+    color: bool
+
+    @property
+    def separator(self) -> str:
+        """What ends the reasoning in its output."""
+        return SEPARATOR if self.color else SEPARATOR_TO_V0_1_40
+
+    async def start(self, cwd: Callable[[], str], on_stdout: Callable[[bytes], object]) -> Child:
+        """Start it; then it waits for its prompt.
+
+        Raises:
+            DockerModelError: If it cannot be started.
+        """
+        arguments = run_arguments(self.model, color=self.color)
+        return await self.program.start(arguments, cwd=cwd, on_stdout=on_stdout)
 
 
 class Answer(Collector):
@@ -94,13 +131,13 @@ class Run:
         self._done: asyncio.Future[Exit | None] = self._loop.create_future()
         self.child: Child
 
-    async def start(self, spec: CommandSpec, argv: Sequence[str], cwd: Callable[[], str]) -> Child:
+    async def start(self, command: RunCommand, cwd: Callable[[], str]) -> Child:
         """Start the child.
 
         Raises:
-            DockerModelError: It cannot be started.
+            DockerModelError: If it cannot be started.
         """
-        return self._adopt(await spec.start(argv, cwd=cwd, on_stdout=self._on_stdout))
+        return self._adopt(await command.start(cwd, self._on_stdout))
 
     def take_over(self, child: Child) -> Child:
         """Use a child that was started before."""
@@ -163,7 +200,8 @@ def check_end(end: Exit, answer: Answer, model: str) -> None:
     """
     if end.lingered:
         msg = "the command closed its output but did not exit, and was ended"
-        raise GenerationError(msg, stderr=end.stderr, partial=answer.text)
+        hint = "update the Docker Model Runner plugin, then try again"
+        raise GenerationError(msg, hint=hint, stderr=end.stderr, partial=answer.text)
     if end.code != 0 or answer.empty:
         raise failures.name_failure(
             command="run",

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Self
 from docker_model.errors import DockerModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
-    from docker_model._docker_cli.command_spec import CommandSpec
+    from docker_model._docker_cli.run import RunCommand
     from docker_model._runtime import Child
 
 MAX_AGE = 120.0  # seconds; the CLI has already chosen its context and read its configuration
@@ -40,23 +40,28 @@ class StandbyOwner:
 
 
 class StandbyProcess:
-    """A started run that has not been given a prompt."""
+    """A started run that has not been given a prompt.
+
+    Args:
+        command: The command that was started.
+    """
 
     child: Child
 
-    def __init__(self) -> None:
+    def __init__(self, command: RunCommand) -> None:
+        self.command = command
         self._noisy = False
         self._born = asyncio.get_running_loop().time()
 
     @classmethod
-    async def start(cls, spec: CommandSpec, argv: Sequence[str], cwd: Callable[[], str]) -> Self:
+    async def start(cls, command: RunCommand, cwd: Callable[[], str]) -> Self:
         """Start one.
 
         Raises:
-            DockerModelError: It cannot be started.
+            DockerModelError: If it cannot be started.
         """
-        parked = cls()
-        parked.child = await spec.start(argv, cwd=cwd, on_stdout=parked._noise)
+        parked = cls(command)
+        parked.child = await command.start(cwd, parked._noise)
         return parked
 
     def _noise(self, _: bytes) -> None:
@@ -70,17 +75,17 @@ class StandbyProcess:
 
 
 class StandbyPool:
-    """The parked runs of one command line, environment and directory; on the I/O thread.
+    """The parked runs of one model, command, environment and directory; on the I/O thread.
 
     Args:
-        spec: Command and environment.
-        argv: The run's whole command.
+        find_command: Finds the command of a run; the plugin may be replaced between two of them.
         cwd: The run's working directory.
     """
 
-    def __init__(self, spec: CommandSpec, argv: Sequence[str], cwd: Callable[[], str]) -> None:
-        self._launch = spec
-        self._argv = argv
+    def __init__(
+        self, find_command: Callable[[], Awaitable[RunCommand]], cwd: Callable[[], str]
+    ) -> None:
+        self._find_command = find_command
         self._cwd = cwd
         self._parked: deque[StandbyProcess] = deque()
         self._owners: set[StandbyOwner] = set()
@@ -103,20 +108,22 @@ class StandbyPool:
         self._plan(None)
         return True
 
-    def clear(self) -> None:
-        """Let go of every owner."""
-        for owner in list(self._owners):
-            self.release(owner)
+    def retain(self, usable: Callable[[RunCommand], bool]) -> None:
+        """Kill the runs whose command is not usable any more."""
+        for parked in self._parked:
+            if not usable(parked.command):
+                parked.child.kill()
+        self._parked = deque(parked for parked in self._parked if usable(parked.command))
 
     def _target(self) -> int:
         return max((owner.count for owner in self._owners), default=0)
 
-    def take(self) -> Child | None:
+    def take(self) -> StandbyProcess | None:
         """The oldest parked run that is fit for use; from now on its caller's."""
         while self._parked:
             parked = self._parked.popleft()
             if parked.fit:
-                return parked.child
+                return parked
             parked.child.kill()
         return None
 
@@ -159,7 +166,9 @@ class StandbyPool:
         self._plan(MAX_AGE if self._parked else None)
 
     async def _park(self) -> None:
-        parked = await StandbyProcess.start(self._launch, self._argv, self._cwd)
+        command = await self._find_command()
+        self.retain(command.__eq__)  # others are of a plugin that was replaced
+        parked = await StandbyProcess.start(command, self._cwd)
         if len(self._parked) < self._target():  # it may have been closed meanwhile
             self._parked.append(parked)
         else:
@@ -217,7 +226,7 @@ class StandbyLease:
         if self._pool is not None:
             self._pool.end()
 
-    def take(self) -> Child | None:
+    def take(self) -> StandbyProcess | None:
         """A parked run, if there is one."""
         return None if self._pool is None else self._pool.take()
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from docker_model._docker_cli import command, failures, management
-from docker_model._docker_cli.output_parser import SEPARATOR, SEPARATOR_TO_V0_1_40
+from docker_model._docker_cli import failures, management
 from docker_model._docker_cli.presence import REMEMBERED, REMEMBERED_BY_STANDBY, Presence
 from docker_model._docker_cli.prompt_guard import guard, may_name_files
-from docker_model._docker_cli.run import Answer, Run, check_end, was_killed
+from docker_model._docker_cli.run import Answer, Run, RunCommand, check_end, was_killed
 from docker_model._docker_cli.standby_pool import StandbyLease, StandbyPool
 from docker_model._runtime import io_thread
 from docker_model._runtime.limiter import Limiter
@@ -26,7 +26,8 @@ from docker_model.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from docker_model._docker_cli.command_spec import CommandSpec
+    from docker_model._docker_cli.command_spec import CommandSpec, Program
+    from docker_model._docker_cli.plugin_file import PluginFile
     from docker_model._docker_cli.standby_pool import StandbyOwner
     from docker_model._docker_cli.workdir import Workdir
     from docker_model._runtime import Child, Exit
@@ -41,26 +42,25 @@ class _Shared:
     def __init__(self) -> None:
         self.presence = Presence()
         self.once = SingleFlight()
-        self._colorless: set[CommandSpec] = set()  # CLIs older than v0.1.41 do not know --color
+        # Programs older than v0.1.41 do not know --color. An updated plugin is another one.
+        self._colorless: set[PluginFile | Program] = set()
         self._pools: dict[tuple[CommandSpec, str, Workdir], StandbyPool] = {}
 
-    def argv(self, spec: CommandSpec, model: str) -> list[str]:
-        return command.run_argv(spec.prefix, model, color=spec not in self._colorless)
+    async def run_command(self, spec: CommandSpec, model: str) -> RunCommand:
+        program = await spec.program()
+        color = (program.plugin or program) not in self._colorless
+        return RunCommand(program, model, color)
 
-    def separator(self, spec: CommandSpec) -> str:
-        """What ends the reasoning; CLIs without --color have another."""
-        return SEPARATOR_TO_V0_1_40 if spec in self._colorless else SEPARATOR
-
-    def do_without_color(self, spec: CommandSpec) -> None:
-        """This CLI does not know the flag, and what is parked with it is dead."""
-        self._colorless.add(spec)
-        for key in [key for key in self._pools if key[0] == spec]:
-            self._pools.pop(key).clear()
+    def do_without_color(self, command: RunCommand) -> None:
+        """The program does not know the flag, and what is parked with it is dead."""
+        self._colorless.add(command.program.plugin or command.program)
+        for pool in self._pools.values():
+            pool.retain(lambda parked: parked.program != command.program)
 
     def pool(self, spec: CommandSpec, model: str, cwd: Workdir, owner: StandbyOwner) -> StandbyPool:
         pool = self._pools.get((spec, model, cwd))
         if pool is None:
-            pool = StandbyPool(spec, self.argv(spec, model), cwd)
+            pool = StandbyPool(partial(self.run_command, spec, model), cwd)
             self._pools[spec, model, cwd] = pool
         pool.hold(owner)
         return pool
@@ -191,21 +191,22 @@ class CliTransport:
             parked = None if slot.cold else standby.take()
             try:
                 if parked is not None:
-                    slot.child = parked
+                    slot.child = parked.child
                     if known:  # all that follows is done while the command is at its work
-                        parked.write(prompt)
-                separator = shared.separator(self.spec)
-                slot.answer = answer = Answer(request, receiver, began, separator)
+                        parked.child.write(prompt)
                 async with PhaseTimeout(
                     "first_output", request.timeouts.first_output, slot.partial
                 ) as phase:
+                    if parked is not None:
+                        command = parked.command
+                    else:
+                        command = await shared.run_command(self.spec, request.model)
+                    slot.answer = answer = Answer(request, receiver, began, command.separator)
                     run = Run(request, receiver, answer, phase, standby.refill)
                     if parked is not None:
-                        run.take_over(parked)
+                        run.take_over(parked.child)
                     else:
-                        slot.child = await run.start(
-                            self.spec, shared.argv(self.spec, request.model), self.cwd
-                        )
+                        slot.child = await run.start(command, self.cwd)
                     if not known:
                         asked = now()
                         await shared.once.do(
@@ -224,7 +225,7 @@ class CliTransport:
             raise failures.model_not_found(request.model)
         if end is not None:
             answer.end_of_output()
-            self._check_end(end, answer, request, shared, slot, parked=parked is not None)
+            self._check_end(end, answer, command, shared, slot, parked=parked is not None)
         shared.presence.remember(present, sent, self._memory)  # the run itself has looked
         return answer.completion(started)
 
@@ -232,7 +233,7 @@ class CliTransport:
         self,
         end: Exit,
         answer: Answer,
-        request: Request,
+        command: RunCommand,
         shared: _Shared,
         slot: Slot,
         *,
@@ -242,9 +243,9 @@ class CliTransport:
             slot.cold = True
             raise _TryAgain
         if failures.is_unknown_flag(end.stderr, "--color"):
-            shared.do_without_color(self.spec)
+            shared.do_without_color(command)
             raise _TryAgain
-        check_end(end, answer, request.model)
+        check_end(end, answer, command.model)
 
     async def _pull(self, shared: _Shared, model: str) -> None:
         """Pull `model`, once for all who want it at this time and would be told by one function."""

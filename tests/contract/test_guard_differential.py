@@ -1,23 +1,23 @@
 """The guard against what reads the files: the command itself, and a plain copy of its rules.
 
 The command is the simulated one, or the real one in front of the simulated runner: whatever
-`DOCKER_MODEL_COMMAND` names, such as `docker model`. The plugin alone (`…/docker-model model`
-with `DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND=docker`) does the same in a third of the time.
+the environment names (see `tests/conftest.py`). Without `docker` in front it takes a third of
+the time.
 """
 
 from __future__ import annotations
 
 import base64
-import os
 import random
-import shlex
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
+from docker_model._docker_cli.command_spec import CommandSpec
 from docker_model._docker_cli.prompt_guard import find_references, guard
+from docker_model._runtime import tasks
 from docker_model.errors import FileReferenceError
 from tests.contract import guard_cases, guard_oracle
 from tests.contract.guard_oracle import Outcome
@@ -40,12 +40,17 @@ def private(tmp_path_factory):
 def send(simulate):
     """Run the command with prompts, each in a directory: what the model gets of each."""
     docker = simulate(models=None, script=[])
-    command = shlex.split(os.environ["DOCKER_MODEL_COMMAND"])
+    program = tasks.run_blocking(CommandSpec.of(None, None).program())
 
     def run(model, prompt, cwd):
-        argv = [*command, "run", "--", model]
-        stdin = prompt.encode()
-        return subprocess.run(argv, input=stdin, cwd=cwd, capture_output=True, check=False)
+        return subprocess.run(
+            [*program.argv, "run", "--", model],
+            input=prompt.encode(),
+            cwd=cwd,
+            env=program.env,
+            capture_output=True,
+            check=False,
+        )
 
     def send(requests):
         models = [f"ai/guard:{number}" for number in range(len(requests))]

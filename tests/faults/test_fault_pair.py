@@ -12,6 +12,7 @@ from docker_model.testing import Hang, Text
 from tests.faults.fault_list import error, judge
 from tests.support.modes import WAYS, call
 
+pytestmark = pytest.mark.front
 MODEL = DockerModel("ai/smollm2", timeout=Timeouts(idle=5.0))
 SOME = [Text("some", 4), Hang()]
 

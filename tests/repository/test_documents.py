@@ -108,7 +108,9 @@ def test_what_check_reports_is_as_shown():
     ((_, shown),) = blocks(README, "text")
     with SimulatedDocker(models=()) as docker:
         said = run([sys.executable, "-m", "docker_model", "check"]).stdout
-    said = said.replace(" ".join(docker.command), "/usr/local/bin/docker model")
+    command = f"{' '.join(docker.command)} (set by command= or DOCKER_MODEL_COMMAND)"
+    usual = "/usr/libexec/docker/cli-plugins/docker-model model (without docker in front)"
+    said = said.replace(command, usual)
     assert said.replace(docker.url, "http://127.0.0.1:12434") == shown
 
 

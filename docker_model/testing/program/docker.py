@@ -1,5 +1,7 @@
 """The simulated `docker`, a program of its own: `python -S -E docker.py ADDRESS model …`.
 
+With `--plugin` in front of `ADDRESS` it is the plugin alone, started without `docker`.
+
 It imports nothing of `docker_model` and next to nothing of the standard library, so that
 it starts in about 10 ms. `ADDRESS` is where the test's process listens; what it says and
 does is decided there, see `docker_model.testing.SimulatedDocker`.
@@ -15,4 +17,6 @@ if getsignal(SIGINT) != SIG_IGN:
 # Found beside this script: a script's own directory is the first on its path.
 from simulated.main import main  # type: ignore[import-not-found]
 
-main(sys.argv[1], sys.argv[2:])
+front = sys.argv[1] != "--plugin"
+address, *words = sys.argv[1 if front else 2 :]
+main(address, words, front=front)

@@ -196,17 +196,19 @@ def test_bad_variables_are_refused_without_their_values(env):
 
 
 def test_arguments():
-    docker = ("docker", "model")
-    run = command.run_argv(docker, "ai/smollm2")
-    assert run == ["docker", "model", "run", "--color", "no", "--", "ai/smollm2"]
-    assert command.run_argv(docker, "m", color=False) == ["docker", "model", "run", "--", "m"]
-    assert command.preload_argv(docker, "m")[2:] == ["run", "--detach", "--", "m"]
-    assert command.list_argv(docker)[2:] == ["list", "--json"]
-    assert command.inspect_argv(docker, "m")[2:] == ["inspect", "m"]
-    assert command.status_argv(docker)[2:] == ["status", "--json"]
-    assert command.version_argv(docker)[2:] == ["version"]
-    assert command.ps_argv(docker)[2:] == ["ps"]
-    assert command.pull_argv(docker, "m")[2:] == ["pull", "m"]
-    assert command.unload_argv(docker, "m")[2:] == ["unload", "m"]
-    configure = command.configure_argv(docker, "m", context_size=-1)
-    assert configure[2:] == ["configure", "--context-size", "-1", "m"]
+    assert command.run_arguments("ai/smollm2") == ["run", "--color", "no", "--", "ai/smollm2"]
+    assert command.run_arguments("m", color=False) == ["run", "--", "m"]
+    assert command.preload_arguments("m") == ["run", "--detach", "--", "m"]
+    assert command.list_arguments() == ["list", "--json"]
+    assert command.inspect_arguments("m") == ["inspect", "m"]
+    assert command.status_arguments() == ["status", "--json"]
+    assert command.version_arguments() == ["version"]
+    assert command.ps_arguments() == ["ps"]
+    assert command.pull_arguments("m") == ["pull", "m"]
+    assert command.unload_arguments("m") == ["unload", "m"]
+    assert command.configure_arguments("m", context_size=-1) == [
+        "configure",
+        "--context-size",
+        "-1",
+        "m",
+    ]

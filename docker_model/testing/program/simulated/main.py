@@ -10,7 +10,7 @@ from . import care, models
 from .faults import play
 from .flags import FlagError, Flags, parse
 from .gojson import dumps, loads
-from .process import Plugin, start_pair
+from .process import Plugin, start_pair, start_plugin
 from .pull import pull_command
 from .run import LINE, known_flags, run
 from .session import Session
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Command: TypeAlias = Callable[[Session, Flags], None]
 
 NO_PLUGIN = 125
+METADATA = '{"SchemaVersion": "0.1.0", "Vendor": "Docker Inc.", "Version": "simulated"}\n'
 HELP = "\nRun 'docker --help' for more information\n"
 # Name to function, flags, short flags, and what stands after `docker model` in its usage line.
 COMMANDS: dict[str, tuple[Command, dict[str, str], dict[str, str], str]] = {
@@ -56,8 +57,11 @@ COMMANDS: dict[str, tuple[Command, dict[str, str], dict[str, str], str]] = {
 ALIASES = {"ls": "list", "stop": "unload", "config": "configure"}
 
 
-def main(address: str, words: list[str]) -> NoReturn:
-    """Be `docker` for one call; the words begin with `model`."""
+def main(address: str, words: list[str], *, front: bool = True) -> NoReturn:
+    """Be `docker`, or its plugin alone, for one call; the words begin with `model`."""
+    if words == ["docker-cli-plugin-metadata"]:
+        out(METADATA)
+        os._exit(0)
     for descriptor in range(3):
         # As Go does: one that is closed would else be taken for the next thing to be opened.
         if not _is_open(descriptor):
@@ -84,7 +88,9 @@ def main(address: str, words: list[str]) -> NoReturn:
             lambda: Session(plugin, features, address, orders["call"]), features, words[1:]
         )
 
-    start_pair(test.fileno(), deaf=not features.canceled_with_docker, plugin_main=plugin_main)
+    if front:
+        start_pair(test.fileno(), deaf=not features.canceled_with_docker, plugin_main=plugin_main)
+    start_plugin(test.fileno(), plugin_main=plugin_main)
     raise AssertionError
 
 
