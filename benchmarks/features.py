@@ -1,4 +1,4 @@
-"""README's table of features: every class is made to do every row, and what came of it is a cell.
+"""The documentation's table of features: each cell is what came of one row tried with one class.
 
     python benchmarks/features.py [--only TEXT] [--row TEXT]
 

@@ -1,4 +1,4 @@
-"""The rows of README's table of features: how each is tried, on one class and one runner."""
+"""The rows of the table of features: how each is tried, on one class and one runner."""
 
 from __future__ import annotations
 

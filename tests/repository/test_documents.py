@@ -105,7 +105,7 @@ def test_a_command(command):
 
 
 def test_what_check_reports_is_as_shown():
-    ((_, shown),) = blocks(README, "text")
+    ((_, shown),) = blocks(ROOT / "docs/console.md", "text")
     with SimulatedDocker(models=()) as docker:
         said = run([sys.executable, "-m", "docker_model", "check"]).stdout
     command = f"{' '.join(docker.command)} (set by command= or DOCKER_MODEL_COMMAND)"
@@ -127,19 +127,22 @@ def test_every_make_target_that_is_shown_exists():
 def test_every_extra_that_is_shown_exists():
     extras = (ROOT / "pyproject.toml").read_text().partition("optional-dependencies]")[2]
     for command in commands():
-        found = re.match(r"pip install \"\.\[([^]]*)\]\"", command)
+        found = re.match(r"pip install \"(?:\.|docker-model-llm)\[([^]]*)\]\"", command)
         for extra in found[1].split(",") if found else ():
             assert f"\n{extra} = " in extras
 
 
 def test_every_error_is_in_the_table():
     errors = set(docker_model.errors.__all__) - {"DockerModelError"}
-    assert set(re.findall(r"^\| `(\w+Error)`", README.read_text(), re.MULTILINE)) == errors
+    assert (
+        set(re.findall(r"^\| `(\w+Error)`", (ROOT / "docs/errors.md").read_text(), re.MULTILINE))
+        == errors
+    )
 
 
 def test_every_setting_is_in_the_table():
     settings = set(docker_model.DockerModel.__dataclass_fields__) - {"model", "on_progress"}
-    section = README.read_text().partition("## Settings")[2].partition("\n## ")[0]
+    section = (ROOT / "docs/settings.md").read_text()
     assert sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == sorted(settings)
 
 

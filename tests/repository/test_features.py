@@ -1,4 +1,4 @@
-"""README's table of features says of our classes what they do, row by row.
+"""The documentation's table of features says of our classes what they do, row by row.
 
 The other packages' cells are made by `python benchmarks/features.py`, which needs them.
 """
@@ -15,7 +15,7 @@ from classes import CONTENDERS  # noqa: E402
 from features import cell  # noqa: E402
 from rows import ROWS  # noqa: E402
 
-_, TABLE, _ = (ROOT / "README.md").read_text().split("<!-- features -->\n")
+_, TABLE, _ = (ROOT / "docs/comparison.md").read_text().split("<!-- features -->\n")
 HEAD, _, *LINES = [[one.strip() for one in line.split("|")[1:-1]] for line in TABLE.splitlines()]
 CELLS = {row: dict(zip(HEAD[1:], cells, strict=True)) for row, *cells in LINES}
 OURS = [one for one in CONTENDERS if one.ours]

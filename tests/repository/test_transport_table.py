@@ -1,8 +1,8 @@
-"""README's table of what works on which transport is what is found here.
+"""The documentation's table of what works on which transport is what is found here.
 
 Each capability is tried on both transports, through the classes that have it: it works, which
 shows in the answer or in what the runner was asked, it raises `UnsupportedParameterError`, or
-it says itself what becomes of it. `python tests/test_transport_table.py` prints the table.
+it says itself what becomes of it. Run as a program, this file prints the table.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from docker_model.testing import Hang, Reasoning, SimulatedDocker, Text, ToolCal
 from langchain_docker_model import ChatDockerModel
 from llama_index_docker_model import DockerModelLLM
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "transports.md"
 MODEL = "ai/smollm2"
 TRANSPORTS = {"cli": "the command", "http": "HTTP"}
 WORKS = "works"
@@ -246,7 +246,7 @@ def found(name, transport):
 
 def shown():
     """The rows of README's table by the names of their capabilities."""
-    table = README.read_text().split("<!-- transports -->")[1]
+    table = PAGE.read_text().split("<!-- transports -->")[1]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.split("\n")[1:-1]]
     assert rows[0] == ["", *TRANSPORTS.values()]
     return {name: dict(zip(TRANSPORTS, cells, strict=True)) for name, *cells in rows[2:]}
