@@ -116,6 +116,9 @@ def parse(spelled: str, name: str) -> Address:
     if url.username is not None or url.password is not None:
         msg = f"{name} holds a user name or a password"
         raise InvalidRequestError(msg, hint="give a key as api_key=, or headers=")
+    if url.query or url.fragment:
+        msg = f"{name} holds a query, which cannot be sent along"
+        raise InvalidRequestError(msg, hint="give what the server wants as api_key= or headers=")
     scheme = "http" if url.scheme == "tcp" else url.scheme  # the CLI takes `tcp` for a host
     path = _ENDPOINT.sub("", quote(url.path, safe=_KEPT).rstrip("/"))
     api = _API.search(path)

@@ -142,8 +142,13 @@ def read_content(content: object, role: str) -> Content:
     held = Content()
     if isinstance(content, (str, dict)):
         content = [content]
+    elif content is None:
+        content = []
     elif not isinstance(content, (list, tuple)):
-        content = [] if content is None else [str(content)]
+        if role not in ("assistant", "tool"):
+            msg = f"the content of a {role} message is {type(content).__name__}, which is not text"
+            raise InvalidRequestError(msg, hint="give a str, or a list of content blocks")
+        content = [str(content)]
     # Engines and other providers cut an assistant's text into blocks at any place.
     joint = "" if role == "assistant" else "\n"
     apart = False

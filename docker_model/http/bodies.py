@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from docker_model.errors import InvalidRequestError
@@ -26,17 +27,14 @@ def chat(
 
     Args:
         model: The model's name.
-        messages: OpenAI's message objects.
+        messages: OpenAI's message objects, as `docker_model.http.messages` prepares them.
         parameters: What else to send; `None` is left out, `extra_body` taken apart.
         stream: Whether the answer comes in pieces; then with the token counts at its end,
             which llama.cpp and vLLM send only when asked.
 
     Raises:
-        InvalidRequestError: It has no messages, or is no JSON.
+        InvalidRequestError: If it cannot be written as JSON.
     """
-    if not messages:
-        msg = "there are no messages to answer"
-        raise InvalidRequestError(msg, hint='such as {"role": "user", "content": "Hello"}')
     extra = parameters.get("extra_body") or {}
     body: dict[str, Any] = {"model": model, "messages": list(messages)}
     body |= {
@@ -63,19 +61,32 @@ def is_plain(parameters: Mapping[str, Any]) -> bool:
 
 
 def embeddings(model: str, texts: Sequence[str], dimensions: int | None) -> list[tuple[int, bytes]]:
-    """Requests for embeddings, each with the number of its texts.
-
-    Raises:
-        InvalidRequestError: What is to be embedded is no list of texts.
-    """
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-        msg = "texts must be a sequence of str"
-        raise InvalidRequestError(msg, hint="such as embed(model, ['one', 'two'])")
+    """Requests for embeddings, each with the number of its texts."""
     extra = {} if dimensions is None else {"dimensions": dimensions}
     return [
         (len(batch), encode({"model": model, "input": batch, "encoding_format": "float", **extra}))
         for batch in batches(texts)
     ]
+
+
+def texts_of(texts: Iterable[str]) -> list[str]:
+    """The texts to embed.
+
+    Raises:
+        InvalidRequestError: If it is not an iterable of texts, or one of them is empty.
+    """
+    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
+        msg = "texts must be an iterable of str"
+        raise InvalidRequestError(msg, hint="such as embed(model, ['one', 'two'])")
+    listed = list(texts)
+    for index, text in enumerate(listed):
+        if not isinstance(text, str):
+            msg = f"texts[{index}] must be a str, not {type(text).__name__}"
+            raise InvalidRequestError(msg, hint="embed text; other objects need a form as text")
+        if not text.strip():
+            msg = f"texts[{index}] is empty: an empty text has no embedding"
+            raise InvalidRequestError(msg, hint="leave empty texts out")
+    return listed
 
 
 def batches(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -102,7 +113,9 @@ def encode(body: Mapping[str, Any]) -> bytes:
         return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
         msg = "a text holds a lone surrogate, which is no character"
-        raise InvalidRequestError(msg, hint="see str.encode(errors=…)") from None
+        raise InvalidRequestError(
+            msg, hint="text.encode(errors='replace').decode() replaces it"
+        ) from None
     except (TypeError, ValueError) as error:
-        msg = f"the request is no JSON: {error}"
-        raise InvalidRequestError(msg) from None
+        msg = f"the request cannot be written as JSON: {error}"
+        raise InvalidRequestError(msg, hint="pass str, numbers, bool, lists and dicts") from None

@@ -3,69 +3,113 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from docker_model._transport.spool import Spool
 from docker_model.errors import InvalidRequestError
 from docker_model.http import bodies, failures
-from docker_model.http.events import parse_object
+from docker_model.http.events import parse_reply
+from docker_model.http.replies import ChunkNormalizer, StreamReader, read_reply
 from docker_model.http.request import HttpRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from docker_model._runtime import Sink
+    from docker_model.errors import DockerModelError
+    from docker_model.http.replies import Answer
     from docker_model.http.request import RequestOptions
 
 PATH = "/chat/completions"
 _CAP = "max_tokens"
 
 
+_T = TypeVar("_T")
+
+
+async def ask(requests: Iterable[bytes], attempt: Callable[[bytes], Awaitable[_T]]) -> _T:
+    """Ask in the first form of a conversation that the model's chat template takes.
+
+    Args:
+        requests: The request in forms that are ever plainer.
+        attempt: Asks, given one of them.
+
+    Raises:
+        DockerModelError: If the request failed; if the template takes no form, what it says of
+            the first.
+    """
+    complaint: DockerModelError | None = None
+    for request in requests:
+        try:
+            return await attempt(request)
+        except InvalidRequestError as error:
+            if not failures.is_complaint(error):
+                raise
+            complaint = complaint or error
+    assert complaint is not None
+    raise complaint
+
+
 async def whole(caller: RequestOptions, model: str, body: bytes) -> dict[str, Any]:
     """The whole reply, which came in one piece.
 
     Raises:
-        DockerModelError: See `docker_model.errors`.
+        DockerModelError: If the request failed, or the engine gave up.
     """
-    reply = parse_object(await HttpRequest(caller, model, PATH, body, cap=_CAP).whole())
-    if reply.get("error"):
-        raise failures.name_event(reply["error"], model, "")
-    if not reply.get("choices") or not all(choice.get("message") for choice in reply["choices"]):
+    reply = parse_reply(await HttpRequest(caller, model, PATH, body, cap=_CAP).whole())
+    answers = read_reply(reply, model=model)
+    choices = reply.get("choices")
+    if not choices or not all(choice.get("message") for choice in choices):
         raise failures.no_choices(model)
-    return {**reply, "model": model}
+    by_index = {answer.index: answer for answer in answers}
+    return {
+        **reply,
+        "model": model,
+        "choices": [
+            {**choice, "message": _message(choice["message"], by_index[choice.get("index", place)])}
+            for place, choice in enumerate(choices)
+        ],
+    }
 
 
 async def assembled(caller: RequestOptions, model: str, body: bytes) -> dict[str, Any]:
     """The whole reply, which came in pieces.
 
     Raises:
-        DockerModelError: See `docker_model.errors`.
+        DockerModelError: If the request failed, or the engine gave up.
     """
     reply: dict[str, Any] = {}
-    said: dict[str, list[str]] = {}
-    choice: dict[str, Any] = {
-        "index": 0,
-        "message": {"role": "assistant", "content": None},
-        "finish_reason": None,
-    }
+    reader = StreamReader(model=model)
 
     def take(chunk: dict[str, Any], _: int) -> bool:
         reply.update(chunk)
-        for part in (chunk.get("choices") or ())[:1]:
-            for name, value in (part.get("delta") or {}).items():
-                if isinstance(value, str) and name != "role":
-                    said.setdefault(name, []).append(value)
-            choice["finish_reason"] = part.get("finish_reason") or choice["finish_reason"]
+        reader.feed(chunk)
         return False
 
     def text() -> str:
-        return "".join(said.get("content", ()))
+        return reader.answer.text
 
-    await HttpRequest(caller, model, PATH, body, partial=text, cap=_CAP).stream(
-        NullBackpressure(), take
-    )
-    choice["message"].update((name, "".join(parts)) for name, parts in said.items())
+    request = HttpRequest(caller, model, PATH, body, partial=text, cap=_CAP)
+    await request.stream(NullBackpressure(), take)
+    reader.close()
+    answer = reader.answer
+    choice = {
+        "index": 0,
+        "message": _message({"role": "assistant"}, answer),
+        "finish_reason": answer.finish_reason,
+    }
     return {**reply, "object": "chat.completion", "model": model, "choices": [choice]}
+
+
+def _message(message: dict[str, Any], answer: Answer) -> dict[str, Any]:
+    """The message in OpenAI's form, however the engine has it."""
+    normal = {"role": "assistant", **message, "content": answer.text or None}
+    normal.pop("function_call", None)
+    if answer.reasoning:
+        normal["reasoning_content"] = answer.reasoning
+    if answer.calls:
+        normal["tool_calls"] = [call.to_openai() for call in answer.calls]
+    return normal
 
 
 class NullBackpressure:
@@ -81,17 +125,19 @@ async def stream(
     """Put each chunk into `sink`.
 
     Raises:
-        DockerModelError: See `docker_model.errors`.
+        DockerModelError: If the request failed, or the engine gave up.
     """
-    said = Spool()
+    text = Spool()
+    normalizer = ChunkNormalizer()
 
     def take(chunk: dict[str, Any], size: int) -> bool:
+        chunk = normalizer.feed(chunk)
         for choice in (chunk.get("choices") or ())[:1]:
-            said.add((choice.get("delta") or {}).get("content") or "")
+            text.add((choice.get("delta") or {}).get("content") or "")
         sink.put({**chunk, "model": model}, size)
         return False
 
-    await HttpRequest(caller, model, PATH, body, partial=said.read, cap=_CAP).stream(sink, take)
+    await HttpRequest(caller, model, PATH, body, partial=text.read, cap=_CAP).stream(sink, take)
 
 
 async def preload(caller: RequestOptions, model: str) -> None:
@@ -101,7 +147,7 @@ async def preload(caller: RequestOptions, model: str) -> None:
     that there is nothing to answer.
 
     Raises:
-        DockerModelError: See `docker_model.errors`.
+        DockerModelError: If the request failed.
     """
     body = bodies.encode({"model": model, "messages": []})
     headers = {"X-Preload-Only": "true"}

@@ -106,7 +106,8 @@ class Client:
 
         Args:
             model: The model's name.
-            messages: OpenAI's message objects.
+            messages: OpenAI's message objects. They are sent in a form that any engine and chat
+                template takes, see `docker_model.http.messages.prepare`.
             parameters: OpenAI's, and the engine's own, such as `temperature`, `tools`,
                 `response_format` or `min_p`. `None` leaves one to the engine. Those in
                 `extra_body=` are sent too, and go before the others.
@@ -157,7 +158,7 @@ class Client:
     # -- embeddings ----------------------------------------------------------------------
 
     def embed(
-        self, model: str, texts: Sequence[str], *, dimensions: int | None = None
+        self, model: str, texts: Iterable[str], *, dimensions: int | None = None
     ) -> list[list[float]]:
         """Embed texts, in batches.
 
@@ -181,7 +182,7 @@ class Client:
         return operations.embed(self, model, texts, dimensions)
 
     async def aembed(
-        self, model: str, texts: Sequence[str], *, dimensions: int | None = None
+        self, model: str, texts: Iterable[str], *, dimensions: int | None = None
     ) -> list[list[float]]:
         """The same, awaited; cancelling the call ends the request."""
         from docker_model.http import operations

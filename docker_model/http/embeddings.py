@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from docker_model.errors import GenerationError, UnsupportedParameterError
 from docker_model.http import failures
-from docker_model.http.events import parse_object
+from docker_model.http.events import parse_reply
+from docker_model.http.replies import failure_of
 from docker_model.http.request import HttpRequest
 
 if TYPE_CHECKING:
@@ -25,14 +27,14 @@ async def embed(
     The engine works on the texts of one batch at the same time by itself.
 
     Raises:
-        DockerModelError: See `docker_model.errors`.
+        DockerModelError: If the request failed, or the vectors cannot be used.
     """
     vectors: list[list[float]] = []
     for count, body in batches:
-        reply = parse_object(await HttpRequest(caller, model, PATH, body).whole())
-        if reply.get("error"):
-            raise failures.name_event(reply["error"], model, "")
-        vectors += _vectors(reply, count, model)
+        reply = parse_reply(await HttpRequest(caller, model, PATH, body).whole())
+        if failure := failure_of(reply, model, str):
+            raise failure
+        vectors += _vectors(reply, count, model, len(vectors))
     sizes = {len(vector) for vector in vectors}
     if len(sizes) > 1:
         raise _unusable(model, "of different lengths")
@@ -43,19 +45,32 @@ async def embed(
     return vectors
 
 
-def _vectors(reply: dict[str, Any], count: int, model: str) -> list[list[float]]:
-    """The vectors of one reply, in the order of its texts."""
+def _vectors(reply: dict[str, Any], count: int, model: str, before: int) -> list[list[float]]:
+    """The vectors of one reply, in the order of its texts.
+
+    Args:
+        reply: What came.
+        count: How many texts were sent.
+        model: The model's name.
+        before: How many texts were sent in former requests.
+    """
     data = reply.get("data")
     items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
+    if all(item.get("index") is None for item in items):
+        items = [{**item, "index": index} for index, item in enumerate(items)]
     by_index: dict[Any, Any] = {item.get("index"): item.get("embedding") for item in items}
-    if sorted(by_index, key=str) != sorted(range(count), key=str):
+    if len(items) != count or sorted(by_index, key=str) != sorted(range(count), key=str):
         raise _unusable(model, f"not one for each of {count} texts")
     vectors = [by_index[index] for index in range(count)]
-    for vector in vectors:
+    for index, vector in enumerate(vectors, before):
         if not isinstance(vector, list) or not vector:
-            raise _unusable(model, "none")
-        if not all(isinstance(number, (int, float)) for number in vector):
-            raise _unusable(model, "with values that are no numbers")
+            raise _unusable(model, f"none for texts[{index}]")
+        for number in vector:
+            # NaN, which JSON has no word for, comes as null from some engines.
+            if isinstance(number, bool) or not isinstance(number, (int, float)):
+                raise _unusable(model, f"not made of numbers for texts[{index}]: {number!r}")
+            if not math.isfinite(number):
+                raise _unusable(model, f"not made of finite numbers for texts[{index}]: {number}")
     return vectors
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from docker_model.errors import GenerationError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from docker_model.http import failures
 
 _REASONING, _ALSO_REASONING = "reasoning_content", "reasoning"  # llama.cpp's name, vLLM's new one
-_SAID = ("content", _REASONING, _ALSO_REASONING)
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # there may be half of a surrogate pair
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Events:
-    """Reads server-sent events, one JSON object a line.
+    """Reads server-sent events, one JSON object each.
+
+    An object ends with its line, since not every server sends a blank line after it; one that
+    stands on several `data:` lines ends with the last of them.
 
     Attributes:
         done: True after `[DONE]`; what follows is of no account.
@@ -25,34 +26,74 @@ class Events:
 
     def __init__(self) -> None:
         self.done = False
-        self._parts: list[bytes] = []  # of a line that is not complete yet
+        self._line: list[bytes] = []  # the parts of a line that is not complete yet
+        self._begun = False  # the first line has come
+        self._after_return = False  # the last byte was a CR, to which an LF may belong
+        self._name = b""
+        self._data = b""  # lines of an object that is not complete yet
 
     def feed(self, data: bytes) -> list[tuple[dict[str, Any], int]]:
         """Take some bytes; the events that they complete, each with its size in bytes.
 
-        An event of the form `error: …` comes as `{"error": …}`, as the others of its kind.
+        An event with the name `error`, or of the form `error: …`, comes as `{"error": …}`.
 
         Raises:
-            GenerationError: What came is no JSON.
+            GenerationError: If the data of an event are not a JSON object.
         """
+        if self._after_return and data:
+            data = data.removeprefix(b"\n")
+            self._after_return = False
+        if b"\r" in data:
+            self._after_return = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if b"\n" not in data:
-            self._parts.append(data)
+            self._line.append(data)
             return []
-        *lines, rest = b"".join([*self._parts, data]).split(b"\n")
-        self._parts = [rest] if rest else []
+        *lines, rest = b"".join([*self._line, data]).split(b"\n")
+        self._line = [rest] if rest else []
         return [event for line in lines if (event := self._read(line)) is not None]
 
+    def close(self) -> list[tuple[dict[str, Any], int]]:
+        """End the stream: the last line may have come without its end.
+
+        Raises:
+            GenerationError: If the data of an event are not a JSON object.
+        """
+        return self.feed(b"\n\n")
+
     def _read(self, line: bytes) -> tuple[dict[str, Any], int] | None:
+        if not self._begun:
+            line = line.removeprefix(BYTE_ORDER_MARK)
+            self._begun = True
+        if self.done:
+            return None
+        if not line.strip():
+            data, self._data, self._name = self._data, b"", b""
+            return (parse_object(data), len(data)) if data else None  # which raises
         field, colon, value = line.partition(b":")
         value = value.strip()
-        if self.done or not colon or field not in (b"data", b"error"):
-            return None  # a blank line, a comment, an event's name
+        if field == b"event":
+            self._name = value
+        if not colon or field not in (b"data", b"error"):
+            return None  # a comment, an id
+        if field == b"error" or self._name == b"error":
+            return {"error": _loosely(value)}, len(line)
         if value == b"[DONE]":
             self.done = True
             return None
-        if field == b"error":
-            return {"error": _loosely(value)}, len(line)
-        return parse_object(value), len(line)
+        return self._object(value, len(line))
+
+    def _object(self, value: bytes, size: int) -> tuple[dict[str, Any], int] | None:
+        data = self._data + b"\n" + value if self._data else value
+        try:
+            event = parse_object(data)
+        except GenerationError:
+            if not self._data and not value.startswith(b"{"):
+                raise
+            self._data = data
+            return None
+        self._data = b""
+        return event, size
 
 
 def _loosely(data: bytes) -> Any:
@@ -66,16 +107,31 @@ def parse_object(data: bytes) -> dict[str, Any]:
     """Read a JSON object; the model's thoughts in it have one name, whatever the engine's.
 
     Raises:
-        GenerationError: It is none.
+        GenerationError: If it is not the object of an API like OpenAI's.
     """
     content = _json(data)
     if not isinstance(content, dict) or not _is_well_formed(content):
         msg = "what came back is not what Docker Model Runner sends; is there a proxy in between?"
-        raise GenerationError(msg, stderr=data[:500].decode("utf-8", "replace"))
+        raise GenerationError(
+            msg, hint=failures.ADDRESS_HINT, stderr=data[:500].decode("utf-8", "replace")
+        )
     for said in map(_said, content.get("choices") or ()):
         if thought := said.pop(_ALSO_REASONING, None):
             said[_REASONING] = said.get(_REASONING) or thought
     return content
+
+
+def parse_reply(data: bytes) -> dict[str, Any]:
+    """Read the object that is a reply's whole body.
+
+    Raises:
+        RunnerUnavailableError: If it is a web page.
+        GenerationError: If it is not the object of an API like OpenAI's.
+    """
+    data = data.removeprefix(BYTE_ORDER_MARK)
+    if data.lstrip()[:5].lower() in (b"<!doc", b"<html"):
+        raise failures.web_page()
+    return parse_object(data)
 
 
 def _said(choice: dict[str, Any]) -> Any:
@@ -89,23 +145,18 @@ def _is_well_formed(content: dict[str, Any]) -> bool:
 
 
 def _is_choice(choice: object) -> bool:
-    """What is said is text; some servers have whole messages in lists of parts."""
-    if not isinstance(choice, dict):
+    """Whether this is a choice; `docker_model.http.replies` knows the forms of its parts."""
+    said = _said(choice) if isinstance(choice, dict) else None
+    if not isinstance(said, dict) or not isinstance(said.get("content") or "", (str, list)):
         return False
-    said = _said(choice)
-    if not isinstance(said, dict) or not _are_text(said, _SAID):
+    if not all(isinstance(said.get(name) or "", str) for name in (_REASONING, _ALSO_REASONING)):
         return False
     calls = said.get("tool_calls") or []
     return isinstance(calls, list) and all(map(_is_call, calls))
 
 
 def _is_call(call: object) -> bool:
-    function = (call.get("function") or {}) if isinstance(call, dict) else None
-    return isinstance(function, dict) and _are_text(function, ("name", "arguments"))
-
-
-def _are_text(content: dict[str, Any], names: Iterable[str]) -> bool:
-    return all(isinstance(content.get(name) or "", str) for name in names)
+    return isinstance(call, dict) and isinstance(call.get("function") or {}, dict)
 
 
 def _json(data: bytes) -> Any:

@@ -20,7 +20,7 @@ from docker_model.errors import (
 )
 
 POOLING_HINT = "`docker model configure --mode embedding {model} -- --pooling mean`"
-_ADDRESS_HINT = "an address reads http://host:port; without one the runner is found"
+ADDRESS_HINT = "an address reads http://host:port; without one the runner is found"
 _PASSING = (429, 502, 503, 504)  # too busy, or somebody on the way had no answer yet
 _SHOWN = 300  # characters of the engine's words in a message
 _NO_REASON = "it gave no reason"
@@ -35,7 +35,8 @@ def _rows(*rows: tuple[str, type[DockerModelError], str, str]) -> tuple[Cause, .
     return tuple(Cause(re.compile(row[0], re.MULTILINE), *row[1:]) for row in rows)
 
 
-_TEMPLATE = "the chat template of {model!r} does not take this conversation: {words}"
+_TEMPLATE_OF = "the chat template of "
+_TEMPLATE = _TEMPLATE_OF + "{model!r} does not take this conversation: {words}"
 # What chat templates raise, each with what it wants. The messages of `Client` are prepared so
 # that templates take them; these are for what no form helps, and for other servers' templates.
 _COMPLAINTS = _rows(
@@ -87,7 +88,7 @@ _CAUSES = (
             r"^status=\d+\n.*\n\s*<(?i:!doctype|html)",
             RunnerUnavailableError,
             _WEB_PAGE,
-            _ADDRESS_HINT,
+            ADDRESS_HINT,
         ),
         (
             r"does not support (?:logits computation|(?:[Cc]hat )?[Cc]ompletions)",
@@ -132,7 +133,7 @@ _CAUSES = (
             r"^status=(?:3\d\d|404|405)$",
             RunnerUnavailableError,
             "there is no Docker Model Runner at this address, or one that cannot do this",
-            _ADDRESS_HINT,
+            ADDRESS_HINT,
         ),
         (
             r"^status=40[13]$",
@@ -205,6 +206,11 @@ def name_reply(status: int, body: str, model: str, partial: str = "") -> DockerM
     )
 
 
+def is_complaint(error: DockerModelError) -> bool:
+    """Whether the model's chat template does not take the conversation in this form."""
+    return error.message.startswith(_TEMPLATE_OF)
+
+
 def name_event(error: Any, model: str, partial: str) -> DockerModelError:
     """Tell what an error within a stream means.
 
@@ -233,7 +239,7 @@ def no_choices(model: str) -> GenerationError:
 
 def web_page() -> RunnerUnavailableError:
     """Some other server has answered, with a page of HTML."""
-    return RunnerUnavailableError(_WEB_PAGE, hint=_ADDRESS_HINT)
+    return RunnerUnavailableError(_WEB_PAGE, hint=ADDRESS_HINT)
 
 
 def no_connection(address: str) -> RunnerUnavailableError:

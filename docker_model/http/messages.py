@@ -8,6 +8,7 @@ makes of a conversation a form that all of them take, so that nobody has to know
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,9 @@ from docker_model.errors import InvalidRequestError
 from docker_model.http.blocks import Call, Result, read_call, read_content
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["as_text", "first_media", "prepare", "with_short_ids"]
+__all__ = ["as_text", "first_media", "plainer_forms", "prepare", "with_short_ids"]
 
 _ROLES = {
     "ai": "assistant",
@@ -105,9 +106,9 @@ def first_media(messages: Iterable[Mapping[str, Any]]) -> str | None:
 
 
 def _read(message: Mapping[str, Any]) -> Iterator[_Turn]:
-    role = message.get("role")
+    role = message.get("role") if isinstance(message, Mapping) else None
     if not isinstance(role, str) or not role:
-        msg = f"a message must have a role, not {role!r}"
+        msg = f"a message must be a dict with a role, not {message!r:.50}"
         raise InvalidRequestError(msg, hint='such as {"role": "user", "content": "Hello"}')
     role = _ROLES.get(role, role)
     content = read_content(message.get("content"), role)
@@ -323,6 +324,14 @@ def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
 
 
 # -- forms for templates that are stricter yet ------------------------------------------------
+
+
+def plainer_forms(messages: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """A prepared conversation in forms for templates that do not take it as it is."""
+    if any("tool_calls" in message for message in messages):
+        yield with_short_ids(messages)
+    if any("tool_calls" in message or message["role"] == "system" for message in messages):
+        yield as_text(messages)
 
 
 def with_short_ids(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

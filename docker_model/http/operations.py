@@ -6,12 +6,14 @@ nobody who only makes clients, or uses the command, should wait for.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from docker_model._runtime import Stream, tasks
 from docker_model._transport.model_names import check_model_name
 from docker_model.errors import UnsupportedParameterError
 from docker_model.http import bodies
+from docker_model.http.messages import plainer_forms, prepare
 from docker_model.options import Timeouts
 
 try:
@@ -84,10 +86,10 @@ def _chat(
     messages: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any],
 ) -> Coroutine[Any, Any, dict[str, Any]]:
-    check_model_name(model)
     plain = bodies.is_plain(parameters)
-    body = bodies.chat(model, messages, parameters, stream=plain)
-    return (chats.assembled if plain else chats.whole)(_caller(client), model, body)
+    requests = _requests(model, messages, parameters, stream=plain)
+    options, attempt = _options(client), chats.assembled if plain else chats.whole
+    return chats.ask(requests, lambda body: attempt(options, model, body))
 
 
 def _chat_stream(
@@ -96,32 +98,55 @@ def _chat_stream(
     messages: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any],
 ) -> Stream[dict[str, Any]]:
+    requests = _requests(model, messages, parameters, stream=True)
+    options = _options(client)
+    return Stream(
+        lambda sink: chats.ask(requests, lambda body: chats.stream(options, model, body, sink))
+    )
+
+
+def _requests(
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    parameters: Mapping[str, Any],
+    *,
+    stream: bool,
+) -> Iterable[bytes]:
+    """The request in forms that are ever plainer; the first is made now.
+
+    Raises:
+        InvalidRequestError: If it cannot be sent.
+    """
     check_model_name(model)
-    body = bodies.chat(model, messages, parameters, stream=True)
-    caller = _caller(client)
-    return Stream(lambda sink: chats.stream(caller, model, body, sink))
+    prepared = prepare(messages)
+    first = bodies.chat(model, prepared, parameters, stream=stream)
+    others = (
+        bodies.chat(model, plainer, parameters, stream=stream)
+        for plainer in plainer_forms(prepared)
+    )
+    return chain([first], others)
 
 
 def embed(
-    client: Client, model: str, texts: Sequence[str], dimensions: int | None
+    client: Client, model: str, texts: Iterable[str], dimensions: int | None
 ) -> list[list[float]]:
     """See `Client.embed`."""
     return tasks.run_blocking(_embed(client, model, texts, dimensions))
 
 
 async def aembed(
-    client: Client, model: str, texts: Sequence[str], dimensions: int | None
+    client: Client, model: str, texts: Iterable[str], dimensions: int | None
 ) -> list[list[float]]:
     """See `Client.aembed`."""
     return await tasks.run_async(_embed(client, model, texts, dimensions))
 
 
 def _embed(
-    client: Client, model: str, texts: Sequence[str], dimensions: int | None
+    client: Client, model: str, texts: Iterable[str], dimensions: int | None
 ) -> Coroutine[Any, Any, list[list[float]]]:
     check_model_name(model)
-    batches = bodies.embeddings(model, texts, dimensions)
-    return embeddings.embed(_caller(client), model, batches, dimensions)
+    batches = bodies.embeddings(model, bodies.texts_of(texts), dimensions)
+    return embeddings.embed(_options(client), model, batches, dimensions)
 
 
 def count_tokens(
@@ -133,7 +158,7 @@ def count_tokens(
 ) -> Coroutine[Any, Any, int]:
     """Return what counts the tokens of a conversation."""
     check_model_name(model)
-    return tokens.count_tokens(_caller(client), model, messages, tools, parameters)
+    return tokens.count_tokens(_options(client), model, messages, tools, parameters)
 
 
 def rerank(
@@ -148,14 +173,14 @@ def rerank(
     """Return what ranks documents by their relevance for a query."""
     check_model_name(model)
     texts = reranking.checked(query, documents, top_n)
-    return reranking.rerank(_caller(client), model, query, texts, top_n=top_n, force=force)
+    return reranking.rerank(_options(client), model, query, texts, top_n=top_n, force=force)
 
 
 def management(client: Client, model: str | None = None) -> HttpManagement:
     """Return discovery and care of the runner's models."""
     if model is not None:
         check_model_name(model)
-    return models.HttpManagement(_caller(client))
+    return models.HttpManagement(_options(client))
 
 
 def needs_configuring(client: Client, model: str, settings: Mapping[str, Any]) -> bool:
@@ -185,7 +210,7 @@ async def aendpoint(client: Client) -> Endpoint:
 
 def transport(client: Client, parameters: Mapping[str, Any]) -> HttpTransport:
     """Return the transport of a `DockerModel`'s prompts."""
-    return HttpTransport(_caller(client), parameters)
+    return HttpTransport(_options(client), parameters)
 
 
 def environment(client: Client) -> dict[str, str]:
@@ -197,7 +222,7 @@ def _place(client: Client) -> DiscoveryInputs:
     return DiscoveryInputs.of(client.base_url, client.command, client.env)
 
 
-def _caller(client: Client) -> RequestOptions:
+def _options(client: Client) -> RequestOptions:
     """The client's settings, with the environment as it is now."""
     return RequestOptions(
         place=_place(client),

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from docker_model.errors import GenerationError
 from docker_model.http import failures
 from docker_model.http.connections import ConnectionLost
-from docker_model.http.events import Events, as_chunk, parse_object
+from docker_model.http.events import BYTE_ORDER_MARK, Events, as_chunk, parse_reply
+from docker_model.http.replies import failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from docker_model._runtime.timeouts import PhaseTimeout
     from docker_model.http.connections import Reply
@@ -68,55 +69,54 @@ class Reader:
             idle: Seconds between two events.
 
         Raises:
-            DockerModelError: It holds an error, is none of an API like this, or broke off.
-            ConnectionLost: It broke off before anything came.
+            DockerModelError: If it holds an error, is not of an API like this, or broke off.
+            ConnectionLost: If it broke off before anything came.
         """
         self._events = Events()  # an earlier reply may have left half a line
+        flow = _Flow(phase, idle)
+        self._tap.on_full, self._tap.on_drained = flow.pause, flow.resume
+        pieces = reply.pieces()
         try:
-            if reply.content_type.startswith(("application/json", "text/html")):
-                # From a backend that does not stream; or a proxy's page, which is no JSON.
-                content = parse_object(await reply.read())
-                self._hand_on([(as_chunk(content), 0)])
+            head = await _head(pieces)
+            if _is_whole(head):
+                data = b"".join([head, *[piece async for piece in pieces]])
+                self._hand_on([(as_chunk(parse_reply(data)), 0)])
             else:
-                await self._read_events(reply, _Flow(phase, idle))
+                await self._read_events(head, pieces, flow)
         except ConnectionLost as error:
             if not self._spoken:
                 raise
             raise failures.broken_off(self._model, self._partial(), error) from error
+        except GenerationError as error:
+            error.partial = error.partial or self._partial()
+            raise
         if not self._begun:
             raise failures.no_choices(self._model)
 
-    async def _read_events(self, reply: Reply, flow: _Flow) -> None:
-        self._tap.on_full, self._tap.on_drained = flow.pause, flow.resume
-        chunks = reply.pieces()
-        async for data in chunks:
-            events = self._parse(data)
+    async def _read_events(self, head: bytes, pieces: AsyncGenerator[bytes], flow: _Flow) -> None:
+        data: bytes | None = head
+        while data is not None:
+            events = self._events.feed(data)
             self._hand_on(events)
             if self._enough:
                 return
             if self._events.done:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LAST_BYTES):
-                        await anext(chunks, None)
+                        await anext(pieces, None)
                 return
             await flow.go_on(spoken=bool(events))
-        self._hand_on(self._parse(b"\n"))  # the last line may have come without its newline
+            data = await anext(pieces, None)
+        self._hand_on(self._events.close())
         if not (self._finished or self._enough or self._events.done):
             msg = "it just ended"
             raise ConnectionLost(msg)
 
-    def _parse(self, data: bytes) -> list[tuple[dict[str, Any], int]]:
-        try:
-            return self._events.feed(data)
-        except GenerationError as error:
-            error.partial = self._partial()
-            raise
-
     def _hand_on(self, events: list[tuple[dict[str, Any], int]]) -> None:
         for event, size in events:
             self._spoken = True
-            if event.get("error"):
-                raise failures.name_event(event["error"], self._model, self._partial())
+            if failure := failure_of(event, self._model, self._partial):
+                raise failure
             choices = event.get("choices") or ()
             self._begun = self._begun or bool(choices)
             if any(choice.get("finish_reason") for choice in choices):
@@ -124,6 +124,21 @@ class Reader:
             if self._take(event, size):
                 self._enough = True
                 return
+
+
+async def _head(pieces: AsyncGenerator[bytes]) -> bytes:
+    """The first bytes of a body that tell what it is."""
+    head = b""
+    async for data in pieces:
+        head += data
+        if head.strip():
+            break
+    return head
+
+
+def _is_whole(head: bytes) -> bool:
+    """Whether a body is one JSON object, or a page; not all servers label it as what it is."""
+    return head.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] in (b"{", b"[", b"<")
 
 
 class _Flow:

@@ -20,20 +20,23 @@ from docker_model.http.blocks import read_arguments, read_content
 from docker_model.http.thoughts import ThoughtSplitter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from docker_model.errors import DockerModelError
 
 __all__ = [
     "Answer",
     "CallDelta",
+    "ChunkNormalizer",
     "Delta",
     "StreamReader",
     "ToolCall",
+    "ending_of",
     "failure_of",
     "read_arguments",
     "read_reply",
     "require_text",
+    "words_of",
 ]
 
 _ENDINGS = {
@@ -103,6 +106,14 @@ class CallDelta:
     id: str = ""
     name: str = ""
     arguments: str = ""
+
+    def to_openai(self) -> dict[str, Any]:
+        """The piece as OpenAI writes it."""
+        function = {"arguments": self.arguments}
+        if self.name:
+            function = {"name": self.name, **function}
+        piece = {"index": self.index, "function": function}
+        return {**piece, "id": self.id, "type": "function"} if self.id else piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +254,7 @@ class StreamReader:
         Raises:
             DockerModelError: If the chunk holds an error, or says that the engine gave up.
         """
-        text = self._choices[0].text if 0 in self._choices else ""
-        if failure := failure_of(chunk, self._model, text):
+        if failure := failure_of(chunk, self._model, self._partial):
             raise failure
         for name in ("usage", "timings"):
             if isinstance(chunk.get(name), dict):
@@ -258,29 +268,34 @@ class StreamReader:
             deltas.append(self._choices[index].feed(choice))
         return _together(deltas)
 
+    def _partial(self) -> str:
+        return self._choices[0].text if 0 in self._choices else ""
+
     def close(self) -> Delta:
         """End the stream: what was held back until it could not become anything else."""
         return _together([choice.close() for choice in self._choices.values()])
 
 
-def failure_of(chunk: Mapping[str, Any], model: str, partial: str) -> DockerModelError | None:
+def failure_of(
+    chunk: Mapping[str, Any], model: str, partial: Callable[[], str]
+) -> DockerModelError | None:
     """The error that a chunk or a reply stands for; `None` if it is a part of an answer.
 
     Args:
         chunk: A chunk, or a whole reply.
         model: The model's name.
-        partial: The answer's text so far.
+        partial: Gives the answer's text so far.
     """
     error = _error_in(chunk)
     if error is not None:
-        return failures.name_event(error, model, partial)
+        return failures.name_event(error, model, partial())
     for choice in chunk.get("choices") or ():
         if choice.get("error"):
-            return failures.name_event(choice["error"], model, partial)
+            return failures.name_event(choice["error"], model, partial())
         reason = choice.get("finish_reason")
-        if reason and _ending(reason) is None:
+        if reason and ending_of(choice) is None:
             said = choice.get("delta") or choice.get("message") or {}
-            text = partial + read_content(said.get("content"), "assistant").text
+            text = partial() + read_content(said.get("content"), "assistant").text
             msg = f"the engine gave up the answer of {model!r}: it ended with {str(reason)!r}"
             return GenerationError(msg, hint=LOGS_HINT, partial=text)
     return None
@@ -300,7 +315,9 @@ def _error_in(chunk: Mapping[str, Any]) -> Any:
     return None
 
 
-def _ending(reason: object) -> str | None:
+def ending_of(choice: Mapping[str, Any]) -> str | None:
+    """How a choice has ended, in OpenAI's words; `None` if it has not, or in no good way."""
+    reason = choice.get("finish_reason")
     return _ENDINGS.get(reason.lower()) if isinstance(reason, str) else None
 
 
@@ -311,6 +328,47 @@ def _together(deltas: Sequence[Delta]) -> Delta:
     if not others:
         return first
     return Delta(first.text, first.reasoning, first.calls, first.logprobs, 0, others)
+
+
+class ChunkNormalizer:
+    """Brings a stream's chunks into OpenAI's form, one after the other.
+
+    Text, thoughts and calls are where OpenAI has them, and calls are put together as
+    `StreamReader` does it. Nothing of the text is kept.
+    """
+
+    def __init__(self) -> None:
+        self._calls: dict[int, _Calls] = {}
+
+    def feed(self, chunk: dict[str, Any]) -> dict[str, Any]:
+        """The chunk in OpenAI's form."""
+        choices = chunk.get("choices")
+        if not choices or (all(map(_is_openais, choices)) and not self._calls):
+            return chunk
+        return {**chunk, "choices": [self._normal(one, n) for n, one in enumerate(choices)]}
+
+    def _normal(self, choice: dict[str, Any], place: int) -> dict[str, Any]:
+        said = dict(choice.get("delta") or choice.get("message") or {})
+        text, reasoning = words_of(said, legacy=choice.get("text"))
+        if text or said.get("content") is not None:
+            said["content"] = text
+        if reasoning:
+            said["reasoning_content"] = reasoning
+        pieces = _pieces(said)
+        said.pop("tool_calls", None)
+        said.pop("function_call", None)
+        calls = self._calls.setdefault(choice.get("index", place), _Calls(frozenset()))
+        if deltas := calls.feed(pieces, final=bool(choice.get("finish_reason"))):
+            said["tool_calls"] = [delta.to_openai() for delta in deltas]
+        normal = {key: value for key, value in choice.items() if key not in ("message", "text")}
+        return {**normal, "delta": said}
+
+
+def _is_openais(choice: Mapping[str, Any]) -> bool:
+    said = choice.get("delta")
+    if not isinstance(said, dict) or said.get("tool_calls") or said.get("function_call"):
+        return False
+    return isinstance(said.get("content") or "", str) and not said.get("refusal")
 
 
 class _Choice:
@@ -328,7 +386,7 @@ class _Choice:
 
     @property
     def text(self) -> str:
-        return "".join(self._text)
+        return _joined(self._text)
 
     @property
     def answer(self) -> Answer:
@@ -340,7 +398,7 @@ class _Choice:
                 reason = "tool_calls"
         return Answer(
             text=self.text,
-            reasoning="".join(self._reasoning),
+            reasoning=_joined(self._reasoning),
             calls=calls,
             finish_reason=reason,
             logprobs=self._logprobs or None,
@@ -349,24 +407,25 @@ class _Choice:
 
     def feed(self, choice: Mapping[str, Any]) -> Delta:
         said = choice.get("delta") or choice.get("message") or {}
-        text, reasoning = _words(said, legacy=choice.get("text"))
+        text, reasoning = words_of(said, legacy=choice.get("text"))
         if self._splitter is not None and text:
             thought, text = self._splitter.feed(text)
             reasoning += thought
         reason = choice.get("finish_reason")
         if reason:
-            self._finish_reason = _ending(reason)
+            self._finish_reason = ending_of(choice)
         logprobs = choice.get("logprobs")
         if isinstance(logprobs, dict):
             for name, values in logprobs.items():
                 if isinstance(values, list):
                     self._logprobs[name] = [*self._logprobs.get(name, ()), *values]
-        return self._add(text, reasoning, self._calls.feed(_pieces(said)), logprobs)
+        calls = self._calls.feed(_pieces(said), final=bool(reason))
+        return self._add(text, reasoning, calls, logprobs)
 
     def close(self) -> Delta:
         self._closed = True
         reasoning, text = self._splitter.close() if self._splitter is not None else ("", "")
-        return self._add(text, reasoning, self._calls.close(), None)
+        return self._add(text, reasoning, self._calls.feed((), final=True), None)
 
     def _add(self, text: str, reasoning: str, calls: tuple[CallDelta, ...], logprobs: Any) -> Delta:
         if text:
@@ -376,8 +435,19 @@ class _Choice:
         return Delta(text, reasoning, calls, logprobs or None, self._index)
 
 
-def _words(said: Mapping[str, Any], *, legacy: object = None) -> tuple[str, str]:
-    """The text and the thoughts of a message or delta."""
+def _joined(parts: list[str]) -> str:
+    """The parts as one text, and the list with it alone: it may be asked for at each chunk."""
+    parts[:] = ["".join(parts)]
+    return parts[0]
+
+
+def words_of(said: Mapping[str, Any], *, legacy: object = None) -> tuple[str, str]:
+    """The text and the thoughts of a message or delta.
+
+    Args:
+        said: OpenAI's object; its content may be in parts.
+        legacy: The text of a choice of the older completions.
+    """
     thoughts = said.get("reasoning_content") or said.get("reasoning") or said.get("thinking")
     reasoning = thoughts if isinstance(thoughts, str) else ""
     content = said.get("content")
@@ -438,16 +508,13 @@ class _Calls:
         self._calls: list[_Call] = []
         self._repeated = ""  # a name after a call's end: of that call, or the next one's
 
-    def feed(self, pieces: Sequence[Mapping[str, Any]]) -> tuple[CallDelta, ...]:
-        if not pieces:
+    def feed(self, pieces: Sequence[Mapping[str, Any]], *, final: bool) -> tuple[CallDelta, ...]:
+        if not (pieces or (final and self._calls)):
             return ()
         fresh: set[int] = set()  # the calls that this chunk has named
         for number, piece in enumerate(pieces):
             self._take(piece, number if len(pieces) > 1 else None, fresh)
-        return tuple(self._show(final=False))
-
-    def close(self) -> tuple[CallDelta, ...]:
-        return tuple(self._show(final=True))
+        return tuple(self._show(final=final))
 
     def whole(self) -> tuple[ToolCall, ...]:
         return tuple(self._whole())
@@ -480,7 +547,7 @@ class _Calls:
             arguments = json.dumps(arguments, ensure_ascii=False)
         call = self._call_of(index, given_id, name, arguments, fresh)
         if call is None:
-            call = _Call(len(self._calls), index, name=self._repeated)
+            call = _Call(len(self._calls), index, name="" if name else self._repeated)
             self._calls.append(call)
             self._repeated = ""
         elif call.complete and call.name and not arguments.strip():

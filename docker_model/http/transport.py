@@ -10,6 +10,7 @@ from docker_model._transport.collector import Collector
 from docker_model._transport.failure_table import LOGS_HINT
 from docker_model.errors import EmptyAnswerError
 from docker_model.http import bodies, chats
+from docker_model.http.replies import ending_of, words_of
 from docker_model.http.request import HttpRequest
 from docker_model.types import ReasoningDelta, TextDelta, Usage
 
@@ -37,8 +38,8 @@ class HttpTransport:
         """As it is: the API looks at no local files."""
         return request
 
-    def needs_file_check(self, request: Request) -> bool:  # noqa: ARG002  see `admit`
-        """`admit` changes nothing."""
+    def needs_file_check(self, request: Request) -> bool:  # noqa: ARG002  same for all
+        """Nothing of it depends on files."""
         return False
 
     async def generate(self, request: Request, receiver: Receiver) -> Completion:
@@ -81,13 +82,12 @@ class HttpTransport:
 
 def _collect(chunk: dict[str, Any], answer: Collector) -> None:
     for choice in (chunk.get("choices") or ())[:1]:
-        delta = choice.get("delta") or {}
-        reasoning = delta.get("reasoning_content")
+        text, reasoning = words_of(choice.get("delta") or {}, legacy=choice.get("text"))
         if reasoning:
             answer.take(ReasoningDelta(reasoning))
-        if delta.get("content"):
-            answer.take(TextDelta(delta["content"]))
-        answer.full = answer.full or choice.get("finish_reason") == "length"
+        if text:
+            answer.take(TextDelta(text))
+        answer.full = answer.full or ending_of(choice) == "length"
     usage = _usage(chunk.get("usage"))
     if usage is not None:
         answer.take(usage)

@@ -72,6 +72,15 @@ def test_what_is_no_address(spelled):
         parse(spelled, "base_url")
 
 
+@pytest.mark.parametrize(
+    "spelled", ["http://h/v1?key=hunter2", "h:1?a=hunter2", "http://h#hunter2"]
+)
+def test_a_query_is_refused_and_not_repeated(spelled):
+    with pytest.raises(InvalidRequestError, match=r"query(?s:.*)api_key") as caught:
+        parse(spelled, "base_url")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_a_password_is_refused_and_not_repeated():
     with pytest.raises(InvalidRequestError, match="api_key") as caught:
         parse("http://me:hunter2@h", "base_url")

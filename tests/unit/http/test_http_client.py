@@ -67,7 +67,7 @@ def test_tools_come_in_one_piece_or_in_many(simulate):
         for part in choice["delta"].get("tool_calls", ())
     ]
     assert json.loads("".join(parts)) == {"a": 1}
-    assert len(parts) > 2
+    assert len(parts) > 1
 
 
 def test_parameters_go_as_they_are_and_extra_ones_over_them(docker):

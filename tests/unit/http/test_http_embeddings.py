@@ -1,6 +1,7 @@
 """Embeddings: texts in, one vector for each of them out, or an error that says why not."""
 
 import asyncio
+import math
 
 import pytest
 
@@ -36,15 +37,15 @@ def vectors(*pairs):
 @pytest.mark.parametrize("way", WAYS)
 def test_a_vector_for_each_text(simulate, way):
     docker = simulate(embed=embed)
-    texts = ["a", "bb", ""]
+    texts = ["a", "bb", "ccc"]
     got = call(way, lambda: Client().embed(MODEL, texts), lambda: Client().aembed(MODEL, texts))
-    assert got == [[1.0, 0.5], [2.0, 0.5], [0.0, 0.5]]
+    assert got == [[1.0, 0.5], [2.0, 0.5], [3.0, 0.5]]
     assert sent(docker) == [{"model": MODEL, "input": texts, "encoding_format": "float"}]
 
 
 def test_many_texts_go_in_batches(simulate):
     docker = simulate(embed=embed)
-    texts = ["x" * (n % 7) for n in range(2 * bodies.BATCH + 1)]
+    texts = ["x" * (n % 7 + 1) for n in range(2 * bodies.BATCH + 1)]
     assert Client().embed(MODEL, texts) == [embed(text) for text in texts]
     assert [len(body["input"]) for body in sent(docker)] == [bodies.BATCH, bodies.BATCH, 1]
 
@@ -61,11 +62,37 @@ def test_no_texts_need_no_request(docker):
     assert docker.requests == []
 
 
-@pytest.mark.parametrize("texts", ["one text", [1, 2], [["a"]], [b"a"]])
+@pytest.mark.parametrize("texts", ["one text", b"bytes", 7, None, [1, 2], [["a"]], [b"a"]])
 def test_only_texts_are_embedded(docker, texts):
     with pytest.raises(InvalidRequestError):
         Client().embed(MODEL, texts)
     assert docker.requests == []
+
+
+@pytest.mark.parametrize("empty", ["", " \n"])
+def test_an_empty_text_is_named_before_anything_is_sent(docker, empty):
+    with pytest.raises(InvalidRequestError, match=r"texts\[4\] is empty"):
+        Client().embed(MODEL, ["a", "b", "c", "d", empty, "f"])
+    assert docker.requests == []
+
+
+@pytest.mark.parametrize("make", [list, tuple, iter, lambda texts: dict.fromkeys(texts).keys()])
+def test_any_iterable_of_texts_is_embedded(simulate, make):
+    simulate(embed=embed)
+    assert Client().embed(MODEL, make(["a", "bb"])) == [[1.0, 0.5], [2.0, 0.5]]
+
+
+def test_vectors_without_an_index_are_in_the_order_of_the_texts():
+    data = [{"embedding": [1.0]}, {"embedding": [2.0], "index": None}]
+    with Wire(reply(body={"data": data})) as wire:
+        assert Client(base_url=wire.url).embed("m", ["a", "b"]) == [[1.0], [2.0]]
+
+
+def test_a_vector_of_a_later_batch_is_named_by_its_text(monkeypatch):
+    monkeypatch.setattr(bodies, "BATCH", 2)
+    good, bad = vectors((0, [1.0]), (1, [1.0])), vectors((0, [math.nan]))
+    with Wire(good, bad) as wire, pytest.raises(GenerationError, match=r"texts\[2\]"):
+        Client(base_url=wire.url).embed("m", ["a", "b", "c"])
 
 
 def test_a_chat_model_says_how_to_make_it_one():
@@ -108,10 +135,14 @@ def test_vectors_are_taken_by_their_index():
         (vectors((0, [1.0]), (0, [1.0])), "not one for each"),
         (vectors((0, [1.0]), (2, [1.0])), "not one for each"),
         (vectors((0, [1.0]), (1, [1.0, 2.0])), "different lengths"),
-        (vectors((0, [1.0]), (1, [])), "none"),
-        (vectors((0, [1.0]), (1, None)), "none"),
-        (vectors((0, [1.0]), (1, [None])), "no numbers"),
-        (vectors((0, [1.0]), (1, [[1.0]])), "no numbers"),  # a vector for each token
+        (vectors((0, [1.0]), (1, [])), r"none for texts\[1\]"),
+        (vectors((0, [1.0]), (1, None)), r"none for texts\[1\]"),
+        (vectors((0, [1.0]), (1, [None])), r"numbers for texts\[1\]: None"),
+        (vectors((0, [1.0]), (1, [True])), r"numbers for texts\[1\]: True"),
+        (vectors((0, [1.0]), (1, [[1.0]])), r"numbers for texts\[1\]"),  # one for each token
+        (vectors((0, [1.0]), (1, [math.nan])), r"finite numbers for texts\[1\]: nan"),
+        (vectors((0, [1.0]), (1, [math.inf])), r"finite numbers for texts\[1\]: inf"),
+        (vectors((0, [1.0]), (None, [1.0])), "not one for each"),
         (reply(body={"data": "x"}), "not one for each"),
         (reply(body={"error": {"message": "it broke"}}), "it broke"),
         (reply(body="hello"), "proxy"),

@@ -19,18 +19,41 @@ def read(data, size):
     found = [
         event for at in range(0, len(data), size) for event, _ in events.feed(data[at : at + size])
     ]
-    return found + [event for event, _ in events.feed(b"\n")], events.done
+    return found + [event for event, _ in events.close()], events.done
 
 
 @settings(deadline=None)
 @given(
-    OBJECTS, st.sampled_from([b"\n", b"\r\n"]), st.sampled_from([b"data: ", b"data:"]), st.data()
+    OBJECTS,
+    st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    st.sampled_from([b"data: ", b"data:"]),
+    st.sampled_from([b"", b"\xef\xbb\xbf"]),
+    st.data(),
 )
-def test_events_are_the_same_wherever_the_bytes_are_cut(objects, end, field, data):
-    lines = [field + json.dumps(one, ensure_ascii=False).encode() + end + end for one in objects]
-    text = b": a comment" + end + b"".join(lines) + field + b"[DONE]" + end
+def test_events_are_the_same_wherever_the_bytes_are_cut(objects, end, field, mark, data):
+    name = data.draw(st.sampled_from([b"event: message", b"id: 7", b":"]))
+    lines = [
+        name + end + field + json.dumps(one, ensure_ascii=False).encode() + end + end
+        for one in objects
+    ]
+    text = mark + b": a comment" + end + b"".join(lines) + field + b"[DONE]" + end
     size = data.draw(st.integers(1, len(text)))
     assert read(text, size) == (objects, True)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@given(st.integers(1, 99))
+def test_an_object_may_stand_on_several_lines(end, size):
+    text = b'data: {"a":' + end + b'data:  "b",' + end + b'data: "c": 1}' + end + end
+    assert read(text + b'data: {"d": 2}' + end, size) == ([{"a": "b", "c": 1}, {"d": 2}], False)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("value", [b'{"error": {"message": "m"}}', b'{"message": "m"}'])
+@given(st.integers(1, 99))
+def test_an_event_with_the_name_error_is_one(end, value, size):
+    text = b"event: error" + end + b"data: " + value + end + end + b'data: {"a": 1}' + end
+    assert read(text, size) == ([{"error": {"message": "m"}}, {"a": 1}], False)
 
 
 def test_nothing_after_the_end_counts():
@@ -63,12 +86,10 @@ def test_an_error_of_the_older_form(line, error):
         b'data: {"choices": [1]}',
         b'data: {"choices": [{"delta": ["x"]}]}',
         b'data: {"choices": [{"delta": {"content": 5}}]}',
-        b'data: {"choices": [{"delta": {"content": [{"type": "text", "text": "x"}]}}]}',
         b'data: {"choices": [{"delta": {"reasoning": {"text": "x"}}}]}',
         b'data: {"choices": [{"message": {"tool_calls": "f()"}}]}',
         b'data: {"choices": [{"message": {"tool_calls": ["f()"]}}]}',
         b'data: {"choices": [{"message": {"tool_calls": [{"function": "f"}]}}]}',
-        b'data: {"choices": [{"delta": {"tool_calls": [{"function": {"arguments": {"a": 1}}}]}}]}',
         b'data: {"choices": [], "usage": [1, 2]}',
     ],
 )

@@ -17,7 +17,7 @@ from docker_model import (
 )
 from docker_model.http import Client
 from docker_model.testing import Cut, Fail, Finish, Raw, Sleep, Text
-from tests.unit.http.chatting import CLIENT, MESSAGES, MODEL, USAGE, chat, chunks, text
+from tests.unit.http.chatting import CLIENT, MESSAGES, MODEL, TOOL, USAGE, chat, chunks, text
 from tests.unit.http.wire import CUT, STOP, Wire, events, reply
 
 
@@ -218,7 +218,16 @@ def test_how_an_answer_ended_is_not_forgotten_for_what_comes_after():
         assert DockerModel("m", base_url=wire.url).generate("hi").finish_reason == "length"
 
 
-def test_a_page_of_a_proxys_is_called_one():
-    page = reply(200, "<html>Log in</html>").replace(b"text/plain", b"text/html; charset=utf-8")
-    with Wire(page) as wire, pytest.raises(GenerationError, match="proxy"):
-        Client(base_url=wire.url).chat("m", MESSAGES)
+@pytest.mark.parametrize("kind", [b"text/html; charset=utf-8", b"application/json", b"text/plain"])
+@pytest.mark.parametrize("status", [200, 404, 500, 501])
+def test_a_web_page_is_some_other_servers(kind, status):
+    page = reply(status, "\n<!DOCTYPE html><html>Log in</html>").replace(b"text/plain", kind)
+    with Wire(page) as wire:
+        client = Client(base_url=wire.url)
+        for ask in (
+            lambda: client.chat("m", MESSAGES),
+            lambda: client.chat("m", MESSAGES, tools=[TOOL]),
+            lambda: client.embed("m", ["a"]),
+        ):
+            with pytest.raises(RunnerUnavailableError, match="web page"):
+                ask()

@@ -1,0 +1,199 @@
+"""Conversations over HTTP: what is sent to strict templates, and what is read of odd engines."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from docker_model import DockerModel, DockerModelError, GenerationError, InvalidRequestError
+from docker_model.http import Client
+from tests.support.modes import WAYS
+from tests.unit.http.chatting import MESSAGES, TOOL, chat, chunks, text
+from tests.unit.http.wire import STOP, Wire, event, events, reply
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+TOOLS_HISTORY = [
+    {"role": "system", "content": "s"},
+    {"role": "user", "content": "q"},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "tool_call_id": "call_1", "content": "2"},
+]
+
+
+def refusal(words, status=400):
+    return reply(status, {"error": {"code": status, "message": words}})
+
+
+def ask_all(url):
+    """The whole answer's text in every way to ask for it."""
+    client = Client(base_url=url, max_retries=0)
+    return [
+        lambda: client.chat("m", MESSAGES)["choices"][0]["message"]["content"],
+        lambda: text(client.stream_chat("m", MESSAGES)),
+        lambda: DockerModel("m", base_url=url).generate("hi").text,
+    ]
+
+
+# -- what is sent -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_conversation_is_sent_as_templates_take_it(way):
+    said = [{"role": "user", "content": "a"}, {"role": "user", "content": ["b"]}]
+    with Wire(events("ok", STOP)) as wire:
+        client = Client(base_url=wire.url)
+        chat(way, client, "m", said)
+        chunks(way, client, "m", said)
+    for *_, body in wire.posts:
+        assert body["messages"] == [{"role": "user", "content": "a\n\nb"}]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_template_that_wants_short_ids_gets_them(way):
+    complaint = refusal("Jinja Exception: Tool call IDs should be alphanumeric strings …!", 500)
+    for ask in (chat, chunks):
+        with Wire(complaint, events("ok", STOP)) as wire:
+            assert ask(way, Client(base_url=wire.url), "m", TOOLS_HISTORY)
+        first, second = (body["messages"] for *_, body in wire.posts)
+        assert first[-1]["tool_call_id"] == "call_1"
+        assert second[2]["tool_calls"][0]["id"] == second[3]["tool_call_id"] == "call00001"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_template_without_tools_gets_them_as_text(way):
+    complaint = refusal("Conversation roles must alternate user/assistant/user/assistant/...")
+    for ask in (chat, chunks):
+        with Wire(complaint, complaint, events("ok", STOP)) as wire:
+            assert ask(way, Client(base_url=wire.url), "m", TOOLS_HISTORY)
+        sent = wire.posts[-1][-1]["messages"]
+        assert [one["role"] for one in sent] == ["user", "assistant", "user"]
+        assert "s" in sent[0]["content"]
+        assert "add" in sent[1]["content"]
+
+
+def test_a_template_that_takes_no_form_says_what_it_wants():
+    complaints = refusal("Error: roles must alternate"), refusal("Error: no user query found")
+    with Wire(*complaints, complaints[1]) as wire:
+        with pytest.raises(InvalidRequestError, match=r"roles must alternate(?s:.*)in turns"):
+            Client(base_url=wire.url).chat("m", TOOLS_HISTORY)
+        assert len(wire.posts) == 3
+    with Wire(complaints[0]) as wire:
+        with pytest.raises(InvalidRequestError, match="roles must alternate"):
+            Client(base_url=wire.url).chat("m", MESSAGES)
+        assert len(wire.posts) == 1
+
+
+@pytest.mark.parametrize("words", ["Failed to parse messages: no", "no such grammar"])
+def test_other_refusals_are_not_tried_again(words):
+    with Wire(refusal(words, 500)) as wire:
+        with pytest.raises(DockerModelError, match=words):
+            Client(base_url=wire.url).chat("m", TOOLS_HISTORY)
+        assert len(wire.posts) == 1
+
+
+# -- what is read -----------------------------------------------------------------------------
+
+
+def piece(**call):
+    return {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}
+
+
+def test_streamed_calls_come_in_openais_form():
+    function = {"name": "add", "arguments": {"a": 1}}
+    pieces = piece(id="1", function=function), piece(id="2", function=function)
+    with Wire(events(*pieces, STOP)) as wire:
+        got = list(Client(base_url=wire.url).stream_chat("m", MESSAGES, tools=[TOOL]))
+    calls = [call for one in got for call in one["choices"][0]["delta"].get("tool_calls", ())]
+    assert calls == [
+        {
+            "index": index,
+            "id": number,
+            "type": "function",
+            "function": {"name": "add", "arguments": '{"a": 1}'},
+        }
+        for index, number in enumerate("12")
+    ]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": None, "tool_calls": [{"function": {"name": "add", "arguments": {"a": 1}}}]},
+        {"content": "", "function_call": {"name": "add", "arguments": '{"a": 1}'}},
+    ],
+)
+def test_whole_calls_come_in_openais_form(message):
+    body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    with Wire(reply(body=body)) as wire:
+        said = Client(base_url=wire.url).chat("m", MESSAGES, tools=[TOOL])
+    [call] = said["choices"][0]["message"]["tool_calls"]
+    assert call.pop("id")
+    assert call == {
+        "type": "function",
+        "function": {"name": "add", "arguments": '{"a": 1}'},
+    }
+    assert "function_call" not in said["choices"][0]["message"]
+
+
+@pytest.mark.parametrize("way", range(3))
+@pytest.mark.parametrize("reason", ["abort", "error", "cancelled", "unheard of"])
+def test_an_answer_that_the_engine_gave_up_is_an_error_with_its_text(reason, way):
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
+    with Wire(events("Hel", end)) as wire, pytest.raises(GenerationError, match=reason) as caught:
+        ask_all(wire.url)[way]()
+    assert caught.value.partial == "Hel"
+
+
+@pytest.mark.parametrize("way", range(3))
+@pytest.mark.parametrize(
+    "error",
+    [
+        b'data: {"error": "it broke"}\n\n',
+        b'data: {"error": {"message": "it broke"}}\n\n',
+        b'data: {"object": "error", "message": "it broke", "code": 500}\n\n',
+        b'data: {"detail": "it broke"}\n\n',
+        b'event: error\ndata: {"message": "it broke"}\n\n',
+        b"event: error\r\ndata: it broke\r\n\r\n",
+        b"error: it broke\n\n",
+    ],
+)
+def test_an_error_in_a_stream_is_one_in_any_form(error, way):
+    with Wire(events("Hel", error)) as wire, pytest.raises(GenerationError) as caught:
+        ask_all(wire.url)[way]()
+    assert "it broke" in str(caught.value)
+    assert caught.value.partial == "Hel"
+
+
+@pytest.mark.parametrize("way", range(3))
+def test_a_stream_without_an_end_is_an_error_with_its_text(way):
+    with Wire(events("Hel", done=False)) as wire, pytest.raises(GenerationError) as caught:
+        ask_all(wire.url)[way]()
+    assert caught.value.partial == "Hel"
+
+
+@pytest.mark.parametrize("way", range(3))
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "text/html", ""])
+@pytest.mark.parametrize("form", ["events", "whole"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_body_is_read_as_what_it_is_whatever_its_label(way, kind, form, mark):
+    if form == "events":
+        lines = b"".join(
+            b"data: " + json.dumps(event(one)).encode() + b"\r\n\r\n" for one in ("Hel", "lo", STOP)
+        )
+        data = mark + lines
+    else:
+        message = {"role": "assistant", "content": "Hello"}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        data = mark + json.dumps({"choices": [choice]}).encode()
+    head = f"HTTP/1.1 200 X\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n"
+    with Wire(head.encode() + data) as wire:
+        assert ask_all(wire.url)[way]() == "Hello"
+
+
+@pytest.mark.parametrize("way", range(3))
+def test_text_in_parts_is_text(way):
+    parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Hello"}]
+    said = {"choices": [{"index": 0, "delta": {"content": parts}}]}
+    with Wire(events(said, STOP)) as wire:
+        assert ask_all(wire.url)[way]() == "Hello"
