@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from docker_model.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # A batch is one request: engines take it apart again, and the runner takes 10 MiB at most.
 BATCH = 64
