@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from docker_model._docker_cli.command import (
+    ORIGINAL_COMMAND,
     child_environment,
     is_default,
     located,
@@ -16,7 +17,6 @@ from docker_model._docker_cli.command import (
 from docker_model._docker_cli.failures import name_start_failure
 from docker_model._docker_cli.plugin_file import (
     METADATA_ARGUMENT,
-    ORIGINAL_COMMAND,
     PLUGIN_SOCKET,
     Front,
     PluginFile,

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 METADATA_ARGUMENT = "docker-cli-plugin-metadata"
-ORIGINAL_COMMAND = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND"  # tells the plugin who started it
 PLUGIN_SOCKET = "DOCKER_CLI_PLUGIN_SOCKET"  # where a plugin learns that its `docker` has ended
 
 _WINDOWS = os.name == "nt"

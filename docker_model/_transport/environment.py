@@ -23,7 +23,7 @@ class Environment(Mapping[str, str]):
             raise InvalidRequestError(msg, hint='such as env={"MODEL_RUNNER_HOST": "http://…"}')
         for name, value in variables.items():
             _check_variable(name, value)
-        self._variables = dict(variables)
+        self._variables = _canonical(variables)
         self._hash = hash(frozenset(self._variables.items()))
 
     @classmethod
@@ -60,6 +60,11 @@ class Environment(Mapping[str, str]):
         return Environment, (self._variables,)
 
 
+def _canonical(variables: Mapping[str, str], *, windows: bool = os.name == "nt") -> dict[str, str]:
+    """Return variables with names in upper case on Windows, where the case has no meaning."""
+    return {name.upper(): value for name, value in variables.items()} if windows else {**variables}
+
+
 def environ_snapshot() -> dict[str, str]:
     """Return a copy of `os.environ`, to notice whether it has changed since."""
     return dict(os.environ)
@@ -77,7 +82,7 @@ def can_be_passed(text: object) -> bool:
 
 def _check_variable(name: object, value: object) -> None:
     if not name or not isinstance(name, str) or "=" in name or not can_be_passed(name):
-        msg = "env has a name that is no variable's name"
+        msg = "env contains an invalid variable name"
         raise InvalidRequestError(msg, hint="names are strings without '=' and NUL")
     if not can_be_passed(value):
         msg = f"env[{name!r}] must be a string without NUL or lone surrogates"

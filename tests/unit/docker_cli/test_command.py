@@ -6,9 +6,17 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from docker_model._docker_cli import command
-from docker_model._docker_cli.command import child_environment, located, split_command
+from docker_model._docker_cli.command import (
+    candidates,
+    child_environment,
+    located,
+    split_command,
+)
+from docker_model._transport import environment
 from docker_model._transport.environment import Environment
 from docker_model.errors import DockerNotFoundError, InvalidRequestError
 
@@ -104,6 +112,70 @@ def test_not_executable(programs):
 
 def test_no_path_at_all_is_the_systems_default():
     assert command_prefix("sh", {}) == ("/bin/sh",)
+
+
+# -- Windows ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("docker model", ("docker", "model")),
+        (r"C:\Tools\docker.exe model", (r"C:\Tools\docker.exe", "model")),
+        (r'"C:\Program Files\docker.exe"  model', (r"C:\Program Files\docker.exe", "model")),
+        (r"\\server\share\docker.exe 'a b'", (r"\\server\share\docker.exe", "'a", "b'")),
+        (r'x "a\\" "b \"c\"" ""', ("x", "a\\", 'b "c"', "")),
+        (r"C:\Docker\DOCKER-MODEL.EXE", (r"C:\Docker\DOCKER-MODEL.EXE", "model")),
+    ],
+)
+def test_a_command_is_split_by_the_rules_of_windows(command, words):
+    assert split_command(command, {}, windows=True) == words
+    assert split_command(None, {"DOCKER_MODEL_COMMAND": command}, windows=True) == words
+
+
+def test_an_open_quotation_is_refused_on_windows():
+    with pytest.raises(InvalidRequestError, match="No closing quotation"):
+        split_command('"C:\\docker.exe model', {}, windows=True)
+
+
+@given(st.lists(st.text(st.sampled_from('ab \t"\\:/')), min_size=1).filter(lambda w: w[0]))
+def test_splitting_on_windows_is_the_inverse_of_joining(words):
+    if len(words) == 1:
+        words.append("model")
+    assert split_command(subprocess.list2cmdline(words), {}, windows=True) == tuple(words)
+
+
+def test_candidates_on_windows_have_a_suffix():
+    path = r"C:\a;D:\b"
+    assert candidates("docker", path, windows=True) == [
+        *(rf"C:\a\docker{suffix}" for suffix in (".exe", ".com", ".bat", ".cmd")),
+        *(rf"D:\b\docker{suffix}" for suffix in (".exe", ".com", ".bat", ".cmd")),
+    ]
+    assert candidates("Docker.EXE", path, windows=True) == [r"C:\a\Docker.EXE", r"D:\b\Docker.EXE"]
+    for program in (
+        r"C:\x\docker.exe",
+        "C:/x/docker.exe",
+        r"\\server\x\docker.exe",
+        "C:docker.exe",
+    ):
+        assert candidates(program, path, windows=True) == [program]
+    assert candidates("docker", "/a:/b", windows=False) == ["/a/docker", "/b/docker"]
+    assert candidates("./docker", "/a:/b", windows=False) == ["./docker"]
+
+
+def test_a_batch_file_is_refused(programs, monkeypatch):
+    monkeypatch.setattr(command, "_WINDOWS", True)
+    (programs / "docker.cmd").write_text("@docker %*")
+    (programs / "docker.cmd").chmod(0o755)
+    with pytest.raises(DockerNotFoundError, match="is a batch file") as caught:
+        located([f"{programs}/docker.cmd"], {})
+    assert ".exe" in caught.value.hint
+
+
+def test_names_of_variables_have_no_case_on_windows():
+    variables = {"Path": "1", "PATH": "2", "HF_Token": "3"}
+    assert environment._canonical(variables, windows=True) == {"PATH": "2", "HF_TOKEN": "3"}
+    assert environment._canonical(variables, windows=False) == variables
 
 
 # -- the plugin's own file -------------------------------------------------------------------
