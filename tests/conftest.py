@@ -17,9 +17,11 @@ from docker_model._runtime import io_thread, tasks
 from docker_model.testing import SimulatedDocker
 from tests.support.simulated_plugin import environment_of, install_plugin
 
-# A background shell ignores SIGINT, which every child would inherit: Ctrl-C is tested here.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A background job ignores SIGINT, and `nohup` SIGHUP, which every child would inherit.
+for name, default in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}.items():
+    number = getattr(signal, name, None)
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, default)
 
 REAL_COMMAND = os.environ.get("DOCKER_MODEL_COMMAND")
 WITHOUT_FRONT = bool(os.environ.get("DOCKER_MODEL_TEST_PLUGIN"))

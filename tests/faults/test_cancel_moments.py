@@ -6,10 +6,10 @@ import threading
 import time
 
 import pytest
-import uvloop
 
 from docker_model import DockerModel
 from docker_model.testing import Downloaded, Hang, Text
+from tests.support import other_loop
 
 SOON = 1.0  # seconds until the runner has seen the client leave
 MODEL = DockerModel("ai/smollm2")
@@ -103,9 +103,9 @@ async def first_piece(model):
 WAYS_TO_CANCEL = {
     "a stream from another thread": cancelled_sync,
     "asyncio agenerate": cancelled_task(asyncio.run, lambda model: model.agenerate("hi")),
-    "uvloop agenerate": cancelled_task(uvloop.run, lambda model: model.agenerate("hi")),
+    "uvloop agenerate": cancelled_task(other_loop.run, lambda model: model.agenerate("hi")),
     "asyncio astream": cancelled_task(asyncio.run, first_piece),
-    "uvloop astream": cancelled_task(uvloop.run, first_piece),
+    "uvloop astream": cancelled_task(other_loop.run, first_piece),
 }
 
 

@@ -7,15 +7,15 @@ import threading
 import time
 
 import pytest
-import uvloop
 
 from docker_model import DockerModel
 from docker_model._runtime.child import TERM_TO_KILL_TIMEOUT
 from docker_model.testing import Hang, IgnoreSignals, Text
+from tests.support import other_loop
 
 SOON = 1.0  # seconds until the runner has seen the client leave
 MODEL = DockerModel("ai/smollm2")
-LOOPS = pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+LOOPS = pytest.mark.parametrize("run", [asyncio.run, other_loop.run])
 
 
 class OwnError(Exception):
@@ -315,7 +315,7 @@ def test_an_async_door(door, run, docker):
     del kept
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, other_loop.new_event_loop])
 def test_a_loop_that_is_closed_without_farewell(new_loop, docker):
     loop = new_loop()
     stream = MODEL.astream("hi")

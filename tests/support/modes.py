@@ -3,9 +3,8 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-import uvloop
-
 from docker_model import Completion, DockerModelError
+from tests.support import other_loop
 
 WAYS = ("sync", "asyncio", "uvloop", "running loop", "thread")
 
@@ -18,7 +17,7 @@ def call(way, sync, asynchronous):
         case "asyncio":
             return asyncio.run(asynchronous())
         case "uvloop":
-            return uvloop.run(asynchronous())
+            return other_loop.run(asynchronous())
         case "running loop":
 
             async def main():

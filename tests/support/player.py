@@ -3,7 +3,8 @@
 Steps: read, write FD TEXT [TIMES], drip FD TEXT S (a byte at a time), sleep S, close FD, exit N,
 signal N (to itself), ignore N, fork (a grandchild goes on with the rest, the child exits),
 setsid, nonblocking FD, here (says so to LIVENESS), wait (until LIVENESS is closed there).
-With LIVENESS=host:port, every process keeps a connection there: its end proves their death.
+With LIVENESS=host:port, every process keeps a connection there: its end proves their death
+(on Windows, where a grandchild is no fork, it has a connection of its own).
 As `docker model` it is asked whether a model is there, and says yes.
 """
 
@@ -11,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 
@@ -23,7 +25,8 @@ if address := os.environ.get("LIVENESS"):
     alive = socket.create_connection((host, int(port)))
     os.set_inheritable(alive.fileno(), True)
 
-for step in json.loads(sys.argv[1]):
+steps = json.loads(sys.argv[1])
+for number, step in enumerate(steps, 1):
     match step:
         case ["read"]:
             while os.read(0, 1 << 16):
@@ -47,11 +50,15 @@ for step in json.loads(sys.argv[1]):
             os.close(fd)
         case ["exit", code]:
             os._exit(code)
-        case ["signal", number]:
-            os.kill(os.getpid(), number)
-        case ["ignore", number]:
-            signal.signal(number, signal.SIG_IGN)
+        case ["signal", which]:
+            os.kill(os.getpid(), which)
+        case ["ignore", which]:
+            signal.signal(which, signal.SIG_IGN)
         case ["fork"]:
+            if not hasattr(os, "fork"):  # Windows: a process of its own does the rest
+                argv = [sys.executable, "-S", "-E", __file__, json.dumps(steps[number:])]
+                subprocess.Popen(argv)
+                os._exit(0)
             if os.fork():
                 os._exit(0)
         case ["setsid"]:

@@ -7,7 +7,6 @@ import pickle
 import threading
 
 import pytest
-import uvloop
 
 from docker_model import (
     Completion,
@@ -21,6 +20,7 @@ from docker_model import (
 )
 from docker_model.testing import Hang, Reasoning, Sleep, Text
 from docker_model.testing import Usage as UsageStep
+from tests.support import other_loop
 
 MODEL = DockerModel("ai/smollm2")
 SPLIT = [Text("one two ", 3), Text("ST"), Text("OP"), Text(" three"), Hang()]
@@ -38,7 +38,7 @@ def test_generate_gives_everything(simulate):
     assert docker.prompts == ["Really?"]
 
 
-@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("run", [asyncio.run, other_loop.run])
 def test_the_async_methods_give_the_same_in_any_loop(docker, run):
     async def main():
         whole = await MODEL.agenerate("hi")

@@ -5,7 +5,6 @@ import inspect
 import threading
 
 import pytest
-import uvloop
 
 from docker_model import management
 from docker_model.errors import (
@@ -30,6 +29,7 @@ from docker_model.testing import (
     SimulatedDocker,
 )
 from docker_model.types import PullProgress, RunningModel
+from tests.support import other_loop
 
 DOWNLOAD = [Downloaded(1_000_000, 4_000_000), Downloaded(4_000_000, 4_000_000), Pulled()]
 
@@ -39,7 +39,7 @@ def call(request):
     """Call a function of `management` in one of its forms."""
     if request.param == "sync":
         return lambda name, *args, **settings: getattr(management, name)(*args, **settings)
-    new_loop = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+    new_loop = other_loop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
 
     def run(name, *args, **settings):
         with asyncio.Runner(loop_factory=new_loop) as runner:

@@ -5,10 +5,10 @@ import gc
 import threading
 
 import pytest
-import uvloop
 
 from docker_model import DockerModel
 from docker_model.testing import Hang, Text
+from tests.support import other_loop
 
 MODEL = DockerModel("ai/smollm2")
 
@@ -71,7 +71,7 @@ def test_collecting_a_dropped_stream_ends_the_run(simulate):
     docker.wait_gone()
 
 
-@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("run", [asyncio.run, other_loop.run])
 def test_cancelling_the_task_ends_the_run(simulate, run):
     docker = endless(simulate)
 

@@ -1,10 +1,10 @@
 import asyncio
-from pathlib import Path
 
 import pytest
-import uvloop
 
 from docker_model._runtime import io_thread, tasks
+from tests.support import other_loop
+from tests.support.platforms import open_descriptors
 from tests.support.playing import Liveness
 
 
@@ -13,10 +13,6 @@ def liveness():
     it = Liveness()
     yield it
     it.close()
-
-
-def open_descriptors():
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +24,7 @@ def nothing_left():
             await child.ended
 
     io_thread.current()
-    uvloop.run(asyncio.sleep(0))  # it keeps two descriptors of its own for good
+    other_loop.run(asyncio.sleep(0))  # it keeps two descriptors of its own for good
     before = open_descriptors()
     yield
     tasks.run_blocking(wait_for_children())

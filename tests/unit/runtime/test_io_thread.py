@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from docker_model._runtime import tasks
+from tests.support.platforms import WINDOWS, posix
 from tests.support.playing import player, run
 
+STUBBORN = player(*([] if WINDOWS else [["ignore", 15]]), ["here"], ["sleep", 60])
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
 
 
+@posix
 def test_a_forked_process_starts_anew_and_the_parents_child_gets_its_end_of_input():
     """A copy of the child's stdin in the forked process would keep it waiting for ever."""
     code = textwrap.dedent(
@@ -54,7 +57,7 @@ def test_a_forked_process_starts_anew_and_the_parents_child_gets_its_end_of_inpu
         "sys.exit(0)",
         "raise SystemExit",
         "1/0",
-        "threading.Thread(target=lambda: tasks.run_blocking(run(['sleep', '1'], env=env))).start()",
+        "threading.Thread(target=run_late).start()",
     ],
 )
 def test_the_interpreters_exit_leaves_no_child(ending, liveness):
@@ -62,16 +65,18 @@ def test_the_interpreters_exit_leaves_no_child(ending, liveness):
         f"""
         import asyncio, sys, threading, os
         from docker_model._runtime import Child, io_thread, tasks
-        from tests.support.playing import run
+        from tests.support.playing import player, run
         env = dict(os.environ)
         async def start(argv):
             child = await Child.start(argv, env=env, on_stdout=lambda data: None)
             await asyncio.sleep(0)
-        tasks.run_blocking(start({player(["ignore", 15], ["here"], ["sleep", 60])!r}))
+        def run_late():
+            tasks.run_blocking(run(player(["sleep", 1]), env=env))
+        tasks.run_blocking(start({STUBBORN!r}))
         sys.stdin.read()
-        {ending}
         """
     )
+    code += ending
     with subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
@@ -88,5 +93,5 @@ def test_the_interpreters_exit_leaves_no_child(ending, liveness):
 
 
 def test_a_thread_and_two_descriptors_are_all_that_stays():
-    tasks.run_blocking(run(["true"], env=ENV))
+    tasks.run_blocking(run(player(), env=ENV))
     assert [thread.name for thread in threading.enumerate()].count("docker-model-io") == 1

@@ -8,10 +8,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import uvloop
 
 from docker_model._runtime import Child, Stream, io_thread, tasks
 from docker_model._runtime.stream import HIGH_WATER
+from tests.support import other_loop
 from tests.support.playing import player
 
 ENV = dict(os.environ)
@@ -60,7 +60,7 @@ def test_items_arrive_in_order_and_then_the_end():
     assert b"".join(collect_sync(chunks(["write", 1, "ab"], ["write", 1, "cd"]))) == b"abcd"
 
 
-@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("run", [asyncio.run, other_loop.run])
 def test_items_arrive_in_any_loop(run):
     async def main():
         return b"".join(await collect(chunks(["write", 1, "ab"], ["write", 1, "cd"])))
@@ -71,7 +71,7 @@ def test_items_arrive_in_any_loop(run):
 def test_one_stream_may_move_between_loops_and_threads():
     gone = threading.Event()
     stream = counting(4, gone)
-    got = [stream.next(), asyncio.run(stream.anext()), uvloop.run(stream.anext())]
+    got = [stream.next(), asyncio.run(stream.anext()), other_loop.run(stream.anext())]
     thread = threading.Thread(target=lambda: got.append(stream.next()))
     thread.start()
     thread.join()
@@ -100,7 +100,7 @@ def test_the_end_after_the_last_item_is_not_waited_for():
     assert said == [True]
 
 
-@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("run", [asyncio.run, other_loop.run])
 def test_the_end_after_the_last_item_is_not_awaited(run):
     said, heard = [], threading.Event()
 
@@ -218,7 +218,7 @@ def test_a_collected_cycle_ends_its_producer():
     assert gone.wait(5)
 
 
-@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("run", [asyncio.run, other_loop.run])
 def test_a_cancelled_wait_ends_the_producer(run):
     gone = threading.Event()
     stream = counting(0, gone)

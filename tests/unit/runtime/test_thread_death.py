@@ -14,6 +14,7 @@ import pytest
 
 from docker_model import GenerationError
 from docker_model._runtime import Stream, io_thread, tasks
+from tests.support.platforms import WINDOWS
 from tests.support.playing import player, run
 
 ENV = dict(os.environ)
@@ -31,7 +32,7 @@ def break_the_selector(thread):
     def broken(_):
         raise OSError(9, "Bad file descriptor")
 
-    thread.loop._selector.select = broken
+    (thread.loop.proactor if WINDOWS else thread.loop._selector).select = broken
     thread.post(int)
 
 
@@ -152,7 +153,7 @@ def test_a_call_that_has_not_begun_gets_an_error_and_its_coroutine_is_closed(str
 
 def test_the_children_are_killed(kill, liveness):
     with ThreadPoolExecutor(1) as executor:
-        call = run(player(["ignore", 15], ["here"], ["sleep", 60]), env=liveness.env)
+        call = run(player(["here"], ["sleep", 60]), env=liveness.env)
         caller = executor.submit(tasks.run_blocking, call)
         connection = liveness.accept()
         assert connection.recv(1) == b"!"

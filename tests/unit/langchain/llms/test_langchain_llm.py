@@ -7,7 +7,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import uvloop
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import GenerationChunk
@@ -21,6 +20,7 @@ from langchain_docker_model.errors import (
     InvalidRequestError,
     UnsupportedParameterError,
 )
+from tests.support import other_loop
 from tests.unit.langchain.llms.modes import ask
 
 ANSWER = "A runner of models. Ünï©ode ✓ 🐳\n\n  Its own white space."
@@ -160,7 +160,7 @@ def test_sync_calls_work_inside_a_running_loop(llm, docker):
 
 def test_one_object_serves_several_loops_one_after_another(llm, docker):
     answer = llm.invoke("hi")
-    for loop_factory in (asyncio.new_event_loop, uvloop.new_event_loop, asyncio.new_event_loop):
+    for loop_factory in (asyncio.new_event_loop, other_loop.new_event_loop, asyncio.new_event_loop):
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             assert runner.run(llm.ainvoke("hi")) == answer
             assert runner.run(llm.abatch(["hi", "hi"])) == [answer] * 2

@@ -8,12 +8,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import uvloop
 from llama_index.core.async_utils import asyncio_run
 
 import docker_model
 from docker_model.testing import Cut, Fail, Hang, SimulatedDocker, Sleep, Text
 from llama_index_docker_model import DockerModelLLM
+from tests.support import other_loop
 from tests.support.llama_index_modes import WAYS
 
 AWAITED = [way for way in WAYS if way.is_async]
@@ -72,7 +72,7 @@ async def test_no_more_at_once_than_wanted(docker):
     assert most == 2
 
 
-@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, other_loop.new_event_loop])
 def test_several_loops_one_after_another(new_loop, way, llm, docker):
     for _ in range(2):
         with asyncio.Runner(loop_factory=new_loop) as runner:

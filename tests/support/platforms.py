@@ -1,0 +1,24 @@
+"""What a test may need of its platform, and how many descriptors or handles are open."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+WINDOWS = sys.platform == "win32"
+
+_DESCRIPTORS = Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
+
+posix = pytest.mark.skipif(WINDOWS, reason="signals, sessions and forks are POSIX's")
+windows = pytest.mark.skipif(not WINDOWS, reason="jobs and handles are Windows'")
+
+
+def open_descriptors():
+    """The number of descriptors, or of handles on Windows, that this process has open."""
+    if not WINDOWS:
+        return len(list(_DESCRIPTORS.iterdir()))
+    import ctypes  # noqa: PLC0415  needed there alone
+
+    count = ctypes.c_ulong()
+    ctypes.windll.kernel32.GetProcessHandleCount(ctypes.c_void_p(-1), ctypes.byref(count))
+    return count.value

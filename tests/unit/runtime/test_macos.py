@@ -1,0 +1,123 @@
+"""A process tree on macOS, with the system's answers substituted: kqueue, `killpg`, no `waitid`."""
+
+import errno
+import os
+import select
+import signal
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+
+from docker_model._runtime import Child, posix, tasks
+from tests.support.platforms import posix as on_posix
+from tests.support.playing import player, run
+
+pytestmark = on_posix
+ENV = dict(os.environ)
+
+
+class Kqueue:
+    """A kqueue for the exit of one process, made of a pidfd."""
+
+    opened: ClassVar[list] = []
+
+    def __init__(self):
+        self.opened.append(self)
+        self._fd = os.open(os.devnull, os.O_RDONLY)
+        self.closed = False
+
+    def control(self, events, count):
+        [event] = events
+        assert (event.filter, event.flags, event.fflags, count) == ("PROC", "ADD", "EXIT", 0)
+        pidfd = os.pidfd_open(event.ident)
+        os.dup2(pidfd, self._fd)
+        os.close(pidfd)
+
+    def fileno(self):
+        return self._fd
+
+    def close(self):
+        self.closed = True
+        os.close(self._fd)
+
+
+@pytest.fixture
+def kqueue(monkeypatch):
+    """Make the module believe that it runs on macOS."""
+    if hasattr(select, "kqueue"):
+        pytest.skip("this is macOS: the other tests run on its own kqueue")
+    kqueue = type("Kqueue", (Kqueue,), {"opened": []})
+    names = {"KQ_FILTER_PROC": "PROC", "KQ_EV_ADD": "ADD", "KQ_NOTE_EXIT": "EXIT"}
+    event = lambda ident, filter, flags, fflags: SimpleNamespace(  # noqa: A006, E731
+        ident=ident, filter=filter, flags=flags, fflags=fflags
+    )
+    monkeypatch.setattr(posix, "select", SimpleNamespace(kqueue=kqueue, kevent=event, **names))
+    monkeypatch.setattr(posix, "sys", SimpleNamespace(platform="darwin"))
+    return kqueue
+
+
+def go(*steps, **settings):
+    return tasks.run_blocking(run(player(*steps), env=ENV, **settings))
+
+
+def test_a_kqueue_notices_the_exit_and_is_closed(kqueue):
+    assert go(["write", 1, "x"], ["exit", 3]).exit_code == 3
+    assert go(["signal", int(signal.SIGSEGV)]).signal == signal.SIGSEGV
+    assert [queue.closed for queue in kqueue.opened] == [True, True]
+
+
+def test_a_process_that_has_ended_before_it_is_watched_is_reaped(kqueue, monkeypatch):
+    """The kernel answers ESRCH for a zombie."""
+
+    def no_such_process(*_):
+        raise ProcessLookupError(errno.ESRCH, "No such process")
+
+    monkeypatch.setattr(kqueue, "control", no_such_process)
+    assert go(["exit", 3]).exit_code == 3
+    assert kqueue.opened[0].closed
+
+
+def test_a_process_that_cannot_be_watched_is_killed(kqueue, monkeypatch, liveness):
+    def exhausted(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(kqueue, "control", exhausted)
+    with pytest.raises(OSError, match="Too many open files"):
+        tasks.run_blocking(run(player(["sleep", 60]), env=liveness.env))
+    assert kqueue.opened[0].closed
+
+
+def test_closing_a_kqueue_that_a_fork_has_closed_does_no_harm(kqueue, monkeypatch):
+    def closed(queue):
+        os.close(queue._fd)
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr(kqueue, "close", closed)
+    assert go(["exit", 3]).exit_code == 3
+
+
+def test_a_group_of_zombies_refuses_signals(monkeypatch):
+    killpg = os.killpg
+
+    def refuse(group, number):
+        killpg(group, number)
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "killpg", refuse)
+    assert go(["write", 1, "x"], ["exit", 3]).exit_code == 3
+    with pytest.raises(TimeoutError):
+        go(["sleep", 60], seconds=0.2)
+
+
+def test_without_waitid_a_stopped_process_counts_as_silent(monkeypatch):
+    """Before Python 3.13 macOS has no way to look at a process without reaping it."""
+    monkeypatch.delattr(os, "waitid")
+
+    async def parked():
+        child = await Child.start(player(["sleep", 60]), env=ENV, on_stdout=print)
+        silent = child.silent
+        child.kill()
+        return silent, (await child.ended).signal
+
+    assert tasks.run_blocking(parked()) == (True, signal.SIGKILL)
