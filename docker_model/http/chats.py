@@ -120,9 +120,13 @@ class NullBackpressure:
 
 
 async def stream(
-    caller: RequestOptions, model: str, body: bytes, sink: Sink[dict[str, Any]]
+    caller: RequestOptions,
+    model: str,
+    body: bytes,
+    sink: Sink[dict[str, Any]],
+    translate: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> None:
-    """Put each chunk into `sink`.
+    """Put each chunk into `sink`, in OpenAI's form and then translated.
 
     Raises:
         DockerModelError: If the request failed, or the engine gave up.
@@ -131,7 +135,7 @@ async def stream(
     normalizer = ChunkNormalizer()
 
     def take(chunk: dict[str, Any], size: int) -> bool:
-        chunk = normalizer.feed(chunk)
+        chunk = translate(normalizer.feed(chunk))
         for choice in (chunk.get("choices") or ())[:1]:
             text.add((choice.get("delta") or {}).get("content") or "")
         sink.put({**chunk, "model": model}, size)

@@ -1,7 +1,7 @@
 """What is done for a chat besides sending it: tool calls by schema, overflow, repair.
 
-`Conversation.of` reads the settings of this package from a request's parameters, and `resolve`
-makes the request that is sent. Both ends of a chat, whole and streamed, use the same steps.
+`Conversation.of` reads the settings of this package from a request's parameters, `resolve` makes
+the request that is sent, and `answer` and `stream` are the two ways to send it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from docker_model._runtime import io_thread
@@ -19,18 +20,19 @@ from docker_model.errors import (
     InvalidRequestError,
     ModelNotFoundError,
 )
-from docker_model.http import fitting, management, tokens, tool_schema
-from docker_model.http.messages import prepare
+from docker_model.http import bodies, chats, fitting, management, tokens, tool_schema
+from docker_model.http.messages import plainer_forms, prepare
 from docker_model.http.replies import read_reply
 from docker_model.http.tools import choice_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from docker_model._runtime import Sink
     from docker_model.http.replies import Answer
     from docker_model.http.request import RequestOptions
 
-__all__ = ["Conversation", "Resolved", "repaired", "resolve"]
+__all__ = ["Conversation", "Resolved", "answer", "repaired", "resolve", "stream"]
 
 _TOOL_CALLING = ("auto", "native", "schema")
 _OVERFLOW = (None, "error", "trim")
@@ -88,8 +90,19 @@ class Conversation:
 
     @property
     def has_tools(self) -> bool:
-        """Whether there are tools that may be called."""
+        """Whether there are tools."""
         return bool(self.parameters.get("tools"))
+
+    def resolved(self) -> Resolved | None:
+        """Return the request to send; `None` if that needs to be asked of the runner.
+
+        Raises:
+            InvalidRequestError: If the request cannot be written as JSON.
+        """
+        by_schema = _by_schema_without_asking(self)
+        if by_schema is None or self.overflow is not None:
+            return None
+        return _resolved(self, by_schema=by_schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +121,19 @@ class Resolved:
     by_schema: bool
     notes: dict[str, Any]
 
+    def requests(self, model: str, *, stream: bool) -> Iterable[bytes]:
+        """Return the request in forms that are ever plainer; the first is written now.
+
+        Raises:
+            InvalidRequestError: If the request cannot be written as JSON.
+        """
+        first = bodies.chat(model, self.messages, self.parameters, stream=stream)
+        plainer = (
+            bodies.chat(model, messages, self.parameters, stream=stream)
+            for messages in plainer_forms(self.messages)
+        )
+        return chain([first], plainer)
+
     def reply(self, reply: dict[str, Any]) -> dict[str, Any]:
         """Return a whole reply in OpenAI's form."""
         translated = tool_schema.ReplyTranslator().reply(reply) if self.by_schema else reply
@@ -119,21 +145,76 @@ class Resolved:
         return lambda chunk: {**translate(chunk), **self.notes}
 
 
+async def answer(options: RequestOptions, conversation: Conversation) -> dict[str, Any]:
+    """Return the whole reply; a reply that does not pass the check is asked for once more.
+
+    Raises:
+        DockerModelError: If the request failed, or the engine gave up.
+    """
+    reply = await _answer_once(options, conversation)
+    again = repaired(conversation, reply)
+    return reply if again is None else await _answer_once(options, again)
+
+
+async def _answer_once(options: RequestOptions, conversation: Conversation) -> dict[str, Any]:
+    model = conversation.model
+    resolved = await resolve(options, conversation)
+    plain = bodies.is_plain(resolved.parameters)
+    attempt = chats.assembled if plain else chats.whole
+    requests = resolved.requests(model, stream=plain)
+    return resolved.reply(await chats.ask(requests, lambda body: attempt(options, model, body)))
+
+
+async def stream(
+    options: RequestOptions,
+    conversation: Conversation,
+    resolved: Resolved | None,
+    sink: Sink[dict[str, Any]],
+) -> None:
+    """Put each chunk of the reply into `sink`.
+
+    Args:
+        options: How requests are made.
+        conversation: The chat.
+        resolved: What `Conversation.resolved` returned.
+        sink: Where the chunks go.
+
+    Raises:
+        DockerModelError: If the request failed, or the engine gave up.
+    """
+    model = conversation.model
+    if resolved is None:
+        resolved = await resolve(options, conversation)
+    translate = resolved.chunks()
+    await chats.ask(
+        resolved.requests(model, stream=True),
+        lambda body: chats.stream(options, model, body, sink, translate),
+    )
+
+
 async def resolve(options: RequestOptions, conversation: Conversation) -> Resolved:
     """Decide how tools are called, and make the conversation fit.
 
     Raises:
         ContextLengthError: If the conversation is too long, and may not or cannot be trimmed.
     """
-    by_schema = await _is_by_schema(options, conversation)
+    by_schema = _by_schema_without_asking(conversation)
+    if by_schema is None:
+        by_schema = not await _shows_tools(options, conversation)
+    left_out = 0
+    if conversation.overflow is not None:
+        fitted = await _fitted(options, conversation, by_schema=by_schema)
+        conversation = replace(conversation, messages=fitted.messages)
+        left_out = fitted.left_out
+    return _resolved(conversation, by_schema=by_schema, left_out=left_out)
+
+
+def _resolved(conversation: Conversation, *, by_schema: bool, left_out: int = 0) -> Resolved:
     notes: dict[str, Any] = {}
     if conversation.has_tools:
         notes["tool_calling"] = "schema" if by_schema else "native"
-    if conversation.overflow is not None:
-        fitted = await _fitted(options, conversation, by_schema=by_schema)
-        if fitted.left_out:
-            conversation = replace(conversation, messages=fitted.messages)
-            notes["trimmed"] = fitted.left_out
+    if left_out:
+        notes["trimmed"] = left_out
     messages, parameters = _written(conversation, by_schema=by_schema)
     return Resolved(messages, parameters, by_schema, notes)
 
@@ -190,7 +271,8 @@ class _Decisions:
         self.shows_tools: dict[tuple[object, str], bool] = {}
 
 
-async def _is_by_schema(options: RequestOptions, conversation: Conversation) -> bool:
+def _by_schema_without_asking(conversation: Conversation) -> bool | None:
+    """Whether calls are drawn by a schema; `None` if that depends on the model's template."""
     if not conversation.has_tools or conversation.tool_calling == "native":
         return False
     if conversation.tool_calling == "schema":
@@ -201,7 +283,7 @@ async def _is_by_schema(options: RequestOptions, conversation: Conversation) -> 
         return True  # which the engine does not enforce for native calls
     if tool_schema.response_schema(parameters.get("response_format")) is not None:
         return True  # of tools and a schema, the engine would follow the schema alone
-    return not await _shows_tools(options, conversation)
+    return None
 
 
 async def _shows_tools(options: RequestOptions, conversation: Conversation) -> bool:

@@ -6,20 +6,19 @@ nobody who only makes clients, or uses the command, should wait for.
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from docker_model._runtime import Stream, tasks
 from docker_model._transport.model_names import check_model_name
 from docker_model.errors import UnsupportedParameterError
 from docker_model.http import bodies
-from docker_model.http.messages import plainer_forms, prepare
 from docker_model.options import Timeouts
 
 try:
-    from docker_model.http import chats, discovery, embeddings, tokens
+    from docker_model.http import conversation, discovery, embeddings, tokens
     from docker_model.http import management as models
     from docker_model.http import rerank as reranking
+    from docker_model.http.conversation import Conversation
     from docker_model.http.discovery import DiscoveryInputs
     from docker_model.http.request import RequestOptions
     from docker_model.http.streams import AsyncChatStream, ChatStream
@@ -86,10 +85,8 @@ def _chat(
     messages: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any],
 ) -> Coroutine[Any, Any, dict[str, Any]]:
-    plain = bodies.is_plain(parameters)
-    requests = _requests(model, messages, parameters, stream=plain)
-    options, attempt = _options(client), chats.assembled if plain else chats.whole
-    return chats.ask(requests, lambda body: attempt(options, model, body))
+    check_model_name(model)
+    return conversation.answer(_options(client), Conversation.of(model, messages, parameters))
 
 
 def _chat_stream(
@@ -98,33 +95,12 @@ def _chat_stream(
     messages: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any],
 ) -> Stream[dict[str, Any]]:
-    requests = _requests(model, messages, parameters, stream=True)
-    options = _options(client)
-    return Stream(
-        lambda sink: chats.ask(requests, lambda body: chats.stream(options, model, body, sink))
-    )
-
-
-def _requests(
-    model: str,
-    messages: Sequence[Mapping[str, Any]],
-    parameters: Mapping[str, Any],
-    *,
-    stream: bool,
-) -> Iterable[bytes]:
-    """The request in forms that are ever plainer; the first is made now.
-
-    Raises:
-        InvalidRequestError: If it cannot be sent.
-    """
     check_model_name(model)
-    prepared = prepare(messages)
-    first = bodies.chat(model, prepared, parameters, stream=stream)
-    others = (
-        bodies.chat(model, plainer, parameters, stream=stream)
-        for plainer in plainer_forms(prepared)
-    )
-    return chain([first], others)
+    asked = Conversation.of(model, messages, parameters)
+    options, resolved = _options(client), asked.resolved()
+    if resolved is not None:
+        resolved.requests(model, stream=True)  # raises now what cannot be sent
+    return Stream(lambda sink: conversation.stream(options, asked, resolved, sink))
 
 
 def embed(
