@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 # Docker Desktop has the API on Docker's own socket, below this path.
 _ON_DOCKERS_SOCKET = "http://localhost/exp/vDD4.40"
+# Of Docker Desktop on Windows: the default of `docker`, and that of Desktop's own context.
+_DOCKERS_PIPES = ("docker_engine", "dockerDesktopLinuxEngine")
+_RUNNERS_PIPE = "dockerInference"  # the API of the runner itself
+_PIPE = "\\\\.\\pipe\\"
+_WINDOWS = os.name == "nt"
 
 # Every server knows the first; the second is an alias since the runner's v1.0.0, and the only
 # one that engines have when they are asked without the runner.
@@ -59,7 +65,7 @@ class Address:
     Attributes:
         root: Scheme, host, port, and the path before `/engines` and `/models`.
         apis: The paths below it at which the OpenAI-compatible part may be, likeliest first.
-        socket: The Unix socket to connect to; `None` for TCP.
+        socket: The Unix socket or the named pipe to connect to; `None` for TCP.
     """
 
     root: str
@@ -69,7 +75,10 @@ class Address:
     def __str__(self) -> str:
         if self.socket is None:
             return self.root
-        return f"unix://{self.socket} {urlsplit(self.root).path}".rstrip()
+        local = f"unix://{self.socket}"
+        if self.socket.startswith(_PIPE):
+            local = f"npipe://{self.socket.replace(chr(92), '/')}"
+        return f"{local} {urlsplit(self.root).path}".rstrip()
 
     @property
     def origin(self) -> str:
@@ -88,7 +97,7 @@ def parse(spelled: str, name: str) -> Address:
 
     `host:port`, with or without scheme, trailing slash and any path of the API:
     `/engines`, `/engines/v1`, `/engines/llama.cpp/v1`, `/v1`, `/v1/chat/completions`;
-    `unix:///path` for a Unix socket.
+    `unix:///path` for a Unix socket, `npipe:////./pipe/name` for a named pipe of Windows.
 
     Args:
         spelled: The address.
@@ -98,9 +107,9 @@ def parse(spelled: str, name: str) -> Address:
         InvalidRequestError: It is none.
     """
     text = spelled.strip()
-    if text.startswith("unix://"):
-        path = text.removeprefix("unix://").rstrip("/")
-        if path.startswith("/"):
+    if text.startswith(("unix:", "npipe:")):
+        path = _pipe(text) or text.removeprefix("unix://").rstrip("/")
+        if path.startswith(("/", _PIPE)):
             return Address("http://localhost", socket=path)
         raise _no_address(name)
     if "//" not in text:
@@ -128,6 +137,12 @@ def parse(spelled: str, name: str) -> Address:
         return Address(root)
     spelled_api = api[0] if api[0].endswith("/v1") else f"{api[0]}/v1"
     return Address(root, tuple(dict.fromkeys((spelled_api, *_APIS))))
+
+
+def _pipe(spelled: str) -> str | None:
+    """Read `npipe:////./pipe/name`, with slashes of either kind; `None` if it is something else."""
+    found = re.fullmatch(r"npipe:(?://)?//\./pipe/([^/]+)", spelled.replace("\\", "/"))
+    return found and _PIPE + found[1]
 
 
 def _in_ascii(url: SplitResult) -> str:
@@ -212,17 +227,38 @@ def _is_true(variables: Mapping[str, str], name: str) -> bool:
     return variables.get(name) == "true"  # exactly, as the CLI reads it
 
 
-def docker_sockets(variables: Mapping[str, str]) -> tuple[Address, ...]:
-    """Docker Desktop's API on Docker's own socket, wherever that may be."""
+def docker_sockets(
+    variables: Mapping[str, str], *, windows: bool = _WINDOWS
+) -> tuple[Address, ...]:
+    """Return where Docker Desktop's API may be on Docker's own socket or named pipe.
+
+    Args:
+        variables: The environment.
+        windows: Go by the rules of Windows.
+    """
     host = variables.get("DOCKER_HOST", "")
+    if windows:
+        named = _pipe(host)
+        pipes = [_PIPE + name for name in _DOCKERS_PIPES] if not host else [named] if named else []
+        found = tuple(Address(_ON_DOCKERS_SOCKET, socket=pipe) for pipe in pipes)
+        return (
+            found if host else (*found, Address("http://localhost", socket=_PIPE + _RUNNERS_PIPE))
+        )
     paths = ["/var/run/docker.sock", f"{variables.get('HOME', '')}/.docker/run/docker.sock"]
     if host:
         paths = [host.removeprefix("unix://")] if host.startswith("unix://") else []
     return tuple(Address(_ON_DOCKERS_SOCKET, socket=path) for path in paths)
 
 
-def usual(*, in_container: bool) -> tuple[Address, ...]:
-    """Where it is unless somebody has moved it, likeliest first."""
+def usual(*, in_container: bool, in_wsl: bool = False) -> tuple[Address, ...]:
+    """Return the addresses at which the runner is by default, likeliest first.
+
+    Args:
+        in_container: Whether this process runs in a container.
+        in_wsl: Whether it runs in the Windows Subsystem for Linux, where the loopback address is
+            not always that of Windows.
+    """
+    near = ("127.0.0.1:12434", "127.0.0.1:12435")  # Docker Engine and Desktop; Docker Cloud
     hosts = (
         (
             "model-runner.docker.internal",
@@ -231,6 +267,8 @@ def usual(*, in_container: bool) -> tuple[Address, ...]:
             "172.17.0.1:12434",
         )
         if in_container
-        else ("127.0.0.1:12434", "127.0.0.1:12435")  # Docker Engine and Desktop; Docker Cloud
+        else (*near, "host.docker.internal:12434")
+        if in_wsl
+        else near
     )
     return tuple(Address(f"http://{host}") for host in hosts)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import sys
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,7 @@ import httpcore
 
 from docker_model._version import __version__
 from docker_model.errors import InvalidRequestError
+from docker_model.http.named_pipes import NamedPipes
 from docker_model.http.sockets import Network
 
 if TYPE_CHECKING:
@@ -241,7 +243,7 @@ def _maker(link: ConnectionKey) -> httpcore.AsyncConnectionPool:
         proxy=_proxy(address) if link.named and not _is_near(address) else None,
         keepalive_expiry=_KEPT,
         uds=address.socket,
-        network_backend=Network(),
+        network_backend=NamedPipes(Network()) if sys.platform == "win32" else Network(),
     )
 
 

@@ -30,6 +30,7 @@ ASKING = 5.0  # seconds for an address that somebody has named, and for `docker 
 PROBING = 1.0  # seconds for one that is only likely
 NOT_AGAIN = 3.0  # seconds in which a search that found nothing is not repeated
 _IN_CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
+_IN_WSL = (Path("/proc/sys/fs/binfmt_misc/WSLInterop"), Path("/run/WSL"))
 _OK = 200
 _BESIDE_THE_API = ("/rerank",)  # the engine's, but not below `/v1`
 _LOCKED = (401, 403)  # somebody is there who wants a key, which a probe does not have
@@ -211,7 +212,10 @@ class Search:
             # Taken at its word: a prompt that went elsewhere instead would be a surprise.
             return await self._named_one(self._named)
         sockets = addresses.docker_sockets(self._variables)
-        usual = addresses.usual(in_container=any(path.exists() for path in _IN_CONTAINERS))
+        usual = addresses.usual(
+            in_container=any(path.exists() for path in _IN_CONTAINERS),
+            in_wsl=any(path.exists() for path in _IN_WSL),
+        )
         return (
             await self._status()
             or await self._likely("Docker's socket", sockets, PROBING)

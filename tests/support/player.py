@@ -23,7 +23,7 @@ alive = None
 if address := os.environ.get("LIVENESS"):
     host, port = address.split(":")
     alive = socket.create_connection((host, int(port)))
-    os.set_inheritable(alive.fileno(), True)
+    alive.set_inheritable(True)
 
 steps = json.loads(sys.argv[1])
 for number, step in enumerate(steps, 1):

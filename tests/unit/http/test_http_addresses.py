@@ -164,3 +164,37 @@ def test_usual_addresses():
 
 def test_an_address_is_shown_with_its_socket():
     assert str(Address("http://localhost/exp/x", socket="/s")) == "unix:///s /exp/x"
+
+
+def test_docker_desktop_on_windows_has_named_pipes():
+    assert [str(address) for address in docker_sockets({}, windows=True)] == [
+        "npipe:////./pipe/docker_engine /exp/vDD4.40",
+        "npipe:////./pipe/dockerDesktopLinuxEngine /exp/vDD4.40",
+        "npipe:////./pipe/dockerInference",
+    ]
+    [own] = docker_sockets({"DOCKER_HOST": "npipe:////./pipe/own"}, windows=True)
+    assert own.socket == r"\\.\pipe\own"
+    assert docker_sockets({"DOCKER_HOST": "tcp://far:2375"}, windows=True) == ()
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    ["npipe:////./pipe/x", "npipe:////./pipe/x".replace("/", "\\"), r"npipe://\\.\pipe\x"],
+)
+def test_a_named_pipe_in_each_spelling(spelled):
+    found = named(spelled, {}).addresses
+    assert [address.socket for address in found] == [r"\\.\pipe\x"] * 2
+    assert [address.root for address in found] == [
+        "http://localhost",
+        "http://localhost/exp/vDD4.40",
+    ]
+
+
+@pytest.mark.parametrize("spelled", ["npipe:", "npipe:x", "npipe:////./pipe/", "npipe:////./x/y"])
+def test_what_is_no_named_pipe_is_refused(spelled):
+    with pytest.raises(InvalidRequestError, match="base_url"):
+        parse(spelled, "base_url")
+
+
+def test_the_runner_of_windows_as_wsl_sees_it():
+    assert "http://host.docker.internal:12434" in map(str, usual(in_container=False, in_wsl=True))

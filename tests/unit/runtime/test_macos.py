@@ -4,16 +4,18 @@ import errno
 import os
 import select
 import signal
+import sys
 from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 
-from docker_model._runtime import Child, posix, tasks
-from tests.support.platforms import posix as on_posix
+from docker_model._runtime import Child, process_tree, tasks
+from tests.support.platforms import posix
 from tests.support.playing import player, run
 
-pytestmark = on_posix
+pytestmark = posix
+MODULE = sys.modules[process_tree.ProcessTree.__module__]
 ENV = dict(os.environ)
 
 
@@ -52,8 +54,8 @@ def kqueue(monkeypatch):
     event = lambda ident, filter, flags, fflags: SimpleNamespace(  # noqa: A006, E731
         ident=ident, filter=filter, flags=flags, fflags=fflags
     )
-    monkeypatch.setattr(posix, "select", SimpleNamespace(kqueue=kqueue, kevent=event, **names))
-    monkeypatch.setattr(posix, "sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr(MODULE, "select", SimpleNamespace(kqueue=kqueue, kevent=event, **names))
+    monkeypatch.setattr(MODULE, "sys", SimpleNamespace(platform="darwin"))
     return kqueue
 
 

@@ -1,0 +1,97 @@
+r"""Connections by the named pipes of Windows, where Docker Desktop serves its API.
+
+httpcore calls any local connection a Unix socket. On Windows its path is the name of a pipe, such
+as `\\.\pipe\docker_engine`, which the proactor loop of the I/O thread connects to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_PREFIX = "\\\\.\\pipe\\"
+
+
+class NamedPipes(httpcore.AsyncNetworkBackend):
+    """Connects to named pipes, and to TCP addresses by another backend."""
+
+    def __init__(self, tcp: httpcore.AsyncNetworkBackend) -> None:
+        self._tcp = tcp
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  httpcore's signature
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to a TCP address."""
+        return await self._tcp.connect_tcp(host, port, timeout, local_address, socket_options)
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,  # noqa: ASYNC109  httpcore's signature
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to a named pipe; while all its instances are busy, asyncio tries again."""
+        loop: Any = asyncio.get_running_loop()
+        connect = getattr(loop, "create_pipe_connection", None)
+        if connect is None or not path.startswith(_PREFIX):
+            msg = f"{path} is not a named pipe, the only kind of local address on Windows"
+            raise httpcore.ConnectError(msg)
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        try:
+            async with asyncio.timeout(timeout):
+                transport, _ = await connect(lambda: protocol, path)
+        except TimeoutError as error:
+            msg = "connecting took too long"
+            raise httpcore.ConnectTimeout(msg) from error
+        except OSError as error:
+            raise httpcore.ConnectError(error.strerror or str(error)) from error
+        return _PipeStream(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await asyncio.sleep(seconds)
+
+
+class _PipeStream(httpcore.AsyncNetworkStream):
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
+        with _as(httpcore.ReadError):
+            return await self._reader.read(max_bytes)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
+        with _as(httpcore.WriteError):
+            self._writer.write(buffer)
+            await self._writer.drain()
+
+    async def aclose(self) -> None:
+        # Not `close`, which would first send what a server that hangs never takes.
+        self._writer.transport.abort()
+        await asyncio.sleep(0)  # the loop closes the pipe in its next turn, which may be its last
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":  # asked while the connection is idle: the server has closed it
+            return self._reader.at_eof() or self._writer.transport.is_closing()
+        return self._writer.get_extra_info(info)
+
+
+@contextlib.contextmanager
+def _as(kind: type[httpcore.NetworkError]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise kind(error.strerror or str(error)) from error
