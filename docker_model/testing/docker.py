@@ -11,9 +11,9 @@ from pathlib import Path
 from traceback import format_exception
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, get_args
 
+from docker_model.testing.command.cli import rank
 from docker_model.testing.engine import shared_words
 from docker_model.testing.models import SimulatedModel, Store, normalize
-from docker_model.testing.program.simulated.versions import rank
 from docker_model.testing.runner import Reply, Runner, Scenario, routes
 from docker_model.testing.steps import (
     PULL,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Broken: TypeAlias = Literal["no-docker", "no-plugin", "no-engine", "refused", "runner-off"]
 
-PROGRAM = Path(__file__).parent / "program" / "docker.py"
+PROGRAM = Path(__file__).with_name("program.py")
 OLDEST = "v0.1.40"
 # A port that nobody listens at: the kernel refuses it at once.
 REFUSED = "http://127.0.0.1:1"
@@ -245,9 +245,9 @@ class SimulatedDocker:
         """What stands for `docker model`, as an argv prefix."""
         if self._broken == "no-docker":
             return (str(PROGRAM.with_name("no-such-docker")), "model")
-        address = self._last_runner.address
-        # -S -E: without site-packages and PYTHON… variables it starts in half the time.
-        return (sys.executable, "-S", "-E", str(PROGRAM), address, "model")
+        address = self._last_runner.command_address
+        # -I -S: without site-packages and PYTHON… variables it starts in half the time.
+        return (sys.executable, "-I", "-S", str(PROGRAM), address, "model")
 
     @property
     def url(self) -> str:

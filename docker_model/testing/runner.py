@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import socket
 import threading
 import traceback
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
+from docker_model.testing.command import run_command
+from docker_model.testing.command.process import CommandProcess, Ended
 from docker_model.testing.engine import (
     ChatPrompt,
     EngineError,
@@ -21,9 +25,9 @@ from docker_model.testing.engine import (
     read_chat,
 )
 from docker_model.testing.models import normalize
-from docker_model.testing.records import Call, Prompt, Request
+from docker_model.testing.records import Prompt, Request
 from docker_model.testing.scheduler import Scheduler, SchedulerError
-from docker_model.testing.server import JSON, PLAIN, Connection, Gone, Server, read_request, whole
+from docker_model.testing.server import JSON, PLAIN, Exchange, Gone, Server
 from docker_model.testing.steps import Fail, Pulled, steps_of
 from docker_model.testing.stream import ChatStream, PullStream, WholeChat, order
 
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from docker_model.testing.models import Store, StoredModel
+    from docker_model.testing.records import Call
     from docker_model.testing.steps import ProcessStep, PullStep, Script
 
 REMEMBERED = 10_000
@@ -63,12 +68,12 @@ class Reply:
     body: Any = ""
     content_type: str | None = None
 
-    def encode(self) -> bytes:
-        """The whole reply as it goes over the wire."""
+    def send(self, exchange: Exchange) -> None:
+        """Send it."""
         text = isinstance(self.body, str)
         kind = self.content_type or (PLAIN if text else JSON)
         body = self.body if text else json.dumps(self.body, ensure_ascii=False)
-        return whole(self.status, kind, body.encode())
+        exchange.reply(self.status, kind, body.encode())
 
 
 def routes(replies: Mapping[str, Reply]) -> dict[str, Reply]:
@@ -155,94 +160,107 @@ class Runner:
             "/models": lambda: [model.data for model in store.all()],
             "/version": lambda: {"version": scenario.version},
         }
-        self._server = Server(self._serve)
+        self._server = Server(self._converse, socket.SHUT_RDWR)
+        # With a command, its end is awaited.
+        self._commands = Server(self._watch, socket.SHUT_WR)
         self.address = self._server.address
+        self.command_address = self._commands.address
 
     def close(self) -> None:
-        """Hang up on everybody, which also ends the commands that still run."""
+        """Hang up on all clients, and end the commands that still run."""
+        self._commands.close()
         self._server.close()
 
-    def _serve(self, connection: Connection) -> None:
-        first = connection.line()
-        if first.startswith(b"{"):
-            self._watch(connection, json.loads(first.decode("utf-8", "surrogatepass")))
-            return
-        parts = read_request(first, connection)
-        if parts is None:
-            connection.send(Reply(400, "400 Bad Request").encode())
-            return
-        method, path, headers, data = parts
+    def _converse(self, connection: socket.socket) -> None:
+        Exchange(connection, self._serve)
+
+    def _serve(self, exchange: Exchange) -> None:
+        headers = {name.lower(): value for name, value in exchange.headers.items()}
         memory = self.memory
         with memory.changed:
             call = memory.alive.get(headers.get("x-simulated-call", ""))
-            request = Request(method, unquote(path), headers, _json(data), len(data), call)
+            body, size = exchange.json(), len(exchange.text)
+            request = Request(exchange.command, exchange.target, headers, body, size, call)
             memory.remember(request)
         try:
-            self._answer(connection, request)
+            self._answer(exchange, request)
             request.complete = True
         except Gone:
+            exchange.close_connection = True
             request.client_gone = True
         with memory.changed:
             memory.gone += request.client_gone and request.prompt is not None
             memory.changed.notify_all()
 
-    def _watch(self, connection: Connection, told: dict[str, Any]) -> None:
+    def _watch(self, connection: socket.socket) -> None:
         """Stay with a command from its start to the end of its last process."""
-        memory, scenario = self.memory, self._scenario
-        connection.lasting = True
-        call = Call(tuple(told["argv"]), told["cwd"], told["env"], told["pid"])
+        memory = self.memory
+        process = CommandProcess(connection)
+        call = process.call
         with memory.changed:
             memory.started += 1
             key = str(memory.started)
             memory.alive[key] = call
             memory.calls.append(call)
             memory.changed.notify_all()
-        orders = {
-            "version": scenario.version,
-            "plugin": scenario.plugin,
-            "startup": [order(step) for step in scenario.startup],
-            "call": key,
-            "retry wait": scenario.retry_wait,
-        }
+        thread = threading.Thread(target=self._run, args=(process, key), name="simulated docker")
+        thread.start()
         try:
-            connection.send(json.dumps(orders).encode() + b"\n")
-            while line := connection.line():
+            for pid in process.listen():
                 with memory.changed:
-                    call.plugin_pid = int(line)
+                    call.plugin_pid = pid
                     memory.plugins += 1
                     memory.changed.notify_all()
         finally:
+            thread.join()
             with memory.changed:
                 call.alive = False
                 del memory.alive[key]
                 memory.changed.notify_all()
 
-    def _answer(self, connection: Connection, request: Request) -> None:
+    def _run(self, process: CommandProcess, key: str) -> None:
+        scenario = self._scenario
+        try:
+            run_command(
+                process,
+                version=scenario.version,
+                address=self.address,
+                key=key,
+                startup=[order(step) for step in scenario.startup],
+                plugin=scenario.plugin,
+                retry_wait=scenario.retry_wait,
+            )
+        except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
+            self._failed(error)
+            with contextlib.suppress(Ended):
+                process.exit(1)
+
+    def _answer(self, exchange: Exchange, request: Request) -> None:
         path, _, query = request.path.partition("?")
         route = one_name(f"{request.method} {path}")
         replies = self._scenario.replies
         fixed = replies.get(route, replies.get("*"))
         if fixed is not None:
-            connection.send(fixed.encode())
+            fixed.send(exchange)
             return
         try:
             if request.size > LARGEST:
                 _refuse("request too large")
             if route in INFERENCE:
-                self._infer(connection, request, *INFERENCE[route])
+                self._infer(exchange, request, *INFERENCE[route])
             elif route == "POST /models/create":
-                self._pull(connection, _object(request.body))
+                self._pull(exchange, _object(request.body))
             else:
                 arguments = dict(parse_qsl(query, keep_blank_values=True))
-                connection.send(self._manage(route, arguments, request.body).encode())
+                self._manage(route, arguments, request.body).send(exchange)
         except SchedulerError as error:
-            connection.send(Reply(error.status, f"{error}\n").encode())
+            Reply(error.status, f"{error}\n").send(exchange)
         except EngineError as error:
-            connection.send(Reply(error.status, {"error": error.error}).encode())
+            Reply(error.status, {"error": error.error}).send(exchange)
 
     # --- Inference --------------------------------------------------------------------------------
 
-    def _infer(self, connection: Connection, request: Request, mode: str, act: str) -> None:
+    def _infer(self, exchange: Exchange, request: Request, mode: str, act: str) -> None:
         """Have the model in memory, and let it answer."""
         body = _object(request.body)
         name = body.get("model")
@@ -254,12 +272,12 @@ class Runner:
             raise SchedulerError(msg, 404)
         with self._scheduler.running(model, normalize(name), mode) as config:
             if "x-preload-only" in request.headers:
-                connection.send(Reply().encode())
+                Reply().send(exchange)
             elif act == "chat":
-                self._chat(connection, request, model, config)
+                self._chat(exchange, request, model, config)
             else:
                 reply = self._count if act == "count" else self._texts
-                connection.send(reply(mode, body, model, config).encode())
+                reply(mode, body, model, config).send(exchange)
 
     def _prompt(
         self, body: Mapping[str, Any], model: StoredModel, config: Mapping[str, Any]
@@ -273,7 +291,7 @@ class Runner:
 
     def _chat(
         self,
-        connection: Connection,
+        exchange: Exchange,
         request: Request,
         model: StoredModel,
         config: Mapping[str, Any],
@@ -284,7 +302,7 @@ class Runner:
         prompt.remember(self._read.get(ident, ()))
         self._read[ident] = prompt.tokens
         stream = (ChatStream if request.body.get("stream") else WholeChat)(
-            connection, request.body, prompt
+            exchange, request.body, prompt
         )
         steps = steps_of(self._script(model), Prompt(request))
         try:
@@ -328,14 +346,14 @@ class Runner:
 
     # --- Models -----------------------------------------------------------------------------------
 
-    def _pull(self, connection: Connection, body: Mapping[str, Any]) -> None:
+    def _pull(self, exchange: Exchange, body: Mapping[str, Any]) -> None:
         name = body.get("from", "")
         store = self._scenario.store
         steps = self._scenario.pullable.get(normalize(name))
         if steps is None:
             known = store.find(name)
             steps = [Pulled("Using cached model: 256.35MiB")] if known else [NOT_FOUND]
-        PullStream(connection).play(steps, lambda: store.add(name))
+        PullStream(exchange).play(steps, lambda: store.add(name))
 
     def _manage(self, route: str, arguments: Mapping[str, str], body: Any) -> Reply:
         """Answer what concerns the models, and asks none of them."""
@@ -349,11 +367,20 @@ class Runner:
             case "POST /engines/_configure":
                 self._scheduler.configure(_object(body))
                 return Reply(202)
+            case "GET /simulated/search":
+                return Reply(body=self._search(arguments.get("q", "")))
             case "POST /engines/unload":
                 return Reply(body={"unloaded_runners": self._unload(_object(body))})
         if path.startswith(("/models/", "/engines/v1/models/")):
             return self._model(method, path, arguments)
         return Reply(404, "404 page not found\n")
+
+    def _search(self, term: str) -> list[dict[str, Any]]:
+        """Return what Docker Hub would say; what can be pulled is there."""
+        known = [model.shown_name for model in self._scenario.store.all()]
+        names = [*self._scenario.pullable, *known]
+        short = [name.removeprefix("docker.io/").removesuffix(":latest") for name in names]
+        return [_found(name) for name in short if term.lower() in name.lower()]
 
     def _unload(self, body: Mapping[str, Any]) -> int:
         names, backend = body.get("models") or [], body.get("backend") or ""
@@ -411,6 +438,20 @@ def _json(data: bytes) -> Any:
 
 
 NOT_FOUND = Fail("Model not found", 404)
+
+
+def _found(name: str) -> dict[str, Any]:
+    return {
+        "Name": name,
+        "Description": f"The model {name}",
+        "Downloads": 1000,
+        "Stars": 10,
+        "Source": "HuggingFace" if name.startswith("huggingface.co/") else "Docker Hub",
+        "Official": name.startswith("ai/"),
+        "UpdatedAt": "2026-01-01T00:00:00Z",
+        "Backend": "llama.cpp",
+        "Size": 268_800_000,
+    }
 
 
 def _openai(model: StoredModel) -> dict[str, Any]:

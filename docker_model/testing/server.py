@@ -7,92 +7,30 @@ shares a loop with the code under test.
 from __future__ import annotations
 
 import contextlib
+import json
 import select
 import socket
 import threading
-from http import HTTPStatus
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PATIENCE = 10.0
+END_TIMEOUT = 10.0
 PLAIN = "text/plain; charset=utf-8"
 JSON = "application/json"
+# Go's words, which `docker model` prints; those of Python depend on its version.
+_PHRASES = {
+    413: "Request Entity Too Large",
+    416: "Requested Range Not Satisfiable",
+    422: "Unprocessable Entity",
+}
 
 
 class Gone(Exception):  # noqa: N818 - an event, not an error
     """The other end hung up, or the server is closing."""
-
-
-class Connection:
-    """One accepted connection.
-
-    Attributes:
-        lasting: The other end closes it, also when the server is closing.
-    """
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.lasting = False
-        self._socket = sock
-        self._reader = sock.makefile("rb")
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def line(self) -> bytes:
-        """The next line with its end; empty when the other end has hung up."""
-        try:
-            return self._reader.readline()
-        except OSError:
-            return b""
-
-    def exactly(self, size: int) -> bytes:
-        """So many bytes.
-
-        Raises:
-            Gone: There are less.
-        """
-        try:
-            data = self._reader.read(size)
-        except OSError:
-            raise Gone from None
-        if len(data) < size:
-            raise Gone
-        return data
-
-    def send(self, data: bytes) -> None:
-        """Send all of it; blocks while the other end does not read.
-
-        Raises:
-            Gone: It cannot be delivered.
-        """
-        try:
-            self._socket.sendall(data)
-        except OSError:
-            raise Gone from None
-
-    def wait(self, seconds: float | None) -> None:
-        """Do nothing for so long, `None` for ever.
-
-        Raises:
-            Gone: The other end hung up meanwhile.
-        """
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        # A client sends nothing while it waits for the reply: what can be read is its end.
-        if poll.poll(None if seconds is None else seconds * 1000):
-            raise Gone
-
-    def shut(self) -> None:
-        """End whatever a thread is doing with it; from any thread."""
-        # With `lasting`, the other end is told and its own end awaited.
-        how = socket.SHUT_WR if self.lasting else socket.SHUT_RDWR
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(how)
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        self._reader.close()
-        self._socket.close()
 
 
 class Server:
@@ -102,15 +40,17 @@ class Server:
         address: `127.0.0.1:PORT`.
     """
 
-    def __init__(self, serve: Callable[[Connection], None]) -> None:
+    def __init__(self, serve: Callable[[socket.socket], None], close_how: int) -> None:
         """Listen and start the first thread.
 
         Args:
             serve: Called in a thread for each connection, which is closed afterwards.
+            close_how: Which side of a connection is shut when the server closes.
         """
         self._serve = serve
+        self._close_how = close_how
         self._lock = threading.Lock()
-        self._connections: dict[threading.Thread, Connection] = {}
+        self._connections: dict[threading.Thread, socket.socket] = {}
         self._closing = False
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -119,11 +59,11 @@ class Server:
 
     def _accept(self) -> None:
         while True:
-            sock, _ = self._listener.accept()
+            connection, _ = self._listener.accept()
             if self._closing:
-                sock.close()
+                connection.close()
                 return
-            connection = Connection(sock)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             thread = threading.Thread(
                 target=self._run, args=(connection,), name="simulated reply", daemon=True
             )
@@ -131,9 +71,9 @@ class Server:
                 self._connections[thread] = connection
             thread.start()
 
-    def _run(self, connection: Connection) -> None:
+    def _run(self, connection: socket.socket) -> None:
         try:
-            with contextlib.suppress(Gone):
+            with contextlib.suppress(Gone, ConnectionError):
                 self._serve(connection)
         finally:
             with self._lock:
@@ -141,10 +81,10 @@ class Server:
             connection.close()
 
     def close(self) -> None:
-        """Hang up on everybody and end all threads.
+        """Hang up on all clients and end all threads.
 
         Raises:
-            RuntimeError: A script does not come back, or a command does not end.
+            RuntimeError: If a script does not return, or a command does not end.
         """
         self._closing = True
         # The portable way to wake a thread out of accept().
@@ -155,70 +95,132 @@ class Server:
         with self._lock:
             running = dict(self._connections)
             for connection in running.values():
-                connection.shut()
+                with contextlib.suppress(OSError):
+                    connection.shutdown(self._close_how)
         for thread in running:
-            thread.join(PATIENCE)
+            thread.join(END_TIMEOUT)
             if thread.is_alive():
                 msg = "a script or a command of the simulated docker does not end"
                 raise RuntimeError(msg)
 
 
-def read_request(
-    first: bytes, connection: Connection
-) -> tuple[str, str, dict[str, str], bytes] | None:
-    """Read a request whose first line is `first`.
+class Exchange(BaseHTTPRequestHandler):
+    """The requests of one connection, and their replies.
 
-    Returns:
-        Method, path, headers (names in lower case) and body; `None` if it is no HTTP.
-
-    Raises:
-        Gone: It breaks off.
+    Attributes:
+        text: The body of the request.
     """
-    parts = first.decode("latin-1").split()
-    if len(parts) != 3:  # noqa: PLR2004 - method, path, version
-        return None
-    headers = {}
-    while (line := connection.line()) not in (b"\r\n", b"\n"):
-        if not line:
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = 0
+    text: bytes
+
+    def __init__(self, connection: socket.socket, answer: Callable[[Exchange], None]) -> None:
+        """Serve a connection to its end.
+
+        Args:
+            connection: The connection.
+            answer: Called for each request.
+        """
+        self._answer = answer
+        super().__init__(connection, None, None)  # type: ignore[arg-type]
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+    def do_GET(self) -> None:
+        """Answer a request of any method."""
+        self.text = self._body()
+        self._answer(self)
+
+    do_POST = do_DELETE = do_PUT = do_GET  # noqa: N815 - as above
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self._exactly(int(self.headers.get("Content-Length", "0")))
+        data = b""
+        while size := int(self.rfile.readline().strip() or b"0", 16):
+            data += self._exactly(size)
+            self.rfile.readline()
+        return data
+
+    def _exactly(self, size: int) -> bytes:
+        data = self.rfile.read(size)
+        if len(data) < size:
             raise Gone
-        name, _, value = line.decode("latin-1").partition(":")
-        headers[name.lower()] = value.strip()
-    data = connection.exactly(int(headers.get("content-length", "0")))
-    if headers.get("transfer-encoding") == "chunked":
-        while size := int(connection.line() or b"0", 16):
-            data += connection.exactly(size)
-            connection.line()
-    return parts[0], parts[1], headers, data
+        return data
+
+    @property
+    def target(self) -> str:
+        """The path with its query."""
+        return unquote(self.path)
+
+    def json(self) -> Any:
+        """Return the value of the body; `None` for a body that is no JSON, too."""
+        try:
+            return json.loads(self.text)
+        except ValueError:
+            return None
+
+    def reply(self, status: int, content_type: str, body: bytes) -> None:
+        """Send a whole reply.
+
+        Raises:
+            Gone: If it cannot be delivered.
+        """
+        self._head(status, content_type, "Content-Length", str(len(body)))
+        self.send(body)
+
+    def begin(self, content_type: str) -> None:
+        """Send the head of a reply whose body comes in pieces.
+
+        Raises:
+            Gone: If it cannot be delivered.
+        """
+        self._head(200, content_type, "Transfer-Encoding", "chunked")
+
+    def piece(self, data: bytes) -> None:
+        """Send a piece of the body; the empty one is its end.
+
+        Raises:
+            Gone: If it cannot be delivered.
+        """
+        self.send(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def _head(self, status: int, content_type: str, name: str, value: str) -> None:
+        self.send_response_only(status, _PHRASES.get(status))
+        self.send_header("Content-Type", content_type)
+        self.send_header(name, value)
+        try:
+            self.end_headers()
+        except OSError:
+            raise Gone from None
+
+    def send(self, data: bytes) -> None:
+        """Send bytes; blocks while the other end does not read.
+
+        Raises:
+            Gone: If they cannot be delivered.
+        """
+        try:
+            self.connection.sendall(data)
+        except OSError:
+            raise Gone from None
+
+    def wait(self, seconds: float | None) -> None:
+        """Do nothing for so long, `None` for ever.
+
+        Raises:
+            Gone: If the other end hung up meanwhile.
+        """
+        # A client sends nothing while it waits for the reply: what can be read is its end.
+        if _readable(self.connection, seconds):
+            raise Gone
 
 
-# The runner's words, which are Go's, and which `docker model` prints: Python 3.13 has others.
-_PHRASES = {
-    **{status.value: status.phrase for status in HTTPStatus},
-    413: "Request Entity Too Large",
-    414: "Request URI Too Long",
-    416: "Requested Range Not Satisfiable",
-    422: "Unprocessable Entity",
-}
-
-
-def head(status: int, content_type: str, *more: str) -> bytes:
-    """The head of a reply, after which the connection is closed."""
-    lines = [
-        f"HTTP/1.1 {status} {_PHRASES.get(status, 'Unknown')}",
-        f"Content-Type: {content_type}",
-        "Connection: close",
-        *more,
-        "",
-        "",
-    ]
-    return "\r\n".join(lines).encode()
-
-
-def whole(status: int, content_type: str, body: bytes) -> bytes:
-    """A complete reply."""
-    return head(status, content_type, f"Content-Length: {len(body)}") + body
-
-
-def chunk(data: bytes) -> bytes:
-    """A piece of a streamed reply; the empty one is its end."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
+def _readable(connection: socket.socket, seconds: float | None) -> bool:
+    if not hasattr(select, "poll"):
+        return bool(select.select([connection], [], [], seconds)[0])
+    poll = select.poll()  # which, unlike `select`, takes descriptors above 1023
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))

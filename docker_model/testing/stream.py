@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from docker_model.testing.engine import FILE, progress, timings
 from docker_model.testing.models import CREATED
-from docker_model.testing.server import JSON, PLAIN, chunk, head, whole
+from docker_model.testing.server import JSON, PLAIN
 from docker_model.testing.steps import (
     CloseStdout,
     Cut,
@@ -37,10 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from docker_model.testing.engine import ChatPrompt
-    from docker_model.testing.server import Connection
+    from docker_model.testing.server import Exchange
     from docker_model.testing.steps import ProcessStep, PullStep, Step
-
-STDOUT, STDERR = 1, 2
 
 
 class _Stream(ABC):
@@ -51,32 +49,33 @@ class _Stream(ABC):
 
     content_type = ""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
         self._head_sent = False
 
     def _send(self, data: bytes) -> None:
         """Send a piece; the empty one is the end."""
         self._send_head()
-        self._connection.send(chunk(data))
+        self._exchange.piece(data)
 
     def _send_head(self) -> None:
         if not self._head_sent:
             self._head_sent = True
-            self._connection.send(head(200, self.content_type, "Transfer-Encoding: chunked"))
+            self._exchange.begin(self.content_type)
 
     def _runner_step(self, step: Sleep | Hang | Cut | Raw | Fail) -> bool:
         """Do one of the steps that all streams have; whether it was the last."""
         match step:
             case Sleep(seconds):
-                self._connection.wait(seconds)
+                self._exchange.wait(seconds)
             case Raw(data):
                 self._send(data)
             case Hang():
                 self._send_head()
-                self._connection.wait(None)
+                self._exchange.wait(None)
             case Cut():
                 self._send_head()
+                self._exchange.close_connection = True
                 return True
             case Fail(message, status):
                 self._fail(message, status)
@@ -89,7 +88,7 @@ class _Stream(ABC):
             self._send(b"")
         else:
             kind = JSON if message.startswith("{") else PLAIN
-            self._connection.send(whole(status, kind, message.encode()))
+            self._exchange.reply(status, kind, message.encode())
 
     @abstractmethod
     def _error(self, message: str, status: int) -> bytes:
@@ -101,16 +100,16 @@ class ChatStream(_Stream):
 
     content_type = "text/event-stream"
 
-    def __init__(self, connection: Connection, body: dict[str, Any], prompt: ChatPrompt) -> None:
+    def __init__(self, exchange: Exchange, body: dict[str, Any], prompt: ChatPrompt) -> None:
         """Begin.
 
         Args:
-            connection: Where to.
+            exchange: Where to.
             body: The request's body. Token counts are sent where it asks for them, or where
                 the steps have counts of their own.
             prompt: What the model reads.
         """
-        super().__init__(connection)
+        super().__init__(exchange)
         self._prompt = prompt
         self._counted = bool((body.get("stream_options") or {}).get("include_usage"))
         self._progress = bool(body.get("return_progress"))
@@ -229,15 +228,15 @@ class WholeChat(ChatStream):
 
     content_type = JSON
 
-    def __init__(self, connection: Connection, body: dict[str, Any], prompt: ChatPrompt) -> None:
-        super().__init__(connection, body, prompt)
+    def __init__(self, exchange: Exchange, body: dict[str, Any], prompt: ChatPrompt) -> None:
+        super().__init__(exchange, body, prompt)
         self._message: dict[str, Any] = {"role": "assistant", "content": None}
 
     def _end(self) -> None:
         choice = {"index": 0, "finish_reason": self._finish, "message": self._message}
         reply = {**self._frame, "object": "chat.completion", "choices": [choice]}
         body = _dumps({**reply, **self._counts()})
-        self._connection.send(whole(200, self.content_type, body))
+        self._exchange.reply(200, self.content_type, body)
 
     def _delta(self, delta: dict[str, Any], finish: str | None = None) -> None:  # noqa: ARG002 - see `_end`
         for name, value in delta.items():
@@ -299,27 +298,22 @@ class PullStream(_Stream):
 
 
 def order(step: ProcessStep) -> dict[str, Any]:
-    """A step that the command itself does, as it is told to it."""
+    """Return a step that the command itself does, as it is handed to the command."""
     match step:
-        case Exit(code):
-            return {"do": "exit", "code": code}
-        case Kill():
-            return {"do": "kill"}
-        case Stdout(data):
-            return {"do": "write", "to": STDOUT, "data": data.decode("latin-1")}
-        case Stderr(text):
-            data = text.encode()
-            return {"do": "write", "to": STDERR, "data": data.decode("latin-1")}
-        case CloseStdout():
-            return {"do": "close stdout"}
-        case IgnoreSignals():
-            return {"do": "ignore signals"}
-        case Grandchild(detached):
-            return {"do": "grandchild", "detached": detached}
         case Sleep(seconds):
             return {"do": "sleep", "seconds": seconds}
         case Hang():
-            return {"do": "hang"}
+            return {"do": "sleep", "seconds": None}
+        case Stdout(data):
+            return {"do": "out", "data": data.decode("latin-1")}
+        case Stderr(text):
+            return {"do": "err", "data": text.encode().decode("latin-1")}
+        case Grandchild(detached):
+            return {"do": "grandchild", "data": "detached" if detached else ""}
+        case Exit(code):
+            return {"do": "exit", "data": str(code)}
+    verbs = {Kill: "kill", CloseStdout: "close", IgnoreSignals: "ignore"}
+    return {"do": verbs[type(step)], "data": ""}
 
 
 def _dumps(value: Any) -> bytes:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 PACE = 0.25
 ROUTES = {
     "status": "GET /engines/status",
+    "df": "GET /engines/df",
     "ps": "GET /engines/ps",
     "unload": "POST /engines/unload",
     "configs": "GET /engines/_configure",

@@ -6,16 +6,16 @@ hold against it. Linear in the prompt's length, as Go's regular expressions are.
 
 from __future__ import annotations
 
+import os
 import re
 from base64 import b64encode
 from bisect import bisect_left
+from typing import Any
 
-from .texts import GO_SPACE
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
+GO_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
 LARGEST_IMAGE = 100 * 1024 * 1024
 SNIFFED = 512
@@ -36,17 +36,21 @@ class PromptError(Exception):
     """The CLI gives up over a file; the text is its own."""
 
 
-def rewrite(prompt: str) -> str | list[dict[str, Any]]:
-    """The content of the message that the CLI sends for this prompt.
+def rewrite(prompt: str, directory: str) -> str | list[dict[str, Any]]:
+    """Return the content of the message that the CLI sends for this prompt.
+
+    Args:
+        prompt: The prompt.
+        directory: The command's working directory.
 
     Returns:
         Text, or a list of parts when there are images.
 
     Raises:
-        PromptError: An image that exists and cannot be sent.
+        PromptError: If an image exists and cannot be sent.
     """
-    prompt = _include_files(prompt)
-    text, images = _take_images(prompt)
+    prompt = _include_files(prompt, directory)
+    text, images = _take_images(prompt, directory)
     if not images:
         return text
     parts: list[dict[str, Any]] = [
@@ -55,12 +59,12 @@ def rewrite(prompt: str) -> str | list[dict[str, Any]]:
     return [*parts, {"type": "text", "text": text}] if text else parts
 
 
-def _include_files(prompt: str) -> str:
+def _include_files(prompt: str, directory: str) -> str:
     for match in list(_INCLUSION.finditer(prompt)):
         path = match[1] or match[2] or match[3]
         name = _ESCAPE.sub(r"\1", path)
         try:
-            with open(name, "rb") as file:  # noqa: PTH123 - pathlib takes `./` away
+            with open(os.path.join(directory, name), "rb") as file:  # noqa: PTH118, PTH123 - pathlib takes `./` away
                 content = file.read()
         except (OSError, ValueError):
             continue
@@ -94,12 +98,12 @@ def _replace(pattern: str, template: str, prompt: str) -> str:
     return re.sub(pattern, expand, prompt)
 
 
-def _take_images(prompt: str) -> tuple[str, list[str]]:
+def _take_images(prompt: str, directory: str) -> tuple[str, list[str]]:
     images = []
     for path in _image_paths(prompt):
         name = _ESCAPE.sub(r"\1", path)
         try:
-            image = _data_url(name)
+            image = _data_url(name, directory)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -142,11 +146,12 @@ def _image_paths(prompt: str) -> list[str]:
     return paths
 
 
-def _data_url(name: str) -> str:
+def _data_url(name: str, directory: str) -> str:
     if "\0" in name:
         msg = f"open {name}: invalid argument"
         raise OSError(msg)
-    with open(name, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib takes `./` away
+    path = os.path.join(directory, name)  # noqa: PTH118 - pathlib takes `./` away
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - so does it here
         content = file.read(LARGEST_IMAGE + 1)
     if not content:
         msg = "EOF"

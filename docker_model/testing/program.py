@@ -1,0 +1,265 @@
+"""The simulated `docker`: a program that does what the test's process says.
+
+`python -I -S program.py ADDRESS model …` connects to `ADDRESS`, says how it was called, and then
+reads, writes and ends as it is ordered (`docker_model.testing.command` orders it). It imports next
+to nothing, so that it starts in about 10 ms.
+
+As the real one it is two processes where that is possible: `docker` starts its plugin in its own
+process group and waits. Each signal to `docker` closes the pipe between the two, the third one
+kills the plugin. Here the plugin is a fork; with `--plugin` before `ADDRESS` the program is the plugin
+alone, started without `docker`. Both hold the connection: it ends when the last of
+them has ended, whatever ended them, and they end when the test's process does.
+
+An order is a line of a verb and a size, and so many bytes. What the program says are lines:
+first the call, then `pid N`, `cancel` (`docker` got a signal or died), `in SIZE` with the bytes of
+stdin, none at its end, and `done N`: so many bytes more were written.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from _signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, getsignal, signal  # type: ignore[import-not-found]
+from _socket import socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+FORKS = hasattr(os, "fork")
+STDIN, STDOUT, STDERR = 0, 1, 2
+DOCKERS_PATIENCE = 3
+TOLD_AFTER = 1 << 14
+CHARACTER_DEVICE, FILE_KIND = 0o020000, 0o170000
+
+if FORKS:
+    from _signal import (
+        SIG_BLOCK,
+        SIG_UNBLOCK,
+        SIGHUP,
+        SIGKILL,
+        SIGPIPE,
+        SIGUSR1,
+        pthread_sigmask,
+    )
+
+    CAUGHT = (SIGTERM, SIGINT, SIGUSR1)
+    HUNG_UP = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
+
+
+class Link:
+    """The connection to the test's process.
+
+    Attributes:
+        docker: The descriptor that ends when `docker` gets a signal or dies; -1 without one.
+        reading: Whether stdin is being read.
+        alone: Whether this is the plugin without `docker`.
+    """
+
+    def __init__(self, address: str, *, alone: bool) -> None:
+        """Connect."""
+        self.alone = alone
+        host, _, port = address.rpartition(":")
+        self.socket = socket()
+        self.socket.connect((host, int(port)))
+        self.docker = -1
+        self.docker_pid = 0
+        self.reading = False
+        self._buffer = b""
+        self._written = 0
+
+    def order(self) -> tuple[str, bytes]:
+        """Return the next verb and its bytes; says meanwhile what happens here."""
+        while True:
+            line, found, rest = self._buffer.partition(b"\n")
+            if found:
+                verb, size = line.split()
+                if len(rest) >= int(size):
+                    self._buffer = rest[int(size) :]
+                    return verb.decode(), rest[: int(size)]
+            self._listen()
+
+    def _listen(self) -> None:
+        for descriptor in self._ready():
+            if descriptor == self.docker:
+                self.docker = -1
+                self.socket.sendall(b"cancel\n")
+            elif descriptor == STDIN and self.reading:
+                data = os.read(STDIN, 1 << 20)
+                self.reading = bool(data)
+                self.socket.sendall(b"in %d\n" % len(data) + data)
+            else:
+                data = self.socket.recv(1 << 16)
+                if not data:
+                    os._exit(1)
+                self._buffer += data
+
+    def _ready(self) -> list[int]:
+        if not FORKS:  # where a pipe cannot be waited for
+            return [STDIN if self.reading else self.socket.fileno()]
+        poll = select.poll()
+        for descriptor in (self.socket.fileno(), self.docker, STDIN if self.reading else -1):
+            if descriptor >= 0:
+                poll.register(descriptor, select.POLLIN)
+        return [descriptor for descriptor, _ in poll.poll()]
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        """Write all of it; waits for a slow reader, as long as the test's process lives."""
+        self._written += len(data)
+        if FORKS:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLOUT)
+            poll.register(self.socket.fileno(), HUNG_UP)
+        while data:
+            if FORKS and any(ready != descriptor for ready, _ in poll.poll()):
+                os._exit(1)
+            try:
+                # So much fits into a pipe that has any room.
+                data = data[os.write(descriptor, data[: getattr(select, "PIPE_BUF", 512)]) :]
+            except OSError:
+                if not FORKS:
+                    os._exit(1)  # as SIGPIPE would end it elsewhere
+                break  # closed by the script
+        if self._written >= TOLD_AFTER:
+            self.socket.sendall(b"done %d\n" % self._written)
+            self._written = 0
+
+    def hold(self) -> NoReturn:
+        """Do nothing until the test's process ends."""
+        poll = select.poll()
+        poll.register(self.socket.fileno(), HUNG_UP)
+        poll.poll()
+        os._exit(1)
+
+
+def main(address: str, words: list[str], *, alone: bool) -> NoReturn:
+    """Say how the program was called, and do what it is ordered."""
+    for descriptor in (STDIN, STDOUT, STDERR):
+        # A closed one would be taken for the next thing to be opened.
+        try:
+            mode = os.fstat(descriptor).st_mode
+        except OSError:
+            mode = os.fstat(os.open(os.devnull, os.O_RDWR)).st_mode
+        if descriptor == STDIN:
+            device = mode & FILE_KIND == CHARACTER_DEVICE
+    try:
+        link = Link(address, alone=alone)
+        call = {"argv": words, "pid": os.getpid(), "cwd": os.getcwd(), "env": dict(os.environ)}  # noqa: PTH109 - pathlib costs 10 ms
+        link.socket.sendall(ascii({**call, "device": device}).encode() + b"\n")
+    except OSError:
+        os.write(STDERR, b"the simulation that this command belongs to has ended\n")
+        os._exit(1)
+    while True:
+        verb, data = link.order()
+        ORDERS[verb](link, data)
+
+
+def kill(link: Link, _data: bytes) -> None:
+    """End both processes as when memory runs out."""
+    if not FORKS:
+        os._exit(1)
+    if os.getppid() == link.docker_pid:
+        os.kill(link.docker_pid, SIGKILL)
+    os.kill(os.getpid(), SIGKILL)
+
+
+def close_stdout(link: Link, _data: bytes) -> None:
+    """Close stdout in both processes."""
+    os.close(STDOUT)
+    if link.docker_pid and os.getppid() == link.docker_pid:
+        os.kill(link.docker_pid, SIGUSR1)
+
+
+def ignore_signals(link: Link, _data: bytes) -> None:
+    """Ignore the signals that a program can ignore."""
+    for number in (SIGTERM, SIGINT, *([SIGHUP] if FORKS else [])):
+        signal(number, SIG_IGN)
+    link.docker = -1
+
+
+def grandchild(link: Link, data: bytes) -> None:
+    """Leave a process behind that holds the pipes."""
+    if FORKS and not os.fork():
+        if data:
+            os.setsid()
+        link.hold()
+
+
+def read_stdin(link: Link, _data: bytes) -> None:
+    """Begin to pass stdin on."""
+    link.reading = True
+
+
+def become_pair(link: Link, data: bytes) -> None:
+    """Fork the plugin, which goes on, and be `docker`, which waits.
+
+    Data means that the plugin does not look at `docker`.
+    """
+    if link.alone and FORKS:
+        for number in CAUGHT:
+            if getsignal(number) != SIG_IGN:
+                signal(number, SIG_DFL)
+        signal(SIGPIPE, SIG_DFL)
+    elif FORKS:
+        _fork(link, deaf=bool(data))
+    link.socket.sendall(b"pid %d\n" % os.getpid())
+
+
+def _fork(link: Link, *, deaf: bool) -> None:
+    reading, writing = os.pipe()
+    signals: list[int] = []
+    plugin = 0
+
+    def on_signal(number: int, _frame: object) -> None:
+        signals.append(number)
+        if len(signals) == 1:
+            os.close(writing)
+        elif len(signals) == DOCKERS_PATIENCE:
+            os.write(STDERR, b"got 3 SIGTERM/SIGINTs, forcefully exiting\n")
+            os.kill(plugin, SIGKILL)
+            os._exit(1)
+
+    signal(SIGUSR1, lambda _number, _frame: os.close(STDOUT))
+    signal(SIGTERM, on_signal)
+    signal(SIGINT, on_signal)  # in place of Python's own, and also when it was ignored so far
+    # A signal to the group that comes with the fork has to find each side with its own handlers.
+    pthread_sigmask(SIG_BLOCK, CAUGHT)
+    link.docker_pid = os.getpid()
+    plugin = os.fork()
+    if plugin == 0:
+        # What a handler caught is back to its default in a new program, and Go leaves
+        # SIGPIPE alone where Python ignores it.
+        for number in (*CAUGHT, SIGPIPE):
+            signal(number, SIG_DFL)
+        pthread_sigmask(SIG_UNBLOCK, CAUGHT)
+        os.close(writing)
+        link.docker = -1 if deaf else reading
+        return
+    pthread_sigmask(SIG_UNBLOCK, CAUGHT)
+    os.close(reading)
+    _, status = os.waitpid(plugin, 0)
+    code = os.waitstatus_to_exitcode(status)
+    os._exit(code if code >= 0 else 255)
+
+
+ORDERS: dict[str, Callable[[Link, bytes], None]] = {
+    "pair": become_pair,
+    "out": lambda link, data: link.write(STDOUT, data),
+    "err": lambda link, data: link.write(STDERR, data),
+    "read": read_stdin,
+    "exit": lambda _link, data: os._exit(int(data)),
+    "kill": kill,
+    "close": close_stdout,
+    "ignore": ignore_signals,
+    "grandchild": grandchild,
+}
+
+if getsignal(SIGINT) != SIG_IGN:
+    # Python's own handler would answer with a traceback while this program starts.
+    signal(SIGINT, SIG_DFL)
+
+if __name__ == "__main__":
+    ALONE = sys.argv[1] == "--plugin"
+    main(sys.argv[1 + ALONE], sys.argv[2 + ALONE :], alone=ALONE)

@@ -1,1 +1,0 @@
-"""The program that stands in for `docker`: see docker.py."""
