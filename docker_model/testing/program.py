@@ -6,13 +6,14 @@ to nothing, so that it starts in about 10 ms.
 
 As the real one it is two processes where that is possible: `docker` starts its plugin in its own
 process group and waits. Each signal to `docker` closes the pipe between the two, the third one
-kills the plugin. Here the plugin is a fork; with `--plugin` before `ADDRESS` the program is the plugin
-alone, started without `docker`. Both hold the connection: it ends when the last of
-them has ended, whatever ended them, and they end when the test's process does.
+kills the plugin. Here the plugin is a fork. With `--plugin` before `ADDRESS` the program is the
+plugin alone, started without `docker`. All processes hold the connection: it ends when the last of them has ended,
+whatever ended them, and they end when the test's process does.
 
-An order is a line of a verb and a size, and so many bytes. What the program says are lines:
-first the call, then `pid N`, `cancel` (`docker` got a signal or died), `in SIZE` with the bytes of
-stdin, none at its end, and `done N`: so many bytes more were written.
+An order is a line of a verb and a size, and so many bytes. What the program says are lines: first
+a size with the call, whose parts are separated by NUL, then `pid N`, `cancel` (`docker` got a
+signal or died), `in SIZE` with the bytes of stdin, none at its end, and `done N`: so many bytes more
+were written.
 """
 
 from __future__ import annotations
@@ -146,8 +147,10 @@ def main(address: str, words: list[str], *, alone: bool) -> NoReturn:
             device = mode & FILE_KIND == CHARACTER_DEVICE
     try:
         link = Link(address, alone=alone)
-        call = {"argv": words, "pid": os.getpid(), "cwd": os.getcwd(), "env": dict(os.environ)}  # noqa: PTH109 - pathlib costs 10 ms
-        link.socket.sendall(ascii({**call, "device": device}).encode() + b"\n")
+        facts = [str(os.getpid()), str(int(device)), os.getcwd(), str(len(words)), *words]  # noqa: PTH109 - pathlib costs 10 ms
+        facts += [f"{name}={value}" for name, value in os.environ.items()]
+        call = "\0".join(facts).encode("utf-8", "surrogateescape")
+        link.socket.sendall(b"%d\n%b" % (len(call), call))
     except OSError:
         os.write(STDERR, b"the simulation that this command belongs to has ended\n")
         os._exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
@@ -43,11 +42,17 @@ class CommandProcess:
         """Hear how the command was called."""
         self._socket = connection
         self._reader = connection.makefile("rb")
-        told: dict[str, Any] = ast.literal_eval(self._reader.readline().decode() or "{}")
+        told = self._reader.read(int(self._reader.readline() or b"0"))
         if not told:
             raise ConnectionResetError
-        self.device = told["device"]
-        self.call = Call(tuple(told["argv"]), told["cwd"], told["env"], told["pid"])
+        pid, device, cwd, count, *rest = told.decode("utf-8", "surrogateescape").split("\0")
+        argv, env = rest[: int(count)], rest[int(count) :]
+        # A name may begin with "=" on Windows.
+        pairs = (pair[:1] + pair[1:].partition("=")[0] for pair in env)
+        self.device = device == "1"
+        names = dict(zip(pairs, env, strict=True))
+        variables = {name: pair[len(name) + 1 :] for name, pair in names.items()}
+        self.call = Call(tuple(argv), cwd, variables, int(pid))
         self.canceled = False
         self._ended = False
         self._stdin = bytearray()
