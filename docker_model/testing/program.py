@@ -7,13 +7,13 @@ to nothing, so that it starts in about 10 ms.
 As the real one it is two processes where that is possible: `docker` starts its plugin in its own
 process group and waits. Each signal to `docker` closes the pipe between the two, the third one
 kills the plugin. Here the plugin is a fork. With `--plugin` before `ADDRESS` the program is the
-plugin alone, started without `docker`. All processes hold the connection: it ends when the last of them has ended,
-whatever ended them, and they end when the test's process does.
+plugin alone, started without `docker`. All processes hold the connection: it ends when the last
+of them has ended, whatever ended them, and they end when the test's process does.
 
-An order is a line of a verb and a size, and so many bytes. What the program says are lines: first
-a size with the call, whose parts are separated by NUL, then `pid N`, `cancel` (`docker` got a
-signal or died), `in SIZE` with the bytes of stdin, none at its end, and `done N`: so many bytes more
-were written.
+An order is a line of a verb and a size, and so many bytes. What the program says are lines:
+first a size with the call, whose parts are separated by NUL, then `pid N`, `cancel` (`docker`
+got a signal or died), `in SIZE` with the bytes of stdin, none at its end, and `done N`: so many
+bytes more were written.
 """
 
 from __future__ import annotations
