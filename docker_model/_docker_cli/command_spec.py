@@ -1,8 +1,9 @@
-"""What every child of one model is started with: a program, and its environment."""
+"""The program that every child of one model is started with, and its environment."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ from docker_model.errors import DockerModelError, ResourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+_logger = logging.getLogger("docker_model")
 
 _MOST_METADATA = 64 * 1024  # bytes; the real plugin prints 130
 
@@ -86,7 +89,7 @@ class CommandSpec:
     Attributes:
         prefix: The argv up to the subcommand, as it was given.
         env: The child's whole environment; never shown.
-        default: No command was given, so the plugin's own file may take its place.
+        default: Whether no command was given, so that the plugin's own file may take its place.
     """
 
     prefix: tuple[str, ...]
@@ -108,15 +111,17 @@ class CommandSpec:
         return _latest.get((command, env, environ_snapshot()), resolve)
 
     async def program(self) -> Program:
-        """Find the program to start, on the I/O thread; files are looked at elsewhere.
+        """Find the program to start, on the I/O thread; the worker thread looks at files.
 
         Raises:
-            DockerModelError: If there is none.
+            DockerModelError: If there is no such program.
         """
-        found = await io_thread.current().run_in_worker(self._look, _nothing)
-        if isinstance(found, Program):
-            return found
-        return await io_thread.current().local(_PluginFiles).program(self, found)
+        thread = io_thread.current()
+        programs = thread.local(_Programs)
+        found = await thread.run_in_worker(self._look, _nothing)
+        program = found if isinstance(found, Program) else await programs.judge(self, found)
+        programs.log(program)
+        return program
 
     def front(self, reason: str) -> Program:
         """Find the program that `prefix` names; looks at files.
@@ -133,16 +138,24 @@ class CommandSpec:
         return found if isinstance(found, PluginFile) else self.front(_behind(found))
 
 
-class _PluginFiles:
+class _Programs:
     """The plugin files that were asked for their metadata; on the I/O thread alone."""
 
     def __init__(self) -> None:
         self._verdicts: dict[PluginFile, Front | None] = {}
         self._asking = SingleFlight()
         self._latest: MemoLast[Program] = MemoLast()
+        self._logged: set[tuple[tuple[str, ...], str]] = set()
 
-    async def program(self, spec: CommandSpec, file: PluginFile) -> Program:
-        """Return the program of `file`, or the front's if `docker` would refuse that file."""
+    def log(self, program: Program) -> None:
+        """Log a program that is used for the first time."""
+        key = program.argv, program.reason
+        if key not in self._logged:
+            self._logged.add(key)
+            _logger.info("docker model is started as %s (%s)", " ".join(program.argv), key[1])
+
+    async def judge(self, spec: CommandSpec, file: PluginFile) -> Program:
+        """Return the plugin as a program, or the front if `docker` would refuse the file."""
         if file not in self._verdicts:
             await self._asking.do(file, lambda: self._ask(spec, file))
         verdict = self._verdicts[file]
@@ -189,7 +202,7 @@ class _PluginFiles:
 def _plugin_program(spec: CommandSpec, file: PluginFile) -> Program:
     """Return the program that `docker` would start, with the variable that it would set."""
     variables = {**spec.env, ORIGINAL_COMMAND: file.docker or "docker"}
-    variables.pop(PLUGIN_SOCKET, None)  # that of another `docker`, whose plugin called us
+    variables.pop(PLUGIN_SOCKET, None)  # it belongs to another `docker`, whose plugin we are
     reason = "without docker in front" if file.docker else "there is no docker on PATH"
     return Program((file.path, "model"), Environment(variables), reason, file)
 

@@ -1,7 +1,7 @@
-"""What went wrong, told from exit code, signal and stderr: nothing else is there to tell it by.
+"""Errors of the CLI, named by its exit code, signal and stderr: it tells nothing else.
 
-`causes.CAUSES` is the table. Messages hold the cause in our words; the CLI's own, which may
-quote the prompt or an address, stay in `stderr` and `detail`.
+`failure_table.CAUSES` is the table. Messages describe the cause in our words. The CLI's own, which
+may quote the prompt or an address, stay in `stderr` and `detail`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from docker_model.errors import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PLUGIN_EXIT = 255  # the plugin died of a signal; `docker` reports -1
+# The plugin died of a signal: `docker` exits with -1, which Windows has as an unsigned number.
+SIGNALED_PLUGIN_EXITS = frozenset({255, 0xFFFFFFFF})
 _PANIC_EXIT = 2
 
 _TRY_AGAIN = "something outside of this program ended it: find out what, then try again"
@@ -48,19 +49,19 @@ _CONTEXT_SIZE = re.compile(
 
 
 def is_unknown_flag(stderr: str, flag: str) -> bool:
-    """Whether the plugin, and not `docker` in its absence, says that it does not know `flag`."""
+    """Whether the plugin does not know `flag`; `docker` without a plugin knows no flag at all."""
     return f"unknown flag: {flag}\n" in stderr and "docker model" in stderr
 
 
 def model_not_found(model: str) -> ModelNotFoundError:
-    """The model is not in the local store."""
+    """Return the error for a model that is not in the local store."""
     return ModelNotFoundError(
         f"the model {model!r} is not pulled", hint=f"`docker model pull {model}`", model=model
     )
 
 
 def not_running() -> RunnerUnavailableError:
-    """The runner is off."""
+    """Return the error for a runner that is off."""
     return RunnerUnavailableError("Docker Model Runner is not running", hint=START_HINT)
 
 
@@ -74,16 +75,16 @@ def name_failure(
     partial: str = "",
     causes: Sequence[Cause] = CAUSES,
 ) -> DockerModelError:
-    """Tell what a command's end means.
+    """Return the error that the end of a command stands for.
 
     Args:
         command: The subcommand, such as `run` or `pull`.
         model: The name as the caller gave it.
-        exit_code: `None` when it did not exit by itself. 0 is for a run that said nothing.
+        exit_code: `None` when it did not exit by itself. 0 is for a run without output.
         signal: The number of the signal that ended it.
-        stderr: What it wrote there.
+        stderr: Its standard error.
         partial: The answer's text so far.
-        causes: The table to look it up in; the first that is found counts.
+        causes: The table; its first row that matches counts.
     """
     text = _ANSI.sub("", stderr).strip()
     ending = _Ending(command, model, exit_code, signal, text, partial)
@@ -116,12 +117,16 @@ class _Ending:
             message = f"{name} was ended by {_signal_name(self.signal)}"
             return self.error(self.other, message, _signal_hint(self.signal))
         if self.exit_code is None:
-            message = f"nobody can tell how {name} ended: something else reaped the process"
-            return self.error(self.other, message, "does the program ignore SIGCHLD?")
+            message = f"it is unknown how {name} ended: something else reaped the process"
+            hint = "do not ignore SIGCHLD, and wait for no processes but your own"
+            return self.error(self.other, message, hint)
         if self.exit_code == 0:
-            message = "the run ended well and said nothing, as it does when the engine fails"
+            message = (
+                f"{name} exited with code 0 but produced no output, which usually means that "
+                "the engine failed"
+            )
             return self.error(EmptyAnswerError, message, f"{LOGS_HINT}; then try again")
-        if self.exit_code == _PLUGIN_EXIT and not self.stderr:
+        if self.exit_code in SIGNALED_PLUGIN_EXITS and not self.stderr:
             return self.error(self.other, f"the plugin of {name} was ended by a signal", _TRY_AGAIN)
         if self.exit_code == _PANIC_EXIT and "goroutine " in self.stderr:
             hint = "update the plugin: " + PLUGIN_HINT
@@ -130,13 +135,13 @@ class _Ending:
 
     @property
     def other(self) -> type[DockerModelError]:
-        """The class for what has none of its own."""
+        """The class of errors that have no class of their own."""
         if self.command == "pull" or self.stderr.startswith("Failed to pull model"):
             return PullError
         return GenerationError
 
     def error(self, kind: type[DockerModelError], message: str, hint: str) -> DockerModelError:
-        """Make the error, with the attributes of its class."""
+        """Return an error with the attributes of its class."""
         if issubclass(kind, GenerationError):
             return kind(
                 message,
@@ -165,7 +170,7 @@ def _number(pattern: re.Pattern[str], text: str) -> int | None:
 
 
 def _room_for(text: str) -> str:
-    """A context size with room for the prompt and an answer: a power of two."""
+    """Return a context size with room for the prompt and an answer: a power of two."""
     tokens = _number(_PROMPT_TOKENS, text)
     return "N" if tokens is None else str(1 << (tokens * 5 // 4).bit_length())
 
@@ -190,10 +195,10 @@ _NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOME
 
 
 def name_start_failure(error: OSError, argv: Sequence[str]) -> DockerModelError:
-    """Tell why a process could not be started.
+    """Return the error for a process that could not be started.
 
     Args:
-        error: What starting it raised.
+        error: The operating system's error.
         argv: The command.
     """
     program = argv[0]
@@ -206,20 +211,20 @@ def name_start_failure(error: OSError, argv: Sequence[str]) -> DockerModelError:
     elif error.errno == errno.E2BIG:
         return InvalidRequestError(
             f"{program!r} cannot be started: arguments and environment are too long",
-            hint="the prompt is no part of them: pass a smaller env",
+            hint="pass a smaller env; the prompt is not among them",
         )
     elif error.errno == errno.ENOENT and error.filename not in (None, program):
         named = DockerNotFoundError(
-            "the working directory is not there any more", hint="change to another one"
+            "the working directory does not exist any more", hint="change to another one"
         )
     elif error.errno == errno.ENOENT and os.path.exists(program):  # noqa: PTH110  a string
         named = DockerNotFoundError(
-            f"{program!r} is there, its interpreter is not", hint="see the file's first line"
+            f"{program!r} exists, its interpreter does not", hint="see the file's first line"
         )
     elif error.errno == errno.ENOEXEC:
         named = DockerNotFoundError(
-            f"{program!r} is no program for this machine",
-            hint="a script needs a first line such as #!/bin/sh, a binary this architecture",
+            f"{program!r} is not a program for this machine",
+            hint="a script needs a first line such as #!/bin/sh; a binary, this architecture",
         )
     else:
         named = DockerNotFoundError(

@@ -1,7 +1,7 @@
-"""What the CLI would find under a name, asked without opening anything.
+"""What the CLI would find under a name, found out without opening a file.
 
-Opening could block (a pipe) or do something (a device), so the file system is asked about
-names alone. A name that is judged wrongly must be judged as there.
+Opening could block (a pipe) or have an effect (a device), so the file system is asked about
+names alone. In doubt a file counts as existing.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docker_model._docker_cli.references import normalised
+from docker_model._docker_cli.references import normalized
 
 if TYPE_CHECKING:
     from typing import Self
 
 __all__ = ["LocalFiles"]
 
-_REMEMBERED = 4096  # names whose judgement is kept: a prompt may repeat one a million times
+_REMEMBERED = 4096  # names whose result is kept: a prompt may repeat a name a million times
 
-# Parts of a name in /proc that stand for another thing, or none, in another process.
+# Parts of a name in /proc that mean something else, or nothing, in another process.
 _OWN_PARTS = re.compile(rb"(?<![^/])(?:[0-9]+|cwd)(?![^/])")
-_MOST_OWN_PARTS = 16  # that are looked at; nobody uses a name with more of them
+_MOST_OWN_PARTS = 16  # that are looked at; a name with more of them counts as existing
 
 
 class LocalFiles:
     """The files that a command started in `cwd` would find; a context manager.
 
     Raises:
-        OSError: On entering, when `cwd` cannot be opened.
+        OSError: If `cwd` cannot be opened, on entering.
     """
 
     def __init__(self, cwd: str) -> None:
@@ -49,19 +49,19 @@ class LocalFiles:
 
     def _read(self, path: str) -> bool:
         """Whether the CLI would read what an `@` reference names."""
-        name = normalised(path)
+        name = normalized(path)
         return "\0" not in name and self._system.reads(name)
 
     def _attached(self, path: str) -> bool:
-        """Whether the CLI would attach what an image path names, or fail over it."""
-        name = normalised(path)
+        """Whether the CLI would attach the file that an image path names, or fail over it."""
+        name = normalized(path)
         return "\0" in name or not self._system.misses(name)
 
 
 class _Posix:
     """Looks relative names up from an open directory.
 
-    Joined to the directory's own name, one that just fits for the command would be too long.
+    Joined to the directory's own name, a name that just fits for the command would be too long.
     """
 
     def __init__(self, cwd: str) -> None:
@@ -79,14 +79,14 @@ class _Posix:
         if os.access(path, os.R_OK, dir_fd=self._directory, effective_ids=True):
             try:
                 mode = os.stat(path, dir_fd=self._directory).st_mode
-            except OSError:  # it was there a moment ago
+            except OSError:  # it existed a moment ago
                 return True
             if not stat.S_ISDIR(mode) and not stat.S_ISSOCK(mode):
                 return True
         return self._belongs_to_process(path)
 
     def misses(self, name: str) -> bool:
-        """Whether the answer is "no such file", the only one that the CLI passes over."""
+        """Whether the answer is "no such file", the only one that the CLI ignores."""
         path = name.encode()
         try:
             os.stat(path, dir_fd=self._directory)
@@ -100,7 +100,7 @@ class _Posix:
         """Whether the name leads through a process's own entries in /proc.
 
         The command is still to be started, so `/proc/4711/environ` may come to be its own,
-        with all its secrets, and `/proc/self/cwd/..` is not the place that it is here.
+        with all its secrets, and `/proc/self/cwd/..` is another directory there.
         """
         for count, part in enumerate(_OWN_PARTS.finditer(path)):
             if count == _MOST_OWN_PARTS:
@@ -116,7 +116,7 @@ class _Posix:
 
 @cache
 def _process_file_systems() -> frozenset[int]:
-    """The device numbers of every mounted /proc: a container may see its host's as well."""
+    """Return the device numbers of every mounted /proc; a container may see its host's as well."""
     try:
         mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
     except FileNotFoundError:
@@ -126,9 +126,9 @@ def _process_file_systems() -> frozenset[int]:
 
 
 class _Windows:
-    """The same by Windows' rules; written from its documentation, not run."""
+    """Looks names up by the rules of Windows."""
 
-    _LONG = 248  # Go passes longer names on in a form of its own, Python may not
+    _LONG = 248  # Go uses another form for longer names, Python may not
 
     def __init__(self, cwd: str) -> None:
         self._cwd = cwd
@@ -164,5 +164,5 @@ class _Windows:
         return Path(self._cwd, name)
 
     def _is_never_asked(self, name: str) -> bool:
-        r"""Whether looking would log in to a server (`\\host\share`), or tell nothing."""
+        r"""Whether a lookup would log in to a server (`\\host\share`), or be no answer."""
         return bool(re.match(r"[/\\]{2}", name)) or len(str(self._full(name))) >= self._LONG

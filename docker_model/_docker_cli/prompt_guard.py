@@ -1,21 +1,20 @@
-"""The prompt guard: no byte of a local file reaches the model unless that is asked for.
+"""The prompt guard: local files reach the model only if the caller allows it.
 
-The CLI reads the files that it sees in a prompt (:mod:`docker_model._docker_cli.references`), and
-a prompt holds what others wrote: users, retrieved documents, answers of tools. The guard
-asks the file system what the CLI would ask and breaks what it would find, with a space.
+The CLI reads the files that a prompt names (:mod:`docker_model._docker_cli.references`), and
+a prompt holds text of others: users, retrieved documents, results of tools. The guard
+asks the file system what the CLI would ask, and breaks each reference to a file with a space.
 
-What it costs: one changed byte for each file named, and text that only looks like a
-picture's path may get one as well where the CLI would fail over it.
+The price is one more byte for each file that is named, and for text that only looks like the
+path of a picture where the CLI would fail over it.
 
-What it cannot promise:
+Its limits:
 
-* It judges what is there when it looks. A file that comes into being under an *absolute*
-  name between that look and the CLI's is read. (Relative names are safe with `"escape"`:
-  the run starts in an empty directory that nobody can write to. So are the entries of
-  `/proc` of processes that are still to be started.)
-* It judges by this process's eyes. Where `command` leads elsewhere (over `ssh`, into a
+* It judges the moment of its own check. A file that is created under an *absolute* name between
+  that check and the CLI's is read. (Relative names are safe with `"escape"`: the run starts in an
+  empty directory. So are the entries of `/proc` of processes that are still to be started.)
+* It judges the file systems of this process. Where `command` leads elsewhere (over `ssh`, into a
   container, a sandboxed `docker` with file systems of its own), other names exist.
-* The code for Windows (drive letters, backslashes, servers' shares) has not been run.
+* On Windows, alternate data streams, short names (`PROGRA~1`) and devices have not been tried.
 """
 
 from __future__ import annotations
@@ -45,31 +44,31 @@ _CHOICES = (
 
 
 def check_prompt(prompt: str) -> None:
-    """Refuse what cannot be sent as a prompt.
+    """Refuse a prompt that cannot be sent.
 
     Args:
         prompt: The whole text. NUL and control characters are fine: it goes through a pipe.
 
     Raises:
-        InvalidRequestError: It is no text, it is empty or blank (the CLI would turn to
-            interactive mode, or send an empty message), or it holds a lone surrogate, which
-            UTF-8 cannot.
+        InvalidRequestError: If it is not a string, is empty or blank (the CLI would turn to
+            interactive mode, or send an empty message), or has a lone surrogate, which
+            UTF-8 cannot encode.
     """
     if not isinstance(prompt, str):
         msg = f"the prompt must be a string, not {type(prompt).__name__}"
-        raise InvalidRequestError(msg, hint="decode bytes; join messages to one text")
+        raise InvalidRequestError(msg, hint="decode bytes, and join messages to one string")
     if not prompt.strip(_GO_SPACE):
         msg = "the prompt is empty or blank"
         raise InvalidRequestError(msg, hint="give the model something to answer")
     position = _lone_surrogate(prompt)
     if position is not None:
-        msg = f"the prompt holds a lone surrogate (U+{ord(prompt[position]):04X}) at {position}"
+        msg = f"the prompt has a lone surrogate (U+{ord(prompt[position]):04X}) at {position}"
         hint = "decode its source with errors='replace', or drop the character"
         raise InvalidRequestError(msg, hint=hint)
 
 
 def may_name_files(prompt: str) -> bool:
-    """Whether the text holds anything that could be a file's name; touches no file."""
+    """Whether the text has anything that could name a file; looks at no file."""
     return any(True for _ in inclusions(prompt)) or any(True for _ in images(prompt))
 
 
@@ -84,7 +83,7 @@ def find_references(prompt: str, *, cwd: str) -> tuple[str, ...]:
         The paths as they stand in the prompt, in their order, each once.
 
     Raises:
-        OSError: `cwd` cannot be looked into.
+        OSError: If `cwd` cannot be opened.
     """
     with LocalFiles(cwd) as files:
         found = [(at, path) for path, at in inclusions(prompt) if files.read(path)]
@@ -95,21 +94,21 @@ def find_references(prompt: str, *, cwd: str) -> tuple[str, ...]:
 def guard(prompt: str, policy: FileReferences, *, cwd: str) -> str:
     """Keep the CLI from reading the local files that a prompt names.
 
-    See the module's text for what this costs and what it cannot promise.
+    The module's docstring has the limits of this.
 
     Args:
         prompt: The text, as `check_prompt` lets it pass.
-        policy: `"escape"`: one space breaks each reference to a file that is there, all
-            else stays as it is. `"refuse"`: such a reference is an error. `"allow"`: the
-            CLI may read what it finds.
+        policy: `"escape"`: one space breaks each reference to a file that exists, and
+            everything else stays as it is. `"refuse"`: such a reference is an error.
+            `"allow"`: the CLI may read the files.
         cwd: The directory that the run starts in; relative names are judged against it.
 
     Returns:
-        The prompt to send; the very object that came in where nothing had to change.
+        The prompt to send; the same object if nothing had to change.
 
     Raises:
-        FileReferenceError: The policy is `"refuse"`, and the prompt names a file.
-        OSError: `cwd` cannot be looked into.
+        FileReferenceError: If the policy is `"refuse"` and the prompt names a file.
+        OSError: If `cwd` cannot be opened.
     """
     if policy == "allow":
         return prompt
@@ -132,18 +131,18 @@ def _lone_surrogate(text: str) -> int | None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        return error.start  # alone: the error itself holds the whole prompt
+        return error.start  # not the error, which has the whole prompt
     return None
 
 
 def _defused(text: str, files: LocalFiles) -> str:
-    """Break references until the CLI's own rules find none in the text.
+    """Break references until the CLI's rules find no file in the text.
 
-    A space can bring a new one about: after `@`, the rest of a broken path may hold another
-    `@`; after a picture's path, the line may go on to a longer one. So every round looks at
-    the text anew. It ends because each space ends an `@` or an extension for good, or lets
-    a picture's path point nowhere until one of those changes it; two or three rounds are
-    what it takes. Pictures come first since their space mostly spoils an `@` before them too.
+    A space can make a new reference: after `@`, the rest of a broken path may have another
+    `@`; after a picture's path, the line may go on to a longer one. So every round starts from
+    the new text. The loop ends because each space ends an `@` or an extension for good, or
+    leaves a picture's path without a file until one of those changes it; it takes two or three
+    rounds. Pictures come first since their space mostly breaks an `@` before them too.
     """
     while spots := _image_spots(text, files) or _inclusion_spots(text, files):
         text = " ".join(text[start:end] for start, end in pairwise([0, *spots, len(text)]))
@@ -160,9 +159,9 @@ def _image_spots(text: str, files: LocalFiles) -> list[int]:
     for image in images(text):
         if image.at < settled or not files.attached(image.path):
             continue
-        if not files.attached(image.spoilt):
+        if not files.attached(image.spoiled):
             spots.append(image.middle)
-        else:  # too long whatever it is, or a NUL in it
+        else:  # too long in any case, or with a NUL
             dots, settled = endings(text, image)
             spots += dots
     return spots

@@ -1,4 +1,4 @@
-r"""Where the CLI sees local files in a prompt: its rules over text, without a file system.
+r"""The CLI's rules for local files in a prompt, as functions of text alone.
 
 Before a prompt goes to the model, `docker model run` (since plugin v0.1.46, unchanged to
 v1.2.6) goes over it twice, with no switch to turn it off:
@@ -6,13 +6,13 @@ v1.2.6) goes over it twice, with no switch to turn it off:
 1. *Inclusions*: an `@` followed by a quoted or a plain word. If that names a file that can
    be read, the reference is replaced by the file's content.
 2. *Images*, in the text that the first step left: quoted or bare paths that end like a
-   picture. A file found is attached, no file is ignored, any other answer of the file
-   system (a directory, a name too long) fails the run.
+   picture. A file that exists is attached, a missing one is ignored, and any other answer of
+   the file system (a directory, a name too long) fails the run.
 
 The CLI matches with Go's regular expressions, which find the leftmost match, in time that
 grows with the text. The patterns here find the same matches and are written so that
-Python's backtracking has nothing to try again: quantifiers are possessive, or whatever was
-looked at is consumed, found or not. Go's `\s` and `\b` know ASCII alone, and not `\v`.
+Python's backtracking has nothing to try again: quantifiers are possessive, or the text that was
+looked at is consumed, with a match or without. Go's `\s` and `\b` know ASCII alone, and not `\v`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Image", "Inclusion", "endings", "images", "inclusions", "normalised"]
+__all__ = ["Image", "Inclusion", "endings", "images", "inclusions", "normalized"]
 
 _INCLUSION = re.compile(r"""@(?:"([^"]++)"|'([^']++)'|([^\t\n\f\r "']++))""")
 
@@ -32,7 +32,7 @@ _EXTENSION = re.compile(r"\.(?i:jpe?g|png|webp)\b", re.ASCII)
 
 
 def _quoted(quote: str, name: str) -> str:
-    """A quoted image path: at least one character before the extension, then the quote."""
+    """Return the pattern of a quoted image path, with something before the extension."""
     return (
         rf"{quote}(?P<{name}>[^{quote}]++){quote}"
         rf"(?:(?<=[^{quote}]\.(?i:jpg|png){quote})|(?<=[^{quote}]\.(?i:jpeg|webp){quote}))"
@@ -74,7 +74,7 @@ class Image(NamedTuple):
     Attributes:
         path: As it stands in the text, without quotes.
         at: The offset at which it begins.
-        lead: How much of it makes the CLI see a path there: `/`, `./`, `C:\`; 0 if quoted.
+        lead: The length of its beginning that marks a path: `/`, `./`, `C:\`; 0 if quoted.
     """
 
     path: str
@@ -83,12 +83,12 @@ class Image(NamedTuple):
 
     @property
     def middle(self) -> int:
-        """The offset where one space makes it another path of the same extent."""
+        """The offset where one space turns it into another path of the same extent."""
         return self.at + self.lead
 
     @property
-    def spoilt(self) -> str:
-        """The path that it is with that space."""
+    def spoiled(self) -> str:
+        """The path with that space."""
         return f"{self.path[: self.lead]} {self.path[self.lead :]}"
 
 
@@ -128,6 +128,6 @@ def endings(text: str, image: Image) -> tuple[list[int], int]:
     return dots, end
 
 
-def normalised(path: str) -> str:
-    """The name that the CLI asks the file system for: without its backslash escapes."""
+def normalized(path: str) -> str:
+    """Return the name that the CLI looks up: the path without its backslash escapes."""
     return _ESCAPED.sub(itemgetter(1), path) if "\\" in path else path

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from docker_model._transport.protocol import Receiver, Request
 
 
-_PLUGIN_SIGNALLED = 255  # what `docker` makes of -1
-
-
 @dataclass(frozen=True, slots=True)
 class RunCommand:
     """One `docker model run`, ready to be started.
@@ -47,11 +44,11 @@ class RunCommand:
 
     @property
     def separator(self) -> str:
-        """What ends the reasoning in its output."""
+        """The text that ends the reasoning in its output."""
         return SEPARATOR if self.color else SEPARATOR_TO_V0_1_40
 
     async def start(self, cwd: Callable[[], str], on_stdout: Callable[[bytes], object]) -> Child:
-        """Start it; then it waits for its prompt.
+        """Start the run, which then waits for its prompt.
 
         Raises:
             DockerModelError: If it cannot be started.
@@ -61,10 +58,10 @@ class RunCommand:
 
 
 class Answer(Collector):
-    """What one run says.
+    """The answer of one run.
 
     Attributes:
-        vanished: True once the CLI has said that the model is missing.
+        vanished: True once the CLI has printed that the model is missing.
     """
 
     def __init__(
@@ -84,7 +81,7 @@ class Answer(Collector):
             self._sort(part)
 
     def end_of_output(self) -> None:
-        """Take what was held back until it could not become anything else."""
+        """Take what the parser held back; nothing follows."""
         for part in self._parser.close():
             self._sort(part)
         self.end()
@@ -99,17 +96,17 @@ class Answer(Collector):
 
 
 class Run:
-    """A child, the answer that it gives, and the clock that watches it; on the I/O thread.
+    """Connects a child with its answer, the receiver and the timeouts; on the I/O thread.
 
     A started run waits for its prompt on stdin before it does anything, so it can be
     started before the prompt may be sent.
 
     Args:
-        request: What it will be asked.
-        receiver: Where the pieces go; it can have the reading stopped.
-        answer: Collects what it says.
-        phase: The clock, at `first_output`.
-        on_first_output: Called once, when the model has begun to speak.
+        request: The request that the run will answer.
+        receiver: Where the pieces go; it can stop the reading.
+        answer: Collects the output.
+        phase: The timeouts, in the phase `first_output`.
+        on_first_output: Called once, after the first output of the model.
     """
 
     def __init__(
@@ -126,7 +123,7 @@ class Run:
         self._phase = phase
         self._on_first_output = on_first_output
         self._paused = False
-        # How it ended; `None` when we ended it, because all that matters had been said.
+        # How the run ended; `None` when we ended it, because the rest does not matter.
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[Exit | None] = self._loop.create_future()
         self.child: Child
@@ -152,7 +149,7 @@ class Run:
         return child
 
     async def result(self) -> Exit | None:
-        """Await the end; `None` when the answer was cut or the model found missing."""
+        """Await the end; `None` when the answer was cut or the model is missing."""
         return await self._done
 
     def _on_stdout(self, data: bytes) -> None:
@@ -160,7 +157,7 @@ class Run:
         silent = answer.first_output is None
         answer.feed(data)
         if silent and answer.first_output is not None:
-            # Not now: the caller has been woken and waits for this thread to let it run.
+            # Later: the caller has been woken, and waits for this thread to let it run.
             self._loop.call_soon(self._on_first_output)
         if answer.over or answer.vanished:
             self._settle(None)
@@ -190,13 +187,13 @@ class Run:
 
 
 def check_end(end: Exit, answer: Answer, model: str) -> None:
-    """Raise what a run's end means, unless it is a good one.
+    """Raise the error that a run's end stands for, unless the run succeeded.
 
-    Exit code 0 is no proof: the CLI drops errors that arrive inside the stream and ends
-    well, having said nothing.
+    Exit code 0 is not enough: the CLI drops errors that arrive inside the stream, and then
+    exits with 0 and without output.
 
     Raises:
-        DockerModelError: The run failed, or said nothing.
+        DockerModelError: If the run failed, or gave no output.
     """
     if end.lingered:
         msg = "the command closed its output but did not exit, and was ended"
@@ -214,13 +211,13 @@ def check_end(end: Exit, answer: Answer, model: str) -> None:
 
 
 def was_killed(end: Exit) -> bool:
-    """Whether somebody ended it from outside, as the CLI shows it.
+    """Whether a run was ended by a signal from outside.
 
-    A signal to `docker` and its plugin ends in a race between the two: mostly the plugin
-    dies of it (255), else it reports the socket that `docker` closed (1).
+    With `docker` in front of the plugin the two race: mostly the plugin dies of the signal, else
+    it reports the socket that `docker` closed.
     """
     return (
         end.signal is not None
-        or end.code == _PLUGIN_SIGNALLED
+        or end.code in failures.SIGNALED_PLUGIN_EXITS
         or (end.code == 1 and "context canceled" in end.stderr)
     )

@@ -1,13 +1,14 @@
 """Started runs that wait for a prompt, so that an answer need not wait for a start.
 
 A started `docker model run` reads stdin to its end before it asks the runner anything, so a
-child can be parked there. Each is used once. Whatever ends a parked child is a SIGKILL to
-its group and never the end of its input, after which the CLI would go on, and might pull.
+process can wait there. Each is used once. An unused one is always killed, and its input never
+closed: at the end of its input the CLI would go on, and might pull a model.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import deque
 from typing import TYPE_CHECKING, Self
@@ -21,16 +22,18 @@ if TYPE_CHECKING:
     from docker_model._runtime import Child
 
 MAX_AGE = 120.0  # seconds; the CLI has already chosen its context and read its configuration
-BACK_OFF = 5.0  # seconds without refilling after a parked child has died by itself
+BACK_OFF = 5.0  # seconds without refilling after a standby process has ended by itself
 _GAP = 0.05  # seconds between two starts, at least: about what one takes of a processor
 _PROCESSORS = os.cpu_count() or 1
 
+_logger = logging.getLogger("docker_model")
+
 
 class StandbyOwner:
-    """A model's wish for standby, until it is closed or collected.
+    """A model's claim to standby, until the model is closed or collected.
 
     Attributes:
-        count: How many runs it wants parked.
+        count: The number of standby processes that it wants.
         open: False once closed; a run that began before must not fill the pool again.
     """
 
@@ -55,7 +58,7 @@ class StandbyProcess:
 
     @classmethod
     async def start(cls, command: RunCommand, cwd: Callable[[], str]) -> Self:
-        """Start one.
+        """Start a run.
 
         Raises:
             DockerModelError: If it cannot be started.
@@ -69,13 +72,13 @@ class StandbyProcess:
 
     @property
     def fit(self) -> bool:
-        """Whether it may be used: it lives, is young, and has printed nothing."""
+        """Whether it may be used: it is alive, young, and has printed nothing."""
         age = asyncio.get_running_loop().time() - self._born
         return self.child.silent and not self._noisy and age < MAX_AGE
 
 
 class StandbyPool:
-    """The parked runs of one model, command, environment and directory; on the I/O thread.
+    """The standby processes of one model, command and directory; on the I/O thread.
 
     Args:
         find_command: Finds the command of a run; the plugin may be replaced between two of them.
@@ -94,12 +97,12 @@ class StandbyPool:
         self._replenishing: asyncio.Task[None] | None = None  # kept: a loop holds tasks weakly
 
     def hold(self, owner: StandbyOwner) -> None:
-        """Keep runs parked until `owner` lets go."""
+        """Keep processes for `owner`, until it is released."""
         if owner.open:
             self._owners.add(owner)
 
     def release(self, owner: StandbyOwner) -> bool:
-        """End what nobody else wants parked; true when nobody wants anything."""
+        """Kill surplus standby processes. Return True if the pool has no owners left."""
         self._owners.discard(owner)
         while len(self._parked) > self._target():
             self._parked.pop().child.kill()
@@ -109,7 +112,7 @@ class StandbyPool:
         return True
 
     def retain(self, usable: Callable[[RunCommand], bool]) -> None:
-        """Kill the runs whose command is not usable any more."""
+        """Kill the standby processes whose command cannot be used any more."""
         for parked in self._parked:
             if not usable(parked.command):
                 parked.child.kill()
@@ -119,7 +122,7 @@ class StandbyPool:
         return max((owner.count for owner in self._owners), default=0)
 
     def take(self) -> StandbyProcess | None:
-        """The oldest parked run that is fit for use; from now on its caller's."""
+        """Return the oldest process that may be used, which the caller owns from now on."""
         while self._parked:
             parked = self._parked.popleft()
             if parked.fit:
@@ -128,37 +131,36 @@ class StandbyPool:
         return None
 
     def begin(self) -> None:
-        """A run begins: starting others would only slow it down."""
+        """Count a run that begins; starts would slow it down."""
         self._running += 1
 
     def end(self) -> None:
-        """It has ended."""
+        """Count a run that has ended, and plan the next start."""
         self._running -= 1
         self.refill()
 
     def refill(self) -> None:
-        """A run has said its first words, or has ended: there may be time for another start."""
+        """Plan the next start, after a run has given its first output or has ended."""
         if len(self._parked) >= self._target():
             return
         gap = self._gap()
         now = asyncio.get_running_loop().time()
-        # Only ever sooner: runs in quick succession must not put it off for ever.
+        # Never later: runs in quick succession must not put the start off for ever.
         if self._refill is None or now + gap < self._refill.when():
             self._plan(gap)
 
     def _gap(self) -> float:
-        """Seconds until the next start, which takes a processor from those who answer.
+        """Return the seconds until the next start.
 
-        The more of them there are, the less of it: a crowd is not to be slowed down by
-        preparations for the next one.
+        A start takes a processor from the runs that answer, so the gap grows with their number.
         """
         return _GAP * max(1.0, self._running / _PROCESSORS)
 
     async def fill(self) -> None:
-        """Park what is wanted, at once.
+        """Start all standby processes at once.
 
         Raises:
-            DockerModelError: One cannot be started.
+            DockerModelError: If one cannot be started.
         """
         self._drop_unfit()
         while len(self._parked) < self._target():
@@ -169,21 +171,24 @@ class StandbyPool:
         command = await self._find_command()
         self.retain(command.__eq__)  # others are of a plugin that was replaced
         parked = await StandbyProcess.start(command, self._cwd)
-        if len(self._parked) < self._target():  # it may have been closed meanwhile
+        if len(self._parked) < self._target():  # the owner may have been released meanwhile
             self._parked.append(parked)
         else:
             parked.child.kill()
 
     async def _replenish(self) -> None:
-        """Park one and come back for the next: a burst of starts would delay who is answering."""
+        """Start one process, and plan the next start: many at once would delay other runs."""
         if self._drop_unfit():
-            self._plan(BACK_OFF)  # something kills them, or they print: no race against it
+            _logger.info(
+                "a standby process ended before it was used; the next starts in %g s", BACK_OFF
+            )
+            self._plan(BACK_OFF)
             return
         try:
             if len(self._parked) < self._target():
                 await self._park()
         except DockerModelError:
-            self._plan(BACK_OFF)  # the next cold start will tell the caller why
+            self._plan(BACK_OFF)  # the next call raises the reason
         else:
             self._plan(self._gap() if len(self._parked) < self._target() else MAX_AGE)
 
@@ -212,7 +217,7 @@ class StandbyPool:
 
 
 class StandbyLease:
-    """One run's dealings with a pool: a scope, which does nothing without a pool."""
+    """The use that one run makes of a pool: a context manager, which may have no pool."""
 
     def __init__(self, pool: StandbyPool | None) -> None:
         self._pool = pool
@@ -227,10 +232,10 @@ class StandbyLease:
             self._pool.end()
 
     def take(self) -> StandbyProcess | None:
-        """A parked run, if there is one."""
+        """Return a process that may be used, if there is one."""
         return None if self._pool is None else self._pool.take()
 
     def refill(self) -> None:
-        """The run speaks: see `StandbyPool.refill`."""
+        """Plan the next start, after the first output of the run."""
         if self._pool is not None:
             self._pool.refill()

@@ -1,15 +1,15 @@
-"""`docker model run` as a transport: a prompt's way from the queue to its answer."""
+"""`docker model run` as a transport: a request waits for its slot, and a run answers it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from docker_model._docker_cli import failures, management
-from docker_model._docker_cli.presence import REMEMBERED, REMEMBERED_BY_STANDBY, Presence
 from docker_model._docker_cli.prompt_guard import guard, may_name_files
 from docker_model._docker_cli.run import Answer, Run, RunCommand, check_end, was_killed
 from docker_model._docker_cli.standby_pool import StandbyLease, StandbyPool
@@ -24,7 +24,7 @@ from docker_model.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from docker_model._docker_cli.command_spec import CommandSpec, Program
     from docker_model._docker_cli.plugin_file import PluginFile
@@ -36,28 +36,56 @@ if TYPE_CHECKING:
     from docker_model.types import Completion, PullProgress
 
 
+REMEMBERED = 5.0  # seconds for which a model that was found counts as present
+REMEMBERED_BY_STANDBY = 60.0  # the same with standby, where a check would be the longest step
+
+_logger = logging.getLogger("docker_model")
+
+
+class _Presence:
+    """Remembers which models were found. A model that was not found is looked for again."""
+
+    def __init__(self) -> None:
+        self._until: dict[Hashable, float] = {}
+
+    def known(self, key: Hashable) -> bool:
+        """Whether the model still counts as present."""
+        return self._until.get(key, 0.0) > asyncio.get_running_loop().time()
+
+    def remember(self, key: Hashable, since: float, seconds: float) -> None:
+        """Remember a model that was found at `since`, on the loop's clock."""
+        self._until[key] = max(since + seconds, self._until.get(key, 0.0))
+
+    def forget(self, key: Hashable) -> None:
+        """Forget a model that was found to be missing."""
+        self._until.pop(key, None)
+
+
 class _Shared:
     """What all runs of this process share; on the I/O thread alone."""
 
     def __init__(self) -> None:
-        self.presence = Presence()
-        self.once = SingleFlight()
+        self.presence = _Presence()
+        self.single_flight = SingleFlight()
         # Programs older than v0.1.41 do not know --color. An updated plugin is another one.
         self._colorless: set[PluginFile | Program] = set()
         self._pools: dict[tuple[CommandSpec, str, Workdir], StandbyPool] = {}
 
     async def run_command(self, spec: CommandSpec, model: str) -> RunCommand:
+        """Return the command that runs `model`, with the flags that its program knows."""
         program = await spec.program()
         color = (program.plugin or program) not in self._colorless
         return RunCommand(program, model, color)
 
     def do_without_color(self, command: RunCommand) -> None:
-        """The program does not know the flag, and what is parked with it is dead."""
+        """Leave `--color` out from now on; standby processes that were given it have failed."""
+        _logger.info("%s does not know --color, and is started without it", command.program.argv[0])
         self._colorless.add(command.program.plugin or command.program)
         for pool in self._pools.values():
             pool.retain(lambda parked: parked.program != command.program)
 
     def pool(self, spec: CommandSpec, model: str, cwd: Workdir, owner: StandbyOwner) -> StandbyPool:
+        """Return the standby pool of a model, which `owner` wants filled."""
         pool = self._pools.get((spec, model, cwd))
         if pool is None:
             pool = StandbyPool(partial(self.run_command, spec, model), cwd)
@@ -66,7 +94,7 @@ class _Shared:
         return pool
 
     def release(self, owner: StandbyOwner) -> None:
-        """End what is parked for `owner` alone."""
+        """Kill the standby processes that no other owner wants."""
         owner.open = False
         for key, pool in list(self._pools.items()):
             if pool.release(owner):
@@ -74,42 +102,45 @@ class _Shared:
 
 
 def release(owner: StandbyOwner) -> None:
-    """Let go of a model's standby; from any thread or finalizer, never waits."""
+    """Give up a model's standby; from any thread or finalizer, never waits."""
     thread = io_thread.started()
     if thread is not None:
         thread.post(lambda: thread.local(_Shared).release(owner))
 
 
-class Slot:
-    """One of `max_concurrency` places, held until the last child started in it has ended.
+class _Slot:
+    """One of `max_concurrency` slots, held until the last child that was started in it has ended.
 
     Attributes:
-        child: That child.
-        answer: What it has said.
-        cold: A parked run has failed it; the next is to be a fresh one.
+        child: The last child.
+        answer: The answer of that child so far.
+        cold: Whether a standby process has failed, so that the next run must be a new process.
     """
 
-    def __init__(self, slot: asyncio.Semaphore) -> None:
-        self._slot = slot
+    def __init__(self, semaphore: asyncio.Semaphore) -> None:
+        self._semaphore = semaphore
         self.cold = False
         self.child: Child | None = None
         self.answer: Answer | None = None
 
     def partial(self) -> str:
+        """Return the text so far."""
         return "" if self.answer is None else self.answer.text
 
     async def enter(self) -> None:
-        await self._slot.acquire()
+        """Wait until the slot is free."""
+        await self._semaphore.acquire()
 
     def leave(self) -> None:
+        """Free the slot, as soon as the child has ended."""
         if self.child is None or self.child.ended.done():
-            self._slot.release()
+            self._semaphore.release()
         else:
-            self.child.ended.add_done_callback(lambda _: self._slot.release())
+            self.child.ended.add_done_callback(lambda _: self._semaphore.release())
 
 
-class _TryAgain(Exception):  # noqa: N818  no error: nothing was handed over, and something was learned
-    """The next attempt will do."""
+class _RetryError(Exception):
+    """Nothing was delivered yet, and the next attempt can succeed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +148,13 @@ class CliTransport:
     """Answers requests through `docker model run`.
 
     Attributes:
-        spec: Command and environment of every child.
-        file_references: See `docker_model._docker_cli.prompt_guard.guard`.
-        cwd: Gives the working directory of a run.
-        max_concurrency: Runs at once among all with the same spec and limit.
+        spec: The command and the environment of every child.
+        file_references: The policy of the prompt guard.
+        cwd: Returns the working directory of a run.
+        max_concurrency: How many runs with the same spec and limit there may be at once.
         pull: What happens when the model is missing.
-        on_progress: Told of a pull's progress, on the I/O thread.
-        owner: The model's standby, if it wants any.
+        on_progress: Called with the progress of a pull, on the I/O thread.
+        owner: The model's claim to standby, if it wants any.
     """
 
     spec: CommandSpec
@@ -135,27 +166,36 @@ class CliTransport:
     owner: StandbyOwner | None = None
 
     def prepare(self, request: Request) -> Request:
-        """Keep the CLI from reading the local files that the prompt names."""
+        """Keep the CLI from reading the local files that the prompt names.
+
+        Raises:
+            FileReferenceError: If the policy is to refuse such a prompt.
+            ResourceError: If the file system cannot be asked.
+        """
         if not self.needs_file_check(request):
             return request
         try:
             prompt = guard(request.prompt, self.file_references, cwd=self.cwd())
         except OSError as error:
-            # Without a look there is no telling what the prompt names, so it is not sent.
+            # What the prompt names is unknown now, so it is not sent.
             msg = f"the prompt cannot be searched for local files: {error.strerror}"
             raise ResourceError(msg, hint="close files, or raise `ulimit -n`") from error
         return replace(request, prompt=prompt)
 
     def needs_file_check(self, request: Request) -> bool:
-        """See `docker_model._transport.protocol.Transport`."""
+        """Whether the prompt may name local files; looks at no file."""
         return self.file_references != "allow" and may_name_files(request.prompt)
 
     async def generate(self, request: Request, receiver: Receiver) -> Completion:
-        """See `docker_model._transport.protocol.Transport`."""
+        """Answer `request`, and put its pieces into `receiver` as they come.
+
+        Raises:
+            DockerModelError: If the run fails.
+        """
         began = asyncio.get_running_loop().time()
         shared = io_thread.current().local(_Shared)
         limiter = io_thread.current().local(Limiter)
-        slot = Slot(limiter.slots(self.spec, self.max_concurrency))
+        slot = _Slot(limiter.slots(self.spec, self.max_concurrency))
         async with timeout_scope("total", request.timeouts.total, slot.partial, cap="max_chars"):
             async with timeout_scope("queue", request.timeouts.queue):
                 await slot.enter()
@@ -164,7 +204,7 @@ class CliTransport:
                 while True:
                     try:
                         return await self._attempt(request, receiver, began, shared, slot)
-                    except _TryAgain:
+                    except _RetryError:
                         pass
                     except ModelNotFoundError:
                         if self.pull == "never" or pulled:
@@ -180,7 +220,7 @@ class CliTransport:
         receiver: Receiver,
         began: float,
         shared: _Shared,
-        slot: Slot,
+        slot: _Slot,
     ) -> Completion:
         now = asyncio.get_running_loop().time
         started = sent = now()
@@ -192,7 +232,7 @@ class CliTransport:
             try:
                 if parked is not None:
                     slot.child = parked.child
-                    if known:  # all that follows is done while the command is at its work
+                    if known:  # the command works while the rest is prepared
                         parked.child.write(prompt)
                 async with PhaseTimeout(
                     "first_output", request.timeouts.first_output, slot.partial
@@ -209,7 +249,7 @@ class CliTransport:
                         slot.child = await run.start(command, self.cwd)
                     if not known:
                         asked = now()
-                        await shared.once.do(
+                        await shared.single_flight.do(
                             present, lambda: management.inspect(self.spec, request.model)
                         )
                         shared.presence.remember(present, asked, self._memory)
@@ -235,22 +275,24 @@ class CliTransport:
         answer: Answer,
         command: RunCommand,
         shared: _Shared,
-        slot: Slot,
+        slot: _Slot,
         *,
         parked: bool,
     ) -> None:
         if answer.empty and parked and was_killed(end):
             slot.cold = True
-            raise _TryAgain
+            raise _RetryError
         if failures.is_unknown_flag(end.stderr, "--color"):
             shared.do_without_color(command)
-            raise _TryAgain
+            raise _RetryError
         check_end(end, answer, command.model)
 
     async def _pull(self, shared: _Shared, model: str) -> None:
-        """Pull `model`, once for all who want it at this time and would be told by one function."""
+        """Pull `model`, once for all callers that wait for it with the same `on_progress`."""
         key = ("pull", self.spec, model, id(self.on_progress))
-        await shared.once.do(key, lambda: management.pull(self.spec, model, self.on_progress))
+        await shared.single_flight.do(
+            key, lambda: management.pull(self.spec, model, self.on_progress)
+        )
 
     def _pool(self, shared: _Shared, model: str) -> StandbyPool | None:
         if self.owner is None:
@@ -262,10 +304,10 @@ class CliTransport:
         return REMEMBERED if self.owner is None else REMEMBERED_BY_STANDBY
 
     async def warm_up(self, model: str) -> None:
-        """Have `model` loaded, so that the next answer need not wait for it.
+        """Load `model` and fill the standby, so that the next answer begins sooner.
 
         Raises:
-            DockerModelError: See `docker_model.errors`.
+            DockerModelError: If the model is missing or cannot be loaded.
         """
         shared = io_thread.current().local(_Shared)
         asked = asyncio.get_running_loop().time()

@@ -1,7 +1,7 @@
 """The private empty directory in which guarded runs are started.
 
 Relative names in a prompt mean nothing there, whatever appears in the caller's directory
-between the guard's look and the CLI's.
+between the guard's check and the CLI's.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ Workdir: TypeAlias = "Callable[[], str]"  # hashable, and equal for the same dir
 
 
 def working_directory(policy: FileReferences) -> Workdir:
-    """Where a run is started: the CLI's own way is the caller's directory.
+    """Return the working directory of a run.
 
-    With `"refuse"` too, since that is where relative names were judged.
+    It is the caller's own, as for the CLI, unless references are escaped. With `"refuse"` relative
+    names were judged against it.
 
     Raises:
-        InvalidRequestError: The caller's directory is gone.
+        InvalidRequestError: If the caller's directory does not exist any more.
     """
     if policy == "escape":
         return private_directory
@@ -40,7 +41,8 @@ def working_directory(policy: FileReferences) -> Workdir:
         return _Given(os.getcwd())  # noqa: PTH109
     except FileNotFoundError:
         msg = "the current directory does not exist any more"
-        raise InvalidRequestError(msg, hint='os.chdir(), or file_references="escape"') from None
+        hint = 'change to another one, or use file_references="escape"'
+        raise InvalidRequestError(msg, hint=hint) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +54,17 @@ class _Given:
 
 
 def private_directory() -> str:
-    """The directory of this process, made when first asked for, removed at exit; blocks.
+    """Return the directory of this process, made at first use and removed at exit; may block.
 
-    Where no temporary directory can be made, the root directory is the next best: names
-    are judged against it as well, so that nothing leaks there either.
+    Where no temporary directory can be made it is the root directory: names are judged
+    against that as well, so that nothing is disclosed there either.
     """
     directory = _directories.get(os.getpid())
     if directory is not None and os.path.isdir(directory):  # noqa: PTH112  hot path
-        return directory  # a cleaner of old files may have taken it
+        return directory  # a cleaner of old files may have removed it
     try:
         directory = tempfile.mkdtemp(prefix="docker-model-")
-        os.chmod(directory, 0o500)  # noqa: PTH101  nobody is to put anything there
+        os.chmod(directory, 0o500)  # noqa: PTH101  no files are to be created there
     except OSError:
         return os.sep
     _directories[os.getpid()] = directory

@@ -57,13 +57,13 @@ def directory(path):
 def garbage(path):
     path.write_bytes(b"\x7fELF\0garbage")
     path.chmod(0o755)
-    return path, "no program for this machine"
+    return path, "not a program for this machine"
 
 
 def no_interpreter(path):
     path.write_text("#!/nonexistent/sh\n")
     path.chmod(0o755)
-    return path, "its interpreter is not"
+    return path, "its interpreter does not"
 
 
 @ways

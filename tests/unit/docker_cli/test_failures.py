@@ -377,7 +377,7 @@ def test_what_cannot_be_started(tmp_path):
     refused = start([str(plain)])
     assert "Permission denied" in str(refused)
     assert refused.errno == errno.EACCES
-    assert "no program for this machine" in str(start(script(tmp_path / "text", "text")))
+    assert "not a program for this machine" in str(start(script(tmp_path / "text", "text")))
     assert type(start([str(tmp_path)])) is DockerNotFoundError
     nowhere = start(["/bin/true"], cwd=tmp_path / "gone")
     assert type(nowhere) is DockerNotFoundError
