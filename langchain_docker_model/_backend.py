@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from docker_model.errors import GenerationTimeoutError
+from docker_model.errors import DockerModelError, GenerationTimeoutError
+from docker_model.http.thinking import thinking_budget, thinking_parameters
 from docker_model.http.tools import notice_no_call
-from langchain_docker_model._messages import to_openai, to_prompt
+from langchain_docker_model._messages import HTTP_HINT, to_openai, to_prompt
 from langchain_docker_model._replies import ChunkReader, chunk_of_event, read_completion, read_whole
+from langchain_docker_model._structured import check_of
+from langchain_docker_model.errors import UnsupportedParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from langchain_core.messages import BaseMessage
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
     from docker_model import DockerModel
     from docker_model.http.client import Client
+    from docker_model.http.replies import Answer
+    from docker_model.types import ModelInfo
     from langchain_docker_model._request import RequestSettings
 
 __all__ = ["Backend", "CliBackend", "HttpBackend"]
@@ -39,6 +44,17 @@ class Backend(Protocol):
 
     def astream(self, messages: Sequence[BaseMessage]) -> AsyncGenerator[ChatGenerationChunk]:
         """Yield the answer in pieces; the last one has the finish reason."""
+
+    def warm_up(self) -> None:
+        """Load the model."""
+
+    async def awarm_up(self) -> None:
+        """Load the model."""
+
+    def count_tokens(
+        self, messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]
+    ) -> int:
+        """Count the tokens of a conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +86,31 @@ class CliBackend:
                 async for event in stream.events():
                     yield chunk_of_event(event)
 
+    def warm_up(self) -> None:
+        """Load the model and fill the standby."""
+        self.model.warm_up()
+
+    async def awarm_up(self) -> None:
+        """Load the model and fill the standby."""
+        await self.model.awarm_up()
+
+    def count_tokens(
+        self,
+        messages: Sequence[BaseMessage],  # noqa: ARG002  the protocol's
+        tools: Sequence[Mapping[str, Any]],  # noqa: ARG002  the protocol's
+    ) -> int:
+        """Raise: the command does not count.
+
+        Raises:
+            UnsupportedParameterError: If it is called.
+        """
+        msg = "`docker model` cannot count tokens"
+        hint = (
+            f"{HTTP_HINT}; or pass custom_get_token_ids=, or count with "
+            "langchain_core.messages.utils.count_tokens_approximately"
+        )
+        raise UnsupportedParameterError(msg, hint=hint)
+
 
 @contextmanager
 def _hint_of_a_chat() -> Iterator[None]:
@@ -89,21 +130,25 @@ class HttpBackend:
     Attributes:
         client: Sends the requests.
         settings: The settings of the call.
+        configuration: What the model is configured to before its first request.
     """
 
     client: Client
     settings: RequestSettings
+    configuration: Mapping[str, Any]
 
     def generate(self, messages: Sequence[BaseMessage]) -> ChatResult:
         """Return the whole answer."""
         sent = to_openai(messages)
-        reply = self.client.chat(self.settings.model, sent, **self.settings.body)
+        body = self._body()
+        reply = self.client.chat(self.settings.model, sent, **body)
         return self._result(reply, sent)
 
     async def agenerate(self, messages: Sequence[BaseMessage]) -> ChatResult:
         """Return the whole answer."""
         sent = to_openai(messages)
-        reply = await self.client.achat(self.settings.model, sent, **self.settings.body)
+        body = await self._abody()
+        reply = await self.client.achat(self.settings.model, sent, **body)
         return self._result(reply, sent)
 
     def stream(self, messages: Sequence[BaseMessage]) -> Iterator[ChatGenerationChunk]:
@@ -111,7 +156,7 @@ class HttpBackend:
         self.settings.check_streamable()
         sent = to_openai(messages)
         reader = ChunkReader(self.settings)
-        with self.client.stream_chat(self.settings.model, sent, **self.settings.body) as pieces:
+        with self.client.stream_chat(self.settings.model, sent, **self._body()) as pieces:
             for piece in pieces:
                 if chunk := reader.feed(piece):
                     yield chunk
@@ -122,21 +167,89 @@ class HttpBackend:
         self.settings.check_streamable()
         sent = to_openai(messages)
         reader = ChunkReader(self.settings)
-        pieces = self.client.astream_chat(self.settings.model, sent, **self.settings.body)
+        pieces = self.client.astream_chat(self.settings.model, sent, **await self._abody())
         async with pieces:
             async for piece in pieces:
                 if chunk := reader.feed(piece):
                     yield chunk
         yield self._last(reader, sent)
 
+    def warm_up(self) -> None:
+        """Load the model."""
+        self._configure()
+        self.client.preload_model(self.settings.model)
+
+    async def awarm_up(self) -> None:
+        """Load the model."""
+        await self._aconfigure()
+        await self.client.apreload_model(self.settings.model)
+
+    def count_tokens(
+        self, messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]
+    ) -> int:
+        """Count the tokens of a conversation."""
+        extra = {"chat_template_kwargs": self._body().get("chat_template_kwargs")}
+        return self.client.count_tokens(self.settings.model, to_openai(messages), tools, **extra)
+
+    # --- What precedes a request ---
+
+    def _body(self) -> dict[str, Any]:
+        self._configure()
+        model = self.client.known_model(self.settings.model) if self.settings.thinking else None
+        if model is None and self.settings.thinking:
+            with suppress(DockerModelError):  # the request itself says what is wrong
+                model = self.client.inspect_model(self.settings.model)
+        return self._with_thinking(model)
+
+    async def _abody(self) -> dict[str, Any]:
+        await self._aconfigure()
+        model = self.client.known_model(self.settings.model) if self.settings.thinking else None
+        if model is None and self.settings.thinking:
+            with suppress(DockerModelError):  # the request itself says what is wrong
+                model = await self.client.ainspect_model(self.settings.model)
+        return self._with_thinking(model)
+
+    def _with_thinking(self, model: ModelInfo | None) -> dict[str, Any]:
+        body = self.settings.body
+        thinking = thinking_parameters(self.settings.thinking, model)
+        variables = {
+            **thinking.get("chat_template_kwargs", {}),
+            **(body.get("chat_template_kwargs") or {}),
+        }
+        if variables:
+            body["chat_template_kwargs"] = variables
+        return {**thinking, **body}
+
+    def _configure(self) -> None:
+        if changes := self._changes():
+            self.client.configure_once(self.settings.model, **changes)
+
+    async def _aconfigure(self) -> None:
+        if changes := self._changes():
+            await self.client.aconfigure_once(self.settings.model, **changes)
+
+    def _changes(self) -> dict[str, Any]:
+        changes = {**self.configuration, "think": thinking_budget(self.settings.thinking)}
+        return {name: value for name, value in changes.items() if value is not None}
+
+    def _check(self) -> Callable[[Answer], str] | None:
+        return check_of(self.settings.parameters)
+
+    # --- What follows an answer ---
+
     def _result(self, reply: dict[str, Any], sent: list[dict[str, Any]]) -> ChatResult:
         result, called = read_whole(reply, self.settings)
-        if not called:
+        if not called and self._is_native(reply):
             notice_no_call(self.settings.parameters, sent, reply)
         return result
 
     def _last(self, reader: ChunkReader, sent: list[dict[str, Any]]) -> ChatGenerationChunk:
         last = reader.close()
-        if not reader.called:
+        if not reader.called and self._is_native(reader.remarks):
             notice_no_call(self.settings.parameters, sent, reader.remarks)
         return last
+
+    @staticmethod
+    def _is_native(remarks: Mapping[str, Any]) -> bool:
+        """Whether calls were left to the engine; a schema shows the tools and enforces calls."""
+        return remarks.get("tool_calling") != "schema"

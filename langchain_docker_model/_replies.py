@@ -54,9 +54,7 @@ def read_whole(reply: Mapping[str, Any], settings: RequestSettings) -> tuple[Cha
         model=settings.model,
     )
     usage = reply.get("usage")
-    constant = {"model_name": settings.model, "model_provider": PROVIDER}
-    if reply.get("timings"):
-        constant["timings"] = reply["timings"]
+    constant = {"model_name": settings.model, "model_provider": PROVIDER, **_remarks(reply)}
     generations = []
     for number, answer in enumerate(answers):
         _check_answered(answer, settings)
@@ -67,6 +65,14 @@ def read_whole(reply: Mapping[str, Any], settings: RequestSettings) -> tuple[Cha
     output = {"model_name": settings.model, **({"token_usage": usage} if usage else {})}
     called = any(answer.calls for answer in answers)
     return ChatResult(generations=generations, llm_output=output), called
+
+
+def _remarks(reply: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a reply or a chunk says beside the answer."""
+    return {name: reply[name] for name in _REMARKS if reply.get(name)}
+
+
+_REMARKS = ("timings", "tool_calling", "trimmed", "docker_model")
 
 
 def _message(answer: Answer, constant: Mapping[str, Any]) -> AIMessage:
@@ -118,6 +124,7 @@ class ChunkReader:
             thoughts_in_text=settings.wants_json, tools=settings.tool_names, model=settings.model
         )
         self._calls: dict[int, _CallText] = {}
+        self._remarks: dict[str, Any] = {}
 
     @property
     def called(self) -> bool:
@@ -126,11 +133,12 @@ class ChunkReader:
 
     @property
     def remarks(self) -> dict[str, Any]:
-        """What the runner sends beside the answer: `usage`, `timings`."""
-        return {"usage": self._reader.usage, "timings": self._reader.timings}
+        """What came beside the answer, such as `usage` and `timings`."""
+        return {**self._remarks, "usage": self._reader.usage}
 
     def feed(self, piece: Mapping[str, Any]) -> ChatGenerationChunk | None:
         """Return the chunk for a piece; `None` if the piece adds nothing to the answer."""
+        self._remarks |= _remarks(piece)
         delta = self._reader.feed(piece)
         return self._chunk(delta) if delta else None
 
@@ -150,9 +158,8 @@ class ChunkReader:
         metadata: dict[str, Any] = {
             "model_name": self._settings.model,
             "finish_reason": answer.finish_reason,
+            **self._remarks,
         }
-        if self._reader.timings:
-            metadata["timings"] = self._reader.timings
         message = AIMessageChunk(
             content=delta.text,
             additional_kwargs=_thoughts(delta.reasoning),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from docker_model._setting_names import setting_hint
+from docker_model.http.tools import tool_parameters
 from langchain_docker_model._structured import response_format
 from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from docker_model.http.thinking import Thinking
     from docker_model.options import Timeouts
 
-__all__ = ["PARAMETERS", "RequestSettings", "merge", "stops_of"]
+__all__ = ["CHAT_SETTINGS", "PARAMETERS", "RequestSettings", "merge", "stops_of"]
 
 # Fields that have the API's names; the CLI has none of them.
 PARAMETERS = (
@@ -35,8 +37,10 @@ PARAMETERS = (
     "reasoning_effort",
     "chat_template_kwargs",
 )
+# Fields that this package itself acts on, over HTTP.
+CHAT_SETTINGS = ("tool_calling", "overflow", "show_schema")
 _CALL_ONLY = frozenset({"parallel_tool_calls", "tool_choice", "tools"})
-_OWN = frozenset({*PARAMETERS, "extra_body", "model", "timeout"})
+_OWN = frozenset({*PARAMETERS, *CHAT_SETTINGS, "extra_body", "model", "thinking", "timeout"})
 _OF_CORE = frozenset({"stream"})  # core has decided whether to stream before we are called
 
 
@@ -49,17 +53,22 @@ class RequestSettings:
         stop: Stop sequences.
         timeout: As for `docker_model.DockerModel`.
         parameters: The other parameters, by the API's names.
+        chat_settings: How `docker_model.http.Client` asks: `tool_calling` and the like.
+        thinking: The switch for thinking.
     """
 
     model: str
     stop: list[str]
     timeout: Timeouts | float | None
     parameters: dict[str, Any]
+    chat_settings: dict[str, Any] = field(default_factory=dict)
+    thinking: Thinking = None
 
     @property
     def body(self) -> dict[str, Any]:
         """The request without its model and messages."""
-        return {**self.parameters, **({"stop": self.stop} if self.stop else {})}
+        stop = {"stop": self.stop} if self.stop else {}
+        return {**self.parameters, **stop}
 
     @property
     def tool_names(self) -> list[str]:
@@ -102,8 +111,6 @@ def merge(
     if "response_format" in parameters:
         parameters["response_format"] = response_format(parameters["response_format"])
     if given.get("tools"):
-        from docker_model.http.tools import tool_parameters  # noqa: PLC0415  not for the CLI
-
         parameters |= tool_parameters(
             given["tools"], given.get("tool_choice"), parallel=given.get("parallel_tool_calls")
         )
@@ -112,6 +119,8 @@ def merge(
         stop=stops_of(stop) or stops_of(own["stop"]),
         timeout=settings["timeout"],
         parameters=parameters | (settings["extra_body"] or {}),
+        chat_settings={name: settings[name] for name in CHAT_SETTINGS},
+        thinking=settings["thinking"],
     )
 
 

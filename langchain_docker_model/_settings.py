@@ -8,6 +8,7 @@ from langchain_core.load import dumpd
 from langchain_core.load.serializable import Serializable
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
+import docker_model
 from docker_model import env
 from docker_model._setting_names import setting_hint
 from docker_model.options import Timeouts
@@ -17,11 +18,14 @@ from langchain_docker_model.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from docker_model.types import ModelInfo
 
 __all__ = [
     "ApiKey",
     "FromEnv",
+    "ListsModels",
     "TimeoutSetting",
     "TraceRepr",
     "check_names",
@@ -38,6 +42,26 @@ class FromEnv(env.FromEnv):
     def _read_env(cls, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         with as_langchain_errors():
             return super()._read_env(name, settings)
+
+
+class ListsModels:
+    """Lists the models of the runner."""
+
+    @staticmethod
+    def list_models(
+        *, command: str | Sequence[str] | None = None, env: Mapping[str, str] | None = None
+    ) -> list[ModelInfo]:
+        """List the models that can be used without a pull."""
+        with as_langchain_errors():
+            return docker_model.list_models(command=command, env=env)
+
+    @staticmethod
+    async def alist_models(
+        *, command: str | Sequence[str] | None = None, env: Mapping[str, str] | None = None
+    ) -> list[ModelInfo]:
+        """List the models that can be used without a pull."""
+        with as_langchain_errors():
+            return await docker_model.alist_models(command=command, env=env)
 
 
 class TraceRepr(Serializable):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import operator
 import types
 from operator import itemgetter
@@ -29,27 +30,32 @@ from langchain_core.output_parsers.openai_tools import (
     PydanticToolsParser,
 )
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, ValidationError, create_model
 
+from docker_model.http.thoughts import split_thoughts
 from docker_model.http.tools import is_whole
+from langchain_docker_model.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.language_models.base import LanguageModelInput
     from langchain_core.outputs import Generation
-    from langchain_core.tools import BaseTool
     from pydantic.v1 import BaseModel as BaseModelV1
+
+    from docker_model.http.replies import Answer
 
 __all__ = [
     "Method",
     "Schema",
-    "parser_of",
+    "check_of",
     "response_format",
+    "structured",
     "tool_of",
-    "with_raw",
-    "without_typed_dict",
 ]
 
 Method: TypeAlias = Literal["json_schema", "function_calling", "json_mode"]
@@ -71,14 +77,75 @@ def response_format(schema: Schema, *, strict: bool | None = None) -> dict[str, 
     described = {"name": name, "schema": json_schema}
     if strict is not None:
         described["strict"] = strict
-    return {"type": "json_schema", "json_schema": described}
+    return _Checked({"type": "json_schema", "json_schema": described}, model=schema)
 
 
 def tool_of(
     tool: dict[str, Any] | type | Callable[..., Any] | BaseTool, *, strict: bool | None = None
 ) -> dict[str, Any]:
     """Return a tool in the API's form."""
-    return convert_to_openai_tool(without_typed_dict(tool), strict=strict)
+    model: object = tool
+    if isinstance(tool, BaseTool):
+        model = tool.tool_call_schema
+    elif isinstance(tool, _Checked):
+        model = tool.model
+    return _Checked(convert_to_openai_tool(_without_typed_dict(tool), strict=strict), model=model)
+
+
+class _Checked(dict[str, Any]):
+    """A response format or a tool in the API's form, and the class that checks what comes back."""
+
+    def __init__(self, content: Mapping[str, Any], *, model: object) -> None:
+        super().__init__(content)
+        checks = isinstance(model, type) and issubclass(model, BaseModel)
+        self.model: type[BaseModel] | None = cast("type[BaseModel]", model) if checks else None
+
+
+def check_of(parameters: Mapping[str, Any]) -> Callable[[Answer], str] | None:
+    """Return what says, for the model, what is wrong with an answer; `None` if all is right.
+
+    Args:
+        parameters: Those of the request: `tools` and `response_format`.
+    """
+    wanted = parameters.get("response_format")
+    tools = parameters.get("tools") or ()
+    models = {
+        tool["function"]["name"]: tool.model
+        for tool in tools
+        if isinstance(tool, _Checked) and tool.model is not None
+    }
+    wants_json = isinstance(wanted, dict) and wanted.get("type") == "json_schema"
+    if not (wants_json or tools):
+        return None
+    model = wanted.model if isinstance(wanted, _Checked) else None
+
+    def check(answer: Answer) -> str:
+        for call in answer.calls:
+            if call.arguments is None:
+                return f"The call of {call.name} is wrong: {call.error}."
+            if call.name in models:
+                problem = _problem(models[call.name], call.arguments)
+                if problem:
+                    return f"The arguments of {call.name} are wrong: {problem}"
+        if answer.calls or not wants_json or answer.finish_reason == "length":
+            return ""
+        _, text = split_thoughts(answer.text)
+        if not is_whole(text):
+            return "The answer is not JSON." if text.strip() else ""
+        return _problem(model, json.loads(text)) if model is not None else ""
+
+    return check
+
+
+def _problem(model: type[BaseModel], value: object) -> str:
+    try:
+        model.model_validate(value)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems)
+    except Exception as error:  # noqa: BLE001  a validator of the user's
+        return str(error)
+    return ""
 
 
 def _name_and_schema(schema: Schema) -> tuple[str, Any]:
@@ -88,7 +155,7 @@ def _name_and_schema(schema: Schema) -> tuple[str, Any]:
             if "name" in inner and key in inner:
                 return inner["name"], inner[key]
         return schema.get("title", _UNTITLED), schema
-    schema = cast("type", without_typed_dict(schema))
+    schema = cast("type", _without_typed_dict(schema))
     if is_basemodel_subclass(schema):
         # Not core's conversion, which takes references apart and so has no recursive schemas.
         if issubclass(schema, BaseModel):
@@ -102,7 +169,7 @@ def _name_and_schema(schema: Schema) -> tuple[str, Any]:
 # Neither core (which does not know `NotRequired`) nor pydantic (before Python 3.12) takes them.
 
 
-def without_typed_dict(schema: Any) -> Any:
+def _without_typed_dict(schema: Any) -> Any:
     """Return a pydantic model for a `TypedDict`, and any other schema as it is."""
     return _model_of(schema) if typing_extensions.is_typeddict(schema) else schema
 
@@ -158,7 +225,7 @@ _REQUIRED = {
 
 def _without_typed_dicts(kind: Any) -> Any:
     """Replace every `TypedDict` within a type by a model."""
-    kind = without_typed_dict(kind)
+    kind = _without_typed_dict(kind)
     origin, inner = get_origin(kind), get_args(kind)
     if not inner or origin is Literal:
         return kind
@@ -170,10 +237,59 @@ def _without_typed_dicts(kind: Any) -> Any:
     return origin[replaced] if origin is not None else kind
 
 
+# --- Chains ---
+
+
+def structured(
+    chat: BaseChatModel,
+    schema: Schema | None,
+    *,
+    method: Method,
+    include_raw: bool,
+    strict: bool | None,
+    **kwargs: Any,
+) -> Runnable[LanguageModelInput, Any]:
+    """Return a chain of `chat` that answers with objects of `schema`.
+
+    Raises:
+        InvalidRequestError: If there is no such method, or no schema where one is needed.
+    """
+    if method not in get_args(Method):
+        msg = f"method must be one of {', '.join(map(repr, get_args(Method)))}, not {method!r}"
+        raise InvalidRequestError(msg, hint="such as method='json_schema'")
+    if schema is None and method != "json_mode":
+        msg = f"method {method!r} needs a schema"
+        raise InvalidRequestError(msg, hint="pass one, or use method='json_mode'")
+    shown = {
+        "kwargs": {"method": method, "strict": strict},
+        "schema": _without_typed_dict(schema),
+    }
+    tool = None
+    if method == "function_calling":
+        assert schema is not None
+        tool = tool_of(schema)
+        llm = chat.bind_tools(
+            [tool],
+            tool_choice=tool["function"]["name"],
+            strict=strict,
+            ls_structured_output_format=shown,
+            **kwargs,
+        )
+    else:
+        wanted = (
+            response_format(schema, strict=strict)
+            if schema is not None and method == "json_schema"
+            else {"type": "json_object"}
+        )
+        llm = chat.bind(response_format=wanted, ls_structured_output_format=shown, **kwargs)
+    parser = _parser_of(schema, tool)
+    return _with_raw(llm, parser) if include_raw else llm | parser
+
+
 # --- Parsers ---
 
 
-def parser_of(schema: Schema | None, tool: Mapping[str, Any] | None) -> Runnable[Any, Any]:
+def _parser_of(schema: Schema | None, tool: Mapping[str, Any] | None) -> Runnable[Any, Any]:
     """Return the parser that makes the schema's objects of an answer.
 
     Args:
@@ -215,7 +331,7 @@ class _PydanticJson(_Json, PydanticOutputParser[Any]):
     pass
 
 
-def with_raw(llm: Runnable[Any, Any], parser: Runnable[Any, Any]) -> Runnable[Any, Any]:
+def _with_raw(llm: Runnable[Any, Any], parser: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """Return a chain that gives the answer beside what was parsed, or the reason for nothing."""
     parsed = RunnablePassthrough.assign(
         parsed=itemgetter("raw") | parser, parsing_error=lambda _: None

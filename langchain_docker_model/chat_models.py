@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence  # noqa: TC003  pydantic reads them
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, get_args
+from datetime import timedelta  # noqa: TC003  pydantic reads it
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.language_models import BaseChatModel
-from pydantic import ConfigDict, Field, model_validator
+from langchain_core.messages import HumanMessage, convert_to_messages
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 import docker_model
 from docker_model._version import __version__
 from docker_model.client import standby_model_for
 from docker_model.http.client import Client
+from docker_model.http.thinking import Thinking, check_thinking
 from docker_model.http.tools import choice_of
 from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName
 from docker_model.types import PullProgress  # noqa: TC001  pydantic reads it
 from langchain_docker_model import _request, _settings
 from langchain_docker_model._backend import CliBackend, HttpBackend
 from langchain_docker_model._messages import HTTP_HINT
+from langchain_docker_model._profile import known_profile_of, profile_of
 from langchain_docker_model._replies import PROVIDER
 from langchain_docker_model._settings import ApiKey, TimeoutSetting  # noqa: TC001  pydantic
-from langchain_docker_model._structured import (
-    Method,
-    Schema,
-    parser_of,
-    response_format,
-    tool_of,
-    with_raw,
-    without_typed_dict,
-)
-from langchain_docker_model.errors import (
-    InvalidRequestError,
-    UnsupportedParameterError,
-    as_langchain_errors,
-)
+from langchain_docker_model._structured import Method, Schema, structured, tool_of
+from langchain_docker_model.errors import UnsupportedParameterError, as_langchain_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -44,6 +37,7 @@ if TYPE_CHECKING:
         AsyncCallbackManagerForLLMRun,
         CallbackManagerForLLMRun,
     )
+    from langchain_core.language_models import ModelProfile
     from langchain_core.language_models.base import LangSmithParams, LanguageModelInput
     from langchain_core.messages import AIMessage, BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
@@ -56,26 +50,132 @@ if TYPE_CHECKING:
 __all__ = ["ChatDockerModel"]
 
 
-class ChatDockerModel(_settings.FromEnv, _settings.TraceRepr, BaseChatModel):
-    """A local model of Docker Model Runner as a chat model.
+class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceRepr, BaseChatModel):
+    """A local model of Docker Model Runner as a LangChain chat model.
 
-    It asks the runner's HTTP API, which it finds by itself: the model's name is all it needs.
-    Where no API is found it asks through `docker model run`, which has no roles (the
-    conversation is written out as one prompt) and no
-    parameters, tools, schemas or images: those raise `UnsupportedParameterError` there.
+    Setup:
+        Enable Docker Model Runner, pull a model, and install the package:
 
-    Constructing one starts nothing; it pickles, and works from any thread and event loop.
+        ```bash
+        docker model pull ai/smollm2
+        pip install "docker-model-llm[langchain]"
+        ```
+
+        The model's name is all that the class needs: the runner's HTTP API is found without
+        configuration. Where no API is found, the class asks through `docker model run`, which
+        has no roles (the conversation is written as one prompt) and no parameters, tools,
+        schemas or images: those raise `UnsupportedParameterError` there.
+
+    Key init args, completion params:
+        model: The model's name, such as `ai/smollm2`.
+        temperature, max_tokens, top_p, seed, stop, …: The API's parameters, by the API's names.
+        tool_calling: `"auto"`, `"native"` or `"schema"`: how tool calls are made.
+        thinking: Whether, or how much, a reasoning model thinks.
+        overflow: `"error"` or `"trim"`: what to do with a conversation that is too long.
+
+    Key init args, client params:
+        base_url, api_key, headers: An address of your own; by default the runner is found.
+        timeout, max_retries, max_concurrency: Limits of a call.
+        pull: `"missing"` pulls a missing model first.
+
+    The parameters and `model`, `timeout`, `thinking`, `tool_calling`, `overflow` and
+    `extra_body` may also be given to a call, where they take the place of the model's own.
+    Constructing a model starts nothing; it pickles, and works from any thread and event loop.
     Errors are `docker_model`'s and LangChain's at once: see `langchain_docker_model.errors`.
-    The parameters and `model`, `timeout` and `extra_body` may also be given to a call
-    (`chat.invoke(messages, temperature=0)`), where they take the place of the model's own.
 
-    Example:
+    Instantiate:
         ```python
         from langchain_docker_model import ChatDockerModel
 
-        chat = ChatDockerModel(model="ai/smollm2", temperature=0)
-        chat.invoke([("system", "Be brief."), ("human", "What is a container?")])
+        chat = ChatDockerModel(model="ai/smollm2", temperature=0, max_tokens=200)
         ```
+
+    Invoke:
+        ```python
+        messages = [("system", "Be brief."), ("human", "What is a container?")]
+        answer = chat.invoke(messages)
+        print(answer.content)
+        print(answer.usage_metadata)
+        ```
+
+    Stream:
+        ```python
+        for chunk in chat.stream(messages):
+            print(chunk.text, end="", flush=True)
+        ```
+
+        Leaving the loop ends the model's work. Adding the chunks up gives the whole message.
+
+    Async:
+        ```python
+        await chat.ainvoke(messages)
+
+        async for chunk in chat.astream(messages):
+            print(chunk.text, end="", flush=True)
+
+        await chat.abatch([messages, messages])
+        ```
+
+    Tool calling:
+        ```python
+        def add(a: int, b: int) -> int:
+            \"\"\"Add two numbers.\"\"\"
+            return a + b
+
+
+        answer = chat.bind_tools([add]).invoke("What is 2 plus 3?")
+        print(answer.tool_calls)
+        ```
+
+        With `tool_calling="auto"`, models whose chat template shows no tools call tools, too:
+        their calls are drawn by a schema. A call whose arguments are no JSON object is in
+        `invalid_tool_calls`, and no tool runs on it.
+
+    Structured output:
+        ```python
+        from pydantic import BaseModel
+
+
+        class City(BaseModel):
+            \"\"\"A city.\"\"\"
+
+            name: str
+            country: str
+
+
+        city = chat.with_structured_output(City).invoke("Which city is the capital of Norway?")
+        ```
+
+    Reasoning:
+        What a reasoning model thinks is a reasoning block of `content_blocks`, and never part
+        of the text:
+
+        ```python
+        thinker = ChatDockerModel(model="ai/qwen3", thinking=True)
+        for block in thinker.invoke("What is 17 times 4?").content_blocks:
+            print(block["type"])
+        ```
+
+    Image input:
+        ```python
+        from langchain_core.messages import HumanMessage
+
+        image = {"type": "image", "base64": encoded, "mime_type": "image/png"}
+        question = {"type": "text", "text": "What is in this picture?"}
+        ChatDockerModel(model="ai/gemma3").invoke([HumanMessage([question, image])])
+        ```
+
+    Token usage:
+        `usage_metadata` has the counts of each answer, streamed ones included.
+        `get_num_tokens_from_messages` counts exactly what the engine will count:
+
+        ```python
+        chat.get_num_tokens_from_messages(messages, tools=[add])
+        ```
+
+    Response metadata:
+        `response_metadata` has `model_name`, `finish_reason`, the engine's `timings`, and,
+        where there were tools, `tool_calling`; where turns were left out, `trimmed`.
     """
 
     # A refused setting's error would otherwise show the others, the key among them.
@@ -89,7 +189,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.TraceRepr, BaseChatModel):
     # --- How it answers: the API's parameters, by the API's names ---
 
     temperature: float | None = None
-    """How freely the next token is chosen; 0 is not at all."""
+    """How freely the next token is chosen: 0 always takes the likeliest."""
 
     max_tokens: int | None = None
     """The longest answer, in tokens (`finish_reason="length"`)."""
@@ -125,16 +225,23 @@ class ChatDockerModel(_settings.FromEnv, _settings.TraceRepr, BaseChatModel):
     """Whether to tell how likely each token was: `response_metadata["logprobs"]`."""
 
     top_logprobs: int | None = None
-    """And this many of the likeliest alternatives."""
+    """How many of the likeliest alternatives to tell for each token."""
 
     n: int | None = None
     """Answers to a prompt; more than one with `generate` alone."""
 
     response_format: Schema | None = None
-    """The shape of the answer: a schema, or what the API takes. See `with_structured_output`."""
+    """The shape of the answer: a schema, or what the API takes, as in `with_structured_output`."""
+
+    thinking: Thinking = None
+    """Whether a reasoning model thinks: a switch, a level, or a budget in tokens.
+
+    `True`, `False`, `"low"`, `"medium"`, `"high"`, or a number of tokens. `None` leaves it to the
+    model. Levels and budgets have an effect where the engine and the chat template know them.
+    """
 
     reasoning_effort: str | None = None
-    """How much a reasoning model is to think, where its chat template has a say in it."""
+    """The API's own parameter for `thinking` in levels."""
 
     chat_template_kwargs: dict[str, Any] | None = None
     """Variables of the model's chat template, such as `{"enable_thinking": False}`."""
@@ -142,10 +249,43 @@ class ChatDockerModel(_settings.FromEnv, _settings.TraceRepr, BaseChatModel):
     extra_body: dict[str, Any] | None = None
     """What else the engine knows, added to the request as it is."""
 
-    # --- Where and how it is asked ---
+    # --- What this package does around a request, over HTTP ---
+
+    tool_calling: Literal["auto", "native", "schema"] = "auto"
+    """How tool calls are made.
+
+    `"native"`: by the engine and the model's chat template. `"schema"`: drawn from the model by
+    a JSON schema, which works on any model and enforces `tool_choice`. `"auto"`: native where
+    the chat template shows the tools, else by a schema.
+    """
+
+    overflow: Literal["error", "trim"] = "error"
+    """What to do with a conversation that is longer than the model's context.
+
+    `"error"` raises `ContextLengthError` before anything is sent. `"trim"` leaves out the oldest
+    turns, never the system message, and never a tool call without its result; the number of
+    messages left out is in `response_metadata["trimmed"]`.
+    """
+
+    show_schema: bool = True
+    """Whether the schema of a structured answer is shown to the model, and not only enforced."""
+
+    context_size: int | None = None
+    """The context size in tokens that the runner is configured for before the first request.
+
+    Configured once for each process and model. Warns if that changes what others use.
+    """
+
+    keep_alive: float | timedelta | str | None = None
+    """How long an idle model stays loaded: seconds, a `timedelta`, or `"5m"`; `"-1"`: always.
+
+    Configured as `context_size` is.
+    """
+
+    # --- Where and how the model is asked ---
 
     transport: TransportName | None = None
-    """The way to the model; `None`: HTTP where the API is found, and the CLI otherwise.
+    """`"http"`, `"cli"`, or `None`: HTTP where the API is found, and the CLI otherwise.
 
     A named address that does not answer (`base_url`, or a variable such as `MODEL_RUNNER_URL`
     that the CLI does not know) is an error: the CLI might ask another runner.
@@ -192,6 +332,8 @@ class ChatDockerModel(_settings.FromEnv, _settings.TraceRepr, BaseChatModel):
     standby: int = 0
     """Over the CLI: started `docker model run` processes that are kept waiting for a prompt."""
 
+    _own_profile: bool = PrivateAttr(default=False)
+
     if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
 
         def __init__(self, **settings: Any) -> None:
@@ -209,6 +351,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.TraceRepr, BaseChatModel):
     @model_validator(mode="after")
     def _check_chat_docker_model_settings(self) -> Self:
         with as_langchain_errors():
+            check_thinking(self.thinking)
             request = self._request(None, {})
             self._docker_model(request)
             self._http_backend(request)
@@ -218,6 +361,76 @@ class ChatDockerModel(_settings.FromEnv, _settings.TraceRepr, BaseChatModel):
     def _set_chat_docker_model_version(self) -> Self:
         self._add_version("docker-model-llm", __version__)
         return self
+
+    # --- Loading ---
+
+    def warm_up(self) -> None:
+        """Load the model, so that the first answer comes soon; `profile` then has its window."""
+        with as_langchain_errors():
+            self._backend(self._request(None, {})).warm_up()
+        self._learn()
+
+    async def awarm_up(self) -> None:
+        """Load the model, so that the first answer comes soon; `profile` then has its window."""
+        with as_langchain_errors():
+            await (await self._abackend(self._request(None, {}))).awarm_up()
+        self._learn()
+
+    def close(self) -> None:
+        """End the processes in standby; the model stays usable."""
+        with as_langchain_errors():
+            self._docker_model(self._request(None, {})).close()
+
+    async def aclose(self) -> None:
+        """End the processes in standby; the model stays usable."""
+        self.close()
+
+    # --- Tokens ---
+
+    def get_num_tokens(self, text: str) -> int:
+        """Count the tokens of `text` as a prompt, exactly as the engine does.
+
+        The chat template is included: the count is what `usage_metadata` says of
+        `invoke(text)`. With `custom_get_token_ids`, that function counts.
+
+        Raises:
+            UnsupportedParameterError: If no HTTP API is found, which alone can count.
+        """
+        if self.custom_get_token_ids is not None:
+            return len(self.custom_get_token_ids(text))
+        return self.get_num_tokens_from_messages([HumanMessage(text)]) if text else 0
+
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
+    ) -> int:
+        """Count the tokens of a conversation, exactly as the engine does.
+
+        Args:
+            messages: The conversation.
+            tools: Tools as in `bind_tools`.
+
+        Raises:
+            UnsupportedParameterError: If no HTTP API is found, which alone can count.
+        """
+        if self.custom_get_token_ids is not None:
+            return super().get_num_tokens_from_messages(messages)
+        if not messages:
+            return 0
+        formatted = [tool_of(tool) for tool in tools or ()]
+        with as_langchain_errors():
+            count = self._backend(self._request(None, {})).count_tokens(
+                convert_to_messages(messages), formatted
+            )
+        self._learn()
+        return count
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the tokens of `text`, by `custom_get_token_ids`.
+
+        Raises:
+            NotImplementedError: If `custom_get_token_ids` is not set.
+        """
+        return _settings.token_ids(self.custom_get_token_ids, text)
 
     # --- Tools and structure ---
 
@@ -271,46 +484,30 @@ class ChatDockerModel(_settings.FromEnv, _settings.TraceRepr, BaseChatModel):
             **kwargs: Settings of the calls.
 
         Raises:
-            InvalidRequestError: No such method, or no schema where one is needed.
+            InvalidRequestError: If there is no such method, or no schema where one is needed.
         """
-        if method not in get_args(Method):
-            msg = f"method must be one of {', '.join(map(repr, get_args(Method)))}, not {method!r}"
-            raise InvalidRequestError(msg)
-        if schema is None and method != "json_mode":
-            msg = f"method {method!r} needs a schema"
-            raise InvalidRequestError(msg, hint="pass one, or use method='json_mode'")
-        shown = {
-            "kwargs": {"method": method, "strict": strict},
-            "schema": without_typed_dict(schema),
-        }
-        tool = None
-        if method == "function_calling":
-            assert schema is not None
-            tool = tool_of(schema)
-            llm = self.bind_tools(
-                [tool],
-                tool_choice=tool["function"]["name"],
-                strict=strict,
-                ls_structured_output_format=shown,
-                **kwargs,
-            )
-        else:
-            wanted = (
-                response_format(schema, strict=strict)
-                if schema is not None and method == "json_schema"
-                else {"type": "json_object"}
-            )
-            llm = self.bind(response_format=wanted, ls_structured_output_format=shown, **kwargs)
-        parser = parser_of(schema, tool)
-        return with_raw(llm, parser) if include_raw else llm | parser
+        return structured(
+            self, schema, method=method, include_raw=include_raw, strict=strict, **kwargs
+        )
 
-    def get_token_ids(self, text: str) -> list[int]:
-        """Return the tokens of `text`, by `custom_get_token_ids`.
+    # --- The profile ---
 
-        Raises:
-            NotImplementedError: If `custom_get_token_ids` is not set.
-        """
-        return _settings.token_ids(self.custom_get_token_ids, text)
+    def _resolve_model_profile(self) -> ModelProfile:
+        self._own_profile = True
+        profile = profile_of(self.transport)
+        # Nothing is known before the module that asks the runner is loaded.
+        if "docker_model.http.operations" in sys.modules:
+            profile.update(self._known_profile())
+        return profile
+
+    def _learn(self) -> None:
+        """Complete the profile by what the process has learned of the model."""
+        if self._own_profile and self.profile and "max_input_tokens" not in self.profile:
+            self.profile.update(self._known_profile())
+
+    def _known_profile(self) -> ModelProfile:
+        client = self._http_backend(self._request(None, {})).client
+        return known_profile_of(client.known_model(self.model))
 
     # --- What core asks of a chat model ---
 
@@ -329,6 +526,8 @@ class ChatDockerModel(_settings.FromEnv, _settings.TraceRepr, BaseChatModel):
             "model": self.model,
             "stop_sequences": _request.stops_of(self.stop),
             **{name: value for name, value in parameters.items() if value is not None},
+            **{name: getattr(self, name) for name in _request.CHAT_SETTINGS},
+            "thinking": self.thinking,
             "extra_body": self.extra_body,
             "transport": self.transport,
             "base_url": self.base_url,
@@ -358,7 +557,9 @@ class ChatDockerModel(_settings.FromEnv, _settings.TraceRepr, BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         with as_langchain_errors():
-            return self._backend(self._request(stop, kwargs)).generate(messages)
+            result = self._backend(self._request(stop, kwargs)).generate(messages)
+        self._learn()
+        return result
 
     async def _agenerate(
         self,
@@ -369,7 +570,9 @@ class ChatDockerModel(_settings.FromEnv, _settings.TraceRepr, BaseChatModel):
     ) -> ChatResult:
         with as_langchain_errors():
             backend = await self._abackend(self._request(stop, kwargs))
-            return await backend.agenerate(messages)
+            result = await backend.agenerate(messages)
+        self._learn()
+        return result
 
     def _stream(
         self,
@@ -383,6 +586,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.TraceRepr, BaseChatModel):
                 if run_manager:
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
+        self._learn()
 
     async def _astream(
         self,
@@ -398,6 +602,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.TraceRepr, BaseChatModel):
                     if run_manager:
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
+        self._learn()
 
     # --- The backend, made anew for every call: a kept one would miss assignments ---
 
@@ -447,14 +652,28 @@ class ChatDockerModel(_settings.FromEnv, _settings.TraceRepr, BaseChatModel):
             pull=self.pull,
             on_progress=self.on_progress,
         )
-        return HttpBackend(client, request)
+        configuration = {"context_size": self.context_size, "keep_alive": self.keep_alive}
+        return HttpBackend(client, request, configuration)
 
     def _cli_backend(self, request: RequestSettings, cause: Exception | None = None) -> CliBackend:
         _settings.refuse_address(vars(self))
-        if request.parameters:
-            msg = f"`docker model run` cannot use {', '.join(sorted(request.parameters))}"
+        unusable = {**request.parameters, **self._of_http(request)}
+        if unusable:
+            msg = f"`docker model run` cannot use {', '.join(sorted(unusable))}"
             raise UnsupportedParameterError(msg, hint=HTTP_HINT) from cause
         return CliBackend(self._docker_model(request))
+
+    def _of_http(self, request: RequestSettings) -> dict[str, Any]:
+        """Return those settings that are not at their defaults and that the CLI cannot use."""
+        settings = {
+            "thinking": request.thinking,
+            "context_size": self.context_size,
+            "keep_alive": self.keep_alive,
+        }
+        used = {name: value for name, value in settings.items() if value is not None}
+        if request.chat_settings["overflow"] == "trim":
+            used["overflow"] = "trim"
+        return used
 
     def _docker_model(self, request: RequestSettings) -> docker_model.DockerModel:
         model = docker_model.DockerModel(

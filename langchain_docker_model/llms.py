@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from langchain_core.prompt_values import PromptValue
     from langchain_core.runnables import Runnable, RunnableConfig
 
-    from docker_model.types import Event, ModelInfo
+    from docker_model.types import Event
 
 __all__ = ["DockerModelLLM"]
 
 
-class DockerModelLLM(_settings.FromEnv, _settings.TraceRepr, LLM):
+class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRepr, LLM):
     """A local model of Docker Model Runner, reached through the `docker model` command.
 
     Every setting is `docker_model.DockerModel`'s, with its default. Any of them may also be
@@ -146,23 +146,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.TraceRepr, LLM):
         self._add_version("docker-model-llm", __version__)
         return self
 
-    # --- The models behind the command ---
-
-    @staticmethod
-    def list_models(
-        *, command: str | Sequence[str] | None = None, env: Mapping[str, str] | None = None
-    ) -> list[ModelInfo]:
-        """The models that can be used without a pull."""
-        with as_langchain_errors():
-            return docker_model.list_models(command=command, env=env)
-
-    @staticmethod
-    async def alist_models(
-        *, command: str | Sequence[str] | None = None, env: Mapping[str, str] | None = None
-    ) -> list[ModelInfo]:
-        """The models that can be used without a pull."""
-        with as_langchain_errors():
-            return await docker_model.alist_models(command=command, env=env)
+    # --- Loading ---
 
     def warm_up(self) -> None:
         """Load the model and fill the standby, so that the first answer comes soon."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 
 import pytest
 from langchain_core.caches import InMemoryCache
+from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumps
 from pydantic import SecretStr, ValidationError
 
@@ -31,6 +33,38 @@ def test_settings_that_cannot_be(settings):
     with pytest.raises(ValidationError) as caught:
         ChatDockerModel(**{"model": "ai/smollm2", "headers": {"X": "sesame"}} | settings)
     assert "sesame" not in str(caught.value)
+
+
+def test_a_wrong_timeout_is_one_error():
+    with pytest.raises(ValidationError) as caught:
+        ChatDockerModel(model="ai/smollm2", timeout="soon")
+    assert caught.value.error_count() == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("temprature", "temperature"),
+        ("num_ctx", "context_size"),
+        ("num_predict", "max_tokens"),
+        ("max_completion_tokens", "max_tokens"),
+        ("model_name", "model"),
+        ("request_timeout", "timeout"),
+        ("openai_api_base", "base_url"),
+        ("default_headers", "headers"),
+        ("reasoning", "thinking"),
+        ("format", "response_format"),
+    ],
+)
+def test_a_setting_by_another_name_is_told_the_name_here(name, meant):
+    with pytest.raises(ValidationError, match=rf"{name}(?s:.*)\b{meant}\b"):
+        ChatDockerModel(model="ai/smollm2", **{name: 1})
+
+
+def test_every_setting_has_a_description_and_a_place_in_the_signature():
+    fields = ChatDockerModel.model_fields.keys() - BaseChatModel.model_fields.keys()
+    assert all(ChatDockerModel.model_fields[name].description for name in fields)
+    assert fields <= inspect.signature(ChatDockerModel).parameters.keys()
 
 
 @pytest.mark.parametrize("name", ["api_key", "base_url", "headers"])
@@ -98,8 +132,7 @@ def test_what_is_traced():
 
 
 def test_a_profile_is_the_users():
-    assert ChatDockerModel(model="ai/smollm2").profile is None
-    profile = {"tool_calling": True}
+    profile = {"tool_calling": False}
     assert ChatDockerModel(model="ai/smollm2", profile=profile).profile == profile
 
 
@@ -107,10 +140,3 @@ def test_phases_and_numbers_as_timeouts():
     timeouts = Timeouts(first_output=1)
     assert ChatDockerModel(model="ai/smollm2", timeout=timeouts).timeout == timeouts
     assert ChatDockerModel(model="ai/smollm2", timeout=5).timeout == 5
-
-
-def test_tokens_are_not_counted_with_a_strangers_tokenizer():
-    with pytest.raises(NotImplementedError, match="count_tokens_approximately"):
-        ChatDockerModel(model="ai/smollm2").get_num_tokens("Hi.")
-    chat = ChatDockerModel(model="ai/smollm2", custom_get_token_ids=lambda text: [1] * len(text))
-    assert chat.get_num_tokens("Hi.") == 3

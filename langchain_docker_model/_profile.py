@@ -1,0 +1,45 @@
+"""What is known of a model, as LangChain's model profile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import ModelProfile
+
+    from docker_model.types import ModelInfo
+
+__all__ = ["known_profile_of", "profile_of"]
+
+
+def profile_of(transport: str | None) -> ModelProfile:
+    """Return what holds for every model, since this package provides it."""
+    over_http = transport != "cli"
+    return {
+        "open_weights": True,
+        "text_inputs": True,
+        "text_outputs": True,
+        "temperature": over_http,
+        "tool_calling": over_http,
+        "tool_choice": over_http,
+        "tool_call_streaming": over_http,
+        "structured_output": over_http,
+        "mid_conversation_system_messages": False,
+    }
+
+
+def known_profile_of(model: ModelInfo | None) -> ModelProfile:
+    """Return what a model's own data tell; nothing while they are not known."""
+    if model is None:
+        return {}
+    profile: ModelProfile = {"name": model.name}
+    if model.context_size is not None:
+        profile["max_input_tokens"] = model.context_size
+    if model.capabilities:
+        sees, hears = "vision" in model.capabilities, "audio" in model.capabilities
+        profile["image_inputs"] = profile["image_url_inputs"] = sees
+        profile["image_tool_message"] = sees
+        profile["audio_inputs"] = hears
+        profile["video_inputs"] = profile["pdf_inputs"] = False
+        profile["reasoning_output"] = "thinking" in model.capabilities
+    return profile

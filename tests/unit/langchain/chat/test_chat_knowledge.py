@@ -1,0 +1,159 @@
+"""What a chat knows of its model: its window, its abilities, its tokens, its care."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, trim_messages
+
+from docker_model.testing import SimulatedDocker, SimulatedModel
+from langchain_docker_model import ChatDockerModel
+from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
+from tests.unit.langchain.chat.modes import TOOL, WAYS, answer
+
+
+@pytest.fixture
+def docker():
+    models = [
+        SimulatedModel("ai/plain", context_size=512),
+        SimulatedModel("ai/thinker", template="qwen3", vision=True),
+    ]
+    with SimulatedDocker(models) as simulated:
+        yield simulated
+
+
+def chat(model="ai/plain", **settings):
+    return ChatDockerModel(model=model, transport="http", **settings)
+
+
+# --- The profile ---
+
+
+def test_a_profile_says_without_a_request_what_the_class_provides():
+    profile = ChatDockerModel(model="ai/nowhere").profile
+    assert profile["tool_calling"] is profile["structured_output"] is True
+    assert "max_input_tokens" not in profile
+
+
+def test_a_profile_of_the_cli_has_no_tools():
+    assert ChatDockerModel(model="ai/plain", transport="cli").profile["tool_calling"] is False
+
+
+async def test_a_profile_has_the_window_once_the_model_is_loaded(docker):
+    one, other = chat(), chat("ai/thinker")
+    one.warm_up()
+    assert one.profile["max_input_tokens"] == 512
+    await other.awarm_up()
+    assert other.profile["max_input_tokens"] == 4096
+    assert other.profile["image_inputs"] is other.profile["reasoning_output"] is True
+    assert chat().profile["max_input_tokens"] == 512  # the process knows it now
+
+
+def test_a_profile_of_the_users_is_left_alone(docker):
+    own = chat(profile={"max_input_tokens": 9})
+    own.warm_up()
+    assert own.profile == {"max_input_tokens": 9}
+
+
+# --- Tokens ---
+
+CONVERSATION = [
+    SystemMessage("Be brief."),
+    HumanMessage("What is 2 plus 3?"),
+    AIMessage("", tool_calls=[{"name": "add", "args": {"a": 2}, "id": "call00001"}]),
+]
+
+
+def test_tokens_are_counted_as_the_engine_counts_them(docker):
+    usage = chat().invoke("Three small words").usage_metadata
+    assert chat().get_num_tokens("Three small words") == usage["input_tokens"]
+    usage = chat("ai/thinker").bind_tools([TOOL]).invoke(CONVERSATION).usage_metadata
+    counted = chat("ai/thinker").get_num_tokens_from_messages(CONVERSATION, tools=[TOOL])
+    assert counted == usage["input_tokens"]
+    assert counted > chat("ai/thinker").get_num_tokens_from_messages(CONVERSATION)
+
+
+def test_nothing_has_no_tokens(docker):
+    assert chat().get_num_tokens("") == chat().get_num_tokens_from_messages([]) == 0
+
+
+def test_messages_are_trimmed_by_exact_counts(docker):
+    messages = [HumanMessage("one two three"), AIMessage("four"), HumanMessage("five six")]
+    least = chat().get_num_tokens_from_messages(messages[-1:])
+    kept = trim_messages(messages, max_tokens=least, token_counter=chat(), start_on="human")
+    assert kept == messages[-1:]
+
+
+def test_a_tokenizer_of_the_users_counts():
+    own = ChatDockerModel(model="ai/plain", custom_get_token_ids=lambda text: [1] * len(text))
+    assert own.get_num_tokens("Hi.") == 3
+    assert own.get_token_ids("Hi.") == [1, 1, 1]
+
+
+def test_the_cli_cannot_count_and_says_what_can(docker):
+    with pytest.raises(UnsupportedParameterError, match=r"HTTP(?s:.*)count_tokens_approximately"):
+        ChatDockerModel(model="ai/plain", transport="cli").get_num_tokens("Hi.")
+
+
+def test_token_ids_need_a_tokenizer_of_the_users():
+    with pytest.raises(NotImplementedError, match="custom_get_token_ids"):
+        ChatDockerModel(model="ai/plain").get_token_ids("Hi.")
+
+
+# --- Thinking and configuration ---
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_thinking_is_put_into_what_the_template_knows(docker, way):
+    thinker = chat("ai/thinker", thinking=True)
+    await answer(thinker, way)
+    assert docker.requests[-1].body["chat_template_kwargs"] == {"enable_thinking": True}
+    await answer(thinker, way, thinking=False)
+    assert docker.requests[-1].body["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_model_that_cannot_think_refuses_to(docker, way):
+    with pytest.raises(UnsupportedParameterError, match="think"):
+        await answer(chat(thinking="high"), way)
+    assert await answer(chat(thinking=False), way)
+
+
+def test_the_users_template_variables_go_before_the_switch(docker):
+    variables = {"enable_thinking": False, "tone": "dry"}
+    chat("ai/thinker", thinking=True, chat_template_kwargs=variables).invoke("Hi.")
+    assert docker.requests[-1].body["chat_template_kwargs"] == variables
+
+
+@pytest.mark.parametrize("thinking", ["much", -1, 1.5])
+def test_what_is_no_switch_for_thinking_is_refused(thinking):
+    with pytest.raises(ValueError, match="thinking"):
+        chat(thinking=thinking)
+
+
+async def test_a_context_size_is_configured_before_the_first_request(docker):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        configured = chat("ai/thinker", context_size=1024)
+        await configured.ainvoke("Hi.")
+    assert configured.profile["max_input_tokens"] == 1024
+
+
+@pytest.mark.parametrize("setting", [{"thinking": True}, {"context_size": 9}, {"overflow": "trim"}])
+def test_the_cli_refuses_what_it_cannot_do(docker, setting):
+    with pytest.raises(InvalidRequestError, match=next(iter(setting))):
+        ChatDockerModel(model="ai/plain", transport="cli", **setting).invoke("Hi.")
+
+
+# --- Care ---
+
+
+async def test_models_are_listed_and_processes_closed(docker):
+    assert {model.name for model in ChatDockerModel.list_models()} == {"ai/plain", "ai/thinker"}
+    one = ChatDockerModel(model="ai/plain", transport="cli", standby=1)
+    assert one.invoke("Hi.").content
+    one.close()
+    await one.aclose()
+    assert (await one.ainvoke("Hi.")).content
+    one.close()
