@@ -141,14 +141,14 @@ class HttpBackend:
         """Return the whole answer."""
         sent = to_openai(messages)
         body = self._body()
-        reply = self.client.chat(self.settings.model, sent, **body)
+        reply = self.client.chat(self.settings.model, sent, **body, check=self._check())
         return self._result(reply, sent)
 
     async def agenerate(self, messages: Sequence[BaseMessage]) -> ChatResult:
         """Return the whole answer."""
         sent = to_openai(messages)
         body = await self._abody()
-        reply = await self.client.achat(self.settings.model, sent, **body)
+        reply = await self.client.achat(self.settings.model, sent, **body, check=self._check())
         return self._result(reply, sent)
 
     def stream(self, messages: Sequence[BaseMessage]) -> Iterator[ChatGenerationChunk]:

@@ -35,11 +35,12 @@ def known_profile_of(model: ModelInfo | None) -> ModelProfile:
     profile: ModelProfile = {"name": model.name}
     if model.context_size is not None:
         profile["max_input_tokens"] = model.context_size
-    if model.capabilities:
-        sees, hears = "vision" in model.capabilities, "audio" in model.capabilities
-        profile["image_inputs"] = profile["image_url_inputs"] = sees
-        profile["image_tool_message"] = sees
-        profile["audio_inputs"] = hears
-        profile["video_inputs"] = profile["pdf_inputs"] = False
-        profile["reasoning_output"] = "thinking" in model.capabilities
+    # A capability that is missing is not ruled out.
+    if "vision" in model.capabilities:
+        profile["image_inputs"] = profile["image_url_inputs"] = True
+        profile["image_tool_message"] = True
+    if "audio" in model.capabilities:
+        profile["audio_inputs"] = True
+    if "thinking" in model.capabilities:
+        profile["reasoning_output"] = True
     return profile

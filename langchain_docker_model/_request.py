@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from docker_model._setting_names import setting_hint
-from docker_model.http.tools import tool_parameters
 from langchain_docker_model._structured import response_format
 from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
 
@@ -68,7 +67,7 @@ class RequestSettings:
     def body(self) -> dict[str, Any]:
         """The request without its model and messages."""
         stop = {"stop": self.stop} if self.stop else {}
-        return {**self.parameters, **stop}
+        return {**self.parameters, **stop, **self.chat_settings}
 
     @property
     def tool_names(self) -> list[str]:
@@ -111,9 +110,7 @@ def merge(
     if "response_format" in parameters:
         parameters["response_format"] = response_format(parameters["response_format"])
     if given.get("tools"):
-        parameters |= tool_parameters(
-            given["tools"], given.get("tool_choice"), parallel=given.get("parallel_tool_calls")
-        )
+        parameters |= {name: given[name] for name in _CALL_ONLY if given.get(name) is not None}
     return RequestSettings(
         model=settings["model"],
         stop=stops_of(stop) or stops_of(own["stop"]),

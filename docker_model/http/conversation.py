@@ -23,7 +23,7 @@ from docker_model.errors import (
 from docker_model.http import bodies, chats, fitting, management, tokens, tool_schema
 from docker_model.http.messages import plainer_forms, prepare
 from docker_model.http.replies import read_reply
-from docker_model.http.tools import choice_of
+from docker_model.http.tools import choice_of, tool_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Conversation", "Resolved", "answer", "repaired", "resolve", "stream"]
 
 _TOOL_CALLING = ("auto", "native", "schema")
+_CHOICES = ("tool_choice", "parallel_tool_calls")
 _OVERFLOW = (None, "error", "trim")
 _SMALL = 1024  # tokens that any window has
 _PROBE = ({"role": "user", "content": "Hello"},)
@@ -249,6 +250,9 @@ def _written(
     messages, parameters = conversation.messages, dict(conversation.parameters)
     if by_schema:
         return tool_schema.plan(messages, parameters)
+    if conversation.has_tools:
+        choice, parallel = (parameters.pop(name, None) for name in _CHOICES)
+        parameters |= tool_parameters(parameters["tools"], choice, parallel=parallel)
     schema = tool_schema.response_schema(parameters.get("response_format"))
     if schema is None or not schema.get("properties", schema.get("$ref", schema.get("anyOf"))):
         return messages, parameters

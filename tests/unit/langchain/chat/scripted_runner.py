@@ -55,6 +55,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("/count_tokens"):
+            count = len(json.dumps([body["messages"], body.get("tools")]))
+            self.reply(200, {"input_tokens": count})
+            return
         self.server.runner.bodies.append(body)
         self.server.runner.headers.append(dict(self.headers))
         if self.path.endswith("/embeddings"):
@@ -211,6 +215,10 @@ def instance(schema, asked, root):
         for step in schema["$ref"].removeprefix("#/").split("/"):
             found = found[step]
         return instance(found, asked, root)
+    if "const" in schema:
+        return schema["const"]
+    if schema.get("enum"):
+        return schema["enum"][0]
     choices = [choice for several in ("anyOf", "allOf") for choice in schema.get(several, ())]
     if choices:
         return instance(choices[0], asked, root)

@@ -8,7 +8,9 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, trim_messages
 
 from docker_model.testing import SimulatedDocker, SimulatedModel
+from docker_model.types import ModelInfo
 from langchain_docker_model import ChatDockerModel
+from langchain_docker_model._profile import known_profile_of
 from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
 from tests.unit.langchain.chat.modes import TOOL, WAYS, answer
 
@@ -46,8 +48,15 @@ async def test_a_profile_has_the_window_once_the_model_is_loaded(docker):
     assert one.profile["max_input_tokens"] == 512
     await other.awarm_up()
     assert other.profile["max_input_tokens"] == 4096
-    assert other.profile["image_inputs"] is other.profile["reasoning_output"] is True
+    assert other.profile["reasoning_output"] is True
     assert chat().profile["max_input_tokens"] == 512  # the process knows it now
+
+
+def test_a_profile_has_the_inputs_that_a_model_is_known_to_take():
+    seeing = ModelInfo("ai/x", capabilities=frozenset({"chat", "vision", "audio"}))
+    assert {"image_inputs", "audio_inputs"} <= known_profile_of(seeing).keys()
+    assert known_profile_of(ModelInfo("ai/x")) == {"name": "ai/x"}
+    assert known_profile_of(None) == {}
 
 
 def test_a_profile_of_the_users_is_left_alone(docker):

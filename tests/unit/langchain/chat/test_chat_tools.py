@@ -25,7 +25,7 @@ from tests.unit.langchain.chat.modes import ADD, OTHER, TOOL, WAYS, answer
     ],
 )
 def test_modes_of_choosing_a_tool(ask, choice, sent):
-    chat, runner = ask({"tool_calls": [ADD]})
+    chat, runner = ask({"tool_calls": [ADD]}, tool_calling="native")
     chat.bind_tools([TOOL, OTHER], tool_choice=choice).invoke("Hi.")
     assert runner.bodies[0].get("tool_choice") == sent
     assert runner.bodies[0]["tools"] == [TOOL, OTHER]
@@ -41,7 +41,7 @@ def test_modes_of_choosing_a_tool(ask, choice, sent):
     ],
 )
 def test_a_tool_by_name_is_the_only_one_sent(ask, choice):
-    chat, runner = ask({"tool_calls": [ADD]})
+    chat, runner = ask({"tool_calls": [ADD]}, tool_calling="native")
     bound = chat.bind_tools([TOOL, OTHER], tool_choice=choice, parallel_tool_calls=False)
     assert bound.kwargs["tool_choice"] == {"type": "function", "function": {"name": "add"}}
     bound.invoke("Hi.")
@@ -66,14 +66,14 @@ def test_no_tools_at_all(ask):
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_demanded_call_that_did_not_come(ask, way):
-    chat, _ = ask({"content": "No.", "prompt_tokens": 9999})
+    chat, _ = ask({"content": "No.", "prompt_tokens": 9999}, tool_calling="native")
     with pytest.warns(UserWarning, match="demanded and the model made none"):
         await answer(chat.bind_tools([TOOL], tool_choice="any"), way)
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_tools_that_cannot_have_been_seen(ask, way):
-    chat, _ = ask({"content": "No.", "prompt_tokens": 5})
+    chat, _ = ask({"content": "No.", "prompt_tokens": 5}, tool_calling="native")
     with pytest.warns(UserWarning, match="has not seen its tools"):
         await answer(chat.bind_tools([TOOL]), way)
 
@@ -87,7 +87,7 @@ async def test_tools_that_cannot_have_been_seen(ask, way):
     ],
 )
 def test_nothing_to_warn_of(ask, said, choice):
-    chat, _ = ask(said)
+    chat, _ = ask(said, tool_calling="native")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         chat.bind_tools([TOOL], tool_choice=choice).invoke("Hi.")
