@@ -1,7 +1,7 @@
 """The names of the original CLI adapter guide, over `DockerModel`.
 
-Code written for the guide runs unchanged but for this: an error is raised, where the
-guide's adapter gave its text as an answer, or an empty list of models.
+Code written for the guide runs unchanged, with one difference: an error is raised where the
+guide's adapter returned its text as an answer, or an empty list of models.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["DockerModelRunnerCLIAdapter", "create_modelrunner_cli_adapter"]
 
 
 class DockerModelRunnerCLIAdapter:
-    """A model of Docker Model Runner behind the guide's five names.
+    """A model of Docker Model Runner with the methods of the guide's adapter.
 
     Args:
         model: The name, such as `ai/smollm2`.
@@ -34,26 +34,26 @@ class DockerModelRunnerCLIAdapter:
 
     @staticmethod
     async def get_available_models() -> list[str]:
-        """The names of the models of the local store.
+        """List the names of the models in the local store.
 
         Raises:
-            DockerModelError: They cannot be told. An empty list means that there are none.
+            DockerModelError: If they cannot be listed; an empty list means an empty store.
         """
         return [model.name for model in await alist_models()]
 
     async def generate(
         self, prompt: str, *, stop: str | Sequence[str] | None = None, **parameters: Any
     ) -> str:
-        """Answer `prompt`; the answer's text.
+        """Answer `prompt`, and return the text of the answer.
 
         Args:
-            prompt: What the model is to read.
+            prompt: What the model reads.
             stop: Where the answer ends.
-            parameters: None: `docker model run` takes no temperature or the like.
+            parameters: Refused: `docker model run` takes no temperature or the like.
 
         Raises:
-            UnsupportedParameterError: There are parameters.
-            DockerModelError: See `docker_model.errors`.
+            UnsupportedParameterError: If there are parameters.
+            DockerModelError: If there is no answer.
         """
         _refuse(parameters)
         return (await self._model.agenerate(prompt, stop=stop)).text
@@ -61,14 +61,14 @@ class DockerModelRunnerCLIAdapter:
     def stream_generate(
         self, prompt: str, *, stop: str | Sequence[str] | None = None, **parameters: Any
     ) -> AsyncTextStream:
-        """The same piece by piece, for `async for`."""
+        """Answer `prompt` piece by piece, for `async for`."""
         _refuse(parameters)
         return self._model.astream(prompt, stop=stop)
 
     def get_capabilities(self) -> dict[str, Any]:
-        """What the model can do, as far as the CLI can tell.
+        """Return what the guide's adapter says of itself.
 
-        `max_tokens` is `None`: the guide's 2048 was made up, and the CLI caps nothing.
+        `max_tokens` is `None`, because the CLI does not limit an answer.
         """
         return {
             "streaming": True,
@@ -84,13 +84,13 @@ class DockerModelRunnerCLIAdapter:
 def _refuse(parameters: dict[str, Any]) -> None:
     if parameters:
         names = ", ".join(sorted(parameters))
-        msg = f"`docker model run` has no way to honour {names}"
-        hint = "leave it out; sampling parameters need the HTTP transport"
+        msg = f"`docker model run` has no way to honor {names}"
+        hint = "pass sampling parameters to create_modelrunner_cli_adapter, which then uses HTTP"
         raise UnsupportedParameterError(msg, hint=hint)
 
 
 async def create_modelrunner_cli_adapter(
     model: str, **settings: Any
 ) -> DockerModelRunnerCLIAdapter:
-    """Make an adapter. There is nothing to await; the guide's code does so all the same."""
+    """Make an adapter; a coroutine because the guide's code awaits it."""
     return DockerModelRunnerCLIAdapter(model, **settings)

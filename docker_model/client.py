@@ -8,7 +8,7 @@ import weakref
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from docker_model._transport.environment import Environment
+from docker_model._transport.command_words import check_runner_settings
 from docker_model._transport.model_names import check_model_name
 from docker_model.errors import (
     InvalidRequestError,
@@ -137,13 +137,9 @@ class DockerModel(_EngineSlot):
         check_model_name(self.model)
         self._set("stop", stop_sequences(self.stop))
         self._set("timeout", Timeouts.of(self.timeout))
-        if self.env is not None:
-            self._set("env", Environment.of(self.env))
-        if self.command is not None:
-            from docker_model._docker_cli.command import split_command
-
-            words = split_command(self.command, {})
-            self._set("command", self.command if isinstance(self.command, str) else words)
+        command, env = check_runner_settings(self.command, self.env)
+        self._set("command", command)
+        self._set("env", env)
         if self.on_progress is not None and not callable(self.on_progress):
             msg = f"on_progress must be a function, not {self.on_progress!r}"
             raise InvalidRequestError(msg, hint="such as on_progress=print")

@@ -1,4 +1,4 @@
-"""Settings from environment variables: Compose's, the samples', and the original guide's."""
+"""Settings from environment variables, as Compose, Docker's samples and the guide name them."""
 
 from __future__ import annotations
 
@@ -25,25 +25,28 @@ def from_env(name: str = "LLM", **settings: Any) -> DockerModel:
     """Make the model that the environment names.
 
     Args:
-        name: The prefix. Compose makes `LLM_MODEL` and `LLM_URL` of a model called `llm`, and
-            `EMBEDDING_MODEL_MODEL` of one called `embedding-model`.
-        settings: As for `DockerModel`; they go before the environment. Variables are read
-            from `env=` too.
+        name: The prefix. Compose sets `LLM_MODEL` and `LLM_URL` for a model called `llm`, and
+            `EMBEDDING_MODEL_MODEL` for one called `embedding-model`.
+        settings: As for `DockerModel`; they take precedence over the environment. Variables
+            are read from `env=` too.
 
     Raises:
-        InvalidRequestError: No model is named, a value is no good, or `USE_MODEL_RUNNER` says
-            that Docker Model Runner is not to be used.
+        InvalidRequestError: If no model is named, a value cannot be used, or
+            `USE_MODEL_RUNNER` is false.
     """
     return DockerModel(**read_env(name, settings))
 
 
 def read_env(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete `settings` by what the environment says; the rest of `from_env`.
+    """Complete `settings` from the environment, as `from_env` does.
 
     The model is in `<NAME>_MODEL`, `MODEL_RUNNER_MODEL` or `DEFAULT_MODEL`, the runner in
     `<NAME>_URL` or `MODEL_RUNNER_URL`, whose host becomes `MODEL_RUNNER_HOST` in `env`;
     `LOCAL_MODEL_TIMEOUT` holds milliseconds for a whole call. With `MODEL_RUNNER_TYPE=api` the
     address becomes `base_url`.
+
+    Raises:
+        InvalidRequestError: If no model is named, or a value cannot be used.
     """
     completed = dict(settings)
     variables = _Variables({**os.environ, **(settings.get("env") or {})})
@@ -78,30 +81,29 @@ class FromEnv:
         """Make the model that the environment names, as `docker_model.from_env` does.
 
         Args:
-            name: The prefix: `LLM_MODEL` and `LLM_URL` are what Compose makes of a model
-                called `llm`.
-            settings: As for the class; they go before the environment.
+            name: The prefix: Compose sets `LLM_MODEL` and `LLM_URL` for a model called `llm`.
+            settings: As for the class; they take precedence over the environment.
 
         Raises:
-            InvalidRequestError: No model is named, a value is no good, or `USE_MODEL_RUNNER`
-                says that Docker Model Runner is not to be used.
+            InvalidRequestError: If no model is named, a value cannot be used, or
+                `USE_MODEL_RUNNER` is false.
         """
         return cast("Callable[..., Self]", cls)(**cls._read_env(name, settings))
 
     @classmethod
     def _read_env(cls, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings, in the class's own words and errors."""
+        """Complete the settings; a class may raise its own errors instead."""
         return read_env(name, settings)
 
 
 class _Variables:
-    """Environment variables of which a blank one is unset."""
+    """Environment variables; a blank one counts as unset."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
 
     def first(self, *names: str) -> tuple[str, str]:
-        """The first of `names` that is set, and its value; two empty strings if none is."""
+        """Return the first of `names` that is set, and its value; else two empty strings."""
         for name in names:
             value = self._variables.get(name, "").strip()
             if value:
@@ -112,7 +114,7 @@ class _Variables:
 def _transport(variables: _Variables) -> str:
     name, value = variables.first("USE_MODEL_RUNNER")
     if value.lower() in _NO:
-        msg = f"{name} says that Docker Model Runner is not to be used"
+        msg = f"{name} is false, so Docker Model Runner is not to be used"
         raise InvalidRequestError(msg, hint=f"set {name}=true, or make a DockerModel yourself")
     if value and value.lower() not in _YES:
         msg = f"{name} is neither true nor false"
@@ -121,7 +123,7 @@ def _transport(variables: _Variables) -> str:
     if value.lower() in ("api", "http"):
         return "http"
     if value and value.lower() != "cli":
-        msg = f"{name} names no transport"
+        msg = f"{name} is not the name of a transport"
         raise InvalidRequestError(msg, hint=f"set {name}=cli or {name}=api")
     return "cli"
 
@@ -141,14 +143,14 @@ def _timeout(variables: _Variables) -> Timeouts | None:
         return None
     try:
         return Timeouts(total=float(value) / 1000)
-    except ValueError:  # no number, or none that Timeouts takes
+    except ValueError:  # not a number, or not a positive one
         msg = f"{name} must be a positive number of milliseconds"
         raise InvalidRequestError(msg, hint=f"such as {name}=60000") from None
 
 
 def _host(name: str, address: Address) -> str:
-    """`MODEL_RUNNER_HOST` takes no path: the CLI would put its own after it."""
+    """Return the address without its path, after which the CLI would put its own."""
     if address.socket is not None:
-        msg = f"{name} is no address for the CLI, which reaches a runner over TCP"
+        msg = f"{name} names a socket, and the CLI reaches a runner over TCP"
         raise InvalidRequestError(msg, hint="set MODEL_RUNNER_TYPE=api to use a socket")
     return address.origin

@@ -1,12 +1,12 @@
-"""What can go wrong, one class per cause, each naming the step that fixes it.
+"""The errors of this package: one class per cause, each with the step that fixes it.
 
-Every error of this package is a :class:`DockerModelError`. None of them is a
-`RuntimeError`: `llama_index.core.async_utils.asyncio_run` replaces every
-`RuntimeError` by a remark about nested event loops, and the cause would be lost.
+Every error is a :class:`DockerModelError`, and none is a `RuntimeError`:
+`llama_index.core.async_utils.asyncio_run` replaces every `RuntimeError` by a remark
+about nested event loops, and the cause would be lost.
 
-All of them pickle (they cross process pools), so everything but the message is
-an optional keyword and lives in ordinary attributes. No message holds a prompt,
-an environment variable's value or an answer; the answer so far is in `partial`.
+All of them can be pickled (they cross process pools), so everything but the message is
+an optional keyword and an ordinary attribute. No message contains a prompt, an
+answer or the value of an environment variable; the answer so far is in `partial`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ __all__ = [
 
 
 class DockerModelError(Exception):
-    """Base of every error here.
+    """Base class of all errors of this package.
 
     Attributes:
-        hint: The command or the step that fixes it; part of `str(error)`.
-        detail: The words of the CLI, the runner or the engine, where there were any. They may
-            quote the prompt or an address, so they are no part of `str(error)`.
+        hint: The command or the step that fixes the cause; part of `str(error)`.
+        detail: The words of the CLI, the runner or the engine, if there were any. They may
+            quote the prompt or an address, so they are not part of `str(error)`.
     """
 
     hint: str = ""
@@ -53,7 +53,7 @@ class DockerModelError(Exception):
 
     @property
     def message(self) -> str:
-        """The cause alone, without the hint."""
+        """The cause, without the hint."""
         return str(self.args[0]) if self.args else ""
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ class FileReferenceError(InvalidRequestError):
     """The prompt names local files, and `file_references="refuse"` was set.
 
     Attributes:
-        references: The paths as they stand in the prompt.
+        references: The paths as they are written in the prompt.
     """
 
     references: tuple[str, ...] = ()
@@ -81,29 +81,29 @@ class FileReferenceError(InvalidRequestError):
 
 
 class UnsupportedParameterError(InvalidRequestError):
-    """A parameter that this transport has no way to honour."""
+    """A parameter that this transport has no way to honor."""
 
 
 class DockerNotFoundError(DockerModelError, FileNotFoundError):
-    """The command does not exist, is not executable, or is no program.
+    """The command does not exist, is not executable, or is not a program.
 
     Attributes:
-        errno: The system's number for the reason.
+        errno: The system's number of the reason.
     """
 
     errno: int | None = errno.ENOENT  # Python's own is lost in a pickle
 
 
 class PluginNotFoundError(DockerModelError):
-    """`docker` is there, `docker model` is not, or is too old to be driven."""
+    """`docker` is installed, but `docker model` is not, or is too old."""
 
 
 class RunnerUnavailableError(DockerModelError, ConnectionError):
-    """Docker Model Runner is off, refuses connections, or is not at that address."""
+    """Docker Model Runner is off, refuses connections, or has another address."""
 
 
 class ModelNotFoundError(DockerModelError, LookupError):
-    """The model is not pulled, or a pull says that there is no such model.
+    """The model is not pulled, or the registry has no such model.
 
     Attributes:
         model: The name as the caller gave it.
@@ -119,15 +119,15 @@ class ModelNotFoundError(DockerModelError, LookupError):
 
 
 class ModelLoadError(DockerModelError):
-    """The backend could not load the model: out of memory, unsupported, not installed."""
+    """The engine could not load the model: too little memory, unsupported, not installed."""
 
 
 class ContextLengthError(DockerModelError, ValueError):
     """The prompt is longer than the model's context.
 
     Attributes:
-        prompt_tokens: The prompt's length in tokens, where the engine says it.
-        context_size: The context's size in tokens, where the engine says it.
+        prompt_tokens: The length of the prompt in tokens, if the engine reported it.
+        context_size: The size of the context in tokens, if the engine reported it.
     """
 
     prompt_tokens: int | None = None
@@ -148,13 +148,13 @@ class ContextLengthError(DockerModelError, ValueError):
 
 
 class GenerationError(DockerModelError):
-    """Anything else that ended a run.
+    """A run or a request failed for another reason.
 
     Attributes:
-        exit_code: The command's exit code; `None` if it did not exit by itself.
-        signal: The number of the signal that ended it; `None` if none did.
-        stderr: The last of what the command wrote to standard error; `detail` is the same.
-        partial: The answer's text up to the failure.
+        exit_code: The exit code of the command; `None` if it did not exit by itself.
+        signal: The number of the signal that ended the command, if a signal did.
+        stderr: The end of what the command wrote to standard error; the same as `detail`.
+        partial: The text of the answer up to the failure.
     """
 
     exit_code: int | None = None
@@ -180,15 +180,15 @@ class GenerationError(DockerModelError):
 
 
 class EmptyAnswerError(GenerationError):
-    """The run ended well and said nothing: the CLI swallows server errors that way."""
+    """The answer is empty: the model gave no text, or the CLI hid an error of the engine."""
 
 
 class GenerationTimeoutError(DockerModelError, TimeoutError):
-    """A limit of :class:`docker_model.Timeouts` was passed.
+    """A limit of :class:`docker_model.Timeouts` was exceeded.
 
     Attributes:
         phase: `"queue"`, `"first_output"`, `"idle"` or `"total"`.
-        partial: The answer's text up to then.
+        partial: The text of the answer up to then.
     """
 
     phase: str = ""
@@ -203,14 +203,14 @@ class GenerationTimeoutError(DockerModelError, TimeoutError):
 
 
 class PullError(DockerModelError):
-    """A pull that failed."""
+    """A pull failed."""
 
 
 class ResourceError(DockerModelError, OSError):
-    """The machine has no descriptors, processes or memory left to start one.
+    """The system has no descriptors, processes or memory left for another process.
 
     Attributes:
-        errno: The system's number for what there is none of; `None` when no call told.
+        errno: The system's number of the reason, if a system call reported one.
     """
 
     errno: int | None = None  # Python's own is lost in a pickle

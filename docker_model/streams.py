@@ -1,4 +1,4 @@
-"""An answer as it comes: the two ends that callers iterate."""
+"""Streams of an answer: the two ends that callers iterate."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class _End(Generic[_T]):
     def cancel(self) -> None:
         """End the run now, and with it the iteration.
 
-        From any thread; never waits; may be called again.
+        May be called from any thread, and again; never waits.
         """
         self._stream.cancel()
 
 
 class SyncEnd(_End[_T]):
-    """What `for` and `with` want of a stream; `__next__` is the subclass's."""
+    """The methods that `for` and `with` call; a subclass adds `__next__`."""
 
     def __iter__(self) -> Self:
         return self
 
     def close(self) -> None:
-        """The same as `cancel()`."""
+        """End the run now, as `cancel()` does."""
         self.cancel()
 
     def __enter__(self) -> Self:
@@ -54,13 +54,13 @@ class SyncEnd(_End[_T]):
 
 
 class AsyncEnd(_End[_T]):
-    """What `async for` and `async with` want of it; `__anext__` is the subclass's."""
+    """The methods that `async for` and `async with` call; a subclass adds `__anext__`."""
 
     def __aiter__(self) -> Self:
         return self
 
     async def aclose(self) -> None:
-        """The same as `cancel()`; nothing is awaited."""
+        """End the run now, as `cancel()` does, without waiting."""
         self.cancel()
 
     async def __aenter__(self) -> Self:
@@ -77,8 +77,7 @@ class AsyncEnd(_End[_T]):
 
 class _Completed:
     completion: Completion | None = None
-    """The finished answer; `None` before the end, and for good after `cancel()`, `close()` or
-    an error."""
+    """The finished answer; `None` before the end, and after `cancel()`, `close()` or an error."""
 
     def _note(self, event: Event | None) -> Event | None:
         if isinstance(event, Completion):
@@ -107,9 +106,10 @@ class TextStream(_Completed, SyncEnd["Event"]):
 
 
 class AsyncTextStream(_Completed, AsyncEnd["Event"]):
-    """The same for `async for` and `async with`, in any asyncio or uvloop loop.
+    """The pieces of an answer as `str`, for `async for` in any asyncio or uvloop loop.
 
-    Cancelling the task that awaits a piece ends the run at once.
+    Also an async context manager. Cancelling the task that awaits a piece ends the run at
+    once.
     """
 
     async def __anext__(self) -> str:
@@ -124,9 +124,9 @@ class AsyncTextStream(_Completed, AsyncEnd["Event"]):
 
 
 class _AsyncEvents:
-    """An object, which is collected at once when it is dropped.
+    """The events of a stream, as an object that is collected as soon as it is dropped.
 
-    A dropped async generator is finalised at some later turn of the loop, or never when the
+    A dropped async generator is finalized at some later turn of the loop, or never if the
     loop ends first.
     """
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import ntpath
 import os
 import posixpath
-import re
 import shlex
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from docker_model._transport.environment import Environment, can_be_passed
-from docker_model.errors import DockerNotFoundError, InvalidRequestError
+from docker_model._transport.command_words import is_plugin_file, split_command
+from docker_model._transport.configuration import DEFAULT_MODE, duration, reasoning_budget
+from docker_model._transport.environment import Environment
+from docker_model.errors import (
+    DockerNotFoundError,
+    UnsupportedParameterError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-DEFAULT_COMMAND = ("docker", "model")
+    from docker_model.types import ModelConfiguration
+
 INSTALL_HINT = (
     "install Docker (https://docs.docker.com/get-docker/), or name the program by command= "
     "or DOCKER_MODEL_COMMAND"
@@ -35,13 +40,10 @@ _DEFAULTS = {
 # Set by `docker` for its plugins. A plugin that is started without it prints the answer to
 # stderr, and reads `model` as the name of a command that it does not have.
 ORIGINAL_COMMAND = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND"
-_PLUGIN_NAMES = frozenset({"docker-model", "docker-model.exe"})
 
 _WINDOWS = os.name == "nt"
 _WINDOWS_PROGRAMS = (".exe", ".com")
 _BATCH_FILES = (".bat", ".cmd")  # run by cmd.exe, which reads commands out of the arguments
-# A quotation mark with the backslashes before it, white space, or anything else.
-_WINDOWS_TOKEN = re.compile(r'(\\*)"|(\s+)|(\\+|[^\s"\\]+)')
 
 
 def child_environment(
@@ -54,14 +56,9 @@ def child_environment(
         command: The `command=` setting, which may name the plugin's own file.
     """
     environment = {**_DEFAULTS, **os.environ, **Environment.of(env)}
-    if _is_plugin_file(split_command(command, environment)[0]):
+    if is_plugin_file(split_command(command, environment)[0]):
         environment.setdefault(ORIGINAL_COMMAND, "docker")
     return environment
-
-
-def is_default(command: str | Sequence[str] | None, env: Mapping[str, str]) -> bool:
-    """Whether neither `command=` nor the environment names a command."""
-    return command is None and not env.get("DOCKER_MODEL_COMMAND", "").strip()
 
 
 def located(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
@@ -78,73 +75,6 @@ def located(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
         DockerNotFoundError: If there is no such program.
     """
     return [_locate(argv[0], env.get("PATH", os.defpath)), *argv[1:]]
-
-
-def split_command(
-    command: str | Sequence[str] | None, env: Mapping[str, str], *, windows: bool = _WINDOWS
-) -> tuple[str, ...]:
-    """Read a `command=` setting; `None` is the environment's, or `docker model`.
-
-    Args:
-        command: The setting.
-        env: The environment.
-        windows: Split a string as Windows does, where a backslash is no escape.
-
-    Raises:
-        InvalidRequestError: If it is not a command.
-    """
-    source = "command"
-    if command is None:
-        if is_default(command, env):
-            return DEFAULT_COMMAND
-        source, command = "DOCKER_MODEL_COMMAND", env["DOCKER_MODEL_COMMAND"]
-    if not isinstance(command, Iterable):
-        msg = f"{source} must be a string or a sequence of them, not {type(command).__name__}"
-        raise InvalidRequestError(msg, hint='the default is "docker model"')
-    split = _split_as_windows if windows else shlex.split
-    try:
-        words = tuple(split(command) if isinstance(command, str) else command)
-    except ValueError as error:  # an open quotation
-        msg = f"{source} cannot be split into words: {error}"
-        hint = f'quote it as for a shell: {source}="docker model"'
-        raise InvalidRequestError(msg, hint=hint) from None
-    if not words or not words[0] or not all(map(can_be_passed, words)):
-        msg = (
-            f"{source} must be a program and its arguments, strings without NUL or lone surrogates"
-        )
-        raise InvalidRequestError(msg, hint='the default is "docker model"')
-    if _is_plugin_file(words[0], windows=windows) and len(words) == 1:
-        return (words[0], "model")  # as `docker` does: the plugin knows no other subcommand
-    return words
-
-
-def _split_as_windows(command: str) -> list[str]:
-    """Split a command line as Windows programs do: the inverse of `subprocess.list2cmdline`."""
-    words: list[str] = []
-    word: str | None = None
-    quoted = False
-    for found in _WINDOWS_TOKEN.finditer(command):
-        backslashes, space, other = found.groups()
-        if backslashes is not None:
-            word = (word or "") + "\\" * (len(backslashes) // 2)
-            if len(backslashes) % 2:
-                word += '"'
-            else:
-                quoted = not quoted
-        elif space is None or quoted:
-            word = (word or "") + (other or space)
-        elif word is not None:
-            words.append(word)
-            word = None
-    if quoted:
-        msg = "No closing quotation"
-        raise ValueError(msg)
-    return words if word is None else [*words, word]
-
-
-def _is_plugin_file(program: str, *, windows: bool = _WINDOWS) -> bool:
-    name = ntpath.basename(program).lower() if windows else posixpath.basename(program)
-    return name in _PLUGIN_NAMES
 
 
 def candidates(program: str, path: str, *, windows: bool = _WINDOWS) -> list[str]:
@@ -241,12 +171,57 @@ def unload_arguments(model: str) -> list[str]:
     return ["unload", model]
 
 
-def configure_arguments(
-    model: str, *, context_size: int | None = None, mode: str | None = None
-) -> list[str]:
-    """Set the context size, in tokens, and what the model is for; both for what it is for."""
-    size = () if context_size is None else ("--context-size", str(context_size))
-    if mode is None:
-        return ["configure", *size, model]
-    # llama.cpp gives a vector for each token unless it is told how to make one of them.
-    return ["configure", *size, "--mode", mode, model, "--", "--pooling", "mean"]
+def configure_arguments(model: str, configuration: ModelConfiguration) -> list[str]:
+    """Replace a model's configuration for one mode.
+
+    Raises:
+        UnsupportedParameterError: If the command has no flag for a value.
+    """
+    budget = reasoning_budget(configuration.think)
+    if budget not in (None, 0, -1):
+        msg = "`docker model configure` has no way to honor think with a number of tokens"
+        raise UnsupportedParameterError(msg, hint='pass True or False, or transport="http"')
+    overrides = configuration.hf_overrides
+    flags = {
+        "--context-size": configuration.context_size,
+        "--keep-alive": duration(configuration.keep_alive),
+        "--speculative-draft-model": configuration.draft_model,
+        "--speculative-num-tokens": configuration.draft_tokens,
+        "--speculative-min-acceptance-rate": configuration.draft_min_acceptance,
+        "--hf_overrides": None if overrides is None else json.dumps(overrides),
+        "--gpu-memory-utilization": configuration.gpu_memory_utilization,
+        "--think": None if budget is None else str(budget != 0).lower(),
+        "--mode": None if configuration.mode == DEFAULT_MODE else configuration.mode,
+    }
+    given = [f"{flag}={value}" for flag, value in flags.items() if value is not None]
+    own = configuration.runtime_flags
+    return ["configure", *given, model, *(("--", *own) if own else ())]
+
+
+def configurations_arguments(model: str = "") -> list[str]:
+    """Show the configurations of one model, or with an empty name of all.
+
+    The name is never left out: before v1.0.6 `configure show` configures a model called `show`,
+    and refuses two names.
+    """
+    return ["configure", "show", model]
+
+
+def remove_arguments(model: str, *, force: bool) -> list[str]:
+    """Remove a model, or one of its tags."""
+    return ["rm", *(("--force",) if force else ()), model]
+
+
+def tag_arguments(model: str, tag: str) -> list[str]:
+    """Give a model another name."""
+    return ["tag", model, tag]
+
+
+def disk_usage_arguments() -> list[str]:
+    """Show the disk space in use: a table, there is no JSON form."""
+    return ["df"]
+
+
+def search_arguments(term: str, limit: int) -> list[str]:
+    """Search the registries; v1.0.7 and later."""
+    return ["search", "--json", "--limit", str(limit), "--", term]

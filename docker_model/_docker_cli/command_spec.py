@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 from docker_model._docker_cli.command import (
     ORIGINAL_COMMAND,
     child_environment,
-    is_default,
     located,
-    split_command,
 )
 from docker_model._docker_cli.failures import name_start_failure
 from docker_model._docker_cli.plugin_file import (
@@ -26,6 +24,7 @@ from docker_model._docker_cli.plugin_file import (
 )
 from docker_model._runtime import Child, io_thread
 from docker_model._runtime.tasks import SingleFlight
+from docker_model._transport.command_words import is_default, split_command
 from docker_model._transport.environment import Environment, environ_snapshot
 from docker_model._transport.memo import MemoLast
 from docker_model.errors import DockerModelError, ResourceError

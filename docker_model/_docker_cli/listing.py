@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from docker_model._transport import model_data
-from docker_model._transport.model_data import text
+from docker_model._transport import configuration, model_data
+from docker_model._transport.model_data import integer, text
 from docker_model.errors import PluginNotFoundError
-from docker_model.types import ModelInfo, PullProgress, RunningModel, Status
+from docker_model.types import (
+    DiskUsage,
+    FoundModel,
+    ModelInfo,
+    PullProgress,
+    RunningModel,
+    Status,
+)
+
+if TYPE_CHECKING:
+    from docker_model._transport.configuration import Configured
 
 # -- list and inspect ------------------------------------------------------------------------
 
@@ -96,6 +106,65 @@ def parse_version(stdout: str) -> tuple[str | None, str | None]:
     return version and version[1], engine and engine[1]
 
 
+# -- configure show, df and search ------------------------------------------------------------
+
+
+def parse_configurations(stdout: str) -> list[Configured]:
+    """Read `configure show`.
+
+    Raises:
+        PluginNotFoundError: If there is no array.
+    """
+    return configuration.parse_configurations(_json(stdout, "configure show", (list, type(None))))
+
+
+_USAGE = r"^{name} +{size} *$"
+
+
+def parse_disk_usage(stdout: str) -> DiskUsage:
+    """Read the table of `df`; an engine that takes no space has no row.
+
+    Raises:
+        PluginNotFoundError: If there is no table: versions before v0.1.25 print help.
+    """
+    models, engine = (
+        re.search(_USAGE.format(name=name, size=_SIZE), stdout, re.MULTILINE)
+        for name in ("Models", "Inference engine")
+    )
+    if models is None:
+        _refuse_table("df")
+    return DiskUsage(_bytes(*models.groups()), _bytes(*engine.groups()) if engine else 0)
+
+
+def parse_search(stdout: str) -> list[FoundModel]:
+    """Read `search --json`; without a match it prints a sentence.
+
+    Raises:
+        PluginNotFoundError: If there is no array.
+    """
+    if re.search(r"^No models found", stdout, re.MULTILINE):
+        return []
+    found = _json(stdout, "search", (list, type(None)))
+    return [_found(item) for item in found or () if isinstance(item, dict)]
+
+
+def _found(item: dict[str, Any]) -> FoundModel:
+    name, source = text(item.get("Name")) or "", text(item.get("Source")) or ""
+    backend = text(item.get("Backend"))
+    return FoundModel(
+        # The command's table has the prefix that `pull` needs, and its JSON has not.
+        name=f"hf.co/{name}" if source == "HuggingFace" else name,
+        description=text(item.get("Description")) or "",
+        source=source,
+        downloads=integer(item.get("Downloads")),
+        stars=integer(item.get("Stars")),
+        official=item.get("Official") is True,
+        updated=text(item.get("UpdatedAt")),
+        backend=None if backend == "unknown" else backend,
+        size=integer(item.get("Size")) or None,  # 0 stands for unknown
+    )
+
+
 # -- ps --------------------------------------------------------------------------------------
 
 
@@ -112,8 +181,7 @@ def parse_running(stdout: str) -> list[RunningModel]:
         if header.startswith("MODEL NAME"):
             break
     else:
-        msg = "`docker model ps` printed no table: it is another command, or too old"
-        raise PluginNotFoundError(msg, hint="see `docker model version`, and update the plugin")
+        _refuse_table("ps")
     # The last column is LAST USED up to v1.0.14, UNTIL since.
     columns = [found.start() for found in re.finditer(r"(?<!\S)\S+(?: \S+)*", header)][:4]
     name, backend, mode, last = columns
@@ -126,6 +194,11 @@ def parse_running(stdout: str) -> list[RunningModel]:
         for line in lines
         if line.strip()
     ]
+
+
+def _refuse_table(command: str) -> NoReturn:
+    msg = f"`docker model {command}` printed no table: it is another command, or too old"
+    raise PluginNotFoundError(msg, hint="see `docker model version`, and update the plugin")
 
 
 # -- pull ------------------------------------------------------------------------------------

@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from docker_model._docker_cli import command, failures, listing
+from docker_model._transport import configuration as configurations
+from docker_model._transport import model_data
+from docker_model._transport.environment import Environment
+from docker_model._transport.failure_table import PLUGIN_HINT
+from docker_model._transport.failures import model_not_found
 from docker_model.errors import (
     DockerModelError,
+    DockerNotFoundError,
     GenerationTimeoutError,
     ModelNotFoundError,
     PluginNotFoundError,
     PullError,
     UnsupportedParameterError,
 )
-from docker_model.types import ModelInfo, Status
+from docker_model.types import Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from docker_model._docker_cli.command_spec import CommandSpec
     from docker_model._runtime import Sink
-    from docker_model.types import PullProgress, RunningModel
+    from docker_model._transport.configuration import Configured
+    from docker_model.types import (
+        DiskUsage,
+        FoundModel,
+        Mode,
+        ModelConfiguration,
+        ModelInfo,
+        PullProgress,
+        RunningModel,
+    )
 
 
 async def run_command(
@@ -142,22 +158,39 @@ class ManagementCommands:
     timeout: float | None
 
     async def list_models(self) -> list[ModelInfo]:
-        """All models of the local store."""
-        return listing.parse_models(await self._ask(command.list_arguments(), "list"))
+        """List all models of the local store."""
+        models, configured = await asyncio.gather(
+            self._ask(command.list_arguments(), "list"), self.configured()
+        )
+        return [
+            model_data.with_configuration(model, configurations.select(configured, model))
+            for model in listing.parse_models(models)
+        ]
 
     async def inspect(self, name: str) -> ModelInfo:
-        """One model."""
+        """Describe one model."""
         async with self._limit("inspect"):
-            return await self._inspect(name)
+            model, configured = await asyncio.gather(self._inspect(name), self.configured(name))
+        return model_data.with_configuration(model, configurations.select(configured, model))
 
     async def list_running(self) -> list[RunningModel]:
         """The loaded models."""
         return listing.parse_running(await self._ask(command.ps_arguments(), "ps"))
 
-    async def pull(self, name: str, sink: Sink[PullProgress | ModelInfo]) -> None:
-        """Put each step of a pull into `sink`, and last the model."""
+    async def pull(
+        self, name: str, sink: Sink[PullProgress | ModelInfo], token: str | None = None
+    ) -> None:
+        """Put each step of a pull into `sink`, and last the model.
+
+        The command reads a token of Hugging Face from the environment.
+        """
+        spec = self.spec
+        if token is not None:
+            spec = replace(spec, env=Environment({**spec.env, "HF_TOKEN": token}))
         async with self._limit("pull"):
-            sink.put(_model(name, await pull(self.spec, name, sink.put)))
+            model = _model(name, await pull(spec, name, sink.put))
+            configured = await self.configured(name)
+        sink.put(model_data.with_configuration(model, configurations.select(configured, model)))
 
     async def preload(self, name: str) -> None:
         """Load a model that is there: `run --detach` would pull one that is not."""
@@ -169,12 +202,60 @@ class ManagementCommands:
         """Unload a model."""
         await self._ask(command.unload_arguments(name), "unload", name)
 
-    async def configure(self, name: str, context_size: int | None, mode: str | None) -> None:
-        """Configure a model that is there: the CLI takes any name, and says nothing."""
-        arguments = command.configure_arguments(name, context_size=context_size, mode=mode)
+    async def configure(self, name: str, changes: ModelConfiguration) -> None:
+        """Change the configuration of a model that is there: the CLI takes any name.
+
+        Raises:
+            GenerationError: If the model is in use.
+            UnsupportedParameterError: If this version of the CLI has no flag for a value.
+        """
         async with self._limit("configure"):
-            await self._inspect(name)
-            await run_command(self.spec, arguments, about="configure", model=name)
+            model, configured = await asyncio.gather(self._inspect(name), self.configured(name))
+            wanted = configurations.completed(changes, model)
+            old = configurations.select(configured, model, wanted.mode)
+            arguments = command.configure_arguments(name, configurations.changed(old, wanted))
+            try:
+                await run_command(self.spec, arguments, about="configure", model=name)
+            except PluginNotFoundError as error:
+                raise _too_old(error, "configure that") from error
+
+    async def configuration(self, name: str, mode: Mode | None) -> ModelConfiguration | None:
+        """Return the configuration of a model; `None` if there is none."""
+        async with self._limit("inspect"):
+            model, configured = await asyncio.gather(self._inspect(name), self.configured(name))
+        return configurations.select(configured, model, mode)
+
+    async def configured(self, name: str = "") -> list[Configured]:
+        """Return all configurations, or those of one model; versions before v1.0.6 show none."""
+        try:
+            shown = await self._ask(command.configurations_arguments(name), "configure show")
+            return listing.parse_configurations(shown)
+        except DockerModelError:
+            return []
+
+    async def remove(self, name: str, *, force: bool) -> None:
+        """Remove a model, or one of its tags."""
+        await self._ask(command.remove_arguments(name, force=force), "rm", name)
+
+    async def tag(self, name: str, tag: str) -> None:
+        """Give a model another name."""
+        await self._ask(command.tag_arguments(name, tag), "tag", name)
+
+    async def disk_usage(self) -> DiskUsage:
+        """Return the disk space in use."""
+        return listing.parse_disk_usage(await self._ask(command.disk_usage_arguments(), "df"))
+
+    async def search(self, term: str, limit: int) -> list[FoundModel]:
+        """Search the registries.
+
+        Raises:
+            UnsupportedParameterError: If the CLI is older than v1.0.7.
+        """
+        try:
+            shown = await self._ask(command.search_arguments(term, limit), "search")
+            return listing.parse_search(shown)[:limit]
+        except PluginNotFoundError as error:
+            raise _too_old(error, "search for models") from error
 
     async def status(self) -> Status:
         """All that can be told of the runner, whatever of it is missing."""
@@ -196,6 +277,8 @@ class ManagementCommands:
         arguments = command.status_arguments()
         try:
             found = listing.parse_status(await self._ask(arguments, "status"))
+        except (DockerNotFoundError, PluginNotFoundError):
+            raise  # the HTTP API may still be there
         except DockerModelError as error:
             return Status(running=False, problem=str(error))
         return found if found.running else replace(found, problem=str(failures.not_running()))
@@ -212,8 +295,18 @@ class ManagementCommands:
         return _model(name, await inspect(self.spec, name))
 
     async def _ask(self, arguments: Sequence[str], about: str, model: str = "") -> str:
+        """Run a command to its end.
+
+        Raises:
+            PluginNotFoundError: If the CLI does not know the subcommand: it prints help then,
+                with exit code 0.
+        """
         async with self._limit(about):
-            return await run_command(self.spec, arguments, about=about, model=model)
+            output = await run_command(self.spec, arguments, about=about, model=model)
+        if re.search(r"^Usage:  docker model", output, re.MULTILINE):
+            msg = f"the installed `docker model` is too old: it does not know {about!r}"
+            raise PluginNotFoundError(msg, hint="update the plugin: " + PLUGIN_HINT)
+        return output
 
     @contextlib.asynccontextmanager
     async def _limit(self, about: str) -> AsyncIterator[None]:
@@ -226,8 +319,16 @@ class ManagementCommands:
             raise GenerationTimeoutError(msg, hint=hint, phase="total") from None
 
 
+def _too_old(error: PluginNotFoundError, deed: str) -> DockerModelError:
+    """Tell a plugin that does not know a flag or a subcommand from one that is not there."""
+    if "too old" not in error.message:
+        return error
+    msg = f"this version of the CLI cannot {deed}: {error.message}"
+    return UnsupportedParameterError(msg, hint=error.hint, detail=error.detail)
+
+
 def _model(name: str, inspected: str) -> ModelInfo:
     found = listing.parse_model(inspected)
     if found is None:
-        raise failures.model_not_found(name)
+        raise model_not_found(name)
     return found

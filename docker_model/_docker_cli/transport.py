@@ -17,6 +17,7 @@ from docker_model._runtime import io_thread
 from docker_model._runtime.limiter import Limiter
 from docker_model._runtime.tasks import SingleFlight
 from docker_model._runtime.timeouts import PhaseTimeout, timeout_scope
+from docker_model._transport.failures import model_not_found
 from docker_model.errors import (
     ModelNotFoundError,
     ResourceError,
@@ -262,7 +263,7 @@ class CliTransport:
                     slot.child.end()
         if answer.vanished:
             shared.presence.forget(present)
-            raise failures.model_not_found(request.model)
+            raise model_not_found(request.model)
         if end is not None:
             answer.end_of_output()
             self._check_end(end, answer, command, shared, slot, parked=parked is not None)

@@ -53,6 +53,34 @@ def _row(pattern: str, error: type[DockerModelError], message: str, hint: str = 
     return Cause(re.compile(pattern, re.MULTILINE), error, message, hint)
 
 
+# What the runner itself refuses, in words that the command passes on.
+MANAGEMENT = (
+    _row(
+        r"runner already active",
+        GenerationError,
+        "{model!r} is answering a request, so it cannot be configured now",
+        "wait until it is idle (`docker model ps` shows it), then try again",
+    ),
+    _row(
+        r'runtime flag "(?P<flag>[^"]*)" is not allowed|invalid runtime flag',
+        InvalidRequestError,
+        "the engine of {model!r} does not take such a runtime flag",
+        "leave it out; Docker allows a list of flags for each engine, without paths",
+    ),
+    _row(
+        r"^search failed|failed to search",
+        GenerationError,
+        "neither Docker Hub nor Hugging Face could be searched",
+        "is this machine online, and is a proxy needed (HTTPS_PROXY)?",
+    ),
+    _row(
+        r"must be forced",
+        InvalidRequestError,
+        "{model!r} has several tags, and an id names all of them",
+        "remove it by a tag, or pass force=True (`docker model rm --force`)",
+    ),
+)
+
 # The most telling first: the first that is found counts.
 CAUSES = (
     # -- no plugin: `docker` itself answers, and rejects a flag before the command ----------
@@ -214,12 +242,7 @@ CAUSES = (
         "the runner cannot reach the registry of {model!r}",
         "is it online, and is there a proxy? A pulled model needs no registry",
     ),
-    _row(
-        r"runner already active",
-        GenerationError,
-        "{model!r} is loaded and in use, so it cannot be configured",
-        "`docker model unload {model}`, then try again",
-    ),
+    *MANAGEMENT,
     # -- the request -------------------------------------------------------------------------
     _row(
         r"request too large",
@@ -237,8 +260,8 @@ CAUSES = (
     _row(
         r"context canceled|use of closed network connection|forcefully exiting",
         GenerationError,
-        "the command was told to stop by a signal",
-        "",
+        "the command was interrupted by a signal",
+        "call again; something outside of this process ended the command",
     ),
     _row(
         r"unexpected EOF|connection reset by peer|broken pipe",

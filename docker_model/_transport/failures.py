@@ -1,38 +1,135 @@
-"""Failures that both transports name alike."""
+"""Naming failures, whichever way a request went, and saying what helps."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from docker_model._transport.model_names import canonical, display_name
-from docker_model.errors import ModelNotFoundError
+from docker_model.errors import (
+    ContextLengthError,
+    DockerModelError,
+    GenerationError,
+    ModelNotFoundError,
+    PullError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from docker_model._transport.failure_table import Cause
+    from docker_model.types import ModelInfo
 
 _SIMILAR = 3  # names in a hint
 _ALIKE = 0.6  # the least similarity of a name, 0 to 1
 
 
-def model_not_found(model: str, pulled: Iterable[str] = (), detail: str = "") -> ModelNotFoundError:
-    """Return the error for a model that is not in the local store.
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_PROMPT_TOKENS = re.compile(
+    r'"n_prompt_tokens":\s*(\d+)|(?:request|input) \((\d+) tokens\)|\((\d+) in the messages'
+    r"|contains (?:at least )?(\d+) input tokens|prompt \(length (\d+)\)"
+)
+_CONTEXT_SIZE = re.compile(
+    r'"n_ctx":\s*(\d+)|available context size \((\d+) tokens\)|context length is (\d+)'
+    r"|maximum model length of (\d+)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is known of a failure.
+
+    Attributes:
+        command: The subcommand of `docker model`, such as `run` or `pull`.
+        model: The name as the caller gave it.
+        words: The words of the CLI, the runner or the engine.
+        partial: The answer's text so far.
+        exit_code: The exit code, if a command ended by itself.
+        signal: The number of the signal that ended a command.
+    """
+
+    command: str
+    model: str
+    words: str
+    partial: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The words without terminal codes and white space at the ends."""
+        return _ANSI.sub("", self.words).strip()
+
+    def named(self, causes: Iterable[Cause]) -> DockerModelError | None:
+        """Return the error of the first cause that is found in the words."""
+        for cause in causes:
+            found = cause.pattern.search(self.text)
+            if found:
+                needed = _number(_PROMPT_TOKENS, self.text)
+                words = {"model": self.model or "MODEL", **found.groupdict()}
+                words["enough"] = "N" if needed is None else str(room_for(needed))
+                kind = self.other if cause.error is GenerationError else cause.error
+                return self.error(kind, cause.message.format(**words), cause.hint.format(**words))
+        return None
+
+    @property
+    def other(self) -> type[DockerModelError]:
+        """The class for a cause that has none of its own."""
+        if self.command == "pull" or self.text.startswith("Failed to pull model"):
+            return PullError
+        return GenerationError
+
+    def error(self, kind: type[DockerModelError], message: str, hint: str) -> DockerModelError:
+        """Make an error, with the attributes of its class."""
+        if issubclass(kind, GenerationError):
+            return kind(
+                message,
+                hint=hint,
+                exit_code=self.exit_code,
+                signal=self.signal,
+                stderr=self.text,
+                partial=self.partial,
+            )
+        if issubclass(kind, ModelNotFoundError):
+            return kind(message, hint=hint, detail=self.text, model=self.model)
+        if issubclass(kind, ContextLengthError):
+            return kind(
+                message,
+                hint=hint,
+                detail=self.text,
+                prompt_tokens=_number(_PROMPT_TOKENS, self.text),
+                context_size=_number(_CONTEXT_SIZE, self.text),
+            )
+        return kind(message, hint=hint, detail=self.text)
+
+
+def _number(pattern: re.Pattern[str], text: str) -> int | None:
+    found = pattern.search(text)
+    return int(next(filter(None, found.groups()))) if found else None
+
+
+def model_not_found(model: str) -> ModelNotFoundError:
+    """Return the error for a model that is not in the local store."""
+    return ModelNotFoundError(
+        f"the model {model!r} is not pulled", hint=f"`docker model pull {model}`", model=model
+    )
+
+
+def add_similar(error: ModelNotFoundError, pulled: Iterable[str]) -> None:
+    """Add similar names to an error.
 
     Args:
-        model: The name as the caller gave it.
-        pulled: The names in the local store, as far as they are known.
-        detail: The words of the runner.
+        error: Says which model is missing.
+        pulled: The names in the local store.
     """
-    msg = f"the model {model!r} is not pulled"
-    hint = f"`docker model pull {model}`"
-    other_tags, similar = similar_names(model, pulled)
+    other_tags, similar = similar_names(error.model, pulled)
     if other_tags:
-        msg += f", but the same model with another tag is: {', '.join(other_tags)}"
-        hint += f", or use {other_tags[0]!r}"
+        error.args = (f"{error.message}, but {', '.join(map(repr, other_tags))} is",)
+        error.hint += f", or use {other_tags[0]!r}: only the tag differs"
     elif similar:
-        hint += f"; did you mean {' or '.join(map(repr, similar))}?"
-    return ModelNotFoundError(msg, hint=hint, detail=detail, model=model)
+        error.hint += f"; did you mean {' or '.join(map(repr, similar))}?"
 
 
 def similar_names(model: str, pulled: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -61,3 +158,34 @@ def _parts(name: str) -> tuple[str, str, str]:
     path, _, tag = canonical(name).partition("@")[0].rpartition(":")
     path = re.sub(r"^[^/]*\.[^/]*/", "", path) if path.count("/") > 1 else path
     return path, path.rpartition("/")[2], tag
+
+
+def add_limits(error: ContextLengthError, model: ModelInfo) -> None:
+    """Say in an error how much the model takes, and raise the limit only as far as it can go.
+
+    Args:
+        error: Says how long the prompt or the text is, if the engine said so.
+        model: The model.
+    """
+    needed, trained = error.prompt_tokens, model.trained_context
+    batch = "physical batch size" in error.detail
+    error.context_size = error.context_size or (None if batch else model.context_size)
+    if trained is not None and needed is not None and needed >= trained:
+        error.hint = f"send shorter texts: {model.name!r} takes {trained} tokens at most"
+        return
+    size = room_for(needed) if needed is not None else None
+    if size is not None and trained is not None:
+        size = min(size, trained)
+    number = "N" if size is None else str(size)
+    if batch:
+        pooling = "" if "embedding" in model.capabilities else "--pooling mean "
+        change = f"--mode embedding {model.name} -- {pooling}--ubatch-size {number}"
+    else:
+        change = f"--context-size {number} {model.name}"
+    most = "" if trained is None else f" ({model.name!r} takes {trained} at most)"
+    error.hint = f"send less, or `docker model configure {change}`{most}"
+
+
+def room_for(tokens: int) -> int:
+    """Return a context size with room for a prompt and an answer: a power of two."""
+    return 1 << (tokens * 5 // 4).bit_length()

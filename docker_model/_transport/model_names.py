@@ -1,4 +1,4 @@
-"""Model names: what may be handed to the CLI, and when two of them mean one model.
+"""Model names: what may be passed to the runner, and when two of them mean one model.
 
 The name is always sent as the caller wrote it; the other forms here are for comparing and
 for showing. The rules are those of Model Runner's own normalisation.
@@ -32,7 +32,7 @@ _LONG_ID = r"(?:sha256:)?([0-9a-f]{64})"
 
 
 def check_model_name(name: str) -> str:
-    """Refuse what the CLI would take for something else than a model's name.
+    """Refuse what the CLI would not read as a model's name.
 
     The CLI puts a name into its arguments, where a leading dash makes it a flag, and as it
     stands into the path of a URL, where `..`, `?`, `#` and `%` lead to another resource
@@ -46,7 +46,7 @@ def check_model_name(name: str) -> str:
         The name, unchanged.
 
     Raises:
-        InvalidRequestError: With the reason.
+        InvalidRequestError: If the name cannot be used; says why.
     """
     if not isinstance(name, str):
         msg = f"the model name must be a string, not {type(name).__name__}"
@@ -80,7 +80,7 @@ def _fault(name: str) -> str:
 
 
 def canonical(name: str) -> str:
-    """The one form of all the names that Model Runner takes for the same.
+    """Return the one form of all names that Model Runner takes for the same.
 
     Without Docker Hub's registry; with `huggingface.co` for `hf.co`, `ai/` for no
     organisation and `:latest` for no tag; lower case but for the tag. An id of 64 digits
@@ -96,7 +96,7 @@ def canonical(name: str) -> str:
     if long_id:
         return f"sha256:{long_id[1]}"
     name, at, digest = name.partition("@")
-    path, tag = _without_tag(name)
+    path, tag = split_tag(name)
     path = re.sub(_DEFAULT_REGISTRY, "", path.lower())
     if path.startswith("hf.co/"):
         path = f"huggingface.co/{path.removeprefix('hf.co/')}"
@@ -107,8 +107,8 @@ def canonical(name: str) -> str:
     return f"{path}:{tag}@{digest}" if tag else f"{path}@{digest}"
 
 
-def _without_tag(name: str) -> tuple[str, str]:
-    """Split off the tag; a colon before the last slash is a registry's port."""
+def split_tag(name: str) -> tuple[str, str]:
+    """Split a name into what precedes its tag, and the tag; a port's colon is no tag's."""
     head, colon, tag = name.rpartition(":")
     return (head, tag) if colon and "/" not in tag else (name, "")
 
@@ -135,7 +135,7 @@ def _id_digits(name: str) -> str:
 
 
 def display_name(tags: Sequence[str], model_id: str | None) -> str:
-    """What one would type for a model: its first tag without the defaults, else its id.
+    """Return what one types for a model: its first tag without the defaults, else its id.
 
     Args:
         tags: As `docker model list --json` gives them.

@@ -144,8 +144,8 @@ async def stream(
     await HttpRequest(caller, model, PATH, body, partial=text.read, cap=_CAP).stream(sink, take)
 
 
-async def preload(caller: RequestOptions, model: str) -> None:
-    """Have a model loaded, and wait until it is.
+async def preload(caller: RequestOptions, model: str, path: str = PATH) -> None:
+    """Have a model loaded for what a path asks, and wait until it is.
 
     Runners before v1.0.15 do not know the header, load the model all the same, and then find
     that there is nothing to answer.
@@ -156,4 +156,4 @@ async def preload(caller: RequestOptions, model: str) -> None:
     body = bodies.encode({"model": model, "messages": []})
     headers = {"X-Preload-Only": "true"}
     with contextlib.suppress(InvalidRequestError):
-        await HttpRequest(caller, model, PATH, body, headers=headers).whole()
+        await HttpRequest(caller, model, path, body, headers=headers).whole()

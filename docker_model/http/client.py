@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from docker_model._docker_cli.command import split_command
+from docker_model._transport.command_words import check_runner_settings
 from docker_model._transport.environment import Environment
 from docker_model.errors import InvalidRequestError
 from docker_model.http.addresses import named
-from docker_model.options import Timeouts
+from docker_model.options import PullPolicy, Timeouts, check_choice, check_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from docker_model.http.discovery import Endpoint
     from docker_model.http.streams import AsyncChatStream, ChatStream
     from docker_model.http.transport import HttpTransport
-    from docker_model.options import PullPolicy
     from docker_model.types import Mode, ModelConfiguration, ModelInfo, PullProgress, Ranked
 
 __all__ = ["Client"]
@@ -76,19 +75,12 @@ class Client:
         self._set("headers", _headers(self.headers))
         if self.api_key is not None:
             _check_header("api_key", self.api_key)
-        if self.env is not None:
-            self._set("env", Environment.of(self.env))
-        if self.command is not None:
-            words = split_command(self.command, {})
-            self._set("command", self.command if isinstance(self.command, str) else words)
-        if self.pull not in ("never", "missing"):
-            msg = f"pull must be one of 'never', 'missing', not {self.pull!r}"
-            raise InvalidRequestError(msg)
-        for name, least in (("max_retries", 0), ("max_concurrency", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                msg = f"{name} must be a whole number of at least {least}, not {value!r}"
-                raise InvalidRequestError(msg)
+        command, env = check_runner_settings(self.command, self.env)
+        self._set("command", command)
+        self._set("env", env)
+        check_choice("pull", self.pull, get_args(PullPolicy))
+        check_count("max_retries", self.max_retries, least=0)
+        check_count("max_concurrency", self.max_concurrency, least=1)
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -494,4 +486,4 @@ def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
 def _check_header(name: str, value: object) -> None:
     if not isinstance(value, str) or not value.isascii() or not value.isprintable():
         msg = f"{name} must be a string of printable ASCII characters"
-        raise InvalidRequestError(msg)
+        raise InvalidRequestError(msg, hint="leave out line ends, blanks and quotation marks")

@@ -6,8 +6,8 @@ import json
 import re
 from typing import Any
 
-from docker_model._docker_cli.failures import name_failure
 from docker_model._transport.failure_table import CAUSES, LOGS_HINT, START_HINT, Cause
+from docker_model._transport.failures import Failure
 from docker_model.errors import (
     ContextLengthError,
     DockerModelError,
@@ -201,9 +201,9 @@ def name_reply(status: int, body: str, model: str, partial: str = "") -> DockerM
         partial: The answer's text so far.
     """
     text = f"status={status}\n{_brief(_words(body)) or _NO_REASON}\n{body[:_KEPT]}"
-    return name_failure(
-        command="run", model=model, exit_code=None, stderr=text, partial=partial, causes=_CAUSES
-    )
+    named = Failure("run", model, text, partial).named(_CAUSES)
+    assert named is not None  # the last row is for every status
+    return named
 
 
 def is_complaint(error: DockerModelError) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,11 @@ from docker_model._runtime.tasks import SingleFlight
 from docker_model._runtime.timeouts import timeout_scope
 from docker_model._transport import configuration as configurations
 from docker_model._transport import model_data
-from docker_model._transport.failures import model_not_found
+from docker_model._transport.failure_table import MANAGEMENT
+from docker_model._transport.failures import Failure, model_not_found
 from docker_model._transport.log import LOG
 from docker_model._transport.model_data import integer, mapping, sequence
-from docker_model._transport.model_names import same_model
+from docker_model._transport.model_names import same_model, split_tag
 from docker_model.errors import (
     DockerModelError,
     GenerationError,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from docker_model.types import FoundModel, Mode, PullProgress, RunningModel
 
 _ADDRESS_HINT = "check that base_url, or MODEL_RUNNER_HOST, is the address of the runner itself"
+_PATHS = {"embedding": "/embeddings", "reranking": "/rerank"}
 _WELL = range(200, 300)
 _NOT_FOUND = 404
 
@@ -101,16 +102,16 @@ class HttpManagement:
             PullError: If the pull failed.
         """
         async with timeout_scope("total", self.options.timeouts.total):
-            endpoint = await self._endpoint()
+            endpoint = await self.endpoint()
             headers = self.options.headers_for(endpoint)
             await pulls.pull(endpoint.link, headers, name, sink.put, token)
         sink.put(await self.inspect(name))
 
     async def preload(self, name: str) -> None:
-        """Load a model, and wait until it is loaded."""
-        await chats.preload(self.options, name)
-        with contextlib.suppress(DockerModelError):
-            await self.inspect(name)
+        """Load a model for what it is for, and wait until it is loaded."""
+        model = await self.inspect(name)
+        mode = configurations.completed(ModelConfiguration(), model).mode or ""
+        await chats.preload(self.options, name, _PATHS.get(mode, chats.PATH))
 
     async def unload(self, name: str) -> None:
         """Unload a model."""
@@ -195,9 +196,10 @@ class HttpManagement:
         await self._send("DELETE", f"/models/{_path(name)}?{query}", model=name)
         _known.pop((self.options.place, name), None)
 
-    async def tag(self, name: str, repository: str, tag: str) -> None:
+    async def tag(self, name: str, tag: str) -> None:
         """Give a model another name."""
-        query = urlencode({"repo": repository, "tag": tag})
+        repository, version = split_tag(tag)
+        query = urlencode({"repo": repository, "tag": version or "latest"})
         await self._send("POST", f"/models/{_path(name)}/tag?{query}", model=name)
 
     async def disk_usage(self) -> DiskUsage:
@@ -224,7 +226,7 @@ class HttpManagement:
         Raises:
             RunnerUnavailableError: If no runner is found.
         """
-        endpoint = await self._endpoint()
+        endpoint = await self.endpoint()
         backends = mapping(await self._get("/engines/status"))
         return Status(
             running=True,
@@ -241,7 +243,12 @@ class HttpManagement:
 
     # -- requests ------------------------------------------------------------------------
 
-    async def _endpoint(self) -> Endpoint:
+    async def endpoint(self) -> Endpoint:
+        """Return where the runner is.
+
+        Raises:
+            RunnerUnavailableError: If it is not found.
+        """
         place = self.options.place
         return discovery.known(place) or await discovery.find(place)
 
@@ -267,17 +274,18 @@ class HttpManagement:
                 try:
                     status, data = await self._exchange(method, path, body)
                 except ConnectFailed as error:
-                    endpoint = await self._endpoint()
+                    endpoint = await self.endpoint()
                     raise failures.no_connection(endpoint.root) from error
         if status in _WELL:
             return data
         words = data.decode("utf-8", "replace")
         if status == _NOT_FOUND and model:
             raise model_not_found(model)
-        raise failures.name_reply(status, words, model)
+        named = Failure(path, model, words).named(MANAGEMENT)
+        raise named or failures.name_reply(status, words, model)
 
     async def _exchange(self, method: str, path: str, body: Any) -> tuple[int, bytes]:
-        endpoint = await self._endpoint()
+        endpoint = await self.endpoint()
         headers = self.options.headers_for(endpoint)
         data = None
         if body is not None:

@@ -20,6 +20,7 @@ try:
     from docker_model.http import rerank as reranking
     from docker_model.http.conversation import Conversation
     from docker_model.http.discovery import DiscoveryInputs
+    from docker_model.http.explanation import explained
     from docker_model.http.request import RequestOptions
     from docker_model.http.streams import AsyncChatStream, ChatStream
     from docker_model.http.transport import HttpTransport
@@ -86,7 +87,9 @@ def _chat(
     parameters: Mapping[str, Any],
 ) -> Coroutine[Any, Any, dict[str, Any]]:
     check_model_name(model)
-    return conversation.answer(_options(client), Conversation.of(model, messages, parameters))
+    options = _options(client)
+    work = conversation.answer(options, Conversation.of(model, messages, parameters))
+    return explained(options, model, work)
 
 
 def _chat_stream(
@@ -100,7 +103,9 @@ def _chat_stream(
     options, resolved = _options(client), asked.resolved()
     if resolved is not None:
         resolved.requests(model, stream=True)  # raises now what cannot be sent
-    return Stream(lambda sink: conversation.stream(options, asked, resolved, sink))
+    return Stream(
+        lambda sink: explained(options, model, conversation.stream(options, asked, resolved, sink))
+    )
 
 
 def embed(
@@ -122,7 +127,8 @@ def _embed(
 ) -> Coroutine[Any, Any, list[list[float]]]:
     check_model_name(model)
     batches = bodies.embeddings(model, bodies.texts_of(texts), dimensions)
-    return embeddings.embed(_options(client), model, batches, dimensions)
+    options = _options(client)
+    return explained(options, model, embeddings.embed(options, model, batches, dimensions))
 
 
 def count_tokens(
@@ -134,7 +140,9 @@ def count_tokens(
 ) -> Coroutine[Any, Any, int]:
     """Return what counts the tokens of a conversation."""
     check_model_name(model)
-    return tokens.count_tokens(_options(client), model, messages, tools, parameters)
+    options = _options(client)
+    work = tokens.count_tokens(options, model, messages, tools, parameters)
+    return explained(options, model, work)
 
 
 def rerank(
@@ -149,7 +157,9 @@ def rerank(
     """Return what ranks documents by their relevance for a query."""
     check_model_name(model)
     texts = reranking.checked(query, documents, top_n)
-    return reranking.rerank(_options(client), model, query, texts, top_n=top_n, force=force)
+    options = _options(client)
+    work = reranking.rerank(options, model, query, texts, top_n=top_n, force=force)
+    return explained(options, model, work)
 
 
 def management(client: Client, model: str | None = None) -> HttpManagement:

@@ -7,9 +7,9 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from docker_model._docker_cli.failures import name_failure
 from docker_model._runtime import io_thread
 from docker_model._transport.failure_table import CAUSES, Cause
+from docker_model._transport.failures import Failure
 from docker_model.errors import DockerModelError, PullError
 from docker_model.http.connections import ConnectFailed, ConnectionLost, Connections
 from docker_model.types import PullProgress
@@ -135,10 +135,6 @@ class Progress:
 
 
 def _failure(model: str, words: str) -> DockerModelError:
-    return name_failure(
-        command="pull",
-        model=model,
-        exit_code=None,
-        stderr=f"Failed to pull model: {words}",
-        causes=_CAUSES,
-    )
+    named = Failure("pull", model, f"Failed to pull model: {words}").named(_CAUSES)
+    assert named is not None  # the last row is for all words
+    return named

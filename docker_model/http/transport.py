@@ -10,6 +10,7 @@ from docker_model._transport.collector import Collector
 from docker_model._transport.failure_table import LOGS_HINT
 from docker_model.errors import EmptyAnswerError
 from docker_model.http import bodies, chats
+from docker_model.http.explanation import explained
 from docker_model.http.replies import ending_of, words_of
 from docker_model.http.request import HttpRequest
 from docker_model.types import ReasoningDelta, TextDelta, Usage
@@ -64,7 +65,7 @@ class HttpTransport:
             partial=lambda: answer.text,
             cap="max_chars",
         )
-        await call.stream(receiver, take)
+        await explained(self.caller, request.model, call.stream(receiver, take))
         answer.end()
         if answer.empty:
             msg = f"{request.model!r} ended its answer without having said anything"
@@ -77,7 +78,7 @@ class HttpTransport:
         Raises:
             DockerModelError: See `docker_model.errors`.
         """
-        await chats.preload(self.caller, model)
+        await explained(self.caller, model, chats.preload(self.caller, model))
 
 
 def _collect(chunk: dict[str, Any], answer: Collector) -> None:

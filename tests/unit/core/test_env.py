@@ -78,7 +78,7 @@ def test_unknown_setting_is_a_type_error(variables):
         ("http://localhost:12434", "http://localhost:12434"),
         ("http://localhost:12434/engines/llama.cpp/v1", "http://localhost:12434"),
         ("http://localhost:12434/engines/v1/chat/completions", "http://localhost:12434"),
-        ("https://runner.example:12444/v1?x=y#z", "https://runner.example:12444"),
+        ("https://runner.example:12444/v1/", "https://runner.example:12444"),
         ("localhost:12434", "http://localhost:12434"),
         ("localhost:12434/v1", "http://localhost:12434"),
         ("tcp://172.17.0.1:12434", "http://172.17.0.1:12434"),

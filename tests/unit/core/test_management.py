@@ -106,7 +106,7 @@ def test_status(docker, call):
 )
 def test_status_never_raises(call, how, problem, version):
     with SimulatedDocker.broken(how):
-        status = call("status")
+        status = call("status", transport="cli")
     assert not status.running
     assert problem in status.problem
     assert status.version == version
@@ -151,7 +151,7 @@ def test_running(simulate, call):
 @pytest.mark.parametrize("name", ["list_models", "list_running"])
 def test_broken_machines(call, how, kind, name):
     with SimulatedDocker.broken(how), pytest.raises(kind):
-        call(name)
+        call(name, transport="cli")
 
 
 def test_settings_of_a_call(docker, call):
@@ -301,7 +301,7 @@ def test_configure_of_a_missing_model(docker, call):
 @pytest.mark.simulated
 def test_configure_of_a_model_in_use(simulate, call):
     simulate(replies={"POST /engines/_configure": Reply(409, "runner already active")})
-    with pytest.raises(GenerationError, match="docker model unload ai/smollm2"):
+    with pytest.raises(GenerationError, match="docker model ps"):
         call("configure_model", "ai/smollm2", context_size=8192)
 
 

@@ -14,11 +14,16 @@ from docker_model._docker_cli.command import (
     candidates,
     child_environment,
     located,
-    split_command,
 )
 from docker_model._transport import environment
+from docker_model._transport.command_words import split_command
 from docker_model._transport.environment import Environment
-from docker_model.errors import DockerNotFoundError, InvalidRequestError
+from docker_model.errors import (
+    DockerNotFoundError,
+    InvalidRequestError,
+    UnsupportedParameterError,
+)
+from docker_model.types import ModelConfiguration
 
 
 @pytest.fixture(autouse=True)
@@ -278,9 +283,47 @@ def test_arguments():
     assert command.ps_arguments() == ["ps"]
     assert command.pull_arguments("m") == ["pull", "m"]
     assert command.unload_arguments("m") == ["unload", "m"]
-    assert command.configure_arguments("m", context_size=-1) == [
+    assert command.configurations_arguments() == ["configure", "show", ""]
+    assert command.configurations_arguments("m") == ["configure", "show", "m"]
+    assert command.remove_arguments("m", force=False) == ["rm", "m"]
+    assert command.remove_arguments("m", force=True) == ["rm", "--force", "m"]
+    assert command.tag_arguments("m", "n") == ["tag", "m", "n"]
+    assert command.disk_usage_arguments() == ["df"]
+    assert command.search_arguments("-x", 5) == ["search", "--json", "--limit", "5", "--", "-x"]
+
+
+def test_arguments_of_a_whole_configuration():
+    configuration = ModelConfiguration(
+        context_size=-1,
+        keep_alive=90,
+        think=False,
+        mode="reranking",
+        runtime_flags=("--temp", "0"),
+        draft_model="ai/draft",
+        draft_tokens=4,
+        draft_min_acceptance=0.5,
+        hf_overrides={"a": [1]},
+        gpu_memory_utilization=0.8,
+    )
+    assert command.configure_arguments("m", configuration) == [
         "configure",
-        "--context-size",
-        "-1",
+        "--context-size=-1",
+        "--keep-alive=90s",
+        "--speculative-draft-model=ai/draft",
+        "--speculative-num-tokens=4",
+        "--speculative-min-acceptance-rate=0.5",
+        '--hf_overrides={"a": [1]}',
+        "--gpu-memory-utilization=0.8",
+        "--think=false",
+        "--mode=reranking",
         "m",
+        "--",
+        "--temp",
+        "0",
     ]
+
+
+def test_the_command_has_no_flag_for_a_number_of_thoughts():
+    with pytest.raises(UnsupportedParameterError, match="think") as caught:
+        command.configure_arguments("m", ModelConfiguration(think=512))
+    assert "http" in caught.value.hint

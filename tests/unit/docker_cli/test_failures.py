@@ -10,11 +10,11 @@ import pytest
 
 from docker_model._docker_cli.failures import (
     is_unknown_flag,
-    model_not_found,
     name_failure,
     name_start_failure,
     not_running,
 )
+from docker_model._transport.failures import model_not_found
 from docker_model.errors import (
     ContextLengthError,
     DockerNotFoundError,

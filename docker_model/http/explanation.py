@@ -1,0 +1,90 @@
+"""What the runner knows of the cause of an error, on the I/O thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from docker_model._runtime import io_thread
+from docker_model._transport.failures import add_limits, add_similar
+from docker_model.errors import (
+    ContextLengthError,
+    DockerModelError,
+    EmptyAnswerError,
+    GenerationError,
+    ModelLoadError,
+    ModelNotFoundError,
+)
+from docker_model.http.connections import ConnectFailed, ConnectionLost, Connections
+from docker_model.http.management import HttpManagement
+from docker_model.options import Timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from docker_model.http.request import RequestOptions
+
+_T = TypeVar("_T")
+
+PATIENCE = 2.0  # seconds that an error waits for its explanation
+_TAIL = 16 * 1024  # bytes of the runner's log that are looked at
+_LINES = 20
+_OK = 200
+_SECRETS = re.compile(
+    r"(?i)(bearer\s+|(?:api[-_]?key|token|password|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"',}]+"
+    r"|\b(?:hf_|sk-|ghp_|dckr_)[\w-]{8,}|(?<=://)[^\s/@]+:[^\s/@]+(?=@)"
+)
+
+
+async def explained(options: RequestOptions, model: str, work: Awaitable[_T]) -> _T:
+    """Await `work`, and add to its error what the runner knows of the cause.
+
+    Raises:
+        DockerModelError: If `work` raised one.
+    """
+    try:
+        return await work
+    except DockerModelError as error:
+        # Whatever goes wrong here, the error that there is counts.
+        with contextlib.suppress(DockerModelError, TimeoutError, ConnectFailed, ConnectionLost):
+            async with asyncio.timeout(PATIENCE):
+                await _explain(error, options, model)
+        raise
+
+
+async def _explain(error: DockerModelError, options: RequestOptions, model: str) -> None:
+    management = HttpManagement(replace(options, timeouts=Timeouts()))
+    if isinstance(error, ModelNotFoundError):
+        add_similar(error, [tag for known in await management.list_models() for tag in known.tags])
+    elif isinstance(error, ContextLengthError):
+        add_limits(error, await management.inspect(model))
+    elif _is_the_engines(error) and (words := await _last_words(management)):
+        error.detail = f"{error.detail}\n\nThe end of the engine's log:\n{words}".strip()
+
+
+def _is_the_engines(error: DockerModelError) -> bool:
+    if isinstance(error, GenerationError):
+        return not isinstance(error, EmptyAnswerError)
+    return isinstance(error, ModelLoadError)
+
+
+async def _last_words(management: HttpManagement) -> str:
+    """Return the end of the runner's log, where the runner gives it out."""
+    endpoint = await management.endpoint()
+    headers = management.options.headers_for(endpoint)
+    connections = io_thread.current().local(Connections)
+    tail = b""
+    async with connections.send(endpoint.link, "GET", f"{endpoint.root}/logs", headers) as reply:
+        if reply.status != _OK or "html" in reply.content_type:
+            return ""
+        async for piece in reply.pieces():
+            tail = (tail + piece)[-_TAIL:]
+    return masked("\n".join(tail.decode("utf-8", "replace").splitlines()[-_LINES:]))
+
+
+def masked(text: str) -> str:
+    """Return a text with asterisks in place of what looks like a secret."""
+    return _SECRETS.sub(lambda found: f"{found[1] or ''}***", text)
