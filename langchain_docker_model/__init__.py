@@ -1,15 +1,17 @@
 """Docker Model Runner's local models for LangChain.
 
-    from langchain_docker_model import ChatDockerModel, DockerModelEmbeddings, DockerModelLLM
+    from langchain_docker_model import ChatDockerModel
 
     chat = ChatDockerModel(model="ai/smollm2")
     chat.invoke("What is Docker Model Runner?")
 
-`DockerModelLLM` asks through the `docker model` command; chats and embeddings take the
-runner's HTTP API, which is found without configuration. The errors that all of them raise
-are in `langchain_docker_model.errors`.
+Beside the chat model there are `DockerModelEmbeddings`, `DockerModelRerank` and
+`DockerModelLLM`, which asks through the `docker model` command. The others use the runner's
+HTTP API, which is found without configuration. The errors that all of them raise are in
+`langchain_docker_model.errors`.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from docker_model._version import __version__
@@ -18,20 +20,31 @@ from langchain_docker_model.llms import DockerModelLLM
 if TYPE_CHECKING:
     from langchain_docker_model.chat_models import ChatDockerModel
     from langchain_docker_model.embeddings import DockerModelEmbeddings
+    from langchain_docker_model.rerank import DockerModelRerank
 
-__all__ = ["ChatDockerModel", "DockerModelEmbeddings", "DockerModelLLM", "__version__"]
+__all__ = [
+    "ChatDockerModel",
+    "DockerModelEmbeddings",
+    "DockerModelLLM",
+    "DockerModelRerank",
+    "__version__",
+]
+
+_MODULES = {
+    "ChatDockerModel": "chat_models",
+    "DockerModelEmbeddings": "embeddings",
+    "DockerModelRerank": "rerank",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Load the classes of the HTTP API when they are first asked for (PEP 562)."""
-    if name not in __all__:
+    """Load a class of the HTTP API when it is first used (PEP 562)."""
+    if name not in _MODULES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    from langchain_docker_model import chat_models, embeddings
-
-    home = chat_models if name == "ChatDockerModel" else embeddings
-    found = globals()[name] = getattr(home, name)
-    return found
+    module = import_module(f"{__name__}.{_MODULES[name]}")
+    loaded = globals()[name] = getattr(module, name)
+    return loaded
 
 
 def __dir__() -> list[str]:

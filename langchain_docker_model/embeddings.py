@@ -2,124 +2,152 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+import hashlib
+import json
+from collections.abc import Callable  # noqa: TC003  pydantic reads it
+from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
-import docker_model
-from docker_model.http.client import Client
-from docker_model.options import Timeouts
-from langchain_docker_model import _settings
-from langchain_docker_model._settings import ApiKey, TimeoutSetting
-from langchain_docker_model.errors import UnsupportedParameterError, as_langchain_errors
+from docker_model.http.bodies import texts_of
+from docker_model.http.instructions import instructions_for
+from langchain_docker_model._http import HttpSettings
+from langchain_docker_model.errors import as_langchain_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from docker_model.http.instructions import Instructions
 
 __all__ = ["DockerModelEmbeddings"]
 
+_REPORTED = 256  # texts between two calls of `on_embedded`
 
-class DockerModelEmbeddings(_settings.FromEnv, BaseModel, Embeddings):
-    """An embedding model of Docker Model Runner, asked over the runner's HTTP API.
 
-    The API is found as `ChatDockerModel` finds it. Texts are sent as texts, never as numbers
-    of tokens, which only the model's own tokenizer could give. A model that makes no
-    embeddings raises an error that names the command to configure it with.
+class DockerModelEmbeddings(HttpSettings, Embeddings):
+    """An embedding model of Docker Model Runner, over the runner's HTTP API.
 
-    Example:
+    Texts are sent as texts, never as token ids, which only the model's own tokenizer could
+    give. What the model's card wants before queries and texts is put there, for the common
+    families. A model that makes no embeddings raises an error that names the command to
+    configure it with; `auto_configure=True` configures it.
+
+    Setup:
+        ```bash
+        docker model pull ai/mxbai-embed-large
+        pip install "docker-model-llm[langchain]"
+        ```
+
+    Instantiate and embed:
         ```python
         from langchain_docker_model import DockerModelEmbeddings
 
         embeddings = DockerModelEmbeddings(model="ai/mxbai-embed-large")
-        embeddings.embed_query("What is a container?")
+        vector = embeddings.embed_query("What is a container?")
+        vectors = embeddings.embed_documents(["A container is a process.", "A pod is a group."])
+        ```
+
+    Async:
+        ```python
+        await embeddings.aembed_query("What is a container?")
+        ```
+
+    In a vector store:
+        ```python
+        from langchain_core.vectorstores import InMemoryVectorStore
+
+        store = InMemoryVectorStore.from_texts(["A container is a process."], embeddings)
+        store.similarity_search("What is a container?", k=1)
+        ```
+
+    In a cache, so that a job that was interrupted keeps what was done:
+        ```python
+        from langchain_classic.embeddings import CacheBackedEmbeddings
+        from langchain_core.stores import InMemoryByteStore
+
+        cached = CacheBackedEmbeddings.from_bytes_store(
+            embeddings, InMemoryByteStore(), namespace=embeddings.cache_namespace, batch_size=256
+        )
         ```
     """
-
-    model_config = ConfigDict(
-        extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
-    )
-
-    model: str
-    """The model's name, such as `ai/mxbai-embed-large`."""
 
     dimensions: int | None = Field(default=None, ge=1)
     """The length of the vectors, for models that have a choice; no other length is returned."""
 
-    transport: Literal["http"] | None = None
-    """There is no other: `"cli"` is refused, since `docker model` makes no embeddings."""
+    query_instruction: str | None = None
+    """Put before queries; `None` takes the model card's own where it is known, `""` is none."""
 
-    base_url: str | None = None
-    """The API's address; by default it is looked for."""
+    text_instruction: str | None = None
+    """Put before texts; `None` takes the model card's own where it is known, `""` is none."""
 
-    api_key: ApiKey = None
-    """Sent as a bearer token, and only to an address that you have named."""
+    on_embedded: Callable[[int, int], object] | None = Field(default=None, repr=False, exclude=True)
+    """Called during long jobs, with the number of texts embedded so far and of all texts."""
 
-    headers: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
-    """Sent along, and only to an address that you have named; never shown."""
-
-    timeout: TimeoutSetting = Timeouts()
-    """Seconds for each phase of a request; a plain number is for all of it."""
-
-    max_retries: int = 2
-    """How often a request is tried again when nothing came back."""
-
-    command: str | Sequence[str] | None = None
-    """The command in place of `docker model`, which is asked where the API is."""
-
-    env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
-    """Environment variables laid over the caller's; never shown."""
-
-    if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
-
-        def __init__(self, **settings: Any) -> None:
-            # Not a validator: pydantic would turn this error into its own.
-            if settings.get("transport") == "cli":
-                msg = "transport='cli' cannot make embeddings"
-                raise UnsupportedParameterError(msg, hint="leave transport out, or make it 'http'")
-            super().__init__(**settings)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_names(cls, settings: Any) -> Any:
-        if isinstance(settings, dict):
-            _settings.check_names(cls, settings, cls.model_fields)
-        return settings
-
-    @model_validator(mode="after")
-    def _check_settings(self) -> Self:
-        with as_langchain_errors():
-            docker_model.DockerModel(self.model)  # looks at the name
-            self._client()
-        return self
+    @property
+    def cache_namespace(self) -> str:
+        """A name for a cache: different for each model, instruction and number of dimensions."""
+        words = self._instructions
+        parts = [self.model, words.query, words.text, self.dimensions]
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+        return f"{self.model}-{digest}"
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return a vector for each text."""
-        if not texts:
-            return []
-        with as_langchain_errors():
-            return self._client().embed(self.model, texts, dimensions=self.dimensions)
+        return self._embed(texts, self._instructions.text)
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return a vector for each text."""
-        if not texts:
-            return []
-        with as_langchain_errors():
-            return await self._client().aembed(self.model, texts, dimensions=self.dimensions)
+        return await self._aembed(texts, self._instructions.text)
 
     def embed_query(self, text: str) -> list[float]:
-        """Return the text's vector."""
-        return self.embed_documents([text])[0]
+        """Return the query's vector."""
+        return self._embed([text], self._instructions.query)[0]
 
     async def aembed_query(self, text: str) -> list[float]:
-        """Return the text's vector."""
-        return (await self.aembed_documents([text]))[0]
+        """Return the query's vector."""
+        return (await self._aembed([text], self._instructions.query))[0]
 
-    def _client(self) -> Client:
-        return Client(
-            base_url=self.base_url,
-            api_key=_settings.secret_text(self.api_key),
-            headers=self.headers,
-            command=self.command,
-            env=self.env,
-            timeout=self.timeout,
-            max_retries=self.max_retries,
-        )
+    def warm_up(self) -> None:
+        """Load the model, so that the first vectors come soon."""
+        self._embed(["Hi"], "")
+
+    async def awarm_up(self) -> None:
+        """Load the model, so that the first vectors come soon."""
+        await self._aembed(["Hi"], "")
+
+    @property
+    def _instructions(self) -> Instructions:
+        return instructions_for(self.model, self.query_instruction, self.text_instruction)
+
+    def _embed(self, texts: Iterable[str], instruction: str) -> list[list[float]]:
+        vectors: list[list[float]] = []
+        with as_langchain_errors():
+            sent = [instruction + text for text in texts_of(texts)]
+            client = self._client()
+            if sent and self.auto_configure:
+                client.configure_once(self.model, mode="embedding")
+            for part in self._parts(sent):
+                vectors += client.embed(self.model, part, dimensions=self.dimensions)
+                self._report(len(vectors), len(sent))
+        return vectors
+
+    async def _aembed(self, texts: Iterable[str], instruction: str) -> list[list[float]]:
+        vectors: list[list[float]] = []
+        with as_langchain_errors():
+            sent = [instruction + text for text in texts_of(texts)]
+            client = self._client()
+            if sent and self.auto_configure:
+                await client.aconfigure_once(self.model, mode="embedding")
+            for part in self._parts(sent):
+                vectors += await client.aembed(self.model, part, dimensions=self.dimensions)
+                self._report(len(vectors), len(sent))
+        return vectors
+
+    def _parts(self, texts: list[str]) -> list[list[str]]:
+        size = len(texts) if self.on_embedded is None else _REPORTED
+        return [texts[start : start + size] for start in range(0, len(texts), size or 1)]
+
+    def _report(self, done: int, total: int) -> None:
+        if self.on_embedded is not None:
+            self.on_embedded(done, total)

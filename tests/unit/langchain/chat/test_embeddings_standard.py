@@ -9,6 +9,7 @@ from langchain_tests.integration_tests import EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 from pydantic import ValidationError
 
+from docker_model.testing import SimulatedDocker, SimulatedModel
 from langchain_docker_model import DockerModelEmbeddings
 from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
 
@@ -36,7 +37,7 @@ class TestEmbeddingsIntegration(EmbeddingsIntegrationTests):
 
 @pytest.fixture
 def embeddings(obedient_runner):
-    return DockerModelEmbeddings(model="ai/mxbai-embed-large", base_url=obedient_runner.url)
+    return DockerModelEmbeddings(model="ai/all-minilm", base_url=obedient_runner.url)
 
 
 async def test_vectors_come_in_the_order_of_the_texts_which_go_as_texts(
@@ -90,3 +91,98 @@ def test_it_pickles_and_keeps_its_secrets_to_itself(embeddings):
     assert copy == known
     assert copy.env == {"T": "sesame"}
     assert "sesame" not in f"{known!r} {known.model_dump()}"
+
+
+# --- Instructions, configuration, progress ---
+
+
+@pytest.fixture
+def docker():
+    models = [SimulatedModel("ai/nomic-embed-text-v1.5", kind="embedding"), SimulatedModel("ai/x")]
+    with SimulatedDocker(models) as simulated:
+        yield simulated
+
+
+def inputs(docker):
+    bodies = [request.body for request in docker.requests if request.path.endswith("/embeddings")]
+    return [text for body in bodies for text in body["input"]]
+
+
+async def test_what_the_models_card_wants_is_put_before_queries_and_texts(docker):
+    embeddings = DockerModelEmbeddings(model="ai/nomic-embed-text-v1.5")
+    embeddings.embed_query("a")
+    await embeddings.aembed_documents(["b"])
+    assert inputs(docker) == ["search_query: a", "search_document: b"]
+
+
+async def test_instructions_of_the_users_go_before_the_cards(docker):
+    embeddings = DockerModelEmbeddings(
+        model="ai/nomic-embed-text-v1.5", query_instruction="", text_instruction="text: "
+    )
+    await embeddings.aembed_query("a")
+    embeddings.embed_documents(["b"])
+    assert inputs(docker) == ["a", "text: b"]
+
+
+def test_texts_may_come_from_a_generator(docker):
+    embeddings = DockerModelEmbeddings(model="ai/nomic-embed-text-v1.5", text_instruction="")
+    assert len(embeddings.embed_documents(text for text in ["a", "b"])) == 2
+
+
+@pytest.mark.parametrize(("texts", "named"), [(["a", " "], r"texts\[1\]"), ("abc", "iterable")])
+def test_what_cannot_be_embedded_is_named_before_anything_is_sent(docker, texts, named):
+    embeddings = DockerModelEmbeddings(model="ai/nomic-embed-text-v1.5")
+    with pytest.raises(InvalidRequestError, match=named):
+        embeddings.embed_documents(texts)
+    assert inputs(docker) == []
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+async def test_a_model_is_put_into_embedding_mode_when_that_is_wanted(docker):
+    with pytest.raises(InvalidRequestError, match="docker model configure"):
+        DockerModelEmbeddings(model="ai/x").embed_query("a")
+    configured = DockerModelEmbeddings(model="ai/x", auto_configure=True)
+    assert await configured.aembed_query("a")
+    assert configured.embed_query("a")
+
+
+async def test_a_long_job_tells_how_far_it_is(docker):
+    steps = []
+    embeddings = DockerModelEmbeddings(
+        model="ai/nomic-embed-text-v1.5", on_embedded=lambda *step: steps.append(step)
+    )
+    assert len(embeddings.embed_documents(["a"] * 300)) == 300
+    assert steps[-1] == (300, 300)
+    assert len(steps) > 1
+    steps.clear()
+    assert len(await embeddings.aembed_documents(["a"] * 300)) == 300
+    assert steps[-1] == (300, 300)
+
+
+def test_caches_of_different_models_and_instructions_have_different_names():
+    names = {
+        DockerModelEmbeddings(**settings).cache_namespace
+        for settings in (
+            {"model": "ai/x"},
+            {"model": "ai/y"},
+            {"model": "ai/x", "dimensions": 64},
+            {"model": "ai/x", "text_instruction": "text: "},
+        )
+    }
+    assert len(names) == 4
+    assert DockerModelEmbeddings(model="ai/x").cache_namespace in names
+
+
+def test_the_model_may_be_called_model_name(monkeypatch):
+    assert DockerModelEmbeddings(model_name="ai/x") == DockerModelEmbeddings(model="ai/x")
+    assert DockerModelEmbeddings.from_env(model_name="ai/x").model == "ai/x"
+
+
+async def test_a_model_is_loaded_before_it_is_used(docker):
+    embeddings = DockerModelEmbeddings(model="ai/nomic-embed-text-v1.5")
+    embeddings.warm_up()
+    await embeddings.awarm_up()
+    assert inputs(docker) == ["Hi", "Hi"]
+    embeddings.close()
+    await embeddings.aclose()
+    assert embeddings.embed_query("a")

@@ -62,6 +62,7 @@ def test_the_package_exports():
         "ChatDockerModel",
         "DockerModelEmbeddings",
         "DockerModelLLM",
+        "DockerModelRerank",
         "__version__",
     ]
     assert langchain_docker_model.__version__ == docker_model.__version__

@@ -1,0 +1,149 @@
+"""`DockerModelRerank`: a reranker of Docker Model Runner as a LangChain document compressor."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from langchain_core.documents import Document
+from langchain_core.documents.compressor import BaseDocumentCompressor
+from pydantic import Field
+
+from langchain_docker_model._http import HttpSettings
+from langchain_docker_model.errors import as_langchain_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.callbacks import Callbacks
+
+    from docker_model.types import Ranked
+
+__all__ = ["DockerModelRerank"]
+
+
+class DockerModelRerank(HttpSettings, BaseDocumentCompressor):
+    """A reranker of Docker Model Runner, over the runner's HTTP API.
+
+    A reranker reads the query and each document together, and gives the pair a score. The best
+    `top_n` documents come back, best first, each a copy with its score in
+    `metadata["relevance_score"]`; documents with equal scores stay in their order. A model that
+    is no reranker by its own data raises an error that names two that are.
+
+    Setup:
+        ```bash
+        docker model pull ai/qwen3-reranker
+        pip install "docker-model-llm[langchain]"
+        ```
+
+    Instantiate and rerank:
+        ```python
+        from langchain_core.documents import Document
+        from langchain_docker_model import DockerModelRerank
+
+        rerank = DockerModelRerank(model="ai/qwen3-reranker", top_n=1)
+        documents = [Document("Oslo is in Norway."), Document("Paris is in France.")]
+        best = rerank.compress_documents(documents, "capital of France")
+        print(best[0].page_content, best[0].metadata["relevance_score"])
+        ```
+
+    Async:
+        ```python
+        await rerank.acompress_documents(documents, "capital of France")
+        ```
+
+    In a retriever:
+        ```python
+        from langchain_classic.retrievers import ContextualCompressionRetriever
+
+        retriever = ContextualCompressionRetriever(
+            base_compressor=rerank,
+            base_retriever=vector_store.as_retriever(search_kwargs={"k": 20}),
+        )
+        ```
+    """
+
+    top_n: int | None = Field(default=3, ge=1)
+    """How many of the best documents come back; `None`: all."""
+
+    force: bool = False
+    """Also ask a model that is no reranker by its own data, whose scores may mean nothing."""
+
+    normalize: bool = False
+    """Put the scores between 0 and 1, by the logistic function; the order stays the same."""
+
+    def compress_documents(
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,  # noqa: ARG002  core's signature
+    ) -> Sequence[Document]:
+        """Return the best documents, best first.
+
+        Args:
+            documents: What a retriever found.
+            query: What was looked for.
+            callbacks: Not called: LangChain has no event for compressors.
+        """
+        if not documents:
+            return []
+        with as_langchain_errors():
+            client = self._client()
+            if self.auto_configure:
+                client.configure_once(self.model, mode="reranking")
+            ranked = client.rerank(
+                self.model, query, _texts(documents), top_n=self.top_n, force=self.force
+            )
+        return self._best(documents, ranked)
+
+    async def acompress_documents(
+        self,
+        documents: Sequence[Document],
+        query: str,
+        callbacks: Callbacks | None = None,  # noqa: ARG002  core's signature
+    ) -> Sequence[Document]:
+        """Return the best documents, best first.
+
+        Args:
+            documents: What a retriever found.
+            query: What was looked for.
+            callbacks: Not called: LangChain has no event for compressors.
+        """
+        if not documents:
+            return []
+        with as_langchain_errors():
+            client = self._client()
+            if self.auto_configure:
+                await client.aconfigure_once(self.model, mode="reranking")
+            ranked = await client.arerank(
+                self.model, query, _texts(documents), top_n=self.top_n, force=self.force
+            )
+        return self._best(documents, ranked)
+
+    def warm_up(self) -> None:
+        """Load the model, so that the first documents are ranked soon."""
+        self.compress_documents([Document("Hi")], "Hi")
+
+    async def awarm_up(self) -> None:
+        """Load the model, so that the first documents are ranked soon."""
+        await self.acompress_documents([Document("Hi")], "Hi")
+
+    def _best(self, documents: Sequence[Document], ranked: Sequence[Ranked]) -> list[Document]:
+        """Return copies of the ranked documents with their scores."""
+        best = []
+        for item in ranked:
+            document = documents[item.index]
+            score = _logistic(item.score) if self.normalize else item.score
+            metadata = {**document.metadata, "relevance_score": score}
+            best.append(document.model_copy(update={"metadata": metadata}))
+        return best
+
+
+def _texts(documents: Sequence[Document]) -> list[str]:
+    return [document.page_content for document in documents]
+
+
+def _logistic(score: float) -> float:
+    if score < 0:  # of a large negative score, exp(-score) would overflow
+        return math.exp(score) / (1 + math.exp(score))
+    return 1 / (1 + math.exp(-score))

@@ -1,0 +1,101 @@
+"""`DockerModelRerank`: documents ranked by a reranker."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.documents.compressor import BaseDocumentCompressor
+
+from docker_model.testing import SimulatedDocker, SimulatedModel
+from langchain_docker_model import DockerModelRerank
+from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
+
+TEXTS = ["a dog", "a cat and a dog", "a fish", "a cat"]
+SCORES = {"a dog": -1.0, "a cat and a dog": 4.5, "a fish": -8.0, "a cat": 4.5}
+
+
+@pytest.fixture
+def docker():
+    models = [SimulatedModel("ai/reranker", kind="reranker"), SimulatedModel("ai/chat")]
+    with SimulatedDocker(models, score=lambda query, text: SCORES[text]) as simulated:
+        yield simulated
+
+
+@pytest.fixture(params=["compress_documents", "acompress_documents"])
+def rerank(request, docker):
+    """Rank documents, either way."""
+
+    async def run(documents, query="cat", **settings):
+        reranker = DockerModelRerank(**{"model": "ai/reranker"} | settings)
+        ranked = getattr(reranker, request.param)(documents, query)
+        return await ranked if request.param.startswith("a") else ranked
+
+    return run
+
+
+def documents():
+    return [Document(text, metadata={"n": n}, id=str(n)) for n, text in enumerate(TEXTS)]
+
+
+async def test_the_best_come_first_and_equal_scores_stay_in_their_order(rerank):
+    given = documents()
+    best = await rerank(given)
+    assert [document.id for document in best] == ["1", "3", "0"]
+    assert best[0].metadata == {"n": 1, "relevance_score": 4.5}
+    assert given == documents()  # which stay as they were
+
+
+@pytest.mark.parametrize(("top_n", "count"), [(1, 1), (9, 4), (None, 4)])
+async def test_as_many_come_back_as_are_wanted(rerank, top_n, count):
+    assert len(await rerank(documents(), top_n=top_n)) == count
+
+
+async def test_scores_are_normalized_when_that_is_wanted(rerank):
+    best = await rerank(documents(), top_n=None, normalize=True)
+    scores = [document.metadata["relevance_score"] for document in best]
+    assert scores == sorted(scores, reverse=True)
+    assert 0 < scores[-1] < 0.01
+    assert 0.98 < scores[0] < 1
+
+
+async def test_no_documents_need_no_request(rerank, docker):
+    assert await rerank([]) == []
+    assert docker.requests == []
+
+
+async def test_a_model_that_is_no_reranker_is_refused_unless_it_is_forced(rerank):
+    with pytest.raises(InvalidRequestError, match="rerank"):
+        await rerank(documents(), model="ai/chat")
+    assert len(await rerank(documents(), model="ai/chat", force=True)) == 3
+
+
+@pytest.mark.parametrize("settings", [{"top_n": 0}, {"model": "-rf"}, {"topn": 3}])
+def test_settings_that_cannot_be_used_are_refused(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        DockerModelRerank(**{"model": "ai/reranker"} | settings)
+
+
+def test_the_command_cannot_rerank():
+    with pytest.raises(UnsupportedParameterError, match="rerank"):
+        DockerModelRerank(model="ai/reranker", transport="cli")
+
+
+def test_a_reranker_is_a_compressor_and_pickles():
+    reranker = DockerModelRerank(model_name="ai/reranker", api_key="sesame")
+    assert isinstance(reranker, BaseDocumentCompressor)
+    assert pickle.loads(pickle.dumps(reranker)) == reranker
+    assert "sesame" not in repr(reranker)
+
+
+async def test_a_reranker_is_loaded_before_it_is_used(monkeypatch):
+    models = [SimulatedModel("ai/reranker", kind="reranker")]
+    with SimulatedDocker(models, score=lambda *_: 1.0) as docker:
+        reranker = DockerModelRerank(model="ai/reranker")
+        reranker.warm_up()
+        await reranker.awarm_up()
+        assert [request.path for request in docker.requests if "rerank" in request.path]
+        assert {model.name for model in await DockerModelRerank.alist_models()} == {"ai/reranker"}
+        reranker.close()
+        await reranker.aclose()
