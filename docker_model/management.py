@@ -14,12 +14,11 @@ All raise the classes of `docker_model.errors`; `GenerationTimeoutError` if they
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, get_args
 
-from docker_model._transport.failures import add_similar
+from docker_model._transport.failures import explain
 from docker_model._transport.log import LOG
 from docker_model._transport.model_names import check_model_name
 from docker_model.errors import (
@@ -161,8 +160,7 @@ async def _answer(to: _Management, question: Callable[[_Management], Awaitable[_
     try:
         return await question(to)
     except ModelNotFoundError as error:
-        with contextlib.suppress(DockerModelError):
-            add_similar(error, [tag for known in await to.list_models() for tag in known.tags])
+        await explain(error, error.model, to)
         raise
 
 

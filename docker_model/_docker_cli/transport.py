@@ -17,8 +17,9 @@ from docker_model._runtime import io_thread
 from docker_model._runtime.limiter import Limiter
 from docker_model._runtime.tasks import SingleFlight
 from docker_model._runtime.timeouts import PhaseTimeout, timeout_scope
-from docker_model._transport.failures import model_not_found
+from docker_model._transport.failures import PATIENCE, explain, model_not_found
 from docker_model.errors import (
+    DockerModelError,
     ModelNotFoundError,
     ResourceError,
     UnsupportedParameterError,
@@ -193,6 +194,13 @@ class CliTransport:
         Raises:
             DockerModelError: If the run fails.
         """
+        try:
+            return await self._answer(request, receiver)
+        except DockerModelError as error:
+            await explain(error, request.model, management.ManagementCommands(self.spec, PATIENCE))
+            raise
+
+    async def _answer(self, request: Request, receiver: Receiver) -> Completion:
         began = asyncio.get_running_loop().time()
         shared = io_thread.current().local(_Shared)
         limiter = io_thread.current().local(Limiter)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from docker_model._transport.model_names import canonical, display_name
 from docker_model.errors import (
@@ -117,6 +119,36 @@ def model_not_found(model: str) -> ModelNotFoundError:
     )
 
 
+class Models(Protocol):
+    """Discovery of models, by the command or over HTTP."""
+
+    async def list_models(self) -> list[ModelInfo]:
+        """List the models of the local store."""
+
+    async def inspect(self, name: str, /) -> ModelInfo:
+        """Describe a model."""
+
+
+PATIENCE = 2.0  # seconds that an error waits for its explanation
+
+
+async def explain(error: DockerModelError, model: str, models: Models) -> None:
+    """Add to an error what is known of its cause; whatever goes wrong here, the error counts.
+
+    Args:
+        error: An error of a request.
+        model: The model that was asked.
+        models: Asked for what is known.
+    """
+    with contextlib.suppress(DockerModelError, TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            if isinstance(error, ModelNotFoundError):
+                found = await models.list_models()
+                add_similar(error, [tag for known in found for tag in known.tags])
+            elif isinstance(error, ContextLengthError):
+                add_limits(error, await models.inspect(model))
+
+
 def add_similar(error: ModelNotFoundError, pulled: Iterable[str]) -> None:
     """Add similar names to an error.
 
@@ -156,7 +188,7 @@ def similar_names(model: str, pulled: Iterable[str]) -> tuple[list[str], list[st
 def _parts(name: str) -> tuple[str, str, str]:
     """Split a name into its path, the last part of the path, and its tag."""
     path, _, tag = canonical(name).partition("@")[0].rpartition(":")
-    path = re.sub(r"^[^/]*\.[^/]*/", "", path) if path.count("/") > 1 else path
+    path = re.sub(r"^[^/]*[.:][^/]*/", "", path) if path.count("/") > 1 else path
     return path, path.rpartition("/")[2], tag
 
 

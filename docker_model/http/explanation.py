@@ -9,14 +9,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from docker_model._runtime import io_thread
-from docker_model._transport.failures import add_limits, add_similar
+from docker_model._transport.failures import PATIENCE, explain
 from docker_model.errors import (
-    ContextLengthError,
     DockerModelError,
     EmptyAnswerError,
     GenerationError,
     ModelLoadError,
-    ModelNotFoundError,
 )
 from docker_model.http.connections import ConnectFailed, ConnectionLost, Connections
 from docker_model.http.management import HttpManagement
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-PATIENCE = 2.0  # seconds that an error waits for its explanation
 _TAIL = 16 * 1024  # bytes of the runner's log that are looked at
 _LINES = 20
 _OK = 200
@@ -48,21 +45,11 @@ async def explained(options: RequestOptions, model: str, work: Awaitable[_T]) ->
     try:
         return await work
     except DockerModelError as error:
-        # Whatever goes wrong here, the error that there is counts.
-        with contextlib.suppress(DockerModelError, TimeoutError, ConnectFailed, ConnectionLost):
-            async with asyncio.timeout(PATIENCE):
-                await _explain(error, options, model)
+        models = HttpManagement(replace(options, timeouts=Timeouts()))
+        await explain(error, model, models)
+        if _is_the_engines(error) and (words := await _last_words(models)):
+            error.detail = f"{error.detail}\n\nThe end of the engine's log:\n{words}".strip()
         raise
-
-
-async def _explain(error: DockerModelError, options: RequestOptions, model: str) -> None:
-    management = HttpManagement(replace(options, timeouts=Timeouts()))
-    if isinstance(error, ModelNotFoundError):
-        add_similar(error, [tag for known in await management.list_models() for tag in known.tags])
-    elif isinstance(error, ContextLengthError):
-        add_limits(error, await management.inspect(model))
-    elif _is_the_engines(error) and (words := await _last_words(management)):
-        error.detail = f"{error.detail}\n\nThe end of the engine's log:\n{words}".strip()
 
 
 def _is_the_engines(error: DockerModelError) -> bool:
@@ -71,8 +58,15 @@ def _is_the_engines(error: DockerModelError) -> bool:
     return isinstance(error, ModelLoadError)
 
 
-async def _last_words(management: HttpManagement) -> str:
+async def _last_words(models: HttpManagement) -> str:
     """Return the end of the runner's log, where the runner gives it out."""
+    with contextlib.suppress(DockerModelError, TimeoutError, ConnectFailed, ConnectionLost):
+        async with asyncio.timeout(PATIENCE):
+            return await _log(models)
+    return ""
+
+
+async def _log(management: HttpManagement) -> str:
     endpoint = await management.endpoint()
     headers = management.options.headers_for(endpoint)
     connections = io_thread.current().local(Connections)

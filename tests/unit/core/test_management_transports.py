@@ -1,6 +1,5 @@
 """Discovery and care by the command and over HTTP: one code for what both return."""
 
-import importlib.util
 import inspect
 
 import pytest
@@ -18,9 +17,6 @@ from docker_model import (
     management,
 )
 from docker_model.testing import Downloaded, Pulled, Reply, SimulatedDocker, SimulatedModel
-
-# The simulated command learns `tag`, `rm`, `df` and all of `configure`.
-LEARNED = importlib.util.find_spec("docker_model.testing.command") is not None
 
 
 @pytest.fixture(params=["cli", "http"])
@@ -48,8 +44,6 @@ def test_both_ways_tell_the_same(docker):
 
 
 def test_disk_usage(docker, transport):
-    if transport == "cli" and not LEARNED:
-        pytest.skip("the simulated command cannot do that yet")
     assert management.disk_usage(transport=transport).models > 1_000_000
 
 
@@ -67,8 +61,6 @@ def test_a_missing_model_is_told_from_similar_ones(simulate, transport):
 
 
 def test_what_changes_a_model(docker, transport):
-    if transport == "cli" and not LEARNED:
-        pytest.skip("the simulated command cannot do that yet")
     management.configure_model("ai/smollm2", keep_alive=60, transport=transport)
     management.configure_model(
         "ai/smollm2",
@@ -98,8 +90,6 @@ def test_what_changes_a_model(docker, transport):
 
 
 def test_tagging_and_removing(docker, transport):
-    if transport == "cli" and not LEARNED:
-        pytest.skip("the simulated command cannot do that yet")
     management.tag_model("ai/smollm2", "myorg/helper:v1", transport=transport)
     assert "myorg/helper:v1" in "".join(management.inspect_model("ai/smollm2").tags)
     management.remove_model("ai/smollm2", transport=transport)
