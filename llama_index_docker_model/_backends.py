@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from docker_model.errors import GenerationError
+from docker_model.errors import (
+    DockerModelError,
+    GenerationError,
+    ModelNotFoundError,
+    RunnerUnavailableError,
+)
 from llama_index_docker_model._responses import AnswerState
 
 if TYPE_CHECKING:
@@ -14,6 +20,7 @@ if TYPE_CHECKING:
     from docker_model import AsyncTextStream, DockerModel, TextStream
     from docker_model.http import AsyncChatStream, ChatStream, Client
     from docker_model.http.replies import Answer, StreamReader
+    from docker_model.http.thinking import Thinking
     from docker_model.types import Event
 
 __all__ = ["Backend", "Cancellable", "CliBackend", "HttpBackend", "Reader"]
@@ -54,11 +61,18 @@ class Backend(Protocol):
     def stream(self) -> tuple[Cancellable, Iterator[Any]]:
         """Return a stream and its events. Nothing starts before they are iterated."""
 
-    def stream_async(self) -> tuple[Cancellable, AsyncIterator[Any]]:
+    async def stream_async(self) -> tuple[Cancellable, AsyncIterator[Any]]:
         """Return a stream and its events, for `async for`."""
 
     def reader(self) -> Reader:
         """Return a reader for the events of one stream."""
+
+
+# Models that their server does not describe, as other servers than the runner.
+_undescribed: set[tuple[Client, str]] = set()
+
+# What the client says about a request beside the answer.
+_NOTES = ("docker_model", "tool_calling", "trimmed")
 
 
 # --- CLI ---
@@ -89,7 +103,7 @@ class CliBackend:
         stream = self.model.stream(self.prompt)
         return stream, stream.events()
 
-    def stream_async(self) -> tuple[AsyncTextStream, AsyncIterator[Event]]:
+    async def stream_async(self) -> tuple[AsyncTextStream, AsyncIterator[Event]]:
         """Return a stream and its events, for `async for`."""
         stream = self.model.astream(self.prompt)
         return stream, stream.events()
@@ -140,30 +154,77 @@ class HttpBackend:
         model: The model's name.
         messages: OpenAI's message objects.
         parameters: The rest of the request.
+        configuration: What the model is configured with before its first request.
+        thinking: Whether the model is to think, which not every model can.
     """
 
     client: Client
     model: str
     messages: Sequence[dict[str, Any]]
     parameters: dict[str, Any]
+    configuration: dict[str, Any]
+    thinking: Thinking
 
     def answer(self) -> AnswerState:
         """Wait for the whole answer."""
+        self._prepare()
         return self._read(self.client.chat(self.model, self.messages, **self.parameters))
 
     async def answer_async(self) -> AnswerState:
         """Await the whole answer."""
+        await self._prepare_async()
         return self._read(await self.client.achat(self.model, self.messages, **self.parameters))
 
     def stream(self) -> tuple[ChatStream, Iterator[dict[str, Any]]]:
         """Return a stream, which is the iterator of its own chunks."""
+        self._prepare()
         stream = self.client.stream_chat(self.model, self.messages, **self.parameters)
         return stream, stream
 
-    def stream_async(self) -> tuple[AsyncChatStream, AsyncIterator[dict[str, Any]]]:
+    async def stream_async(self) -> tuple[AsyncChatStream, AsyncIterator[dict[str, Any]]]:
         """Return a stream, which is the async iterator of its own chunks."""
+        await self._prepare_async()
         stream = self.client.astream_chat(self.model, self.messages, **self.parameters)
         return stream, stream
+
+    def _prepare(self) -> None:
+        """Configure the model where that is asked for, and learn what it is, once."""
+        if self.configuration:
+            self.client.configure_once(self.model, **self.configuration)
+        if self._is_new:
+            with self._learning():
+                self.client.inspect_model(self.model)
+        self._check_thinking()
+
+    async def _prepare_async(self) -> None:
+        """Configure the model where that is asked for, and learn what it is, once."""
+        if self.configuration:
+            await self.client.aconfigure_once(self.model, **self.configuration)
+        if self._is_new:
+            with self._learning():
+                await self.client.ainspect_model(self.model)
+        self._check_thinking()
+
+    @property
+    def _is_new(self) -> bool:
+        undescribed = (self.client, self.model) in _undescribed
+        return not undescribed and self.client.known_model(self.model) is None
+
+    @contextmanager
+    def _learning(self) -> Iterator[None]:
+        """Remember not to ask again a server that describes no models."""
+        try:
+            yield
+        except (ModelNotFoundError, RunnerUnavailableError):
+            return  # the call itself pulls the model, or raises the same
+        except DockerModelError:
+            _undescribed.add((self.client, self.model))
+
+    def _check_thinking(self) -> None:
+        if self.thinking:
+            from docker_model.http.thinking import thinking_parameters  # noqa: PLC0415  rarely used
+
+            thinking_parameters(self.thinking, self.client.known_model(self.model))
 
     def reader(self) -> HttpReader:
         """Return a reader for the chunks of one stream."""
@@ -201,7 +262,8 @@ class HttpBackend:
                 hint = "raise max_tokens, or the model's context size"
                 raise GenerationError(msg, hint=hint, partial=answer.text)
             return
-        notice_no_call(self.parameters, self.messages, raw)
+        if raw.get("tool_calling") != "schema":
+            notice_no_call(self.parameters, self.messages, {})
         # A stop sequence or a limit may have ended the answer at its start.
         if answer.finish_reason == "stop":
             required = "stop" not in self.parameters
@@ -217,10 +279,12 @@ class HttpReader:
     def __init__(self, backend: HttpBackend) -> None:
         self._backend = backend
         self._replies = backend.replies()
+        self._notes: dict[str, Any] = {}
         self.state = AnswerState.start(backend.model)
 
     def feed(self, chunk: Mapping[str, Any]) -> AnswerState | None:
         """Take a chunk; `None` when it adds nothing to the answer."""
+        self._notes |= {name: chunk[name] for name in _NOTES if chunk.get(name)}
         delta = self._replies.feed(chunk)
         if not (delta.text or delta.reasoning or delta.calls):
             return None
@@ -244,6 +308,7 @@ class HttpReader:
         answer = self._replies.answer
         raw = {"model": self._backend.model, "finish_reason": answer.finish_reason}
         remarks = {
+            **self._notes,
             "usage": self._replies.usage,
             "timings": self._replies.timings,
             "reasoning": answer.reasoning,

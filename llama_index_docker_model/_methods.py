@@ -98,7 +98,7 @@ class Methods(Generic[_R]):
             async def body(*args: _P.args, **kwargs: _P.kwargs) -> AsyncGenerator[_R, None]:
                 nonlocal stream, inner
                 backend = prepare(*args, **kwargs)
-                stream, events = backend.stream_async()
+                stream, events = await backend.stream_async()
                 inner = _responses_async(events, backend.reader(), self.respond)
                 return inner
 

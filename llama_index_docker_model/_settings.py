@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import docker_model
+from docker_model._setting_names import setting_hint
 from docker_model.client import standby_model_for
 from docker_model.errors import InvalidRequestError, UnsupportedParameterError
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from docker_model import DockerModel
     from docker_model.http.client import Client
+    from docker_model.http.thinking import Thinking
 
 __all__ = [
     "MergedSettings",
@@ -22,7 +23,6 @@ __all__ = [
     "client_of",
     "names_for_http",
     "refuse_over_cli",
-    "refuse_renamed",
 ]
 
 TransportName: TypeAlias = Literal["cli", "http"]
@@ -46,7 +46,18 @@ _CLI = _CLI_PER_CALL | {"env", "on_progress"}
 # Core puts a call's keywords into events and traces, where no environment, function or key
 # belongs.
 _MODEL_ONLY = frozenset(
-    {"api_key", "base_url", "env", "is_function_calling_model", "on_progress", "transport"}
+    {
+        "api_key",
+        "base_url",
+        "context_size",
+        "env",
+        "headers",
+        "is_function_calling_model",
+        "keep_alive",
+        "on_progress",
+        "transport",
+        "when_full",
+    }
 )
 
 # Parameters of the API under the API's own names.
@@ -69,35 +80,19 @@ _PARAMETERS = frozenset(
 )
 _TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
 _CALL_ONLY = frozenset({"logit_bias", "logprobs", "top_logprobs", *_TOOLS})
-_HTTP_ONLY = _PARAMETERS | _CALL_ONLY | {"api_key", "base_url", "is_function_calling_model"}
-
-# Settings of `docker_model.http.Client`.
-_CLIENT = (
-    *("base_url", "api_key", "timeout", "max_retries"),
-    *("max_concurrency", "pull", "on_progress", "command", "env", "headers"),
+_HTTP_PER_CALL = _PARAMETERS | _CALL_ONLY | {"overflow", "show_schema", "thinking", "tool_calling"}
+_HTTP_ONLY = (
+    _PARAMETERS
+    | _CALL_ONLY
+    | {"api_key", "base_url", "context_size", "headers", "is_function_calling_model"}
+    | {"keep_alive", "thinking"}
 )
 
-# Names that LlamaIndex's other classes have, and the name here; empty if there is none.
-_RENAMED = {
-    "additional_kwargs": "extra_body",
-    "api_base": "base_url",
-    "generate_kwargs": "extra_body",
-    "json_mode": "response_format",
-    "keep_alive": "",
-    "max_completion_tokens": "max_tokens",
-    "max_new_tokens": "max_tokens",
-    "n": "",
-    "num_ctx": "context_window",
-    "num_predict": "max_tokens",
-    "thinking": "reasoning_effort",
-}
-_SAME = {
-    "api_base": ("base_url",),
-    "default_headers": ("headers",),
-    "model": ("model_name",),
-    "model_name": ("model",),
-    "request_timeout": ("timeout",),
-}
+# Settings that ask for HTTP only with one of their values.
+_HTTP_VALUES = {"overflow": "trim", "when_full": "unload"}
+
+# Settings that say how `Client` treats a conversation; they are not sent.
+_CONVERSATION = ("overflow", "tool_calling")
 
 # Settings of the CLI alone, with the values that every transport honors.
 _CLI_ONLY = {
@@ -152,22 +147,55 @@ class MergedSettings:
         return client_of(self.values)
 
     def parameters(self) -> dict[str, Any]:
-        """Return what a request says beside the model and the messages.
+        """Return the parameters of a request, and what tells the client how to treat it.
 
         Raises:
-            InvalidRequestError: If `tool_choice` names a tool that is not among the tools.
             UnsupportedParameterError: If HTTP cannot honor a setting.
+            InvalidRequestError: If `thinking` has an unknown value.
         """
-        self.refuse_over_http()
-        stop = self.values["stop"]
-        body = {name: self.values.get(name) for name in sorted(_PARAMETERS | _CALL_ONLY)}
-        body["stop"] = [stop] if isinstance(stop, str) else list(stop or ())
-        tools, choice, parallel = (body.pop(name) for name in _TOOLS)
-        if tools:
-            from docker_model.http.tools import tool_parameters  # noqa: PLC0415  not for the CLI
+        from docker_model.http.thinking import thinking_parameters  # noqa: PLC0415  not for the CLI
 
-            body |= tool_parameters(tools, choice, parallel=parallel)
-        return {name: value for name, value in body.items() if value not in (None, [])}
+        self.refuse_over_http()
+        names = sorted(_PARAMETERS | _CALL_ONLY)
+        stop = self.values["stop"]
+        given = {name: self.values.get(name) for name in (*names, *_CONVERSATION)}
+        given["stop"] = [stop] if isinstance(stop, str) else list(stop or ())
+        for name, value in thinking_parameters(self.thinking(), None).items():
+            if isinstance(value, dict):
+                given[name] = {**value, **(given[name] or {})}
+            elif given[name] is None:
+                given[name] = value
+        if not given["tools"]:
+            for name in _TOOLS:
+                del given[name]
+        elif (check := getattr(given["tools"], "check", None)) is not None:
+            given["check"] = check
+        if self.values.get("show_schema") is False:
+            given["show_schema"] = False
+        return {name: value for name, value in given.items() if value not in (None, [])}
+
+    def thinking(self) -> Thinking:
+        """Return the setting, which is checked.
+
+        Raises:
+            InvalidRequestError: If `thinking` has an unknown value.
+        """
+        from docker_model.http.thinking import check_thinking  # noqa: PLC0415  not for the CLI
+
+        thinking: Thinking = self.values.get("thinking")
+        check_thinking(thinking)
+        return thinking
+
+    def configuration(self) -> dict[str, Any]:
+        """Return what the model is to be configured with before its first request."""
+        from docker_model.http.thinking import thinking_budget  # noqa: PLC0415  not for the CLI
+
+        wanted = {
+            "context_size": self.values.get("context_size"),
+            "keep_alive": self.values.get("keep_alive"),
+            "think": thinking_budget(self.thinking()),
+        }
+        return {name: value for name, value in wanted.items() if value is not None}
 
     def refuse_over_http(self) -> None:
         """Raise for a setting that only the CLI honors.
@@ -185,16 +213,21 @@ def client_of(values: Mapping[str, Any]) -> Client:
     """Make a client of a model's settings, which costs microseconds."""
     from docker_model.http.client import Client  # noqa: PLC0415  not for the CLI
 
-    return Client(**{name: values[name] for name in _CLIENT if name in values})
+    names = Client.__dataclass_fields__.keys() & values.keys()
+    return Client(**{name: values[name] for name in names})
 
 
 def names_for_http(values: Mapping[str, Any]) -> list[str]:
     """Return the names of the settings in force that only HTTP honors."""
-    return sorted(name for name in _HTTP_ONLY & values.keys() if _is_set(values[name]))
+    names = [name for name in _HTTP_ONLY & values.keys() if _is_set(name, values[name])]
+    names += [name for name, value in _HTTP_VALUES.items() if values.get(name) == value]
+    return sorted(names)
 
 
-def _is_set(value: object) -> bool:
+def _is_set(name: str, value: object) -> bool:
     """Tell whether a value asks for something: zero does, `False` and no tools do not."""
+    if name == "thinking":
+        return value is not None
     return value is not None and value is not False and value not in ([], ())
 
 
@@ -216,21 +249,6 @@ def refuse_over_cli(names: Iterable[str]) -> None:
     raise UnsupportedParameterError(msg, hint=hint)
 
 
-def refuse_renamed(names: Iterable[str]) -> None:
-    """Raise for names of LlamaIndex's other classes that have another name here, or none.
-
-    Raises:
-        UnsupportedParameterError: If there is one.
-    """
-    refused = sorted(_RENAMED.keys() & set(names))
-    if not refused:
-        return
-    msg = f"DockerModelLLM has no setting {', '.join(refused)}"
-    known = [f"{_RENAMED[name]}= for {name}=" for name in refused if _RENAMED[name]]
-    hint = f"use {', '.join(known)} (HTTP)" if known else "leave it out"
-    raise UnsupportedParameterError(msg, hint=hint)
-
-
 def check_names(cls: Any, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a pydantic class, whose names are known.
 
@@ -238,31 +256,21 @@ def check_names(cls: Any, settings: dict[str, Any]) -> dict[str, Any]:
         ValueError: If one is unknown; says which one was meant, as far as one can tell.
     """
     for name in sorted(settings.keys() - cls.model_fields.keys()):
-        hint = _meant(name, cls.model_fields)
-        msg = f"{cls.__name__} has no setting {name}; {hint or f'see help({cls.__name__})'}"
+        hint = setting_hint(name, cls.model_fields) or f"see help({cls.__name__})"
+        msg = f"{cls.__name__} has no setting {name}; {hint}"
         raise ValueError(msg)
     return settings
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
-    known = sorted(known)
-    for other in _SAME.get(name, ()):
-        if other in known:
-            return f"use {other}="
-    close = get_close_matches(name.lower(), known, 1)
-    return f"did you mean {close[0]}?" if close else ""
-
-
 def _check_call(call: Mapping[str, Any]) -> None:
-    refuse_renamed(call)
-    known = _CLI_PER_CALL | _PARAMETERS | _CALL_ONLY
-    unknown = sorted(call.keys() - known - _MODEL_ONLY)
-    if unknown:
-        msg = f"unexpected keyword of a call: {unknown[0]}"
-        if hint := _meant(unknown[0], known):
-            msg += f"; {hint}"
-        raise TypeError(msg)
+    known = _CLI_PER_CALL | _HTTP_PER_CALL
+    for name in sorted(call.keys() - known - _MODEL_ONLY):
+        hint = setting_hint(name, known | _MODEL_ONLY)
+        msg = f"unexpected keyword of a call: {name}"
+        if hint.startswith(name):  # other libraries have it, under this name
+            raise UnsupportedParameterError(msg, hint=hint)
+        raise TypeError(f"{msg}; {hint}" if hint else msg)
     private = sorted(call.keys() & _MODEL_ONLY)
     if private:
-        msg = f"{', '.join(private)} cannot be given to a single call, whose keywords are traced"
-        raise InvalidRequestError(msg, hint="set it on the model")
+        msg = f"{', '.join(private)} cannot be given to a single call"
+        raise InvalidRequestError(msg, hint="set it on the model: DockerModelLLM(…)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,7 +30,6 @@ __all__ = ["ObjectRequest"]
 
 dispatcher = get_dispatcher(__name__)
 
-_SCHEMA = "Answer with a JSON object that matches this JSON schema:"
 _AGAIN = "This answer does not match the JSON schema. Answer again, with the JSON object alone."
 
 
@@ -42,8 +40,8 @@ class ObjectRequest:
     Attributes:
         llm: The model.
         output_cls: The object's class.
-        messages: The chat, which shows the schema to the model.
-        settings: The keywords of the call, with the schema for the engine.
+        messages: The chat.
+        settings: The keywords of the call, with the schema, which the client shows to the model.
     """
 
     llm: LLM
@@ -73,7 +71,7 @@ class ObjectRequest:
         return cls(
             llm,
             output_cls,
-            _show(messages, schema),
+            list(messages),
             {"response_format": {"type": "json_schema", "json_schema": named}, **(settings or {})},
         )
 
@@ -175,12 +173,6 @@ class ObjectRequest:
 def _ended(answer: BaseModel) -> BaseModel:
     dispatcher.event(LLMStructuredPredictEndEvent(output=answer))
     return answer
-
-
-def _show(messages: list[ChatMessage], schema: Mapping[str, Any]) -> list[ChatMessage]:
-    """Put the schema behind the chat; `prepare` makes one message of neighbors of a role."""
-    text = f"{_SCHEMA}\n{json.dumps(schema, ensure_ascii=False)}"
-    return [*messages, ChatMessage(text, role=MessageRole.USER)]
 
 
 def _object_in(text: str) -> str:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Sequence  # noqa: TC003  pydantic evaluates the fields
+from datetime import timedelta  # noqa: TC003  pydantic evaluates the fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from llama_index.core.bridge.pydantic import ConfigDict, Field, model_validator
+from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from llama_index.core.constants import DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms import ChatMessage, LLMMetadata, MessageRole
 from llama_index.core.llms.function_calling import FunctionCallingLLM
-from llama_index.core.llms.llm import ToolSelection
-from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.types import PydanticProgramMode
 
 import docker_model
 from docker_model.env import FromEnv
-from docker_model.errors import GenerationError
+from docker_model.errors import UnsupportedParameterError
 from docker_model.options import FileReferences, PullPolicy, Timeouts
 from docker_model.types import PullProgress  # noqa: TC001  pydantic reads it
 from llama_index_docker_model._backends import CliBackend, HttpBackend
 from llama_index_docker_model._messages import (
-    NOT_AN_OBJECT,
     chat_prompt,
     needs_http,
     openai_messages,
@@ -30,11 +29,13 @@ from llama_index_docker_model._methods import chat_methods, completion_methods
 from llama_index_docker_model._settings import (
     MergedSettings,
     check_names,
+    client_of,
     names_for_http,
     refuse_over_cli,
-    refuse_renamed,
 )
 from llama_index_docker_model._structured import ObjectRequest
+from llama_index_docker_model._tokens import ModelTokenizer
+from llama_index_docker_model._tools import ToolList, first_call_only, selections
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping
@@ -43,19 +44,21 @@ if TYPE_CHECKING:
     from llama_index.core.base.llms.types import ChatResponse
     from llama_index.core.bridge.pydantic import BaseModel
     from llama_index.core.chat_engine.types import AgentChatResponse
+    from llama_index.core.llms.llm import ToolSelection
     from llama_index.core.prompts import PromptTemplate
     from llama_index.core.tools import BaseTool
 
+    from docker_model.http.client import Client
     from docker_model.types import ModelInfo
     from llama_index_docker_model._backends import Backend
 
 __all__ = ["DockerModelLLM"]
 
-# Over HTTP only a request loads a model.
-_SHORTEST = ({"role": "user", "content": "Hi"},)
-
 # The engine's own size, for a model that was neither packaged nor configured with one.
 _ENGINE_CONTEXT = 4096
+
+# Marks `_prepare_chat_with_tools` for calls that no agent looks at.
+_CHECKED = "check_tool_calls"
 
 
 class DockerModelLLM(FromEnv, FunctionCallingLLM):
@@ -142,6 +145,9 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     api_key: str | None = Field(default=None, repr=False, exclude=True)
     """Sent only to an address that you have named; never shown, traced or put into `to_dict`."""
 
+    headers: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
+    """HTTP headers, sent only to an address that you have named; never shown or traced."""
+
     max_retries: int = 2
     """HTTP: further attempts where nothing was received and the next may succeed."""
 
@@ -184,15 +190,40 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     extra_body: dict[str, Any] | None = None
     """HTTP: other parameters that the engine knows, sent as they are."""
 
+    tool_calling: Literal["auto", "native", "schema"] = "auto"
+    """HTTP: how tools are called: by the engine, or by a JSON schema, which any model can.
+
+    `"auto"` lets the engine do it where the model's chat template shows the tools, and nothing
+    is demanded that the engine does not enforce.
+    """
+
+    thinking: bool | Literal["low", "medium", "high"] | int | None = None
+    """HTTP: whether the model thinks, at which level, or for how many tokens."""
+
+    context_size: int | None = None
+    """HTTP: the window that the model is configured with, once, before the first call."""
+
+    keep_alive: float | timedelta | str | None = None
+    """HTTP: how long the model stays loaded: seconds, or Docker's words; `"-1"` is for good."""
+
+    overflow: Literal["error", "trim"] = "error"
+    """HTTP: what to do about a chat that is too long: raise, or leave out the oldest turns."""
+
+    when_full: Literal["error", "unload"] = "error"
+    """HTTP: what to do when the runner has no room: raise, or unload the longest idle model."""
+
     context_window: int | None = Field(default=None, gt=0)
     """Tokens that prompt and answer may have together; LlamaIndex packs prompts to fit.
 
-    `None` is 4096, the engine's own size. `docker_model.inspect_model(name).context_size` is the
-    size that a model was packaged with, and `docker model configure --context-size` sets another.
+    `None` is `context_size`, else the model's own window once it is known, by a call or
+    `warm_up`, and 4096 before.
     """
 
-    num_output: int = DEFAULT_NUM_OUTPUTS
-    """Tokens that LlamaIndex leaves for the answer when it packs a prompt."""
+    num_output: int | None = Field(default=None, gt=0)
+    """Tokens that LlamaIndex leaves for the answer when it packs a prompt.
+
+    `None` is `max_tokens`, up to half the window, else 256, up to a quarter of it.
+    """
 
     is_chat_model: bool = True
     """Whether LlamaIndex words its prompts as chats; every model here has a chat template."""
@@ -203,11 +234,12 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     Over the CLI, agents take their text form, `ReActAgent`. `True` makes HTTP the transport.
     """
 
+    _learned: dict[str, ModelInfo] = PrivateAttr(default_factory=dict)  # by name, over the CLI
+
     if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
 
         def __init__(self, **settings: Any) -> None:
             # Not a validator: pydantic would turn these errors into its own.
-            refuse_renamed(settings)
             if settings.get("transport") == "cli":
                 refuse_over_cli(names_for_http(settings))
             super().__init__(**settings)
@@ -234,17 +266,28 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex asks before each call; from the fields alone, starts nothing."""
+        """What LlamaIndex asks before each call: no process and no request is started."""
         over_http = self.transport == "http" or (
             self.transport is None and bool(names_for_http(self.__dict__))
         )
+        window = self.context_window or self.context_size or self._known_window(over_http)
+        num_output = self.num_output
+        if num_output is None and (self.max_tokens or 0) > 0:
+            num_output = min(self.max_tokens or 0, window // 2)
         return LLMMetadata(
-            context_window=self.context_window or _ENGINE_CONTEXT,
-            num_output=self.max_tokens or self.num_output,
+            context_window=window,
+            num_output=num_output or min(DEFAULT_NUM_OUTPUTS, window // 4),
             is_chat_model=self.is_chat_model,
             is_function_calling_model=over_http and self.is_function_calling_model is not False,
             model_name=self.model,
         )
+
+    def _known_window(self, over_http: bool) -> int:  # noqa: FBT001  private
+        """Return the window that this process has learned of, else the engine's own."""
+        info = self._learned.get(self.model)
+        if over_http and "docker_model.http.operations" in sys.modules:  # something was asked
+            info = client_of(self.__dict__).known_model(self.model) or info
+        return (info.context_size if info else None) or _ENGINE_CONTEXT
 
     def to_payload(self) -> dict[str, Any]:
         """Return what observability sees, with `model`, which tracers look for."""
@@ -288,20 +331,28 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         return await docker_model.alist_models(command=command, env=env)
 
     def warm_up(self) -> None:
-        """Load the model and fill the standby, so that the first answer comes soon."""
+        """Load the model and fill the standby, and learn the model's window."""
         merged = self._merged({})
         if merged.transport == "http":
-            merged.client().chat(self.model, _SHORTEST, max_tokens=1)
+            client, configuration = merged.client(), merged.configuration()
+            client.configure_once(self.model, **configuration)
+            client.preload_model(self.model)
         else:
             merged.docker_model(self).warm_up()
+            info = docker_model.inspect_model(self.model, command=self.command, env=self.env)
+            self._learned[self.model] = info
 
     async def awarm_up(self) -> None:
-        """Load the model and fill the standby, so that the first answer comes soon."""
+        """Load the model and fill the standby, and learn the model's window."""
         merged = self._merged({})
         if merged.transport == "http":
-            await merged.client().achat(self.model, _SHORTEST, max_tokens=1)
+            client, configuration = merged.client(), merged.configuration()
+            await client.aconfigure_once(self.model, **configuration)
+            await client.apreload_model(self.model)
         else:
             await merged.docker_model(self).awarm_up()
+            info = await docker_model.ainspect_model(self.model, command=self.command, env=self.env)
+            self._learned[self.model] = info
 
     def close(self) -> None:
         """End the processes in standby; the model stays usable."""
@@ -310,6 +361,43 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     async def aclose(self) -> None:
         """End the processes in standby; the model stays usable."""
         self.close()
+
+    # --- Tokens ---
+
+    @property
+    def tokenizer(self) -> ModelTokenizer:
+        """The model's own tokenizer, for LlamaIndex's helpers that take one.
+
+        Such as `PromptHelper(tokenizer=llm.tokenizer)`, `Settings.tokenizer = llm.tokenizer` or
+        `Memory.from_defaults(tokenizer_fn=llm.tokenizer)`. Each new text is one request to the
+        runner.
+        """
+        return ModelTokenizer(self._counting_client(), self.model)
+
+    def get_num_tokens(self, text: str) -> int:
+        """Count the tokens of a text, without the chat template around it.
+
+        Raises:
+            UnsupportedParameterError: If `transport` is `"cli"`, which cannot count.
+        """
+        return self.tokenizer.count(text)
+
+    def get_num_tokens_from_messages(
+        self, messages: Sequence[ChatMessage], tools: Sequence[BaseTool] | None = None
+    ) -> int:
+        """Count the tokens of a chat as the engine does, with its chat template and the tools.
+
+        Raises:
+            UnsupportedParameterError: If `transport` is `"cli"`, which cannot count.
+        """
+        client = self._counting_client()
+        return client.count_tokens(self.model, openai_messages(messages), ToolList(tools))
+
+    def _counting_client(self) -> Client:
+        if self.transport == "cli":
+            msg = "`docker model` has no command that counts tokens"
+            raise UnsupportedParameterError(msg, hint="leave out transport='cli': HTTP counts them")
+        return client_of(self.__dict__)
 
     # --- LlamaIndex's eight methods. `_methods` runs the backend and emits the events. ---
 
@@ -421,11 +509,12 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
                 user_msg = ChatMessage(user_msg, role=MessageRole.USER)
             messages.append(user_msg)
         choice = kwargs.pop("tool_choice", None)  # core's programs pass on a `None`
+        checked = kwargs.pop(_CHECKED, False)
         if not tools:
             return {"messages": messages, **kwargs}
         return {
             "messages": messages,
-            "tools": [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools],
+            "tools": ToolList(tools, checked=checked),
             "tool_choice": choice or ("required" if tool_required else "auto"),
             "parallel_tool_calls": allow_parallel_tool_calls,
             **kwargs,
@@ -438,15 +527,7 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002  core's
         **kwargs: Any,  # noqa: ARG002  core's
     ) -> ChatResponse:
-        """Keep the first call alone where several are not wanted: some engines ignore the wish."""
-        calls = response.message.additional_kwargs.get("tool_calls", ())
-        if len(calls) > 1 and not allow_parallel_tool_calls:
-            message = response.message
-            message.additional_kwargs["tool_calls"] = calls[:1]
-            blocks = message.blocks
-            later = [block for block in blocks if block.block_type == "tool_call"][1:]
-            message.blocks = [block for block in blocks if block not in later]
-        return response
+        return response if allow_parallel_tool_calls else first_call_only(response)
 
     def get_tool_calls_from_response(
         self,
@@ -469,15 +550,7 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
             ValueError: If there are no calls.
             GenerationError: If the arguments of a call are not a JSON object.
         """
-        calls = response.message.additional_kwargs.get("tool_calls", ())
-        if not calls and error_on_no_tool_call:
-            msg = "the model called no tool"  # core's own models raise the same class
-            raise ValueError(msg)
-        raw = response.raw
-        unfinished = isinstance(raw, dict) and raw.get("finish_reason", "") is None
-        return [
-            _selection(call, strict=error_on_no_tool_call, unfinished=unfinished) for call in calls
-        ]
+        return selections(response, strict=error_on_no_tool_call)
 
     def predict_and_call(
         self,
@@ -492,7 +565,7 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         Over the CLI this is a step of a ReAct agent, and core turns every error of that step
         into the text of an answer.
         """
-        kwargs = self._with_react_defaults(kwargs)
+        kwargs = self._for_one_step(kwargs)
         return super().predict_and_call(tools, user_msg, chat_history, *args, **kwargs)
 
     async def apredict_and_call(
@@ -504,13 +577,16 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         **kwargs: Any,
     ) -> AgentChatResponse:
         """Let the model pick a tool and call it, awaited."""
-        kwargs = self._with_react_defaults(kwargs)
+        kwargs = self._for_one_step(kwargs)
         return await super().apredict_and_call(tools, user_msg, chat_history, *args, **kwargs)
 
-    def _with_react_defaults(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Fill in the formatter and the parser: core passes on `None`, and then refuses it."""
+    def _for_one_step(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Have calls checked: no agent would show the model what is wrong with them.
+
+        For a ReAct agent, fill in what core passes on as `None`, and then refuses.
+        """
         if self.metadata.is_function_calling_model:
-            return dict(settings)
+            return {_CHECKED: True, **settings}
         from llama_index.core.agent.react import ReActChatFormatter, ReActOutputParser  # noqa: PLC0415  slow: the agents' whole package
 
         return {
@@ -596,27 +672,11 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
 
 
 def _over_http(messages: Sequence[ChatMessage], merged: MergedSettings) -> HttpBackend:
-    parameters = merged.parameters()
     return HttpBackend(
-        merged.client(), merged.values["model"], openai_messages(messages), parameters
+        merged.client(),
+        merged.values["model"],
+        openai_messages(messages),
+        merged.parameters(),
+        configuration=merged.configuration(),
+        thinking=merged.thinking(),
     )
-
-
-def _selection(call: Mapping[str, Any], *, strict: bool, unfinished: bool) -> ToolSelection:
-    from docker_model.http.replies import read_arguments  # noqa: PLC0415  not for the CLI
-
-    name, text = call["function"]["name"], call["function"]["arguments"]
-    arguments: Any = None
-    if unfinished:
-        try:
-            arguments = parse_partial_json(text)
-        except ValueError:
-            arguments = {}
-    else:
-        arguments, text = read_arguments(text)
-        if arguments is None and strict:
-            msg = f"the model called {name!r} with arguments that are not a JSON object"
-            raise GenerationError(msg, hint="try again, or use a larger model", partial=text)
-        if arguments is None:
-            name, arguments = f"{name} {NOT_AN_OBJECT}", {"unreadable_arguments": text}
-    return ToolSelection(tool_id=call["id"], tool_name=name, tool_kwargs=arguments)

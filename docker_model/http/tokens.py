@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from docker_model.errors import (
@@ -13,7 +14,7 @@ from docker_model.errors import (
 )
 from docker_model.http import bodies, chats, failures
 from docker_model.http.events import parse_object
-from docker_model.http.messages import prepare
+from docker_model.http.messages import plainer_forms, prepare
 from docker_model.http.request import HttpRequest
 
 if TYPE_CHECKING:
@@ -42,9 +43,17 @@ async def count_tokens(
         DockerModelError: If the runner or the engine refuses the conversation.
     """
     extra = {name: value for name, value in (parameters or {}).items() if value is not None}
-    body = bodies.encode(to_messages_api(model, prepare(messages), tools, extra))
+    prepared = prepare(messages)
+    requests = (
+        bodies.encode(to_messages_api(model, form, tools, extra))
+        for form in chain([prepared], plainer_forms(prepared))
+    )
+
+    async def attempt(body: bytes) -> bytes:
+        return await HttpRequest(options, model, PATH, body).whole()
+
     try:
-        reply = parse_object(await HttpRequest(options, model, PATH, body).whole())
+        reply = parse_object(await chats.ask(requests, attempt))
     except (RunnerUnavailableError, UnsupportedParameterError):  # this path is not known there
         return await _by_an_answer(options, model, messages, {**extra, "tools": tools})
     if reply.get("error"):
@@ -59,9 +68,13 @@ async def _by_an_answer(
     parameters: Mapping[str, Any],
 ) -> int:
     shortest = {**parameters, "max_tokens": 1}
-    body = bodies.chat(model, prepare(messages), shortest, stream=False)
+    prepared = prepare(messages)
+    requests = (
+        bodies.chat(model, form, shortest, stream=False)
+        for form in chain([prepared], plainer_forms(prepared))
+    )
     try:
-        reply = await chats.whole(options, model, body)
+        reply = await chats.ask(requests, lambda body: chats.whole(options, model, body))
     except ContextLengthError as error:
         if error.prompt_tokens is None:
             raise

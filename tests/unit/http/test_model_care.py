@@ -52,6 +52,22 @@ def test_a_runner_that_cannot_count_is_asked_for_an_answer_of_one_token(simulate
     assert counted == Client().chat("ai/smollm2", CHAT)["usage"]["prompt_tokens"]
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["counting", "by-an-answer"])
+@pytest.mark.parametrize("template", ["mistral", "gemma"])
+def test_a_conversation_is_counted_in_the_form_that_the_template_takes(simulate, template, known):
+    path = "POST /engines/v1/messages/count_tokens"
+    simulate(template=template, replies={} if known else {path: Reply(404, "not found")})
+    call = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+    chat = [
+        {"role": "system", "content": "Be brief."},
+        *CHAT,
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "2"},
+    ]
+    usage = Client().chat("ai/smollm2", chat)["usage"]
+    assert Client().count_tokens("ai/smollm2", chat) == usage["prompt_tokens"]
+
+
 async def test_a_model_is_known_once_it_was_inspected(runner):
     client = Client()
     assert client.known_model("ai/smollm2") is None

@@ -10,6 +10,8 @@ from llama_index_docker_model import DockerModelLLM
 
 
 def model(runner, **settings):
+    """A model that asks this runner for tools as they are, without a look at its template."""
+    settings = {"tool_calling": "native", **settings}
     return DockerModelLLM(model="ai/smollm2", base_url=runner.url, **settings)
 
 

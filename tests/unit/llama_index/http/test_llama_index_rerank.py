@@ -107,7 +107,10 @@ def test_both_names_of_the_model_are_taken():
 
 @pytest.mark.parametrize("name", ["top_k", "topn", "request_timeout"])
 def test_an_unknown_setting_is_refused_with_the_name_that_was_meant(name):
-    with pytest.raises(ValueError, match=rf"no setting {name}; (did you mean top_n|use timeout)"):
+    with pytest.raises(
+        ValueError,
+        match=rf"no setting {name}; (did you mean top_n|request_timeout is called timeout)",
+    ):
         DockerModelRerank(model=RERANKER, **{name: 5})
 
 

@@ -78,14 +78,6 @@ async def test_no_call_where_one_is_required(way, runner):
 
 
 @pytest.mark.parametrize("way", WITH_TOOLS)
-async def test_tools_that_cannot_have_been_seen(way, runner):
-    """llama.cpp tells of its counts by its `timings`: the prompt was shorter than the tools."""
-    runner.told = {"timings": {"predicted_ms": 1.0}}
-    with pytest.warns(UserWarning, match="has not seen its tools"):
-        await with_tools(model(runner), way)
-
-
-@pytest.mark.parametrize("way", WITH_TOOLS)
 @pytest.mark.parametrize("choice", ["add", {"type": "function", "function": {"name": "add"}}])
 async def test_a_tool_by_name_is_the_only_one_sent(way, choice, runner):
     """llama.cpp refuses a name, and takes OpenAI's form of it for "auto"."""

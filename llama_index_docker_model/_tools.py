@@ -1,0 +1,121 @@
+"""Tools of LlamaIndex in the API's form, and the calls that an answer holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.bridge.pydantic import ValidationError
+from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.llms.utils import parse_partial_json
+
+from docker_model.errors import GenerationError
+from llama_index_docker_model._messages import NOT_AN_OBJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from llama_index.core.base.llms.types import ChatResponse
+    from llama_index.core.tools import BaseTool
+
+    from docker_model.http.replies import Answer, ToolCall
+
+__all__ = ["ToolList", "first_call_only", "selections"]
+
+
+class ToolList(list[dict[str, Any]]):
+    """OpenAI's tool objects, which know the classes of their arguments.
+
+    A plain list to core, which puts a call's keywords into its events.
+
+    Args:
+        tools: The tools of LlamaIndex.
+        checked: Whether a whole answer's calls are checked, and once repaired by the model.
+            Agents need no check: a call that fails is shown to the model anyway.
+    """
+
+    def __init__(self, tools: Sequence[BaseTool] | None, *, checked: bool = False) -> None:
+        tools = tools or ()
+        super().__init__(tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools)
+        self._classes = {tool.metadata.get_name(): tool.metadata.fn_schema for tool in tools}
+        self.check = self._problems if checked else None
+
+    def _problems(self, answer: Answer) -> str:
+        """Say what is wrong with the calls of an answer; empty if nothing is."""
+        return "\n".join(filter(None, map(self._problem, answer.calls)))
+
+    def _problem(self, call: ToolCall) -> str:
+        if call.name not in self._classes:
+            return f"There is no tool {call.name!r}. The tools are: {', '.join(self._classes)}."
+        if call.arguments is None:
+            return f"The arguments of {call.name} are not a JSON object."
+        wanted = self._classes[call.name]
+        try:
+            if wanted is not None:
+                wanted.model_validate(call.arguments)
+        except ValidationError as error:
+            problems = error.errors(include_url=False, include_input=False)
+            listed = "; ".join(
+                f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems
+            )
+            return f"The arguments of {call.name} are not valid: {listed}."
+        return ""
+
+
+def first_call_only(response: ChatResponse) -> ChatResponse:
+    """Leave out all calls but the first: some engines ignore the wish for a single one."""
+    message = response.message
+    calls = message.additional_kwargs.get("tool_calls", ())
+    if len(calls) > 1:
+        message.additional_kwargs["tool_calls"] = calls[:1]
+        later = [block for block in message.blocks if block.block_type == "tool_call"][1:]
+        message.blocks = [block for block in message.blocks if block not in later]
+    return response
+
+
+def selections(response: ChatResponse, *, strict: bool) -> list[ToolSelection]:
+    """Return the calls in an answer, or in a stream so far.
+
+    Args:
+        response: The answer; within a stream, arguments may be incomplete.
+        strict: Whether an answer without calls, or with an unreadable one, is an error.
+
+    Raises:
+        ValueError: If there are no calls.
+        GenerationError: If the arguments of a call are not a JSON object.
+    """
+    calls = response.message.additional_kwargs.get("tool_calls") or [
+        {
+            "id": block.tool_call_id or "",
+            "function": {"name": block.tool_name, "arguments": block.tool_kwargs},
+        }
+        for block in response.message.blocks
+        if block.block_type == "tool_call"
+    ]
+    if not calls and strict:
+        msg = "the model called no tool"  # core's own models raise the same class
+        raise ValueError(msg)
+    raw = response.raw
+    unfinished = isinstance(raw, dict) and raw.get("finish_reason", "") is None
+    return [_partial(call) if unfinished else _selection(call, strict=strict) for call in calls]
+
+
+def _partial(call: Mapping[str, Any]) -> ToolSelection:
+    function = call["function"]
+    try:
+        arguments = parse_partial_json(function["arguments"])
+    except ValueError:
+        arguments = {}
+    return ToolSelection(tool_id=call["id"], tool_name=function["name"], tool_kwargs=arguments)
+
+
+def _selection(call: Mapping[str, Any], *, strict: bool) -> ToolSelection:
+    from docker_model.http.replies import read_arguments  # noqa: PLC0415  not for the CLI
+
+    name = call["function"]["name"]
+    arguments, text = read_arguments(call["function"]["arguments"])
+    if arguments is None and strict:
+        msg = f"the model called {name!r} with arguments that are not a JSON object"
+        raise GenerationError(msg, hint="try again, or use a larger model", partial=text)
+    if arguments is None:
+        name, arguments = f"{name} {NOT_AN_OBJECT}", {"unreadable_arguments": text}
+    return ToolSelection(tool_id=call["id"], tool_name=name, tool_kwargs=arguments)
