@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import PromptTemplate
 from llama_index.core import llms
+from llama_index.core.schema import NodeWithScore
 
 import docker_model
 import langchain_docker_model
@@ -224,3 +225,5 @@ async def over_http() -> None:
     assert_type(embeddings.embed_query("Hello"), list[float])
     embedding = llama_index_docker_model.DockerModelEmbedding(model_name="ai/mxbai-embed-large")
     assert_type(embedding.get_text_embedding("Hello"), list[float])
+    reranker = llama_index_docker_model.DockerModelRerank(model="ai/qwen3-reranker", top_n=1)
+    assert_type(reranker.postprocess_nodes([], query_str="Hello"), list[NodeWithScore])
