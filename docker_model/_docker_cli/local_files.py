@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import stat
+import sys
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ _REMEMBERED = 4096  # names whose result is kept: a prompt may repeat a name a m
 
 # Parts of a name in /proc that mean something else, or nothing, in another process.
 _OWN_PARTS = re.compile(rb"(?<![^/])(?:[0-9]+|cwd)(?![^/])")
+_EFFECTIVE = os.access in os.supports_effective_ids
 _MOST_OWN_PARTS = 16  # that are looked at; a name with more of them counts as existing
 
 
@@ -69,14 +71,15 @@ class _Posix:
 
     def open(self) -> None:
         # O_PATH, where there is one, asks for no right to list the directory.
-        self._directory = os.open(self._cwd, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
+        flags = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
+        self._directory = os.open(self._cwd, flags)
 
     def close(self) -> None:
         os.close(self._directory)
 
     def reads(self, name: str) -> bool:
         path = name.encode()
-        if os.access(path, os.R_OK, dir_fd=self._directory, effective_ids=True):
+        if os.access(path, os.R_OK, dir_fd=self._directory, effective_ids=_EFFECTIVE):
             try:
                 mode = os.stat(path, dir_fd=self._directory).st_mode
             except OSError:  # it existed a moment ago
@@ -117,6 +120,8 @@ class _Posix:
 @cache
 def _process_file_systems() -> frozenset[int]:
     """Return the device numbers of every mounted /proc; a container may see its host's as well."""
+    if sys.platform != "linux":
+        return frozenset()
     try:
         mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
     except FileNotFoundError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -257,9 +258,11 @@ class SimulatedDocker:
     @property
     def env(self) -> dict[str, str]:
         """The variables that lead to it."""
-        command = {"DOCKER_MODEL_COMMAND": shlex.join(self.command)}
+        windows = sys.platform == "win32"
+        join = subprocess.list2cmdline if windows else shlex.join
+        command = {"DOCKER_MODEL_COMMAND": join(self.command)}
         if self._broken == "no-engine":
-            gone = "unix:///nonexistent/docker.sock"
+            gone = "npipe:////./pipe/none" if windows else "unix:///nonexistent/docker.sock"
             return {**command, "MODEL_RUNNER_HOST": "", "DOCKER_HOST": gone}
         return {**command, "MODEL_RUNNER_HOST": REFUSED if self._broken == "refused" else self.url}
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import select
 import socket
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
@@ -219,7 +220,7 @@ class Exchange(BaseHTTPRequestHandler):
 
 
 def _readable(connection: socket.socket, seconds: float | None) -> bool:
-    if not hasattr(select, "poll"):
+    if sys.platform == "win32":
         return bool(select.select([connection], [], [], seconds)[0])
     poll = select.poll()  # which, unlike `select`, takes descriptors above 1023
     poll.register(connection, select.POLLIN)
