@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.utils.json import parse_partial_json
 
 from docker_model.http.replies import Answer, StreamReader, read_reply, require_text
+from docker_model.http.tools import is_whole
 from docker_model.types import Completion, ReasoningDelta
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def read_whole(reply: Mapping[str, Any], settings: RequestSettings) -> tuple[Cha
     usage = reply.get("usage")
     constant = {"model_name": settings.model, "model_provider": PROVIDER, **_remarks(reply)}
     generations = []
-    for number, answer in enumerate(answers):
+    for number, answer in enumerate(_json_found(answer, settings) for answer in answers):
         _check_answered(answer, settings)
         message = _message(answer, constant)
         if usage and not number:
@@ -91,6 +92,13 @@ def _message(answer: Answer, constant: Mapping[str, Any]) -> AIMessage:
         ],
         response_metadata={**constant, **_ending(answer)},
     )
+
+
+def _json_found(answer: Answer, settings: RequestSettings) -> Answer:
+    """Take JSON for the answer that some engines read as thoughts, with no words around it."""
+    if settings.wants_json and answer.only_thought and is_whole(answer.reasoning):
+        return replace(answer, text=answer.reasoning.strip(), reasoning="")
+    return answer
 
 
 def _check_answered(answer: Answer, settings: RequestSettings) -> None:
@@ -149,7 +157,8 @@ class ChunkReader:
             EmptyAnswerError: If the answer is nothing but thoughts.
         """
         delta = self._reader.close()
-        answer = self._reader.answer
+        read = self._reader.answer
+        answer = _json_found(read, self._settings)
         _check_answered(answer, self._settings)
         calls = {call.index: self._call(call) for call in delta.calls}
         for index, call in enumerate(answer.calls):
@@ -161,7 +170,7 @@ class ChunkReader:
             **self._remarks,
         }
         message = AIMessageChunk(
-            content=delta.text,
+            content=delta.text if answer is read else answer.text,
             additional_kwargs=_thoughts(delta.reasoning),
             tool_call_chunks=[call for call in calls.values() if any(map(call.get, _CONTENTS))],
         )

@@ -115,6 +115,7 @@ class CallReader:
         self._key = ""
         self._string = _StringReader()
         self._name: str | None = None
+        self._has_arguments = False
         self._held: list[str] = []  # arguments that came before the tool's name
         self._nesting = 0  # of brackets within a value
         self._quoted = False  # within a string of such a value
@@ -132,6 +133,10 @@ class CallReader:
         """End the reply, and return what was held back."""
         if self._held:
             self._begin_call()
+        open_object = self._handle not in (self._start, self._plain, self._ignore)
+        if open_object and self._name is not None and not self._has_arguments:
+            # Cut off before its arguments, which is not a call without any.
+            self._events.append(Arguments(self._index, "{"))
         events, self._events = _merged(self._events), []
         return events
 
@@ -145,6 +150,7 @@ class CallReader:
         elif character == "{":
             self._index += 1
             self._name = None
+            self._has_arguments = False
             self._handle = self._before_key
         elif self._in_array and character == ",":
             pass
@@ -230,6 +236,7 @@ class CallReader:
         if self._key == "answer":
             self._events.append(Text(character))
         elif self._key == "arguments":
+            self._has_arguments = True
             if self._name is None:
                 self._held.append(character)
             else:
