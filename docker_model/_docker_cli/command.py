@@ -147,12 +147,12 @@ def inspect_arguments(model: str) -> list[str]:
 
 
 def status_arguments() -> list[str]:
-    """Tell the runner's state and address; `--json` is known from v0.1.31 on."""
+    """Show the state and the address of the runner; `--json` since v0.1.31."""
     return ["status", "--json"]
 
 
 def version_arguments() -> list[str]:
-    """Tell the plugin's version and the kind of engine; works while the runner is down."""
+    """Show the version of the plugin and the kind of engine, also while the runner is off."""
     return ["version"]
 
 

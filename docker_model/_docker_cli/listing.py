@@ -1,8 +1,8 @@
-"""What the commands beside `run` print, as data.
+"""The output of the commands other than `run`, as data.
 
-JSON is read leniently: the CLI of any version passes on what some other version of the
-runner said, and a value of an unexpected type is an unknown value, never a crash. Lines may
-precede it (`Warning: unable to open context store: …`), on stdout too.
+JSON is read leniently: the CLI of any version passes on the data of some other version of the
+runner, and a value of an unexpected type is an unknown value, never a crash. Lines may precede
+it on stdout (`Warning: unable to open context store: …`).
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ def parse_models(stdout: str) -> list[ModelInfo]:
     """Read `list --json`: an array, or `null` for an empty one of some servers.
 
     Raises:
-        PluginNotFoundError: There is no array: an unknown subcommand prints help, with exit
+        PluginNotFoundError: If there is no array: an unknown subcommand prints help, with exit
             code 0.
     """
     return model_data.parse_models(_json(stdout, "list", (list, type(None))))
 
 
 def parse_model(stdout: str) -> ModelInfo | None:
-    """Read `inspect`; `None` when the object says that there is no such model.
+    """Read `inspect`; `None` when the object stands for no model.
 
     Raises:
-        PluginNotFoundError: There is no object.
+        PluginNotFoundError: If there is no object.
     """
     model = model_data.parse_model(_json(stdout, "inspect", (dict,)))
     return model if model.id or model.tags else None
 
 
 def _json(stdout: str, command: str, kinds: tuple[type, ...]) -> Any:
-    """The first JSON value of one of `kinds` that begins a line."""
+    """Return the first JSON value of one of `kinds` that begins a line."""
     decoder = json.JSONDecoder()
     for start in re.finditer(r"^(?=[\[{n])", stdout, re.MULTILINE):
         try:
@@ -70,7 +70,7 @@ def parse_status(stdout: str) -> Status:
     """Read `status --json`.
 
     Raises:
-        PluginNotFoundError: There is no object.
+        PluginNotFoundError: If there is no object.
     """
     fields = _json(stdout, "status", (dict,))
     backends = fields.get("backends")
@@ -84,7 +84,7 @@ def parse_status(stdout: str) -> Status:
     )
 
 
-# Docker Desktop's own: a path on the Docker socket, and a name known in containers alone.
+# Docker Desktop's addresses: a path on the Docker socket, and a name for containers alone.
 # Port 0 is what versions up to v0.1.44 print when they do not know it.
 _NO_ADDRESS = re.compile(r"http://localhost/exp/|http://model-runner\.docker\.internal/|https?://:")
 
@@ -95,7 +95,7 @@ def _endpoint(value: object) -> str | None:
 
 
 def parse_version(stdout: str) -> tuple[str | None, str | None]:
-    """Read `version`: the plugin's version and the kind of engine, where they are told."""
+    """Read `version`: the plugin's version and the kind of engine, `None` where unknown."""
     version = re.search(
         # A block from v1.0.30 on, in which the client comes first; one line before.
         r"^(?: Version:|Docker Model Runner version) +(\S+)$",
@@ -174,7 +174,7 @@ def parse_running(stdout: str) -> list[RunningModel]:
     Names are made alike: versions differ in how much of `docker.io/ai/…:latest` they show.
 
     Raises:
-        PluginNotFoundError: There is no table: versions before v0.1.25 print help.
+        PluginNotFoundError: If there is no table: versions before v0.1.25 print help.
     """
     lines = iter(stdout.splitlines())
     for header in lines:
@@ -211,7 +211,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 
 
 class PullOutput:
-    """Reads a pull's stdout as it comes; its lines say how much there is of all layers.
+    """Reads the stdout of a pull as it comes; its lines give the size of all layers together.
 
     Args:
         model: The name as the caller gave it.
@@ -222,7 +222,7 @@ class PullOutput:
         self._rest = ""
 
     def feed(self, data: bytes) -> list[PullProgress]:
-        """Give the lines that `data` completes; what matters in them is ASCII."""
+        """Return the steps that `data` completes; numbers and units are ASCII."""
         *lines, self._rest = _LINE_END.split(self._rest + data.decode("utf-8", "replace"))
         stripped = (_ANSI.sub("", line).strip() for line in lines)
         return [self._progress(line) for line in stripped if line]

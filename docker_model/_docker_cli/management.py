@@ -1,9 +1,10 @@
-"""Commands that are run to their end and answer at once: everything but `run`."""
+"""Commands that are run to their end before their output is read: all but `run`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
         RunningModel,
     )
 
+_logger = logging.getLogger("docker_model")
+
 
 async def run_command(
     spec: CommandSpec,
@@ -50,17 +53,17 @@ async def run_command(
     model: str = "",
     on_stdout: Callable[[bytes], object] | None = None,
 ) -> str:
-    """Run a command to its end, on the I/O thread, and give back its standard output.
+    """Run a command to its end, on the I/O thread, and return its standard output.
 
     Args:
-        spec: Gives the environment.
+        spec: The program and its environment.
         arguments: The subcommand and its arguments.
         about: The subcommand, for errors.
-        model: The model that it is about, for errors.
-        on_stdout: Takes the output instead, as it comes; what it raises ends the command.
+        model: The model, for errors.
+        on_stdout: Called with the output as it comes, instead; an exception ends the command.
 
     Raises:
-        DockerModelError: It cannot be started, or fails.
+        DockerModelError: If the command cannot be started, or fails.
     """
     output = bytearray()
     program = await spec.program()
@@ -78,11 +81,11 @@ async def run_command(
 
 
 async def inspect(spec: CommandSpec, model: str) -> str:
-    """What `docker model inspect` says of `model`.
+    """Return the output of `docker model inspect`.
 
     Raises:
-        ModelNotFoundError: It is not in the local store.
-        DockerModelError: Nobody can tell.
+        ModelNotFoundError: If the model is not in the local store.
+        DockerModelError: If the command fails.
     """
     return await run_command(spec, command.inspect_arguments(model), about="inspect", model=model)
 
@@ -91,20 +94,20 @@ async def preload(spec: CommandSpec, model: str) -> None:
     """Load `model` into memory.
 
     Raises:
-        UnsupportedParameterError: This CLI (before v0.1.45) cannot.
+        UnsupportedParameterError: If the CLI is older than v0.1.45.
         DockerModelError: If the command fails.
     """
     arguments = command.preload_arguments(model)
     try:
         await run_command(spec, arguments, about="run --detach", model=model)
-    except PluginNotFoundError as error:  # it is there, and does not know the flag
+    except PluginNotFoundError as error:  # the plugin does not know the flag
         msg = "this version of the CLI cannot load a model without running it"
         hint = "update the Docker Model Runner plugin to v0.1.45 or later"
         raise UnsupportedParameterError(msg, hint=hint) from error
 
 
 class _CallbackError(Exception):
-    """Carries what a caller's function raised past all that handles our own errors."""
+    """Carries the exception of a caller's function past the handlers of our own errors."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()
@@ -114,14 +117,14 @@ class _CallbackError(Exception):
 async def pull(
     spec: CommandSpec, model: str, on_progress: Callable[[PullProgress], object] | None = None
 ) -> str:
-    """Pull `model` and give back what `inspect` says of it.
+    """Pull `model` and return the output of `inspect`.
 
-    Exit code 0 is no proof of a pull: a stream of progress that just ends, or ends in an
-    error's text, is a success to the CLI. So the model has to be there afterwards.
+    Exit code 0 does not prove a pull: for the CLI a stream of progress that just ends, or ends
+    with the text of an error, is a success. So the model has to be in the store afterwards.
 
     Raises:
-        ModelNotFoundError: The registry has no such model.
-        PullError: It failed.
+        ModelNotFoundError: If the registry has no such model.
+        PullError: If the pull failed.
         DockerModelError: If the command fails.
     """
     output = listing.PullOutput(model)
@@ -132,27 +135,35 @@ async def pull(
                 try:
                     on_progress(progress)
                 # SystemExit, too, which would end the I/O thread.
-                except BaseException as error:  # noqa: BLE001  the caller's own, and raised there
+                except BaseException as error:  # noqa: BLE001  raised again for the caller
                     raise _CallbackError(error) from None
 
     arguments = command.pull_arguments(model)
+    _logger.info("pulling %s", model)
     failure: BaseException | None = None
     try:
         await run_command(spec, arguments, about="pull", model=model, on_stdout=report)
     except _CallbackError as carrier:
         failure = carrier.error
-    if failure is not None:  # raised here, so that nothing of ours becomes its context
+    if failure is not None:  # raised here, so that no exception of ours becomes its context
         raise failure
     try:
-        return await inspect(spec, model)
+        inspected = await inspect(spec, model)
     except ModelNotFoundError:
         msg = f"the pull of {model!r} ended without an error and without the model"
         raise PullError(msg, hint=f"try `docker model pull {model}` again") from None
+    _logger.info("pulled %s", model)
+    return inspected
 
 
 @dataclass(frozen=True, slots=True)
 class ManagementCommands:
-    """Commands of one spec, each with the same limit in seconds (`None`: for ever)."""
+    """The commands for models and for the runner.
+
+    Attributes:
+        spec: The program and its environment.
+        timeout: The limit of each command, in seconds; `None` for no limit.
+    """
 
     spec: CommandSpec
     timeout: float | None
@@ -174,13 +185,13 @@ class ManagementCommands:
         return model_data.with_configuration(model, configurations.select(configured, model))
 
     async def list_running(self) -> list[RunningModel]:
-        """The loaded models."""
+        """List the loaded models."""
         return listing.parse_running(await self._ask(command.ps_arguments(), "ps"))
 
     async def pull(
         self, name: str, sink: Sink[PullProgress | ModelInfo], token: str | None = None
     ) -> None:
-        """Put each step of a pull into `sink`, and last the model.
+        """Put each step of a pull into `sink`, and then the model.
 
         The command reads a token of Hugging Face from the environment.
         """
@@ -193,7 +204,7 @@ class ManagementCommands:
         sink.put(model_data.with_configuration(model, configurations.select(configured, model)))
 
     async def preload(self, name: str) -> None:
-        """Load a model that is there: `run --detach` would pull one that is not."""
+        """Load a model that is in the store: `run --detach` would pull a missing one."""
         async with self._limit("run --detach"):
             await self._inspect(name)
             await preload(self.spec, name)
@@ -203,7 +214,7 @@ class ManagementCommands:
         await self._ask(command.unload_arguments(name), "unload", name)
 
     async def configure(self, name: str, changes: ModelConfiguration) -> None:
-        """Change the configuration of a model that is there: the CLI takes any name.
+        """Change the configuration of a model that is in the store: the CLI takes any name.
 
         Raises:
             GenerationError: If the model is in use.
@@ -258,14 +269,14 @@ class ManagementCommands:
             raise _too_old(error, "search for models") from error
 
     async def status(self) -> Status:
-        """All that can be told of the runner, whatever of it is missing."""
+        """Return the state of the runner, as far as it can be found out."""
         argv, found, (version, engine) = await asyncio.gather(
             self._argv(), self._state(), self._version()
         )
         return replace(found, version=version, engine=found.engine or engine, command=argv)
 
     async def _argv(self) -> tuple[str, ...]:
-        """Return what stands for `docker model`, also where that cannot be found."""
+        """Return the argv prefix in use; the one that was given if there is no such program."""
         try:
             async with self._limit("status"):
                 return (await self.spec.program()).argv
@@ -273,7 +284,7 @@ class ManagementCommands:
             return self.spec.prefix
 
     async def _state(self) -> Status:
-        """The runner's state; why it is not running is part of it."""
+        """Return the runner's state, with the reason if it is not running."""
         arguments = command.status_arguments()
         try:
             found = listing.parse_status(await self._ask(arguments, "status"))
@@ -284,7 +295,7 @@ class ManagementCommands:
         return found if found.running else replace(found, problem=str(failures.not_running()))
 
     async def _version(self) -> tuple[str | None, str | None]:
-        """The plugin's version and the kind of engine, where they can be told."""
+        """Return the plugin's version and the kind of engine, `None` where unknown."""
         try:
             text = await self._ask(command.version_arguments(), "version")
         except DockerModelError:
@@ -319,11 +330,11 @@ class ManagementCommands:
             raise GenerationTimeoutError(msg, hint=hint, phase="total") from None
 
 
-def _too_old(error: PluginNotFoundError, deed: str) -> DockerModelError:
-    """Tell a plugin that does not know a flag or a subcommand from one that is not there."""
+def _too_old(error: PluginNotFoundError, action: str) -> DockerModelError:
+    """Return another error for a plugin that does not know a flag or a subcommand."""
     if "too old" not in error.message:
         return error
-    msg = f"this version of the CLI cannot {deed}: {error.message}"
+    msg = f"this version of the CLI cannot {action}: {error.message}"
     return UnsupportedParameterError(msg, hint=error.hint, detail=error.detail)
 
 
