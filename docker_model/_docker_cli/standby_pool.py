@@ -127,7 +127,7 @@ class StandbyPool:
             parked = self._parked.popleft()
             if parked.fit:
                 return parked
-            parked.child.kill()
+            _discard(parked)
         return None
 
     def begin(self) -> None:
@@ -179,9 +179,6 @@ class StandbyPool:
     async def _replenish(self) -> None:
         """Start one process, and plan the next start: many at once would delay other runs."""
         if self._drop_unfit():
-            _logger.info(
-                "a standby process ended before it was used; the next starts in %g s", BACK_OFF
-            )
             self._plan(BACK_OFF)
             return
         try:
@@ -193,14 +190,11 @@ class StandbyPool:
             self._plan(self._gap() if len(self._parked) < self._target() else MAX_AGE)
 
     def _drop_unfit(self) -> bool:
-        fit = deque(parked for parked in self._parked if parked.fit)
-        died = False
-        for parked in self._parked:
-            if parked not in fit:
-                died = died or not parked.child.silent
-                parked.child.kill()
-        self._parked = fit
-        return died
+        """Drop the processes that may not be used; true if one of them has failed."""
+        unfit = [parked for parked in self._parked if not parked.fit]
+        self._parked = deque(parked for parked in self._parked if parked not in unfit)
+        failed = [parked for parked in unfit if _discard(parked)]
+        return bool(failed)
 
     def _plan(self, delay: float | None) -> None:
         if self._refill is not None:
@@ -214,6 +208,15 @@ class StandbyPool:
         self._refill = None
         if self._replenishing is None or self._replenishing.done():
             self._replenishing = asyncio.get_running_loop().create_task(self._replenish())
+
+
+def _discard(parked: StandbyProcess) -> bool:
+    """Kill a process that may not be used; true if it has failed, rather than become too old."""
+    failed = not parked.child.silent
+    if failed:
+        _logger.info("a standby process ended or printed an error before it was used")
+    parked.child.kill()
+    return failed
 
 
 class StandbyLease:

@@ -61,7 +61,7 @@ def test_a_standby_process_that_died_is_logged(log, simulate, tmp_path, monkeypa
     os.kill(parked()[0], signal.SIGKILL)
     wait_until(lambda: len(parked()) == 1)
     model.generate("x")
-    wait_until(lambda: any("ended before it was used" in message for message in log()))
+    wait_until(lambda: any("before it was used" in message for message in log()))
     model.close()
 
 
