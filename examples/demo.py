@@ -1,7 +1,8 @@
 """The main job in five steps: find models, a LangChain chain, a LlamaIndex query, stream, cancel.
 
 `make demo` sets everything up and runs this. It uses the real `docker model` where Docker Model
-Runner is running and has a model, and the simulated one otherwise; it says which.
+Runner is running and has a model, and the simulated one otherwise; it says which, and how to
+get the real one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
     from docker_model import ModelInfo
 
-ENOUGH = 600  # characters of an answer: a small model may ramble
+ENOUGH = 400  # characters of an answer: a small model may ramble
+GET_ONE = """\
+To get one: https://docs.docker.com/ai/model-runner/get-started/ says how to switch it on;
+then `docker model pull ai/smollm2`, and run this again."""
 DOCUMENTS = (
     "Docker Model Runner pulls models from Docker Hub and runs them with llama.cpp or vLLM.",
     "A model that nobody has asked anything for five minutes is taken out of memory.",
@@ -55,27 +59,46 @@ def main() -> None:
 
 
 def real_model() -> str | None:
-    """The first model of the real runner that gives answers, if there is one."""
+    """The first model of the real runner that answers questions, if there is one."""
     found = status()
     if not found.running:
         console.print(found.problem, style="yellow", markup=False, soft_wrap=True)
+        console.print(GET_ONE, markup=False, soft_wrap=True)
         return None
     models = list_models()
     show(models)
-    # A name is all there is to tell an embedding model by, and it gives no answers.
-    names = [model.name for model in models if "embed" not in model.name]
-    if not names:
-        console.print("No model to ask yet: `docker model pull ai/smollm2` gets one.")
+    model = next((model for model in models if answers(model)), None)
+    if model is None:
+        console.print("No model to ask yet. `docker model pull ai/smollm2` gets one.")
         return None
     console.print(f"This is the [bold green]real[/] docker model {found.version}.")
-    return names[0]
+    if is_small(model):
+        console.print(
+            f"{model.name} has {model.parameters} parameters, which is small: it writes fluently "
+            "and gets facts wrong.\nA larger one, such as ai/qwen3, answers better.",
+            style="yellow",
+            markup=False,
+        )
+    return model.name
+
+
+def answers(model: ModelInfo) -> bool:
+    """Whether a model answers questions, by its own data or else by its name."""
+    if model.capabilities:
+        return "chat" in model.capabilities
+    return not re.search("embed|minilm|rerank", model.name)
+
+
+def is_small(model: ModelInfo) -> bool:
+    """Whether a model has fewer than a billion parameters; its size is such as `134.52M`."""
+    return bool(re.fullmatch(r"[\d.]+ ?[MK]", model.parameters or ""))
 
 
 def simulated_model(stack: ExitStack) -> str:
     """A model that a script plays, behind a simulated `docker`, while `stack` is open."""
     stack.enter_context(SimulatedDocker(models=("ai/smollm2", "ai/qwen3"), script=played))
-    console.print("So this is the [bold yellow]simulated[/] docker model: its answers are written")
-    console.print("in this file; all between them and this screen is as with the real one.")
+    console.print("This is the [bold yellow]simulated[/] docker model: its answers are written")
+    console.print("in this file; everything else is as with the real one.")
     show(list_models())
     return "ai/smollm2"
 

@@ -1,19 +1,31 @@
-"""An agent: the model calls tools until it can answer.
+"""An agent: the model calls tools until it can answer, and you see each step as it happens.
 
-With `pip install langchain` LangChain's own agent does it; without, the same in ten lines.
-Name a model that is made for tools, such as `python langchain_agent.py ai/qwen3`: small ones
-answer without calling any.
+With `pip install langchain` it is LangChain's own agent; without, the same in ten lines. Give
+another model's name as an argument: `python langchain_agent.py ai/qwen3`.
 """
 
 from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage
+from _run import run
+from langchain_core.messages import (
+    AIMessageChunk,
+    BaseMessage,
+    BaseMessageChunk,
+    HumanMessage,
+    ToolMessage,
+)
 from langchain_core.tools import tool
 
 from langchain_docker_model import ChatDockerModel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MOST_ROUNDS = 4
 
 
 @tool
@@ -22,35 +34,46 @@ def containers(state: str) -> list[str]:
     return ["web", "database"] if state == "running" else ["backup"]
 
 
-def by_hand(chat: ChatDockerModel, question: str) -> str:
+def by_hand(chat: ChatDockerModel, question: str) -> Iterator[BaseMessage]:
     bound = chat.bind_tools([containers])
     messages: list[BaseMessage] = [HumanMessage(question)]
-    while True:
-        answer = AIMessageChunk("")
+    for _ in range(MOST_ROUNDS):
+        answer: BaseMessageChunk = AIMessageChunk("")
         for chunk in bound.stream(messages):
+            yield chunk
             answer += chunk
         messages.append(answer)
         if not answer.tool_calls:
-            return str(answer.text)
-        messages += [containers.invoke(call) for call in answer.tool_calls]
+            return
+        for call in answer.tool_calls:
+            messages.append(containers.invoke(call))
+            yield messages[-1]
 
 
-def by_langchain(chat: ChatDockerModel, question: str) -> str:
+def by_langchain(chat: ChatDockerModel, question: str) -> Iterator[BaseMessage]:
     from langchain.agents import create_agent  # noqa: PLC0415  it need not be installed
 
     # An instance of the model: `init_chat_model` takes no names but LangChain's own.
     agent = create_agent(chat, [containers], system_prompt="Use the tools you have.")
-    said = ""
-    for chunk, _ in agent.stream({"messages": [HumanMessage(question)]}, stream_mode="messages"):
-        said = said + chunk.text if isinstance(chunk, AIMessageChunk) else ""
-    return said
+    for message, _ in agent.stream(
+        {"messages": [HumanMessage(question)]},
+        {"recursion_limit": 2 * MOST_ROUNDS},
+        stream_mode="messages",
+    ):
+        yield message
 
 
 def main() -> None:
-    chat = ChatDockerModel(model=sys.argv[1] if len(sys.argv) > 1 else "ai/smollm2", temperature=0)
-    answer = by_langchain if find_spec("langchain") else by_hand
-    print(answer(chat, "Which containers are running?"))
+    model = sys.argv[1] if len(sys.argv) > 1 else "ai/smollm2"
+    chat = ChatDockerModel(model=model, temperature=0, max_tokens=300)
+    agent = by_langchain if find_spec("langchain") else by_hand
+    for message in agent(chat, "Which containers are running?"):
+        if isinstance(message, ToolMessage):
+            print(f"[{message.name} says {message.text}]")
+        else:
+            print(message.text, end="", flush=True)
+    print()
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

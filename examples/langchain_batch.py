@@ -1,5 +1,7 @@
 """Many prompts at once: in one call, or as they are answered."""
 
+from _run import run
+
 from langchain_docker_model import DockerModelLLM
 
 
@@ -17,4 +19,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,5 +1,6 @@
 """A prompt template, a local model and a parser, as one LangChain chain."""
 
+from _run import run
 from langchain_core.output_parsers import CommaSeparatedListOutputParser
 from langchain_core.prompts import PromptTemplate
 
@@ -17,4 +18,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,5 +1,6 @@
 """A conversation: roles, parameters, an answer as it is written, and what it took."""
 
+from _run import run
 from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
 
 from langchain_docker_model import ChatDockerModel
@@ -22,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

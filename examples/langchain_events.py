@@ -1,7 +1,6 @@
 """What happens inside a chain, event by event: what a user interface listens to."""
 
-import asyncio
-
+from _run import run
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import PromptTemplate
 
@@ -22,4 +21,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

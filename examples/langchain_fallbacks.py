@@ -1,5 +1,6 @@
 """Another model where the first cannot be had, and a second try where that may help."""
 
+from _run import run
 from langchain_core.exceptions import ModelAPIError, ModelConnectionError, ModelNotFoundError
 
 from langchain_docker_model import DockerModelLLM
@@ -24,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

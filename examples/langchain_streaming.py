@@ -1,6 +1,6 @@
 """An answer as it comes, in sync and async code, and how to leave early."""
 
-import asyncio
+from _run import run
 
 from langchain_docker_model import DockerModelLLM
 
@@ -23,6 +23,10 @@ async def first_words() -> None:
     print(" …")
 
 
-if __name__ == "__main__":
+async def main() -> None:
     whole()
-    asyncio.run(first_words())
+    await first_words()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,8 +1,7 @@
-"""An agent that uses tools by text: `ReActAgent`, which suits any model."""
+"""An agent that uses tools by text, and is shown as it thinks: `ReActAgent`, for any model."""
 
-import asyncio
-
-from llama_index.core.agent.workflow import ReActAgent, ToolCallResult
+from _run import run
+from llama_index.core.agent.workflow import AgentStream, ReActAgent, ToolCallResult
 
 from llama_index_docker_model import DockerModelLLM
 
@@ -14,14 +13,16 @@ def multiply(a: float, b: float) -> float:
 
 async def main() -> None:
     # Without the stop, a small model goes on to invent what the tool would say.
-    llm = DockerModelLLM(model="ai/smollm2", stop="\nObservation:", max_chars=2000)
+    llm = DockerModelLLM(model="ai/smollm2", stop="\nObservation:", max_chars=600)
     agent = ReActAgent(tools=[multiply], llm=llm)
-    run = agent.run("What is 6 times 7?")
-    async for event in run.stream_events():
-        if isinstance(event, ToolCallResult):
-            print(f"{event.tool_name}({event.tool_kwargs}) = {event.tool_output}")
-    print(await run)
+    work = agent.run("What is 6 times 7?", max_iterations=4, early_stopping_method="generate")
+    async for event in work.stream_events():
+        if isinstance(event, AgentStream):
+            print(event.delta, end="", flush=True)
+        elif isinstance(event, ToolCallResult):
+            print(f"\n[{event.tool_name}({event.tool_kwargs}) = {event.tool_output}]")
+    print("\n\nAnswer:", await work)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main)

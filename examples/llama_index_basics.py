@@ -1,7 +1,6 @@
 """A prompt, a chat, and both piece by piece."""
 
-import asyncio
-
+from _run import run
 from llama_index.core.llms import ChatMessage
 
 from llama_index_docker_model import DockerModelLLM
@@ -34,7 +33,11 @@ async def first_words() -> None:
     print(" …")
 
 
-if __name__ == "__main__":
+async def main() -> None:
     whole()
     as_it_comes()
-    asyncio.run(first_words())
+    await first_words()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,12 +1,13 @@
-"""An agent that calls functions, on a local model: `python examples/llama_index_function_agent.py`.
+"""An agent that calls functions, shown step by step: `FunctionAgent` on a local model.
 
-A larger model calls them more reliably: pass its name, such as `ai/qwen3`.
+A larger model reasons better about what to call: give its name, such as `ai/qwen3`, as an
+argument.
 """
 
-import asyncio
 import sys
 
-from llama_index.core.agent.workflow import FunctionAgent
+from _run import run
+from llama_index.core.agent.workflow import AgentStream, FunctionAgent, ToolCallResult
 
 from llama_index_docker_model import DockerModelLLM
 
@@ -16,11 +17,19 @@ def multiply(a: float, b: float) -> float:
     return a * b
 
 
-async def main(model: str) -> None:
-    llm = DockerModelLLM(model=model, temperature=0, is_function_calling_model=True)
+async def main() -> None:
+    model = sys.argv[1] if len(sys.argv) > 1 else "ai/smollm2"
+    llm = DockerModelLLM(model=model, temperature=0, max_tokens=300, is_function_calling_model=True)
     agent = FunctionAgent(tools=[multiply], llm=llm, system_prompt="Use the tools to calculate.")
-    print(await agent.run("What is 6 times 7?"))
+    work = agent.run("What is 6 times 7?", max_iterations=4, early_stopping_method="generate")
+    async for event in work.stream_events():
+        if isinstance(event, AgentStream):
+            print(event.delta, end="", flush=True)
+        elif isinstance(event, ToolCallResult):
+            print(f"[{event.tool_name}({event.tool_kwargs}) = {event.tool_output}]")
+    print()
+    await work
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:2] or ["ai/smollm2"]))
+    run(main)

@@ -1,16 +1,15 @@
-"""Questions about a few documents, without any embedding model.
+"""Questions about a few documents: found by their meaning, answered with the source.
 
-`WordHashes` stands in for one, so that nothing has to be downloaded: it finds texts that share
-words with the question. A real embedding model finds those that share the meaning.
+    docker model pull ai/all-minilm
+    docker model pull ai/smollm2
+
+A folder of documents, on disk and evaluated: `examples/rag/`.
 """
 
-import hashlib
-import re
-
+from _run import run
 from llama_index.core import Document, VectorStoreIndex
-from llama_index.core.embeddings import BaseEmbedding
 
-from llama_index_docker_model import DockerModelLLM
+from llama_index_docker_model import DockerModelEmbedding, DockerModelLLM
 
 TEXTS = [
     "Docker Model Runner serves local models; `docker model pull` fetches one.",
@@ -19,29 +18,12 @@ TEXTS = [
 ]
 
 
-class WordHashes(BaseEmbedding):
-    """A text as the counts of its words, each at a place that a hash of the word tells."""
-
-    size: int = 512
-
-    def _get_text_embedding(self, text: str) -> list[float]:
-        counts = [0.0] * self.size
-        for word in re.findall(r"\w+", text.lower()):
-            digest = hashlib.sha256(word.encode()).digest()
-            counts[int.from_bytes(digest[:4], "big") % self.size] += 1.0
-        return counts
-
-    def _get_query_embedding(self, query: str) -> list[float]:
-        return self._get_text_embedding(query)
-
-    async def _aget_query_embedding(self, query: str) -> list[float]:
-        return self._get_text_embedding(query)
-
-
 def main() -> None:
-    llm = DockerModelLLM(model="ai/smollm2", max_chars=600)
-    documents = [Document(text=text) for text in TEXTS]
-    index = VectorStoreIndex.from_documents(documents, embed_model=WordHashes())
+    llm = DockerModelLLM(model="ai/smollm2", max_chars=400)
+    index = VectorStoreIndex.from_documents(
+        [Document(text=text) for text in TEXTS],
+        embed_model=DockerModelEmbedding(model_name="ai/all-minilm"),
+    )
 
     response = index.as_query_engine(llm=llm, similarity_top_k=1).query("How do whales sleep?")
     print(response)
@@ -54,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

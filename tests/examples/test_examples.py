@@ -1,36 +1,49 @@
 """Every script and notebook in `examples/` runs as it stands, without Docker and network.
 
-The LangChain scripts are run beside the rest of the LangChain tests, the batch on a cluster.
+The batch examples run on a cluster, in files of their own.
 """
 
 import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from docker_model.testing import SimulatedDocker
+from docker_model.testing import SimulatedDocker, SimulatedModel
 
 ROOT = Path(__file__).parents[2]
 # What llama-index-core 0.14.0 says by itself; else nothing may warn.
 NOT_OURS = "ignore:The 'validate_default' attribute"
 SAID_BY_CORE = "Keyword arguments are not supported when 'run()' is invoked with the 'start_event'"
 EXAMPLES = ROOT / "examples"
+NEEDS = {"langchain_agent_limit": "langchain"}  # more than the tests' own packages
 SCRIPTS = [
-    path for path in EXAMPLES.glob("*.py") if not path.name.startswith(("langchain_", "batch_"))
+    pytest.param(
+        path,
+        id=path.stem,
+        marks=pytest.mark.skipif(
+            find_spec(NEEDS.get(path.stem, "langchain_core")) is None, reason="not installed"
+        ),
+    )
+    for path in sorted(EXAMPLES.glob("*.py"))
+    if not path.name.startswith(("_", "batch_", "embed_")) and path.name != "demo.py"
 ]
 NOTEBOOKS = list(EXAMPLES.glob("notebooks/*.ipynb"))
 # Paths and addresses of the machine that a notebook was run on.
 PRIVATE = re.compile(r"/(home|root|tmp|usr|work|Users)/|127\.0\.0\.1|localhost|0x[0-9a-f]{6}")
+NO_RUNNER = {"DOCKER_MODEL_COMMAND": "no-such docker", "MODEL_RUNNER_HOST": "http://127.0.0.1:1"}
+MODELS = ("ai/smollm2", SimulatedModel("ai/all-minilm", kind="embedding"))
+LONG = "It goes on. " * 2000
 
 
-def run(script, **variables):
+def run(script, *arguments, **variables):
     return subprocess.run(
-        [sys.executable, script],
+        [sys.executable, script, *arguments],
         # it need not be installed
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": NOT_OURS} | variables,
         check=False,
@@ -44,22 +57,58 @@ def complaints(stderr):
     return [line for line in stderr.splitlines() if not line.startswith(SAID_BY_CORE)]
 
 
-@pytest.mark.parametrize("script", sorted(SCRIPTS), ids=lambda path: path.stem)
-def test_a_script(script):
-    with SimulatedDocker(script=agent_or_echo) as docker:
-        ended = run(script)
-        docker.wait_all_gone()
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_example_runs_without_docker_when_simulated(script):
+    ended = run(script, "--simulate", **NO_RUNNER)
     assert complaints(ended.stderr) == []
     assert ended.returncode == 0
-    assert docker.prompts
-    assert ended.stdout
+    assert len(ended.stdout.splitlines()) > 2
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_example_limits_a_model_that_goes_on_and_on(script):
+    with SimulatedDocker(models=MODELS, script=LONG) as docker:
+        ended = run(script)
+        docker.wait_all_gone()
+    assert ended.returncode == 0, ended.stderr
+    assert len(ended.stdout) < len(LONG) / 4
+    chats = [request for request in docker.requests if request.prompt is not None]
+    assert chats
+    for request in chats:
+        over_http = request.call is None
+        assert not over_http or request.body["max_tokens"] <= 300
+
+
+@pytest.mark.parametrize("name", ["langchain_chain", "langchain_agent", "llama_index_agent"])
+def test_an_example_without_a_runner_says_what_to_do_in_one_sentence(name):
+    ended = run(EXAMPLES / f"{name}.py", **NO_RUNNER)
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    (sentence,) = complaints(ended.stderr)
+    assert "--simulate" in sentence
+    assert "no-such" in sentence or "not found" in sentence
+
+
+def test_an_example_without_its_model_names_the_command_that_pulls_it():
+    with SimulatedDocker(models="ai/other"):
+        ended = run(EXAMPLES / "langchain_chat.py")
+    assert ended.returncode == 1
+    assert "`docker model pull ai/smollm2`" in ended.stderr
+    assert ended.stderr.count("\n") == 1
 
 
 def test_the_demo_without_docker_takes_the_simulated_one():
     ended = run(EXAMPLES / "demo.py", DOCKER_MODEL_COMMAND="no-such-docker model")
     assert complaints(ended.stderr) == []
     assert ended.returncode == 0
-    for told in ("simulated", "ai/smollm2", "Podman", "taken out of memory", "cancelled"):
+    for told in (
+        "get-started",
+        "simulated",
+        "ai/smollm2",
+        "Podman",
+        "taken out of memory",
+        "cancelled",
+    ):
         assert told in ended.stdout
 
 
@@ -69,6 +118,7 @@ def test_the_demo_with_a_model_that_is_there_says_so():
     assert ended.returncode == 0
     assert "real docker model v1.2.6" in " ".join(ended.stdout.split())
     assert "found-here and a parser" in ended.stdout
+    assert "which is small" in " ".join(ended.stdout.split())  # 361.82M parameters
 
 
 def test_the_demo_where_there_is_no_model_to_ask():
@@ -85,7 +135,7 @@ def test_a_notebook(notebook, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTHONWARNINGS", NOT_OURS)
     cells = nbformat.read(notebook, as_version=4)
-    with SimulatedDocker(script=agent_or_echo) as docker:
+    with SimulatedDocker(models=MODELS, script=agent_or_echo) as docker:
         NotebookClient(cells, timeout=90, kernel_name="python3").execute()
         docker.wait_all_gone()
     assert docker.prompts
