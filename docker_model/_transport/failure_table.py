@@ -162,7 +162,7 @@ CAUSES = (
         "update it: Docker Desktop itself, or `docker model reinstall-runner` (Docker Engine)",
     ),
     _row(
-        r"^Failed to pull model: .*(?:no space left|disk full)",
+        r"^Failed to pull model: .*(?:no space left|disk full|not enough space on the disk)",
         PullError,
         "there is no room on the disk for {model!r}",
         "`docker model df` shows what models take, `docker model rm` removes one",
@@ -264,7 +264,8 @@ CAUSES = (
         "call again; something outside of this process ended the command",
     ),
     _row(
-        r"unexpected EOF|connection reset by peer|broken pipe",
+        r"unexpected EOF|connection reset by peer|broken pipe"
+        r"|forcibly closed by the remote host|wsarecv|wsasend",  # Windows
         GenerationError,
         "the connection to Docker Model Runner broke off: the engine or the runner ended",
     ),

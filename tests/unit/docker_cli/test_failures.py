@@ -396,3 +396,15 @@ def test_nothing_left_to_start_it_with(number):
     assert type(error) is ResourceError
     assert error.errno == number
     assert "max_concurrency" in error.hint
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "wsarecv: An existing connection was forcibly closed by the remote host.",
+        "write tcp 127.0.0.1:5->127.0.0.1:6: wsasend: An established connection was aborted",
+    ],
+)
+def test_a_connection_that_breaks_off_on_windows_is_named(words):
+    error = said(f"Failed to generate a response: error reading response stream: {words}")
+    assert "broke off" in error.message
