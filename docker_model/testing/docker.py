@@ -12,7 +12,7 @@ from pathlib import Path
 from traceback import format_exception
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, get_args
 
-from docker_model.testing.command.cli import rank
+from docker_model.testing.command.session import rank
 from docker_model.testing.engine import shared_words
 from docker_model.testing.models import SimulatedModel, Store, normalize
 from docker_model.testing.runner import Reply, Runner, Scenario, routes

@@ -279,15 +279,11 @@ class Runner:
                 reply = self._count if act == "count" else self._texts
                 reply(mode, body, model, config).send(exchange)
 
-    def _prompt(
-        self, body: Mapping[str, Any], model: StoredModel, config: Mapping[str, Any]
-    ) -> ChatPrompt:
+    def _prompt(self, body: Mapping[str, Any], model: StoredModel) -> ChatPrompt:
         if model.model.kind != "chat":
             msg = "the current context does not support logits computation. skipping"
             raise EngineError(msg, 500)
-        prompt = read_chat(body, model.model, self._scenario.store.template)
-        prompt.context_size = config.get("context-size") or model.context_size
-        return prompt
+        return read_chat(body, model.model, self._scenario.store.template)
 
     def _chat(
         self,
@@ -296,8 +292,8 @@ class Runner:
         model: StoredModel,
         config: Mapping[str, Any],
     ) -> None:
-        prompt = self._prompt(request.body, model, config)
-        prompt.check_length()
+        prompt = self._prompt(request.body, model)
+        prompt.check_length(config.get("context-size") or model.context_size)
         ident = model.data["id"]
         prompt.remember(self._read.get(ident, ()))
         self._read[ident] = prompt.tokens
@@ -324,9 +320,9 @@ class Runner:
         return "the script failed: " + "".join(traceback.format_exception_only(error)).strip()
 
     def _count(
-        self, _mode: str, body: Mapping[str, Any], model: StoredModel, config: Mapping[str, Any]
+        self, _mode: str, body: Mapping[str, Any], model: StoredModel, _config: Mapping[str, Any]
     ) -> Reply:
-        prompt = self._prompt(from_messages_api(body), model, config)
+        prompt = self._prompt(from_messages_api(body), model)
         return Reply(body={"input_tokens": len(prompt.tokens)})
 
     def _texts(

@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from docker_model.testing.engine import FILE, progress, timings
+from docker_model.testing.engine import FILE
 from docker_model.testing.models import CREATED
 from docker_model.testing.server import JSON, PLAIN
 from docker_model.testing.steps import (
@@ -145,7 +145,7 @@ class ChatStream(_Stream):
             "finish_reason": None,
             "delta": {"role": "assistant", "content": None},
         }
-        for done in progress(self._prompt):
+        for done in self._prompt.progress():
             self._event({**self._frame, "choices": [choice], "prompt_progress": done})
 
     def _end(self) -> None:
@@ -168,7 +168,7 @@ class ChatStream(_Stream):
             "completion_tokens": completion,
             "total_tokens": prompt + completion if total is None else total,
         }
-        return {"usage": {**usage, **details}, "timings": timings(self._prompt, completion)}
+        return {"usage": {**usage, **details}, "timings": self._prompt.timings(completion)}
 
     def _last(self, step: Step) -> bool:
         """Do one step; whether it was the last."""

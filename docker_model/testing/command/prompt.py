@@ -12,6 +12,8 @@ from base64 import b64encode
 from bisect import bisect_left
 from typing import Any
 
+from docker_model.testing.command.process import CommandError
+
 GO_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
@@ -32,7 +34,7 @@ _BARRIER = re.compile(r"""[\n"']""")
 _NAMED_SO = re.compile(r".+\.(?:jpg|jpeg|png|webp)", re.IGNORECASE | re.ASCII | re.DOTALL)
 
 
-class PromptError(Exception):
+class PromptError(CommandError):
     """The CLI gives up over a file; the text is its own."""
 
 

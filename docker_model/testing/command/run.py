@@ -5,37 +5,32 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from docker_model.testing.command.cli import (
+from docker_model.testing.command.manage import is_there, need_arguments, pull, refuse
+from docker_model.testing.command.process import Canceled, CommandError, play
+from docker_model.testing.command.prompt import rewrite
+from docker_model.testing.command.session import (
+    BOLD_NEXT,
+    ENABLE,
+    NOT_RUNNING,
+    OK,
+    UNAVAILABLE,
     CutError,
     QueryError,
-    Unavailable,
-    json_error,
-    next_steps,
-    not_running,
-    refuse_arguments,
+    UnavailableError,
+    parse_json,
 )
-from docker_model.testing.command.manage import is_there, pull
-from docker_model.testing.command.process import Canceled, CommandError, play
-from docker_model.testing.command.prompt import PromptError, rewrite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
-    from docker_model.testing.command.cli import Flags, HttpReply, Session
+    from docker_model.testing.command import Flags
+    from docker_model.testing.command.session import Reply, Session
 
-LINE = "run MODEL [PROMPT]"
-FLAGS = "debug color= d:detach openaiurl= websearch"
-OLD_FLAGS = "debug backend= ignore-runtime-memory-check"
 CHAT = "/engines/v1/chat/completions"
-OK = 200
 LONGEST_LINE = 64 * 1024  # of Go's bufio.Scanner, the line's end included
 MAX_TOOL_ROUNDS = 10
 MARK = b": simulated "
 _NOT_UTF_8 = dict.fromkeys(range(0xDC80, 0xDD00), "\ufffd")
-
-
-class ChatError(Exception):
-    """The answer ended too early; the text is the CLI's own."""
 
 
 def run(session: Session, flags: Flags) -> None:
@@ -44,85 +39,56 @@ def run(session: Session, flags: Flags) -> None:
     Raises:
         CommandError: If it fails.
     """
+    need_arguments(session, len(flags.words), "at least ", "run MODEL [PROMPT]", exact=False)
     color = flags.text("color", "no")
-    if not flags.words:
-        need = "at least 1 argument." if session.old else "at least 1 argument(s)."
-        refuse_arguments("run", LINE, need)
     if color not in ("auto", "yes", "no"):
-        msg = f'--color must be one of: auto, yes, no (got "{color}")'
-        raise CommandError(msg)
+        refuse(f'--color must be one of: auto, yes, no (got "{color}")')
     model, *words = flags.words
     prompt = " ".join(words)
     if not (flags.on("detach") or session.process.device):
         text = session.process.read_stdin().decode("utf-8", "surrogateescape")
         prompt = f"{prompt}\n\n{text}" if prompt else text
-    if flags.on("debug"):
-        shown = f" with prompt {prompt}" if prompt else ""
-        session.process.out(f"Running model {model}{shown}\n")
-    if flags.text("openaiurl"):
-        if flags.on("detach"):
-            msg = "--detach flag cannot be used with --openaiurl flag"
-            raise CommandError(msg)
-        session.redirect(flags.text("openaiurl").rstrip("/"))
-        _ask(session, "/chat/completions", model, prompt, rewritten=False)
-        return
     session.need_engine()
-    if not is_there(session, model):
+    if is_there(session, model) is None:
         session.process.out(f"Unable to find model '{model}' locally. Pulling from the server.\n")
         pull(session, model)
     if flags.on("detach"):
         _preload(session, model)
-        if flags.on("debug"):
-            session.process.out(f"Model {model} loaded successfully\n")
-        return
-    _ask(session, CHAT, model, prompt, rewritten=not session.old)
+    elif prompt:
+        _ask(session, model, prompt.translate(_NOT_UTF_8))  # as Go sends what is not UTF-8
+    elif session.old:
+        # There is no terminal: readline gives up, which old versions took for the end of a chat.
+        banner = "Interactive chat mode started. Type '/bye' to exit.\n"
+        session.process.out(banner + "> \nChat session ended.\n")
+    else:
+        refuse("inappropriate ioctl for device")
 
 
-def _ask(session: Session, path: str, model: str, prompt: str, *, rewritten: bool) -> None:
-    if not prompt:
-        _interactive(session)
-        return
-    content: Any = prompt.translate(_NOT_UTF_8)  # as Go sends bytes that are not UTF-8
+def _ask(session: Session, model: str, prompt: str) -> None:
     try:
-        if rewritten:
-            content = rewrite(content, session.process.call.cwd)
-        Chat(session).run(path, model, content)
-    except Unavailable:
-        raise not_running(hint=not session.old) from None
-    except (ChatError, QueryError, PromptError) as error:
-        text = str(error)
+        content = prompt if session.old else rewrite(prompt, session.process.call.cwd)
+        Chat(session).run(model, content)
+    except UnavailableError:
+        refuse(NOT_RUNNING if session.old else f"{NOT_RUNNING}\n{ENABLE}")
+    except CommandError as error:
+        text = f"Failed to generate a response: {error}"
         if "vLLM binary not found" in text and not session.old:
             step = "docker model reinstall-runner --backend vllm --gpu cuda"
             step = f"It looks like you're trying to use a model for vLLM → {step}"
-            msg = f"{text}\n{next_steps(step)}"
-        else:
-            msg = f"Failed to generate a response: {text}"
-        raise CommandError(msg) from None
+            text = f"{error}\n{BOLD_NEXT}    {step}"
+        refuse(text)
     session.process.out("\n")
-
-
-def _interactive(session: Session) -> None:
-    # There is no terminal: readline gives up, which old versions took for the end of a chat.
-    if not session.old:
-        msg = "inappropriate ioctl for device"
-        raise CommandError(msg)
-    banner = "Interactive chat mode started. Type '/bye' to exit.\n"
-    session.process.out(banner + "> \nChat session ended.\n")
 
 
 def _preload(session: Session, model: str) -> None:
     body = {"model": model, "messages": [], "stream": False}
-    headers = {"X-Preload-Only": "true"}
     try:
-        reply = session.request("POST", CHAT, body, headers=headers, accept_503=True)
+        reply = session.request("POST", CHAT, body, headers={"X-Preload-Only": "true"})
     except QueryError as error:
-        msg = f"Failed to load model: {error}"
-        raise CommandError(msg) from None
+        refuse(f"Failed to load model: {error}")
     text = reply.read()
-    reply.close()
     if reply.status != OK:
-        msg = f"Failed to load model: preload failed: status={reply.status} body={text}"
-        raise CommandError(msg)
+        refuse(f"Failed to load model: preload failed: status={reply.status} body={text}")
 
 
 class Chat:
@@ -136,54 +102,46 @@ class Chat:
         self._finish = ""
         self._calls: dict[int, dict[str, Any]] = {}
 
-    def run(self, path: str, model: str, content: Any) -> None:
+    def run(self, model: str, content: Any) -> None:
         """Ask, and print the answer up to its last newline.
 
         Args:
-            path: `/engines/v1/chat/completions`, or what `--openaiurl` makes of it.
             model: The model's name.
             content: The prompt: text, or a list of parts when there are images.
 
         Raises:
-            ChatError: If the answer ends too early.
-            QueryError: If the request did not get through.
-            Unavailable: If the reply is HTTP 503.
+            CommandError: If the answer ends too early.
         """
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-        for rounds in range(1, MAX_TOOL_ROUNDS + 1):
+        for _ in range(MAX_TOOL_ROUNDS):
             self._state, self._finish, self._calls = "", "", {}
             body = {"model": model, "messages": messages, "stream": True}
-            reply = self._session.request("POST", path, body, cancel=True)
+            reply = self._session.request("POST", CHAT, body, cancel=True)
             if reply.status != OK:
-                msg = f"error response: status={reply.status} body={reply.read()}"
-                raise ChatError(msg)
+                text = reply.read()
+                if reply.status == UNAVAILABLE:
+                    raise UnavailableError
+                refuse(f"error response: status={reply.status} body={text}")
             self._read(reply)
             if self._finish != "tool_calls" or not self._calls:
                 break
-            if rounds == MAX_TOOL_ROUNDS:
-                msg = f"tool call loop exceeded {MAX_TOOL_ROUNDS} iterations"
-                raise ChatError(msg)
             messages += self._tool_messages()
+        else:
+            refuse(f"tool call loop exceeded {MAX_TOOL_ROUNDS} iterations")
         if self._usage and not self._session.old:
             keys = ("prompt_tokens", "completion_tokens", "total_tokens")
-            numbers = [self._usage.get(key, 0) for key in keys]
             text = "\n\nToken usage: {} prompt + {} completion = {} total"
-            self._process.out(text.format(*numbers))
+            self._process.out(text.format(*(self._usage.get(key, 0) for key in keys)))
 
     def _tool_messages(self) -> list[dict[str, Any]]:
         # Without --websearch the plugin knows no tool, and the model hears so.
         calls = [self._calls[index] for index in sorted(self._calls)]
-        answers = [
-            {
-                "role": "tool",
-                "content": f"unknown tool: {call['function']['name']}",
-                "tool_call_id": call["id"],
-            }
-            for call in calls
-        ]
+        named = [(call["id"], f"unknown tool: {call['function']['name']}") for call in calls]
+        answers = [{"role": "tool", "content": text, "tool_call_id": key} for key, text in named]
         return [{"role": "assistant", "tool_calls": calls}, *answers]
 
-    def _read(self, reply: HttpReply) -> None:
+    def _read(self, reply: Reply) -> None:
+        failed = "error reading response stream: "
         lines = _lines(reply)
         whole = not (reply.content_type.startswith("text/event-stream") or self._session.old)
         started = self._session.old
@@ -198,82 +156,65 @@ class Chat:
                     self._event(line[6:].decode("utf-8", "replace"))
                 elif line.startswith(MARK):
                     play(json.loads(line[len(MARK) :]), self._process)
-                elif line and not started and not line.startswith((b":", b"{")):
+                elif line and not started and not line.startswith((b":", b"{", b"data:")):
                     # Before the stream, a line is about the installation of a backend.
                     self._process.err(line.decode("utf-8", "replace") + "\n")
                     continue
                 started = started or bool(line)
             if whole and not started:
-                msg = "error parsing response: unexpected end of JSON input"
-                raise ChatError(msg)
+                refuse("error parsing response: unexpected end of JSON input")
         except CutError:
-            msg = "error reading response stream: unexpected EOF"
-            raise ChatError(msg) from None
+            refuse(f"{failed}unexpected EOF")
         except Canceled:
-            msg = "error reading response stream: context canceled"
-            raise ChatError(msg) from None
+            refuse(f"{failed}context canceled")
         finally:
-            reply.close()
+            lines.close()
 
     def _whole(self, text: str) -> None:
-        try:
-            reply = json.loads(text)
-        except ValueError as error:
-            msg = f"error parsing response: {json_error(text, error)}"
-            raise ChatError(msg) from None
+        reply = parse_json(text, "error parsing response")
         for choice in reply.get("choices", ())[:1]:
             self._process.out(choice["message"].get("content") or "")
         self._usage = reply.get("usage") or self._usage
 
     def _event(self, text: str) -> None:
-        try:
-            event = json.loads(text)
-        except ValueError as error:
-            msg = f"error parsing stream response: {json_error(text, error)}"
-            raise ChatError(msg) from None
+        event = parse_json(text, "error parsing stream response")
         self._usage = event.get("usage") or self._usage
         for choice in (event.get("choices") or ())[:1]:
             self._finish = choice.get("finish_reason") or self._finish
             delta = choice.get("delta") or {}
-            if not self._session.old:
-                self._gather(delta.get("tool_calls") or ())
+            for part in delta.get("tool_calls") or () if not self._session.old else ():
+                self._gather(part)
             self._print("reasoning", delta.get("reasoning_content") or "")
             self._print("content", delta.get("content") or "")
 
-    def _gather(self, parts: Any) -> None:
-        for part in parts:
-            index = part.get("index", 0)
-            empty = {"id": "", "type": "function", "index": index}
-            call = self._calls.setdefault(
-                index, {**empty, "function": {"name": "", "arguments": ""}}
-            )
-            call["id"] = part.get("id") or call["id"]
-            function = part.get("function") or {}
-            call["function"]["name"] = function.get("name") or call["function"]["name"]
-            call["function"]["arguments"] += function.get("arguments") or ""
+    def _gather(self, part: dict[str, Any]) -> None:
+        index, function = part.get("index", 0), part.get("function") or {}
+        empty = {"id": "", "type": "function", "index": index}
+        call = self._calls.setdefault(index, {**empty, "function": {"name": "", "arguments": ""}})
+        call["id"] = part.get("id") or call["id"]
+        call["function"]["name"] = function.get("name") or call["function"]["name"]
+        call["function"]["arguments"] += function.get("arguments") or ""
 
     def _print(self, state: str, text: str) -> None:
         if not text:
             return
         before = ""
         if state != self._state:
-            after_reasoning = "\n\n" if self._session.old else "\n\n--\n\n"
-            before = {"reasoning": after_reasoning, "content": "\n\n"}.get(self._state, "")
+            between = "\n\n" if self._session.old else "\n\n--\n\n"
+            before = {"reasoning": between, "content": "\n\n"}.get(self._state, "")
             before += "Thinking:\n" if state == "reasoning" else ""
         self._state = state
         self._process.out(before + text)
 
 
-def _lines(reply: HttpReply) -> Iterator[bytes]:
+def _lines(reply: Reply) -> Generator[bytes, None, None]:
     """Yield the body's lines without their ends, as they arrive."""
     buffer = b""
     for data in reply.chunks():
-        buffer += data
-        *lines, buffer = buffer.split(b"\n")
+        *lines, buffer = (buffer + data).split(b"\n")
         for line in [*lines, *([buffer] if len(buffer) >= LONGEST_LINE else [])]:
             if len(line) >= LONGEST_LINE:
-                msg = "error reading response stream: bufio.Scanner: token too long"
-                raise ChatError(msg)
+                refuse("error reading response stream: bufio.Scanner: token too long")
             yield line.removesuffix(b"\r")
     if buffer:
         yield buffer.rstrip(b"\r")

@@ -7,8 +7,9 @@ import time
 import pytest
 
 from docker_model.testing import SimulatedDocker
-from docker_model.testing.command.cli import FlagError, go_json, parse
+from docker_model.testing.command import FlagError, parse
 from docker_model.testing.command.prompt import rewrite
+from docker_model.testing.command.session import go_json
 from tests.unit.testing.calling import MODEL, call
 
 
@@ -24,7 +25,7 @@ def test_flags_are_pflags():
     assert flags.values == {"color": "yes", "quiet": "true", "all": "true"}
     for words, why in (
         (["--x=1"], "unknown flag: --x"),
-        (["-qx"], "unknown shorthand flag: 'x' in -qx"),
+        (["-x"], "unknown shorthand flag: 'x' in -x"),
         (["--color"], "flag needs an argument: --color"),
         (["-c"], "flag needs an argument: 'c' in -c"),
         (["--n", "one"], 'invalid argument "one" for "--n" flag'),
