@@ -10,11 +10,11 @@ into `conftest.py` and take the fixture `simulated_docker`.
 from docker_model.testing.docker import SimulatedDocker
 from docker_model.testing.models import SimulatedModel
 from docker_model.testing.records import Call, Prompt, Request
-from docker_model.testing.runner import Reply
 from docker_model.testing.steps import (
     CloseStdout,
     Cut,
     Downloaded,
+    Event,
     Exit,
     Fail,
     Finish,
@@ -26,6 +26,7 @@ from docker_model.testing.steps import (
     Pulled,
     Raw,
     Reasoning,
+    Reply,
     Script,
     Sleep,
     Stderr,
@@ -45,6 +46,7 @@ __all__ = [
     "CloseStdout",
     "Cut",
     "Downloaded",
+    "Event",
     "Exit",
     "Fail",
     "Finish",

@@ -6,20 +6,20 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from traceback import format_exception
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
 from docker_model.testing.command.session import rank
 from docker_model.testing.engine import shared_words
-from docker_model.testing.models import SimulatedModel, Store, normalize
-from docker_model.testing.runner import Reply, Runner, Scenario, routes
+from docker_model.testing.models import SimulatedModel, normalize
+from docker_model.testing.runner import Runner, Scenario, routes
 from docker_model.testing.steps import (
     PULL,
     ProcessStep,
     PullStep,
+    Reply,
     checked,
     checked_script,
     letters,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from docker_model.testing.models import Described
-    from docker_model.testing.records import Call, Request
+    from docker_model.testing.records import Call, Memory, Request
     from docker_model.testing.steps import Script
     from docker_model.testing.templates import Template
 
@@ -113,34 +113,36 @@ class SimulatedDocker:
                 as long as the one before. The real CLI has 1.
 
         Raises:
-            TypeError: A script, a step or a reply is none.
-            ValueError: The version is too old, or a reply is for no method and path.
+            TypeError: If something else stands for a script, a step or a reply.
+            ValueError: If the version is too old, or a reply is for no method and path.
         """
         if rank(version) < rank(OLDEST):
             msg = f"the simulated docker is not older than {OLDEST}, which {version} is"
             raise ValueError(msg)
-        self._any_model = models is None
         single = isinstance(models, str | SimulatedModel)
-        self._models: list[Described] = [models] if single else list(models or ())  # type: ignore[arg-type, list-item]
+        listed: list[Any] = [models] if single else list(models or ())  # type: ignore[arg-type]
         scripts = dict(models) if isinstance(models, Mapping) else {}
-        for model in self._models:
-            if isinstance(model, SimulatedModel) and model.script is not None:
-                scripts[model.name] = model.script
-        self._scripts = {normalize(name): checked_script(each) for name, each in scripts.items()}
-        self._template = template_named(template)
-        self._score = score
-        self._script = checked_script(script)
+        given = [each for each in listed if isinstance(each, SimulatedModel) and each.script]
+        scripts |= {model.name: model.script for model in given}
         names = [pullable] if isinstance(pullable, str) else pullable
         pulls = names if isinstance(names, Mapping) else dict.fromkeys(names, PULL)
-        self._pullable = {
-            normalize(name): [checked(step, PullStep) for step in steps]
-            for name, steps in pulls.items()
-        }
-        self._startup = [checked(step, ProcessStep) for step in startup]
-        self._replies = routes(replies or {})
-        self._embed = embed
-        self._version = version
-        self._retry_wait = retry_wait
+        self._scenario = Scenario(
+            models=listed,
+            any_model=models is None,
+            template=template_named(template),
+            scripts={normalize(name): checked_script(each) for name, each in scripts.items()},
+            script=checked_script(script),
+            pullable={
+                normalize(name): [checked(step, PullStep) for step in steps]
+                for name, steps in pulls.items()
+            },
+            replies=routes(replies or {}),
+            embed=embed,
+            score=score,
+            startup=[checked(step, ProcessStep) for step in startup],
+            version=version,
+            retry_wait=retry_wait,
+        )
         self._broken: Broken | None = None
         self._runner: Runner | None = None
         self._is_open = False
@@ -148,7 +150,7 @@ class SimulatedDocker:
 
     @classmethod
     def broken(cls, how: Broken) -> Self:
-        """A machine where something is missing.
+        """Simulate a machine where something is missing.
 
         Args:
             how: `"no-docker"` (no such command), `"no-plugin"` (`docker` without `model`),
@@ -157,15 +159,16 @@ class SimulatedDocker:
                 Desktop does when the feature is switched off).
 
         Raises:
-            ValueError: It is none of these.
+            ValueError: If it is something else.
         """
         if how not in get_args(Broken):
             msg = f"{how!r} is none of {', '.join(get_args(Broken))}"
             raise ValueError(msg)
         simulated = cls()
         simulated._broken = how
+        simulated._scenario.plugin = how != "no-plugin"
         if how == "runner-off":
-            simulated._replies = {"*": Reply(503)}
+            simulated._scenario.replies = {"*": Reply(503)}
         return simulated
 
     def open(self) -> Self:
@@ -174,38 +177,21 @@ class SimulatedDocker:
             msg = "this simulation is open already"
             raise RuntimeError(msg)
         self._is_open = True
-        store = Store(self._models, self._template, any_model=self._any_model)
-        for name in self._pullable:
-            store.hide(name)
-        self._runner = Runner(
-            Scenario(
-                store=store,
-                scripts=self._scripts,
-                script=self._script,
-                pullable=self._pullable,
-                replies=self._replies,
-                embed=self._embed,
-                score=self._score,
-                startup=self._startup,
-                version=self._version,
-                plugin=self._broken != "no-plugin",
-                retry_wait=self._retry_wait,
-            )
-        )
+        self._runner = Runner(self._scenario)
         return self
 
     def close(self) -> None:
         """End the runner and every command that still runs.
 
         Raises:
-            Exception: What a script function raised.
+            Exception: If a script function raised it.
         """
         if not self._is_open:
             return
         self._is_open = False
         self._last_runner.close()
-        if self._last_runner.memory.errors:
-            raise self._last_runner.memory.errors[0]
+        if self._memory.errors:
+            raise self._memory.errors[0]
 
     def __enter__(self) -> Self:
         self.open()
@@ -242,6 +228,10 @@ class SimulatedDocker:
         return self._runner
 
     @property
+    def _memory(self) -> Memory:
+        return self._last_runner.memory
+
+    @property
     def command(self) -> tuple[str, ...]:
         """What stands for `docker model`, as an argv prefix."""
         if self._broken == "no-docker":
@@ -269,14 +259,14 @@ class SimulatedDocker:
     @property
     def calls(self) -> list[Call]:
         """Every start of the command, in order; the last 10,000."""
-        memory = self._last_runner.memory
+        memory = self._memory
         with memory.changed:
             return list(memory.calls)
 
     @property
     def requests(self) -> list[Request]:
         """Everything that the runner was asked, in order; the last 10,000, or 64 MiB."""
-        memory = self._last_runner.memory
+        memory = self._memory
         with memory.changed:
             return list(memory.requests)
 
@@ -296,68 +286,46 @@ class SimulatedDocker:
 
         It is the kernel that says so: each of them holds an end of a connection.
         """
-        memory = self._last_runner.memory
+        memory = self._memory
         with memory.changed:
             return len(memory.alive)
 
     def wait_all_gone(self, timeout: float = 10.0) -> None:
         """Wait until no process of any command is left.
 
-        Args:
-            timeout: In seconds.
-
         Raises:
-            TimeoutError: Some are; it says which.
+            TimeoutError: If some are left after so many seconds; it says which.
         """
-        self._wait(lambda: self.alive == 0, timeout, "commands still run")
+        self._wait(lambda memory: not memory.alive, timeout, "commands still run")
 
     def wait_calls(self, count: int = 1, timeout: float = 10.0) -> None:
-        """Wait until so many commands run: both their processes are there.
-
-        Args:
-            count: How many since the simulation was opened.
-            timeout: In seconds.
+        """Wait until so many commands run since it was opened: both their processes are there.
 
         Raises:
-            TimeoutError: There were less.
+            TimeoutError: If there were less after so many seconds.
         """
-        memory = self._last_runner.memory
-        self._wait(lambda: memory.plugins >= count, timeout, "commands were not started")
+        self._wait(lambda memory: memory.plugins >= count, timeout, "commands were not started")
 
     def wait_prompts(self, count: int = 1, timeout: float = 10.0) -> None:
-        """Wait until so many prompts have reached a model.
-
-        Args:
-            count: How many since the simulation was opened.
-            timeout: In seconds.
+        """Wait until so many prompts have reached a model since it was opened.
 
         Raises:
-            TimeoutError: There were less.
+            TimeoutError: If there were less after so many seconds.
         """
-        self._wait(
-            lambda: self._last_runner.memory.prompts >= count, timeout, "prompts have not come"
-        )
+        self._wait(lambda memory: memory.prompts >= count, timeout, "prompts have not come")
 
     def wait_gone(self, count: int = 1, timeout: float = 10.0) -> None:
-        """Wait until so many clients have left in the middle of an answer.
-
-        Args:
-            count: How many since the simulation was opened.
-            timeout: In seconds.
+        """Wait until so many clients have left in the middle of an answer since it was opened.
 
         Raises:
-            TimeoutError: There were less.
+            TimeoutError: If there were less after so many seconds.
         """
-        self._wait(
-            lambda: self._last_runner.memory.gone >= count, timeout, "clients are still there"
-        )
+        self._wait(lambda memory: memory.gone >= count, timeout, "clients are still there")
 
-    def _wait(self, true: Callable[[], bool], timeout: float, otherwise: str) -> None:
-        memory = self._last_runner.memory
-        end = time.monotonic() + timeout
+    def _wait(self, happened: Callable[[Memory], bool], timeout: float, otherwise: str) -> None:
+        memory = self._memory
         with memory.changed:
-            while not true():
-                if not memory.changed.wait(end - time.monotonic()) and not true():
-                    pids = [call.pid for call in memory.alive.values()]
-                    msg = f"after {timeout} s {otherwise}; processes alive: {pids}"
-                    raise TimeoutError(msg)
+            if not memory.changed.wait_for(lambda: happened(memory), timeout):
+                pids = [call.pid for call in memory.alive.values()]
+                msg = f"after {timeout} s {otherwise}; processes alive: {pids}"
+                raise TimeoutError(msg)

@@ -79,11 +79,7 @@ class ChatPrompt:
     cached: int = 0
 
     def check_length(self, size: int | None) -> None:
-        """Refuse a prompt that leaves no room for an answer in a context of this size.
-
-        Raises:
-            EngineError: If it is too long.
-        """
+        """Refuse a prompt that leaves no room for an answer in a context of this size."""
         count = len(self.tokens)
         if size is not None and count >= size:
             msg = f"request ({count} tokens) exceeds the available context size ({size} tokens)"
@@ -130,9 +126,6 @@ def read_chat(
         body: The request's body.
         model: The model that is asked.
         template: The chat template of models that name none.
-
-    Raises:
-        EngineError: If the engine refuses it.
     """
     template = template_named(model.template or template)
     _raise_first(_form(body))
@@ -386,11 +379,7 @@ class Limits:
         return cls(values.get("--pooling") or own, int(batch), context)
 
     def count(self, text: str) -> int:
-        """Return the tokens of a text.
-
-        Raises:
-            EngineError: If it is too long.
-        """
+        """Return the tokens of a text."""
         count = len(tokens(text)) + SPECIAL_TOKENS
         what = f"input ({count} tokens) is"
         if count > self.batch:
@@ -406,11 +395,7 @@ class Limits:
 def embeddings(
     body: Mapping[str, Any], limits: Limits, embed: Callable[[str], Sequence[float]]
 ) -> dict[str, Any]:
-    """Return the vectors of texts.
-
-    Raises:
-        EngineError: If the engine refuses one of them.
-    """
+    """Return the vectors of texts."""
     kind = body.get("encoding_format", "float")
     if limits.pooling == "none":
         msg = "Pooling type 'none' is not OAI compatible. Please use a different pooling type"
@@ -463,9 +448,6 @@ def rank(
         limits: What the runner was started with.
         score: Gives the score of a document for a query; `None` for a model that is no
             reranker: the engine answers it with scores that mean nothing.
-
-    Raises:
-        EngineError: If the engine refuses it.
     """
     query = body.get("query", "")
     documents = body.get("documents") or body.get("texts")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -145,7 +145,7 @@ class Store:
     """
 
     def __init__(
-        self, models: list[Described], template: str | Template, *, any_model: bool
+        self, models: Sequence[Described], template: str | Template, *, any_model: bool
     ) -> None:
         """Fill the store.
 
@@ -218,12 +218,7 @@ class Store:
         return True
 
     def remove(self, name: str, *, force: bool) -> list[dict[str, str]] | None:
-        """Take away a tag, or the model with its last one.
-
-        Returns:
-            What was done, as the runner says it; `None` without such a model; nothing if the
-            model has several tags, and neither a tag nor `force` was given.
-        """
+        """Take away a tag, or the model with its last one."""
         model = self.find(name, partly=False)
         if model is None:
             return None

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+REMEMBERED = 10_000
+REMEMBERED_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(eq=False, slots=True)
@@ -66,6 +72,31 @@ class Request:
     def images(self) -> tuple[str, ...]:
         """The pictures of the last message, as `data:` URLs."""
         return tuple(url for _, url in _last_message(self.body) or () if url)
+
+
+@dataclass(slots=True)
+class Memory:
+    """What happened so far; guarded by `changed`, which is notified of everything new."""
+
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    requests: deque[Request] = field(default_factory=deque)
+    alive: dict[str, Call] = field(default_factory=dict)
+    started: int = 0
+    plugins: int = 0
+    prompts: int = 0
+    gone: int = 0
+    errors: list[Exception] = field(default_factory=list)
+    _bytes: int = 0
+
+    def remember(self, request: Request) -> None:
+        """Add a request, and forget the oldest when there are too many or too large ones."""
+        self.requests.append(request)
+        self.prompts += request.prompt is not None
+        self._bytes += request.size
+        while self._bytes > REMEMBERED_BYTES or len(self.requests) > REMEMBERED:
+            self._bytes -= self.requests.popleft().size
+        self.changed.notify_all()
 
 
 class Prompt(str):

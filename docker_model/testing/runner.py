@@ -8,8 +8,7 @@ import re
 import socket
 import threading
 import traceback
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import parse_qsl
 
@@ -24,22 +23,20 @@ from docker_model.testing.engine import (
     rank,
     read_chat,
 )
-from docker_model.testing.models import normalize
-from docker_model.testing.records import Prompt, Request
+from docker_model.testing.models import Store, normalize
+from docker_model.testing.records import Memory, Prompt, Request
+from docker_model.testing.replies import ChatReply, PullReply, order, send_reply
 from docker_model.testing.scheduler import Scheduler, SchedulerError
-from docker_model.testing.server import JSON, PLAIN, Exchange, Gone, Server
-from docker_model.testing.steps import Fail, Pulled, steps_of
-from docker_model.testing.stream import ChatStream, PullStream, WholeChat, order
+from docker_model.testing.server import Exchange, Gone, Server
+from docker_model.testing.steps import Fail, Pulled, Reply, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from docker_model.testing.models import Store, StoredModel
-    from docker_model.testing.records import Call
+    from docker_model.testing.models import Described, StoredModel
     from docker_model.testing.steps import ProcessStep, PullStep, Script
+    from docker_model.testing.templates import Template
 
-REMEMBERED = 10_000
-REMEMBERED_BYTES = 64 * 1024 * 1024
 # `/v1/` and a named backend are other names of the same.
 _API = re.compile(r" (?:/engines(?:/(?:llama\.cpp|vllm|sglang|mlx))?)?/v1/")
 _ENGINE = re.compile(r" (?:/engines(?:/llama\.cpp)?)?/(rerank|_configure)$")
@@ -54,35 +51,8 @@ def one_name(route: str) -> str:
     return _ENGINE.sub(r" /engines/\1", _API.sub(" /engines/v1/", route))
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A fixed answer of the runner, in place of what it would say.
-
-    Attributes:
-        status: The HTTP status.
-        body: Text, or anything else as JSON.
-        content_type: Default: by the kind of `body`.
-    """
-
-    status: int = 200
-    body: Any = ""
-    content_type: str | None = None
-
-    def send(self, exchange: Exchange) -> None:
-        """Send it."""
-        text = isinstance(self.body, str)
-        kind = self.content_type or (PLAIN if text else JSON)
-        body = self.body if text else json.dumps(self.body, ensure_ascii=False)
-        exchange.reply(self.status, kind, body.encode())
-
-
 def routes(replies: Mapping[str, Reply]) -> dict[str, Reply]:
-    """Fixed replies by `METHOD /path`, by the one name of a path that this module uses.
-
-    Raises:
-        ValueError: What should say where says nothing, and would never be found.
-        TypeError: Something is no `Reply`.
-    """
+    """Fixed replies by `METHOD /path`, by the one name of a path that this module uses."""
     for where, reply in replies.items():
         if where != "*" and not re.fullmatch(r"[A-Z]+ /\S*", where):
             msg = f"{where!r} is no method and path such as 'GET /models'"
@@ -95,9 +65,11 @@ def routes(replies: Mapping[str, Reply]) -> dict[str, Reply]:
 
 @dataclass(slots=True)
 class Scenario:
-    """What a simulation is given."""
+    """What a simulation is given; the attributes are those of `SimulatedDocker`."""
 
-    store: Store
+    models: Sequence[Described]
+    any_model: bool
+    template: Template
     scripts: Mapping[str, Script]
     script: Script
     pullable: Mapping[str, Sequence[PullStep]]
@@ -106,33 +78,8 @@ class Scenario:
     score: Callable[[str, str], float]
     startup: Sequence[ProcessStep]
     version: str
-    plugin: bool
     retry_wait: float
-
-
-@dataclass(slots=True)
-class Memory:
-    """What happened so far; guarded by `changed`, which is notified of everything new."""
-
-    changed: threading.Condition = field(default_factory=threading.Condition)
-    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
-    requests: deque[Request] = field(default_factory=deque)
-    alive: dict[str, Call] = field(default_factory=dict)
-    started: int = 0
-    plugins: int = 0
-    prompts: int = 0
-    gone: int = 0
-    errors: list[Exception] = field(default_factory=list)
-    _bytes: int = 0
-
-    def remember(self, request: Request) -> None:
-        """Add a request, and forget the oldest when there are too many or too large ones."""
-        self.requests.append(request)
-        self.prompts += request.prompt is not None
-        self._bytes += request.size
-        while self._bytes > REMEMBERED_BYTES or len(self.requests) > REMEMBERED:
-            self._bytes -= self.requests.popleft().size
-        self.changed.notify_all()
+    plugin: bool = True
 
 
 class Runner:
@@ -141,9 +88,13 @@ class Runner:
     def __init__(self, scenario: Scenario) -> None:
         self.memory = Memory()
         self._scenario = scenario
-        self._scheduler = Scheduler(scenario.store)
+        self._store = store = Store(
+            scenario.models, scenario.template, any_model=scenario.any_model
+        )
+        for name in scenario.pullable:
+            store.hide(name)
+        self._scheduler = Scheduler(store)
         self._read: dict[str, list[str]] = {}  # what each model has read last
-        store = scenario.store
         self._pages: dict[str, Callable[[], Any]] = {
             "/": lambda: "Docker Model Runner is running",
             "/engines/df": lambda: {
@@ -241,7 +192,7 @@ class Runner:
         replies = self._scenario.replies
         fixed = replies.get(route, replies.get("*"))
         if fixed is not None:
-            fixed.send(exchange)
+            send_reply(exchange, fixed)
             return
         try:
             if request.size > LARGEST:
@@ -252,11 +203,11 @@ class Runner:
                 self._pull(exchange, _object(request.body))
             else:
                 arguments = dict(parse_qsl(query, keep_blank_values=True))
-                self._manage(route, arguments, request.body).send(exchange)
+                send_reply(exchange, self._manage(route, arguments, request.body))
         except SchedulerError as error:
-            Reply(error.status, f"{error}\n").send(exchange)
+            send_reply(exchange, Reply(error.status, f"{error}\n"))
         except EngineError as error:
-            Reply(error.status, {"error": error.error}).send(exchange)
+            send_reply(exchange, Reply(error.status, {"error": error.error}))
 
     # --- Inference --------------------------------------------------------------------------------
 
@@ -266,24 +217,24 @@ class Runner:
         name = body.get("model")
         if not (isinstance(name, str) and name):
             _refuse("model is required")
-        model = self._scenario.store.find(name)
+        model = self._store.find(name)
         if model is None:
             msg = f"error while getting model: get model '\"{name}\"': model not found"
             raise SchedulerError(msg, 404)
         with self._scheduler.running(model, normalize(name), mode) as config:
             if "x-preload-only" in request.headers:
-                Reply().send(exchange)
+                send_reply(exchange, Reply())
             elif act == "chat":
                 self._chat(exchange, request, model, config)
             else:
                 reply = self._count if act == "count" else self._texts
-                reply(mode, body, model, config).send(exchange)
+                send_reply(exchange, reply(mode, body, model, config))
 
     def _prompt(self, body: Mapping[str, Any], model: StoredModel) -> ChatPrompt:
         if model.model.kind != "chat":
             msg = "the current context does not support logits computation. skipping"
             raise EngineError(msg, 500)
-        return read_chat(body, model.model, self._scenario.store.template)
+        return read_chat(body, model.model, self._scenario.template)
 
     def _chat(
         self,
@@ -297,9 +248,7 @@ class Runner:
         ident = model.data["id"]
         prompt.remember(self._read.get(ident, ()))
         self._read[ident] = prompt.tokens
-        stream = (ChatStream if request.body.get("stream") else WholeChat)(
-            exchange, request.body, prompt
-        )
+        stream = ChatReply(exchange, request.body, prompt)
         steps = steps_of(self._script(model), Prompt(request))
         try:
             stream.play(steps)
@@ -344,12 +293,12 @@ class Runner:
 
     def _pull(self, exchange: Exchange, body: Mapping[str, Any]) -> None:
         name = body.get("from", "")
-        store = self._scenario.store
+        store = self._store
         steps = self._scenario.pullable.get(normalize(name))
         if steps is None:
             known = store.find(name)
             steps = [Pulled("Using cached model: 256.35MiB")] if known else [NOT_FOUND]
-        PullStream(exchange).play(steps, lambda: store.add(name))
+        PullReply(exchange).play(steps, lambda: store.add(name))
 
     def _manage(self, route: str, arguments: Mapping[str, str], body: Any) -> Reply:
         """Answer what concerns the models, and asks none of them."""
@@ -373,7 +322,7 @@ class Runner:
 
     def _search(self, term: str) -> list[dict[str, Any]]:
         """Return what Docker Hub would say; what can be pulled is there."""
-        known = [model.shown_name for model in self._scenario.store.all()]
+        known = [model.shown_name for model in self._store.all()]
         names = [*self._scenario.pullable, *known]
         short = [name.removeprefix("docker.io/").removesuffix(":latest") for name in names]
         return [_found(name) for name in short if term.lower() in name.lower()]
@@ -384,7 +333,7 @@ class Runner:
 
     def _model(self, method: str, path: str, arguments: Mapping[str, str]) -> Reply:
         """Answer what concerns one model."""
-        store = self._scenario.store
+        store = self._store
         name = path.partition("/models/")[2]
         openai = path.startswith("/engines/")
         missing = Reply(404, "model not found\n")

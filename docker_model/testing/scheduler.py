@@ -102,11 +102,7 @@ class Scheduler:
         return len(idle)
 
     def configure(self, request: Mapping[str, Any]) -> None:
-        """Take a configuration, in place of the model's one for that mode; loads the model.
-
-        Raises:
-            SchedulerError: If it is refused.
-        """
+        """Take a configuration, in place of the model's one for that mode; loads the model."""
         config = {key: value for key, value in request.items() if key not in ("model", "mode")}
         flags = config.get("runtime-flags") or []
         check_flags(flags)
@@ -144,11 +140,7 @@ class Scheduler:
 
 
 def check_flags(flags: list[str]) -> None:
-    """Refuse runtime flags that a runner refuses.
-
-    Raises:
-        SchedulerError: If there is such a flag.
-    """
+    """Refuse runtime flags that a runner refuses."""
     for flag in flags:
         name, _, value = flag.partition("=")
         if name.startswith("-") and not name[1:2].isdigit() and name not in ALLOWED_FLAGS:
@@ -164,11 +156,7 @@ def check_flags(flags: list[str]) -> None:
 
 
 def go_duration(text: str) -> str:
-    """Return a duration as Go writes it: `5m0s` for `5m` and for `300s`; `0` and `-1` stay.
-
-    Raises:
-        SchedulerError: If it is no duration.
-    """
+    """Return a duration as Go writes it: `5m0s` for `5m` and for `300s`; `0` and `-1` stay."""
     if text == "0":
         return text
     if text.startswith("-"):

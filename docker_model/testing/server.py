@@ -82,11 +82,7 @@ class Server:
             connection.close()
 
     def close(self) -> None:
-        """Hang up on all clients and end all threads.
-
-        Raises:
-            RuntimeError: If a script does not return, or a command does not end.
-        """
+        """Hang up on all clients and end all threads."""
         self._closing = True
         # The portable way to wake a thread out of accept().
         host, _, port = self.address.partition(":")
@@ -164,28 +160,16 @@ class Exchange(BaseHTTPRequestHandler):
             return None
 
     def reply(self, status: int, content_type: str, body: bytes) -> None:
-        """Send a whole reply.
-
-        Raises:
-            Gone: If it cannot be delivered.
-        """
+        """Send a whole reply."""
         self._head(status, content_type, "Content-Length", str(len(body)))
         self.send(body)
 
     def begin(self, content_type: str) -> None:
-        """Send the head of a reply whose body comes in pieces.
-
-        Raises:
-            Gone: If it cannot be delivered.
-        """
+        """Send the head of a reply whose body comes in pieces."""
         self._head(200, content_type, "Transfer-Encoding", "chunked")
 
     def piece(self, data: bytes) -> None:
-        """Send a piece of the body; the empty one is its end.
-
-        Raises:
-            Gone: If it cannot be delivered.
-        """
+        """Send a piece of the body; the empty one is its end."""
         self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     def _head(self, status: int, content_type: str, name: str, value: str) -> None:
@@ -198,22 +182,14 @@ class Exchange(BaseHTTPRequestHandler):
             raise Gone from None
 
     def send(self, data: bytes) -> None:
-        """Send bytes; blocks while the other end does not read.
-
-        Raises:
-            Gone: If they cannot be delivered.
-        """
+        """Send bytes; blocks while the other end does not read."""
         try:
             self.connection.sendall(data)
         except OSError:
             raise Gone from None
 
     def wait(self, seconds: float | None) -> None:
-        """Do nothing for so long, `None` for ever.
-
-        Raises:
-            Gone: If the other end hung up meanwhile.
-        """
+        """Do nothing for so long, `None` for ever."""
         # A client sends nothing while it waits for the reply: what can be read is its end.
         if _readable(self.connection, seconds):
             raise Gone

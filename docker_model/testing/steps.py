@@ -12,7 +12,8 @@ A step alone is a list of one. What the request asks for beyond the prompt (`max
 a schema) changes nothing of what is said, and is on record.
 
 Steps for what the model says: `Text`, `Reasoning`, `ToolCall`, `Usage`, `Finish`. For what the
-runner does: `Sleep`, `Hang`, `Fail`, `Cut`, `Raw`. For what becomes of the command: `Exit`, `Kill`,
+runner does: `Sleep`, `Hang`, `Fail`, `Cut`, `Raw`, `Event`,
+`Reply`. For what becomes of the command: `Exit`, `Kill`,
 `Stdout`, `Stderr`, `CloseStdout`, `IgnoreSignals`, `Grandchild`. A pull is made of
 `Downloaded`, `Warn`, `Pulled` and the runner's steps.
 """
@@ -154,6 +155,28 @@ class Raw:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """An event of the stream as it is: an unusual delta, or one with another index."""
+
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole reply of the runner, in place of what it would say.
+
+    Attributes:
+        status: The HTTP status.
+        body: Text, or anything else as JSON.
+        content_type: Default: by the kind of `body`.
+    """
+
+    status: int = 200
+    body: Any = ""
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """The command ends with this code, and says nothing more."""
 
@@ -236,6 +259,8 @@ Step: TypeAlias = (
     | Fail
     | Cut
     | Raw
+    | Event
+    | Reply
     | Exit
     | Kill
     | Stdout

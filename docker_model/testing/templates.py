@@ -7,14 +7,12 @@ Here a template is a list of rules and a text; the text is what the metadata pub
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-Message: TypeAlias = dict[str, Any]
-Rule: TypeAlias = Callable[[Sequence[Message]], str | None]
-
-CALL_ID_LENGTH = 9
+Messages: TypeAlias = Sequence[Mapping[str, Any]]
+Rule: TypeAlias = tuple[str, Callable[[Messages], bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +21,7 @@ class Template:
 
     Attributes:
         source: The text in the model's metadata.
-        rules: Functions of the messages; each returns the template's complaint, or `None`.
+        rules: Complaints, each with a function of the messages that tells when it is made.
         tools: Whether the model gets to see tools.
         thinking: Whether the model thinks.
         system: Whether there is a place for a system message. Without one llama.cpp puts
@@ -36,101 +34,54 @@ class Template:
     thinking: bool = False
     system: bool = True
 
-    def complaint(self, messages: Sequence[Message]) -> str | None:
+    def complaint(self, messages: Messages) -> str | None:
         """Return what the template says against these messages."""
-        found = (rule(messages) for rule in self.rules)
-        return next((text for text in found if text), None)
+        return next((complaint for complaint, refuses in self.rules if refuses(messages)), None)
 
 
-def only_roles(allowed: str, complaint: str) -> Rule:
-    """Refuse every role but these, which are separated by blanks."""
-
-    def rule(messages: Sequence[Message]) -> str | None:
-        strange = [message for message in messages if message["role"] not in allowed.split()]
-        return complaint.format(strange[0]["role"]) if strange else None
-
-    return rule
+def _other_roles(messages: Messages) -> bool:
+    return any(m["role"] not in ("system", "user", "assistant", "tool") for m in messages)
 
 
-def system_first(complaint: str) -> Rule:
-    """Refuse a system message that is not the first message."""
-
-    def rule(messages: Sequence[Message]) -> str | None:
-        return complaint if any(m["role"] == "system" for m in messages[1:]) else None
-
-    return rule
+def _late_system(messages: Messages) -> bool:
+    return any(message["role"] == "system" for message in messages[1:])
 
 
-def alternating(complaint: str, *, tools_apart: bool = True) -> Rule:
-    """Refuse conversations in which user and assistant do not take turns.
-
-    Args:
-        complaint: The template's words.
-        tools_apart: Tool calls and results, and a system message at the start, do not count.
-    """
-
-    def counts(message: Message) -> bool:
-        return not (tools_apart and (message["role"] == "tool" or message.get("tool_calls")))
-
-    def rule(messages: Sequence[Message]) -> str | None:
-        start = 1 if tools_apart and messages and messages[0]["role"] == "system" else 0
-        turns = [message["role"] == "user" for message in messages[start:] if counts(message)]
-        return None if turns == [at % 2 == 0 for at in range(len(turns))] else complaint
-
-    return rule
+def _no_user(messages: Messages) -> bool:
+    return all(message["role"] != "user" for message in messages)
 
 
-def call_ids_of_length(length: int, complaint: str) -> Rule:
-    """Refuse tool calls and results whose id has another length."""
-
-    def rule(messages: Sequence[Message]) -> str | None:
-        ids = [call.get("id") for message in messages for call in message.get("tool_calls") or ()]
-        ids += [m.get("tool_call_id") for m in messages if m["role"] == "tool"]
-        return None if all(len(each or "") == length for each in ids) else complaint
-
-    return rule
+def _no_turns(messages: Messages) -> bool:
+    users = [message["role"] == "user" for message in messages]
+    return users != [at % 2 == 0 for at in range(len(users))]
 
 
-def one_call(complaint: str) -> Rule:
-    """Refuse several tool calls in one message."""
-
-    def rule(messages: Sequence[Message]) -> str | None:
-        return complaint if any(len(m.get("tool_calls") or ()) > 1 for m in messages) else None
-
-    return rule
+def _no_turns_but_tools(messages: Messages) -> bool:
+    start = 1 if messages and messages[0]["role"] == "system" else 0
+    return _no_turns([m for m in messages[start:] if m["role"] != "tool" and not _calls(m)])
 
 
-def named_results(complaint: str) -> Rule:
-    """Refuse tool results without the tool's name."""
-
-    def rule(messages: Sequence[Message]) -> str | None:
-        nameless = (m["role"] == "tool" and not m.get("name") for m in messages)
-        return complaint if any(nameless) else None
-
-    return rule
+def _ids_of_other_length(messages: Messages) -> bool:
+    ids = [call.get("id") for message in messages for call in _calls(message)]
+    ids += [message.get("tool_call_id") for message in messages if message["role"] == "tool"]
+    return any(len(each or "") != 9 for each in ids)  # noqa: PLR2004 - as the template says
 
 
-def results_after_calls(complaint: str) -> Rule:
-    """Refuse a tool result without a tool call before it."""
-
-    def rule(messages: Sequence[Message]) -> str | None:
-        called = False
-        for message in messages:
-            if message["role"] == "tool" and not called:
-                return complaint
-            called = called or bool(message.get("tool_calls"))
-        return None
-
-    return rule
+def _several_calls(messages: Messages) -> bool:
+    return any(len(_calls(message)) > 1 for message in messages)
 
 
-def a_user_message(complaint: str) -> Rule:
-    """Refuse conversations in which the user says nothing."""
+def _nameless_results(messages: Messages) -> bool:
+    return any(message["role"] == "tool" and not message.get("name") for message in messages)
 
-    def rule(messages: Sequence[Message]) -> str | None:
-        return None if any(message["role"] == "user" for message in messages) else complaint
 
-    return rule
+def _results_first(messages: Messages) -> bool:
+    kinds = ["call" if _calls(message) else message["role"] for message in messages]
+    return "tool" in kinds and "call" not in kinds[: kinds.index("tool")]
+
+
+def _calls(message: Mapping[str, Any]) -> Sequence[Any]:
+    return message.get("tool_calls") or ()
 
 
 _CHATML = (
@@ -142,9 +93,12 @@ _TOOLS = "{% if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{%
 _THINK = (
     "{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
 )
-_REFUSE = "{{ raise_exception('refused') }}"
-_ALTERNATE = "Conversation roles must alternate user/assistant/user/assistant/..."
-_NINE = "Tool call IDs should be alphanumeric strings with length 9!"
+_TURNS = "onversation roles must alternate user/assistant/user/assistant/..."
+_RESULT = "Message has tool role, but there was no previous assistant message with a tool call!"
+_ROLES = (
+    "Only user and assistant roles are supported, with the exception of an initial optional "
+    "system message!"
+)
 
 TEMPLATES: dict[str, Template] = {
     # Takes every conversation, as Qwen 2.5's and Hermes' do.
@@ -153,55 +107,42 @@ TEMPLATES: dict[str, Template] = {
     "smollm2": Template(_CHATML),
     "qwen3": Template(_TOOLS + _CHATML + _THINK, tools=True, thinking=True),
     "qwen3.5": Template(
-        _TOOLS + _CHATML + _THINK + _REFUSE,
+        _TOOLS + _CHATML + _THINK,
         (
-            a_user_message("No user query found in messages."),
-            system_first("System message must be at the beginning."),
-            only_roles("system user assistant tool", "Unexpected message role."),
+            ("No user query found in messages.", _no_user),
+            ("System message must be at the beginning.", _late_system),
+            ("Unexpected message role.", _other_roles),
         ),
         tools=True,
         thinking=True,
     ),
-    "gemma": Template(
-        _CHATML + _REFUSE, (alternating(_ALTERNATE, tools_apart=False),), system=False
-    ),
+    "gemma": Template(_CHATML, ((f"C{_TURNS}", _no_turns),), system=False),
     "mistral": Template(
-        "[SYSTEM]" + _TOOLS + _CHATML + _REFUSE,
+        _TOOLS + _CHATML,
         (
-            alternating(
-                "After the optional system message, conversation roles must alternate "
-                "user/assistant/user/assistant/..."
-            ),
-            only_roles(
-                "system user assistant tool",
-                "Only user and assistant roles are supported, "
-                "with the exception of an initial optional system message!",
-            ),
-            call_ids_of_length(CALL_ID_LENGTH, _NINE),
+            (f"After the optional system message, c{_TURNS}", _no_turns_but_tools),
+            (_ROLES, _other_roles),
+            (_ROLES, _late_system),
+            ("Tool call IDs should be alphanumeric strings with length 9!", _ids_of_other_length),
         ),
         tools=True,
     ),
     "llama3": Template(
-        _TOOLS + _CHATML + _REFUSE,
-        (one_call("This model only supports single tool-calls at once!"),),
+        _TOOLS + _CHATML,
+        (("This model only supports single tool-calls at once!", _several_calls),),
         tools=True,
     ),
     "functionary": Template(
-        _TOOLS + _CHATML + _REFUSE,
+        _TOOLS + _CHATML,
         (
-            only_roles("system user assistant tool", "Invalid role {}."),
-            named_results("A tool message needs the name of its tool."),
+            ("Invalid role.", _other_roles),
+            ("A tool message needs the name of its tool.", _nameless_results),
         ),
         tools=True,
     ),
     "gpt-oss": Template(
-        _TOOLS + _CHATML + "{{ reasoning_effort }}" + _REFUSE,
-        (
-            results_after_calls(
-                "Message has tool role, but there was no previous assistant message "
-                "with a tool call!"
-            ),
-        ),
+        _TOOLS + _CHATML + "{{ reasoning_effort }}",
+        ((_RESULT, _results_first),),
         tools=True,
         thinking=True,
     ),

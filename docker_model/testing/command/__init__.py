@@ -79,9 +79,6 @@ def parse(args: list[str], known: str) -> Flags:
         args: The words after the command's name.
         known: The flags: `all` for a switch, `color=` with a value, `limit=int` with a number,
             and `q:quiet` for one that has a letter.
-
-    Raises:
-        FlagError: If there is a flag that is unknown or wrong.
     """
     names = dict(each.rpartition(":")[::2] for each in known.split() if ":" in each)
     names = {letter: flag.partition("=")[0] for letter, flag in names.items()}
@@ -128,17 +125,7 @@ def run_command(
     plugin: bool,
     retry_wait: float,
 ) -> None:
-    """Do what a command does, from its start to its exit code.
-
-    Args:
-        process: The command's processes.
-        version: The plugin's version.
-        address: Where the simulated engine's runner listens.
-        key: Tells the runner which call its requests come from.
-        startup: Steps before it reads its stdin.
-        plugin: Whether there is a plugin.
-        retry_wait: Seconds before the first retry of a pull.
-    """
+    """Do what a command does, from its start to its exit code."""
     words = list(process.call.argv)
     try:
         if not plugin:

@@ -43,20 +43,12 @@ CONFIGURE_LINE = (
 
 
 def refuse(text: str) -> NoReturn:
-    """End the command with this text on stderr.
-
-    Raises:
-        CommandError: In any case.
-    """
+    """End the command with this text on stderr."""
     raise CommandError(text)
 
 
 def need_arguments(session: Session, count: int, need: str, usage: str, *, exact: bool) -> None:
-    """Refuse too few words, or too many.
-
-    Raises:
-        CommandError: If the count is not as needed.
-    """
+    """Refuse too few words, or too many."""
     plural = "" if session.old else "(s)"
     name = usage.partition(" ")[0]
     if (count != 1) if exact else (count < 1):
@@ -377,18 +369,13 @@ def pull_command(session: Session, flags: Flags) -> None:
 
 
 def pull(session: Session, model: str) -> None:
-    """Pull a model and print the progress as to a pipe; no signal to `docker` cancels it.
-
-    Raises:
-        CommandError: If it failed.
-    """
-    retries = 0 if session.old else RETRIES
+    """Pull a model and print the progress as to a pipe; no signal to `docker` cancels it."""
     failure = ""
-    for attempt in range(retries + 1):
+    for attempt in range(RETRIES + 1):
         if attempt:
             factor = 2 ** (attempt - 1)
             session.process.out("\n")
-            text = f"Retrying download (attempt {attempt}/{retries}) in {factor}s...\n"
+            text = f"Retrying download (attempt {attempt}/{RETRIES}) in {factor}s...\n"
             session.process.err(text)
             session.process.sleep(session.retry_wait * factor)
         try:
@@ -399,8 +386,7 @@ def pull(session: Session, model: str) -> None:
             return
     if failure == NOT_RUNNING:
         refuse(f"{NOT_RUNNING}\n{ENABLE}")
-    after = f"download failed after {retries} retries: " if retries else ""
-    refuse(f"Failed to pull model: {after}{failure}")
+    refuse(f"Failed to pull model: download failed after {RETRIES} retries: {failure}")
 
 
 def _attempt(session: Session, model: str) -> str:
@@ -411,11 +397,11 @@ def _attempt(session: Session, model: str) -> str:
         body["bearer-token"] = token
     reply = session.request("POST", "/models/create", body)
     if reply.status == OK:
-        return _progress(session, model, reply)
+        return _progress(session, reply)
     said = reply.read().strip()
     if reply.status == UNAVAILABLE:
         raise _RetryError(NOT_RUNNING)
-    if reply.status == UNPROCESSABLE and not session.old:
+    if reply.status == UNPROCESSABLE:
         step = "Upgrade Docker Model Runner to the latest version to support this model"
         said = f"unsupported model config media type: {said}\n{BOLD_NEXT}    {step}"
     text = f"pulling {model} failed with status {reply.reason}: {said}"
@@ -424,7 +410,7 @@ def _attempt(session: Session, model: str) -> str:
     refuse(f"Failed to pull model: {text}")
 
 
-def _progress(session: Session, model: str, reply: Reply) -> str:
+def _progress(session: Session, reply: Reply) -> str:
     layers: dict[str, int] = {}
     strange: list[str] = []
     message = ""
@@ -441,11 +427,6 @@ def _progress(session: Session, model: str, reply: Reply) -> str:
     except CutError:
         msg = "unexpected EOF"
         raise _RetryError(msg) from None
-    finally:
-        if layers and session.old:
-            session.process.out("\n")
-    if not message and session.old:
-        refuse(f"Failed to pull model: unexpected end of stream while pulling model {model}")
     if not message and not layers and strange:
         why = "unexpected response from server (not valid progress data)"
         refuse(f"Failed to pull model: {why}: {chr(10).join(strange)}")
@@ -454,12 +435,9 @@ def _progress(session: Session, model: str, reply: Reply) -> str:
 
 def _step(session: Session, line: str, layers: dict[str, int], strange: list[str]) -> str:
     """Print one step; returns the message if it is the last."""
-    failed = "Failed to pull model: "
     try:
-        step = parse_json(line, f"{failed}error parsing progress message")
-    except CommandError:
-        if session.old:
-            raise
+        step = json.loads(line)
+    except ValueError:
         strange.append(line)
         return ""
     message = str(step.get("message", ""))
@@ -472,9 +450,7 @@ def _step(session: Session, line: str, layers: dict[str, int], strange: list[str
         case "success":
             return message
         case "error":
-            refuse(f"{failed}{'error pulling model: ' if session.old else ''}{message}")
-        case kind if session.old:
-            refuse(f"{failed}unknown message type: {kind}")
+            refuse(f"Failed to pull model: {message}")
         case "warning":
             session.process.err(f"Warning: {message}\n")
     return ""

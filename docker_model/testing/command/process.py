@@ -103,12 +103,7 @@ class CommandProcess:
 
     @contextlib.contextmanager
     def interrupting(self, connection: socket.socket, *, cancel: bool) -> Iterator[None]:
-        """Shut a connection when the command ends, or is canceled.
-
-        Raises:
-            Ended: If the command has ended.
-            Canceled: If `cancel`, and it was canceled.
-        """
+        """Shut a connection when the command ends, or is canceled."""
         with self._changed:
             self._open.append((connection, cancel))
         try:
@@ -122,23 +117,14 @@ class CommandProcess:
                 self._open.remove((connection, cancel))
 
     def check(self, *, cancel: bool) -> None:
-        """Raise what has happened meanwhile.
-
-        Raises:
-            Ended: If the command has ended.
-            Canceled: If `cancel`, and it was canceled.
-        """
+        """Raise what has happened meanwhile."""
         if self._ended:
             raise Ended
         if cancel and self.canceled:
             raise Canceled
 
     def order(self, verb: str, data: bytes = b"") -> None:
-        """Have the program do something.
-
-        Raises:
-            Ended: If the command has ended.
-        """
+        """Have the program do something."""
         try:
             self._socket.sendall(b"%b %d\n%b" % (verb.encode(), len(data), data))
         except OSError:
@@ -162,20 +148,12 @@ class CommandProcess:
             self.order(verb, piece)
 
     def exit(self, code: int) -> None:
-        """End it with this code.
-
-        Raises:
-            Ended: In any case.
-        """
+        """End it with this code."""
         self.order("exit", b"%d" % code)
         raise Ended
 
     def read_stdin(self) -> bytes:
-        """Read stdin to its end.
-
-        Raises:
-            Ended: If the command ends before.
-        """
+        """Read stdin to its end."""
         self.order("read")
         with self._changed:
             self._changed.wait_for(lambda: self._stdin_ended or self._ended)
@@ -183,11 +161,7 @@ class CommandProcess:
         return bytes(self._stdin)
 
     def sleep(self, seconds: float | None) -> None:
-        """Do nothing for so long, `None` for ever.
-
-        Raises:
-            Ended: If the command ends before.
-        """
+        """Do nothing for so long, `None` for ever."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended, seconds)
         self.check(cancel=False)

@@ -44,12 +44,6 @@ def rewrite(prompt: str, directory: str) -> str | list[dict[str, Any]]:
     Args:
         prompt: The prompt.
         directory: The command's working directory.
-
-    Returns:
-        Text, or a list of parts when there are images.
-
-    Raises:
-        PromptError: If an image exists and cannot be sent.
     """
     prompt = _include_files(prompt, directory)
     text, images = _take_images(prompt, directory)

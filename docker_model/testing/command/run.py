@@ -28,17 +28,12 @@ if TYPE_CHECKING:
 
 CHAT = "/engines/v1/chat/completions"
 LONGEST_LINE = 64 * 1024  # of Go's bufio.Scanner, the line's end included
-MAX_TOOL_ROUNDS = 10
 MARK = b": simulated "
 _NOT_UTF_8 = dict.fromkeys(range(0xDC80, 0xDD00), "\ufffd")
 
 
 def run(session: Session, flags: Flags) -> None:
-    """Do it, in the order of the real one.
-
-    Raises:
-        CommandError: If it fails.
-    """
+    """Do it, in the order of the real one."""
     need_arguments(session, len(flags.words), "at least ", "run MODEL [PROMPT]", exact=False)
     color = flags.text("color", "no")
     if color not in ("auto", "yes", "no"):
@@ -99,46 +94,22 @@ class Chat:
         self._process = session.process
         self._state = ""
         self._usage: dict[str, int] | None = None
-        self._finish = ""
-        self._calls: dict[int, dict[str, Any]] = {}
 
     def run(self, model: str, content: Any) -> None:
-        """Ask, and print the answer up to its last newline.
-
-        Args:
-            model: The model's name.
-            content: The prompt: text, or a list of parts when there are images.
-
-        Raises:
-            CommandError: If the answer ends too early.
-        """
-        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-        for _ in range(MAX_TOOL_ROUNDS):
-            self._state, self._finish, self._calls = "", "", {}
-            body = {"model": model, "messages": messages, "stream": True}
-            reply = self._session.request("POST", CHAT, body, cancel=True)
-            if reply.status != OK:
-                text = reply.read()
-                if reply.status == UNAVAILABLE:
-                    raise UnavailableError
-                refuse(f"error response: status={reply.status} body={text}")
-            self._read(reply)
-            if self._finish != "tool_calls" or not self._calls:
-                break
-            messages += self._tool_messages()
-        else:
-            refuse(f"tool call loop exceeded {MAX_TOOL_ROUNDS} iterations")
+        """Ask, and print the answer up to its last newline."""
+        messages = [{"role": "user", "content": content}]
+        body = {"model": model, "messages": messages, "stream": True}
+        reply = self._session.request("POST", CHAT, body, cancel=True)
+        if reply.status != OK:
+            text = reply.read()
+            if reply.status == UNAVAILABLE:
+                raise UnavailableError
+            refuse(f"error response: status={reply.status} body={text}")
+        self._read(reply)
         if self._usage and not self._session.old:
             keys = ("prompt_tokens", "completion_tokens", "total_tokens")
             text = "\n\nToken usage: {} prompt + {} completion = {} total"
             self._process.out(text.format(*(self._usage.get(key, 0) for key in keys)))
-
-    def _tool_messages(self) -> list[dict[str, Any]]:
-        # Without --websearch the plugin knows no tool, and the model hears so.
-        calls = [self._calls[index] for index in sorted(self._calls)]
-        named = [(call["id"], f"unknown tool: {call['function']['name']}") for call in calls]
-        answers = [{"role": "tool", "content": text, "tool_call_id": key} for key, text in named]
-        return [{"role": "assistant", "tool_calls": calls}, *answers]
 
     def _read(self, reply: Reply) -> None:
         failed = "error reading response stream: "
@@ -180,20 +151,9 @@ class Chat:
         event = parse_json(text, "error parsing stream response")
         self._usage = event.get("usage") or self._usage
         for choice in (event.get("choices") or ())[:1]:
-            self._finish = choice.get("finish_reason") or self._finish
             delta = choice.get("delta") or {}
-            for part in delta.get("tool_calls") or () if not self._session.old else ():
-                self._gather(part)
             self._print("reasoning", delta.get("reasoning_content") or "")
             self._print("content", delta.get("content") or "")
-
-    def _gather(self, part: dict[str, Any]) -> None:
-        index, function = part.get("index", 0), part.get("function") or {}
-        empty = {"id": "", "type": "function", "index": index}
-        call = self._calls.setdefault(index, {**empty, "function": {"name": "", "arguments": ""}})
-        call["id"] = part.get("id") or call["id"]
-        call["function"]["name"] = function.get("name") or call["function"]["name"]
-        call["function"]["arguments"] += function.get("arguments") or ""
 
     def _print(self, state: str, text: str) -> None:
         if not text:

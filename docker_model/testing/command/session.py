@@ -57,11 +57,7 @@ def go_json(value: Any, indent: int | None = None) -> str:
 
 
 def parse_json(text: str, failed: str) -> Any:
-    """Return the value of a text.
-
-    Raises:
-        CommandError: If it is no JSON, in Go's words.
-    """
+    """Return the value of a text."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -100,13 +96,7 @@ class Reply:
         self._process, self._cancel = process, cancel
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes of the body as they arrive, and hang up.
-
-        Raises:
-            CutError: If the connection ended too early.
-            Canceled: If that was asked for with the request.
-            Ended: If the command has ended.
-        """
+        """Yield the bytes of the body as they arrive, and hang up."""
         response, process = self._response, self._process
         with (
             contextlib.closing(self._connection),
@@ -144,15 +134,7 @@ class Session:
     def __init__(
         self, process: CommandProcess, version: str, address: str, key: str, retry_wait: float
     ) -> None:
-        """Find the runner, by the same variables as the real CLI.
-
-        Args:
-            process: See above.
-            version: See above.
-            address: Where the simulated engine's runner listens.
-            key: Tells the runner which call its requests come from.
-            retry_wait: See above.
-        """
+        """Find the runner, by the same variables as the real CLI."""
         self.process, self.retry_wait = process, retry_wait
         self.env = process.call.env
         self.version = version.removeprefix("cli-").replace("p", "v", 1)
@@ -171,35 +153,18 @@ class Session:
             self._peer = "127.0.0.1:1" if no_daemon else address
 
     def need_engine(self, *, always: bool = False) -> None:
-        """Look for the Docker daemon, where a command does.
-
-        Args:
-            always: Whether the command asks the daemon in any case.
-
-        Raises:
-            CommandError: If the daemon does not answer.
-        """
+        """Look for the Docker daemon, where a command does; `always` also without an install."""
         install = not self.env.get("MODEL_RUNNER_NO_AUTO_INSTALL")
-        if not (self._engine_gone and (install or (always and not self.old))):
-            return
-        what = (
-            "initialize standalone model runner: unable to identify existing standalone"
-            if install
-            else "get standalone model runner info: unable to find standalone"
-        )
-        address = self.env["DOCKER_HOST"]
-        reason = (
-            f"Cannot connect to the Docker daemon at {address}. Is the docker daemon running?"
-            if self.old
-            else f"failed to connect to the docker API at {address}; check if the path is correct "
-            "and if the daemon is running: dial unix "
-            f"{address.removeprefix('unix://')}: connect: no such file or directory"
-        )
-        msg = (
-            f"unable to {what} model runner: unable to prune stopped model runner containers: "
-            f"unable to identify model runner containers: {reason}"
-        )
-        raise CommandError(msg)
+        if self._engine_gone and (install or (always and not self.old)):
+            address = self.env["DOCKER_HOST"]
+            reason = (
+                f"Cannot connect to the Docker daemon at {address}. Is the docker daemon running?"
+                if self.old
+                else f"failed to connect to the docker API at {address}; check if the path is "
+                "correct and if the daemon is running: connect: no such file or directory"
+            )
+            msg = f"unable to identify existing standalone model runner: {reason}"
+            raise CommandError(msg)
 
     def request(
         self,
@@ -218,10 +183,6 @@ class Session:
             body: Sent as JSON; `None` for none.
             headers: Sent beside those of every request.
             cancel: Whether the request ends when `docker` is going.
-
-        Raises:
-            QueryError: If no server listens there, or the reply's head never came.
-            Ended: If the command has ended.
         """
         where = f'error querying {path}: {method.capitalize()} "{self.base}{path}": '
         sent = {**self._headers, **(headers or {})}
@@ -256,11 +217,7 @@ class Session:
         return f"dial tcp: lookup {host.partition(':')[0]}: no such host"
 
     def ask(self, method: str, path: str, failed: str, body: Any = None) -> tuple[Reply, str]:
-        """Send a request, and return its reply with the whole body.
-
-        Raises:
-            CommandError: If it did not get through, or the runner is switched off.
-        """
+        """Send a request, and return its reply with the whole body."""
         try:
             reply = self.request(method, path, body)
         except QueryError as error:
@@ -279,12 +236,6 @@ class Session:
             path: Of the URL.
             failed: How the text of an error begins.
             what: What the CLI says that it failed to list, when the runner refuses.
-
-        Returns:
-            The value; `None` for HTTP 404.
-
-        Raises:
-            CommandError: If there is none.
         """
         reply, text = self.ask("GET", path, failed)
         if reply.status == NOT_FOUND:

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from docker_model.testing import Downloaded, Fail, Pulled, Reply, SimulatedDocker, Warn, runner
+from docker_model.testing import Downloaded, Fail, Pulled, Reply, SimulatedDocker, Warn, records
 from tests.unit.testing.calling import MODEL, ask, call
 
 
@@ -73,13 +73,13 @@ def test_it_remembers_how_it_was_called(tmp_path):
 
 
 def test_its_memory_is_bounded(monkeypatch):
-    monkeypatch.setattr(runner, "REMEMBERED", 3)
+    monkeypatch.setattr(records, "REMEMBERED", 3)
     with SimulatedDocker() as docker:
         for number in range(4):
             ask(docker, f"prompt {number}")
         assert len(docker.requests) == 3
         docker.wait_prompts(4)
-        monkeypatch.setattr(runner, "REMEMBERED_BYTES", 1000)
+        monkeypatch.setattr(records, "REMEMBERED_BYTES", 1000)
         ask(docker, "x" * 2000)
         assert docker.requests == []
 
