@@ -60,7 +60,7 @@ RELEVANT = (
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the API may be.
+    """A possible address of the API.
 
     Attributes:
         root: Scheme, host, port, and the path before `/engines` and `/models`.
@@ -82,13 +82,13 @@ class Address:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port."""
+        """Return scheme, host and port."""
         url = urlsplit(self.root)
         return f"{url.scheme}://{url.netloc}"
 
     @property
     def host(self) -> str:
-        """The host's name or number."""
+        """Return the host's name or number."""
         return urlsplit(self.root).hostname or ""
 
 
@@ -104,7 +104,7 @@ def parse(spelled: str, name: str) -> Address:
         name: Where it comes from, for the error.
 
     Raises:
-        InvalidRequestError: It is none.
+        InvalidRequestError: If it is not a valid address.
     """
     text = spelled.strip()
     if text.startswith(("unix:", "npipe:")):
@@ -171,14 +171,14 @@ class ConfiguredAddress:
 
 
 def named(base_url: str | None, variables: Mapping[str, str]) -> ConfiguredAddress | None:
-    """The address that the user names, if so: by `base_url`, or else by a variable.
+    """Return the address that the user names, by `base_url` or else by a variable.
 
     Args:
         base_url: The setting.
         variables: The environment; a blank variable is unset.
 
     Raises:
-        InvalidRequestError: What is to be an address is none.
+        InvalidRequestError: If it is not a valid address.
     """
     if base_url is not None:
         return ConfiguredAddress("base_url", _readings(parse(base_url, "base_url")))
@@ -216,7 +216,7 @@ class Tls:
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> Tls:
-        """What the `MODEL_RUNNER_TLS…` variables say."""
+        """Read the `MODEL_RUNNER_TLS…` variables."""
         return cls(
             verify=not _is_true(variables, "MODEL_RUNNER_TLS_SKIP_VERIFY"),
             ca_cert=variables.get("MODEL_RUNNER_TLS_CA_CERT") or None,

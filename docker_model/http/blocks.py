@@ -100,7 +100,7 @@ class Result:
 
 @dataclass(slots=True)
 class Content:
-    """What a message holds.
+    """The content of a message, sorted by kind.
 
     Attributes:
         parts: OpenAI's content parts: text, images, audio.
@@ -116,7 +116,7 @@ class Content:
 
     @property
     def text(self) -> str:
-        """The text alone."""
+        """Return the text alone."""
         return "".join(part["text"] for part in self.parts if part["type"] == "text")
 
     def add_text(self, text: str, joint: str) -> None:
@@ -194,7 +194,7 @@ def _read_answer(held: Content, kind: str, block: Mapping[str, Any], joint: str)
 
 
 def _read_output(held: Content, kind: str, block: Mapping[str, Any]) -> None:
-    """A tool's output: images go as such, everything else as text."""
+    """Read a block of a tool's output: images stay images, everything else becomes text."""
     if kind in _IMAGES and (image := _image_or_none(block)):
         held.parts.append({"type": "image_url", "image_url": image})
     else:
@@ -316,7 +316,7 @@ def _thought(block: Mapping[str, Any]) -> str:
 
 
 def _document(kind: str, block: Mapping[str, Any]) -> str:
-    """The text of a document that is nothing but text."""
+    """Return the text of a document that holds nothing else."""
     source = block.get("source")
     if kind == "document" and isinstance(source, dict) and source.get("type") == "text":
         return _text(source.get("data"))
@@ -379,7 +379,7 @@ def _audio(kind: str, block: Mapping[str, Any], role: str) -> dict[str, Any]:
 
 
 def _media(block: Mapping[str, Any]) -> tuple[str, str]:
-    """The type and the base64 data of a block, in any provider's form; empty without both."""
+    """Return the type and base64 data of a block of any provider; both empty if one is missing."""
     for kind, data in _media_forms(block):
         if isinstance(data, bytes):
             data = base64.b64encode(data).decode()  # noqa: PLW2901  the same, in text

@@ -1,4 +1,4 @@
-"""What is sent, as JSON; pure."""
+"""Request bodies as JSON; pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def chat(
     *,
     stream: bool,
 ) -> bytes:
-    """A request for an answer.
+    """Write a request for an answer.
 
     Args:
         model: The model's name.
@@ -55,13 +55,13 @@ _ENTANGLED = frozenset({"tools", "functions", "n", "logprobs", "modalities", "au
 
 
 def is_plain(parameters: Mapping[str, Any]) -> bool:
-    """Whether nothing but one text is asked for, which is easily put together from pieces."""
+    """Tell whether a request asks for one text alone, which is easily joined from pieces."""
     given = {**parameters, **(parameters.get("extra_body") or {})}
     return not any(given.get(name) for name in _ENTANGLED)
 
 
 def embeddings(model: str, texts: Sequence[str], dimensions: int | None) -> list[tuple[int, bytes]]:
-    """Requests for embeddings, each with the number of its texts."""
+    """Write requests for embeddings, each with the number of its texts."""
     extra = {} if dimensions is None else {"dimensions": dimensions}
     return [
         (len(batch), encode({"model": model, "input": batch, "encoding_format": "float", **extra}))
@@ -70,7 +70,7 @@ def embeddings(model: str, texts: Sequence[str], dimensions: int | None) -> list
 
 
 def texts_of(texts: Iterable[str]) -> list[str]:
-    """The texts to embed.
+    """Check the texts to embed, and return them as a list.
 
     Raises:
         InvalidRequestError: If it is not an iterable of texts, or one of them is empty.
@@ -104,10 +104,10 @@ def batches(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
-    """JSON in UTF-8.
+    """Write JSON in UTF-8.
 
     Raises:
-        InvalidRequestError: It cannot be: a value of another kind, a lone surrogate.
+        InvalidRequestError: If a value has no form in JSON, or a text holds a lone surrogate.
     """
     try:
         return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()

@@ -50,13 +50,13 @@ async def ask(requests: Iterable[bytes], attempt: Callable[[bytes], Awaitable[_T
     raise complaint
 
 
-async def whole(caller: RequestOptions, model: str, body: bytes) -> dict[str, Any]:
-    """The whole reply, which came in one piece.
+async def whole(options: RequestOptions, model: str, body: bytes) -> dict[str, Any]:
+    """Return a reply that comes in one piece.
 
     Raises:
         DockerModelError: If the request failed, or the engine gave up.
     """
-    reply = parse_reply(await HttpRequest(caller, model, PATH, body, cap=_CAP).whole())
+    reply = parse_reply(await HttpRequest(options, model, PATH, body, cap=_CAP).whole())
     answers = read_reply(reply, model=model)
     choices = reply.get("choices")
     if not choices or not all(choice.get("message") for choice in choices):
@@ -72,8 +72,8 @@ async def whole(caller: RequestOptions, model: str, body: bytes) -> dict[str, An
     }
 
 
-async def assembled(caller: RequestOptions, model: str, body: bytes) -> dict[str, Any]:
-    """The whole reply, which came in pieces.
+async def assembled(options: RequestOptions, model: str, body: bytes) -> dict[str, Any]:
+    """Return a whole reply that comes in pieces.
 
     Raises:
         DockerModelError: If the request failed, or the engine gave up.
@@ -89,7 +89,7 @@ async def assembled(caller: RequestOptions, model: str, body: bytes) -> dict[str
     def text() -> str:
         return reader.answer.text
 
-    request = HttpRequest(caller, model, PATH, body, partial=text, cap=_CAP)
+    request = HttpRequest(options, model, PATH, body, partial=text, cap=_CAP)
     await request.stream(NullBackpressure(), take)
     reader.close()
     answer = reader.answer
@@ -102,7 +102,7 @@ async def assembled(caller: RequestOptions, model: str, body: bytes) -> dict[str
 
 
 def _message(message: dict[str, Any], answer: Answer) -> dict[str, Any]:
-    """The message in OpenAI's form, however the engine has it."""
+    """Return a message in OpenAI's form."""
     normal = {"role": "assistant", **message, "content": answer.text or None}
     normal.pop("function_call", None)
     if answer.reasoning:
@@ -113,14 +113,14 @@ def _message(message: dict[str, Any], answer: Answer) -> dict[str, Any]:
 
 
 class NullBackpressure:
-    """Takes everything at once."""
+    """A consumer that never pauses the reading."""
 
     on_full: Callable[[], object]
     on_drained: Callable[[], object]
 
 
 async def stream(
-    caller: RequestOptions,
+    options: RequestOptions,
     model: str,
     body: bytes,
     sink: Sink[dict[str, Any]],
@@ -141,10 +141,10 @@ async def stream(
         sink.put({**chunk, "model": model}, size)
         return False
 
-    await HttpRequest(caller, model, PATH, body, partial=text.read, cap=_CAP).stream(sink, take)
+    await HttpRequest(options, model, PATH, body, partial=text.read, cap=_CAP).stream(sink, take)
 
 
-async def preload(caller: RequestOptions, model: str, path: str = PATH) -> None:
+async def preload(options: RequestOptions, model: str, path: str = PATH) -> None:
     """Have a model loaded for what a path asks, and wait until it is.
 
     Runners before v1.0.15 do not know the header, load the model all the same, and then find
@@ -156,4 +156,4 @@ async def preload(caller: RequestOptions, model: str, path: str = PATH) -> None:
     body = bodies.encode({"model": model, "messages": []})
     headers = {"X-Preload-Only": "true"}
     with contextlib.suppress(InvalidRequestError):
-        await HttpRequest(caller, model, path, body, headers=headers).whole()
+        await HttpRequest(options, model, path, body, headers=headers).whole()

@@ -54,7 +54,7 @@ class Client:
         env: Variables laid over the caller's environment; never shown.
 
     Raises:
-        InvalidRequestError: A setting that cannot be.
+        InvalidRequestError: If a setting is not valid.
     """
 
     _: KW_ONLY
@@ -110,7 +110,7 @@ class Client:
             where the engine has another name for it.
 
         Raises:
-            DockerModelError: See `docker_model.errors`.
+            DockerModelError: If the request failed.
         """
         from docker_model.http import operations
 
@@ -119,7 +119,7 @@ class Client:
     async def achat(
         self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
     ) -> dict[str, Any]:
-        """The same, awaited; cancelling the call ends the request."""
+        """Answer a conversation; cancelling the call ends the request."""
         from docker_model.http import operations
 
         return await operations.achat(self, model, messages, parameters)
@@ -142,7 +142,7 @@ class Client:
     def astream_chat(
         self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
     ) -> AsyncChatStream:
-        """The same for `async for`; no coroutine, so there is nothing to await."""
+        """Answer a conversation piece by piece, for `async for`; not a coroutine."""
         from docker_model.http import operations
 
         return operations.astream_chat(self, model, messages, parameters)
@@ -164,10 +164,10 @@ class Client:
             A vector for each text, in their order, all of one length.
 
         Raises:
-            InvalidRequestError: The model gives no embeddings as it is configured; says
-                which command fixes it.
-            UnsupportedParameterError: The engine ignores `dimensions`.
-            DockerModelError: See `docker_model.errors`.
+            InvalidRequestError: If a text is empty, or the model is not configured to give
+                embeddings; the error names the command that fixes it.
+            UnsupportedParameterError: If the engine ignores `dimensions`.
+            DockerModelError: If the request failed.
         """
         from docker_model.http import operations
 
@@ -176,7 +176,7 @@ class Client:
     async def aembed(
         self, model: str, texts: Iterable[str], *, dimensions: int | None = None
     ) -> list[list[float]]:
-        """The same, awaited; cancelling the call ends the request."""
+        """Embed texts, in batches; cancelling the call ends the request."""
         from docker_model.http import operations
 
         return await operations.aembed(self, model, texts, dimensions)
@@ -416,17 +416,17 @@ class Client:
     # -- the rest ------------------------------------------------------------------------
 
     def endpoint(self) -> Endpoint:
-        """Where the API is; looked for now, if it is not known yet.
+        """Return where the API is, looking for it if it is not known yet.
 
         Raises:
-            RunnerUnavailableError: It was not found; says what was tried.
+            RunnerUnavailableError: If it was not found; the error lists what was tried.
         """
         from docker_model.http import operations
 
         return operations.endpoint(self)
 
     async def aendpoint(self) -> Endpoint:
-        """The same, awaited."""
+        """Return where the API is, looking for it if it is not known yet."""
         from docker_model.http import operations
 
         return await operations.aendpoint(self)

@@ -44,16 +44,16 @@ _HUNG_UP = (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolErro
 
 
 class ConnectFailed(Exception):  # noqa: N818  what there is
-    """Nobody is there."""
+    """There is no server at the address."""
 
 
 class ConnectionLost(Exception):  # noqa: N818  what has happened
-    """A connection that was there has ended too early, or speaks something else."""
+    """A connection ended too early, or its server does not speak HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionKey:
-    """What connections are shared by.
+    """The key under which connections are shared.
 
     Attributes:
         address: Where to.
@@ -67,7 +67,7 @@ class ConnectionKey:
 
 
 class Reply:
-    """What came back, as far as it has.
+    """A reply, whose body may still be on its way.
 
     Attributes:
         status: The HTTP status.
@@ -82,10 +82,10 @@ class Reply:
         self._response = response
 
     async def pieces(self) -> AsyncGenerator[bytes]:
-        """The body as it comes.
+        """Yield the body as it arrives.
 
         Raises:
-            ConnectionLost: It ends too early.
+            ConnectionLost: If it ends too early.
         """
         # We ask for none of these, and proxies compress all the same.
         unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if self._encoding in _COMPRESSED else None
@@ -94,10 +94,10 @@ class Reply:
                 yield unpack.decompress(data) if unpack else data
 
     async def read(self) -> bytes:
-        """The whole body.
+        """Return the whole body.
 
         Raises:
-            ConnectionLost: It ends too early.
+            ConnectionLost: If it ends too early.
         """
         return b"".join([piece async for piece in self.pieces()])
 
@@ -118,12 +118,12 @@ class Connections:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> AsyncIterator[Reply]:
-        """Send a request; a scope in which its reply can be read.
+        """Send a request, and yield its reply, which can be read within the scope.
 
         Raises:
-            ConnectFailed: Nobody is there.
-            ConnectionLost: The connection ended before the reply began.
-            InvalidRequestError: The certificates to trust, or the proxy, cannot be used.
+            ConnectFailed: If there is no server at the address.
+            ConnectionLost: If the connection ended before the reply began.
+            InvalidRequestError: If the certificates to trust, or the proxy, cannot be used.
         """
         pool = await self._pool(link)
         target, host = _target(url)
@@ -215,7 +215,7 @@ class _Pool:
 
 @lru_cache(maxsize=64)
 def _target(url: str) -> tuple[httpcore.URL, str]:
-    """A URL read once, and the `Host` of it: httpcore leaves out the brackets of IPv6."""
+    """Parse a URL once, with its `Host`: httpcore leaves out the brackets of IPv6."""
     return httpcore.URL(url), urlsplit(url).netloc
 
 
@@ -236,7 +236,7 @@ def map_httpcore_exceptions() -> Iterator[None]:
 
 
 def _maker(link: ConnectionKey) -> httpcore.AsyncConnectionPool:
-    """What makes connections: httpcore's pool knows how, also by way of a proxy."""
+    """Return the maker of connections: httpcore's pool, which knows proxies."""
     address = link.address
     return httpcore.AsyncConnectionPool(
         ssl_context=_context(link.tls) if address.root.startswith("https:") else None,
@@ -248,7 +248,7 @@ def _maker(link: ConnectionKey) -> httpcore.AsyncConnectionPool:
 
 
 def _is_near(address: Address) -> bool:
-    """Whether no proxy can be meant: it would look for this address in another place."""
+    """Tell whether an address is local, where a proxy would reach another machine."""
     host = address.host
     if address.socket is not None or host == "localhost" or host.endswith(".docker.internal"):
         return True
@@ -259,10 +259,10 @@ def _is_near(address: Address) -> bool:
 
 
 def _proxy(address: Address) -> httpcore.Proxy | None:
-    """The proxy that the environment wants for an address, if any.
+    """Return the proxy that the environment sets for an address, if any.
 
     Raises:
-        InvalidRequestError: It is none that can be used.
+        InvalidRequestError: If it cannot be used.
     """
     from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  slow, seldom needed
 

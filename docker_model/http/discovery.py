@@ -1,4 +1,4 @@
-"""Finding the runner's API: what the user names, what the CLI knows, and where it mostly is.
+"""Finding the runner's API: by the user's settings, the CLI's status and usual addresses.
 
 A key or a header of the user's goes to addresses that the user has named, and to no other.
 """
@@ -56,7 +56,7 @@ class DiscoveryAttempt:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the runner's API is.
+    """The address of the runner's API.
 
     Attributes:
         url: The OpenAI-compatible part, such as `http://127.0.0.1:12434/engines/v1`.
@@ -84,7 +84,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryInputs:
-    """Everything that has a say in where the runner is found.
+    """All settings that decide where the runner is found.
 
     Attributes:
         base_url: The user's own word.
@@ -105,7 +105,7 @@ class DiscoveryInputs:
         command: str | Sequence[str] | None,
         env: Mapping[str, str] | None,
     ) -> DiscoveryInputs:
-        """Take note of the environment as it is now."""
+        """Record the environment as it is now."""
 
         def read() -> DiscoveryInputs:
             variables = {**os.environ, **(env or {})}  # what `env` makes blank is unset
@@ -116,7 +116,7 @@ class DiscoveryInputs:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables by name."""
+        """Return the variables by name."""
         return dict(zip(addresses.RELEVANT, self.variables, strict=True))
 
 
@@ -132,15 +132,15 @@ class Endpoints:
         self._searches: dict[DiscoveryInputs, tuple[Search, asyncio.Task[Endpoint | None]]] = {}
 
     async def find(self, place: DiscoveryInputs) -> Endpoint:
-        """The endpoint; all who ask at the same time share one search.
+        """Return the endpoint; callers at the same time share one search.
 
         That there is none is remembered for a moment: a chat model that falls back on the CLI
         would otherwise repeat the whole search in each call. A named address is asked again,
         which is one request, so that one who starts the runner and tries again is not refused.
 
         Raises:
-            RunnerUnavailableError: There is none; says what was tried.
-            InvalidRequestError: What should be an address is none.
+            RunnerUnavailableError: If there is none; the error lists what was tried.
+            InvalidRequestError: If a setting or variable is not a valid address.
         """
         found: Endpoint | None = _found.get(place)
         if found is not None:
@@ -167,22 +167,22 @@ class Endpoints:
 
 
 def known(place: DiscoveryInputs) -> Endpoint | None:
-    """The endpoint, if it has been found; from any thread."""
+    """Return the endpoint if it has been found; from any thread."""
     return _found.get(place)
 
 
 async def find(place: DiscoveryInputs) -> Endpoint:
-    """The endpoint, looked for once; see `Endpoints.find`."""
+    """Return the endpoint; callers at the same time share one search."""
     return await io_thread.current().local(Endpoints).find(place)
 
 
 def forget(place: DiscoveryInputs) -> None:
-    """It does not answer any more, so it is looked for when next needed."""
+    """Forget an endpoint that no longer answers, so that the next request searches again."""
     _found.pop(place, None)
 
 
 def nowhere(tried: Sequence[DiscoveryAttempt]) -> RunnerUnavailableError:
-    """There is no runner at any of these."""
+    """Return the error for a runner that was not found, with all attempts."""
     lines = "".join(f"\n  {one}" for one in tried)
     return RunnerUnavailableError(f"Docker Model Runner was not found{lines}", hint=START_HINT)
 
@@ -195,7 +195,7 @@ class Search:
         named: The user has named the address, and no other is asked.
 
     Raises:
-        InvalidRequestError: What should be an address is none.
+        InvalidRequestError: If a setting or variable is not a valid address.
     """
 
     def __init__(self, place: DiscoveryInputs) -> None:
@@ -207,7 +207,7 @@ class Search:
         self.named = self._named is not None
 
     async def run(self) -> Endpoint | None:
-        """Go the way until somebody answers; `None` when nobody does."""
+        """Try all steps in order until a runner answers; `None` if none does."""
         if self._named is not None:
             # Taken at its word: a prompt that went elsewhere instead would be a surprise.
             return await self._named_one(self._named)
@@ -251,7 +251,7 @@ class Search:
     async def _likely(
         self, source: str, candidates: Sequence[Address], limit: float
     ) -> Endpoint | None:
-        """The first of `candidates` that answers as a runner does; all are asked at once."""
+        """Return the first of `candidates` that answers as a runner does; all are asked at once."""
         links = [ConnectionKey(address, self._tls, named=False) for address in candidates]
         probes = [asyncio.create_task(_probe(source, link, limit)) for link in links]
         try:
@@ -269,7 +269,7 @@ class Search:
 async def _probe(
     source: str, link: ConnectionKey, limit: float
 ) -> tuple[DiscoveryAttempt, Endpoint | None]:
-    """Ask an address for its models; without any key, which it need not have."""
+    """Ask an address for its models, without a key."""
     address = link.address
     outcome = ""
     try:

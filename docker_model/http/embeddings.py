@@ -20,9 +20,12 @@ PATH = "/embeddings"
 
 
 async def embed(
-    caller: RequestOptions, model: str, batches: Sequence[tuple[int, bytes]], dimensions: int | None
+    options: RequestOptions,
+    model: str,
+    batches: Sequence[tuple[int, bytes]],
+    dimensions: int | None,
 ) -> list[list[float]]:
-    """The vectors of all batches, one request after the other.
+    """Return the vectors of all batches, one request after the other.
 
     The engine works on the texts of one batch at the same time by itself.
 
@@ -31,7 +34,7 @@ async def embed(
     """
     vectors: list[list[float]] = []
     for count, body in batches:
-        reply = parse_reply(await HttpRequest(caller, model, PATH, body).whole())
+        reply = parse_reply(await HttpRequest(options, model, PATH, body).whole())
         if failure := failure_of(reply, model, str):
             raise failure
         vectors += _vectors(reply, count, model, len(vectors))
@@ -46,7 +49,7 @@ async def embed(
 
 
 def _vectors(reply: dict[str, Any], count: int, model: str, before: int) -> list[list[float]]:
-    """The vectors of one reply, in the order of its texts.
+    """Return the vectors of one reply, in the order of its texts.
 
     Args:
         reply: What came.

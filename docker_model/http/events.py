@@ -1,4 +1,4 @@
-"""A streamed reply's bytes, taken apart into its events as they arrive."""
+"""Server-sent events, read from a reply's bytes as they arrive."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Events:
         self._data = b""  # lines of an object that is not complete yet
 
     def feed(self, data: bytes) -> list[tuple[dict[str, Any], int]]:
-        """Take some bytes; the events that they complete, each with its size in bytes.
+        """Take some bytes; return the events that they complete, each with its size in bytes.
 
         An event with the name `error`, or of the form `error: …`, comes as `{"error": …}`.
 
@@ -54,7 +54,7 @@ class Events:
         return [event for line in lines if (event := self._read(line)) is not None]
 
     def close(self) -> list[tuple[dict[str, Any], int]]:
-        """End the stream: the last line may have come without its end.
+        """End the stream; return the event of a last line without a line break.
 
         Raises:
             GenerationError: If the data of an event are not a JSON object.
@@ -104,7 +104,7 @@ def _loosely(data: bytes) -> Any:
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """Read a JSON object; the model's thoughts in it have one name, whatever the engine's.
+    """Read a JSON object, and give the model's thoughts one name in it.
 
     Raises:
         GenerationError: If it is not the object of an API like OpenAI's.
@@ -115,9 +115,9 @@ def parse_object(data: bytes) -> dict[str, Any]:
         raise GenerationError(
             msg, hint=failures.ADDRESS_HINT, stderr=data[:500].decode("utf-8", "replace")
         )
-    for said in map(_said, content.get("choices") or ()):
-        if thought := said.pop(_ALSO_REASONING, None):
-            said[_REASONING] = said.get(_REASONING) or thought
+    for message in map(_message_of, content.get("choices") or ()):
+        if thought := message.pop(_ALSO_REASONING, None):
+            message[_REASONING] = message.get(_REASONING) or thought
     return content
 
 
@@ -134,24 +134,24 @@ def parse_reply(data: bytes) -> dict[str, Any]:
     return parse_object(data)
 
 
-def _said(choice: dict[str, Any]) -> Any:
+def _message_of(choice: dict[str, Any]) -> Any:
     return choice.get("delta") or choice.get("message") or {}
 
 
 def _is_well_formed(content: dict[str, Any]) -> bool:
-    """Whether what are to be choices are some; an error or a list of vectors has none."""
+    """Tell whether `choices` and `usage` are well-formed; both may be missing."""
     usage, choices = content.get("usage") or {}, content.get("choices") or []
     return isinstance(usage, dict) and isinstance(choices, list) and all(map(_is_choice, choices))
 
 
 def _is_choice(choice: object) -> bool:
-    """Whether this is a choice; `docker_model.http.replies` knows the forms of its parts."""
-    said = _said(choice) if isinstance(choice, dict) else None
-    if not isinstance(said, dict) or not isinstance(said.get("content") or "", (str, list)):
+    """Tell whether this is a choice; `docker_model.http.replies` knows the forms of its parts."""
+    message = _message_of(choice) if isinstance(choice, dict) else None
+    if not isinstance(message, dict) or not isinstance(message.get("content") or "", (str, list)):
         return False
-    if not all(isinstance(said.get(name) or "", str) for name in (_REASONING, _ALSO_REASONING)):
+    if not all(isinstance(message.get(name) or "", str) for name in (_REASONING, _ALSO_REASONING)):
         return False
-    calls = said.get("tool_calls") or []
+    calls = message.get("tool_calls") or []
     return isinstance(calls, list) and all(map(_is_call, calls))
 
 
@@ -160,7 +160,7 @@ def _is_call(call: object) -> bool:
 
 
 def _json(data: bytes) -> Any:
-    """`None` for what is no JSON; what is no character becomes U+FFFD, as in the command."""
+    """Read JSON, or return `None`; invalid characters become U+FFFD, as in the command."""
     text = data.decode("utf-8", "replace")
     try:
         content = json.loads(text)
@@ -173,7 +173,7 @@ def _json(data: bytes) -> Any:
 
 
 def as_chunk(reply: dict[str, Any]) -> dict[str, Any]:
-    """A reply that came as a whole, as the one event of a stream."""
+    """Turn a whole reply into the only event of a stream."""
     choices = [
         {**choice, "delta": choice.get("message") or {}} for choice in reply.get("choices") or ()
     ]

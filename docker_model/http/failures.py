@@ -1,4 +1,4 @@
-"""What a reply that is no answer means: the runner's plain text and the engines' JSON alike."""
+"""Errors for replies that are not answers, from the runner's plain text and engines' JSON."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ _CAUSES = (
 
 
 def name_reply(status: int, body: str, model: str, partial: str = "") -> DockerModelError:
-    """Tell what a reply that is no answer means.
+    """Return the error for a reply that is not an answer.
 
     Args:
         status: Its HTTP status.
@@ -207,12 +207,12 @@ def name_reply(status: int, body: str, model: str, partial: str = "") -> DockerM
 
 
 def is_complaint(error: DockerModelError) -> bool:
-    """Whether the model's chat template does not take the conversation in this form."""
+    """Tell whether the model's chat template refused the conversation in this form."""
     return error.message.startswith(_TEMPLATE_OF)
 
 
 def name_event(error: Any, model: str, partial: str) -> DockerModelError:
-    """Tell what an error within a stream means.
+    """Return the error for an error object within a stream.
 
     Args:
         error: What the event says of it: an object, or just text.
@@ -226,35 +226,35 @@ def name_event(error: Any, model: str, partial: str) -> DockerModelError:
 
 
 def broken_off(model: str, partial: str, why: object) -> GenerationError:
-    """The connection ended before the answer did."""
+    """Return the error for a connection that ended before the answer did."""
     msg = f"the answer of {model!r} broke off: {why}"
     return GenerationError(msg, hint=LOGS_HINT, partial=partial)
 
 
 def no_choices(model: str) -> GenerationError:
-    """The reply is one to a chat, and holds no answer."""
+    """Return the error for a reply without an answer in it."""
     msg = f"the reply for {model!r} holds no answer: it has no choices"
     return GenerationError(msg, hint=LOGS_HINT)
 
 
 def web_page() -> RunnerUnavailableError:
-    """Some other server has answered, with a page of HTML."""
+    """Return the error for a page of HTML from some other server."""
     return RunnerUnavailableError(_WEB_PAGE, hint=ADDRESS_HINT)
 
 
 def no_connection(address: str) -> RunnerUnavailableError:
-    """Nobody is there any more."""
+    """Return the error for a runner that no longer answers."""
     msg = f"Docker Model Runner does not answer at {address}"
     return RunnerUnavailableError(msg, hint=START_HINT)
 
 
 def is_loading(status: int, body: str) -> bool:
-    """Whether the engine says that it still loads the model."""
+    """Tell whether the engine is still loading the model."""
     return status == 503 and "loading" in body.lower()  # noqa: PLR2004  HTTP's own
 
 
 def is_passing(status: int, body: str) -> bool:
-    """Whether the same request may well be answered a moment later.
+    """Tell whether the same request may well be answered a moment later.
 
     The runner's 500 with an empty body is its proxy's: the engine had closed the connection
     that it wanted to use. One with a text is an engine's, and would come again.
@@ -263,7 +263,7 @@ def is_passing(status: int, body: str) -> bool:
 
 
 def _words(body: str) -> str:
-    """What the engine says in its JSON, or all of a plain text."""
+    """Return the engine's message from its JSON, or all of a plain text."""
     try:
         content = json.loads(body)
     except ValueError:
@@ -279,7 +279,7 @@ def _words(body: str) -> str:
 
 
 def _brief(words: str) -> str:
-    """A line for a message: the reason in a long text, or the first line.
+    """Return one line for an error message: the reason in a long text, or the first line.
 
     Engines put traces around the reason, which is then the last that calls itself an error.
     They quote the request as JSON after a line, which stays out.

@@ -67,7 +67,7 @@ class _Turn:
 
 
 def prepare(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Make of a conversation what any engine and chat template takes.
+    """Return a conversation in a form that any engine and chat template takes.
 
     What comes out may be put in again, and stays as it is.
 
@@ -89,7 +89,7 @@ def prepare(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def first_media(messages: Iterable[Mapping[str, Any]]) -> str | None:
-    """The type of the first content part that is not text; `None` if all is text.
+    """Return the type of the first content part that is not text; `None` if all is text.
 
     Raises:
         InvalidRequestError: If a message has something that the API has no form for.
@@ -136,7 +136,7 @@ def _read(message: Mapping[str, Any]) -> Iterator[_Turn]:
 
 
 def _calls(message: Mapping[str, Any], in_blocks: Sequence[Call]) -> Iterator[Call]:
-    """The calls of a message; many frameworks have them twice, as a field and as blocks."""
+    """Yield the calls of a message, which many frameworks hold twice: as a field and as blocks."""
     given = [read_call(call) for call in message.get("tool_calls") or () if isinstance(call, dict)]
     if not given and isinstance(message.get("function_call"), dict):
         given = [read_call({"function": message["function_call"]})]
@@ -181,7 +181,7 @@ def _match(turns: Iterable[_Turn]) -> list[_Turn]:
 
 
 def _call_of(result: Result, calls: Sequence[Call], *, by_id: bool = False) -> Call | None:
-    """The call that a result is of: by its id, or its name, or since it is the next."""
+    """Find the call of a result: by its id, by its name, or the next call without a result."""
     same = [call for call in reversed(calls) if result.id and call.id == result.id]
     if same:
         waiting = [call for call in reversed(same) if call.result is None]
@@ -230,7 +230,7 @@ def _joined(
 
 
 def _system_first(turns: Sequence[_Turn]) -> list[_Turn]:
-    """One system message, and before all else."""
+    """Join all system messages into one at the beginning."""
     system: list[dict[str, Any]] = []
     for turn in turns:
         if turn.role == "system":
@@ -243,7 +243,7 @@ def _system_first(turns: Sequence[_Turn]) -> list[_Turn]:
 
 
 def _alternate(turns: Sequence[_Turn]) -> list[_Turn]:
-    """The user speaks first; and the assistant before the user speaks again."""
+    """Let the user speak first, and the assistant speak between a result and the user."""
     ordered: list[_Turn] = []
     for turn in turns:
         before = ordered[-1] if ordered else None
@@ -281,7 +281,7 @@ def _write(turns: Sequence[_Turn]) -> list[dict[str, Any]]:
 
 
 def _unique(given: str, taken: set[str], used: set[str]) -> str:
-    """The id as it was given, or a new one: nine letters and digits, as Mistral's must be."""
+    """Return the given id, or a new one of nine letters and digits, as Mistral's must be."""
     new, number = given, len(used)
     while not new or new in used:
         number += 1
@@ -317,7 +317,7 @@ def _result(call: Call, call_id: str) -> dict[str, Any]:
 
 
 def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-    """Text as a string where it can be: many templates take nothing else."""
+    """Return text alone as a string, since many templates take nothing else."""
     if all(part["type"] == "text" for part in parts):
         return "\n".join(part["text"] for part in parts)
     return parts
@@ -327,7 +327,7 @@ def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
 
 
 def plainer_forms(messages: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """A prepared conversation in forms for templates that do not take it as it is."""
+    """Yield a prepared conversation in plainer forms, for templates that refuse it as it is."""
     if any("tool_calls" in message for message in messages):
         yield with_short_ids(messages)
     if any("tool_calls" in message or message["role"] == "system" for message in messages):
@@ -335,7 +335,7 @@ def plainer_forms(messages: Sequence[dict[str, Any]]) -> Iterator[list[dict[str,
 
 
 def with_short_ids(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A prepared conversation whose ids are nine letters and digits, as Mistral's must be."""
+    """Give a prepared conversation ids of nine letters and digits, as Mistral's must be."""
     shortened = []
     number = 0
     for message in messages:
@@ -350,7 +350,7 @@ def with_short_ids(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
 
 
 def as_text(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A prepared conversation for templates that know neither tools nor system messages.
+    """Write a prepared conversation for templates without tools and system messages.
 
     Calls become the assistant's text, results the user's, and instructions stand before the
     first question.

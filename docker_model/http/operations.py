@@ -1,4 +1,4 @@
-"""What a `Client` does when it is called.
+"""The operations of a `Client`.
 
 A module of its own, imported by the first call: it takes asyncio and httpcore along, which
 nobody who only makes clients, or uses the command, should wait for.
@@ -46,7 +46,7 @@ def chat(
     messages: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """See `Client.chat`."""
+    """Answer a conversation, waiting for the whole answer."""
     return tasks.run_blocking(_chat(client, model, messages, parameters))
 
 
@@ -56,7 +56,7 @@ async def achat(
     messages: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """See `Client.achat`."""
+    """Answer a conversation, waiting for the whole answer."""
     return await tasks.run_async(_chat(client, model, messages, parameters))
 
 
@@ -66,7 +66,7 @@ def stream_chat(
     messages: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any],
 ) -> ChatStream:
-    """See `Client.stream_chat`."""
+    """Answer a conversation piece by piece."""
     return ChatStream(_chat_stream(client, model, messages, parameters))
 
 
@@ -76,7 +76,7 @@ def astream_chat(
     messages: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any],
 ) -> AsyncChatStream:
-    """See `Client.astream_chat`."""
+    """Answer a conversation piece by piece."""
     return AsyncChatStream(_chat_stream(client, model, messages, parameters))
 
 
@@ -111,14 +111,14 @@ def _chat_stream(
 def embed(
     client: Client, model: str, texts: Iterable[str], dimensions: int | None
 ) -> list[list[float]]:
-    """See `Client.embed`."""
+    """Embed texts, in batches."""
     return tasks.run_blocking(_embed(client, model, texts, dimensions))
 
 
 async def aembed(
     client: Client, model: str, texts: Iterable[str], dimensions: int | None
 ) -> list[list[float]]:
-    """See `Client.aembed`."""
+    """Embed texts, in batches."""
     return await tasks.run_async(_embed(client, model, texts, dimensions))
 
 
@@ -181,14 +181,14 @@ def known_model(client: Client, model: str) -> ModelInfo | None:
 
 
 def endpoint(client: Client) -> Endpoint:
-    """See `Client.endpoint`."""
+    """Return where the API is."""
     place = _place(client)
     known = discovery.known(place)
     return known if known is not None else tasks.run_blocking(discovery.find(place))
 
 
 async def aendpoint(client: Client) -> Endpoint:
-    """See `Client.aendpoint`."""
+    """Return where the API is."""
     place = _place(client)
     known = discovery.known(place)
     return known if known is not None else await tasks.run_async(discovery.find(place))
@@ -200,7 +200,7 @@ def transport(client: Client, parameters: Mapping[str, Any]) -> HttpTransport:
 
 
 def environment(client: Client) -> dict[str, str]:
-    """The variables that have a say in where the runner is, as they are now."""
+    """Return the variables that decide where the runner is, as they are now."""
     return _place(client).environment
 
 
@@ -209,7 +209,7 @@ def _place(client: Client) -> DiscoveryInputs:
 
 
 def _options(client: Client) -> RequestOptions:
-    """The client's settings, with the environment as it is now."""
+    """Return the client's settings, with the environment as it is now."""
     return RequestOptions(
         place=_place(client),
         api_key=client.api_key,

@@ -1,4 +1,4 @@
-"""Pulling a model over the runner's API, which does not do it by itself."""
+"""Pulling a model over the runner's API."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ async def pull(
         token: The registry's bearer token, for a private model.
 
     Raises:
-        ModelNotFoundError: There is no such model in the registry.
-        PullError: It failed.
+        ModelNotFoundError: If there is no such model in the registry.
+        PullError: If the pull failed.
     """
     progress = Progress(model)
     headers = {
@@ -67,8 +67,8 @@ async def pull(
     try:
         async with request as reply:
             if reply.status != _OK:
-                said = (await reply.read()).decode("utf-8", "replace").strip()
-                words = f"pulling {model} failed with status {reply.status}: {said}"
+                text = (await reply.read()).decode("utf-8", "replace").strip()
+                words = f"pulling {model} failed with status {reply.status}: {text}"
                 raise _failure(model, words)
             async for line in _lines(reply):
                 step = progress.read(line)
@@ -95,7 +95,7 @@ class Progress:
     """Reads the lines of a pull.
 
     Attributes:
-        succeeded: Whether it has said that the model is there.
+        succeeded: Whether it has reported that the model is there.
     """
 
     def __init__(self, model: str) -> None:
@@ -104,10 +104,10 @@ class Progress:
         self._layers: dict[object, int] = {}
 
     def read(self, line: str) -> PullProgress | None:
-        """What a line says; `None` for one that is no progress.
+        """Return the progress that a line reports; `None` for any other line.
 
         Raises:
-            PullError: It says that the pull has failed.
+            PullError: If the line says that the pull has failed.
         """
         try:
             step: Any = json.loads(html.unescape(line))  # some versions escape it for HTML

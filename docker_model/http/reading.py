@@ -1,4 +1,4 @@
-"""A streamed reply, read as fast as it is taken."""
+"""Reading a streamed reply at the pace of its consumer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LAST_BYTES = 0.25  # seconds for the reply's end after `[DONE]`: then the conne
 
 
 class Backpressure(Protocol):
-    """What can have the reading of a stream stopped for a while; on the I/O thread.
+    """A consumer that can pause the reading of a stream; on the I/O thread.
 
     Attributes:
         on_full: Called when it should stop.
@@ -38,7 +38,7 @@ class Reader:
 
     Args:
         model: The name as the caller gave it, for errors.
-        tap: Can have the reading stopped.
+        consumer: Can have the reading stopped.
         take: Given each event and its size in bytes; says whether that was enough.
         partial: Gives the answer so far, for errors.
     """
@@ -46,12 +46,12 @@ class Reader:
     def __init__(
         self,
         model: str,
-        tap: Backpressure,
+        consumer: Backpressure,
         take: Callable[[dict[str, Any], int], bool],
         partial: Callable[[], str],
     ) -> None:
         self._model = model
-        self._tap = tap
+        self._consumer = consumer
         self._take = take
         self._partial = partial
         self._events: Events
@@ -74,7 +74,7 @@ class Reader:
         """
         self._events = Events()  # an earlier reply may have left half a line
         flow = _Flow(phase, idle)
-        self._tap.on_full, self._tap.on_drained = flow.pause, flow.resume
+        self._consumer.on_full, self._consumer.on_drained = flow.pause, flow.resume
         pieces = reply.pieces()
         try:
             head = await _head(pieces)
@@ -127,7 +127,7 @@ class Reader:
 
 
 async def _head(pieces: AsyncGenerator[bytes]) -> bytes:
-    """The first bytes of a body that tell what it is."""
+    """Return the first bytes of a body, as many as tell what it is."""
     head = b""
     async for data in pieces:
         head += data
@@ -137,12 +137,12 @@ async def _head(pieces: AsyncGenerator[bytes]) -> bytes:
 
 
 def _is_whole(head: bytes) -> bool:
-    """Whether a body is one JSON object, or a page; not all servers label it as what it is."""
+    """Tell whether a body is one JSON object or a page, whatever its content type says."""
     return head.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] in (b"{", b"[", b"<")
 
 
 class _Flow:
-    """Stops the reading, and the clock with it: a slow reader is no stalled model."""
+    """Pauses the reading and its timeout: a slow consumer is not a stalled model."""
 
     def __init__(self, phase: PhaseTimeout, idle: float | None) -> None:
         self._phase = phase
@@ -159,7 +159,7 @@ class _Flow:
         self._phase.suspend(suspended=False)
 
     async def go_on(self, *, spoken: bool) -> None:
-        """Wait until reading may go on; `spoken`: an event has come, so the next is awaited."""
+        """Wait until reading may go on; after an event (`spoken`), the idle timeout counts."""
         if not self._going.is_set():
             await self._going.wait()
         if spoken:

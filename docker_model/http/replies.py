@@ -80,7 +80,7 @@ class ToolCall:
         return self.arguments is not None
 
     def to_openai(self) -> dict[str, Any]:
-        """The call as OpenAI writes it: the arguments as text, as it came if it is unreadable."""
+        """Return the call as OpenAI writes it; unreadable arguments are the model's own text."""
         text = self.raw
         if self.arguments is not None:
             text = json.dumps(self.arguments, ensure_ascii=False)
@@ -93,7 +93,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class CallDelta:
-    """What a chunk adds to a call.
+    """The part of a call that one chunk adds.
 
     Attributes:
         index: The call's place, counted from 0; stable.
@@ -108,7 +108,7 @@ class CallDelta:
     arguments: str = ""
 
     def to_openai(self) -> dict[str, Any]:
-        """The piece as OpenAI writes it."""
+        """Return the piece as OpenAI writes it."""
         function = {"arguments": self.arguments}
         if self.name:
             function = {"name": self.name, **function}
@@ -118,7 +118,7 @@ class CallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What a chunk adds to an answer; false if that is nothing.
+    """The part of an answer that one chunk adds; false if it adds nothing.
 
     Attributes:
         text: Text to append.
@@ -184,7 +184,7 @@ def require_text(answer: Answer, model: str) -> None:
         msg = f"the answer of {model!r} was cut off before it had any text"
         hint = "raise max_tokens, or the model's context size"
     else:
-        msg = f"{model!r} ended its answer without having said anything"
+        msg = f"{model!r} ended its answer without any output"
         hint = f"try again, or other words; {LOGS_HINT}"
     raise EmptyAnswerError(msg, hint=hint)
 
@@ -272,14 +272,14 @@ class StreamReader:
         return self._choices[0].text if 0 in self._choices else ""
 
     def close(self) -> Delta:
-        """End the stream: what was held back until it could not become anything else."""
+        """End the stream, and return what was held back until its meaning was certain."""
         return _together([choice.close() for choice in self._choices.values()])
 
 
 def failure_of(
     chunk: Mapping[str, Any], model: str, partial: Callable[[], str]
 ) -> DockerModelError | None:
-    """The error that a chunk or a reply stands for; `None` if it is a part of an answer.
+    """Return the error that a chunk or a reply stands for, or `None` for a part of an answer.
 
     Args:
         chunk: A chunk, or a whole reply.
@@ -294,15 +294,15 @@ def failure_of(
             return failures.name_event(choice["error"], model, partial())
         reason = choice.get("finish_reason")
         if reason and ending_of(choice) is None:
-            said = choice.get("delta") or choice.get("message") or {}
-            text = partial() + read_content(said.get("content"), "assistant").text
+            message = choice.get("delta") or choice.get("message") or {}
+            text = partial() + read_content(message.get("content"), "assistant").text
             msg = f"the engine gave up the answer of {model!r}: it ended with {str(reason)!r}"
             return GenerationError(msg, hint=LOGS_HINT, partial=text)
     return None
 
 
 def _error_in(chunk: Mapping[str, Any]) -> Any:
-    """The error in a chunk, in any form that servers have; `None` if there is none."""
+    """Return the error in a chunk, in any form that servers use, or `None`."""
     if chunk.get("error"):
         return chunk["error"]
     if chunk.get("object") == "error" or chunk.get("type") == "error":
@@ -316,13 +316,13 @@ def _error_in(chunk: Mapping[str, Any]) -> Any:
 
 
 def ending_of(choice: Mapping[str, Any]) -> str | None:
-    """How a choice has ended, in OpenAI's words; `None` if it has not, or in no good way."""
+    """Return how a choice ended, in OpenAI's words; `None` if it has not ended, or failed."""
     reason = choice.get("finish_reason")
     return _ENDINGS.get(reason.lower()) if isinstance(reason, str) else None
 
 
 def _together(deltas: Sequence[Delta]) -> Delta:
-    """The delta of the first answer, which holds those of the others."""
+    """Return the delta of the first answer, which holds those of the others."""
     others = tuple(delta for delta in deltas if delta.choice and delta)
     first = next((delta for delta in deltas if not delta.choice), Delta())
     if not others:
@@ -341,34 +341,34 @@ class ChunkNormalizer:
         self._calls: dict[int, _Calls] = {}
 
     def feed(self, chunk: dict[str, Any]) -> dict[str, Any]:
-        """The chunk in OpenAI's form."""
+        """Return the chunk in OpenAI's form."""
         choices = chunk.get("choices")
         if not choices or (all(map(_is_openais, choices)) and not self._calls):
             return chunk
         return {**chunk, "choices": [self._normal(one, n) for n, one in enumerate(choices)]}
 
     def _normal(self, choice: dict[str, Any], place: int) -> dict[str, Any]:
-        said = dict(choice.get("delta") or choice.get("message") or {})
-        text, reasoning = words_of(said, legacy=choice.get("text"))
-        if text or said.get("content") is not None:
-            said["content"] = text
+        message = dict(choice.get("delta") or choice.get("message") or {})
+        text, reasoning = words_of(message, legacy=choice.get("text"))
+        if text or message.get("content") is not None:
+            message["content"] = text
         if reasoning:
-            said["reasoning_content"] = reasoning
-        pieces = _pieces(said)
-        said.pop("tool_calls", None)
-        said.pop("function_call", None)
+            message["reasoning_content"] = reasoning
+        pieces = _pieces(message)
+        message.pop("tool_calls", None)
+        message.pop("function_call", None)
         calls = self._calls.setdefault(choice.get("index", place), _Calls(frozenset()))
         if deltas := calls.feed(pieces, final=bool(choice.get("finish_reason"))):
-            said["tool_calls"] = [delta.to_openai() for delta in deltas]
+            message["tool_calls"] = [delta.to_openai() for delta in deltas]
         normal = {key: value for key, value in choice.items() if key not in ("message", "text")}
-        return {**normal, "delta": said}
+        return {**normal, "delta": message}
 
 
 def _is_openais(choice: Mapping[str, Any]) -> bool:
-    said = choice.get("delta")
-    if not isinstance(said, dict) or said.get("tool_calls") or said.get("function_call"):
+    message = choice.get("delta")
+    if not isinstance(message, dict) or message.get("tool_calls") or message.get("function_call"):
         return False
-    return isinstance(said.get("content") or "", str) and not said.get("refusal")
+    return isinstance(message.get("content") or "", str) and not message.get("refusal")
 
 
 class _Choice:
@@ -406,8 +406,8 @@ class _Choice:
         )
 
     def feed(self, choice: Mapping[str, Any]) -> Delta:
-        said = choice.get("delta") or choice.get("message") or {}
-        text, reasoning = words_of(said, legacy=choice.get("text"))
+        message = choice.get("delta") or choice.get("message") or {}
+        text, reasoning = words_of(message, legacy=choice.get("text"))
         if self._splitter is not None and text:
             thought, text = self._splitter.feed(text)
             reasoning += thought
@@ -419,7 +419,7 @@ class _Choice:
             for name, values in logprobs.items():
                 if isinstance(values, list):
                     self._logprobs[name] = [*self._logprobs.get(name, ()), *values]
-        calls = self._calls.feed(_pieces(said), final=bool(reason))
+        calls = self._calls.feed(_pieces(message), final=bool(reason))
         return self._add(text, reasoning, calls, logprobs)
 
     def close(self) -> Delta:
@@ -436,40 +436,42 @@ class _Choice:
 
 
 def _joined(parts: list[str]) -> str:
-    """The parts as one text, and the list with it alone: it may be asked for at each chunk."""
+    """Join the parts, and keep the text as the only part, since every chunk may ask for it."""
     parts[:] = ["".join(parts)]
     return parts[0]
 
 
-def words_of(said: Mapping[str, Any], *, legacy: object = None) -> tuple[str, str]:
-    """The text and the thoughts of a message or delta.
+def words_of(message: Mapping[str, Any], *, legacy: object = None) -> tuple[str, str]:
+    """Return the text and the thoughts of a message or delta.
 
     Args:
-        said: OpenAI's object; its content may be in parts.
+        message: OpenAI's object; its content may be in parts.
         legacy: The text of a choice of the older completions.
     """
-    thoughts = said.get("reasoning_content") or said.get("reasoning") or said.get("thinking")
+    thoughts = (
+        message.get("reasoning_content") or message.get("reasoning") or message.get("thinking")
+    )
     reasoning = thoughts if isinstance(thoughts, str) else ""
-    content = said.get("content")
+    content = message.get("content")
     if isinstance(content, str):
         return content, reasoning
     if content:
         held = read_content(content, "assistant")
         return held.text, reasoning + held.thoughts
-    refusal = said.get("refusal")
+    refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal:
         return refusal, reasoning
     return legacy if isinstance(legacy, str) else "", reasoning
 
 
-def _pieces(said: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pieces of calls in a message or delta."""
-    pieces = said.get("tool_calls")
+def _pieces(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the pieces of calls in a message or delta."""
+    pieces = message.get("tool_calls")
     if isinstance(pieces, dict):
         pieces = [pieces]
     if pieces:
         return [piece for piece in pieces if isinstance(piece, dict)]
-    legacy = said.get("function_call")
+    legacy = message.get("function_call")
     return [{"function": legacy}] if isinstance(legacy, dict) else []
 
 
@@ -526,7 +528,7 @@ class _Calls:
             yield ToolCall(self._id(call), call.name, arguments, raw, error)
 
     def _id(self, call: _Call) -> str:
-        """The engine's id, or one of ours, which also Mistral's chat template takes."""
+        """Return the engine's id, or a new one that Mistral's chat template takes as well."""
         if not call.id:
             taken = {one.id for one in self._calls}
             free = call.given_id and call.given_id not in taken
@@ -563,7 +565,7 @@ class _Calls:
     def _call_of(
         self, index: int | None, given_id: str, name: str, arguments: str, fresh: set[int]
     ) -> _Call | None:
-        """The call that a piece belongs to; `None` if it begins a new one."""
+        """Return the call that a piece belongs to; `None` if it begins a new call."""
         if not self._calls:
             return None
         for call in reversed(self._calls):
@@ -587,7 +589,7 @@ class _Calls:
         return None if last.complete and name and last.name and name != last.name else last
 
     def _joined_name(self, call: _Call, piece: str) -> str:
-        """A name repeated, in pieces, or grown by each piece."""
+        """Join a name that is repeated, comes in pieces, or grows with each piece."""
         if not call.name or piece.startswith(call.name):
             joined = call.name + piece
             return joined if call.name and joined in self._tools else piece

@@ -1,4 +1,4 @@
-"""One request to the runner: its place in the queue, its limits, its attempts."""
+"""One request to the runner: its slot, its timeouts and its attempts."""
 
 from __future__ import annotations
 
@@ -32,24 +32,22 @@ _T = TypeVar("_T")
 _OK = 200
 INITIAL_RETRY_DELAY = 0.5  # seconds before the first retry; twice as long before each further one
 MAX_RETRY_DELAY = 8.0
-LOADING_POLL_INTERVAL = (
-    0.5  # seconds between two looks whether a model is loaded; the runner's own rhythm
-)
+LOADING_POLL_INTERVAL = 0.5  # seconds; the runner itself looks as often
 
 
 @dataclass(frozen=True, slots=True)
 class RequestOptions:
-    """How a user wants requests made.
+    """A user's settings for requests.
 
     Attributes:
-        place: Where to.
+        place: The settings that decide where the runner is.
         api_key: Sent to a named address alone, as are `headers`.
-        headers: What else to send.
+        headers: Headers of the user's own.
         timeouts: Limits by phase.
         max_retries: Attempts after the first.
         max_concurrency: Requests at once among all with the same place and limit.
         pull: What happens when a model is missing.
-        on_progress: Told of a pull's progress, on the I/O thread.
+        on_progress: Called with a pull's progress, on the I/O thread.
     """
 
     place: DiscoveryInputs
@@ -62,7 +60,7 @@ class RequestOptions:
     on_progress: Callable[[PullProgress], object] | None = field(repr=False)
 
     def headers_for(self, endpoint: Endpoint) -> dict[str, str]:
-        """Return what the user gave for a named address, and which is sent to no other."""
+        """Return the user's headers and key, which go to an address named by the user alone."""
         if not endpoint.link.named:
             return {}
         key = self.api_key or endpoint.api_key
@@ -74,13 +72,13 @@ class HttpRequest:
     """One request, made on the I/O thread.
 
     Args:
-        caller: How.
+        options: The settings of the user.
         model: The name as the caller gave it, for errors.
         path: Below the OpenAI-compatible part, such as `/chat/completions`.
         body: JSON.
-        headers: More of them, which go to any address.
+        headers: Headers that go to any address.
         partial: Gives the answer so far, for errors.
-        cap: See `docker_model._runtime.timeouts.PhaseTimeout`.
+        cap: The setting that caps the answer, for the hint of a timeout.
 
     Attributes:
         began: When it was made, on the loop's clock.
@@ -89,7 +87,7 @@ class HttpRequest:
 
     def __init__(
         self,
-        caller: RequestOptions,
+        options: RequestOptions,
         model: str,
         path: str,
         body: bytes,
@@ -98,7 +96,7 @@ class HttpRequest:
         partial: Callable[[], str] = str,
         cap: str = "",
     ) -> None:
-        self._caller = caller
+        self._options = options
         self._model = model
         self._path = path
         self._body = body
@@ -109,33 +107,35 @@ class HttpRequest:
         self.began = self.started = self._clock()
 
     async def whole(self) -> bytes:
-        """The reply's body.
+        """Return the reply's body.
 
         Raises:
-            DockerModelError: See `docker_model.errors`.
+            DockerModelError: If the request failed.
         """
         return await self._answered(lambda reply, _: reply.read())
 
-    async def stream(self, tap: Backpressure, take: Callable[[dict[str, Any], int], bool]) -> None:
+    async def stream(
+        self, consumer: Backpressure, take: Callable[[dict[str, Any], int], bool]
+    ) -> None:
         """Hand each event of the reply to `take`, until it says that it has enough.
 
         Args:
-            tap: Can have the reading stopped for a while.
+            consumer: Can pause the reading.
             take: Given an event and its size in bytes.
 
         Raises:
-            DockerModelError: See `docker_model.errors`.
+            DockerModelError: If the request failed.
         """
-        idle = self._caller.timeouts.idle
+        idle = self._options.timeouts.idle
 
-        reader = Reader(self._model, tap, take, self._partial)
+        reader = Reader(self._model, consumer, take, self._partial)
         await self._answered(lambda reply, phase: reader.read(reply, phase, idle))
 
     async def _answered(self, read: Callable[[Reply, PhaseTimeout], Awaitable[_T]]) -> _T:
-        timeouts = self._caller.timeouts
+        timeouts = self._options.timeouts
         async with timeout_scope("total", timeouts.total, self._partial, cap=self._cap):
             limiter = io_thread.current().local(Limiter)
-            slot = limiter.slots(self._caller.place, self._caller.max_concurrency)
+            slot = limiter.slots(self._options.place, self._options.max_concurrency)
             async with timeout_scope("queue", timeouts.queue):
                 await slot.acquire()
             try:
@@ -150,11 +150,11 @@ class HttpRequest:
     async def _present(
         self, read: Callable[[Reply, PhaseTimeout], Awaitable[_T]], phase: PhaseTimeout
     ) -> _T:
-        """Ask once more after a pull, if the model is missing and one is wanted."""
+        """Ask again after a pull, if the model is missing and `pull` allows it."""
         try:
             return await self._attempts(lambda reply: read(reply, phase))
         except ModelNotFoundError:
-            if self._caller.pull == "never":
+            if self._options.pull == "never":
                 raise
         phase.suspend(suspended=True)
         await self._pull()
@@ -162,16 +162,16 @@ class HttpRequest:
         return await self._attempts(lambda reply: read(reply, phase))
 
     async def _pull(self) -> None:
-        endpoint = await discovery.find(self._caller.place)
-        headers, report = self._caller.headers_for(endpoint), self._caller.on_progress
-        # SingleFlight for all who want it at this time and would be told by one function.
-        key = ("pull", self._caller.place, self._model, id(report))
+        endpoint = await discovery.find(self._options.place)
+        headers, report = self._options.headers_for(endpoint), self._options.on_progress
+        # One pull for all requests at the same time that report to the same function.
+        key = ("pull", self._options.place, self._model, id(report))
         once = io_thread.current().local(SingleFlight)
         await once.do(key, lambda: pulls.pull(endpoint.link, headers, self._model, report))
 
     async def _attempts(self, read: Callable[[Reply], Awaitable[_T]]) -> _T:
-        """Try until there is an answer; again only where nothing of one has been received."""
-        place = self._caller.place
+        """Try until there is an answer; try again only if nothing of an answer has arrived."""
+        place = self._options.place
         retries = 0
         looked_again = False
         while True:
@@ -198,7 +198,7 @@ class HttpRequest:
                 failure = failures.name_reply(status, body, self._model)
                 if not failures.is_passing(status, body):
                     raise failure
-            if retries == self._caller.max_retries:
+            if retries == self._options.max_retries:
                 raise failure
             pause = min(INITIAL_RETRY_DELAY * 2**retries, MAX_RETRY_DELAY)
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  no secret
@@ -208,7 +208,7 @@ class HttpRequest:
         headers = {
             "Content-Type": "application/json",
             **self._headers,
-            **self._caller.headers_for(endpoint),
+            **self._options.headers_for(endpoint),
         }
         url = endpoint.url_of(self._path)
         connections = io_thread.current().local(Connections)

@@ -33,7 +33,7 @@ class Network(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,  # noqa: ARG002
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
-        """See httpcore."""
+        """Implement httpcore's interface."""
         loop = asyncio.get_running_loop()
         opening = loop.create_connection(_Stream, host, port, happy_eyeballs_delay=_NEXT_ADDRESS)
         return await _opened(opening, timeout)
@@ -44,12 +44,12 @@ class Network(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ASYNC109  httpcore's signature
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
-        """See httpcore."""
+        """Implement httpcore's interface."""
         loop = asyncio.get_running_loop()
         return await _opened(loop.create_unix_connection(_Stream, path), timeout)
 
     async def sleep(self, seconds: float) -> None:
-        """See httpcore."""
+        """Implement httpcore's interface."""
         await asyncio.sleep(seconds)
 
 
@@ -68,7 +68,7 @@ async def _opened(
 
 
 def _why(error: OSError) -> str:
-    """The system's own words; asyncio's repeat the address, and a number."""
+    """Return the system's message; asyncio's repeats the address, and a number."""
     if isinstance(error, socket.gaierror) or not error.errno:
         return error.strerror or str(error)
     return os.strerror(error.errno)

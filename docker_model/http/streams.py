@@ -1,4 +1,4 @@
-"""A chat's answer as it comes: the two ends that callers iterate."""
+"""Streams of a chat's chunks, for sync and async callers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ChatStream(SyncEnd[dict[str, Any]]):
 
 
 class AsyncChatStream(AsyncEnd[dict[str, Any]]):
-    """The same for `async for` and `async with`, in any asyncio or uvloop loop.
+    """The chunks of an answer for `async for` and `async with`, in any asyncio or uvloop loop.
 
     Cancelling the task that awaits a chunk ends the request at once.
     """

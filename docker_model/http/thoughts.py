@@ -28,7 +28,7 @@ class ThoughtSplitter:
         self._thoughts: list[str] = []
 
     def feed(self, text: str) -> tuple[str, str]:
-        """Take some text; the thoughts and the answer's text that are certain now."""
+        """Take some text; return the thoughts and the answer's text that are certain now."""
         self._held += text
         while self._step != self._in_answer and self._step():
             pass
@@ -39,7 +39,7 @@ class ThoughtSplitter:
         return thoughts, answer
 
     def close(self) -> tuple[str, str]:
-        """End the text: what was held back, as thoughts or as the answer's text."""
+        """End the text; return what was held back, as thoughts or as the answer's text."""
         held, self._held = self._held, ""
         return (held, "") if self._step == self._in_thoughts else ("", held)
 

@@ -1,4 +1,4 @@
-"""Tools: which of them must be called, and noticing when none was, or half a one; pure."""
+"""Tools in a request, and warnings about calls that are missing; pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHARACTERS_A_TOKEN = 8  # more than any tokenizer gets into one, on the average
 def choice_of(
     choice: ToolChoice, tools: Sequence[Mapping[str, Any]]
 ) -> str | dict[str, Any] | None:
-    """A `tool_choice`, in any form that the frameworks' users know, as the API writes it.
+    """Return a `tool_choice` of any framework as the API writes it.
 
     Args:
         choice: A mode, the name of a tool, OpenAI's or Anthropic's dictionary; `True` is
@@ -29,10 +29,10 @@ def choice_of(
         tools: The tools in the API's form.
 
     Returns:
-        `"auto"`, `"none"`, `"required"`, a tool by name, or `None` for nothing said.
+        `"auto"`, `"none"`, `"required"`, a tool by name, or `None` for no choice.
 
     Raises:
-        InvalidRequestError: It names a tool that is not there.
+        InvalidRequestError: If it names a tool that is not there.
     """
     if choice is None or choice is False:
         return None
@@ -59,7 +59,7 @@ def choice_of(
 def tool_parameters(
     tools: Sequence[Mapping[str, Any]], choice: ToolChoice, *, parallel: bool | None
 ) -> dict[str, Any]:
-    """What a request says of its tools.
+    """Return the parameters of a request that describe its tools.
 
     llama.cpp knows the modes alone, and takes a tool by name for "auto". So of the tools
     only the named one is sent, and must be called.
@@ -71,8 +71,8 @@ def tool_parameters(
         name = wanted["function"]["name"]
         tools = [tool for tool in tools if tool["function"]["name"] == name]
         wanted = "required"
-    said = {"tools": list(tools), "tool_choice": wanted, "parallel_tool_calls": parallel}
-    return {key: value for key, value in said.items() if value is not None}
+    parameters = {"tools": list(tools), "tool_choice": wanted, "parallel_tool_calls": parallel}
+    return {key: value for key, value in parameters.items() if value is not None}
 
 
 def notice_no_call(
@@ -80,7 +80,7 @@ def notice_no_call(
     messages: Sequence[Mapping[str, Any]],
     reply: Mapping[str, Any],
 ) -> None:
-    """Warn of an answer without a call, where one was demanded or no tool can have been seen.
+    """Warn if an answer lacks a required call, or if the model cannot have seen its tools.
 
     The runner says nothing of either: it drops the tools when the model's chat template has
     no place for them, and "required" is a wish.
@@ -111,7 +111,7 @@ def notice_no_call(
 
 
 def _prompt_tokens(reply: Mapping[str, Any]) -> int | None:
-    """The length of the prompt as llama.cpp counts it, with all that it holds.
+    """Return the prompt's length in tokens as llama.cpp counts it.
 
     What has no `timings` comes from another engine, or a simulated one, whose counts may mean
     something else: `None`.
@@ -121,7 +121,7 @@ def _prompt_tokens(reply: Mapping[str, Any]) -> int | None:
 
 
 def is_whole(text: str) -> bool:
-    """Whether this is JSON to its end, which an answer that was cut off mostly is not."""
+    """Tell whether a text is complete JSON, which an answer that was cut off rarely is."""
     try:
         json.loads(text)
     except ValueError:

@@ -36,15 +36,15 @@ class HttpTransport:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def prepare(self, request: Request) -> Request:
-        """As it is: the API looks at no local files."""
+        """Return the request unchanged: the API reads no local files."""
         return request
 
     def needs_file_check(self, request: Request) -> bool:  # noqa: ARG002  same for all
-        """Nothing of it depends on files."""
+        """Return false: the API reads no local files."""
         return False
 
     async def generate(self, request: Request, receiver: Receiver) -> Completion:
-        """See `docker_model._transport.protocol.Transport`.
+        """Answer a request, and hand its events to `receiver`.
 
         Stop sequences and `max_chars` are cut here and not by the engine, which would look at
         the reasoning too, and would not say that it was a stop that ended the answer.
@@ -68,7 +68,7 @@ class HttpTransport:
         await explained(self.caller, request.model, call.stream(receiver, take))
         answer.end()
         if answer.empty:
-            msg = f"{request.model!r} ended its answer without having said anything"
+            msg = f"{request.model!r} ended its answer without any output"
             raise EmptyAnswerError(msg, hint=f"try again, or other words; {LOGS_HINT}")
         return answer.completion(call.started)
 
@@ -76,7 +76,7 @@ class HttpTransport:
         """Have `model` loaded, so that the next answer need not wait for it.
 
         Raises:
-            DockerModelError: See `docker_model.errors`.
+            DockerModelError: If the request failed.
         """
         await explained(self.caller, model, chats.preload(self.caller, model))
 
