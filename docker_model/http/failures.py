@@ -170,6 +170,12 @@ _CAUSES = (
             "look at the messages, tools and schema that were sent",
         ),
         (
+            r"produced output that does not match the expected|Failed to parse input at pos",
+            GenerationError,
+            "the engine could not read what {model!r} wrote as a tool call",
+            "try again, raise max_tokens, or take a model made for tool calling",
+        ),
+        (
             r"^status=501\n(?P<words>.*)",
             UnsupportedParameterError,
             "the engine cannot do that: {words}",

@@ -96,7 +96,13 @@ CASES = [
         500,
         engine("Failed to parse input at pos 7: <tool_call>", 500, "server_error"),
         GenerationError,
-        "at pos 7",
+        "could not read what 'ai/x' wrote(?s:.*)try again",
+    ),
+    (
+        500,
+        engine("The model produced output that does not match the expected peg-native format", 500),
+        GenerationError,
+        "could not read what 'ai/x' wrote(?s:.*)try again",
     ),
     (
         500,

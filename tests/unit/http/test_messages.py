@@ -7,11 +7,14 @@ import json
 from collections import Counter
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from docker_model.errors import InvalidRequestError
 from docker_model.http.messages import as_text, first_media, prepare, with_short_ids
+
+# A busy machine is slow, and proves nothing.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def user(content="q", **more):
@@ -156,6 +159,7 @@ MESSAGES = st.one_of(
 )
 
 
+@UNHURRIED
 @given(st.lists(MESSAGES, max_size=8))
 def test_any_conversation_is_taken_by_every_template(conversation):
     before = copy.deepcopy(conversation)
@@ -176,6 +180,7 @@ def test_any_conversation_is_taken_by_every_template(conversation):
     check_gemma(text)
 
 
+@UNHURRIED
 @given(st.lists(MESSAGES, max_size=8))
 def test_no_word_of_the_user_and_no_call_is_lost(conversation):
     said = [

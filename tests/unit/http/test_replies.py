@@ -7,7 +7,7 @@ import json
 import pickle
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from docker_model.errors import DockerModelError, EmptyAnswerError, GenerationError
@@ -19,6 +19,9 @@ from docker_model.http.replies import (
     require_text,
 )
 from docker_model.http.thoughts import ThoughtSplitter, split_thoughts
+
+# A busy machine is slow, and proves nothing.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def chunk(delta=None, finish=None, **more):
@@ -186,6 +189,7 @@ def is_plain_enough(style):
     return style["id"] in ("first", "every") or style["name"] in ("first", "every")
 
 
+@UNHURRIED
 @given(CALLS, STYLES, st.data())
 def test_calls_are_the_same_however_they_are_streamed(calls, style, data):
     style["interleaved"] &= is_plain_enough(style)
@@ -454,6 +458,7 @@ def test_an_answer_with_text_or_a_call_is_one():
         ("", "", ""),
     ],
 )
+@UNHURRIED
 @given(st.data())
 def test_thoughts_in_the_text_are_told_apart_for_any_split(text, thoughts, answer, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
