@@ -116,14 +116,23 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class HttpBackend:
-    """The runner's HTTP API, and what is sent along with each prompt."""
+    """The runner's HTTP API, and what is sent along with each prompt.
+
+    Attributes:
+        client: How requests are made.
+        parameters: The sampling parameters.
+        before: The messages before the prompt.
+        images: The addresses of images that belong to the prompt.
+    """
 
     client: Client
     parameters: Mapping[str, Any]
+    before: tuple[Mapping[str, Any], ...] = ()
+    images: tuple[str, ...] = ()
 
     def transport(self) -> Transport:
         """Return the transport for the environment as it is now."""
-        return self.client.transport(self.parameters)
+        return self.client.transport(self.parameters, self.before, self.images)
 
     def close(self) -> None:
         """Do nothing: over HTTP there are no processes to end."""

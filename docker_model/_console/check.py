@@ -1,10 +1,13 @@
-"""`check`: is everything there, from Docker to an answer? A line each, like a doctor's report."""
+"""The subcommand `check`: is everything there, from Docker to an answer? A line each."""
 
 from __future__ import annotations
 
+import contextlib
+import re
 from typing import TYPE_CHECKING
 
 from docker_model import management
+from docker_model._console.models import abilities, runner
 from docker_model._docker_cli.command_spec import CommandSpec
 from docker_model._runtime import tasks
 from docker_model._transport.model_names import same_model
@@ -14,6 +17,7 @@ from docker_model.http import Client
 from docker_model.types import Completion
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     from docker_model._console.screen import Screen, Style
@@ -23,11 +27,14 @@ _PROMPT = "Say hello in one short sentence."
 _ENOUGH = 300  # characters of an answer: a small model may ramble
 _SHOWN = 60  # characters of an answer in the report
 _NAMES = 4  # models named in the report
+_LONG_ENOUGH = 0.1  # seconds of a stream that its speed can be told from
 _STYLES: dict[str, Style] = {"ok": "green", "failed": "red", "skipped": "dim", "note": "yellow"}
+_GPU = re.compile(r"\b(cuda|rocm|metal|vulkan|musa|cann|sycl)\b", re.IGNORECASE)
+_LAYERS = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
 
 
 class _FailedError(Exception):
-    """A step did not hold; says why and what to do next."""
+    """A step failed; says why and what to do next."""
 
     def __init__(self, why: str, step: str = "") -> None:
         super().__init__(why)
@@ -35,31 +42,45 @@ class _FailedError(Exception):
         self.step = step
 
 
+def check(options: argparse.Namespace, out: Screen) -> int:
+    """Run `check`."""
+    return 0 if Check(options).run(out) else 1
+
+
 class Check:
     """The steps in their order; once one fails, the rest is skipped.
 
     Args:
-        model: What to ask; the first of the list if `None`.
+        options: The model to ask, the first chat model of the list if `None`; the runner; and
+            whether to report details.
     """
 
-    def __init__(self, model: str | None) -> None:
-        self._model = model
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._model: str | None = options.model
+        self._verbose: bool = options.verbose
+        self._runner = runner(options)
+        self._over_http = options.transport == "http" or options.base_url is not None
         self._status: Status | None = None
+        self._speed = ""
 
     def run(self, screen: Screen) -> bool:
-        """Write the report; whether everything holds."""
+        """Write the report, and return whether every step succeeded."""
         steps: dict[str, Callable[[], str]] = {
             "docker": self._docker,
             "plugin": self._plugin,
-            "runner": self._runner,
+            "runner": self._runner_state,
             "models": self._models,
             "answer": self._answer,
             "stream": self._stream,
+            "engine": self._engine,
         }
+        if self._over_http:
+            del steps["docker"], steps["plugin"]
         well = True
         for name, step in steps.items():
             if not well:
-                _report(screen, "skipped", name, "")
+                if self._verbose:
+                    _report(screen, "skipped", name, "")
                 continue
             screen.passing(f"{'':8}{name:8}…")  # an answer waits until its model is loaded
             try:
@@ -69,52 +90,58 @@ class Check:
                 why, hint = _reasons(error)
                 _report(screen, "failed", name, why)
                 if hint:
-                    screen.line(f"{'':8}next: {hint}", "yellow")
-        self._api(screen)
+                    screen.paragraph(f"{'':8}next: {hint}", "yellow", 14)
+        self._api(screen, well=well)
         return well
 
-    def _api(self, screen: Screen) -> None:
-        """Tell where the HTTP API is, and how that was found out; prompts do without it."""
+    def _api(self, screen: Screen, *, well: bool) -> None:
+        """Report where the HTTP API is, and how it was found; prompts do without it."""
         screen.passing(f"{'':8}api     …")
         try:
-            endpoint = Client().endpoint()
+            endpoint = Client(base_url=self._runner["base_url"]).endpoint()
         except DockerModelError as error:
             what, *more = error.message.split("\n")
-            _report(screen, "note", "api", what)
+            if well or self._verbose:
+                _report(screen, "note", "api", what)
+            else:
+                screen.write("")  # takes back what was passing
             more = more or [error.hint]
         else:
             steps = [str(step) for step in endpoint.tried]
             what = f"{endpoint.url}, by {endpoint.source}" if endpoint.verified else steps.pop()
             more = steps if len(steps) > 1 or not endpoint.verified else []
             _report(screen, "ok" if endpoint.verified else "note", "api", what)
-        for line in more:
-            screen.line(f"{'':16}{line.strip()}", "dim")
+        if self._verbose:
+            for line in more:
+                screen.paragraph(f"{'':16}{line.strip()}", "dim", 18)
+        elif not well:
+            screen.line(f"{'':8}-v tells more, and where the HTTP API was looked for", "dim")
 
     def _docker(self) -> str:
         program = tasks.run_blocking(CommandSpec.of(None, None).program())
         return f"{' '.join(program.argv)} ({program.reason})"
 
     def _plugin(self) -> str:
-        self._status = status = management.status()
+        self._status = status = management.status(transport="cli")
         if status.version is None:
-            management.list_models()  # raises what is wrong, the missing plugin first of all
+            management.list_models(transport="cli")  # raises the cause, if there is one
             return "docker model, of unknown version"
         return f"docker model {status.version}"
 
-    def _runner(self) -> str:
-        status = self._status
-        assert status is not None
+    def _runner_state(self) -> str:
+        status = self._status or management.status(**self._runner)
+        self._status = status
         if not status.running:
             why, _, hint = status.problem.partition("\nHint: ")
             raise _FailedError(why, hint)
         return ", ".join(filter(None, (status.engine, status.endpoint))) or "running"
 
     def _models(self) -> str:
-        found = management.list_models()
+        found = management.list_models(**self._runner)
         if self._model is None:
             self._model = _choice(found)
         elif not any(_is(model, self._model) for model in found):
-            management.inspect_model(self._model)  # it knows more names than the list shows
+            management.inspect_model(self._model, **self._runner)  # knows more names than the list
         names = [model.name for model in found]
         more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
         return f"{len(names)}: {', '.join(names[:_NAMES])}{more}"
@@ -131,12 +158,47 @@ class Check:
             for event in stream.events():
                 pieces += not isinstance(event, Completion)
         assert stream.completion is not None
-        first = stream.completion.timings.first_output or 0.0
+        timings, usage = stream.completion.timings, stream.completion.usage
+        first = timings.first_output or 0.0
+        spent = timings.total - first
+        if spent >= _LONG_ENOUGH:
+            tokens = usage.completion_tokens if usage else pieces  # a piece is mostly a token
+            self._speed = f"about {tokens / spent:.0f} tokens per second"
         return f"in {pieces} piece{'s' * (pieces != 1)}, the first after {first:.2f} s"
+
+    def _engine(self) -> str:
+        """Return what answered: the engine, its context size, its speed, and a GPU, if any."""
+        assert self._model is not None
+        model = management.inspect_model(self._model, **self._runner)
+        loaded = management.list_running(**self._runner)
+        backends = [one.backend for one in loaded if _is(model, one.name)]
+        backend = backends[0] if backends else ""
+        state = self._status.backends.get(backend, "") if self._status else ""
+        context = ""
+        if model.context_size:
+            most = model.trained_context
+            context = f"context {model.context_size}{f' of {most}' if most else ''} tokens"
+        parts = (backend, context, abilities(model), self._speed, gpu(state, self._log()))
+        return ", ".join(filter(None, parts)) or "unknown"
+
+    def _log(self) -> str:
+        with contextlib.suppress(DockerModelError):
+            return Client(base_url=self._runner["base_url"], timeout=5).engine_log()
+        return ""
 
     def _docker_model(self) -> DockerModel:
         assert self._model is not None
-        return DockerModel(self._model, max_chars=_ENOUGH)
+        return DockerModel(self._model, max_chars=_ENOUGH, **self._runner)
+
+
+def gpu(state: str, log: str) -> str:
+    """Guess whether a GPU is used, from the engine's state and its log; empty if unknown."""
+    layers = _LAYERS.findall(log)
+    if layers:
+        used, all_layers = layers[-1]
+        return f"{used} of {all_layers} layers on a GPU" if used != "0" else "no GPU"
+    found = _GPU.search(state)
+    return f"GPU by {found[1].upper()}" if found else ""
 
 
 def _report(screen: Screen, result: str, name: str, what: str) -> None:
@@ -151,9 +213,9 @@ def _reasons(error: DockerModelError | _FailedError) -> tuple[str, str]:
 
 
 def _choice(found: list[ModelInfo]) -> str:
-    # A name is all there is to tell an embedding model by, and it gives no answers.
+    """Return the first model that can answer, as far as its own data and its name tell."""
     for model in found:
-        if "embed" not in model.name:
+        if not model.capabilities & {"embedding", "reranking"} and "embed" not in model.name:
             return model.name
     why = "there is no model to ask"
     raise _FailedError(why, "`docker model pull ai/smollm2`")

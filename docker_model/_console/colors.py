@@ -1,4 +1,4 @@
-"""A terminal with colours and progress bars, by rich."""
+"""A terminal with colors and progress bars, by rich."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ColorScreen(Screen):
-    """See `Screen`. `NO_COLOR` is honoured, by rich."""
+    """A screen with styles. rich honors `NO_COLOR`."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
@@ -32,7 +32,7 @@ class ColorScreen(Screen):
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Callable[[PullProgress], None]]:
-        """A bar, which is gone afterwards."""
+        """Return what shows the progress of a pull: a bar, which is gone afterwards."""
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),

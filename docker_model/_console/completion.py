@@ -1,4 +1,4 @@
-"""What a shell offers after Tab, by argcomplete: commands, options, and models."""
+"""Completion by a shell after Tab, with argcomplete: commands, options and models."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from typing import TYPE_CHECKING
 import argcomplete
 
 from docker_model import management
+from docker_model._console.models import names
 from docker_model.errors import DockerModelError
 
 if TYPE_CHECKING:
     import argparse
 
-_PATIENCE = 5.0  # seconds that somebody who pressed Tab will wait
+_PATIENCE = 5.0  # seconds that a shell waits for the names of models
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
-    """Tell the shell that asks in the environment what may come next, and end the process."""
+    """Print what may come next for the shell that asks, and end the process."""
     argcomplete.autocomplete(parser, default_completer=_offered)  # type: ignore[arg-type]
 
 
 def _offered(*, action: argparse.Action, **_: object) -> list[str]:
-    if action.dest != "model":
+    if action.dest not in ("model", "models"):
         return []
     try:
-        return [model.name for model in management.list_models(timeout=_PATIENCE)]
+        models = management.list_models(timeout=_PATIENCE)
     except DockerModelError:
         return []
+    return [name for model in models for name in names(model)]

@@ -431,6 +431,13 @@ class Client:
 
         return await operations.aendpoint(self)
 
+    def engine_log(self) -> str:
+        """Return the end of the engine's log, without secrets; empty if the runner keeps none."""
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        return tasks.run_blocking(to.engine_log(self))
+
     @property
     def uses_address_unknown_to_cli(self) -> bool:
         """Whether an address is named that `docker model` does not look at.
@@ -445,15 +452,22 @@ class Client:
     def close(self) -> None:
         """Do nothing: over HTTP there are no processes to end."""
 
-    def transport(self, parameters: Mapping[str, Any] | None = None) -> HttpTransport:
+    def transport(
+        self,
+        parameters: Mapping[str, Any] | None = None,
+        before: Sequence[Mapping[str, Any]] = (),
+        images: Sequence[str] = (),
+    ) -> HttpTransport:
         """Return the transport of a `DockerModel`'s prompts.
 
         Args:
             parameters: What to send along with each prompt.
+            before: The messages before the prompt.
+            images: The addresses of images that belong to the prompt.
         """
         from docker_model.http import operations
 
-        return operations.transport(self, parameters or {})
+        return operations.transport(self, parameters or {}, before, images)
 
 
 def checked(settings: Mapping[str, Any]) -> ModelConfiguration:

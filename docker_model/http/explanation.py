@@ -47,7 +47,7 @@ async def explained(options: RequestOptions, model: str, work: Awaitable[_T]) ->
     except DockerModelError as error:
         models = HttpManagement(replace(options, timeouts=Timeouts()))
         await explain(error, model, models)
-        if _is_the_engines(error) and (words := await _last_words(models)):
+        if _is_the_engines(error) and (words := await last_words(models)):
             error.detail = f"{error.detail}\n\nThe end of the engine's log:\n{words}".strip()
         raise
 
@@ -58,7 +58,7 @@ def _is_the_engines(error: DockerModelError) -> bool:
     return isinstance(error, ModelLoadError)
 
 
-async def _last_words(models: HttpManagement) -> str:
+async def last_words(models: HttpManagement) -> str:
     """Return the end of the runner's log, where the runner gives it out."""
     with contextlib.suppress(DockerModelError, TimeoutError, ConnectFailed, ConnectionLost):
         async with asyncio.timeout(PATIENCE):

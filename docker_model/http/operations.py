@@ -20,7 +20,7 @@ try:
     from docker_model.http import rerank as reranking
     from docker_model.http.conversation import Conversation
     from docker_model.http.discovery import DiscoveryInputs
-    from docker_model.http.explanation import explained
+    from docker_model.http.explanation import explained, last_words
     from docker_model.http.request import RequestOptions
     from docker_model.http.streams import AsyncChatStream, ChatStream
     from docker_model.http.transport import HttpTransport
@@ -169,6 +169,11 @@ def management(client: Client, model: str | None = None) -> HttpManagement:
     return models.HttpManagement(_options(client))
 
 
+def engine_log(client: Client) -> Coroutine[Any, Any, str]:
+    """Return what reads the end of the engine's log."""
+    return last_words(management(client))
+
+
 def needs_configuring(client: Client, model: str, settings: Mapping[str, Any]) -> bool:
     """Whether a model is to be configured, and this process has not done so."""
     wanted = {name: value for name, value in settings.items() if value is not None}
@@ -194,9 +199,14 @@ async def aendpoint(client: Client) -> Endpoint:
     return known if known is not None else await tasks.run_async(discovery.find(place))
 
 
-def transport(client: Client, parameters: Mapping[str, Any]) -> HttpTransport:
+def transport(
+    client: Client,
+    parameters: Mapping[str, Any],
+    before: Sequence[Mapping[str, Any]],
+    images: Sequence[str],
+) -> HttpTransport:
     """Return the transport of a `DockerModel`'s prompts."""
-    return HttpTransport(_options(client), parameters)
+    return HttpTransport(_options(client), parameters, tuple(before), tuple(images))
 
 
 def environment(client: Client) -> dict[str, str]:

@@ -11,6 +11,7 @@ from docker_model._transport.failure_table import LOGS_HINT
 from docker_model.errors import EmptyAnswerError
 from docker_model.http import bodies, chats
 from docker_model.http.explanation import explained
+from docker_model.http.messages import prepare
 from docker_model.http.replies import ending_of, words_of
 from docker_model.http.request import HttpRequest
 from docker_model.types import ReasoningDelta, TextDelta, Usage
@@ -30,10 +31,14 @@ class HttpTransport:
     Attributes:
         caller: How requests are made.
         parameters: What is sent along with each prompt, such as `temperature`.
+        before: The messages before the prompt.
+        images: The addresses of images that belong to the prompt.
     """
 
     caller: RequestOptions
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    before: tuple[Mapping[str, Any], ...] = ()
+    images: tuple[str, ...] = ()
 
     def prepare(self, request: Request) -> Request:
         """Return the request unchanged: the API reads no local files."""
@@ -49,8 +54,9 @@ class HttpTransport:
         Stop sequences and `max_chars` are cut here and not by the engine, which would look at
         the reasoning too, and would not say that it was a stop that ended the answer.
         """
-        messages = [{"role": "user", "content": request.prompt}]
-        body = bodies.chat(request.model, messages, self.parameters, stream=True)
+        body = bodies.chat(
+            request.model, self._messages(request.prompt), self.parameters, stream=True
+        )
         answer = Collector(request, receiver, asyncio.get_running_loop().time())
 
         def take(chunk: dict[str, Any], _: int) -> bool:
@@ -71,6 +77,13 @@ class HttpTransport:
             msg = f"{request.model!r} ended its answer without any output"
             raise EmptyAnswerError(msg, hint=f"try again, or other words; {LOGS_HINT}")
         return answer.completion(call.started)
+
+    def _messages(self, prompt: str) -> list[dict[str, Any]]:
+        message: dict[str, Any] = {"role": "user", "content": prompt}
+        if self.images:
+            images = [{"type": "image_url", "image_url": {"url": url}} for url in self.images]
+            message["content"] = [{"type": "text", "text": prompt}, *images]
+        return prepare([*self.before, message]) if self.before or self.images else [message]
 
     async def warm_up(self, model: str) -> None:
         """Have `model` loaded, so that the next answer need not wait for it.

@@ -18,13 +18,15 @@ def test_check_where_everything_holds(docker):
     assert done.returncode == 0, done
     lines = done.stdout.splitlines()
     assert [line.split()[:2] for line in lines] == [
-        ["ok", name] for name in ("docker", "plugin", "runner", "models", "answer", "stream", "api")
+        ["ok", name]
+        for name in ("docker", "plugin", "runner", "models", "answer", "stream", "engine", "api")
     ]
     assert docker.url in lines[2]
     assert "1: ai/smollm2" in lines[3]
     assert "You said:" in lines[4]
     assert re.search(r"in \d+ pieces?, the first after \d", lines[5])
-    assert lines[6].endswith(f"{docker.url}/engines/v1, by MODEL_RUNNER_HOST")
+    assert "llama.cpp, context 4096 of 8192 tokens, chat" in lines[6]
+    assert lines[7].endswith(f"{docker.url}/engines/v1, by MODEL_RUNNER_HOST")
     assert done.stderr == ""
 
 
@@ -61,11 +63,14 @@ def test_check_that_is_interrupted_leaves_a_clean_line(simulate):
 )
 def test_check_stops_at_what_is_missing(how, failed, step):
     with SimulatedDocker.broken(how):
-        done = console("check")
-    assert done.returncode == 1
+        brief, done = console("check"), console("check", "-v")
+    assert done.returncode == brief.returncode == 1
+    assert "skipped" not in brief.stdout
+    assert len(brief.stdout.splitlines()) < len(done.stdout.splitlines())
+    assert brief.stdout.splitlines()[-1].strip().startswith("-v tells more")
     results = [line.split() for line in done.stdout.splitlines() if not line.startswith(" ")]
     assert [words[1] for words in results if words[0] == "failed"] == [failed]
-    assert results[-2] == ["skipped", "stream"]
+    assert results[-2] == ["skipped", "engine"]
     assert results[-1][1] == "api"
     (advice,) = [line for line in done.stdout.splitlines() if line.startswith("        next: ")]
     assert step in advice
@@ -75,7 +80,7 @@ def api_report(**env):
     """What `check` says of the HTTP API where neither the command nor a setting knows it."""
     blank = dict.fromkeys(set(addresses.RELEVANT) - {"HOME"}, "")
     env = os.environ | blank | {"DOCKER_MODEL_COMMAND": "/nonexistent/docker model"} | env
-    lines = console("check", env=env).stdout.splitlines()
+    lines = console("check", "-v", env=env).stdout.splitlines()
     (start,) = [number for number, line in enumerate(lines) if line[8:].startswith("api")]
     return lines[start], [line.strip() for line in lines[start + 1 :]]
 

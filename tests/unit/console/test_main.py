@@ -34,7 +34,15 @@ NO_RICH = (
 def test_list(simulate):
     simulate(["ai/smollm2", "hf.co/org/model:Q4_K_M"])
     head, small, other = console("list").stdout.splitlines()
-    assert head.split() == ["NAME", "PARAMETERS", "QUANTIZATION", "SIZE", "CONTEXT", "CREATED"]
+    assert head.split() == [
+        "NAME",
+        "PARAMETERS",
+        "QUANTIZATION",
+        "SIZE",
+        "CONTEXT",
+        "ABILITIES",
+        "CREATED",
+    ]
     assert small.startswith("ai/smollm2 ")
     assert small.endswith("2025-03-24")
     assert head.index("SIZE") == small.index("256.35MiB") == other.index("256.35MiB")
@@ -43,8 +51,8 @@ def test_list(simulate):
 @pytest.mark.parametrize(
     ("width", "columns"),
     [
-        ("120", "NAME PARAMETERS QUANTIZATION SIZE CONTEXT CREATED"),
-        ("50", "NAME PARAMETERS QUANTIZATION SIZE"),  # no context size is known
+        ("120", "NAME PARAMETERS QUANTIZATION SIZE CONTEXT ABILITIES CREATED"),
+        ("50", "NAME SIZE CONTEXT ABILITIES"),
         ("9", "NAME"),
     ],
 )
@@ -230,8 +238,9 @@ def test_ctrl_c_ends_a_pull(simulate):
 
 def test_reader_that_leaves(simulate):
     docker = simulate({"ai/smollm2": [Text("word " * 100_000, 50)]})
+    arguments = ["ask", "--max-chars", "0", "ai/smollm2", "?"]
     with subprocess.Popen(
-        [*CONSOLE, "ask", "ai/smollm2", "?"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*CONSOLE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         process.stdout.read(4)
         process.stdout.close()
@@ -267,17 +276,23 @@ def test_completion(simulate, tmp_path):
 @pytest.mark.simulated
 def test_completion_where_there_is_no_docker(tmp_path):
     with SimulatedDocker.broken("no-docker"):
+        assert completed("ask ai/", tmp_path) == ["ai/smollm2"]  # over HTTP
+    with SimulatedDocker.broken("refused"):
         assert completed("ask ai/", tmp_path) == []
 
 
 # -- help ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [[], ["check"], ["list"], ["ask"], ["pull"]])
+COMMANDS = ["check", "ask", "chat", "list", "ps", "pull", "search", "rm", "configure"]
+
+
+@pytest.mark.parametrize("arguments", [[], *([command] for command in COMMANDS)])
 def test_help(arguments):
     done = console(*arguments, "--help")
     assert done.returncode == 0
-    words = arguments or ["check", "list", "ask", "pull", "DOCKER_MODEL_COMMAND", "130"]
+    words = arguments or [*COMMANDS, "DOCKER_MODEL_COMMAND", "130"]
+    words = [*words, "examples:", "https://"]
     assert all(word in done.stdout for word in words)
 
 

@@ -1,0 +1,166 @@
+"""The subcommand `chat`: a conversation in the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docker_model._console.ask import Bounds, reply, report, show
+from docker_model._console.screen import screen
+from docker_model.errors import DockerModelError, InvalidRequestError
+from docker_model.http import Client
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from docker_model._console.screen import Screen
+
+_HELP = """\
+/system TEXT   what the model is to be; without TEXT, it is shown
+/model NAME    go on with another model
+/clear         begin anew
+/tokens        how many tokens the conversation has, and how many fit
+/save FILE     write the conversation to a file, as JSON
+/help          this list
+/bye           leave; so does Ctrl-D
+A line that ends with \\ goes on in the next one; \"\"\" begins and ends a text of several lines."""
+_QUOTES = '"""'
+
+
+def chat(options: argparse.Namespace, out: Screen) -> int:
+    """Run `chat`."""
+    return Chat(options, out).run()
+
+
+class Chat:
+    """A conversation.
+
+    Args:
+        options: The model, the runner, and the bounds of an answer.
+        out: Where answers go.
+    """
+
+    def __init__(self, options: argparse.Namespace, out: Screen) -> None:
+        self._options = options
+        self._out = out
+        self._errors = screen(sys.stderr)
+        self._messages: list[dict[str, Any]] = []
+        self._commands: dict[str, Callable[[str], object]] = {
+            "/system": self._system,
+            "/model": self._model,
+            "/clear": self._clear,
+            "/tokens": self._tokens,
+            "/save": self._save,
+            "/help": lambda _: out.line(_HELP),
+        }
+
+    def run(self) -> int:
+        """Read and answer until the end of input; return the exit code."""
+        if sys.stdin.isatty():
+            with contextlib.suppress(ModuleNotFoundError):  # Windows has none
+                import readline  # noqa: F401, PLC0415  gives `input` a history
+            self._out.line(f"{self._options.model}; /help lists what can be typed", "dim")
+        while True:
+            try:
+                text = self._read()
+            except KeyboardInterrupt:
+                self._out.line()
+                continue  # what was typed is dropped
+            except EOFError:
+                self._out.end_line()
+                return 0
+            if text.strip() == "/bye":
+                return 0
+            try:
+                self._do(text)
+            except DockerModelError as error:
+                self._out.end_line()
+                self._errors.paragraph(str(error), "red")
+
+    def _do(self, text: str) -> None:
+        word, _, rest = text.strip().partition(" ")
+        if word in self._commands:
+            self._commands[word](rest.strip())
+        elif word.startswith("/"):
+            msg = f"there is no command {word}"
+            raise InvalidRequestError(msg, hint="/help lists them")
+        elif text.strip():
+            self._answer(text)
+
+    def _answer(self, text: str) -> None:
+        """Answer, and remember both; what was interrupted counts as well."""
+        before = self._before()
+        bounds = Bounds.of(self._options)
+        stream = reply(self._options, bounds, text, before)
+        kept: list[str] = []
+        try:
+            with stream:
+                completion = show(stream, self._out, kept.append)
+        except KeyboardInterrupt:
+            self._out.line()
+            self._out.line("(interrupted)", "dim")
+        else:
+            report(completion)
+        self._messages.append({"role": "user", "content": text})
+        self._messages.append({"role": "assistant", "content": "".join(kept)})
+
+    def _before(self) -> list[dict[str, Any]]:
+        system = self._options.system
+        first = [] if system is None else [{"role": "system", "content": system}]
+        return [*first, *self._messages]
+
+    def _read(self) -> str:
+        prompt = "> " if sys.stdin.isatty() else ""
+        line = input(prompt)
+        lines = []
+        if line.startswith(_QUOTES):
+            line = line.removeprefix(_QUOTES)
+            while _QUOTES not in line:
+                lines.append(line)
+                line = input(". " if prompt else "")
+            lines.append(line.partition(_QUOTES)[0])
+            return "\n".join(lines)
+        while line.endswith("\\"):
+            lines.append(line.removesuffix("\\"))
+            line = input(". " if prompt else "")
+        return "\n".join([*lines, line])
+
+    def _system(self, text: str) -> None:
+        if text:
+            self._options.system = text
+        self._out.line(self._options.system or "(none)", "dim")
+
+    def _model(self, name: str) -> None:
+        if name:
+            self._options.model = self._client().inspect_model(name).name
+        self._out.line(self._options.model, "dim")
+
+    def _clear(self, _: str) -> None:
+        self._messages.clear()
+        self._out.line("(a new conversation)", "dim")
+
+    def _tokens(self, _: str) -> None:
+        client, model = self._client(), self._options.model
+        messages = self._before()
+        count = client.count_tokens(model, messages) if messages else 0
+        size = client.inspect_model(model).context_size
+        self._out.line(f"{count} tokens{f' of {size}' if size else ''}", "dim")
+
+    def _save(self, name: str) -> None:
+        if not name:
+            msg = "/save wants the name of a file"
+            raise InvalidRequestError(msg, hint="such as /save chat.json")
+        content = {"model": self._options.model, "messages": self._before()}
+        try:
+            Path(name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        except OSError as error:
+            msg = f"{name!r} cannot be written: {error.strerror}"
+            raise InvalidRequestError(msg, hint="choose another name or directory") from None
+        self._out.line(f"written to {name}", "dim")
+
+    def _client(self) -> Client:
+        return Client(base_url=self._options.base_url)

@@ -1,0 +1,213 @@
+"""The subcommands of `python -m docker_model` beside `check`, as their users meet them."""
+
+import base64
+import json
+import subprocess
+import sys
+
+import pytest
+
+from docker_model.testing import Finish, Hang, Reasoning, Sleep, Text
+from tests.support.terminal import CONSOLE, console, on_terminal
+
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+# -- models ----------------------------------------------------------------------------------
+
+
+def test_list_shows_every_tag(docker):
+    console("configure", "ai/smollm2", "--context-size", "1024")
+    subprocess.run([*docker.command, "tag", "ai/smollm2", "ai/mine:v1"], check=True)
+    rows = [line.split() for line in console("list").stdout.splitlines()[1:]]
+    assert [row[0] for row in rows] == ["ai/smollm2", "ai/mine:v1"]
+    assert all("1024" in row for row in rows)
+
+
+def test_ps_and_rm(docker):
+    assert "no model is loaded" in console("ps").stderr
+    console("ask", "ai/smollm2", "Hi")
+    head, row = console("ps").stdout.splitlines()
+    assert head.split() == ["NAME", "BACKEND", "MODE"]
+    assert row.split() == ["ai/smollm2", "llama.cpp", "completion"]
+    assert console("rm", "ai/smollm2").stdout == "ai/smollm2 is removed\n"
+    done = console("rm", "ai/smollm2")
+    assert (done.returncode, "is not pulled" in done.stderr) == (1, True)
+
+
+def test_configure_changes_and_shows(docker):
+    arguments = ["--keep-alive", "1h", "--no-think", "--", "--temp", "0"]
+    done = console("configure", "ai/smollm2", *arguments)
+    assert done.stdout.splitlines() == [
+        "keep_alive: 1h0m0s",
+        "think: False",
+        "mode: completion",
+        "runtime_flags: --temp 0",
+        "context size in force: 4096",
+    ]
+    assert console("configure", "ai/smollm2").stdout == done.stdout
+    refused = console("configure", "ai/smollm2", "--context-size", "0")
+    assert (refused.returncode, "context_size" in refused.stderr) == (1, True)
+
+
+def test_search(simulate):
+    simulate([], pullable={"ai/qwen3": [], "ai/smollm2": []})
+    lines = console("search", "smol").stdout.splitlines()
+    assert lines[0].startswith("NAME")
+    assert [line.split()[0] for line in lines[1:]] == ["ai/smollm2"]
+    assert "no model was found" in console("search", "nothing").stderr
+    done = console("search", "--transport", "http", "smol")
+    assert (done.returncode, "cannot search" in done.stderr) == (1, True)
+
+
+def test_another_runner_is_named_by_its_address(docker):
+    assert "ai/smollm2" in console("list", "--base-url", docker.url).stdout
+    assert not docker.calls
+    done = console("list", "--base-url", "http://127.0.0.1:9")
+    assert (done.returncode, "was not found" in done.stderr) == (1, True)
+
+
+# -- ask -------------------------------------------------------------------------------------
+
+
+def test_a_prompt_needs_no_quotes(docker):
+    assert (
+        console("ask", "ai/smollm2", "What", "is", "Docker").stdout == "You said: What is Docker\n"
+    )
+    done = console("ask", "ai/smollm2", "Summarize:", "-", typed="a text\n")
+    assert done.stdout == "You said: Summarize:\n\na text\n"
+
+
+def test_an_answer_as_json(simulate):
+    simulate({"ai/smollm2": [Reasoning("Hm."), Text("Grüße!")]})
+    answer = json.loads(console("ask", "ai/smollm2", "--json", "Hi").stdout)
+    assert (answer["text"], answer["reasoning"]) == ("Grüße!", "Hm.")
+    assert (answer["finish_reason"], answer["model"]) == ("stop", "ai/smollm2")
+
+
+def test_sampling_parameters_and_roles_are_sent(docker, tmp_path):
+    image = tmp_path / "cat.png"
+    image.write_bytes(PIXEL)
+    arguments = ["--temperature", "0", "--max-tokens", "9", "--seed", "3", "--system", "Be brief."]
+    console("ask", "ai/smollm2", *arguments, "--image", str(image), "What is this?")
+    body = docker.requests[-1].body
+    assert (body["temperature"], body["max_tokens"], body["seed"]) == (0, 9, 3)
+    system, user = body["messages"]
+    assert system == {"role": "system", "content": "Be brief."}
+    assert user["content"][0] == {"type": "text", "text": "What is this?"}
+    url = user["content"][1]["image_url"]["url"]
+    assert base64.b64decode(url.removeprefix("data:image/png;base64,")) == PIXEL
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--image", "nowhere.png"], "cannot be read"),
+        (["--image", "notes.txt"], "no name of an image"),
+        (["--system", "Hi", "--transport", "cli"], "no way to honor"),
+        (["--temperature", "0", "--transport", "cli"], "temperature: only the HTTP"),
+        (["--max-chars", "-1"], "max_chars"),
+        (["--timeout", "0"], "timeout"),
+    ],
+)
+def test_a_bad_option_is_named(docker, arguments, said):
+    done = console("ask", "ai/smollm2", *arguments, "Hi")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert "Hint:" in done.stderr
+
+
+def test_an_answer_that_was_all_thought_is_an_error(simulate):
+    simulate({"ai/smollm2": [Reasoning("Hm. "), Reasoning("Hm?"), Finish("length")]})
+    done = console("ask", "ai/smollm2", "Hi")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "only thought" in done.stderr
+    assert "--max-tokens" in done.stderr
+
+
+def test_an_answer_that_was_cut_says_so(simulate):
+    simulate({"ai/smollm2": "word " * 100})
+    done = console("ask", "ai/smollm2", "--max-chars", "20", "Hi")
+    assert (done.returncode, done.stdout) == (0, "word word word word \n")
+    assert "cut off at a limit" in done.stderr
+
+
+def test_an_answer_may_take_only_so_long(simulate):
+    simulate({"ai/smollm2": [Text("so far"), Hang()]})
+    done = console("ask", "ai/smollm2", "--timeout", "1", "Hi")
+    assert (done.returncode, done.stdout) == (1, "so far\n")
+    assert "'total' took longer than 1 s" in done.stderr
+
+
+# -- chat ------------------------------------------------------------------------------------
+
+
+def test_a_conversation(docker, tmp_path):
+    saved = tmp_path / "chat.json"
+    typed = f'Hello\n/tokens\n"""two\nlines"""\n/nope\n/save {saved}\n/bye\nnever\n'
+    done = console("chat", "ai/smollm2", "--system", "Be brief.", typed=typed)
+    assert done.returncode == 0, done
+    assert "You said: Hello\n" in done.stdout
+    assert "You said: two\nlines\n" in done.stdout
+    assert " tokens of 4096" in done.stdout
+    assert "there is no command /nope" in done.stderr
+    assert "never" not in done.stdout
+    content = json.loads(saved.read_text())
+    assert content["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "You said: Hello"},
+        {"role": "user", "content": "two\nlines"},
+        {"role": "assistant", "content": "You said: two\nlines"},
+    ]
+    asked = [request.body["messages"] for request in docker.requests if request.prompt is not None]
+    assert asked[-1] == content["messages"][:4]
+
+
+def test_a_conversation_goes_on_with_another_model(simulate):
+    simulate({"ai/one": "I am one.", "ai/two": "I am two."})
+    typed = "Who?\n/model ai/nothing\n/model ai/two\nWho?\n/clear\n/system Be nice.\n/help\n"
+    done = console("chat", "ai/one", typed=typed)
+    assert done.returncode == 0
+    assert done.stdout.index("I am one.") < done.stdout.index("I am two.")
+    assert "is not pulled" in done.stderr
+    for said in ("(a new conversation)", "Be nice.", "/tokens"):
+        assert said in done.stdout
+
+
+@pytest.mark.parametrize("columns", ["60", "120"])
+def test_ctrl_c_ends_the_answer_and_not_the_conversation(simulate, columns):
+    docker = simulate({"ai/smollm2": [Text("one "), Sleep(0.05), Hang()]})
+    shown, code = on_terminal(
+        "chat", "ai/smollm2", command=_typing([b"Hi\n", b"\x03", b"/bye\n"]), COLUMNS=columns
+    )
+    assert code == 0, shown
+    assert "(interrupted)" in shown
+    docker.wait_all_gone()
+
+
+def _typing(keys):
+    """A program that types for `chat` in a terminal of its own: each key after the one before."""
+    script = f"""
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.executable, {CONSOLE!r} + sys.argv[1:])
+keys, marks = {keys!r}, [b"> ", b"one ", b"(interrupted)"]
+shown = b""
+while True:
+    try:
+        data = os.read(terminal, 65536)
+    except OSError:
+        break
+    os.write(1, data)
+    shown += data
+    if keys and marks[0] in shown:
+        os.write(terminal, keys.pop(0))
+        shown = b""
+        marks.pop(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    return [sys.executable, "-c", script]

@@ -1,0 +1,75 @@
+"""Wrapping an answer between words, whatever pieces it comes in."""
+
+import io
+import random
+
+import pytest
+
+from docker_model._console.check import gpu
+from docker_model._console.screen import Screen, Wrapped
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def wrapped(text, width, monkeypatch, seed=None):
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream = Terminal()
+    out = Wrapped(Screen(stream))
+    generator = random.Random(seed)
+    while text:
+        size = len(text) if seed is None else generator.randint(1, 7)
+        out.write(text[:size])
+        text = text[size:]
+    out.end()
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("seed", [None, 1, 2, 3])
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("one two three four", "one two \nthree \nfour"),
+        ("one\n\ntwo three", "one\n\ntwo three"),
+        ("a-very-long-word-that-fits-nowhere", "a-very-long-word-that-fits-nowhere"),
+        ("日本 日本語 日本", "日本 \n日本語 \n日本"),
+        ("    some indented code stays", "    some indented code stays"),
+        ("| a | table | row | stays |", "| a | table | row | stays |"),
+        ("```\nfenced code that is long\n```\n", "```\nfenced code that is long\n```\n"),
+        ("```\ncode\n```\nand then words again", "```\ncode\n```\nand then \nwords \nagain"),
+    ],
+)
+def test_lines_are_wrapped_between_words(text, shown, seed, monkeypatch):
+    assert wrapped(text, 9, monkeypatch, seed) == shown
+
+
+def test_nothing_is_wrapped_in_a_pipe():
+    stream = io.StringIO()
+    out = Wrapped(Screen(stream))
+    out.write("word " * 100)
+    out.end()
+    assert stream.getvalue() == "word " * 100
+
+
+def test_a_message_is_wrapped_on_a_terminal_alone(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    for stream, lines in ((Terminal(), 3), (io.StringIO(), 1)):
+        Screen(stream).paragraph("It failed, and this is what helps: do it once more, please.")
+        assert len(stream.getvalue().splitlines()) == lines
+
+
+@pytest.mark.parametrize(
+    ("state", "log", "guess"),
+    [
+        ("Running: llama.cpp latest-cuda (sha256:ab12)", "", "GPU by CUDA"),
+        ("Running: llama.cpp latest-metal", "", "GPU by METAL"),
+        ("Running: llama.cpp b9879", "load_tensors: offloaded 25/25 layers to GPU", "25 of 25"),
+        ("Running: llama.cpp latest-cuda", "load_tensors: offloaded 0/25 layers to GPU", "no GPU"),
+        ("Running: llama.cpp b9879", "nothing of the kind", ""),
+    ],
+)
+def test_a_gpu_is_guessed(state, log, guess):
+    assert gpu(state, log).startswith(guess)
+    assert bool(gpu(state, log)) == bool(guess)
