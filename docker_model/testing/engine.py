@@ -307,7 +307,8 @@ def from_messages_api(body: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(system, list):
         system = "".join(part.get("text", "") for part in system)
     messages = [{"role": "system", "content": system}] if system else []
-    for message in body.get("messages") or ():
+    given = body.get("messages")
+    for message in given if isinstance(given, list) else ():
         blocks = message.get("content")
         messages += _from_blocks(message, blocks) if isinstance(blocks, list) else [message]
     tools = [

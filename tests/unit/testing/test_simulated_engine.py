@@ -1,0 +1,346 @@
+"""The simulated engine refuses what llama.cpp refuses, in its words, and counts as it says."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+import urllib.error
+import urllib.request
+
+import pytest
+
+from docker_model.testing import (
+    TEMPLATES,
+    Event,
+    InTurn,
+    Reply,
+    SimulatedDocker,
+    SimulatedModel,
+    Template,
+    Text,
+    ToolCall,
+)
+
+MODEL = "ai/smollm2"
+CHAT = "/engines/v1/chat/completions"
+COUNT = "/engines/v1/messages/count_tokens"
+EMBED = "/engines/v1/embeddings"
+CONFIGURE = "/engines/_configure"
+USER = {"role": "user", "content": "one two"}
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+
+
+def ask(docker, path, body=None, method=None):
+    """The status, and the value or the text of the reply."""
+    data = None if body is None else json.dumps({"model": MODEL, **body}).encode()
+    request = urllib.request.Request(docker.url + path, data, method=method)
+    try:
+        with urllib.request.urlopen(request) as reply:
+            status, text = reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            status, text = error.code, error.read().decode()
+    return status, json.loads(text) if text.startswith(("{", "[")) else text
+
+
+def call(arguments="{}", **changes):
+    function = {"name": "add", "arguments": arguments}
+    return {"id": "abcdefghi", "type": "function", "function": function, **changes}
+
+
+def conversation(*calls, **result):
+    answer = {"role": "tool", "tool_call_id": "abcdefghi", "content": "4", **result}
+    return [USER, {"role": "assistant", "content": None, "tool_calls": list(calls)}, answer]
+
+
+# Each as a real llama-server of October 2026 said it.
+REFUSED = [
+    (conversation(call('{"a"')), 500, "Failed to parse tool call arguments as JSON: [json.exc"),
+    (conversation(call("")), 500, "parse error at line 1, column 1: attempting to parse an empty"),
+    (conversation(call(id=None)), 500, "type must be string, but is null"),
+    (conversation(call(), tool_call_id=None), 500, "type must be string, but is null"),
+    ([{**USER, "name": None}], 500, "Failed to parse messages: [json.exception.type_error.302]"),
+    ([{**USER, "reasoning_content": None}], 500, "type must be string, but is null"),
+    (conversation(call(type="custom")), 500, "Failed to parse messages: Unsupported tool call"),
+    (conversation({"id": "x", "function": {"name": "add"}}), 500, "Missing tool call type: {"),
+    (conversation({"id": "x", "type": "function"}), 500, "Missing tool call function: {"),
+    (conversation(call(function={"arguments": "{}"})), 500, "Missing tool call name: {"),
+    (conversation(call(function={"name": "add"})), 500, "key 'arguments' not found"),
+    ([{"content": "x"}], 500, "Missing 'role' in message: {"),
+    ([{"role": "user"}], 400, "All non-assistant messages must contain 'content'"),
+    ([USER, {"role": "assistant"}], 400, "must contain either 'content' or 'tool_calls'!"),
+    ([{"role": "user", "content": 3}], 400, "Expected 'content' to be a string or an array"),
+    ([{"role": "user", "content": [{"type": "thinking"}]}], 400, "unsupported content[].type"),
+    ([{"role": "user", "content": [IMAGE]}], 500, "you may need to provide the mmproj"),
+    ("hi", 400, "Expected 'messages' to be an array"),
+    ([USER, *[{"role": "assistant", "content": "a"}] * 2], 400, "Cannot have 2 or more assistant"),
+    (conversation(call())[:2], 400, "Cannot continue an assistant message that contains tool"),
+]
+
+
+@pytest.mark.parametrize(("messages", "status", "words"), REFUSED)
+def test_messages_that_the_engine_refuses(messages, status, words):
+    with SimulatedDocker(SimulatedModel(MODEL)) as docker:
+        got, reply = ask(docker, CHAT, {"messages": messages})
+        assert got == status
+        assert words in reply["error"]["message"]
+        assert reply["error"]["type"] == {400: "invalid_request_error", 500: "server_error"}[got]
+        # The API that counts has other kinds of content.
+        if messages != "hi" and isinstance(messages[0].get("content", ""), str):
+            assert ask(docker, COUNT, {"messages": messages}) == (got, reply)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"tool_choice": "any"}, "Invalid tool_choice: any"),
+        ({"response_format": {"type": "xml"}}, 'one of "text" or "json_object", but got: xml'),
+        ({"response_format": {"schema": {"type": "odd"}}}, "JSON schema error at #: unrecognized"),
+        ({"chat_template_kwargs": {"enable_thinking": "no"}}, 'invalid type for "enable_thinking"'),
+        ({"top_logprobs": 2}, "top_logprobs requires logprobs to be set to true"),
+        ({"n": 0}, "Field 'n': Value must be between 1 <= value <= 4, but got 0"),
+        ({"max_tokens": "x"}, "Field 'max_tokens': [json.exception.type_error.302] type must be n"),
+    ],
+)
+def test_settings_that_the_engine_refuses(settings, words):
+    with SimulatedDocker() as docker:
+        status, reply = ask(docker, CHAT, {"messages": [USER], **settings})
+    assert status == 400
+    assert words in reply["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [USER, USER],
+        [{"role": "critic", "content": "x"}],
+        [{"role": "developer", "content": "x"}, USER],
+        [{"role": "user", "content": None}],
+        conversation(call("[1]")),
+        conversation(call({"a": 1})),
+        [{"role": "user", "content": [{"type": "text", "text": "a"}]}],
+        [USER, {"role": "assistant", "content": "One"}],
+    ],
+)
+def test_messages_that_the_engine_takes(messages):
+    with SimulatedDocker(SimulatedModel(MODEL)) as docker:
+        assert ask(docker, CHAT, {"messages": messages})[0] == 200
+
+
+SYSTEM = {"role": "system", "content": "Be short."}
+SAID = {"role": "assistant", "content": "Three."}
+
+
+@pytest.mark.parametrize(
+    ("template", "messages", "words"),
+    [
+        ("gemma", [USER, USER], "roles must alternate"),
+        ("gemma", [USER, SAID, SYSTEM, USER], "roles must alternate"),
+        ("mistral", [SYSTEM, USER, USER], "After the optional system message, conversation roles"),
+        ("mistral", [USER, SAID, USER, SYSTEM], "Only user and assistant roles are supported"),
+        ("mistral", conversation(call(id="short"), tool_call_id="short"), "with length 9!"),
+        ("llama3", conversation(call(), call()), "only supports single tool-calls at once!"),
+        ("functionary", conversation(call()), "needs the name of its tool"),
+        ("qwen3.5", [USER, SYSTEM], "System message must be at the beginning."),
+        ("qwen3.5", [SYSTEM], "No user query found in messages."),
+        ("gpt-oss", [USER, conversation(call())[-1]], "no previous assistant message with a tool"),
+    ],
+)
+def test_conversations_that_a_template_refuses(template, messages, words):
+    with SimulatedDocker(template=template) as docker:
+        status, reply = ask(docker, CHAT, {"messages": messages})
+    message = reply["error"]["message"]
+    assert status == 400
+    assert message.startswith("Unable to generate parser for this template.")
+    assert words in message.splitlines()[-1].removeprefix("Error: Jinja Exception: ")
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_every_template_takes_a_whole_conversation(template):
+    round_trip = conversation(call(), name="add")
+    with SimulatedDocker(template=template) as docker:
+        messages = [SYSTEM, USER, SAID, USER]
+        messages = messages if template == "gemma" else [SYSTEM, *round_trip, SAID, USER]
+        assert ask(docker, CHAT, {"messages": messages})[0] == 200
+
+
+def test_a_template_of_ones_own():
+    shouting = Template("…", ((" Be quiet.", lambda messages: "!" in messages[-1]["content"]),))
+    with SimulatedDocker(SimulatedModel(MODEL, template=shouting)) as docker:
+        status, _ = ask(docker, CHAT, {"messages": [{"role": "user", "content": "hi!"}]})
+        assert status == 400
+        assert ask(docker, CHAT, {"messages": [USER]})[0] == 200
+    with pytest.raises(ValueError, match="no template is named 'lama'; there are chatml"):
+        SimulatedDocker(template="lama")
+
+
+@pytest.mark.parametrize(("template", "shown"), [("chatml", True), ("smollm2", False)])
+def test_a_count_is_that_of_the_answer(template, shown):
+    with SimulatedDocker(template=template) as docker:
+        bare = ask(docker, COUNT, {"messages": [USER]})[1]["input_tokens"]
+        own = {"name": "add", "input_schema": {"type": "object"}}
+        tools = ask(docker, COUNT, {"messages": [USER], "tools": [own]})[1]["input_tokens"]
+        usage = ask(docker, CHAT, {"messages": [USER]})[1]["usage"]
+        blocks = [{"role": "user", "content": [{"type": "text", "text": "one two"}]}]
+        assert ask(docker, COUNT, {"messages": blocks})[1]["input_tokens"] == bare
+    assert bare == usage["prompt_tokens"]
+    assert (tools > bare) == shown
+
+
+def test_what_was_read_before_is_cached():
+    with SimulatedDocker(script="Three.") as docker:
+        first = ask(docker, CHAT, {"messages": [USER]})[1]
+        again = ask(docker, CHAT, {"messages": [USER, SAID, USER]})[1]
+    assert first["timings"]["cache_n"] == 0
+    cached = again["usage"]["prompt_tokens_details"]["cached_tokens"]
+    assert 0 < cached == again["timings"]["cache_n"]
+    assert again["timings"]["prompt_n"] == again["usage"]["prompt_tokens"] - cached
+
+
+def test_a_long_prompt_reports_its_progress_when_asked():
+    words = {"role": "user", "content": "word " * 5000}
+    body = json.dumps(
+        {"model": MODEL, "messages": [words], "stream": True, "return_progress": True}
+    )
+    with SimulatedDocker(script="Yes.") as docker:
+        request = urllib.request.Request(docker.url + CHAT, body.encode())
+        with urllib.request.urlopen(request) as reply:
+            events = [json.loads(line[6:]) for line in reply if line.startswith(b"data: {")]
+    done = [event["prompt_progress"]["processed"] for event in events if "prompt_progress" in event]
+    assert done == [2048, 4096, 5007]
+
+
+def test_a_context_size_is_enforced_when_packaged_or_configured():
+    long = {"messages": [{"role": "user", "content": "word " * 50}]}
+    with SimulatedDocker([SimulatedModel(MODEL, context_size=40), "ai/other"]) as docker:
+        status, reply = ask(docker, CHAT, long)
+        assert (status, reply["error"]["type"]) == (400, "exceed_context_size_error")
+        assert (reply["error"]["n_prompt_tokens"], reply["error"]["n_ctx"]) == (57, 40)
+        assert ask(docker, CONFIGURE, {"context-size": 100})[0] == 202
+        assert ask(docker, CHAT, long)[0] == 200
+        assert ask(docker, CHAT, {**long, "model": "ai/other"})[0] == 200
+
+
+def test_embeddings_have_the_limits_of_their_model():
+    model = SimulatedModel(MODEL, kind="embedding", trained_context=600)
+    with SimulatedDocker(model, embed=lambda text: [len(text), 0.5]) as docker:
+        status, reply = ask(docker, EMBED, {"input": "word " * 511})
+        assert (status, reply["error"]["message"][:36]) == (
+            500,
+            "input (513 tokens) is too large to p",
+        )
+        flags = {"runtime-flags": ["--ubatch-size", "2048"], "mode": "embedding"}
+        assert ask(docker, CONFIGURE, flags)[0] == 202
+        assert ask(docker, EMBED, {"input": "word " * 511})[0] == 200
+        status, reply = ask(docker, EMBED, {"input": "word " * 600})
+        assert (status, reply["error"]["type"]) == (400, "exceed_context_size_error")
+        packed = ask(docker, EMBED, {"input": "abc", "encoding_format": "base64"})[1]["data"][0]
+        assert struct.unpack("<2f", base64.b64decode(packed["embedding"])) == (3.0, 0.5)
+        status, reply = ask(docker, CHAT, {"messages": [USER]})
+        assert (status, "logits computation" in reply["error"]["message"]) == (500, True)
+
+
+def test_a_chat_model_embeds_once_it_is_configured():
+    with SimulatedDocker(SimulatedModel(MODEL)) as docker:
+        status, reply = ask(docker, EMBED, {"input": "a"})
+        assert (status, reply["error"]["message"][:20]) == (400, "Pooling type 'none' ")
+        assert ask(docker, CONFIGURE, {"runtime-flags": ["--pooling", "mean"], "mode": "embedding"})
+        assert ask(docker, EMBED, {"input": "a"})[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/engines/rerank", "/engines/llama.cpp/rerank"])
+def test_a_reranker_ranks(path):
+    documents = ["Bananas are yellow.", "Paris is the capital of France."]
+    question = {"query": "the capital of France", "documents": documents}
+    with SimulatedDocker(SimulatedModel(MODEL, kind="reranker")) as docker:
+        best, last = ask(docker, path, question)[1]["results"]
+        assert (best["index"], last["index"]) == (1, 0)
+        assert best["relevance_score"] > 0 > last["relevance_score"]
+        assert len(ask(docker, path, {**question, "top_n": 1})[1]["results"]) == 1
+        assert ask(docker, path, {"query": "x", "documents": []})[0] == 400
+    with SimulatedDocker(score=lambda _query, _document: 1) as docker:
+        # No reranker: the scores are not even those that were scripted.
+        scores = [each["relevance_score"] for each in ask(docker, path, question)[1]["results"]]
+        assert scores != [1, 1]
+
+
+def test_metadata_tell_what_a_model_can_do():
+    models = [SimulatedModel(MODEL, template="smollm2", context_size=4096, gguf={"a": "b"})]
+    models.append(SimulatedModel("ai/bge", kind="reranker", trained_context=512))
+    with SimulatedDocker(models) as docker:
+        chat = ask(docker, f"/models/{MODEL}")[1]["config"]
+        other = ask(docker, "/models/ai/bge")[1]["config"]
+        listed = ask(docker, "/engines/v1/models")[1]["data"]
+    assert "tools" not in chat["gguf"]["tokenizer.chat_template"]
+    assert chat["gguf"]["a"] == "b"
+    assert other["gguf"] == {
+        "bert.context_length": "512",
+        "bert.pooling_type": "4",
+        "general.architecture": "bert",
+    }
+    assert listed[0]["dmr"]["context_window"] == chat["context_size"] == 4096
+    assert "context_window" not in listed[1]["dmr"]
+
+
+def test_models_are_tagged_and_removed():
+    with SimulatedDocker() as docker:
+        assert ask(docker, f"/models/{MODEL}/tag?repo=ai/mine&tag=v1", {})[0] == 201
+        ident = ask(docker, "/models/ai/mine:v1")[1]["id"]
+        assert ask(docker, f"/models/{ident}", method="DELETE")[0] == 409
+        removed = ask(docker, "/models/ai/mine:v1", method="DELETE")[1]
+        assert removed == [{"Untagged": "docker.io/ai/mine:v1"}]
+        removed = ask(docker, f"/models/{MODEL}", method="DELETE")[1]
+        assert removed[-1] == {"Deleted": ident}
+        assert ask(docker, f"/models/{MODEL}")[0] == 404
+
+
+def test_a_configuration_is_kept_for_each_mode():
+    with SimulatedDocker() as docker:
+        ask(docker, CONFIGURE, {"context-size": 100, "keep_alive": "90s"})
+        ask(docker, CONFIGURE, {"runtime-flags": ["--pooling", "mean"], "mode": "embedding"})
+        found = {each["Mode"]: each["Config"] for each in ask(docker, CONFIGURE)[1]}
+        assert found["completion"] == {"context-size": 100, "keep_alive": "1m30s"}
+        assert found["embedding"] == {"runtime-flags": ["--pooling", "mean"]}
+        assert ask(docker, f"{CONFIGURE}?model=ai/none")[1] == []
+        for flag in ("--log-file=x", "--seed=--x"):
+            status, reply = ask(docker, CONFIGURE, {"runtime-flags": [flag]})
+            assert (status, "flag" in reply) == (500, True)
+        (running, _) = ask(docker, "/engines/ps")[1]
+        assert running["keep_alive"] == "1m30s"
+
+
+def test_a_busy_model_is_neither_configured_nor_unloaded():
+    with SimulatedDocker(script=lambda _prompt: busy(docker)) as docker:
+        assert ask(docker, CHAT, {"messages": [USER]})[0] == 200
+
+
+def busy(docker):
+    assert ask(docker, CONFIGURE, {"context-size": 7}) == (409, "runner already active\n")
+    assert ask(docker, "/engines/unload", {"all": True})[1] == {"unloaded_runners": 0}
+    assert ask(docker, "/engines/ps")[1][0]["in_use"]
+    yield "Done."
+
+
+def test_a_script_sees_the_whole_request():
+    def script(prompt):
+        assert prompt == prompt.messages[-1]["content"] == "one two"
+        assert prompt.schema == {"type": "object"}
+        return ToolCall(prompt.tools[0]["function"]["name"]) if prompt.tools else "{}"
+
+    wanted = {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}
+    body = {"messages": [USER], "response_format": wanted}
+    with SimulatedDocker(script=script) as docker:
+        called = ask(docker, CHAT, {**body, "tools": [TOOL]})[1]["choices"][0]
+        said = ask(docker, CHAT, body)[1]["choices"][0]
+    assert called["message"]["tool_calls"][0]["function"]["name"] == "add"
+    assert said["message"]["content"] == "{}"
+
+
+def test_a_script_can_reply_as_it_likes():
+    script = InTurn(Reply(418, {"error": "teapot"}), [Text("a"), Event({"choices": [], "x": 1})])
+    with SimulatedDocker(script=script) as docker:
+        assert ask(docker, CHAT, {"messages": [USER]}) == (418, {"error": "teapot"})
+        _, stream = ask(docker, CHAT, {"messages": [USER], "stream": True})
+    assert '"x":1' in stream
