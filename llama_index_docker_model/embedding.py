@@ -53,6 +53,9 @@ class DockerModelEmbedding(HttpComponent, BaseEmbedding):
     dimensions: int | None = Field(default=None, ge=1)
     """The length of the vectors, for models that have a choice; no other length is returned."""
 
+    truncate: bool = False
+    """Cut texts that are longer than the model takes, in place of an error."""
+
     query_instruction: str | None = None
     """Put before queries; `None` takes the model card's own where it is known, `""` is none."""
 
@@ -115,10 +118,14 @@ class DockerModelEmbedding(HttpComponent, BaseEmbedding):
         client = self._client()
         if self.auto_configure:
             client.configure_once(self.model_name, mode="embedding")
-        return client.embed(self.model_name, texts, dimensions=self.dimensions)
+        return client.embed(
+            self.model_name, texts, dimensions=self.dimensions, truncate=self.truncate
+        )
 
     async def _embed_async(self, texts: list[str]) -> list[list[float]]:
         client = self._client()
         if self.auto_configure:
             await client.aconfigure_once(self.model_name, mode="embedding")
-        return await client.aembed(self.model_name, texts, dimensions=self.dimensions)
+        return await client.aembed(
+            self.model_name, texts, dimensions=self.dimensions, truncate=self.truncate
+        )

@@ -150,36 +150,50 @@ class Client:
     # -- embeddings ----------------------------------------------------------------------
 
     def embed(
-        self, model: str, texts: Iterable[str], *, dimensions: int | None = None
+        self,
+        model: str,
+        texts: Iterable[str],
+        *,
+        dimensions: int | None = None,
+        truncate: bool = False,
     ) -> list[list[float]]:
-        """Embed texts, in batches.
+        """Embed texts, in batches, a few of them at once.
 
         Args:
             model: The model's name.
-            texts: What to embed. They go as text, never as token ids: those of another
+            texts: What to embed. They are sent as text, never as token ids: those of another
                 vocabulary give wrong vectors without an error.
-            dimensions: How long the vectors are to be, if the model has a choice.
+            dimensions: How long the vectors must be, if the model has a choice.
+            truncate: Cut texts that are longer than the model takes; the engine counts.
 
         Returns:
             A vector for each text, in their order, all of one length.
 
         Raises:
-            InvalidRequestError: If a text is empty, or the model is not configured to give
-                embeddings; the error names the command that fixes it.
+            InvalidRequestError: If a text is empty, or the model gives no embeddings as it is
+                configured; says which command fixes it.
+            ContextLengthError: If a text is too long; names it by its place.
             UnsupportedParameterError: If the engine ignores `dimensions`.
-            DockerModelError: If the request failed.
+            DockerModelError: If the runner or the engine refuses the request.
         """
-        from docker_model.http import operations
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
 
-        return operations.embed(self, model, texts, dimensions)
+        return tasks.run_blocking(to.embed(self, model, texts, dimensions, truncate=truncate))
 
     async def aembed(
-        self, model: str, texts: Iterable[str], *, dimensions: int | None = None
+        self,
+        model: str,
+        texts: Iterable[str],
+        *,
+        dimensions: int | None = None,
+        truncate: bool = False,
     ) -> list[list[float]]:
-        """Embed texts, in batches; cancelling the call ends the request."""
-        from docker_model.http import operations
+        """Await `embed`; cancelling the call ends the requests."""
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
 
-        return await operations.aembed(self, model, texts, dimensions)
+        return await tasks.run_async(to.embed(self, model, texts, dimensions, truncate=truncate))
 
     # -- models --------------------------------------------------------------------------
 

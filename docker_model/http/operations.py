@@ -109,26 +109,18 @@ def _chat_stream(
 
 
 def embed(
-    client: Client, model: str, texts: Iterable[str], dimensions: int | None
-) -> list[list[float]]:
-    """Embed texts, in batches."""
-    return tasks.run_blocking(_embed(client, model, texts, dimensions))
-
-
-async def aembed(
-    client: Client, model: str, texts: Iterable[str], dimensions: int | None
-) -> list[list[float]]:
-    """Embed texts, in batches."""
-    return await tasks.run_async(_embed(client, model, texts, dimensions))
-
-
-def _embed(
-    client: Client, model: str, texts: Iterable[str], dimensions: int | None
+    client: Client,
+    model: str,
+    texts: Iterable[str],
+    dimensions: int | None,
+    *,
+    truncate: bool,
 ) -> Coroutine[Any, Any, list[list[float]]]:
+    """Return what embeds texts."""
     check_model_name(model)
-    batches = bodies.embeddings(model, bodies.texts_of(texts), dimensions)
     options = _options(client)
-    return explained(options, model, embeddings.embed(options, model, batches, dimensions))
+    work = embeddings.embed(options, model, bodies.texts_of(texts), dimensions, truncate=truncate)
+    return explained(options, model, work)
 
 
 def count_tokens(

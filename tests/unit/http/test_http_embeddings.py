@@ -1,7 +1,9 @@
 """Embeddings: texts in, one vector for each of them out, or an error that says why not."""
 
 import asyncio
+import base64
 import math
+import struct
 
 import pytest
 
@@ -13,7 +15,7 @@ from docker_model import (
     UnsupportedParameterError,
 )
 from docker_model.http import Client, bodies
-from docker_model.testing import Reply
+from docker_model.testing import Reply, SimulatedModel
 from tests.support.modes import WAYS, call
 from tests.unit.http.wire import Wire, reply
 
@@ -40,21 +42,22 @@ def test_a_vector_for_each_text(simulate, way):
     texts = ["a", "bb", "ccc"]
     got = call(way, lambda: Client().embed(MODEL, texts), lambda: Client().aembed(MODEL, texts))
     assert got == [[1.0, 0.5], [2.0, 0.5], [3.0, 0.5]]
-    assert sent(docker) == [{"model": MODEL, "input": texts, "encoding_format": "float"}]
+    assert sent(docker) == [{"model": MODEL, "input": texts, "encoding_format": "base64"}]
 
 
 def test_many_texts_go_in_batches(simulate):
     docker = simulate(embed=embed)
     texts = ["x" * (n % 7 + 1) for n in range(2 * bodies.BATCH + 1)]
     assert Client().embed(MODEL, texts) == [embed(text) for text in texts]
-    assert [len(body["input"]) for body in sent(docker)] == [bodies.BATCH, bodies.BATCH, 1]
+    sizes = sorted(len(body["input"]) for body in sent(docker))  # a few are sent at once
+    assert sizes == [1, bodies.BATCH, bodies.BATCH]
 
 
 def test_long_texts_go_in_smaller_batches(simulate):
     docker = simulate(embed=embed)
-    texts = ["x" * (bodies.BATCH_CHARS // 2)] * 3 + ["y" * 2 * bodies.BATCH_CHARS]
+    texts = ["x" * (bodies.EMBEDDED_CHARS // 2)] * 3 + ["y" * 2 * bodies.EMBEDDED_CHARS]
     Client().embed(MODEL, texts)
-    assert [len(body["input"]) for body in sent(docker)] == [2, 1, 1]
+    assert sorted(len(body["input"]) for body in sent(docker)) == [1, 1, 2]
 
 
 def test_no_texts_need_no_request(docker):
@@ -162,3 +165,60 @@ def test_cancelling_ends_the_request(simulate):
                 await Client().aembed(MODEL, ["a"])
 
     asyncio.run(main())
+
+
+# --- Texts that are too long: the simulated engine takes 512 tokens, two of which are its own ---
+
+
+@pytest.fixture
+def embedder(simulate):
+    model = SimulatedModel("ai/minilm", kind="embedding", trained_context=512)
+    return simulate([model], embed=lambda text: [float(len(text.split())), 1.0])
+
+
+def words(count):
+    return " ".join(["word"] * count)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_text_that_is_too_long_is_named_by_its_place(embedder, way):
+    texts = [*["short"] * 70, words(600), "short"]
+    client = Client()
+    with pytest.raises(ContextLengthError, match=r"texts\[70\]") as caught:
+        call(
+            way, lambda: client.embed("ai/minilm", texts), lambda: client.aembed("ai/minilm", texts)
+        )
+    assert caught.value.prompt_tokens == 602
+    assert "512 tokens at most" in caught.value.hint
+
+
+@pytest.mark.parametrize("count", [511, 600, 5000])
+def test_a_text_that_is_too_long_is_cut_to_what_the_engine_takes(embedder, count):
+    texts = ["short", words(510), words(count), "short"]
+    vectors = Client().embed("ai/minilm", texts, truncate=True)
+    assert [int(length) for length, _ in vectors] == [1, 510, 510, 1]
+    assert len(sent(embedder)) < 12
+
+
+@pytest.mark.parametrize(
+    "vector", [[0.5, -1.25], base64.b64encode(struct.pack("<2f", 0.5, -1.25)).decode()]
+)
+def test_vectors_come_as_base64_or_as_numbers(vector):
+    with Wire(vectors((0, vector))) as wire:
+        assert Client(base_url=wire.url).embed("m", ["a"]) == [[0.5, -1.25]]
+
+
+@pytest.mark.parametrize(
+    ("vector", "words"),
+    [
+        ("!", "not readable"),
+        ("AAA=", "not readable"),  # two bytes are no number
+        ("", "none"),
+        (base64.b64encode(struct.pack("<2f", 1.0, math.nan)).decode(), "finite"),
+        (base64.b64encode(struct.pack("<2f", math.inf, -math.inf)).decode(), "finite"),
+    ],
+)
+def test_base64_that_holds_no_vector_is_an_error(vector, words):
+    with Wire(vectors((0, vector))) as wire, pytest.raises(GenerationError, match=words) as caught:
+        Client(base_url=wire.url).embed("m", ["a"])
+    assert "texts[0]" in str(caught.value)

@@ -6,7 +6,12 @@ import pickle
 
 import pytest
 
-from docker_model import DockerModelError, InvalidRequestError, UnsupportedParameterError
+from docker_model import (
+    ContextLengthError,
+    DockerModelError,
+    InvalidRequestError,
+    UnsupportedParameterError,
+)
 from docker_model.testing import SimulatedDocker, SimulatedModel
 from llama_index_docker_model import DockerModelEmbedding
 
@@ -107,3 +112,20 @@ async def test_auto_configure_puts_a_chat_model_into_embedding_mode_once(is_asyn
             embedding.warm_up()
         paths = [request.path for request in docker.requests if request.method == "POST"]
         assert len([path for path in paths if path.endswith("_configure")]) == 1
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_text_that_is_too_long_is_cut_or_named(is_async):
+    models = [SimulatedModel("ai/minilm", kind="embedding", trained_context=512)]
+    texts = ["short", " ".join(["word"] * 600)]
+
+    async def embed(**settings):
+        embedding = DockerModelEmbedding(model="ai/minilm", **settings)
+        if is_async:
+            return await embedding.aget_text_embedding_batch(texts)
+        return embedding.get_text_embedding_batch(texts, show_progress=True)
+
+    with SimulatedDocker(models, embed=lambda text: [float(len(text.split())), 1.0]):
+        with pytest.raises(ContextLengthError, match=r"texts\[1\]"):
+            await embed()
+        assert await embed(truncate=True) == [[1.0, 1.0], [510.0, 1.0]]
