@@ -75,12 +75,12 @@ class _Contender:
         return "docker_model" in self.package
 
     def make(self, url: str, model: str, **settings: Any) -> Any:
-        """An object of the class."""
+        """Return an object of the class."""
         made: Any = getattr(importlib.import_module(self.package), self.name)
         return made(model=model, **(self.address(url) | settings))
 
     def embedder(self, url: str, model: str, **settings: Any) -> Any:
-        """An object of the class for embeddings."""
+        """Return an object of the class for embeddings."""
         if self.embedding is None:
             raise NotOffered
         package, name, key = self.embedding
@@ -88,7 +88,7 @@ class _Contender:
         return made(**({key: model} | self.embedding_address(url) | settings))
 
     def embedding_address(self, url: str) -> dict[str, Any]:
-        """The settings that lead that to a runner."""
+        """Return the settings that lead that to a runner."""
         return self.address(url)
 
 

@@ -15,7 +15,7 @@ COMMAND = os.environ.get("DOCKER_MODEL_COMMAND", "docker model").split()
 
 
 def _started(model: str) -> subprocess.Popen[bytes]:
-    """The same command as ours, without our environment."""
+    """Return our command without our environment."""
     return subprocess.Popen(
         [*COMMAND, "run", "--color", "no", "--", model],
         stdin=subprocess.PIPE,
@@ -38,12 +38,12 @@ def _asked(process: subprocess.Popen[bytes]) -> Iterator[str]:
 
 
 def bare_cli(model: str) -> Iterator[str]:
-    """The bare command."""
+    """Time the bare command."""
     yield from _asked(_started(model))
 
 
 def bare_standby() -> Callable[[str], Iterator[str]]:
-    """The bare command, started beforehand: what standby cannot be faster than."""
+    """Time the bare command started beforehand, which standby cannot beat."""
     waiting: list[subprocess.Popen[bytes]] = []
 
     def end() -> None:

@@ -38,7 +38,7 @@ FOREIGN = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE", "OLLAMA_HOST"
 
 @contextlib.contextmanager
 def environment() -> Iterator[None]:
-    """The caller's, without the ways out; afterwards as it was."""
+    """Lend the caller's environment without proxies and addresses, and give it back."""
     saved = dict(os.environ)
     for name in FOREIGN:
         os.environ.pop(name, None)
@@ -53,7 +53,7 @@ def environment() -> Iterator[None]:
 
 @contextlib.contextmanager
 def runner(row: Row, contender: Contender) -> Iterator[Scene]:
-    """The real one where it can show the row, otherwise a simulated one."""
+    """Give the real runner where it can show the row, and otherwise a simulated one."""
     with environment(), contextlib.ExitStack() as stack:
         real = os.environ.get("MODEL_RUNNER_HOST")
         if real and row.real:
@@ -67,7 +67,7 @@ def runner(row: Row, contender: Contender) -> Iterator[Scene]:
 
 
 def attempt(row: Row, contender: Contender, settings: dict[str, Any]) -> str:
-    """What comes of it with these settings."""
+    """Return the cell for one row and one class with these settings."""
     found: list[bool | str] = []
 
     def run(scene: Scene) -> None:
@@ -90,7 +90,7 @@ def attempt(row: Row, contender: Contender, settings: dict[str, Any]) -> str:
 
 
 def cell(row: Row, contender: Contender) -> str:
-    """What comes of it, by itself or with what switches it on."""
+    """Return the cell for one row and one class, by default or with what switches it on."""
     found = attempt(row, contender, {})
     settings = contender.switches.get(row.key)
     if found.startswith("yes") or settings is None:
@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def table(columns: list[Contender], rows: list[Row]) -> Iterator[str]:
-    """The table's lines, in Markdown."""
+    """Return the table's lines, in Markdown."""
     yield f"| | {' | '.join(one.title for one in columns)} |"
     yield "|---" * (1 + len(columns)) + "|"
     for one in rows:

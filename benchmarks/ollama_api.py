@@ -32,7 +32,7 @@ JSON = "application/json"
 
 @contextlib.contextmanager
 def ollama_api(runner: str) -> Iterator[str]:
-    """The address of an Ollama API over the runner at this one, as `HOST:PORT`."""
+    """Return the address of an Ollama API over the runner at this one, as `HOST:PORT`."""
     server = Server(lambda connection: _Exchange(runner, connection).serve())
     try:
         yield f"http://{server.address}"
@@ -167,7 +167,7 @@ class _Exchange:
 
 
 def _lines(reply: http.client.HTTPResponse) -> Iterator[bytes]:
-    """The reply's lines.
+    """Return the reply's lines.
 
     Raises:
         HTTPException: It breaks off, over which a reply's own iterator would say nothing.

@@ -26,7 +26,7 @@ AT_THEIR_PACE = "the same, at the pace of the goals' machine"
 
 
 def goals(results):
-    """The goals that these results can be held to: what, measured, goal."""
+    """Return the goals that these results can be held to: what, measured, goal."""
 
     def ratio(name, one, other):
         values = results.get(name)
@@ -112,7 +112,7 @@ def losses(results):
 
 
 def floors(results):
-    """What the goals' own yardsticks leave room for."""
+    """Return what the goals' own yardsticks leave room for."""
     if "first" in results:
         first = results["first"]
         floor, cli = first["bare CLI, started beforehand"], first["bare CLI"]
@@ -163,7 +163,7 @@ def page(results, machine, rounds):
 
 
 def plot(values):
-    """The time to the first piece, as horizontal bars."""
+    """Return the time to the first piece, as horizontal bars."""
     widest = max(values.values())
     height = 26 * len(values) + 40
     bars = []

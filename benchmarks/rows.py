@@ -42,17 +42,17 @@ class Scene:
     ollama: str
 
     def make(self, model: str = MODEL, url: str | None = None, **settings: Any) -> Any:
-        """The class's object, led to the runner."""
+        """Return the class's object, led to the runner."""
         address = self.ollama if self.contender.ollama else self.url
         brief = {} if self.docker else self.contender.brief
         return self.contender.make(url or address, model, **(brief | settings))
 
     def ask(self, llm: Any, prompt: str = "Hi") -> str:
-        """The answer's text."""
+        """Return the answer's text."""
         return self.contender.ask(llm, prompt)[0]
 
     def address(self, path: str = "") -> dict[str, Any]:
-        """The settings that lead a class of ours to the runner without `docker`."""
+        """Return the settings that lead a class of ours to the runner without `docker`."""
         if not self.contender.ours:
             return {}
         if "base_url" not in type(self.make()).model_fields:
@@ -66,13 +66,13 @@ class Scene:
         return self.docker
 
     def asked(self) -> dict[str, Any]:
-        """What the model was asked last."""
+        """Return what the model was asked last."""
         asked = [one for one in self.simulated.requests if one.prompt is not None]
         return asked[-1].body
 
 
 def error_of(act: Callable[[], object]) -> Exception | None:
-    """What it ends in."""
+    """Return how a call ends."""
     try:
         act()
     except Exception as error:  # noqa: BLE001  what it is, is the question
@@ -223,7 +223,7 @@ def sampling(scene: Scene, settings: dict[str, Any]) -> bool:
 
 
 def in_kind(body: dict[str, Any]) -> Iterator[Any]:
-    """A model that calls a tool where it has one, and keeps to a schema where there is one."""
+    """Call a tool where there is one, and follow a schema where there is one."""
     if body.get("tools"):
         name = body["tools"][0]["function"]["name"]
         yield ToolCall(name, {"name": "Paris"} if name == "City" else {"a": 1})
@@ -274,7 +274,7 @@ def named_file(scene: Scene, _: Any) -> bool | str:
 
 
 def on_and_on(_: str) -> Iterator[Any]:
-    """An answer that never ends."""
+    """Return an answer that never ends."""
     yield Text("On and on. ")
     yield Hang()
 

@@ -104,7 +104,7 @@ class Soak:
         self._seeds = itertools.count(seed)
 
     def _plans(self):
-        """What this worker does next, and next: a model, the model's scene, the caller's way."""
+        """Yield what this worker does next: a model, the model's scene, the caller's mode."""
         chance = random.Random(next(self._seeds))
         for _ in self._numbers:
             if time.monotonic() > self._end or self.failures:
@@ -208,7 +208,7 @@ def standing() -> tuple[int, int, int, int]:
 
 
 def at_rest() -> tuple[int, int, int, int]:
-    """The same once standby is closed and all children are reaped."""
+    """Measure once standby is closed and all children are reaped."""
     for model in MODELS:
         model.close()
 

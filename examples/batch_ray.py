@@ -70,7 +70,7 @@ class Ask:
 
 
 def is_worth_another_try(error: Exception) -> bool:
-    """A crash, a timeout or a cut line may pass; a prompt that is too long will not."""
+    """Return whether a retry may help: after a crash or a timeout, not after a long prompt."""
     return isinstance(error, ModelError) and error.is_retryable
 
 

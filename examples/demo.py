@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def real_model() -> str | None:
-    """The first model of the real runner that answers questions, if there is one."""
+    """Return the first model of the real runner that answers questions, if there is one."""
     found = status()
     if not found.running:
         console.print(found.problem, style="yellow", markup=False, soft_wrap=True)
@@ -95,7 +95,7 @@ def is_small(model: ModelInfo) -> bool:
 
 
 def simulated_model(stack: ExitStack) -> str:
-    """A model that a script plays, behind a simulated `docker`, while `stack` is open."""
+    """Return a model that a script plays, behind a simulated `docker`, while `stack` is open."""
     stack.enter_context(SimulatedDocker(models=("ai/smollm2", "ai/qwen3"), script=played))
     console.print("This is the [bold yellow]simulated[/] docker model: its answers are written")
     console.print("in this file; everything else is as with the real one.")
@@ -104,7 +104,7 @@ def simulated_model(stack: ExitStack) -> str:
 
 
 def played(prompt: str) -> Iterator[Text | Sleep]:
-    """What the simulated model says, in its own time."""
+    """Return what the simulated model says, in its own time."""
     if "stories" in prompt:
         answer = "Once upon a time there was a container ship. " * 50
     elif "separated by commas" in prompt:

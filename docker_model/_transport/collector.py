@@ -81,7 +81,7 @@ class Collector:
         return not (self._text or self._reasoning or self.over)
 
     def completion(self, started: float) -> Completion:
-        """The finished answer of a call that got its place at `started`."""
+        """Return the finished answer of a call that got its place at `started`."""
         first = self.first_output
         return completion(
             self._text,

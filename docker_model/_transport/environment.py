@@ -31,7 +31,7 @@ class Environment(Mapping[str, str]):
         """Read an `env=` setting.
 
         Raises:
-            InvalidRequestError: A name or value that no process can be given.
+            InvalidRequestError: If no process can be given a name or a value.
         """
         return variables if isinstance(variables, cls) else cls(variables or {})
 

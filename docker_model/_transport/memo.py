@@ -21,7 +21,7 @@ class MemoLast(Generic[_T]):
         self._made: tuple[object, _T] | None = None
 
     def get(self, given: object, make: Callable[[], _T]) -> _T:
-        """What was made for an equal `given`, or else what `make` makes now."""
+        """Return what was made for an equal `given`, or what `make` makes now."""
         made = self._made
         if made is None or made[0] != given:
             self._made = made = given, make()

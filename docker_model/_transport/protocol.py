@@ -66,7 +66,7 @@ class Transport(Protocol):
         """Make of a request what may be sent; may look at files.
 
         Raises:
-            InvalidRequestError: It may not.
+            InvalidRequestError: If the request may not be sent.
         """
 
     def needs_file_check(self, request: Request) -> bool:
@@ -78,12 +78,12 @@ class Transport(Protocol):
         However it is left (an error, a cancellation), whatever it started is being ended.
 
         Raises:
-            DockerModelError: See `docker_model.errors`.
+            DockerModelError: If the call failed; the class names the cause.
         """
 
     async def warm_up(self, model: str) -> None:
         """Have `model` loaded, so that the next answer need not wait for it.
 
         Raises:
-            DockerModelError: See `docker_model.errors`.
+            DockerModelError: If the call failed; the class names the cause.
         """

@@ -116,7 +116,7 @@ class SpooledCompletion(Completion):
 
 
 def completion(spool: Spool, **fields: Any) -> Completion:
-    """A `Completion` with the spool's text."""
+    """Return a `Completion` with the spool's text."""
     if spool.filed:
         return SpooledCompletion(spool, **fields)
     return Completion(text=spool.read(), **fields)
