@@ -53,6 +53,10 @@ def _row(pattern: str, error: type[DockerModelError], message: str, hint: str = 
     return Cause(re.compile(pattern, re.MULTILINE), error, message, hint)
 
 
+OUT_OF_MEMORY = re.compile(
+    r"not enough (?:GPU )?memory|out of memory|cannot allocate memory|failed to allocate buffer"
+)
+
 # What the runner itself refuses, in words that the command passes on.
 MANAGEMENT = (
     _row(
@@ -112,8 +116,7 @@ CAUSES = (
         "`docker model configure --context-size {enough} {model}`, or send less",
     ),
     _row(
-        r"not enough (?:GPU )?memory|out of memory|cannot allocate memory"
-        r"|failed to allocate buffer",
+        OUT_OF_MEMORY.pattern,
         ModelLoadError,
         "there is not enough memory to load {model!r}",
         _MEMORY_HINT,

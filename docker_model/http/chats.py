@@ -62,14 +62,11 @@ async def whole(options: RequestOptions, model: str, body: bytes) -> dict[str, A
     if not choices or not all(choice.get("message") for choice in choices):
         raise failures.no_choices(model)
     by_index = {answer.index: answer for answer in answers}
-    return {
-        **reply,
-        "model": model,
-        "choices": [
-            {**choice, "message": _message(choice["message"], by_index[choice.get("index", place)])}
-            for place, choice in enumerate(choices)
-        ],
-    }
+    messages = [
+        {**choice, "message": _message(choice["message"], by_index[choice.get("index", place)])}
+        for place, choice in enumerate(choices)
+    ]
+    return options.noted({**reply, "model": model, "choices": messages})
 
 
 async def assembled(options: RequestOptions, model: str, body: bytes) -> dict[str, Any]:
@@ -98,7 +95,8 @@ async def assembled(options: RequestOptions, model: str, body: bytes) -> dict[st
         "message": _message({"role": "assistant"}, answer),
         "finish_reason": answer.finish_reason,
     }
-    return {**reply, "object": "chat.completion", "model": model, "choices": [choice]}
+    reply |= {"object": "chat.completion", "model": model, "choices": [choice]}
+    return options.noted(reply)
 
 
 def _message(message: dict[str, Any], answer: Answer) -> dict[str, Any]:
@@ -138,7 +136,9 @@ async def stream(
         chunk = translate(normalizer.feed(chunk))
         for choice in (chunk.get("choices") or ())[:1]:
             text.add((choice.get("delta") or {}).get("content") or "")
-        sink.put({**chunk, "model": model}, size)
+        chunk = {**chunk, "model": model}
+        ends = any(choice.get("finish_reason") for choice in chunk.get("choices") or ())
+        sink.put(options.noted(chunk) if ends else chunk, size)
         return False
 
     await HttpRequest(options, model, PATH, body, partial=text.read, cap=_CAP).stream(sink, take)

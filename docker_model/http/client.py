@@ -15,7 +15,7 @@ from docker_model._transport.command_words import check_runner_settings
 from docker_model._transport.environment import Environment
 from docker_model.errors import InvalidRequestError
 from docker_model.http.addresses import named
-from docker_model.options import PullPolicy, Timeouts, check_choice, check_count
+from docker_model.options import PullPolicy, Timeouts, WhenFull, check_choice, check_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,6 +49,9 @@ class Client:
         max_concurrency: Requests at once in this process, among all to the same place with
             the same limit; the rest wait, first come first served.
         pull: `"never"`: a missing model raises; `"missing"`: the runner is told to pull it.
+        when_full: What happens when the runner has no memory left to load a model: `"error"`, or
+            `"unload"`: the model that was idle for longest is unloaded, unless it is kept for
+            ever, and the request is made once more. The reply's `docker_model` says so.
         on_progress: Told of a pull's progress, on a thread of our own.
         command: The command that is asked where the runner is, see `DockerModel`.
         env: Variables laid over the caller's environment; never shown.
@@ -65,6 +68,7 @@ class Client:
     max_retries: int = 2
     max_concurrency: int = 8
     pull: PullPolicy = "never"
+    when_full: WhenFull = "error"
     on_progress: Callable[[PullProgress], object] | None = field(default=None, repr=False)
     command: str | Sequence[str] | None = None
     env: Mapping[str, str] | None = field(default=None, repr=False)
@@ -79,6 +83,7 @@ class Client:
         self._set("command", command)
         self._set("env", env)
         check_choice("pull", self.pull, get_args(PullPolicy))
+        check_choice("when_full", self.when_full, get_args(WhenFull))
         check_count("max_retries", self.max_retries, least=0)
         check_count("max_concurrency", self.max_concurrency, least=1)
 

@@ -90,8 +90,12 @@ class HttpManagement:
 
     async def list_running(self) -> list[RunningModel]:
         """List the loaded models."""
+        return [model_data.parse_running(item) for item in await self.loaded()]
+
+    async def loaded(self) -> list[dict[str, Any]]:
+        """Return the loaded models, as the runner describes them."""
         loaded = sequence(await self._get("/engines/ps"))
-        return [model_data.parse_running(item) for item in loaded if isinstance(item, dict)]
+        return [item for item in loaded if isinstance(item, dict)]
 
     async def pull(
         self, name: str, sink: Sink[PullProgress | ModelInfo], token: str | None = None

@@ -22,6 +22,7 @@ try:
     from docker_model.http.discovery import DiscoveryInputs
     from docker_model.http.explanation import explained, last_words
     from docker_model.http.request import RequestOptions
+    from docker_model.http.room import make_room
     from docker_model.http.streams import AsyncChatStream, ChatStream
     from docker_model.http.transport import HttpTransport
 except ModuleNotFoundError as error:
@@ -221,4 +222,5 @@ def _options(client: Client) -> RequestOptions:
         max_concurrency=client.max_concurrency,
         pull=client.pull,
         on_progress=client.on_progress,
+        make_room=make_room if client.when_full == "unload" else None,
     )

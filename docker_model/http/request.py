@@ -11,7 +11,8 @@ from docker_model._runtime import io_thread
 from docker_model._runtime.limiter import Limiter
 from docker_model._runtime.tasks import SingleFlight
 from docker_model._runtime.timeouts import PhaseTimeout, timeout_scope
-from docker_model.errors import ModelNotFoundError
+from docker_model._transport.failure_table import OUT_OF_MEMORY
+from docker_model.errors import ModelLoadError, ModelNotFoundError
 from docker_model.http import discovery, failures, pulls
 from docker_model.http.connections import ConnectFailed, ConnectionLost, Connections
 from docker_model.http.reading import Reader
@@ -48,6 +49,8 @@ class RequestOptions:
         max_concurrency: Requests at once among all with the same place and limit.
         pull: What happens when a model is missing.
         on_progress: Called with a pull's progress, on the I/O thread.
+        make_room: Unloads another model when there is no memory left, and notes it in `unloaded`.
+        unloaded: The models that were unloaded for this request.
     """
 
     place: DiscoveryInputs
@@ -58,6 +61,14 @@ class RequestOptions:
     max_concurrency: int
     pull: PullPolicy
     on_progress: Callable[[PullProgress], object] | None = field(repr=False)
+    make_room: Callable[[RequestOptions, str], Awaitable[None]] | None = None
+    unloaded: list[str] = field(default_factory=list, compare=False)
+
+    def noted(self, reply: dict[str, Any]) -> dict[str, Any]:
+        """Return a reply that says which models were unloaded for it."""
+        if not self.unloaded:
+            return reply
+        return {**reply, "docker_model": {"unloaded": list(self.unloaded)}}
 
     def headers_for(self, endpoint: Endpoint) -> dict[str, str]:
         """Return the user's headers and key, which go to an address named by the user alone."""
@@ -150,16 +161,25 @@ class HttpRequest:
     async def _present(
         self, read: Callable[[Reply, PhaseTimeout], Awaitable[_T]], phase: PhaseTimeout
     ) -> _T:
-        """Ask again after a pull, if the model is missing and `pull` allows it."""
+        """Ask again after a pull, or when there is room, if the settings allow it."""
         try:
             return await self._attempts(lambda reply: read(reply, phase))
         except ModelNotFoundError:
             if self._options.pull == "never":
                 raise
+            remedy = self._pull
+        except ModelLoadError as error:
+            if self._options.make_room is None or not OUT_OF_MEMORY.search(error.detail):
+                raise
+            remedy = self._make_room
         phase.suspend(suspended=True)
-        await self._pull()
+        await remedy()
         phase.suspend(suspended=False)
         return await self._attempts(lambda reply: read(reply, phase))
+
+    async def _make_room(self) -> None:
+        assert self._options.make_room is not None
+        await self._options.make_room(self._options, self._model)
 
     async def _pull(self) -> None:
         endpoint = await discovery.find(self._options.place)

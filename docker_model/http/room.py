@@ -1,0 +1,70 @@
+"""Making room in a runner whose memory is full, on the I/O thread.
+
+When all of its slots are taken, the runner itself unloads every idle model, and a request waits
+for a busy one. When there is no memory left, it unloads nothing and the request fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from docker_model._runtime import io_thread
+from docker_model._transport.log import LOG
+from docker_model._transport.model_data import loaded_name, text
+from docker_model._transport.model_names import same_model
+from docker_model.http.management import HttpManagement
+from docker_model.options import Timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from docker_model.http.discovery import DiscoveryInputs
+    from docker_model.http.request import RequestOptions
+
+
+class _Locks:
+    """A lock for each runner: two requests of this process must not evict each other's model."""
+
+    def __init__(self) -> None:
+        self._locks: dict[DiscoveryInputs, asyncio.Lock] = {}
+
+    def get(self, place: DiscoveryInputs) -> asyncio.Lock:
+        return self._locks.setdefault(place, asyncio.Lock())
+
+
+async def make_room(options: RequestOptions, model: str) -> None:
+    """Unload the model that was idle for longest, and load `model` in its place.
+
+    Nothing happens if no model is idle and may be unloaded. The name of the unloaded one is
+    appended to `options.unloaded`.
+
+    Raises:
+        DockerModelError: If the runner refuses, or still has no room.
+    """
+    models = HttpManagement(replace(options, timeouts=Timeouts(), make_room=None))
+    async with io_thread.current().local(_Locks).get(options.place):
+        name = longest_idle(await models.loaded(), model)
+        if name:
+            await models.unload(name)
+            options.unloaded.append(loaded_name(name))
+            LOG.info("unloaded %r to make room for %r", loaded_name(name), model)
+            await models.preload(model)
+
+
+def longest_idle(loaded: Iterable[Mapping[str, Any]], model: str) -> str:
+    """Return the model that was idle for longest and may be unloaded; empty if there is none.
+
+    Args:
+        loaded: The entries of `GET /engines/ps`.
+        model: The model that needs room.
+    """
+    idle = [
+        (text(entry.get("last_used")) or "", name)
+        for entry in loaded
+        if not (entry.get("in_use") or entry.get("loading") or entry.get("keep_alive") == "-1")
+        and (name := text(entry.get("model_name")))
+        and not same_model(name, model)
+    ]
+    return min(idle)[1] if idle else ""
