@@ -21,7 +21,7 @@ __all__ = ["HttpSettings"]
 
 
 class HttpSettings(_settings.FromEnv, _settings.ListsModels, BaseModel):
-    """Where and how a model is asked over the runner's HTTP API."""
+    """Settings of the connection to the runner's HTTP API."""
 
     # The error of a refused setting would otherwise show the others, the key among them.
     model_config = ConfigDict(
@@ -41,7 +41,7 @@ class HttpSettings(_settings.FromEnv, _settings.ListsModels, BaseModel):
     """HTTP alone: `"cli"` is refused, since `docker model` has no command for this."""
 
     base_url: str | None = None
-    """The API's address; by default it is looked for."""
+    """The API's address; by default the runner is found."""
 
     api_key: ApiKey = None
     """Sent as a bearer token, and only to an address that you have named."""
@@ -59,7 +59,7 @@ class HttpSettings(_settings.FromEnv, _settings.ListsModels, BaseModel):
     """Requests at once in this process; the rest wait."""
 
     command: str | Sequence[str] | None = None
-    """The command in place of `docker model`, which is asked where the API is."""
+    """The command in place of `docker model`, which knows the address of the API."""
 
     env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
     """Environment variables laid over the caller's; never shown."""

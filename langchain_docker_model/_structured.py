@@ -294,7 +294,7 @@ def _parser_of(schema: Schema | None, tool: Mapping[str, Any] | None) -> Runnabl
 
     Args:
         schema: As given by the user.
-        tool: The tool that the schema became, if it is asked for as one.
+        tool: The tool that stands for the schema with `method="function_calling"`.
     """
     model = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
     if tool is None:

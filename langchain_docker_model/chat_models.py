@@ -192,16 +192,16 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     """How freely the next token is chosen: 0 always takes the likeliest."""
 
     max_tokens: int | None = None
-    """The longest answer, in tokens (`finish_reason="length"`)."""
+    """The longest answer, in tokens; a longer one ends with `finish_reason="length"`."""
 
     top_p: float | None = None
-    """Choose among the likeliest tokens that make up this share."""
+    """Choose among the likeliest tokens that add up to this probability."""
 
     stop: str | Sequence[str] | None = None
     """Stop sequences: the first match ends the answer and is not part of it."""
 
     seed: int | None = None
-    """The same number and prompt give the same answer, as far as the engine can."""
+    """The same seed and prompt give the same answer, as far as the engine can."""
 
     top_k: int | None = None
     """Choose among this many of the likeliest tokens."""
@@ -210,16 +210,16 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     """Choose among tokens at least this likely, relative to the likeliest."""
 
     repeat_penalty: float | None = None
-    """Makes tokens that were used less likely; 1 is not at all."""
+    """Make tokens less likely that were used already; 1 has no effect."""
 
     presence_penalty: float | None = None
-    """Makes tokens that were used less likely."""
+    """Make tokens less likely that were used already."""
 
     frequency_penalty: float | None = None
-    """Makes tokens less likely the more often they were used."""
+    """Make tokens less likely the more often they were used."""
 
     logit_bias: dict[str, float] | None = None
-    """Makes tokens, by their ids, more or less likely."""
+    """Make tokens, by their ids, more or less likely."""
 
     logprobs: bool | None = None
     """Whether to tell how likely each token was: `response_metadata["logprobs"]`."""
@@ -228,7 +228,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     """How many of the likeliest alternatives to tell for each token."""
 
     n: int | None = None
-    """Answers to a prompt; more than one with `generate` alone."""
+    """The number of answers to a prompt; only `generate` takes more than one."""
 
     response_format: Schema | None = None
     """The shape of the answer: a schema, or what the API takes, as in `with_structured_output`."""
@@ -247,7 +247,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     """Variables of the model's chat template, such as `{"enable_thinking": False}`."""
 
     extra_body: dict[str, Any] | None = None
-    """What else the engine knows, added to the request as it is."""
+    """Other parameters that the engine knows, added to the request as they are."""
 
     # --- What this package does around a request, over HTTP ---
 
@@ -292,7 +292,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     """
 
     base_url: str | None = None
-    """The API's address; by default it is looked for."""
+    """The API's address; by default the runner is found."""
 
     api_key: ApiKey = None
     """Sent as a bearer token, and only to an address that you have named."""
@@ -307,7 +307,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     """How often a request is tried again over HTTP when nothing of an answer came."""
 
     streaming: bool = False
-    """Whether `invoke` streams behind the scenes; set to `False` it keeps all from streaming."""
+    """Whether `invoke` streams behind the scenes; an explicit `False` turns all streaming off."""
 
     command: str | Sequence[str] | None = None
     """The command in place of `docker model`, such as `("docker", "-c", "gpu", "model")`."""
@@ -324,13 +324,13 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     on_progress: Callable[[PullProgress], object] | None = Field(
         default=None, repr=False, exclude=True
     )
-    """Called with the steps of a pull."""
+    """Called with the progress of a pull."""
 
     file_references: FileReferences = "escape"
-    """Over the CLI: what to do about local files that the prompt names. HTTP sends none."""
+    """Over the CLI: what to do about local files that the prompt names; HTTP sends none."""
 
     standby: int = 0
-    """Over the CLI: started `docker model run` processes that are kept waiting for a prompt."""
+    """Over the CLI: how many started `docker model run` processes wait for a prompt."""
 
     _own_profile: bool = PrivateAttr(default=False)
 
@@ -442,14 +442,15 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """A model that may call these tools.
+        """Return a model that may call these tools.
 
         Args:
             tools: Functions, LangChain's tools, pydantic models, or the API's dictionaries.
-                None at all is no error.
-            tool_choice: `"auto"`, `"none"`, `"any"` (or `"required"`, or `True`): one must be
-                called; the name of the tool that must be, as text or in a dictionary. The
-                runner does not enforce it: a warning tells when no call came.
+                No tools are no error.
+            tool_choice: `"auto"`, `"none"`, `"any"` (or `"required"`, or `True`) for at least
+                one call, or the name of the tool to call, as text or in a dictionary. It is
+                enforced, unless `tool_calling` is `"native"`: engines do not enforce it, and a
+                warning tells when no call came.
             strict: Whether the arguments are to match exactly, where the engine asks.
             **kwargs: Settings of the calls, such as `parallel_tool_calls`.
         """
@@ -469,16 +470,15 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """A model that answers with objects of `schema`.
+        """Return a model that answers with objects of `schema`.
 
         Args:
-            schema: A pydantic model (2 or 1), whose instances it then gives; a `TypedDict`, a
+            schema: A pydantic model (2 or 1), whose instances come back; or a `TypedDict`, a
                 JSON schema or an OpenAI tool, for dictionaries.
-            method: `"json_schema"`: the engine holds the answer to the schema, whatever the
-                model. It does not show it to the model: say in the prompt what is wanted.
-                `"function_calling"`: the schema is a tool. `"json_mode"`: any JSON; the prompt
-                must say which.
-            include_raw: Give `{"raw": …, "parsed": …, "parsing_error": …}` and raise nothing
+            method: `"json_schema"`: the engine enforces the schema, on any model; the model
+                also sees it, unless `show_schema` is off. `"function_calling"`: the schema is a
+                tool. `"json_mode"`: any JSON; the prompt must say which.
+            include_raw: Return `{"raw": …, "parsed": …, "parsing_error": …}`, and raise nothing
                 for an answer that does not parse.
             strict: As in `bind_tools`.
             **kwargs: Settings of the calls.
@@ -517,7 +517,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """What changes the answer: the cache key, and part of every trace.
+        """The settings that change the answer: the cache key, and part of every trace.
 
         The stop sequences are not under `stop`, which core overwrites with a call's own.
         """

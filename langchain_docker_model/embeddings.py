@@ -67,7 +67,11 @@ class DockerModelEmbeddings(HttpSettings, Embeddings):
         from langchain_core.stores import InMemoryByteStore
 
         cached = CacheBackedEmbeddings.from_bytes_store(
-            embeddings, InMemoryByteStore(), namespace=embeddings.cache_namespace, batch_size=256
+            embeddings,
+            InMemoryByteStore(),
+            namespace=embeddings.cache_namespace,
+            batch_size=256,
+            key_encoder="sha256",
         )
         ```
     """

@@ -38,7 +38,7 @@ __all__ = [
 
 
 class DockerModelError(core.DockerModelError, langchain.ModelError):
-    """An error that has no class of its own here; not retryable."""
+    """Base of the errors that have no class of their own here; not retryable."""
 
 
 class InvalidRequestError(core.InvalidRequestError, langchain.ModelInvalidRequestError):
@@ -50,15 +50,15 @@ class FileReferenceError(core.FileReferenceError, InvalidRequestError):
 
 
 class UnsupportedParameterError(core.UnsupportedParameterError, InvalidRequestError):
-    """A parameter that the CLI has no way to honour; not retryable."""
+    """A parameter that the transport or the model cannot use; not retryable."""
 
 
 class DockerNotFoundError(core.DockerNotFoundError, langchain.ModelError):
-    """There is no such command; not retryable."""
+    """The command does not exist; not retryable."""
 
 
 class PluginNotFoundError(core.PluginNotFoundError, langchain.ModelError):
-    """`docker` is there, `docker model` is not; not retryable."""
+    """`docker` is installed, `docker model` is not; not retryable."""
 
 
 class ModelLoadError(core.ModelLoadError, langchain.ModelError):
@@ -78,15 +78,15 @@ class RunnerUnavailableError(core.RunnerUnavailableError, langchain.ModelConnect
 
 
 class GenerationTimeoutError(core.GenerationTimeoutError, langchain.ModelTimeoutError):
-    """A limit of `docker_model.Timeouts` was passed; retryable."""
+    """A limit of `docker_model.Timeouts` was exceeded; retryable."""
 
 
 class GenerationError(core.GenerationError, langchain.ModelAPIError):
-    """Anything else that ended a run; retryable."""
+    """Anything else that ended an answer; retryable."""
 
 
 class EmptyAnswerError(core.EmptyAnswerError, GenerationError):
-    """The run ended well and said nothing; retryable."""
+    """The answer has no text; retryable."""
 
 
 class PullError(core.PullError, langchain.ModelAPIError):
@@ -94,7 +94,7 @@ class PullError(core.PullError, langchain.ModelAPIError):
 
 
 class ResourceError(core.ResourceError, langchain.ModelAPIError):
-    """The machine has nothing left to start a process with; retryable."""
+    """The machine has no descriptors, processes or memory left; retryable."""
 
 
 _TWINS: dict[type[core.DockerModelError], type[core.DockerModelError]] = {
@@ -118,7 +118,7 @@ _TWINS: dict[type[core.DockerModelError], type[core.DockerModelError]] = {
 
 @contextmanager
 def as_langchain_errors() -> Iterator[None]:
-    """Raise `docker_model`'s errors in their LangChain form; let all else pass.
+    """Raise `docker_model`'s errors in their LangChain form; let everything else pass.
 
     The original is the `__cause__`. An error that has its LangChain form already (a callback
     that called another model, say) passes as it is.

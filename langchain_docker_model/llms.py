@@ -43,28 +43,62 @@ __all__ = ["DockerModelLLM"]
 class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRepr, LLM):
     """A local model of Docker Model Runner, reached through the `docker model` command.
 
-    Every setting is `docker_model.DockerModel`'s, with its default. Any of them may also be
-    given to a single call (`llm.invoke(prompt, max_chars=200)`, `llm.bind(model="ai/qwen3")`),
-    where it takes the place of the model's own. What a prompt and its one text have no place
-    for, such as `temperature`, is refused with an error and never ignored.
+    For new code LangChain recommends chat models: `ChatDockerModel` has messages, tools,
+    structured output and images. This class sends one prompt and returns one text.
 
-    Constructing one starts nothing; it pickles, and works from any thread and event loop.
-    Errors are `docker_model`'s and LangChain's at once: see `langchain_docker_model.errors`.
-    A list of messages is flattened to text before it gets here, as with every LangChain LLM.
+    Setup:
+        ```bash
+        docker model pull ai/smollm2
+        pip install "docker-model-llm[langchain]"
+        ```
 
-    Leaving a loop over `stream` or `astream` early ends the model's work at once, in chains
-    too, with one exception that is LangChain's own: a synchronous stream of a chain with a
-    parser (`prompt | llm | parser`) reads the model to its end for the sake of tracing.
+    Key init args:
+        model: The model's name.
+        stop, max_chars: Where an answer ends.
+        timeout, max_concurrency: Limits of a call.
+        standby: Processes that wait for a prompt, so that answers begin sooner.
+        pull: `"missing"` pulls a missing model first.
 
-    Example:
+    Any of the settings may also be given to a single call, where it takes the place of the
+    model's own. What one prompt and one text have no place for, such as `temperature`, is
+    refused with an error and never ignored. Constructing a model starts nothing; it pickles, and
+    works from any thread and event loop. Errors are `docker_model`'s and LangChain's at once:
+    see `langchain_docker_model.errors`.
+
+    Instantiate:
         ```python
         from langchain_docker_model import DockerModelLLM
 
-        llm = DockerModelLLM(model="ai/smollm2")
-        llm.invoke("What is Docker Model Runner?")
+        llm = DockerModelLLM(model="ai/smollm2", max_chars=2000)
+        ```
 
+    Invoke:
+        ```python
+        llm.invoke("What is Docker Model Runner?")
+        llm.invoke("What is a pod?", max_chars=200)
+        ```
+
+    Stream:
+        ```python
         for piece in llm.stream("Explain containers."):
             print(piece, end="", flush=True)
+        ```
+
+        Leaving the loop ends the model's work at once, in chains too, with one exception that
+        is LangChain's own: a synchronous stream of a chain with a parser
+        (`prompt | llm | parser`) reads the model to its end for the sake of tracing.
+
+    Async:
+        ```python
+        await llm.ainvoke("What is Docker Model Runner?")
+
+        async for piece in llm.astream("Explain containers."):
+            print(piece, end="", flush=True)
+        ```
+
+    Several prompts at once:
+        ```python
+        llm.batch(["What is a pod?", "What is an image?"])
         ```
     """
 
@@ -80,13 +114,13 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
     """Stop sequences: the earliest match ends the answer and is not part of it."""
 
     max_chars: int | None = None
-    """Ends the answer after so many characters (`finish_reason="length"`)."""
+    """The longest answer, in characters; a longer one ends with `finish_reason="length"`."""
 
     timeout: TimeoutSetting = Timeouts()
     """Seconds for each phase of a call; a plain number is for the whole call."""
 
     max_concurrency: int = 8
-    """Runs at once in this process, over all models with the same command and `env`."""
+    """Runs at once in this process, among all models with the same command and `env`."""
 
     pull: PullPolicy = "never"
     """What to do about a missing model: `"never"` raises, `"missing"` pulls it first."""
@@ -94,13 +128,13 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
     on_progress: Callable[[PullProgress], object] | None = Field(
         default=None, repr=False, exclude=True
     )
-    """Called with the steps of a pull."""
+    """Called with the progress of a pull."""
 
     file_references: FileReferences = "escape"
-    """What to do about local files that the prompt names, and that the CLI would send along."""
+    """What to do about local files that the prompt names, which the CLI would send along."""
 
     standby: int = 0
-    """Started `docker model run` processes that are kept waiting for a prompt."""
+    """How many started `docker model run` processes wait for a prompt."""
 
     command: str | Sequence[str] | None = None
     """The command in place of `docker model`, such as `("docker", "-c", "gpu", "model")`."""
@@ -108,15 +142,15 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
     env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
     """Environment variables laid over the caller's; never shown, traced or part of a cache key.
 
-    So two models that differ in `env` alone (two runners' addresses, say) share cached answers:
+    Two models that differ in `env` alone, such as two runners' addresses, share cached answers:
     give each a `cache` of its own.
     """
 
     transport: TransportName | None = None
-    """The way to the model; `None`: the CLI, unless `base_url` or `api_key` is given."""
+    """`"cli"`, `"http"`, or `None`: the CLI, unless `base_url` or `api_key` is given."""
 
     base_url: str | None = None
-    """The HTTP API's address, which makes HTTP the way; over HTTP it is found without one."""
+    """The HTTP API's address, which selects HTTP; without one the runner is found."""
 
     api_key: ApiKey = None
     """Sent as a bearer token, and only to an address that you have named."""
@@ -255,7 +289,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Iterator[str]:
-        """The answer's text in pieces, as they arrive."""
+        """Yield the answer's text in pieces, as they arrive."""
         llm, kwargs = self._for_call(kwargs)
         return super(DockerModelLLM, llm).stream(input, config, stop=stop, **kwargs)
 
@@ -267,7 +301,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[str]:
-        """The answer's text in pieces, as they arrive."""
+        """Yield the answer's text in pieces, as they arrive."""
         llm, kwargs = self._for_call(kwargs)
         return super(DockerModelLLM, llm).astream(input, config, stop=stop, **kwargs)
 
@@ -279,7 +313,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """What changes the answer: the cache key, and part of every trace.
+        """The settings that change the answer: the cache key, and part of every trace.
 
         The stop sequences are not under `stop`, which core overwrites with a call's own.
         """
@@ -393,7 +427,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         return [self.stop] if isinstance(self.stop, str) else list(self.stop or ())
 
     def _for_call(self, kwargs: dict[str, Any]) -> tuple[Self, dict[str, Any]]:
-        """The model with a call's own settings, and those keywords that are core's."""
+        """Return the model with a call's own settings, and the keywords that are core's."""
         if kwargs.keys() <= _RUN_KEYWORDS:
             return self, kwargs
         fields = type(self).model_fields.keys() - LLM.model_fields.keys()
@@ -403,7 +437,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         return (self.model_copy(update=settings) if settings else self), others
 
     def _docker_model(self, settings: Mapping[str, Any]) -> docker_model.DockerModel:
-        """The fields as they are now, and a call's own settings in their place.
+        """Return the core model: the fields as they are now, with a call's own in their place.
 
         Made anew for every call, which is cheap: one in a field would miss assignments,
         copies and pickling.
