@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 LOWEST := langchain-core==1.6.0 llama-index-core==0.14.0
 FRAMEWORK_TESTS := tests/unit/langchain tests/unit/llama_index tests/examples
 
-.PHONY: help bench coverage demo test test-slow soak test-matrix lint format typecheck docs dist clean
+.PHONY: help bench coverage demo test test-windows test-slow soak test-matrix lint format typecheck docs dist clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,13 @@ test: $(VENV)/ready-for-work  ## the test suite
 
 test-plugin: $(VENV)/ready-for-work  ## the command's tests without `docker` in front of its plugin
 	DOCKER_MODEL_TEST_PLUGIN=1 $(PYTEST) -n 2 -m 'not slow' tests/contract tests/faults tests/unit/core tests/unit/docker_cli
+
+# A Python for Windows with `.[all]` and the group `test` installed; on Windows or by an emulation.
+WINDOWS_PYTHON ?= python
+WINDOWS_TESTS ?= tests/unit/runtime tests/unit/docker_cli tests/unit/http tests/unit/core tests/unit/transport
+
+test-windows:  ## the tests that can run on Windows, by WINDOWS_PYTHON
+	$(WINDOWS_PYTHON) -m pytest -m 'not slow' --timeout-method=thread $(WINDOWS_TESTS)
 
 test-slow: $(VENV)/ready-for-work  ## the tests that take minutes
 	$(BIN)/python -m pip install --quiet --group batch
@@ -76,6 +83,8 @@ format: $(VENV)/ready-for-work  ## ruff, mending what it can
 
 typecheck: $(VENV)/ready-for-work  ## mypy --strict, and a user's program by mypy and pyright
 	$(BIN)/mypy $(SOURCES)
+	$(BIN)/mypy --platform win32 --exclude testing/program.py $(SOURCES)
+	$(BIN)/mypy --platform darwin $(SOURCES)
 	$(BIN)/mypy --strict tests/typing/sample.py
 	$(BIN)/pyright --pythonpath $(BIN)/python tests/typing/sample.py
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from docker_model._runtime import Child
+from tests.support.platforms import WINDOWS
 
+PATIENCE = 60 if WINDOWS else 10  # seconds until a process that was started has connected
 PLAYER = Path(__file__).with_name("player.py")
 
 
@@ -40,14 +42,14 @@ class Liveness:
 
     def __init__(self):
         self._server = socket.create_server(("127.0.0.1", 0))
-        self._server.settimeout(10)
+        self._server.settimeout(PATIENCE)
         self._connections = []
         host, port = self._server.getsockname()
         self.env = {**os.environ, "LIVENESS": f"{host}:{port}"}
 
     def accept(self):
         connection, _ = self._server.accept()
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE)
         self._connections.append(connection)
         return connection
 

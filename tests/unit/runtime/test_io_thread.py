@@ -87,7 +87,7 @@ def test_the_interpreters_exit_leaves_no_child(ending, liveness):
         assert connection.recv(1) == b"!"
         process.stdin.close()
         assert connection.recv(1) == b""
-        process.wait(10)
+        process.wait(60)
         stderr = process.stderr.read()
     assert stderr == b"" or b"ZeroDivisionError" in stderr
 
