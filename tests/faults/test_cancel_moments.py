@@ -111,7 +111,7 @@ WAYS_TO_CANCEL = {
 
 @pytest.mark.parametrize("way", WAYS_TO_CANCEL)
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_cancelling(way, moment, simulate):
+def test_cancelling_at_this_moment_ends_the_call(way, moment, simulate):
     with moment(simulate) as (model, ready):
         WAYS_TO_CANCEL[way](model, ready)
 
@@ -133,7 +133,7 @@ def test_cancelling_after_the_end_changes_nothing(simulate):
     assert list(stream) == []
 
 
-def test_cancelling_while_the_reading_has_stopped(simulate):
+def test_cancelling_while_reading_is_paused_ends_the_child(simulate):
     """The consumer does not come, the pipe is full, and the child waits in its write."""
     docker = simulate(script=[Text("x" * 30_000_000, 10_000)])
     stream = MODEL.stream("hi")

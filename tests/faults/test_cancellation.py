@@ -1,4 +1,4 @@
-"""Every door out of a call that goes on: the child ends, and the runner sees its client leave."""
+"""Every way to leave a call that goes on: the child ends, and the runner sees its client leave."""
 
 import asyncio
 import contextlib
@@ -123,7 +123,7 @@ def drops_in_another_thread():
     thread.join()
 
 
-SYNC_DOORS = [
+SYNC_CANCELLATIONS = [
     leaves_with,
     closes_stream,
     cancels_stream,
@@ -139,18 +139,18 @@ SYNC_DOORS = [
 ]
 
 
-@pytest.mark.parametrize("door", SYNC_DOORS)
-def test_a_sync_door(door, docker):
-    kept = door()
+@pytest.mark.parametrize("cancellation", SYNC_CANCELLATIONS)
+def test_leaving_a_sync_stream_ends_the_child(cancellation, docker):
+    kept = cancellation()
     docker.wait_gone(timeout=SOON)
     docker.wait_all_gone()
     del kept
 
 
-@pytest.mark.parametrize("door", [drops, breaks_out, cancels_stream])
-def test_a_sync_door_inside_a_running_loop(door, docker):
+@pytest.mark.parametrize("cancellation", [drops, breaks_out, cancels_stream])
+def test_leaving_a_sync_stream_inside_a_running_loop_ends_the_child(cancellation, docker):
     async def main():
-        kept = door()
+        kept = cancellation()
         docker.wait_gone(timeout=SOON)
         return kept
 
@@ -281,7 +281,7 @@ async def ends_its_loop():
     await asyncio.sleep(0)
 
 
-ASYNC_DOORS = [
+ASYNC_CANCELLATIONS = [
     aleaves_with,
     acloses_stream,
     acancels_stream,
@@ -301,11 +301,11 @@ ASYNC_DOORS = [
 
 
 @LOOPS
-@pytest.mark.parametrize("door", ASYNC_DOORS)
-def test_an_async_door(door, run, docker):
+@pytest.mark.parametrize("cancellation", ASYNC_CANCELLATIONS)
+def test_leaving_an_async_stream_ends_the_child(cancellation, run, docker):
     async def main():
-        kept = await door()
-        if door is not ends_its_loop:
+        kept = await cancellation()
+        if cancellation is not ends_its_loop:
             await asyncio.to_thread(docker.wait_gone, timeout=SOON)
         return kept
 
@@ -316,7 +316,7 @@ def test_an_async_door(door, run, docker):
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, other_loop.new_event_loop])
-def test_a_loop_that_is_closed_without_farewell(new_loop, docker):
+def test_closing_a_loop_under_a_stream_ends_the_child(new_loop, docker):
     loop = new_loop()
     stream = MODEL.astream("hi")
     loop.run_until_complete(anext(stream))
@@ -328,7 +328,7 @@ def test_a_loop_that_is_closed_without_farewell(new_loop, docker):
 
 @pytest.mark.simulated
 @LOOPS
-def test_a_child_that_ignores_signals_has_a_quarter_of_a_second(run, simulate):
+def test_a_child_that_ignores_signals_is_killed_after_a_quarter_of_a_second(run, simulate):
     docker = simulate(script=[IgnoreSignals(), Text("some", 4), Hang()])
 
     async def main():
@@ -338,7 +338,7 @@ def test_a_child_that_ignores_signals_has_a_quarter_of_a_second(run, simulate):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await anext(stream)
-        assert time.monotonic() - began < TERM_TO_KILL_TIMEOUT  # nobody waits for it
+        assert time.monotonic() - began < TERM_TO_KILL_TIMEOUT  # no caller waits for it
 
     run(main())
     docker.wait_gone(timeout=SOON)

@@ -56,7 +56,7 @@ async def all_places_are_there(model):
         stream.cancel()
 
 
-async def crowd(model, seed):
+async def run_all(model, seed):
     """A thousand calls, half of them cancelled: in the queue, and while others end."""
     chance = random.Random(seed)
     holders = await held(model, model.max_concurrency)
@@ -82,11 +82,11 @@ async def crowd(model, seed):
 
 
 @pytest.mark.parametrize("limit", [1, 8])
-def test_a_queue_keeps_its_order_and_loses_no_place(limit, record):
+def test_a_queue_keeps_its_order_and_loses_no_slot(limit, record):
     model = shell_model(record, max_concurrency=limit)
 
     async def main():
-        doomed = await crowd(model, limit)
+        doomed = await run_all(model, limit)
         await all_places_are_there(model)
         return doomed
 
@@ -110,7 +110,7 @@ def meeting(count):
     return answer
 
 
-def test_sixty_four_streams_at_once(simulate):
+def test_sixty_four_streams_at_once_all_complete(simulate):
     docker = simulate(script=meeting(64))
     model = DockerModel("ai/smollm2", max_concurrency=64)
 
@@ -124,7 +124,7 @@ def test_sixty_four_streams_at_once(simulate):
     docker.wait_all_gone()
 
 
-def test_thirty_two_threads_at_once(simulate):
+def test_thirty_two_threads_at_once_all_get_answers(simulate):
     docker = simulate(script=meeting(32))
     model = DockerModel("ai/smollm2", max_concurrency=32)
     with ThreadPoolExecutor(32) as threads:
@@ -188,7 +188,7 @@ def test_a_child_gets_no_further_ahead_of_a_slow_consumer_than_a_buffer(liveness
     assert taken == 8 * MB
 
 
-def test_a_consumer_who_comes_back_after_the_end_wakes_no_clock(liveness, caplog):
+def test_a_consumer_that_resumes_after_the_end_starts_no_timer(liveness, caplog):
     """Room is made for a run that has long been ended, and its limits with it."""
     steps = ["read"], ["write", 1, "x" * 10_000, 1000]
     limits = Timeouts(idle=0.2, total=1.0)
@@ -341,6 +341,6 @@ SHORTAGES = {
 
 
 @pytest.mark.parametrize("code", SHORTAGES.values(), ids=SHORTAGES)
-def test_a_machine_that_has_run_out_is_a_resource_error_and_everything_is_given_back(code):
+def test_a_lack_of_descriptors_is_a_resource_error_and_leaks_nothing(code):
     ran = [sys.executable, "-W", "error", "-c", EXHAUSTED + code + "LOOP.close()\n"]
     subprocess.run(ran, check=True, timeout=60)

@@ -27,7 +27,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_ctrl_c(name, simulate):
+def test_ctrl_c_ends_the_child(name, simulate):
     """The process goes on afterwards, and nothing of the call does."""
     docker = simulate(script=ENDLESS)
     code = "try:\n" + textwrap.indent(CALLS[name], "    ")
@@ -53,7 +53,7 @@ SWALLOWED = re.compile(
 
 
 @pytest.mark.parametrize("name", ["generate", "stream", "asyncio", "astream"])
-def test_ctrl_c_again_and_again(name, simulate, tmp_path):
+def test_ctrl_c_pressed_repeatedly_leaves_nothing_behind(name, simulate, tmp_path):
     """Two signals in a row, at any distance: they end calls, and none is left running."""
     docker = simulate(script=ENDLESS)
     # Not over stdin: what a signal takes out of a read line is lost.

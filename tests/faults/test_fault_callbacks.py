@@ -13,7 +13,7 @@ class OwnError(Exception):
 
 @pytest.mark.parametrize("kind", [OwnError, BrokenPipeError, TimeoutError, KeyError])
 @pytest.mark.parametrize("way", WAYS)
-def test_its_error_ends_the_pull_and_is_no_other_error(kind, way, simulate):
+def test_an_error_of_the_callback_ends_the_pull_and_is_raised_unchanged(kind, way, simulate):
     docker = simulate(["ai/other"], pullable={"ai/smollm2": [Downloaded(1, 2), Hang()]})
 
     def on_progress(_):

@@ -19,7 +19,7 @@ def matrix(faults):
 
 
 def check(fault, way, model):
-    """Both doors of this way, and that what a stream gave is what its end says."""
+    """Call by `generate` and by `stream`; the pieces must equal the result of the stream."""
     pieces, end = stream(way, model, fault.prompt)
     judge(fault.end, end)
     said = end.text if isinstance(end, Completion) else getattr(end, "partial", "")
@@ -28,7 +28,7 @@ def check(fault, way, model):
 
 
 @matrix(MODEL_FAULTS)
-def test_what_the_model_does(fault, way, simulate):
+def test_a_fault_of_the_model_ends_as_listed(fault, way, simulate):
     docker = simulate(script=you_said if fault.script is None else fault.script)
     check(fault, way, DockerModel("ai/smollm2", **fault.settings))
     docker.wait_all_gone()
@@ -36,7 +36,7 @@ def test_what_the_model_does(fault, way, simulate):
 
 @pytest.mark.simulated
 @matrix(COMMAND_FAULTS)
-def test_what_the_command_does(fault, way, simulate, monkeypatch):
+def test_a_fault_of_the_command_ends_as_listed(fault, way, simulate, monkeypatch):
     monkeypatch.setattr(child, "EXIT_AFTER_EOF_TIMEOUT", fault.linger)
     docker = simulate(script=fault.script)
     check(fault, way, DockerModel("ai/smollm2", **fault.settings))
@@ -44,7 +44,7 @@ def test_what_the_command_does(fault, way, simulate, monkeypatch):
 
 
 @matrix(CHILD_FAULTS)
-def test_what_any_child_does(fault, way, liveness, monkeypatch):
+def test_a_fault_of_any_child_ends_as_listed(fault, way, liveness, monkeypatch):
     monkeypatch.setattr(child, "EXIT_AFTER_EOF_TIMEOUT", fault.linger)
     model = DockerModel(
         "ai/smollm2", command=player(*fault.steps), env=liveness.env, **fault.settings

@@ -59,7 +59,7 @@ ways = pytest.mark.parametrize("way", WAYS)
 
 @ways
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
-def test_docker_alone_dies(way, number, simulate):
+def test_the_death_of_docker_alone_is_an_error(way, number, simulate):
     docker = simulate(script=SOME)
     end = end_of(way, MODEL, lambda docker, _: os.kill(docker, number))
     judge(error(signal=number, exit_code=None, partial="some"), end)
@@ -68,7 +68,7 @@ def test_docker_alone_dies(way, number, simulate):
 
 
 @ways
-def test_docker_alone_is_asked_to_end(way, simulate):
+def test_a_sigterm_to_docker_alone_is_an_error(way, simulate):
     docker = simulate(script=SOME)
     end = end_of(way, MODEL, lambda docker, _: os.kill(docker, signal.SIGTERM))
     judge(error(signal=None, exit_code=1, partial="some"), end)
@@ -76,7 +76,7 @@ def test_docker_alone_is_asked_to_end(way, simulate):
 
 
 @ways
-def test_the_plugin_alone_dies(way, simulate):
+def test_the_death_of_the_plugin_alone_is_an_error(way, simulate):
     docker = simulate(script=SOME)
     end = end_of(way, MODEL, lambda _, plugin: os.kill(plugin, signal.SIGKILL))
     judge(error(signal=None, exit_code=255, partial="some"), end)
@@ -84,7 +84,7 @@ def test_the_plugin_alone_dies(way, simulate):
 
 
 @ways
-def test_both_are_stopped(way, simulate):
+def test_stopping_both_ends_in_a_timeout(way, simulate):
     docker = simulate(script=SOME)
     model = DockerModel("ai/smollm2", timeout=Timeouts(idle=0.3))
     end = end_of(way, model, lambda docker, _: os.killpg(docker, signal.SIGSTOP))

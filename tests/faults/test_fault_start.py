@@ -31,7 +31,7 @@ pytestmark = pytest.mark.simulated
 ways = pytest.mark.parametrize("way", WAYS)
 
 
-def both_doors(way, model, prompt="hi"):
+def generate_and_stream(way, model, prompt="hi"):
     pieces, end = stream(way, model, prompt)
     assert "".join(pieces) == (end.text if isinstance(end, Completion) else "")
     return end, generate(way, model, prompt)
@@ -68,9 +68,9 @@ def no_interpreter(path):
 
 @ways
 @pytest.mark.parametrize("make", [nothing, not_executable, directory, garbage, no_interpreter])
-def test_a_command_that_is_no_program(make, way, tmp_path):
+def test_a_command_that_is_no_program_is_not_found(make, way, tmp_path):
     program, words = make(tmp_path / "docker")
-    for end in both_doors(way, DockerModel("ai/smollm2", command=(str(program), "model"))):
+    for end in generate_and_stream(way, DockerModel("ai/smollm2", command=(str(program), "model"))):
         assert type(end) is DockerNotFoundError
         assert type(end) is DockerNotFoundError
         assert str(program) in end.message
@@ -79,12 +79,14 @@ def test_a_command_that_is_no_program(make, way, tmp_path):
 
 
 @ways
-def test_a_command_that_is_being_written(way, tmp_path):
+def test_a_command_that_is_being_written_is_not_found(way, tmp_path):
     program = tmp_path / "docker"
     program.write_bytes(Path(sys.executable).resolve().read_bytes()[:4096])
     program.chmod(0o755)
     with program.open("ab"):
-        for end in both_doors(way, DockerModel("ai/smollm2", command=(str(program), "model"))):
+        for end in generate_and_stream(
+            way, DockerModel("ai/smollm2", command=(str(program), "model"))
+        ):
             judge(error(DockerNotFoundError, errno=errno.ETXTBSY), end)
 
 
@@ -112,22 +114,22 @@ def test_a_start_that_hangs_is_a_timeout_and_the_late_child_is_killed(way, monke
 
 
 @ways
-def test_an_environment_that_is_too_large(way, docker):
+def test_an_environment_that_is_too_large_is_refused(way, docker):
     model = DockerModel("ai/smollm2", env={"BIG": "x" * 3_000_000})
-    for end in both_doors(way, model):
+    for end in generate_and_stream(way, model):
         assert type(end) is InvalidRequestError
         assert "too long" in str(end)
 
 
 @pytest.mark.parametrize("word", ["a\0b", "a\ud800b", 1])
-def test_what_no_process_can_be_given(word):
+def test_a_word_that_no_process_can_be_given_is_refused(word):
     for settings in ({"command": ("docker", word)}, {"env": {"A": word}}, {"env": {word: "a"}}):
         with pytest.raises(InvalidRequestError):
             DockerModel("ai/smollm2", **settings)
 
 
 @ways
-def test_the_callers_directory_is_gone(way, liveness, tmp_path, monkeypatch):
+def test_a_deleted_working_directory_is_an_error_or_unused(way, liveness, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "here").rmdir()
@@ -135,15 +137,15 @@ def test_the_callers_directory_is_gone(way, liveness, tmp_path, monkeypatch):
     for policy in ("allow", "refuse"):
         with pytest.raises(InvalidRequestError, match="directory"):
             DockerModel("ai/smollm2", file_references=policy, **said).generate("hi")
-    for end in both_doors(way, DockerModel("ai/smollm2", **said)):
+    for end in generate_and_stream(way, DockerModel("ai/smollm2", **said)):
         judge("ok", end)
 
 
 @ways
-def test_no_temporary_directory_can_be_made(way, docker, monkeypatch):
+def test_a_run_needs_no_temporary_directory(way, docker, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
     monkeypatch.setattr(workdir, "_directories", {})
-    for end in both_doors(way, DockerModel("ai/smollm2")):
+    for end in generate_and_stream(way, DockerModel("ai/smollm2")):
         assert end.text == "You said: hi"
     assert {call.cwd for call in docker.calls if "run" in call.argv} == {os.sep}
 
@@ -159,7 +161,7 @@ def sigchld_ignored():
 
 
 @ways
-def test_sigchld_is_ignored_and_no_failure_is_a_success(way, liveness, sigchld_ignored):
+def test_with_sigchld_ignored_no_failure_is_a_success(way, liveness, sigchld_ignored):
     model = DockerModel(
         "ai/smollm2", command=player(["write", 1, "some"], ["exit", 7]), env=liveness.env
     )
@@ -169,7 +171,7 @@ def test_sigchld_is_ignored_and_no_failure_is_a_success(way, liveness, sigchld_i
 
 
 @ways
-def test_somebody_else_reaps_and_no_failure_is_a_success(way, liveness):
+def test_when_other_code_reaps_no_failure_is_a_success(way, liveness):
     over = threading.Event()
 
     def reap_everything():
@@ -183,7 +185,7 @@ def test_somebody_else_reaps_and_no_failure_is_a_success(way, liveness):
     thread.start()
     try:
         model = DockerModel("ai/smollm2", command=player(["exit", 7]), env=liveness.env)
-        for end in both_doors(way, model):
+        for end in generate_and_stream(way, model):
             assert type(end) is GenerationError
             assert end.exit_code in (None, 7)  # who was first
     finally:
@@ -192,7 +194,7 @@ def test_somebody_else_reaps_and_no_failure_is_a_success(way, liveness):
 
 
 @ways
-def test_the_wall_clock_means_nothing(way, docker, monkeypatch):
+def test_a_change_of_the_wall_clock_has_no_effect(way, docker, monkeypatch):
     def jumps():
         raise AssertionError
 

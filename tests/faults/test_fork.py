@@ -16,7 +16,7 @@ SOON = 1.0
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_fork_in_the_middle_of_a_stream(simulate):
+def test_a_fork_in_the_middle_of_a_stream_leaves_it_to_the_parent(simulate):
     """The parent's stream goes on; the forked process has calls of its own, and a clear error."""
     docker = simulate(
         {"ai/smollm2": [Text("12345678", 1), Sleep(0.3), Text("end")], "ai/other": "own"}
@@ -45,7 +45,7 @@ def test_fork_in_the_middle_of_a_stream(simulate):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_worker_processes(method, simulate, tmp_path):
+def test_worker_processes_make_calls_of_their_own(method, simulate, tmp_path):
     """A model goes to them by pickle, or by fork in the middle of a stream of its own."""
     simulate()
     program = tmp_path / "program.py"
@@ -83,7 +83,7 @@ def test_worker_processes(method, simulate, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_fork_while_runs_are_parked(simulate):
+def test_a_fork_keeps_no_copy_of_a_parked_runs_input(simulate):
     """Copies of their inputs in the forked process would keep them waiting for the prompt's end."""
     docker = simulate()
     code = """
@@ -106,7 +106,7 @@ def test_a_fork_while_runs_are_parked(simulate):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_ctrl_c_while_a_fork_waits_for_a_start(simulate):
+def test_ctrl_c_while_a_fork_waits_for_a_start_breaks_nothing(simulate):
     """The fork goes on without its lock, and does not give back that of the start."""
     docker = simulate()
     code = """
@@ -203,7 +203,7 @@ def test_parked_runs_do_not_take_a_workers_end_for_the_end_of_their_input(
 
 
 @methods
-def test_a_stream_that_a_worker_leaves_behind(method, simulate, tmp_path):
+def test_a_stream_that_a_worker_leaves_open_is_ended(method, simulate, tmp_path):
     docker = simulate(script=[Text("some", 4), Hang()])
     assert work(method, "leaves_a_stream", tmp_path) == ""
     docker.wait_gone(timeout=SOON)

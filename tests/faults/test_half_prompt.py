@@ -1,4 +1,4 @@
-"""A prompt that is left while it is being written: nobody takes half of it for the whole."""
+"""A prompt whose call is cancelled while it is written: half of it never seems complete."""
 
 import asyncio
 import threading
@@ -23,9 +23,9 @@ def said_until_dead(connection):
     return said
 
 
-@pytest.mark.parametrize("door", ["cancel", "timeout", "task"])
-def test_half_a_prompt_never_seems_whole(door, liveness):
-    timeout = Timeouts(total=2.0 if door == "timeout" else None)
+@pytest.mark.parametrize("cancellation", ["cancel", "timeout", "task"])
+def test_cancelling_while_the_prompt_is_written_sends_no_half_prompt(cancellation, liveness):
+    timeout = Timeouts(total=2.0 if cancellation == "timeout" else None)
     model = DockerModel("ai/smollm2", command=SLOW_READER, env=liveness.env, timeout=timeout)
 
     async def cancel_task():
@@ -36,11 +36,11 @@ def test_half_a_prompt_never_seems_whole(door, liveness):
             await task
         return connection
 
-    if door == "timeout":
+    if cancellation == "timeout":
         with pytest.raises(GenerationTimeoutError):
             model.generate("y" * BIG)
         connection = liveness.accept()
-    elif door == "task":
+    elif cancellation == "task":
         connection = asyncio.run(cancel_task())
     else:
         stream = model.stream("y" * BIG)
@@ -52,7 +52,7 @@ def test_half_a_prompt_never_seems_whole(door, liveness):
     assert said_until_dead(connection) in (b"", b"!")
 
 
-def test_half_a_prompt_never_seems_whole_at_the_interpreters_end(liveness):
+def test_the_interpreters_end_sends_no_half_prompt(liveness):
     code = f"""
     model = DockerModel("ai/smollm2", command={SLOW_READER!r})
     threading.Thread(target=model.generate, args=("y" * {BIG},), daemon=True).start()
@@ -65,7 +65,7 @@ def test_half_a_prompt_never_seems_whole_at_the_interpreters_end(liveness):
         assert said_until_dead(connection) == b""
 
 
-def test_half_a_prompt_is_never_sent(simulate):
+def test_cancelling_at_many_moments_sends_no_half_prompt(simulate):
     """At many moments of its writing, with the real command too."""
     docker = simulate(script=lambda prompt: [Hang()] if len(prompt) == BIG else "fine")
     model = DockerModel("ai/smollm2")

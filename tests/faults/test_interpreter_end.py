@@ -1,4 +1,4 @@
-"""The end of the interpreter, by every door."""
+"""The end of the interpreter, in every way."""
 
 import os
 import sys
@@ -38,7 +38,7 @@ warnings.simplefilter('ignore')
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_the_interpreters_end(name, simulate):
+def test_the_interpreters_end_ends_the_child(name, simulate):
     docker = simulate(script=DRIPPING)
     ending, code, error = ENDS[name]
     with Script(BEGIN + ending) as script:
@@ -53,13 +53,13 @@ def test_the_interpreters_end(name, simulate):
 
 
 @pytest.mark.parametrize("script", [[Text("a"), Hang()], DRIPPING], ids=["waiting", "reading"])
-def test_the_interpreters_end_in_daemon_threads(script, simulate):
-    """One that waits is not woken by its child's end; one that comes to wait is told why not."""
+def test_daemon_threads_do_not_take_the_interpreters_end_for_an_answers_end(script, simulate):
+    """A thread that waits is not woken; one that begins to wait gets an error."""
     docker = simulate(script=script)
     code = f"""{BEGIN}
 def read(call, *args):
     call(*args)
-    print("nobody is to think that this was all", flush=True)
+    print("this must not seem to be all", flush=True)
 threading.Thread(target=read, args=(list, stream), daemon=True).start()
 threading.Thread(target=read, args=(MODEL.generate, "hi"), daemon=True).start()
 time.sleep(0.1)
@@ -74,7 +74,7 @@ time.sleep(0.1)
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
-def test_leaving_a_stream_as_the_last_deed(transport, simulate):
+def test_leaving_a_stream_just_before_the_end_prints_nothing(transport, simulate):
     """What is being closed when the interpreter ends is closed: no word of a pending task."""
     docker = simulate(script=ENDLESS)
     code = f"""
@@ -87,8 +87,8 @@ for _ in DockerModel("ai/smollm2", transport={transport!r}).stream("hi"):
     docker.wait_all_gone()
 
 
-def test_the_end_while_a_process_is_being_started():
-    """It is waited for and killed: one that nobody knew of would outlive its owner."""
+def test_a_process_that_is_being_started_at_the_end_is_killed():
+    """The start is waited for and its process killed, or it would outlive its owner."""
     code = """
 import subprocess
 begun = threading.Event()
@@ -138,7 +138,7 @@ def test_a_first_call_at_exit_answers_or_says_why_not(simulate):
 
 
 @pytest.mark.parametrize("call", ["MODEL.generate('hi')", "list(MODEL.stream('hi'))"])
-def test_a_call_after_our_own_farewell_is_an_error_and_does_not_hang(call, simulate):
+def test_a_call_after_the_shutdown_is_an_error_and_does_not_hang(call, simulate):
     simulate()
     prologue = f"import atexit\natexit.register(lambda: say())\n{PROLOGUE}"
     code = f"""
@@ -156,7 +156,7 @@ def test_a_call_after_our_own_farewell_is_an_error_and_does_not_hang(call, simul
 @pytest.mark.parametrize(
     "ending", ["os._exit(0)", "os.kill(os.getpid(), 15)", "os.kill(os.getpid(), 9)"]
 )
-def test_an_end_that_nobody_can_notice_is_noticed_by_a_child_that_writes(ending, simulate):
+def test_a_child_that_writes_ends_after_a_hard_death_of_python(ending, simulate):
     docker = simulate(script=DRIPPING)
     with Script(BEGIN + ending) as script:
         script.wait(10)

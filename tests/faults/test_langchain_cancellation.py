@@ -25,7 +25,7 @@ SOON = 1.0  # seconds until the runner has seen the client leave
 
 
 class Keeper(BaseCallbackHandler):
-    """Keeps what it is told, as tracers do until they have sent it."""
+    """Keeps what it receives, as tracers do until they have sent it."""
 
     def __init__(self):
         self.kept = []
@@ -113,18 +113,18 @@ def leaves_a_cycle(stream):
     del cycle, stream
 
 
-@pytest.mark.parametrize("door", [breaks, closes, drops, fails, leaves_a_cycle])
+@pytest.mark.parametrize("cancellation", [breaks, closes, drops, fails, leaves_a_cycle])
 @pytest.mark.parametrize("name", CHAINS)
-def test_a_sync_door(name, door, llm, config, docker):
-    kept = door(CHAINS[name](llm).stream(given(name), config))
-    if door is leaves_a_cycle:
+def test_leaving_a_sync_chain_ends_the_child(name, cancellation, llm, config, docker):
+    kept = cancellation(CHAINS[name](llm).stream(given(name), config))
+    if cancellation is leaves_a_cycle:
         gc.collect()
     docker.wait_gone(timeout=SOON)
     docker.wait_all_gone(SOON)
     del kept
 
 
-def test_an_error_thrown_in(llm, config, docker):
+def test_an_error_thrown_into_a_chain_ends_the_child(llm, config, docker):
     stream = llm.stream("hi", config)
     next(stream)
     with pytest.raises(ZeroDivisionError):
@@ -132,7 +132,7 @@ def test_an_error_thrown_in(llm, config, docker):
     docker.wait_gone(timeout=SOON)
 
 
-def test_another_thread_drops_it(llm, config, docker):
+def test_dropping_a_chain_in_another_thread_ends_the_child(llm, config, docker):
     holder = [llm.stream("hi", config)]
     next(holder[0])
     thread = threading.Thread(target=holder.clear)
@@ -180,11 +180,11 @@ async def is_cancelled(stream):
         await task
 
 
-@pytest.mark.parametrize("door", [abreaks, acloses, athrows, times_out, is_cancelled])
+@pytest.mark.parametrize("cancellation", [abreaks, acloses, athrows, times_out, is_cancelled])
 @pytest.mark.parametrize("name", ASYNC_CHAINS)
-def test_an_async_door(name, door, llm, config, docker):
+def test_leaving_an_async_chain_ends_the_child(name, cancellation, llm, config, docker):
     async def main():
-        kept = await door(ASYNC_CHAINS[name](llm).astream(given(name), config))
+        kept = await cancellation(ASYNC_CHAINS[name](llm).astream(given(name), config))
         gc.collect()
         await asyncio.to_thread(docker.wait_gone, timeout=SOON)
         await asyncio.to_thread(docker.wait_all_gone, SOON)
@@ -194,7 +194,7 @@ def test_an_async_door(name, door, llm, config, docker):
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_whose_task_is_cancelled(name, llm, config, keeper, docker):
+def test_cancelling_the_task_of_a_call_ends_the_child(name, llm, config, keeper, docker):
     chain = CALLS[name](llm)
 
     async def main():

@@ -152,17 +152,17 @@ def langchain_chat(**settings):
 class Events(BaseEventHandler):
     """What LlamaIndex tells of a call; the prompt and the answer are its own to tell."""
 
-    _told: list = PrivateAttr(default_factory=list)
+    _events: list = PrivateAttr(default_factory=list)
 
     def handle(self, event, **kwargs):
-        self._told.append(event)
+        self._events.append(event)
 
     def check(self):
-        for event in self._told:
+        for event in self._events:
             has_none(SECRETS, repr(event), event.model_dump_json(fallback=repr))
             if type(event).__name__ == "ExceptionEvent":
                 check_error(event.exception)
-        self._told.clear()
+        self._events.clear()
 
 
 def llama_index(**settings):
@@ -174,7 +174,7 @@ def llama_index(**settings):
     has_none(MARKERS, llm.to_json(), repr(llm.to_dict()), repr(llm.metadata))
     events = Events()
 
-    def told(call):
+    def with_events(call):
         root = get_dispatcher()
         root.add_event_handler(events)
         try:
@@ -193,7 +193,7 @@ def llama_index(**settings):
         lambda: asyncio.run(llm.acomplete(PROMPT)),
         lambda: asyncio.run(all_of()),
     ):
-        yield lambda call=call: told(call)
+        yield lambda call=call: with_events(call)
 
 
 CLI = {"core": core, "langchain": langchain, "llama_index": llama_index}
@@ -245,7 +245,7 @@ LATE = Timeouts(idle=0.3)
 
 @pytest.mark.parametrize("caller", CLI)
 @pytest.mark.parametrize("scene", SCENES | OF_THE_COMMAND)
-def test_over_the_command(scene, caller):
+def test_a_command_call_shows_no_secret(scene, caller):
     kind, script = (SCENES | OF_THE_COMMAND)[scene]
     with SimulatedDocker(script=script):
         check_ends(CLI[caller](env={"TOKEN": ENV}, timeout=LATE), kind)
@@ -257,7 +257,7 @@ OVER_HTTP = SCENES.keys() - {"nothing", "off"}
 
 @pytest.mark.parametrize("caller", HTTP)
 @pytest.mark.parametrize("scene", sorted(OVER_HTTP))
-def test_over_http(scene, caller):
+def test_an_http_call_shows_no_secret(scene, caller):
     kind, script = SCENES[scene]
     with SimulatedDocker(script=script) as docker:
         settings = {"env": {"TOKEN": ENV}, "base_url": docker.url, "api_key": KEY}
@@ -275,13 +275,13 @@ BROKEN = {
 
 @pytest.mark.parametrize("caller", CLI)
 @pytest.mark.parametrize("how", BROKEN)
-def test_on_a_broken_machine(how, caller):
+def test_a_broken_machine_shows_no_secret(how, caller):
     with SimulatedDocker.broken(how):
         check_ends(CLI[caller](env={"TOKEN": ENV}), BROKEN[how])
 
 
 @pytest.mark.parametrize("caller", CLI)
-def test_before_a_run(caller, tmp_path, monkeypatch):
+def test_a_failure_before_the_run_shows_no_secret(caller, tmp_path, monkeypatch):
     settings = {"env": {"TOKEN": ENV}}
     with SimulatedDocker(models=(), pullable={"ai/smollm2": [Fail(QUOTED)]}):
         check_ends(CLI[caller](**settings), "ModelNotFoundError")
@@ -296,7 +296,7 @@ def test_before_a_run(caller, tmp_path, monkeypatch):
         check_ends(calls, "ResourceError")
 
 
-def test_a_request_that_is_refused(tmp_path):
+def test_a_refused_request_shows_no_secret(tmp_path):
     named = tmp_path / "note.txt"
     named.write_text(ANSWER)
     model = DockerModel("ai/smollm2", env={"TOKEN": ENV}, file_references="refuse")
@@ -321,7 +321,7 @@ def test_a_request_that_is_refused(tmp_path):
     "make", [langchain_docker_model.DockerModelLLM, llama_index_docker_model.DockerModelLLM]
 )
 @pytest.mark.parametrize("bad", [{"max_chars": 0}, {"env": {"TOKEN": f"{ENV}\0"}}, {"odd": 1}])
-def test_a_setting_that_is_refused(make, bad):
+def test_a_refused_setting_shows_no_secret(make, bad):
     with pytest.raises(ValueError) as caught:
         make(**{"model": "ai/smollm2", "env": {"TOKEN": ENV}, "api_key": KEY, **bad})
     check_error(caught.value)

@@ -1,4 +1,4 @@
-"""A child that does what it is told: `python -S -E player.py '[["write", 1, "hi"], …]'`.
+"""A child that does what its argument says: `python -S -E player.py '[["write", 1, "hi"], …]'`.
 
 Steps: read, write FD TEXT [TIMES], drip FD TEXT S (a byte at a time), sleep S, close FD, exit N,
 signal N (to itself), ignore N, fork (a grandchild goes on with the rest, the child exits),

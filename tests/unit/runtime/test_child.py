@@ -27,7 +27,7 @@ def test_output_and_exit_code_are_what_the_child_gave():
 
 @posix
 @pytest.mark.parametrize("number", [9, 11, 15])
-def test_a_signal_is_told_from_an_exit_code(number):
+def test_a_signal_is_distinguished_from_an_exit_code(number):
     got = go(["write", 1, "x"], ["signal", int(number)])
     assert (got.exit_code, got.signal, got.stdout) == (None, number, b"x")
 
@@ -159,7 +159,7 @@ def test_an_ignored_sigchld_is_never_taken_for_a_success():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pidfds are Linux'")
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM, None])
-def test_a_machine_without_pidfds(number, monkeypatch, liveness):
+def test_without_pidfds_the_exit_is_noticed(number, monkeypatch, liveness):
     """Linux before 5.3, a sandbox that refuses them, and systems that never had them."""
 
     def refuse(_):

@@ -92,6 +92,6 @@ def test_the_interpreters_exit_leaves_no_child(ending, liveness):
     assert stderr == b"" or b"ZeroDivisionError" in stderr
 
 
-def test_a_thread_and_two_descriptors_are_all_that_stays():
+def test_one_io_thread_serves_all_calls():
     tasks.run_blocking(run(player(), env=ENV))
     assert [thread.name for thread in threading.enumerate()].count("docker-model-io") == 1

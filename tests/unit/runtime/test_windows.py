@@ -1,4 +1,4 @@
-"""A process tree on Windows: jobs, overlapped pipes, and handles that nobody else inherits."""
+"""A process tree on Windows: jobs, overlapped pipes, and handles that no other process inherits."""
 
 import asyncio
 import os
