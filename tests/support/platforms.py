@@ -1,5 +1,6 @@
 """What a test may need of its platform, and how many descriptors or handles are open."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 WINDOWS = sys.platform == "win32"
 
+IS_ROOT = not WINDOWS and os.geteuid() == 0
 _DESCRIPTORS = Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
 
 posix = pytest.mark.skipif(WINDOWS, reason="signals, sessions and forks are POSIX's")

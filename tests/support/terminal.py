@@ -1,7 +1,6 @@
 """`python -m docker_model` as a process, in a pipe and on a terminal."""
 
 import os
-import pty
 import subprocess
 import sys
 
@@ -22,6 +21,8 @@ def console(*arguments, typed="", **settings):
 
 def on_terminal(*arguments, command=CONSOLE, typed=b"", after=b"", **env):
     """Run it on a terminal; types `typed` once `after` was shown. Gives screen and exit code."""
+    import pty  # noqa: PLC0415  which Windows does not have
+
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ.update({"TERM": "xterm", **env})

@@ -19,6 +19,7 @@ from docker_model._docker_cli.plugin_file import (
     parse_config,
     plugin_paths,
 )
+from tests.support.platforms import IS_ROOT
 
 ELF = b"\x7fELF\x02\x01\x01"
 METADATA = {"SchemaVersion": "0.1.0", "Vendor": "Docker Inc.", "Version": "v1.2.6"}
@@ -156,7 +157,7 @@ def test_a_file_in_the_place_of_a_folder_keeps_docker_in_front(machine):
     assert "cannot be examined" in machine.reason()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else for a moment")
+@pytest.mark.skipif(not IS_ROOT, reason="needs root, to be somebody else for a moment")
 @pytest.mark.parametrize("locked", ["file", "folder"])
 def test_a_plugin_for_root_alone_keeps_docker_in_front(machine, locked):
     file = program(machine.config / "cli-plugins" / "docker-model", mode=0o700)
