@@ -9,7 +9,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 import docker_model
 from docker_model.http.client import Client
-from docker_model.options import Timeouts
+from docker_model.options import Timeouts, WhenFull
 from langchain_docker_model import _settings
 from langchain_docker_model._settings import ApiKey, TimeoutSetting
 from langchain_docker_model.errors import UnsupportedParameterError, as_langchain_errors
@@ -36,6 +36,9 @@ class HttpSettings(_settings.FromEnv, _settings.ListsModels, BaseModel):
 
     auto_configure: bool = False
     """Whether to put the model into the mode that it needs, once, before the first request."""
+
+    when_full: WhenFull = "error"
+    """What to do when the runner has no memory left: `"unload"` frees the longest idle model's."""
 
     transport: Literal["http"] | None = None
     """HTTP alone: `"cli"` is refused, since `docker model` has no command for this."""
@@ -112,4 +115,5 @@ class HttpSettings(_settings.FromEnv, _settings.ListsModels, BaseModel):
             timeout=self.timeout,
             max_retries=self.max_retries,
             max_concurrency=self.max_concurrency,
+            when_full=self.when_full,
         )

@@ -18,7 +18,7 @@ from docker_model.client import standby_model_for
 from docker_model.http.client import Client
 from docker_model.http.thinking import Thinking, check_thinking
 from docker_model.http.tools import choice_of
-from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName
+from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName, WhenFull
 from docker_model.types import PullProgress  # noqa: TC001  pydantic reads it
 from langchain_docker_model import _request, _settings
 from langchain_docker_model._backend import CliBackend, HttpBackend
@@ -280,6 +280,13 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     """How long an idle model stays loaded: seconds, a `timedelta`, or `"5m"`; `"-1"`: always.
 
     Configured as `context_size` is.
+    """
+
+    when_full: WhenFull = "error"
+    """What to do when the runner has no memory left to load the model.
+
+    `"unload"` unloads the model that was idle for longest, unless it is kept for ever, and tries
+    once more; `response_metadata["docker_model"]` says so.
     """
 
     # --- Where and how the model is asked ---
@@ -651,6 +658,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
             max_concurrency=self.max_concurrency,
             pull=self.pull,
             on_progress=self.on_progress,
+            when_full=self.when_full,
         )
         configuration = {"context_size": self.context_size, "keep_alive": self.keep_alive}
         return HttpBackend(client, request, configuration)

@@ -85,6 +85,9 @@ class DockerModelEmbeddings(HttpSettings, Embeddings):
     text_instruction: str | None = None
     """Put before texts; `None` takes the model card's own where it is known, `""` is none."""
 
+    truncate: bool = False
+    """Cut texts that are longer than the model takes, by exact count, in place of an error."""
+
     on_embedded: Callable[[int, int], object] | None = Field(default=None, repr=False, exclude=True)
     """Called during long jobs, with the number of texts embedded so far and of all texts."""
 
@@ -132,7 +135,9 @@ class DockerModelEmbeddings(HttpSettings, Embeddings):
             if sent and self.auto_configure:
                 client.configure_once(self.model, mode="embedding")
             for part in self._parts(sent):
-                vectors += client.embed(self.model, part, dimensions=self.dimensions)
+                vectors += client.embed(
+                    self.model, part, dimensions=self.dimensions, truncate=self.truncate
+                )
                 self._report(len(vectors), len(sent))
         return vectors
 
@@ -144,7 +149,9 @@ class DockerModelEmbeddings(HttpSettings, Embeddings):
             if sent and self.auto_configure:
                 await client.aconfigure_once(self.model, mode="embedding")
             for part in self._parts(sent):
-                vectors += await client.aembed(self.model, part, dimensions=self.dimensions)
+                vectors += await client.aembed(
+                    self.model, part, dimensions=self.dimensions, truncate=self.truncate
+                )
                 self._report(len(vectors), len(sent))
         return vectors
 

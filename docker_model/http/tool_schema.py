@@ -379,10 +379,25 @@ def plan(
     required = choice == "required" or isinstance(choice, dict)
     answer = response_schema(parameters.get("response_format"))
     parallel = parameters.get("parallel_tool_calls") is True
-    schema = reply_schema(tools, required=required, parallel=parallel, answer=answer)
+    callable_tools = tools if required or not _repeats_a_call(messages) else []
+    schema = reply_schema(callable_tools, required=required, parallel=parallel, answer=answer)
     text = _instructions(tools, required=required, parallel=parallel, answer=answer)
     rest["response_format"] = as_response_format(schema, "reply")
     return with_system_text(list(plain_turns(messages, wrapped=True)), text), rest
+
+
+def _repeats_a_call(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the latest call is one that was made already since the user's last words.
+
+    A small model may call a tool for ever whose result it has. It is then held to an answer.
+    """
+    calls: list[tuple[str, str]] = []
+    for message in messages:
+        if message["role"] == "user":
+            calls = []
+        for call in message.get("tool_calls") or ():
+            calls.append((call["function"]["name"], call["function"]["arguments"]))
+    return len(calls) > len(set(calls)) and calls[-1] in calls[:-1]
 
 
 class ReplyTranslator:

@@ -375,3 +375,20 @@ def test_a_call_that_is_cut_off_is_no_call_with_arguments():
     assert call.arguments is None
     assert call.raw == '{"x": '
     assert reader.answer.finish_reason == "length"
+
+
+def test_a_model_that_repeats_a_call_is_held_to_an_answer():
+    tools = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}]
+    call = {"type": "function", "id": "1", "function": {"name": "now", "arguments": "{}"}}
+    made = {"role": "assistant", "content": "", "tool_calls": [call]}
+    rounds = [made, {"role": "tool", "tool_call_id": "1", "name": "now", "content": "noon"}]
+    question = {"role": "user", "content": "What time is it?"}
+
+    def may_call(*messages, **more):
+        _, parameters = plan(list(messages), {"tools": tools, **more})
+        return "now" in json.dumps(parameters["response_format"])
+
+    assert may_call(question, *rounds)
+    assert not may_call(question, *rounds, *rounds)
+    assert may_call(question, *rounds, *rounds, {"role": "assistant", "content": "Noon."}, question)
+    assert may_call(question, *rounds, *rounds, tool_choice="required")

@@ -11,7 +11,11 @@ from pydantic import ValidationError
 
 from docker_model.testing import SimulatedDocker, SimulatedModel
 from langchain_docker_model import DockerModelEmbeddings
-from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
+from langchain_docker_model.errors import (
+    ContextLengthError,
+    InvalidRequestError,
+    UnsupportedParameterError,
+)
 
 
 class TestEmbeddingsUnit(EmbeddingsUnitTests):
@@ -135,6 +139,14 @@ def test_what_cannot_be_embedded_is_named_before_anything_is_sent(docker, texts,
     with pytest.raises(InvalidRequestError, match=named):
         embeddings.embed_documents(texts)
     assert inputs(docker) == []
+
+
+def test_texts_that_are_too_long_are_named_or_cut(docker):
+    long = "word " * 9000
+    with pytest.raises(ContextLengthError, match="1"):
+        DockerModelEmbeddings(model="ai/nomic-embed-text-v1.5").embed_documents(["a", long])
+    cutting = DockerModelEmbeddings(model="ai/nomic-embed-text-v1.5", truncate=True)
+    assert len(cutting.embed_documents(["a", long])) == 2
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
