@@ -71,7 +71,8 @@ class DockerModel(_EngineSlot):
         model: The name, exactly as `docker model run` takes it.
         stop: Stop sequences; the earliest match ends the answer and is not part of it.
         max_chars: Ends the answer after so many characters. Over the CLI nothing else stops a
-            small model that rambles.
+            small model that rambles. Reasoning has a limit of its own: twice as many
+            characters, and at least 10,000.
         timeout: `Timeouts`, or a number of seconds for the whole call.
         max_concurrency: Runs at once in this process, among all models with the same
             command, environment and limit; the rest wait, first come first served.

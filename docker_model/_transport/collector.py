@@ -1,4 +1,4 @@
-"""What a model says: the parts of an answer become the caller's pieces and a `Completion`."""
+"""Collecting the parts of an answer: they become the caller's pieces and a `Completion`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from docker_model.types import Completion
 
 
+# Reasoning is capped apart from the answer: at twice `max_chars`, and never below this.
+LEAST_REASONING = 10_000  # characters
+
+
 class Collector:
-    """Collects the parts of an answer, whatever way they come; on the I/O thread.
+    """Collects the parts of an answer of any transport; on the I/O thread.
 
     Args:
         request: What is being answered.
@@ -23,9 +27,9 @@ class Collector:
         began: When the call was made, on the loop's clock.
 
     Attributes:
-        over: True once a stop sequence or `max_chars` has ended it before the model did.
-        first_output: When the model first said something, on the loop's clock.
-        full: The model had no room for more: it has ended by the length of its context.
+        over: True once a stop sequence or `max_chars` has ended the answer before the model did.
+        first_output: The time of the model's first output, on the loop's clock.
+        full: Whether the answer was ended by a length: of the context, or of the reasoning.
     """
 
     def __init__(self, request: Request, receiver: Receiver, began: float) -> None:
@@ -39,10 +43,12 @@ class Collector:
         self._cutter = Cutter(request.stop, request.max_chars)
         self._text = Spool()
         self._reasoning: list[str] = []
+        cap = request.max_chars
+        self._reasoning_left = None if cap is None else max(2 * cap, LEAST_REASONING)
         self._usage: Usage | None = None
 
     def take(self, part: TextDelta | ReasoningDelta | Usage) -> None:
-        """Take the next part; nothing any more once it is over."""
+        """Take the next part; ignore it once the answer is over."""
         if self.over:
             return
         if isinstance(part, Usage):
@@ -58,11 +64,20 @@ class Collector:
                 self._give(TextDelta(text))
             self.over = self._cutter.finish_reason is not None
         else:
+            self._think(part)
+
+    def _think(self, part: ReasoningDelta) -> None:
+        if self._reasoning_left is not None:
+            if len(part.text) > self._reasoning_left:
+                part = ReasoningDelta(part.text[: self._reasoning_left])
+                self.over = self.full = True
+            self._reasoning_left -= len(part.text)
+        if part.text:
             self._reasoning.append(part.text)
             self._receiver.put(part, len(part.text))
 
     def end(self) -> None:
-        """Nothing follows: give what was held back, because it might have become a stop."""
+        """Hand over what was held back because it might have become a stop; nothing follows."""
         if not self.over and (text := self._cutter.flush()):
             self._give(TextDelta(text))
 
@@ -72,12 +87,12 @@ class Collector:
 
     @property
     def text(self) -> str:
-        """The answer so far."""
+        """The text of the answer so far."""
         return self._text.read()
 
     @property
     def empty(self) -> bool:
-        """Whether the model said nothing at all."""
+        """Whether there was no output at all."""
         return not (self._text or self._reasoning or self.over)
 
     def completion(self, started: float) -> Completion:

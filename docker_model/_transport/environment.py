@@ -1,4 +1,4 @@
-"""Environment variables as a setting: a value that never shows what it holds."""
+"""Environment variables as a setting that never shows its values."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _canonical(variables: Mapping[str, str], *, windows: bool = os.name == "nt")
 
 
 def environ_snapshot() -> dict[str, str]:
-    """Return a copy of `os.environ`, to notice whether it has changed since."""
+    """Return a copy of `os.environ`, to notice changes since."""
     return dict(os.environ)
 
 

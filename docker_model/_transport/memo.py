@@ -1,4 +1,4 @@
-"""Remembering what was made last, for as long as the same is wanted."""
+"""Remembering the last result, for as long as the same is asked for."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _T = TypeVar("_T")
 
 
 class MemoLast(Generic[_T]):
-    """What was made last, and what for.
+    """The last result, and what it was made for.
 
-    For what depends on the environment: it may change between two calls, and hardly ever does.
-    From any thread; two that want something at once may both make it.
+    It is for results that depend on the environment, which may change between two calls, and
+    hardly ever does. Any thread may ask; two that ask at once may both make a result.
     """
 
     def __init__(self) -> None:

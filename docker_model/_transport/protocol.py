@@ -1,4 +1,4 @@
-"""The seam between a model and the way to it: request in, stream of the same events out."""
+"""The protocol of a transport: a request in, a stream of the same events out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Request:
 
     Attributes:
         model: The name as the caller gave it.
-        prompt: What the model is to read.
+        prompt: What the model reads.
         stop: Stop sequences, none of them empty.
         max_chars: Where the answer is cut; `None` for nowhere.
         timeouts: Limits by phase.
@@ -34,11 +34,11 @@ class Request:
 
 
 class Receiver(Protocol):
-    """Where a transport puts the pieces of an answer; on the I/O thread.
+    """The place where a transport puts the pieces of an answer; on the I/O thread.
 
     Attributes:
-        on_full: The transport's way to stop reading, called when much waits for the caller.
-        on_drained: And its way to go on.
+        on_full: Set by the transport; called to stop reading when much waits for the caller.
+        on_drained: Set by the transport; called to go on reading.
     """
 
     on_full: Callable[[], object]

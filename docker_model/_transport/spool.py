@@ -1,8 +1,8 @@
 """Keeping an answer of any length without holding it in memory.
 
-A caller who takes an answer piece by piece need not pay for it as a whole as well: beyond
-`IN_MEMORY` characters it goes to an unnamed temporary file, and `Completion.text` reads it
-from there when it is asked for. Where there is no room for a file, memory has to do.
+A caller who reads an answer piece by piece need not have the whole in memory as well. Beyond
+`IN_MEMORY` characters it goes to an unnamed temporary file, from which `Completion.text` reads
+it when asked. Without room for a file, the answer stays in memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ IN_MEMORY = 1 << 20  # characters
 
 
 class Spool:
-    """Text that is only added to."""
+    """A text that grows, in memory and then in a file."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -37,7 +37,7 @@ class Spool:
 
     @property
     def filed(self) -> bool:
-        """Whether it has outgrown memory."""
+        """Whether the text has outgrown memory."""
         return self._file is not None
 
     def add(self, text: str) -> None:
@@ -63,7 +63,7 @@ class Spool:
         self._filed += len(data)
 
     def read(self) -> str:
-        """All of it."""
+        """Return the whole text."""
         if self._file is not None:
             self._file.seek(0)
             return self._file.read()[: self._filed].decode() + "".join(self._parts)

@@ -14,11 +14,11 @@ __all__ = ["Cutter"]
 
 
 class Cutter:
-    """An answer's pieces in, what may be given out of them back.
+    """Cuts an answer at a stop sequence or a length; takes pieces, and returns what is certain.
 
-    The stop that begins first in the text ends it, even if another one is complete earlier; it
-    is no part of the answer. Held back is only what may still become a stop. Takes time linear
-    in the text for each stop, whatever the text and the stops are.
+    The stop that begins first in the text ends the answer, even if another one is complete
+    earlier, and is not part of it. Only what may still become a stop is held back. The time is
+    linear in the text for each stop, whatever the text and the stops are.
 
     Args:
         stops: Stop sequences; none of them empty.

@@ -17,6 +17,7 @@ from docker_model._docker_cli.management import ManagementCommands
 from docker_model._runtime import io_thread
 from docker_model._transport.environment import environ_snapshot
 from docker_model._transport.failure_table import START_HINT
+from docker_model._transport.log import LOG
 from docker_model._transport.memo import MemoLast
 from docker_model.errors import DockerModelError, RunnerUnavailableError
 from docker_model.http import addresses
@@ -163,6 +164,7 @@ class Endpoints:
             raise nowhere(search.tried)
         if found.verified:
             _found[place] = found
+            LOG.info("found the HTTP API at %s, by %s", found.url, found.source)
         return found
 
 
@@ -178,7 +180,9 @@ async def find(place: DiscoveryInputs) -> Endpoint:
 
 def forget(place: DiscoveryInputs) -> None:
     """Forget an endpoint that no longer answers, so that the next request searches again."""
-    _found.pop(place, None)
+    lost = _found.pop(place, None)
+    if lost is not None:
+        LOG.info("the HTTP API at %s does not answer any more", lost.url)
 
 
 def nowhere(tried: Sequence[DiscoveryAttempt]) -> RunnerUnavailableError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from docker_model._runtime import io_thread
 from docker_model._transport.failure_table import CAUSES, Cause
 from docker_model._transport.failures import Failure
+from docker_model._transport.log import LOG
 from docker_model.errors import DockerModelError, PullError
 from docker_model.http.connections import ConnectFailed, ConnectionLost, Connections
 from docker_model.types import PullProgress
@@ -52,6 +53,7 @@ async def pull(
         ModelNotFoundError: If there is no such model in the registry.
         PullError: If the pull failed.
     """
+    LOG.info("pulling %s", model)
     progress = Progress(model)
     headers = {
         **headers,
@@ -80,6 +82,7 @@ async def pull(
     if not progress.succeeded:
         msg = f"the pull of {model!r} ended early"
         raise PullError(msg, hint=hint)
+    LOG.info("pulled %s", model)
 
 
 async def _lines(reply: Reply) -> AsyncIterator[str]:

@@ -12,6 +12,7 @@ from docker_model._runtime.limiter import Limiter
 from docker_model._runtime.tasks import SingleFlight
 from docker_model._runtime.timeouts import PhaseTimeout, timeout_scope
 from docker_model._transport.failure_table import OUT_OF_MEMORY
+from docker_model._transport.log import LOG
 from docker_model.errors import ModelLoadError, ModelNotFoundError
 from docker_model.http import discovery, failures, pulls
 from docker_model.http.connections import ConnectFailed, ConnectionLost, Connections
@@ -221,8 +222,17 @@ class HttpRequest:
             if retries == self._options.max_retries:
                 raise failure
             pause = min(INITIAL_RETRY_DELAY * 2**retries, MAX_RETRY_DELAY)
-            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  no secret
+            pause *= random.uniform(0.5, 1)  # noqa: S311  no secret
             retries += 1
+            LOG.info(
+                "retry %d of %d for %r in %.1f s after %s",
+                retries,
+                self._options.max_retries,
+                self._model,
+                pause,
+                type(failure).__name__,
+            )
+            await asyncio.sleep(pause)
 
     def _post(self, endpoint: Endpoint) -> AbstractAsyncContextManager[Reply]:
         headers = {
