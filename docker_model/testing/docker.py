@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 from docker_model.testing.command.session import rank
 from docker_model.testing.engine import shared_words
 from docker_model.testing.models import SimulatedModel, normalize
-from docker_model.testing.runner import Runner, Scenario, routes
+from docker_model.testing.runner import FixedReply, Runner, Scenario, routes
 from docker_model.testing.steps import (
     PULL,
     ProcessStep,
@@ -81,7 +81,7 @@ class SimulatedDocker:
         script: Script = you_said,
         pullable: Mapping[str, Sequence[PullStep]] | Iterable[str] = (),
         startup: Sequence[ProcessStep] = (),
-        replies: Mapping[str, Reply] | None = None,
+        replies: Mapping[str, FixedReply] | None = None,
         embed: Callable[[str], Sequence[float]] = letters,
         score: Callable[[str, str], float] = shared_words,
         template: str | Template = "chatml",
@@ -98,8 +98,9 @@ class SimulatedDocker:
                 `You said: ` and the prompt.
             pullable: Models that a pull brings, one or several, or their pulls' steps by name.
             startup: Steps that every command does before it reads its stdin.
-            replies: Fixed answers of the runner by method and path, such as
-                `{"GET /models": Reply(500)}`; `"*"` is everything else.
+            replies: Answers of the runner by method and path, such as
+                `{"GET /models": Reply(500)}`, or functions of the `Request` that return them;
+                `"*"` is everything else.
             embed: Gives the vector of a text. Default: how often each of some letters is in
                 it, of length 1.
             score: Gives a reranker's score of a document for a query. Default: by the words of

@@ -130,7 +130,7 @@ def read_chat(
     template = template_named(model.template or template)
     _raise_first(_form(body))
     if body.get("messages"):
-        _raise_first(_media(body["messages"], vision=model.vision), 500)
+        _raise_first(_media(body["messages"], model), 500)
     _raise_first(_messages(body["messages"]), 500, "Failed to parse messages: ")
     tools = body.get("tools") or []
     shown = f"; tools = {json.dumps(tools, indent=2)}"
@@ -220,12 +220,14 @@ def _content(message: Mapping[str, Any]) -> Complaints:
             yield "unsupported content[].type"
 
 
-def _media(messages: Sequence[Mapping[str, Any]], *, vision: bool) -> Complaints:
+def _media(messages: Sequence[Mapping[str, Any]], model: SimulatedModel) -> Complaints:
+    taken = {"image": model.vision, "audio": model.audio, "video": False}
     contents = (message.get("content") for message in messages if isinstance(message, dict))
     for part in (part for content in contents if isinstance(content, list) for part in content):
-        if part["type"] in _MEDIA and not (vision and part["type"] == "image_url"):
+        kind = _MEDIA.get(part["type"], "")
+        if not taken.get(kind, True):
             hint = "hint: if this is unexpected, you may need to provide the mmproj"
-            yield f"{_MEDIA[part['type']]} input is not supported - {hint}"
+            yield f"{kind} input is not supported - {hint}"
 
 
 def _messages(messages: Sequence[Any]) -> Complaints:

@@ -26,8 +26,8 @@ SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 class SimulatedModel:
     """A model in the store, with the data that tell what it can do.
 
-    It is as strict as a real one. A model that is given by its name alone takes images too,
-    and embeds texts without a configuration.
+    It is as strict as a real one. A model that is given by its name alone takes images and
+    sound too, and embeds texts without a configuration.
 
     Attributes:
         name: The name as one types it.
@@ -40,6 +40,7 @@ class SimulatedModel:
             a context size only if it was packaged or configured.
         pooling: The pooling for embeddings; default: by kind, for a chat model `"none"`.
         vision: Whether the engine takes images for it.
+        audio: Whether the engine takes sound for it.
         architecture: Default: `"llama"`, or `"bert"` for embedding models and rerankers.
         gguf: Metadata, laid over those that follow from the above.
     """
@@ -53,6 +54,7 @@ class SimulatedModel:
     context_size: int | None = None
     pooling: str | None = None
     vision: bool = False
+    audio: bool = False
     architecture: str | None = None
     gguf: Mapping[str, str] = field(default_factory=dict)
 
@@ -248,4 +250,4 @@ class Store:
 
 
 def _by_name(name: str) -> SimulatedModel:
-    return SimulatedModel(name, pooling="mean", vision=True)
+    return SimulatedModel(name, pooling="mean", vision=True, audio=True)

@@ -8,8 +8,9 @@ import re
 import socket
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 from urllib.parse import parse_qsl
 
 from docker_model.testing.command import run_command
@@ -31,7 +32,7 @@ from docker_model.testing.server import Exchange, Gone, Server
 from docker_model.testing.steps import Fail, Pulled, Reply, steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from docker_model.testing.models import Described, StoredModel
     from docker_model.testing.steps import ProcessStep, PullStep, Script
@@ -51,13 +52,16 @@ def one_name(route: str) -> str:
     return _ENGINE.sub(r" /engines/\1", _API.sub(" /engines/v1/", route))
 
 
-def routes(replies: Mapping[str, Reply]) -> dict[str, Reply]:
+FixedReply: TypeAlias = Reply | Callable[[Request], Reply]
+
+
+def routes(replies: Mapping[str, FixedReply]) -> dict[str, FixedReply]:
     """Fixed replies by `METHOD /path`, by the one name of a path that this module uses."""
     for where, reply in replies.items():
         if where != "*" and not re.fullmatch(r"[A-Z]+ /\S*", where):
             msg = f"{where!r} is no method and path such as 'GET /models'"
             raise ValueError(msg)
-        if not isinstance(reply, Reply):
+        if not (isinstance(reply, Reply) or callable(reply)):
             msg = f"{reply!r} is no Reply"
             raise TypeError(msg)
     return {one_name(where): reply for where, reply in replies.items()}
@@ -73,7 +77,7 @@ class Scenario:
     scripts: Mapping[str, Script]
     script: Script
     pullable: Mapping[str, Sequence[PullStep]]
-    replies: Mapping[str, Reply]
+    replies: Mapping[str, FixedReply]
     embed: Callable[[str], Sequence[float]]
     score: Callable[[str, str], float]
     startup: Sequence[ProcessStep]
@@ -192,7 +196,7 @@ class Runner:
         replies = self._scenario.replies
         fixed = replies.get(route, replies.get("*"))
         if fixed is not None:
-            send_reply(exchange, fixed)
+            send_reply(exchange, fixed if isinstance(fixed, Reply) else fixed(request))
             return
         try:
             if request.size > LARGEST:

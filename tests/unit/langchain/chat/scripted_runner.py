@@ -8,113 +8,77 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from docker_model.testing import Event, Finish, Raw, Reply, SimulatedDocker
 
 FILE = "/models/blobs/sha256/0d18/model.gguf"
 TIMINGS = {"prompt_n": 7, "predicted_n": 5, "predicted_per_second": 123.25}
 
 
 class ScriptedRunner:
-    """Serves until it is closed.
+    """A simulated runner that is scripted by functions of the request's body.
 
     Attributes:
         url: Its address, as for `base_url`.
         host: Its address, as for `MODEL_RUNNER_HOST`.
-        bodies: What was asked, in order.
-        headers: And with which headers.
     """
 
     def __init__(self, script):
         self.script = script
-        self.bodies = []
-        self.headers = []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self.server.runner = self
-        self.server.daemon_threads = True
-        self.host = f"http://127.0.0.1:{self.server.server_port}"
+        self._docker = SimulatedDocker(
+            None,
+            script=self._answer,
+            replies={
+                "POST /v1/embeddings": lambda request: Reply(*embeddings(request.body)),
+                "POST /v1/messages/count_tokens": count,
+            },
+        ).open()
+        self.host = self._docker.url
         self.url = f"{self.host}/engines/v1"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+    @property
+    def _posts(self):
+        posts = [request for request in self._docker.requests if request.method == "POST"]
+        return [request for request in posts if not request.path.endswith("/count_tokens")]
 
+    @property
+    def bodies(self):
+        """What was asked, in order."""
+        return [request.body for request in self._posts]
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    @property
+    def headers(self):
+        """With which headers."""
+        posts = [request.headers for request in self._posts]
+        return [{name.title(): value for name, value in headers.items()} for headers in posts]
 
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        known = self.path.rstrip("/").endswith("/models")
-        listing = [] if self.path == "/models" else {"object": "list", "data": []}
-        self.reply(200 if known else 404, listing)
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path.endswith("/count_tokens"):
-            count = len(json.dumps([body["messages"], body.get("tools")]))
-            self.reply(200, {"input_tokens": count})
-            return
-        self.server.runner.bodies.append(body)
-        self.server.runner.headers.append(dict(self.headers))
-        if self.path.endswith("/embeddings"):
-            self.reply(*embeddings(body))
-            return
-        said = self.server.runner.script(body)
+    def _answer(self, prompt):
+        body = prompt.body
+        said = self.script(body)
         status = said.pop("status", 200)
         if status != 200:
-            self.reply(status, said["error"])
-        elif body.get("stream"):
-            self.stream(said, usage_of(body, said))
-        else:
-            choice = {"index": 0, **parts(said), "message": message(said)}
-            choices = [{**choice, "index": index} for index in range(body.get("n", 1))]
-            self.reply(
-                200,
-                {
-                    "id": "chatcmpl-1",
-                    "object": "chat.completion",
-                    "model": FILE,
-                    "choices": choices,
-                    "usage": usage_of(body, said),
-                    "timings": TIMINGS,
-                },
-            )
+            yield Reply(status, said["error"])
+            return
+        counts = {"usage": usage_of(body, said), "timings": TIMINGS}
+        if body.get("stream"):
+            yield from (Event({"choices": [{"index": 0, **each}]}) for each in deltas(said))
+            yield Event({"choices": [], **counts})
+            yield Raw(b"data: [DONE]\n\n")
+            yield Finish(None)
+            return
+        choice = {**parts(said), "message": message(said)}
+        choices = [{"index": index, **choice} for index in range(body.get("n", 1))]
+        frame = {"id": "chatcmpl-1", "object": "chat.completion", "model": FILE}
+        yield Reply(body={**frame, "choices": choices, **counts})
 
-    def reply(self, status, content):
-        text = isinstance(content, str)
-        data = (content if text else json.dumps(content)).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/plain" if text else "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+    def close(self):
+        self._docker.close()
 
-    def stream(self, said, usage):
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        frame = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": FILE}
-        events = [
-            {**frame, "choices": [{"index": 0, "finish_reason": None, **choice}]}
-            for choice in deltas(said)
-        ]
-        events.append({**frame, "choices": [], "usage": usage, "timings": TIMINGS})
-        try:
-            for event in events:
-                self.piece(b"data: " + json.dumps(event).encode() + b"\n\n")
-            self.piece(b"data: [DONE]\n\n")
-            self.piece(b"")
-        except ConnectionError:  # the client has left
-            self.close_connection = True
 
-    def piece(self, data):
-        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+def count(request):
+    text = json.dumps([request.body["messages"], request.body.get("tools")])
+    return Reply(body={"input_tokens": len(text)})
 
 
 @contextmanager

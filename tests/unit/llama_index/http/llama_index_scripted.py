@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
+from docker_model.testing import Event, Finish, Raw, Reply, SimulatedDocker
 from llama_index_docker_model import DockerModelLLM
 
 
@@ -35,80 +32,54 @@ class Runner:
 
     def __init__(self):
         self.replies = [reply()]
-        self.asked = []
-        self.headers = []
         self.embedding_error = None
         self.told = {}  # beside the answers
-        runner = self
+        embed = {"POST /v1/embeddings": lambda request: self.embed(request.body)}
+        self._docker = SimulatedDocker(None, script=self._answer, replies=embed).open()
+        self.url = self._docker.url
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    @property
+    def _posts(self):
+        return [request for request in self._docker.requests if request.method == "POST"]
 
-            def log_message(self, *args):
-                pass
+    @property
+    def asked(self):
+        return [request.body for request in self._posts]
 
-            def do_GET(self):
-                self.send(200, {"object": "list", "data": []})
+    @property
+    def headers(self):
+        posts = [request.headers for request in self._posts]
+        return [{name.title(): value for name, value in headers.items()} for headers in posts]
 
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                runner.asked.append(body)
-                runner.headers.append(dict(self.headers))
-                if self.path.endswith("/embeddings"):
-                    self.send(*runner.embed(body))
-                elif body.get("stream"):
-                    self.stream(*runner.next())
-                else:
-                    message, finish = runner.next()
-                    choice = {"index": 0, "message": message, "finish_reason": finish}
-                    told = {"model": "/a/file", "usage": USAGE, **runner.told}
-                    self.send(200, {**told, "choices": [choice]})
-
-            def send(self, status, content):
-                data = json.dumps(content).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def stream(self, message, finish):
-                self.send_response(200)
-                self.send_header("Content-Type", "text/event-stream")
-                self.send_header("Connection", "close")
-                self.end_headers()
-                self.close_connection = True
-                for delta in deltas(message):
-                    self.event({"choices": [{"index": 0, "delta": delta}]})
-                self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
-                self.event({"choices": [], "usage": USAGE, **runner.told})
-                self.wfile.write(b"data: [DONE]\n\n")
-
-            def event(self, chunk):
-                self.wfile.write(
-                    b"data: " + json.dumps({**chunk, "model": "/x"}).encode() + b"\n\n"
-                )
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+    def _answer(self, prompt):
+        message, finish = self.next()
+        told = {"usage": USAGE, **self.told}
+        if prompt.body.get("stream"):
+            choices = [{"delta": delta} for delta in deltas(message)]
+            choices.append({"delta": {}, "finish_reason": finish})
+            yield from (Event({"choices": [{"index": 0, **each}]}) for each in choices)
+            yield Event({"choices": [], **told})
+            yield Raw(b"data: [DONE]\n\n")
+            yield Finish(None)
+        else:
+            choice = {"index": 0, "message": message, "finish_reason": finish}
+            yield Reply(body={"model": "/a/file", **told, "choices": [choice]})
 
     def next(self):
         return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
 
     def embed(self, body):
         if self.embedding_error:
-            return 400, {"error": {"code": 400, "message": self.embedding_error}}
+            return Reply(400, {"error": {"code": 400, "message": self.embedding_error}})
         data = [
             {"object": "embedding", "index": index, "embedding": [float(len(text)), 1.0]}
             for index, text in enumerate(body["input"])
         ]
-        return 200, {"object": "list", "data": data[::-1], "usage": {"prompt_tokens": 1}}
+        counts = {"usage": {"prompt_tokens": 1}}
+        return Reply(body={"object": "list", "data": data[::-1], **counts})
 
     def close(self):
-        self.server.shutdown()
-        self.server.server_close()
+        self._docker.close()
 
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
