@@ -15,7 +15,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from docker_model.testing.server import Connection, Gone, Server, chunk, head, read_request, whole
+from docker_model.testing.server import Exchange, Gone, Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,42 +33,45 @@ JSON = "application/json"
 @contextlib.contextmanager
 def ollama_api(runner: str) -> Iterator[str]:
     """Return the address of an Ollama API over the runner at this one, as `HOST:PORT`."""
-    server = Server(lambda connection: _Exchange(runner, connection).serve())
+
+    def answer(exchange: Exchange) -> None:
+        _Request(runner, exchange).serve()
+
+    server = Server(lambda connection: [Exchange(connection, answer)], socket.SHUT_RDWR)
     try:
         yield f"http://{server.address}"
     finally:
         server.close()
 
 
-class _Exchange:
+class _Request:
     """One request."""
 
-    def __init__(self, runner: str, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, runner: str, exchange: Exchange) -> None:
+        self._exchange = exchange
         self._runner = http.client.HTTPConnection(runner)
         self._socket: socket.socket | None = None
-        self._headers = {"Accept": JSON, "Content-Type": JSON}
+        own = {name: value for name, value in exchange.headers.items() if name[:2].lower() == "x-"}
+        self._headers = {"Accept": JSON, "Content-Type": JSON, **own}
 
     def serve(self) -> None:
-        request = read_request(self._connection.line(), self._connection)
-        if request is None:
-            return
-        method, path, headers, body, _ = request
-        self._headers |= {name: value for name, value in headers.items() if name[:2] == "x-"}
+        exchange = self._exchange
+        exchange.close_connection = True
         watch = threading.Thread(target=self._watch)
         watch.start()
         try:
             # A client that left has closed the connection to the runner, too.
             with contextlib.suppress(OSError, http.client.HTTPException):
-                self._answer(method, path, body)
+                self._answer(exchange.command, exchange.target, exchange.json())
         finally:
-            self._connection.shut()  # which ends the watch
+            with contextlib.suppress(OSError):
+                exchange.connection.shutdown(socket.SHUT_RDWR)  # which ends the watch
             watch.join()
             self._runner.close()
 
     def _watch(self) -> None:
         with contextlib.suppress(Gone):
-            self._connection.wait(None)
+            self._exchange.wait(None)
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -102,7 +105,7 @@ class _Exchange:
     def _reply(self, status: int, body: object) -> None:
         kind = "text/plain" if isinstance(body, str) else JSON
         text = body if isinstance(body, str) else json.dumps(body)
-        self._connection.send(whole(status, kind, text.encode()))
+        self._exchange.reply(status, kind, text.encode())
 
     def _ask(self, body: Any, messages: list[Any], *, generate: bool) -> None:
         options = body.get("options") or {}
@@ -130,7 +133,7 @@ class _Exchange:
 
     def _stream(self, reply: http.client.HTTPResponse, model: str, *, generate: bool) -> None:
         """Everything that is no event is dropped, the body of an error, too."""
-        self._connection.send(head(reply.status, JSON, "Transfer-Encoding: chunked"))
+        self._exchange.begin(JSON, reply.status)
         for line in _lines(reply):
             data = line.strip().removeprefix(b"data: ")
             if not line.startswith(b"data: "):
@@ -141,12 +144,12 @@ class _Exchange:
             else:
                 choices = json.loads(data).get("choices") or [{"delta": {}}]
                 event = _said(model, choices[0]["delta"], generate=generate) | {"done": False}
-            self._connection.send(chunk(json.dumps(event).encode() + b"\n"))
-        self._connection.send(chunk(b""))
+            self._exchange.piece(json.dumps(event).encode() + b"\n")
+        self._exchange.piece(b"")
 
     def _pull(self, model: str) -> None:
         reply = self._send("POST", "/models/create", {"from": model})
-        self._connection.send(head(200, "application/x-ndjson", "Transfer-Encoding: chunked"))
+        self._exchange.begin("application/x-ndjson")
         for line in reply:
             told = json.loads(line)
             match told["type"]:
@@ -162,8 +165,8 @@ class _Exchange:
                     event = {"status": "success"}
                 case _:
                     event = {"error": told["message"]}
-            self._connection.send(chunk(json.dumps(event).encode() + b"\n"))
-        self._connection.send(chunk(b""))
+            self._exchange.piece(json.dumps(event).encode() + b"\n")
+        self._exchange.piece(b"")
 
 
 def _lines(reply: http.client.HTTPResponse) -> Iterator[bytes]:

@@ -115,7 +115,7 @@ class Runner:
             "/models": lambda: [model.data for model in store.all()],
             "/version": lambda: {"version": scenario.version},
         }
-        self._server = Server(self._converse, socket.SHUT_RDWR)
+        self._server = Server(lambda link: Exchange(link, self._serve), socket.SHUT_RDWR)
         # With a command, its end is awaited.
         self._commands = Server(self._watch, socket.SHUT_WR)
         self.address = self._server.address
@@ -125,9 +125,6 @@ class Runner:
         """Hang up on all clients, and end the commands that still run."""
         self._commands.close()
         self._server.close()
-
-    def _converse(self, connection: socket.socket) -> None:
-        Exchange(connection, self._serve)
 
     def _serve(self, exchange: Exchange) -> None:
         headers = {name.lower(): value for name, value in exchange.headers.items()}

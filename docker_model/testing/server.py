@@ -41,7 +41,7 @@ class Server:
         address: `127.0.0.1:PORT`.
     """
 
-    def __init__(self, serve: Callable[[socket.socket], None], close_how: int) -> None:
+    def __init__(self, serve: Callable[[socket.socket], object], close_how: int) -> None:
         """Listen and start the first thread.
 
         Args:
@@ -164,9 +164,9 @@ class Exchange(BaseHTTPRequestHandler):
         self._head(status, content_type, "Content-Length", str(len(body)))
         self.send(body)
 
-    def begin(self, content_type: str) -> None:
+    def begin(self, content_type: str, status: int = 200) -> None:
         """Send the head of a reply whose body comes in pieces."""
-        self._head(200, content_type, "Transfer-Encoding", "chunked")
+        self._head(status, content_type, "Transfer-Encoding", "chunked")
 
     def piece(self, data: bytes) -> None:
         """Send a piece of the body; the empty one is its end."""
