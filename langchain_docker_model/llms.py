@@ -218,6 +218,20 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         hint = "use ChatDockerModel(model=…).with_structured_output(schema)"
         raise UnsupportedParameterError(msg, hint=hint)
 
+    def get_num_tokens(self, text: str) -> int:
+        """Count the tokens of `text` as a prompt, exactly as the engine does.
+
+        Only HTTP counts: `transport="http"`. Else `custom_get_token_ids` does.
+
+        Raises:
+            NotImplementedError: If neither HTTP nor `custom_get_token_ids` is chosen.
+        """
+        over_http = self.transport == "http" or self.base_url is not None
+        if self.custom_get_token_ids is not None or not over_http:
+            return len(self.get_token_ids(text))
+        with as_langchain_errors():
+            return self._docker_model({}).count_tokens(text)
+
     def get_token_ids(self, text: str) -> list[int]:
         """Return the tokens of `text`, by `custom_get_token_ids`.
 

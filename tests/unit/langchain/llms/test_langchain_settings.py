@@ -326,3 +326,9 @@ def test_counting_tokens_with_the_users_tokenizer():
         model="ai/smollm2", custom_get_token_ids=lambda text: [len(word) for word in text.split()]
     )
     assert llm.get_num_tokens("three small words") == 3
+
+
+def test_tokens_are_counted_as_the_engine_counts_them_over_http(docker):
+    llm = DockerModelLLM(model="ai/smollm2", transport="http")
+    used = llm.generate(["three small words"]).llm_output["token_usage"]
+    assert llm.get_num_tokens("three small words") == used["prompt_tokens"]
