@@ -36,7 +36,7 @@ test-plugin: $(VENV)/ready-for-work  ## the command's tests without `docker` in 
 
 # A Python for Windows with `.[all]` and the group `test` installed; on Windows or by an emulation.
 WINDOWS_PYTHON ?= python
-WINDOWS_TESTS ?= tests/unit/runtime tests/unit/docker_cli tests/unit/http tests/unit/core tests/unit/transport
+WINDOWS_TESTS ?= tests/unit/runtime tests/unit/core tests/unit/http tests/contract/test_windows_guard.py
 
 test-windows:  ## the tests that can run on Windows, by WINDOWS_PYTHON
 	$(WINDOWS_PYTHON) -m pytest -m 'not slow' --timeout-method=thread $(WINDOWS_TESTS)

@@ -24,6 +24,9 @@ from docker_model.errors import (
     UnsupportedParameterError,
 )
 from docker_model.types import ModelConfiguration
+from tests.support.platforms import posix
+
+pytestmark = posix  # Windows' rules are tested as data, with `windows=True`
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,8 @@ from docker_model._docker_cli.prompt_guard import check_prompt, find_references,
 from docker_model.errors import FileReferenceError, InvalidRequestError
 from tests.support.platforms import IS_ROOT, posix
 
+pytestmark = posix  # the files have names that Windows does not allow
+
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc")
 
 
@@ -155,7 +157,6 @@ def test_a_socket_cannot_be_read_and_fails_the_cli_as_an_image(tmp_path, monkeyp
     assert guard("@s ./s.png", "escape", cwd=str(tmp_path)) == "@s ./ s.png"
 
 
-@posix
 @pytest.mark.skipif(IS_ROOT, reason="root reads everything")
 def test_a_file_without_leave_to_read_is_no_inclusion_but_a_failing_image(tmp_path):
     for name in ("a", "a.png"):

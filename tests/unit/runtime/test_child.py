@@ -92,13 +92,14 @@ def test_a_timeout_kills_the_whole_group(liveness):
 
 
 @posix
-def test_a_child_that_ignores_sigterm_is_killed(liveness):
+def test_a_child_that_ignores_sigterm_is_killed(liveness, caplog):
     steps = (["ignore", int(signal.SIGTERM)], ["here"], ["sleep", 60])
     with pytest.raises(TimeoutError):
         tasks.run_blocking(run(player(*steps), env=liveness.env, seconds=0.5))
     connection = liveness.accept()
     connection.recv(1)
     assert connection.recv(1) == b""
+    assert "did not end within 0.25 s of a request, and was killed" in caplog.text
 
 
 @posix
