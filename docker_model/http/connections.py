@@ -11,6 +11,8 @@ an answer's first piece.
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import ssl
 import sys
 import zlib
@@ -25,7 +27,6 @@ import httpcore
 from docker_model._version import __version__
 from docker_model.errors import InvalidRequestError
 from docker_model.http.named_pipes import NamedPipes
-from docker_model.http.sockets import Network
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
@@ -40,6 +41,7 @@ _HEADERS = {
 }
 _EXTENSIONS = {"timeout": {"connect": CONNECT}}  # the other limits are for `Timeouts`
 _COMPRESSED = ("gzip", "x-gzip", "deflate")
+_BACKEND = httpcore.AnyIOBackend()
 _HUNG_UP = (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError)
 
 
@@ -225,14 +227,28 @@ def map_httpcore_exceptions() -> Iterator[None]:
     try:
         yield
     except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-        raise ConnectFailed(str(error) or type(error).__name__) from error
+        raise ConnectFailed(_reason(error)) from error
     except (
         httpcore.NetworkError,
         httpcore.ProtocolError,
         httpcore.ProxyError,
         zlib.error,
     ) as error:
-        raise ConnectionLost(str(error) or type(error).__name__) from error
+        raise ConnectionLost(_reason(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the system's own words, which stand below those of httpcore and anyio."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, BaseExceptionGroup):  # an error for each of a name's addresses
+            below = below.exceptions[0]
+        if isinstance(below, (ssl.SSLError, socket.gaierror)):  # with numbers of their own
+            return below.strerror or str(below)
+        if isinstance(below, OSError) and below.errno:
+            return os.strerror(below.errno)  # asyncio's words repeat the address
+        below = below.__cause__ or below.__context__
+    return str(error) or type(error).__name__
 
 
 def _maker(link: ConnectionKey) -> httpcore.AsyncConnectionPool:
@@ -243,7 +259,7 @@ def _maker(link: ConnectionKey) -> httpcore.AsyncConnectionPool:
         proxy=_proxy(address) if link.named and not _is_near(address) else None,
         keepalive_expiry=_KEPT,
         uds=address.socket,
-        network_backend=NamedPipes(Network()) if sys.platform == "win32" else Network(),
+        network_backend=NamedPipes(_BACKEND) if sys.platform == "win32" else _BACKEND,
     )
 
 

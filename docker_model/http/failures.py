@@ -35,6 +35,9 @@ def _rows(*rows: tuple[str, type[DockerModelError], str, str]) -> tuple[Cause, .
     return tuple(Cause(re.compile(row[0], re.MULTILINE), *row[1:]) for row in rows)
 
 
+_LARGEST_BODY = 10 << 20  # bytes that the runner takes
+_TOO_LARGE = "the request is larger than the 10 MiB that the runner takes"
+_SEND_LESS = "send less text, or smaller images"
 _TEMPLATE_OF = "the chat template of "
 _TEMPLATE = _TEMPLATE_OF + "{model!r} does not take this conversation: {words}"
 # What chat templates raise, each with what it wants. The messages of `Client` are prepared so
@@ -111,8 +114,8 @@ _CAUSES = (
         (
             r"request too large|^status=413$",
             InvalidRequestError,
-            "the request is larger than the 10 MiB that the runner takes",
-            "send less text, or smaller images",
+            _TOO_LARGE,
+            _SEND_LESS,
         ),
     ),
     # What the CLI passes on of them; the rest of its table is of its own making.
@@ -235,6 +238,20 @@ def broken_off(model: str, partial: str, why: object) -> GenerationError:
     """Return the error for a connection that ended before the answer did."""
     msg = f"the answer of {model!r} broke off: {why}"
     return GenerationError(msg, hint=LOGS_HINT, partial=partial)
+
+
+def lost(model: str, size: int, why: object) -> DockerModelError:
+    """Return the error for a connection that ended before there was a reply.
+
+    Args:
+        model: The name as the caller gave it.
+        size: The size of the request in bytes. The runner closes the connection while it still
+            receives a request that is too large, and its reply is lost.
+        why: The reason.
+    """
+    if size > _LARGEST_BODY:
+        return InvalidRequestError(_TOO_LARGE, hint=_SEND_LESS)
+    return broken_off(model, "", why)
 
 
 def no_choices(model: str) -> GenerationError:

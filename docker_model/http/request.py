@@ -13,7 +13,7 @@ from docker_model._runtime.tasks import SingleFlight
 from docker_model._runtime.timeouts import PhaseTimeout, timeout_scope
 from docker_model._transport.failure_table import OUT_OF_MEMORY
 from docker_model._transport.log import LOG
-from docker_model.errors import ModelLoadError, ModelNotFoundError
+from docker_model.errors import InvalidRequestError, ModelLoadError, ModelNotFoundError
 from docker_model.http import discovery, failures, pulls
 from docker_model.http.connections import ConnectFailed, ConnectionLost, Connections
 from docker_model.http.reading import Reader
@@ -211,7 +211,7 @@ class HttpRequest:
                 looked_again = True  # it has been found, but maybe long ago
                 continue
             except ConnectionLost as error:
-                failure = failures.broken_off(self._model, "", error)
+                failure = failures.lost(self._model, len(self._body), error)
             else:
                 if failures.is_loading(status, body):
                     await asyncio.sleep(LOADING_POLL_INTERVAL)
@@ -219,7 +219,7 @@ class HttpRequest:
                 failure = failures.name_reply(status, body, self._model)
                 if not failures.is_passing(status, body):
                     raise failure
-            if retries == self._options.max_retries:
+            if retries == self._options.max_retries or isinstance(failure, InvalidRequestError):
                 raise failure
             pause = min(INITIAL_RETRY_DELAY * 2**retries, MAX_RETRY_DELAY)
             pause *= random.uniform(0.5, 1)  # noqa: S311  no secret

@@ -59,7 +59,7 @@ def test_waiting_for_a_place_has_its_limit_and_places_come_in_order(simulate):
 
 
 def test_a_slow_consumer_is_no_stalled_model_and_no_memory(simulate):
-    docker = simulate({MODEL: [Text("x" * 1000, 1000)] * 8000})
+    docker = simulate({MODEL: [Text("x" * 20_000, 20_000)] * 400})
     client = Client(timeout=Timeouts(idle=0.5))
     total = 0
     for number, chunk in enumerate(client.stream_chat(MODEL, MESSAGES)):

@@ -30,7 +30,7 @@ def listening(answer):
     return listener
 
 
-def test_the_reason_of_a_server_that_hangs_up_early_is_read():
+def test_a_server_that_hangs_up_on_a_large_request_finds_it_too_large():
     """As the runner does when a request is larger than it takes."""
 
     def refuse(connection):
