@@ -72,7 +72,8 @@ def test_a_kqueue_notices_the_exit_and_is_closed(kqueue):
 def test_a_process_that_has_ended_before_it_is_watched_is_reaped(kqueue, monkeypatch):
     """The kernel answers ESRCH for a zombie."""
 
-    def no_such_process(*_):
+    def no_such_process(_, events, __):
+        os.waitid(os.P_PID, events[0].ident, os.WEXITED | os.WNOWAIT)
         raise ProcessLookupError(errno.ESRCH, "No such process")
 
     monkeypatch.setattr(kqueue, "control", no_such_process)
