@@ -1,7 +1,7 @@
-"""The texts by which failures of `docker model` are told apart, and what each of them means.
+"""The texts of failures of `docker model`, and the error that each of them stands for.
 
 They are those of the recorded versions v0.1.27 to v1.2.6, of the runner behind them, and of
-llama.cpp and vLLM behind that; nothing machine-readable exists.
+llama.cpp and vLLM behind that. Nothing machine-readable exists.
 """
 
 from __future__ import annotations
@@ -36,12 +36,15 @@ _MEMORY_HINT = (
     "for less context: `docker model configure --context-size N {model}`"
 )
 _ADDRESS_HINT = "MODEL_RUNNER_HOST must read http://host:port; without it the runner is found"
-_REFUSED_HINT = START_HINT + "; MODEL_RUNNER_HOST, where it is set, must be its address"
+_REFUSED_HINT = START_HINT + "; MODEL_RUNNER_HOST, if set, must be its address"
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A row: what stderr says, and what it means. Texts take {model} and named groups."""
+    """A row: a text of stderr, and the error that it stands for.
+
+    Message and hint may have `{model}` and the named groups of the pattern.
+    """
 
     pattern: re.Pattern[str]
     error: type[DockerModelError]
@@ -92,7 +95,7 @@ CAUSES = (
         r"unknown command: docker model|'model' is not a docker command"
         r"|^unknown (?:shorthand )?flag: [^\n]*\n\s*(?:Usage:  docker \[OPTIONS\]|See 'docker --)",
         PluginNotFoundError,
-        "`docker` is there, but its plugin `docker model` is not",
+        "`docker` is installed, but its plugin `docker model` is not",
         PLUGIN_HINT,
     ),
     _row(
@@ -150,30 +153,30 @@ CAUSES = (
         r"^Failed to pull model: .* failed with status 404",
         ModelNotFoundError,
         "there is no model {model!r} in its registry",
-        "look at https://hub.docker.com/u/ai, or `docker model search`",
+        "search at https://hub.docker.com/u/ai or by `docker model search`",
     ),
     _row(
         r"^Failed to pull model: .* failed with status 40[13]",
         PullError,
-        "the registry refused {model!r}: no access, or no such model (it does not say which)",
-        "check the name; `docker login` for a private one; HF_TOKEN for one of Hugging Face",
+        "the registry refused {model!r}: there is no access, or no such model",
+        "check the name; use `docker login` for a private model, HF_TOKEN for one of Hugging Face",
     ),
     _row(
         r"^Failed to pull model: .* failed with status 422|unsupported model config media type",
         PullError,
-        "{model!r} is of a format that this Docker Model Runner does not know",
-        "update it: Docker Desktop itself, or `docker model reinstall-runner` (Docker Engine)",
+        "this Docker Model Runner does not know the format of {model!r}",
+        "update Docker Desktop, or use `docker model reinstall-runner` (Docker Engine)",
     ),
     _row(
         r"^Failed to pull model: .*(?:no space left|disk full|not enough space on the disk)",
         PullError,
         "there is no room on the disk for {model!r}",
-        "`docker model df` shows what models take, `docker model rm` removes one",
+        "`docker model df` shows the space that models take, `docker model rm` removes one",
     ),
     _row(
         r"unknown message type: warning",
         PullError,
-        "this old `docker model` breaks off a pull of which the runner warns",
+        "this old `docker model` ends a pull at a warning of the runner",
         "update the plugin: " + PLUGIN_HINT,
     ),
     _row(
@@ -213,19 +216,19 @@ CAUSES = (
         r"[Cc]annot connect to the Docker daemon|failed to connect to the docker API",
         RunnerUnavailableError,
         "the Docker daemon does not answer, so Docker Model Runner cannot be found",
-        "start Docker (`docker info` tells), or name the runner by MODEL_RUNNER_HOST",
+        "start Docker (`docker info` shows its state), or name the runner by MODEL_RUNNER_HOST",
     ),
     _row(
         r"unable to resolve docker endpoint",
         RunnerUnavailableError,
-        "`docker` cannot tell which Docker it is to ask: its context or address is wrong",
-        "`docker context ls`, and what DOCKER_CONTEXT and DOCKER_HOST say",
+        "the context or the address of `docker` is wrong",
+        "check `docker context ls`, DOCKER_CONTEXT and DOCKER_HOST",
     ),
     _row(
         r"unable to load TLS configuration|error querying /.*(?:x509:|tls: )",
         RunnerUnavailableError,
         "there is no secure connection to Docker Model Runner",
-        "see MODEL_RUNNER_TLS, MODEL_RUNNER_TLS_CA_CERT and MODEL_RUNNER_TLS_SKIP_VERIFY",
+        "check MODEL_RUNNER_TLS, MODEL_RUNNER_TLS_CA_CERT and MODEL_RUNNER_TLS_SKIP_VERIFY",
     ),
     _row(
         r"invalid model runner URL|error querying /.*(?:no such host|unsupported protocol)",
@@ -243,7 +246,7 @@ CAUSES = (
         r"^Failed to pull model: .*(?:no such host|\bdial tcp|i/o timeout|handshake)",
         PullError,
         "the runner cannot reach the registry of {model!r}",
-        "is it online, and is there a proxy? A pulled model needs no registry",
+        "check the network and the proxy of the runner; a pulled model needs no registry",
     ),
     *MANAGEMENT,
     # -- the request -------------------------------------------------------------------------
@@ -281,7 +284,7 @@ CAUSES = (
         r"error parsing (?:stream )?response|failed to unmarshal|invalid character"
         r"|not valid progress data",
         GenerationError,
-        "the CLI could not read what came back; is there a proxy in between?",
+        "the CLI could not read the reply, which may come from a proxy",
         _ADDRESS_HINT,
     ),
     _row(
