@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Protocol
 
@@ -146,7 +146,7 @@ async def explain(error: DockerModelError, model: str, models: Models) -> None:
                 found = await models.list_models()
                 add_similar(error, [tag for known in found for tag in known.tags])
             elif isinstance(error, ContextLengthError):
-                add_limits(error, await models.inspect(model))
+                add_limits(error, replace(await models.inspect(model), name=model))
 
 
 def add_similar(error: ModelNotFoundError, pulled: Iterable[str]) -> None:
@@ -197,11 +197,13 @@ def add_limits(error: ContextLengthError, model: ModelInfo) -> None:
 
     Args:
         error: Says how long the prompt or the text is, if the engine said so.
-        model: The model.
+        model: The model, by the name that the caller gave.
     """
     needed, trained = error.prompt_tokens, model.trained_context
     batch = "physical batch size" in error.detail
     error.context_size = error.context_size or (None if batch else model.context_size)
+    if needed is not None and error.context_size is not None and ": " not in error.message:
+        error.args = (f"{error.message}: {needed} tokens, where {error.context_size} fit",)
     if trained is not None and needed is not None and needed >= trained:
         error.hint = f"send shorter texts: {model.name!r} takes {trained} tokens at most"
         return

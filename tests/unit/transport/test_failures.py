@@ -103,3 +103,4 @@ def test_a_prompt_that_is_too_long_says_how_far_the_model_goes(simulate, transpo
             DockerModel("ai/short", transport=transport).generate("word " * words)
         assert said in caught.value.hint
         assert caught.value.context_size == 64
+        assert f"{caught.value.prompt_tokens} tokens, where 64 fit" in caught.value.message
