@@ -42,7 +42,7 @@ test-windows:  ## the tests that can run on Windows, by WINDOWS_PYTHON
 	$(WINDOWS_PYTHON) -m pytest -m 'not slow' --timeout-method=thread $(WINDOWS_TESTS)
 
 test-slow: $(VENV)/ready-for-work  ## the tests that take minutes
-	$(BIN)/python -m pip install --quiet --group batch
+	$(BIN)/python -m pip install --quiet --group batch --group rag
 	$(PYTEST) -n 2 -m slow
 
 coverage: $(VENV)/ready-for-work  ## the test suite, and which lines and branches it runs

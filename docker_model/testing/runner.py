@@ -232,9 +232,6 @@ class Runner:
                 send_reply(exchange, reply(mode, body, model, config))
 
     def _prompt(self, body: Mapping[str, Any], model: StoredModel) -> ChatPrompt:
-        if model.model.kind != "chat":
-            msg = "the current context does not support logits computation. skipping"
-            raise EngineError(msg, 500)
         return read_chat(body, model.model, self._scenario.template)
 
     def _chat(
@@ -244,6 +241,9 @@ class Runner:
         model: StoredModel,
         config: Mapping[str, Any],
     ) -> None:
+        if model.model.kind != "chat":
+            msg = "the current context does not support logits computation. skipping"
+            raise EngineError(msg, 500)
         prompt = self._prompt(request.body, model)
         prompt.check_length(config.get("context-size") or model.context_size)
         ident = model.data["id"]
@@ -272,7 +272,7 @@ class Runner:
     def _count(
         self, _mode: str, body: Mapping[str, Any], model: StoredModel, _config: Mapping[str, Any]
     ) -> Reply:
-        prompt = self._prompt(from_messages_api(body), model)
+        prompt = self._prompt(from_messages_api(body), model)  # of embedding models, too
         return Reply(body={"input_tokens": len(prompt.tokens)})
 
     def _texts(

@@ -18,6 +18,7 @@ PAGES = [
     README,
     ROOT / "CONTRIBUTING.md",
     ROOT / "examples/README.md",
+    ROOT / "examples/rag/README.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs/upstream").glob("*.md")),
 ]
@@ -38,6 +39,7 @@ NOT_RUN = (
     "RAY_ADDRESS=",
     "eval ",
     "docker-model-llm ",  # the installed name of `python -m docker_model`
+    "python examples/rag/",  # tests/examples/test_rag.py
     "python examples/batch_ray.py",  # tests/examples/test_batch_ray.py runs it on a cluster
 )
 
