@@ -24,7 +24,10 @@ FRAMEWORKS = {
         "qdrant": "llama_index.vector_stores.qdrant",
     },
 }
-pytestmark = pytest.mark.filterwarnings("default")  # the stores' own
+pytestmark = [
+    pytest.mark.slow,  # it needs the dependency group `rag`
+    pytest.mark.filterwarnings("default"),  # the stores' own
+]
 
 
 @pytest.fixture(autouse=True)
