@@ -256,7 +256,8 @@ class CliTransport:
                         run.take_over(parked.child)
                     else:
                         slot.child = await run.start(command, self.cwd)
-                    if not known:
+                    # Not `known`: another call may have asked while this one started its run.
+                    if not shared.presence.known(present):
                         asked = now()
                         await shared.single_flight.do(
                             present, lambda: management.inspect(self.spec, request.model)
