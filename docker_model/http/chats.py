@@ -142,6 +142,8 @@ async def stream(
         return False
 
     await HttpRequest(options, model, PATH, body, partial=text.read, cap=_CAP).stream(sink, take)
+    if (rest := normalizer.close()) is not None:  # a call in a stream that names no ending
+        sink.put({**translate(rest), "model": model}, 0)
 
 
 async def preload(options: RequestOptions, model: str, path: str = PATH) -> None:

@@ -347,6 +347,19 @@ class ChunkNormalizer:
             return chunk
         return {**chunk, "choices": [self._normal(one, n) for n, one in enumerate(choices)]}
 
+    def close(self) -> dict[str, Any] | None:
+        """End the stream, and return a chunk with what was held back of calls, if anything."""
+        choices = [
+            {
+                "index": index,
+                "delta": {"tool_calls": [delta.to_openai() for delta in deltas]},
+                "finish_reason": None,
+            }
+            for index, calls in self._calls.items()
+            if (deltas := calls.feed((), final=True))
+        ]
+        return {"object": "chat.completion.chunk", "choices": choices} if choices else None
+
     def _normal(self, choice: dict[str, Any], place: int) -> dict[str, Any]:
         message = dict(choice.get("delta") or choice.get("message") or {})
         text, reasoning = words_of(message, legacy=choice.get("text"))

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from docker_model.errors import ContextLengthError
@@ -92,6 +92,7 @@ def test_what_must_stay_and_does_not_fit_is_an_error_that_tells_both_numbers():
     assert caught.value.hint
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     turns=st.integers(0, 12),
     last_calls=st.integers(0, 6),

@@ -116,6 +116,13 @@ def test_streamed_calls_come_in_openais_form():
     ]
 
 
+def test_a_call_without_arguments_is_not_lost_in_a_stream_that_names_no_ending():
+    with Wire(events(piece(index=0, id="1", function={"name": "now", "arguments": ""}))) as wire:
+        got = list(Client(base_url=wire.url).stream_chat("m", MESSAGES, tools=[TOOL]))
+    calls = [call for one in got for call in one["choices"][0]["delta"].get("tool_calls", ())]
+    assert [(call["id"], call["function"]["name"]) for call in calls] == [("1", "now")]
+
+
 @pytest.mark.parametrize(
     "message",
     [
