@@ -347,7 +347,12 @@ async def _fitted(
 
     if conversation.overflow == "trim":
         return await fitting.fit(conversation.messages, count, window=window, max_tokens=max_tokens)
-    counted = await count(conversation.messages)
+    try:
+        counted = await count(conversation.messages)
+    except InvalidRequestError as error:
+        # Counting takes fewer forms than answering, such as no images in a tool's result.
+        LOG.info("cannot count tokens for %r: %s", conversation.model, type(error).__name__)
+        return whole
     if counted >= window:
         msg = f"the conversation has {counted} tokens, and the model's window is {window}"
         hint = 'send less, or set overflow="trim" to leave out the oldest turns'

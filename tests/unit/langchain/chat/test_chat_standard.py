@@ -6,7 +6,9 @@ Nothing is marked as expected to fail.
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
+import httpx
 import pytest
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
@@ -28,7 +30,14 @@ class TestChatUnit(ChatModelUnitTests):
         return "ai/other"
 
 
-@pytest.mark.usefixtures("at_either_runner")
+@pytest.fixture
+def no_downloads(monkeypatch):
+    """Give the suites a picture and a sound without the network."""
+    monkeypatch.setenv("LANGCHAIN_TESTS_USER_AGENT", "tests")
+    monkeypatch.setattr(httpx, "get", lambda *_, **__: SimpleNamespace(content=b"media"))
+
+
+@pytest.mark.usefixtures("at_either_runner", "no_downloads")
 class TestChatIntegration(ChatModelIntegrationTests):
     @property
     def chat_model_class(self):
@@ -44,6 +53,26 @@ class TestChatIntegration(ChatModelIntegrationTests):
 
     @property
     def supports_json_mode(self):
+        return True
+
+    @property
+    def supports_image_inputs(self):
+        return True
+
+    @property
+    def supports_image_urls(self):
+        return True
+
+    @property
+    def supports_audio_inputs(self):
+        return True
+
+    @property
+    def supports_image_tool_message(self):
+        return True
+
+    @property
+    def supports_anthropic_inputs(self):
         return True
 
 
