@@ -319,6 +319,13 @@ class CliTransport:
         Raises:
             DockerModelError: If the model is missing or cannot be loaded.
         """
+        try:
+            await self._warm_up(model)
+        except DockerModelError as error:
+            await explain(error, model, management.ManagementCommands(self.spec, PATIENCE))
+            raise
+
+    async def _warm_up(self, model: str) -> None:
         shared = io_thread.current().local(_Shared)
         asked = asyncio.get_running_loop().time()
         try:

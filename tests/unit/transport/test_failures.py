@@ -93,6 +93,8 @@ def test_a_prompt_for_a_missing_model_names_similar_ones(simulate, transport):
     simulate(["ai/smollm2", "ai/qwen3"])
     with pytest.raises(ModelNotFoundError, match="did you mean 'ai/smollm2'"):
         DockerModel("ai/smolm2", transport=transport).generate("Hello")
+    with pytest.raises(ModelNotFoundError, match="did you mean 'ai/smollm2'"):
+        DockerModel("ai/smolm2", transport=transport).warm_up()
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
