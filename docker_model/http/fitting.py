@@ -144,4 +144,5 @@ def _full_blocks(
 
 
 def _size(message: Mapping[str, Any]) -> int:
-    return len(str(message.get("content") or "")) + len(str(message.get("tool_calls") or ""))
+    size = len(str(message.get("content") or "")) + len(str(message.get("tool_calls") or ""))
+    return size + _TEMPLATE_TOKENS * _CHARACTERS_A_TOKEN  # short messages are mostly template
