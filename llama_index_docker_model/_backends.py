@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from docker_model.errors import (
     DockerModelError,
@@ -12,16 +12,20 @@ from docker_model.errors import (
     ModelNotFoundError,
     RunnerUnavailableError,
 )
+from llama_index_docker_model._messages import openai_messages
 from llama_index_docker_model._responses import AnswerState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+
+    from llama_index.core.base.llms.types import ChatMessage
 
     from docker_model import AsyncTextStream, DockerModel, TextStream
     from docker_model.http import AsyncChatStream, ChatStream, Client
     from docker_model.http.replies import Answer, StreamReader
     from docker_model.http.thinking import Thinking
     from docker_model.types import Event
+    from llama_index_docker_model._settings import MergedSettings
 
 __all__ = ["Backend", "Cancellable", "CliBackend", "HttpBackend", "Reader"]
 
@@ -164,6 +168,19 @@ class HttpBackend:
     parameters: dict[str, Any]
     configuration: dict[str, Any]
     thinking: Thinking
+
+    @classmethod
+    def of(cls, messages: Sequence[ChatMessage], settings: MergedSettings) -> Self:
+        """Make the request of a chat and the settings of its call."""
+        parameters = settings.parameters()
+        return cls(
+            settings.client(),
+            settings.values["model"],
+            openai_messages(messages),
+            parameters,
+            settings.configuration(),
+            settings.thinking(),
+        )
 
     def answer(self) -> AnswerState:
         """Wait for the whole answer."""

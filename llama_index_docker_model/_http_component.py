@@ -53,6 +53,9 @@ class HttpComponent(FromEnv, BaseModel):
     max_concurrency: int = 8
     """Requests at once in this process, over all models of the same runner."""
 
+    when_full: Literal["error", "unload"] = "error"
+    """What to do when the runner has no room: raise, or unload the longest idle model."""
+
     command: str | Sequence[str] | None = None
     """The command in place of `docker model`, which is asked for the address of the API."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.bridge.pydantic import ValidationError
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.utils import parse_partial_json
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
     from docker_model.http.replies import Answer, ToolCall
 
-__all__ = ["ToolList", "first_call_only", "selections"]
+__all__ = ["ToolList", "chat_with_tools", "first_call_only", "for_one_step", "selections"]
+
+# Marks the tools of `predict_and_call`.
+_CHECKED = "check_tool_calls"
+_CHOICE = "tool_choice"
 
 
 class ToolList(list[dict[str, Any]]):
@@ -59,6 +64,55 @@ class ToolList(list[dict[str, Any]]):
             )
             return f"The arguments of {call.name} are not valid: {listed}."
         return ""
+
+
+def chat_with_tools(
+    tools: Sequence[BaseTool],
+    user_msg: str | ChatMessage | None,
+    chat_history: Sequence[ChatMessage] | None,
+    *,
+    parallel: bool,
+    required: bool,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the keywords of `chat`; the caller's list and dictionary stay as they are."""
+    messages = list(chat_history or ())
+    if isinstance(user_msg, str):
+        user_msg = ChatMessage(user_msg, role=MessageRole.USER)
+    if user_msg is not None:
+        messages.append(user_msg)
+    kept = {name: value for name, value in settings.items() if name not in (_CHECKED, _CHOICE)}
+    if not tools:
+        return {"messages": messages, **kept}
+    return {
+        "messages": messages,
+        "tools": ToolList(tools, checked=settings.get(_CHECKED, False)),
+        # Core's programs pass on a `None`.
+        "tool_choice": settings.get(_CHOICE) or ("required" if required else "auto"),
+        "parallel_tool_calls": parallel,
+        **kept,
+    }
+
+
+def for_one_step(settings: Mapping[str, Any], *, native: bool) -> dict[str, Any]:
+    """Return the keywords of `predict_and_call`.
+
+    Calls are checked, since no agent would show the model what is wrong with them.
+
+    Args:
+        settings: The user's keywords.
+        native: Whether tools are sent. Else core takes a ReAct agent, passes on `None` for what
+            was not given, and then refuses it.
+    """
+    if native:
+        return {_CHECKED: True, **settings}
+    from llama_index.core.agent.react import ReActChatFormatter, ReActOutputParser  # noqa: PLC0415  slow: the agents' whole package
+
+    return {
+        "react_chat_formatter": ReActChatFormatter(),
+        "output_parser": ReActOutputParser(),
+        **settings,
+    }
 
 
 def first_call_only(response: ChatResponse) -> ChatResponse:

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence  # noqa: TC003  pydantic evaluates the fields
 from datetime import timedelta  # noqa: TC003  pydantic evaluates the fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from llama_index.core.constants import DEFAULT_NUM_OUTPUTS
@@ -35,7 +35,13 @@ from llama_index_docker_model._settings import (
 )
 from llama_index_docker_model._structured import ObjectRequest
 from llama_index_docker_model._tokens import ModelTokenizer
-from llama_index_docker_model._tools import ToolList, first_call_only, selections
+from llama_index_docker_model._tools import (
+    ToolList,
+    chat_with_tools,
+    first_call_only,
+    for_one_step,
+    selections,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping
@@ -56,9 +62,6 @@ __all__ = ["DockerModelLLM"]
 
 # The engine's own size, for a model that was neither packaged nor configured with one.
 _ENGINE_CONTEXT = 4096
-
-# Marks `_prepare_chat_with_tools` for calls that no agent looks at.
-_CHECKED = "check_tool_calls"
 
 
 class DockerModelLLM(FromEnv, FunctionCallingLLM):
@@ -81,15 +84,58 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     as a `ThinkingBlock`. As in all of LlamaIndex, `system_prompt` is used by `predict` and
     `stream`, not by `complete` and `chat`.
 
-    Example:
+    Setup:
+        ```bash
+        docker model pull ai/smollm2
+        pip install "docker-model-llm[llama-index]"
+        ```
+
+    Complete, stream, and await:
         ```python
         from llama_index_docker_model import DockerModelLLM
 
-        llm = DockerModelLLM(model="ai/smollm2")
+        llm = DockerModelLLM(model="ai/smollm2", max_chars=2000)
         print(llm.complete("What is Docker Model Runner?"))
 
         for chunk in llm.stream_complete("Explain containers."):
             print(chunk.delta, end="", flush=True)
+
+        print(await llm.acomplete("What is a container?"))
+        ```
+
+    Chat, with parameters of the API:
+        ```python
+        from llama_index.core.llms import ChatMessage
+
+        chat = DockerModelLLM(model="ai/smollm2", temperature=0.2, max_tokens=200)
+        print(chat.chat([ChatMessage("Hello!", role="user")]).message.content)
+        ```
+
+    Objects, on any model:
+        ```python
+        from llama_index.core.prompts import PromptTemplate
+        from pydantic import BaseModel
+
+
+        class City(BaseModel):
+            name: str
+
+
+        city = chat.structured_predict(City, PromptTemplate("Name a city."))
+        ```
+
+    Tools, on any model:
+        ```python
+        from llama_index.core.agent.workflow import FunctionAgent
+
+
+        def add(a: int, b: int) -> int:
+            '''Add two numbers.'''
+            return a + b
+
+
+        agent = FunctionAgent(tools=[add], llm=chat)
+        print(await agent.run("What is 2 + 2?"))
         ```
     """
 
@@ -215,8 +261,8 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     context_window: int | None = Field(default=None, gt=0)
     """Tokens that prompt and answer may have together; LlamaIndex packs prompts to fit.
 
-    `None` is `context_size`, else the model's own window once it is known, by a call or
-    `warm_up`, and 4096 before.
+    `None` is `context_size`, else the model's own window once it is known, by `warm_up` or a
+    call over HTTP, and 4096 before.
     """
 
     num_output: int | None = Field(default=None, gt=0)
@@ -298,12 +344,8 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state to pickle, and warn about functions that core drops from it.
-
-        The other end would use the defaults in their place, and answer differently. Core
-        drops them from the live object too, whose own dictionary it takes for the state,
-        so it gets a copy.
-        """
+        """Return the state to pickle, and warn about functions that core drops from it."""
+        # Core drops them from the live object too, whose dictionary is the state: hence a copy.
         state: dict[str, Any] = super(DockerModelLLM, self.model_copy()).__getstate__()
         lost = sorted(self.__dict__.keys() - state["__dict__"].keys() - {"callback_manager"})
         if lost:
@@ -318,17 +360,29 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
 
     @staticmethod
     def list_models(
-        *, command: str | Sequence[str] | None = None, env: Mapping[str, str] | None = None
+        *,
+        command: str | Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        transport: Literal["cli", "http"] | None = None,
+        base_url: str | None = None,
     ) -> list[ModelInfo]:
         """Return the models that can be used without a pull."""
-        return docker_model.list_models(command=command, env=env)
+        return docker_model.list_models(
+            command=command, env=env, transport=transport, base_url=base_url
+        )
 
     @staticmethod
     async def alist_models(
-        *, command: str | Sequence[str] | None = None, env: Mapping[str, str] | None = None
+        *,
+        command: str | Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        transport: Literal["cli", "http"] | None = None,
+        base_url: str | None = None,
     ) -> list[ModelInfo]:
         """Return the models that can be used without a pull."""
-        return await docker_model.alist_models(command=command, env=env)
+        return await docker_model.alist_models(
+            command=command, env=env, transport=transport, base_url=base_url
+        )
 
     def warm_up(self) -> None:
         """Load the model and fill the standby, and learn the model's window."""
@@ -480,12 +534,12 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         merged = self._merged(call)
         if merged.transport == "cli":
             return CliBackend(merged.docker_model(self), prompt)
-        return _over_http([ChatMessage(prompt, role=MessageRole.USER)], merged)
+        return HttpBackend.of([ChatMessage(prompt, role=MessageRole.USER)], merged)
 
     def _chat(self, messages: Sequence[ChatMessage], call: Mapping[str, Any]) -> Backend:
         merged = self._merged(call)
         if merged.transport == "http" or (self.transport is None and needs_http(messages)):
-            return _over_http(messages, merged)
+            return HttpBackend.of(messages, merged)
         return CliBackend(merged.docker_model(self), chat_prompt(messages, self.messages_to_prompt))
 
     def _merged(self, call: Mapping[str, Any]) -> MergedSettings:
@@ -503,22 +557,14 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         tool_required: bool = False,  # noqa: FBT001, FBT002  core's
         **kwargs: Any,
     ) -> dict[str, Any]:
-        messages = list(chat_history or ())  # the caller's list stays as it is
-        if user_msg is not None:
-            if isinstance(user_msg, str):
-                user_msg = ChatMessage(user_msg, role=MessageRole.USER)
-            messages.append(user_msg)
-        choice = kwargs.pop("tool_choice", None)  # core's programs pass on a `None`
-        checked = kwargs.pop(_CHECKED, False)
-        if not tools:
-            return {"messages": messages, **kwargs}
-        return {
-            "messages": messages,
-            "tools": ToolList(tools, checked=checked),
-            "tool_choice": choice or ("required" if tool_required else "auto"),
-            "parallel_tool_calls": allow_parallel_tool_calls,
-            **kwargs,
-        }
+        return chat_with_tools(
+            tools,
+            user_msg,
+            chat_history,
+            parallel=allow_parallel_tool_calls,
+            required=tool_required,
+            settings=kwargs,
+        )
 
     def _validate_chat_with_tools_response(
         self,
@@ -565,7 +611,7 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         Over the CLI this is a step of a ReAct agent, and core turns every error of that step
         into the text of an answer.
         """
-        kwargs = self._for_one_step(kwargs)
+        kwargs = for_one_step(kwargs, native=self.metadata.is_function_calling_model)
         return super().predict_and_call(tools, user_msg, chat_history, *args, **kwargs)
 
     async def apredict_and_call(
@@ -577,23 +623,8 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         **kwargs: Any,
     ) -> AgentChatResponse:
         """Let the model pick a tool and call it, awaited."""
-        kwargs = self._for_one_step(kwargs)
+        kwargs = for_one_step(kwargs, native=self.metadata.is_function_calling_model)
         return await super().apredict_and_call(tools, user_msg, chat_history, *args, **kwargs)
-
-    def _for_one_step(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Have calls checked: no agent would show the model what is wrong with them.
-
-        For a ReAct agent, fill in what core passes on as `None`, and then refuses.
-        """
-        if self.metadata.is_function_calling_model:
-            return {_CHECKED: True, **settings}
-        from llama_index.core.agent.react import ReActChatFormatter, ReActOutputParser  # noqa: PLC0415  slow: the agents' whole package
-
-        return {
-            "react_chat_formatter": ReActChatFormatter(),
-            "output_parser": ReActOutputParser(),
-            **settings,
-        }
 
     # --- Objects. Over HTTP the engine holds the answer to the schema, with any model. ---
 
@@ -615,10 +646,8 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
             ValueError: If the second answer does not match the class either.
         """
         if not self._enforces_schema(llm_kwargs):
-            found: BaseModel = super().structured_predict(
-                output_cls, prompt, llm_kwargs, **prompt_args
-            )
-            return found
+            found = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            return cast("BaseModel", found)
         return ObjectRequest.of(self, output_cls, prompt, llm_kwargs, prompt_args).predict()
 
     async def astructured_predict(
@@ -630,10 +659,8 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     ) -> BaseModel:
         """Answer with an object of `output_cls`, awaited."""
         if not self._enforces_schema(llm_kwargs):
-            found: BaseModel = await super().astructured_predict(
-                output_cls, prompt, llm_kwargs, **prompt_args
-            )
-            return found
+            found = await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            return cast("BaseModel", found)
         request = ObjectRequest.of(self, output_cls, prompt, llm_kwargs, prompt_args)
         return await request.predict_async()
 
@@ -669,14 +696,3 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     def _enforces_schema(self, call: Mapping[str, Any] | None) -> bool:
         over_http = self._merged(call or {}).transport == "http"
         return over_http and self.pydantic_program_mode is not PydanticProgramMode.FUNCTION
-
-
-def _over_http(messages: Sequence[ChatMessage], merged: MergedSettings) -> HttpBackend:
-    return HttpBackend(
-        merged.client(),
-        merged.values["model"],
-        openai_messages(messages),
-        merged.parameters(),
-        configuration=merged.configuration(),
-        thinking=merged.thinking(),
-    )
