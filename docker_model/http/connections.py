@@ -246,6 +246,8 @@ def _reason(error: BaseException) -> str:
         if isinstance(below, (ssl.SSLError, socket.gaierror)):  # with numbers of their own
             return below.strerror or str(below)
         if isinstance(below, OSError) and below.errno:
+            if sys.platform == "win32":  # where several reasons share a number
+                return below.strerror or str(below)
             return os.strerror(below.errno)  # asyncio's words repeat the address
         below = below.__cause__ or below.__context__
     return str(error) or type(error).__name__
