@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from docker_model._docker_cli import command
@@ -146,10 +146,13 @@ def test_an_open_quotation_is_refused_on_windows():
         split_command('"C:\\docker.exe model', {}, windows=True)
 
 
-@given(st.lists(st.text(st.sampled_from('ab \t"\\:/')), min_size=1).filter(lambda w: w[0]))
-def test_splitting_on_windows_is_the_inverse_of_joining(words):
-    if len(words) == 1:
-        words.append("model")
+TEXT = st.text('ab \t"\\:/', max_size=12)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(TEXT.filter(bool), st.lists(TEXT, min_size=1, max_size=4))
+def test_splitting_on_windows_is_the_inverse_of_joining(program, arguments):
+    words = [program, *arguments]
     assert split_command(subprocess.list2cmdline(words), {}, windows=True) == tuple(words)
 
 
