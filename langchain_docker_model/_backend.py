@@ -188,7 +188,8 @@ class HttpBackend:
         self, messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]
     ) -> int:
         """Count the tokens of a conversation."""
-        extra = {"chat_template_kwargs": self._body().get("chat_template_kwargs")}
+        body = self._body()
+        extra = {name: body.get(name) for name in ("chat_template_kwargs", "tool_calling")}
         return self.client.count_tokens(self.settings.model, to_openai(messages), tools, **extra)
 
     # --- What precedes a request ---

@@ -218,7 +218,8 @@ class Client:
             model: The model's name.
             messages: OpenAI's message objects.
             tools: OpenAI's tool objects.
-            parameters: What else changes the prompt: `chat_template_kwargs`.
+            parameters: What else changes the prompt, as in `chat`: `chat_template_kwargs`,
+                `tool_calling`, `response_format`.
 
         Raises:
             DockerModelError: If the runner or the engine refuses the conversation.

@@ -210,6 +210,19 @@ async def resolve(options: RequestOptions, conversation: Conversation) -> Resolv
     return _resolved(conversation, by_schema=by_schema, left_out=left_out)
 
 
+async def count_tokens(options: RequestOptions, conversation: Conversation) -> int:
+    """Count the tokens of a conversation as it would be sent.
+
+    Raises:
+        DockerModelError: If the runner or the engine refuses the conversation.
+    """
+    sent = await resolve(options, replace(conversation, overflow=None))
+    tools = sent.parameters.get("tools")
+    return await tokens.count_tokens(
+        options, conversation.model, sent.messages, tools, sent.parameters
+    )
+
+
 def _resolved(conversation: Conversation, *, by_schema: bool, left_out: int = 0) -> Resolved:
     notes: dict[str, Any] = {}
     if conversation.has_tools:

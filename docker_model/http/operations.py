@@ -15,7 +15,7 @@ from docker_model.http import bodies
 from docker_model.options import Timeouts
 
 try:
-    from docker_model.http import conversation, discovery, embeddings, tokens
+    from docker_model.http import conversation, discovery, embeddings
     from docker_model.http import management as models
     from docker_model.http import rerank as reranking
     from docker_model.http.conversation import Conversation
@@ -134,8 +134,8 @@ def count_tokens(
     """Return what counts the tokens of a conversation."""
     check_model_name(model)
     options = _options(client)
-    work = tokens.count_tokens(options, model, messages, tools, parameters)
-    return explained(options, model, work)
+    asked = Conversation.of(model, messages, {**parameters, "tools": list(tools or ())})
+    return explained(options, model, conversation.count_tokens(options, asked))
 
 
 def rerank(

@@ -18,7 +18,7 @@ from tests.unit.langchain.chat.modes import TOOL, WAYS, answer
 @pytest.fixture
 def docker():
     models = [
-        SimulatedModel("ai/plain", context_size=512),
+        SimulatedModel("ai/plain", template="smollm2", context_size=512),
         SimulatedModel("ai/thinker", template="qwen3", vision=True),
     ]
     with SimulatedDocker(models) as simulated:
@@ -81,6 +81,16 @@ def test_tokens_are_counted_as_the_engine_counts_them(docker):
     counted = chat("ai/thinker").get_num_tokens_from_messages(CONVERSATION, tools=[TOOL])
     assert counted == usage["input_tokens"]
     assert counted > chat("ai/thinker").get_num_tokens_from_messages(CONVERSATION)
+
+
+@pytest.mark.filterwarnings("ignore:the model has not seen its tools")
+@pytest.mark.parametrize("tool_calling", ["auto", "native", "schema"])
+def test_tools_are_counted_as_they_are_shown_to_the_model(docker, tool_calling):
+    for model in ("ai/thinker", "ai/plain"):  # whose template shows tools, and does not
+        one = chat(model, tool_calling=tool_calling)
+        usage = one.bind_tools([TOOL]).invoke("What is 2 plus 3?").usage_metadata
+        messages = [HumanMessage("What is 2 plus 3?")]
+        assert one.get_num_tokens_from_messages(messages, [TOOL]) == usage["input_tokens"]
 
 
 def test_nothing_has_no_tokens(docker):
