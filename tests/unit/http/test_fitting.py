@@ -1,6 +1,7 @@
 """Conversations that are too long lose their oldest turns, and nothing else."""
 
 import asyncio
+import itertools
 import json
 
 import pytest
@@ -121,10 +122,12 @@ def test_what_is_left_fits_and_is_a_conversation(turns, last_calls, size, window
     if last_calls:
         assert left[-1] == messages[-1]
     if result.left_out:
-        # No more than a block too few is kept, and the turn or round at its border.
-        with_more = tokens_of(messages[len(messages) - len(left) - 1 :])
-        largest = max(map(tokens_of, ([each] for each in messages)))
-        assert with_more > budget - budget // 4 - 7 * largest
+        # What fits best begins at some turn. Hardly more than a block less than that is left.
+        starts = [place for place, each in enumerate(messages) if each["role"] == "user"]
+        wholes = [[messages[0], *messages[place:]] for place in starts]
+        best = max((size for whole in wholes if (size := tokens_of(whole)) <= budget), default=0)
+        turns_of = [messages[a:b] for a, b in itertools.pairwise([*starts, len(messages)])]
+        assert tokens_of(left) >= best - budget // 4 - max(map(tokens_of, turns_of))
 
 
 @pytest.mark.parametrize("text", ["plain words", "日本語" * 20, "🙂"])
