@@ -76,7 +76,7 @@ def run(argv, **settings):
 
 @pytest.mark.parametrize(("page", "line", "code"), every("python"))
 def test_a_snippet(page, line, code, tmp_path):
-    with SimulatedDocker(models=("ai/smollm2", "ai/qwen3")) as docker:
+    with SimulatedDocker(models=("ai/smollm2", "ai/qwen3", "ai/all-minilm")) as docker:
         if re.search(r"^(async )?def test_", code, re.MULTILINE):
             tests = tmp_path / "test_snippet.py"
             tests.write_text(code)

@@ -1,0 +1,108 @@
+"""Retrieval and speed of embeddings, beside the OpenAI clients on the same real runner.
+
+    python benchmarks/retrieval.py --texts 10000
+
+Recall: every paragraph of `examples/rag/documents` is a passage, and the questions are those of
+`examples/rag/evaluation.jsonl`; cosine similarity, no store, no reranker. Speed: short texts, in
+turns of `--turn` texts for each class, so that all of them meet the same machine.
+
+Needs `ai/all-minilm` and the dependency groups `bench` and `rag`. `MODEL_RUNNER_HOST` is where
+the runner is, for all classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Vectors = Sequence[Sequence[float]]
+    Embed = Callable[[list[str]], Vectors]
+
+RAG = Path(__file__).parents[1] / "examples/rag"
+MODEL = "ai/all-minilm"
+
+
+def contenders(address: str) -> dict[str, Embed]:
+    from langchain_openai import OpenAIEmbeddings
+    from llama_index.embeddings.openai_like import OpenAILikeEmbedding
+
+    from langchain_docker_model import DockerModelEmbeddings
+    from llama_index_docker_model import DockerModelEmbedding
+
+    url = f"{address.rstrip('/')}/engines/v1"
+    # Without the last setting it sends numbers of tokens of another model's vocabulary.
+    openai = OpenAIEmbeddings(
+        model=MODEL, base_url=url, api_key="any", check_embedding_ctx_length=False
+    )
+    like = OpenAILikeEmbedding(model_name=MODEL, api_base=url, api_key="any")
+    return {
+        "DockerModelEmbeddings (LangChain)": DockerModelEmbeddings(model=MODEL).embed_documents,
+        "OpenAIEmbeddings": openai.embed_documents,
+        "DockerModelEmbedding (LlamaIndex)": DockerModelEmbedding(
+            model_name=MODEL
+        ).get_text_embedding_batch,
+        "OpenAILikeEmbedding": like.get_text_embedding_batch,
+    }
+
+
+def recall(embed: Embed) -> tuple[float, float]:
+    """Give recall@1 and recall@3."""
+    import numpy as np
+
+    sys.path.insert(0, str(RAG))
+    from folder import read_folder
+
+    passages = [
+        paragraph for text in read_folder().values() for paragraph in text.strip().split("\n\n")
+    ]
+    rows = [json.loads(line) for line in (RAG / "evaluation.jsonl").read_text().splitlines()]
+    texts = np.array(embed(passages))
+    questions = np.array(embed([row["question"] for row in rows]))
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    best = np.argsort(-(questions @ texts.T), axis=1)[:, :3]
+    places = [
+        next((n for n, i in enumerate(found) if row["evidence"] in passages[i]), 9)
+        for row, found in zip(rows, best, strict=True)
+    ]
+    return sum(place < 1 for place in places) / len(rows), sum(p < 3 for p in places) / len(rows)
+
+
+def speed(embeds: dict[str, Embed], count: int, turn: int) -> dict[str, float]:
+    """Give texts per second for each class."""
+    texts = [
+        f"Ferry number {n} leaves at {n % 24}.{n % 60:02} from berth {n % 3}." for n in range(count)
+    ]
+    seconds = dict.fromkeys(embeds, 0.0)
+    for start in range(0, count, turn):
+        order = list(embeds)
+        shift = start // turn % len(order)
+        for name in order[shift:] + order[:shift]:
+            began = time.perf_counter()
+            embeds[name](texts[start : start + turn])
+            seconds[name] += time.perf_counter() - began
+    return {name: count / taken for name, taken in seconds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--texts", type=int, default=10_000)
+    parser.add_argument("--turn", type=int, default=500)
+    options = parser.parse_args()
+    embeds = contenders(os.environ["MODEL_RUNNER_HOST"])
+    found = {name: recall(embed) for name, embed in embeds.items()}
+    rates = speed(embeds, options.texts, options.turn)
+    print("| | recall@1 | recall@3 | texts/s |\n|---|---|---|---|")
+    for name, (first, three) in found.items():
+        print(f"| {name} | {first:.3f} | {three:.3f} | {rates[name]:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""10,000 texts embedded in a job that may be interrupted: each batch is kept on disk.
+
+    docker model pull ai/all-minilm
+    pip install langchain-classic
+
+Stop it with Ctrl-C and start it again: only the texts that are missing are embedded.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from _run import run
+from langchain_classic.embeddings import CacheBackedEmbeddings
+from langchain_classic.storage import LocalFileStore
+
+from langchain_docker_model import DockerModelEmbeddings
+
+TEXTS = 10_000
+BATCH = 200
+STORE = Path("vectors")
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else TEXTS
+    texts = [f"Order {number} left berth {number % 7} on time." for number in range(count)]
+    model = DockerModelEmbeddings(model="ai/all-minilm")
+    embeddings = CacheBackedEmbeddings.from_bytes_store(
+        model,
+        LocalFileStore(STORE),
+        namespace=model.model.replace("/", "-"),  # vectors of two models are never mixed
+        batch_size=BATCH,
+        key_encoder="sha256",
+    )
+    kept = sum(1 for _ in STORE.glob("*")) if STORE.exists() else 0
+    print(f"{kept} vectors are there already")
+    began = time.monotonic()
+    vectors = embeddings.embed_documents(texts)
+    print(
+        f"{len(vectors)} vectors of {len(vectors[0])} numbers in {time.monotonic() - began:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

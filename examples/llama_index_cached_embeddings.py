@@ -1,0 +1,44 @@
+"""10,000 texts embedded in a job that may be interrupted: each batch is kept on disk.
+
+    docker model pull ai/all-minilm
+
+Stop it with Ctrl-C and start it again: only the batches that are missing are embedded.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from _run import run
+from llama_index.core.ingestion import IngestionCache, IngestionPipeline
+from llama_index.core.schema import TextNode
+
+from llama_index_docker_model import DockerModelEmbedding
+
+TEXTS = 10_000
+BATCH = 200
+STORE = Path("ingestion-cache.json")
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else TEXTS
+    nodes = [
+        TextNode(text=f"Order {number} left berth {number % 7} on time.", id_=str(number))
+        for number in range(count)
+    ]
+    cache = IngestionCache.from_persist_path(str(STORE)) if STORE.exists() else IngestionCache()
+    model = DockerModelEmbedding(model_name="ai/all-minilm")
+    pipeline = IngestionPipeline(transformations=[model], cache=cache)
+    began = time.monotonic()
+    done = 0
+    # The cache knows a batch by its texts and the model, so the batches have to stay the same.
+    for start in range(0, count, BATCH):
+        done += len(pipeline.run(nodes=nodes[start : start + BATCH]))
+        cache.persist(str(STORE))
+    print(f"{done} vectors in {time.monotonic() - began:.1f} s, kept in {STORE}")
+
+
+if __name__ == "__main__":
+    run(main)
