@@ -47,7 +47,17 @@ class DockerModelRerank(HttpComponent, BaseNodePostprocessor):
 
     In a query engine:
         ```python
-        engine = index.as_query_engine(similarity_top_k=20, node_postprocessors=[rerank])
+        from llama_index.core import VectorStoreIndex
+        from llama_index_docker_model import DockerModelEmbedding, DockerModelLLM
+
+        embedding = DockerModelEmbedding(model="ai/mxbai-embed-large")
+        index = VectorStoreIndex([one.node for one in nodes], embed_model=embedding)
+        engine = index.as_query_engine(
+            llm=DockerModelLLM(model="ai/smollm2"),
+            similarity_top_k=20,
+            node_postprocessors=[rerank],
+        )
+        print(engine.query("What is the capital of France?"))
         ```
     """
 
