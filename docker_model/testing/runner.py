@@ -56,7 +56,7 @@ FixedReply: TypeAlias = Reply | Callable[[Request], Reply]
 
 
 def routes(replies: Mapping[str, FixedReply]) -> dict[str, FixedReply]:
-    """Fixed replies by `METHOD /path`, by the one name of a path that this module uses."""
+    """Return fixed replies by `METHOD /path`, by the one name of a path that this module uses."""
     for where, reply in replies.items():
         if where != "*" and not re.fullmatch(r"[A-Z]+ /\S*", where):
             msg = f"{where!r} is no method and path such as 'GET /models'"
@@ -376,7 +376,7 @@ def _object(body: Any) -> dict[str, Any]:
 
 
 def _json(data: bytes) -> Any:
-    """The value of a body; `None` for one that is no JSON, too."""
+    """Return the value of a body; `None` for one that is no JSON, too."""
     try:
         return json.loads(data)
     except ValueError:

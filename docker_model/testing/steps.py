@@ -119,7 +119,7 @@ class Fail:
 
     @classmethod
     def out_of_memory(cls) -> Fail:
-        """The model does not fit into memory."""
+        """Fail because the model does not fit into memory."""
         return cls(
             "unable to load runner: error waiting for runner to be ready: "
             "llama.cpp terminated unexpectedly: llama.cpp failed: "
@@ -128,7 +128,7 @@ class Fail:
 
     @classmethod
     def context_too_long(cls, prompt_tokens: int = 5000, context_size: int = 4096) -> Fail:
-        """The prompt is longer than the model's context, as llama.cpp says it."""
+        """Fail as llama.cpp does when the prompt is longer than the context."""
         message = "the request exceeds the available context size, try increasing it"
         return cls(
             f'{{"error":{{"code":400,"message":"{message}","type":"exceed_context_size_error",'
@@ -294,7 +294,7 @@ class InTurn:
         self._lock = threading.Lock()
 
     def take(self) -> Script:
-        """The script whose turn it is."""
+        """Return the script whose turn it is."""
         over = Fail(f"the script has {len(self.scripts)} answers, and this is one more")
         with self._lock:
             return next(self._rest, over)
@@ -304,40 +304,40 @@ Script: TypeAlias = str | Step | Sequence[str | Step] | Callable[[str], Answer] 
 
 
 def you_said(prompt: str) -> str:
-    """The default script."""
+    """Return the default script."""
     return f"You said: {prompt}"
 
 
 def echo(prompt: str) -> str:
-    """A script that repeats the prompt and nothing else."""
+    """Repeat the prompt and nothing else."""
     return prompt
 
 
 def letters(text: str) -> list[float]:
-    """A vector of eight numbers, of length 1, which is alike for texts of alike letters."""
+    """Return a vector of eight numbers, of length 1, which is alike for texts of alike letters."""
     counted = [1.0 + sum(text.lower().count(letter) for letter in group) for group in _LETTERS]
     length = math.hypot(*counted)
     return [number / length for number in counted]
 
 
 def checked(step: Any, kinds: Any) -> Any:
-    """The step, if it is one of these kinds.
+    """Return the step, if it is one of these kinds.
 
     Raises:
-        TypeError: It is none.
+        TypeError: If it is no such step.
     """
     if not isinstance(step, kinds):
         names = ", ".join(kind.__name__ for kind in get_args(kinds))
-        msg = f"{step!r} is no step here, as these are: {names}"
+        msg = f"{step!r} is not a step; a step is one of: {names}"
         raise TypeError(msg)
     return step
 
 
 def checked_script(script: Script) -> Script:
-    """The script, if it is one: refused where it is written, and not where it would be played.
+    """Check a script where it is written, not where it would be played.
 
     Raises:
-        TypeError: It is none, or a step in it is none.
+        TypeError: If it is no script, or contains what is no step.
     """
     if callable(script) or isinstance(script, str | InTurn):
         return script
@@ -347,7 +347,7 @@ def checked_script(script: Script) -> Script:
 
 
 def steps_of(script: Script, prompt: str) -> Generator[Step, None, None]:
-    """The steps of the answer to this prompt, from a script that is asked step by step."""
+    """Return the steps of the answer to this prompt, from a script that is asked step by step."""
     while isinstance(script, InTurn):
         script = script.take()
     answer = script(prompt) if callable(script) else script
@@ -357,6 +357,6 @@ def steps_of(script: Script, prompt: str) -> Generator[Step, None, None]:
 
 
 def pieces(text: str, size: int | None) -> Iterator[str]:
-    """The text in pieces of so many characters."""
+    """Return the text in pieces of so many characters."""
     size = size or max(SMALL, -(-len(text) // MOST_PIECES))
     return (text[at : at + size] for at in range(0, len(text), size))

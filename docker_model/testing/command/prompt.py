@@ -167,7 +167,7 @@ def _has_extension(name: str) -> bool:
 
 
 def _sniff(start: bytes) -> str:
-    """The part of Go's http.DetectContentType that pictures and text need."""
+    """Return the part of Go's http.DetectContentType that pictures and text need."""
     if start.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if start.startswith(b"\xff\xd8\xff"):
