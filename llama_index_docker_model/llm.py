@@ -410,7 +410,8 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
 
     def close(self) -> None:
         """End the processes in standby; the model stays usable."""
-        self._merged({}).docker_model(self).close()
+        # Not `_merged`, which refuses fields that were assigned since the processes started.
+        MergedSettings(self.__dict__, "cli").docker_model(self).close()
 
     async def aclose(self) -> None:
         """End the processes in standby; the model stays usable."""
