@@ -179,7 +179,7 @@ def test_the_tests_own_failure_tells_of_the_scripts_too():
     ],
 )
 def test_what_is_no_script_is_refused_where_it_is_written(use, script):
-    with pytest.raises(TypeError, match="is no step here, as these are: str, Text, Reasoning"):
+    with pytest.raises(TypeError, match="is not a step; a step is one of: str, Text, Reasoning"):
         use(script)
 
 
@@ -189,7 +189,7 @@ def test_what_a_function_says_is_looked_at_as_it_comes():
             assert "the script failed: TypeError" in call(docker, "run", MODEL, "hi").stderr
 
     for script in (lambda _prompt: None, lambda _prompt: [Pulled()]):
-        with pytest.raises(TypeError, match="is no step here"):
+        with pytest.raises(TypeError, match="is not a step"):
             use(script)
 
 
