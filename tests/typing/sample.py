@@ -179,6 +179,35 @@ async def llama_index() -> None:
     assert_type(llm.list_models(), list[ModelInfo])
 
 
+async def more_care() -> None:
+    ranked: list[docker_model.Ranked] = docker_model.rerank("ai/qwen3-reranker", "q", ["a", "b"])
+    ranked = await docker_model.arerank("ai/qwen3-reranker", "q", ["a"], top_n=1)
+    found: list[docker_model.FoundModel] = docker_model.search_models("smollm", limit=5)
+    found = await docker_model.asearch_models("smollm")
+    configuration: docker_model.ModelConfiguration | None
+    configuration = docker_model.model_configuration("ai/smollm2")
+    configuration = await docker_model.amodel_configuration("ai/smollm2")
+    usage: docker_model.DiskUsage = docker_model.disk_usage()
+    usage = await docker_model.adisk_usage()
+    assert ranked or found or configuration or usage
+    docker_model.tag_model("ai/smollm2", "mine")
+    await docker_model.atag_model("ai/smollm2", "mine")
+    docker_model.remove_model("mine")
+    await docker_model.aremove_model("mine")
+
+
+def templates(prompt: str) -> str:
+    return "{}" if isinstance(prompt, testing.Prompt) and prompt.schema else "Hello."
+
+
+def strict() -> None:
+    own: testing.Template = testing.TEMPLATES["gemma"]
+    model = testing.SimulatedModel("ai/smollm2", script=templates, template=own)
+    events: list[testing.Event] = []
+    with SimulatedDocker([model]):
+        assert not events
+
+
 def played(prompt: str) -> Iterator[Text | Sleep]:
     yield Text(prompt)
     yield Sleep(0.1)
