@@ -205,6 +205,10 @@ def current() -> IoThread:
     global _current  # noqa: PLW0603  one per process is the point
     # Without the lock once there is a thread: a signal handler may make a call, too.
     thread = _current
+    if thread is not None and thread.failure is not None:
+        if threading.current_thread() is not thread.thread:
+            thread.thread.join(2 * SHUTDOWN_TIMEOUT)  # it gives everything back, then is replaced
+        thread = _current
     if thread is None:
         with _lock:
             thread = _current
