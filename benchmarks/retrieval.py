@@ -97,7 +97,10 @@ def main() -> None:
     parser.add_argument("--turn", type=int, default=500)
     options = parser.parse_args()
     embeds = contenders(os.environ["MODEL_RUNNER_HOST"])
-    found = {name: recall(embed) for name, embed in embeds.items()}
+    found = {}
+    for name, embed in embeds.items():
+        found[name] = recall(embed)
+        print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
     rates = speed(embeds, options.texts, options.turn)
     print("| | recall@1 | recall@3 | texts/s |\n|---|---|---|---|")
     for name, (first, three) in found.items():
