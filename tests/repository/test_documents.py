@@ -40,6 +40,7 @@ NOT_RUN = (
     "eval ",
     "docker-model-llm ",  # the installed name of `python -m docker_model`
     "python examples/rag/",  # tests/examples/test_rag.py
+    "python examples/embed_ray.py",  # tests/examples/test_embed_ray.py
     "python examples/batch_ray.py",  # tests/examples/test_batch_ray.py runs it on a cluster
 )
 
