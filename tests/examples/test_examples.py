@@ -38,7 +38,7 @@ NOTEBOOKS = list(EXAMPLES.glob("notebooks/*.ipynb"))
 PRIVATE = re.compile(r"/(home|root|tmp|usr|work|Users)/|127\.0\.0\.1|localhost|0x[0-9a-f]{6}")
 NO_RUNNER = {"DOCKER_MODEL_COMMAND": "no-such docker", "MODEL_RUNNER_HOST": "http://127.0.0.1:1"}
 MODELS = ("ai/smollm2", SimulatedModel("ai/all-minilm", kind="embedding"))
-LONG = "It goes on. " * 2000
+LONG = "It goes on. " * 500
 
 
 def run(script, *arguments, cwd=None, **variables):
@@ -72,12 +72,13 @@ def test_an_example_limits_a_model_that_goes_on_and_on(script):
         ended = run(script)
         docker.wait_all_gone()
     assert ended.returncode == 0, ended.stderr
-    assert len(ended.stdout) < len(LONG) / 4
     chats = [request for request in docker.requests if request.prompt is not None]
     assert chats
-    for request in chats:
-        over_http = request.call is None
-        assert not over_http or request.body["max_tokens"] <= 300
+    over_http = [request for request in chats if request.call is None]
+    for request in over_http:
+        assert request.body["max_tokens"] <= 300
+    if not over_http:  # the command knows no such limit, so the example cuts the answer
+        assert len(ended.stdout) < len(LONG) / 2
 
 
 @pytest.mark.parametrize("framework", ["langchain", "llama_index"])
@@ -142,7 +143,8 @@ def test_the_demo_with_a_model_that_is_there_says_so():
 
 
 def test_the_demo_where_there_is_no_model_to_ask():
-    with SimulatedDocker(models=("ai/embed-only",)) as docker:
+    only = SimulatedModel("ai/embed-only", kind="embedding")
+    with SimulatedDocker(models=(only,)) as docker:
         ended = run(EXAMPLES / "demo.py")
     assert ended.returncode == 0
     assert "docker model pull" in ended.stdout
