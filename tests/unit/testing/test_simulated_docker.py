@@ -170,7 +170,7 @@ def test_a_reply_can_be_fixed_by_each_name_of_its_path(api):
     ],
 )
 def test_what_would_do_nothing_is_refused(error, settings):
-    with pytest.raises(error, match="is (no|not a) "):
+    with pytest.raises(error, match=r"is (no|not a) "):
         SimulatedDocker(**settings)
 
 
