@@ -256,9 +256,9 @@ class Status:
 
     Attributes:
         running: Whether Docker Model Runner answers.
-        version: The plugin's version; `None` when it cannot be told.
+        version: The plugin's version; `None` if it is unknown.
         engine: `Docker Engine`, `Docker Desktop`, `Docker Cloud` or
-            `Docker Engine (Manual Install)`; `None` when it cannot be told.
+            `Docker Engine (Manual Install)`; `None` if it is unknown.
         backends: Backend name to state, such as `{"llama.cpp": "Running: b9879"}`.
         endpoint: The API's address for programs on this host; `None` when unknown.
         problem: Why it is not running, with the step that fixes it; empty when it is.

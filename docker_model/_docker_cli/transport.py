@@ -172,7 +172,7 @@ class CliTransport:
 
         Raises:
             FileReferenceError: If the policy is to refuse such a prompt.
-            ResourceError: If the file system cannot be asked.
+            ResourceError: If the file system cannot be read.
         """
         if not self.needs_file_check(request):
             return request
@@ -258,11 +258,11 @@ class CliTransport:
                         slot.child = await run.start(command, self.cwd)
                     # Not `known`: another call may have asked while this one started its run.
                     if not shared.presence.known(present):
-                        asked = now()
+                        asked_at = now()
                         await shared.single_flight.do(
                             present, lambda: management.inspect(self.spec, request.model)
                         )
-                        shared.presence.remember(present, asked, self._memory)
+                        shared.presence.remember(present, asked_at, self._memory)
                     if not known or parked is None:
                         sent = now()
                         run.child.write(prompt)
@@ -327,14 +327,14 @@ class CliTransport:
 
     async def _warm_up(self, model: str) -> None:
         shared = io_thread.current().local(_Shared)
-        asked = asyncio.get_running_loop().time()
+        asked_at = asyncio.get_running_loop().time()
         try:
             await management.inspect(self.spec, model)
         except ModelNotFoundError:
             if self.pull == "never":
                 raise
             await self._pull(shared, model)
-        shared.presence.remember((self.spec, model), asked, self._memory)
+        shared.presence.remember((self.spec, model), asked_at, self._memory)
         with contextlib.suppress(UnsupportedParameterError):  # an old CLI loads at the first run
             await management.preload(self.spec, model)
         pool = self._pool(shared, model)

@@ -97,7 +97,7 @@ def changed(old: ModelConfiguration | None, new: ModelConfiguration) -> ModelCon
 def completed(changes: ModelConfiguration, model: ModelInfo) -> ModelConfiguration:
     """Add what a configuration needs for a model and does not say: the mode, and the pooling.
 
-    llama.cpp gives one vector for each token of a text unless it is told how to pool them. An
+    llama.cpp gives one vector for each token of a text unless a pooling is configured. An
     embedding model says so itself.
     """
     mode = changes.mode

@@ -2,7 +2,7 @@
 
 Messages come from histories of many models: OpenAI's two APIs, Anthropic, Gemini, Bedrock, and
 the frameworks' own standard blocks. Text, images and audio become OpenAI's content parts. Calls
-of tools, their results and thoughts are told apart from them. What only another provider can
+of tools, their results and thoughts are separated from them. What only another provider can
 read, such as a server-side tool's result, is left out of an assistant's message. In a message
 of the user it is an error, so that nothing that a user wrote is lost unnoticed.
 """

@@ -48,7 +48,7 @@ class Client:
             well succeed.
         max_concurrency: Requests at once in this process, among all to the same place with
             the same limit; the rest wait, first come first served.
-        pull: `"never"`: a missing model raises; `"missing"`: the runner is told to pull it.
+        pull: `"never"`: a missing model raises; `"missing"`: the runner pulls it first.
         when_full: What happens when the runner has no memory left to load a model: `"error"`, or
             `"unload"`: the model that was idle for longest is unloaded, unless it is kept for
             ever, and the request is made once more. The reply's `docker_model` says so.
@@ -97,9 +97,9 @@ class Client:
     ) -> dict[str, Any]:
         """Answer a conversation, waiting for the whole answer.
 
-        A plain answer is put together from a stream, so that a long one on a slow machine
-        is told from a model that is stuck, and errors hold what there was of it. One with
-        `tools`, `logprobs` or `n` comes in one piece, whose first output is its end.
+        A plain answer is assembled from a stream: a long answer on a slow machine is then not
+        taken for a stuck model, and errors contain the text so far. An answer with `tools`,
+        `logprobs` or `n` comes in one piece, whose first output is its end.
 
         Args:
             model: The model's name.

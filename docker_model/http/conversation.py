@@ -114,7 +114,7 @@ class Resolved:
         messages: The messages to send.
         parameters: What is sent beside them.
         by_schema: Whether calls are drawn by a schema.
-        notes: What a reply's reader is told, such as `tool_calling`.
+        notes: Keys to add to the reply, such as `tool_calling`.
     """
 
     messages: list[dict[str, Any]]
@@ -242,17 +242,17 @@ def repaired(conversation: Conversation, reply: Mapping[str, Any]) -> Conversati
     if not problem:
         return None
     LOG.info("asking %r once more: its reply did not pass the check", conversation.model)
-    told = f"{problem}\nReply again, and correct this."
-    said: dict[str, Any] = {"role": "assistant", "content": answer.text}
+    correction = f"{problem}\nReply again, and correct this."
+    wrong: dict[str, Any] = {"role": "assistant", "content": answer.text}
     if answer.calls:
-        said["tool_calls"] = [call.to_openai() for call in answer.calls]
+        wrong["tool_calls"] = [call.to_openai() for call in answer.calls]
         results = [
-            {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": told}
+            {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": correction}
             for call in answer.calls
         ]
-        more = [said, *results]
+        more = [wrong, *results]
     else:
-        more = [said, {"role": "user", "content": told}]
+        more = [wrong, {"role": "user", "content": correction}]
     return replace(conversation, messages=prepare([*conversation.messages, *more]), check=None)
 
 

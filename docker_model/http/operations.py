@@ -100,12 +100,14 @@ def _chat_stream(
     parameters: Mapping[str, Any],
 ) -> Stream[dict[str, Any]]:
     check_model_name(model)
-    asked = Conversation.of(model, messages, parameters)
-    options, resolved = _options(client), asked.resolved()
+    request = Conversation.of(model, messages, parameters)
+    options, resolved = _options(client), request.resolved()
     if resolved is not None:
         resolved.requests(model, stream=True)  # raises now what cannot be sent
     return Stream(
-        lambda sink: explained(options, model, conversation.stream(options, asked, resolved, sink))
+        lambda sink: explained(
+            options, model, conversation.stream(options, request, resolved, sink)
+        )
     )
 
 
@@ -134,8 +136,8 @@ def count_tokens(
     """Return what counts the tokens of a conversation."""
     check_model_name(model)
     options = _options(client)
-    asked = Conversation.of(model, messages, {**parameters, "tools": list(tools or ())})
-    return explained(options, model, conversation.count_tokens(options, asked))
+    request = Conversation.of(model, messages, {**parameters, "tools": list(tools or ())})
+    return explained(options, model, conversation.count_tokens(options, request))
 
 
 def rerank(
