@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 
 from docker_model.testing import Fail, Hang, SimulatedDocker, Text
-from tests.examples.test_rag import models, scripted_embedding
 
 sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("pypdf")
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
+
+from tests.examples.test_rag import models, scripted_embedding  # noqa: E402  it skips itself
+
 pytest.importorskip("langchain_chroma")
 
 ROOT = Path(__file__).parents[2]
