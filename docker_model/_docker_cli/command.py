@@ -136,6 +136,11 @@ def preload_arguments(model: str) -> list[str]:
     return ["run", "--detach", "--", model]
 
 
+def color_help_arguments() -> list[str]:
+    """Show the help of `run`; fails where `--color` is unknown, and asks the engine nothing."""
+    return ["run", "--color", "no", "--help"]
+
+
 def list_arguments() -> list[str]:
     """List all models. The CLI's own filter misses `docker.io/` tags, so it is not used."""
     return ["list", "--json"]

@@ -106,6 +106,19 @@ async def preload(spec: CommandSpec, model: str) -> None:
         raise UnsupportedParameterError(msg, hint=hint) from error
 
 
+async def knows_color(spec: CommandSpec) -> bool:
+    """Whether `run` knows `--color`, as it does from v0.1.41 on.
+
+    Raises:
+        DockerModelError: If the command fails for another reason.
+    """
+    try:
+        await run_command(spec, command.color_help_arguments(), about="run --help")
+    except PluginNotFoundError:
+        return False
+    return True
+
+
 class _CallbackError(Exception):
     """Carries the exception of a caller's function past the handlers of our own errors."""
 

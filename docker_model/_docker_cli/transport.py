@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from dataclasses import dataclass, replace
 from functools import partial
@@ -78,6 +77,12 @@ class _Shared:
         program = await spec.program()
         color = (program.plugin or program) not in self._colorless
         return RunCommand(program, model, color)
+
+    async def ask_for_color(self, spec: CommandSpec, model: str) -> None:
+        """Find out whether an old program knows `--color`, before standby processes start."""
+        command = await self.run_command(spec, model)
+        if command.color and not await management.knows_color(spec):
+            self.do_without_color(command)
 
     def do_without_color(self, command: RunCommand) -> None:
         """Leave `--color` out from now on; standby processes that were given it have failed."""
@@ -335,8 +340,11 @@ class CliTransport:
                 raise
             await self._pull(shared, model)
         shared.presence.remember((self.spec, model), asked_at, self._memory)
-        with contextlib.suppress(UnsupportedParameterError):  # an old CLI loads at the first run
-            await management.preload(self.spec, model)
         pool = self._pool(shared, model)
+        try:
+            await management.preload(self.spec, model)
+        except UnsupportedParameterError:  # an old CLI loads at the first run
+            if pool is not None:
+                await shared.ask_for_color(self.spec, model)
         if pool is not None:
             await pool.fill()

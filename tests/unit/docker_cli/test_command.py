@@ -282,6 +282,7 @@ def test_arguments():
     assert command.run_arguments("ai/smollm2") == ["run", "--color", "no", "--", "ai/smollm2"]
     assert command.run_arguments("m", color=False) == ["run", "--", "m"]
     assert command.preload_arguments("m") == ["run", "--detach", "--", "m"]
+    assert command.color_help_arguments() == ["run", "--color", "no", "--help"]
     assert command.list_arguments() == ["list", "--json"]
     assert command.inspect_arguments("m") == ["inspect", "m"]
     assert command.status_arguments() == ["status", "--json"]

@@ -66,6 +66,19 @@ def test_a_parked_run_answers_and_is_replaced(docker, model):
     assert docker.prompts == ["hi"]
 
 
+@pytest.mark.simulated
+def test_warming_up_an_old_cli_parks_runs_without_color(simulate):
+    docker = simulate(version="v0.1.40")
+    model = DockerModel("ai/smollm2", standby=2)
+    model.warm_up()
+    assert len(parked()) == 2
+    assert [model.generate("x").text for _ in range(2)] == ["You said: x"] * 2
+    model.close()
+    argvs = [call.argv for call in docker.calls]
+    assert argvs.count(("model", "run", "--color", "no", "--help")) == 1
+    assert sum("--color" in argv for argv in argvs) == 1
+
+
 def test_each_is_used_once_and_nothing_is_lost_or_delivered_twice(docker, model):
     model.warm_up()
     got = [model.generate(str(i)).text for i in range(8)]
