@@ -3,10 +3,7 @@
 The batch examples run on a cluster, in files of their own.
 """
 
-import os
 import re
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 from docker_model.testing import SimulatedDocker, SimulatedModel
+from tests.support.programs import run_python
 
 ROOT = Path(__file__).parents[2]
 # What llama-index-core 0.14.0 says by itself; else nothing may warn.
@@ -42,16 +40,7 @@ LONG = "It goes on. " * 500
 
 
 def run(script, *arguments, cwd=None, **variables):
-    return subprocess.run(
-        [sys.executable, script, *arguments],
-        # it need not be installed
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": NOT_OURS} | variables,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        cwd=cwd,
-    )
+    return run_python([script, *arguments], env=variables, cwd=cwd)
 
 
 def complaints(stderr):

@@ -11,6 +11,7 @@ import pytest
 
 import docker_model
 from docker_model.testing import SimulatedDocker
+from tests.support.programs import run_python
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -63,18 +64,6 @@ def every(language):
     ]
 
 
-def run(argv, **settings):
-    return subprocess.run(
-        argv,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        **settings,
-    )
-
-
 @pytest.mark.parametrize(("page", "line", "code"), every("python"))
 def test_a_snippet(page, line, code, tmp_path):
     with SimulatedDocker(models=("ai/smollm2", "ai/qwen3", "ai/all-minilm")) as docker:
@@ -82,12 +71,25 @@ def test_a_snippet(page, line, code, tmp_path):
             tests = tmp_path / "test_snippet.py"
             tests.write_text(code)
             pytest_alone = ["-m", "pytest", "-p", "no:cacheprovider", "-p", "no:asyncio"]
-            ended = run([sys.executable, *pytest_alone, str(tests)], cwd=tmp_path)
+            ended = run_python([*pytest_alone, tests], cwd=tmp_path)
         else:
-            ended = run([sys.executable, "-c", code], cwd=tmp_path)
+            ended = run_python(["-c", code], cwd=tmp_path)
         docker.wait_all_gone()
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stderr == ""
+
+
+def run_shell(command):
+    python = f'python() {{ {shlex.quote(sys.executable)} "$@"; }}'
+    return subprocess.run(
+        ["sh", "-c", f"{python}\n{command}"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 def commands():
@@ -101,9 +103,12 @@ def commands():
 
 @pytest.mark.parametrize("command", [row for row in commands() if not row.startswith(NOT_RUN)])
 def test_a_command(command):
-    shell = f'python() {{ {shlex.quote(sys.executable)} "$@"; }}\n{command}'
+    words = shlex.split(command)
     with SimulatedDocker(pullable=("ai/smollm2",)):
-        ended = run(["sh", "-c", shell], cwd=ROOT)
+        if words[0] == "python" and not set("|<>;&$*") & set(command):
+            ended = run_python(words[1:], cwd=ROOT)
+        else:
+            ended = run_shell(command)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout
 
@@ -111,7 +116,7 @@ def test_a_command(command):
 def test_what_check_reports_is_as_shown():
     ((_, shown),) = blocks(ROOT / "docs/console.md", "text")
     with SimulatedDocker(models=()) as docker:
-        said = run([sys.executable, "-m", "docker_model", "check"]).stdout
+        said = run_python(["-m", "docker_model", "check"]).stdout
     command = f"{' '.join(docker.command)} (set by command= or DOCKER_MODEL_COMMAND)"
     usual = "/usr/libexec/docker/cli-plugins/docker-model model (without docker in front)"
     said = said.replace(command, usual)

@@ -1,0 +1,74 @@
+"""Python programs in processes of their own, without a second of imports for each.
+
+`run_python` does what `python …` does, in a fork of a process that has the frameworks imported.
+"""
+
+import atexit
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+import types
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+IMPORTED = [
+    "docker_model.http",
+    "docker_model.testing",
+    "langchain.agents",
+    "langchain_docker_model.chat_models",
+    "langchain_docker_model.embeddings",
+    "langchain_docker_model.llms",
+    "langchain_docker_model.rerank",
+    "llama_index.core.agent.workflow",
+    "llama_index_docker_model",
+    "pytest",
+]
+CAN_FORK = "forkserver" in multiprocessing.get_all_start_methods()
+CONTEXT = multiprocessing.get_context("forkserver" if CAN_FORK else "spawn")
+if CAN_FORK:
+    CONTEXT.set_forkserver_preload(IMPORTED)
+
+
+def run_python(argv, *, env=(), cwd=None, timeout=90):
+    """Run `python argv…`, with `-c`, `-m` or a file; return what `subprocess.run` does."""
+    argv = [str(word) for word in argv]
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        variables = {**os.environ, "PYTHONPATH": str(ROOT), **dict(env)}
+        settings = (argv, variables, cwd or Path.cwd(), out, err)
+        process = CONTEXT.Process(target=_program, args=settings)
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(argv, timeout, out.read_bytes(), err.read_bytes())
+        return subprocess.CompletedProcess(argv, process.exitcode, out.read_text(), err.read_text())
+
+
+def _program(argv, variables, cwd, out, err):
+    for path, stream in ((out, sys.stdout), (err, sys.stderr)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(cwd)
+    sys.argv[:] = argv
+    try:
+        if argv[0] == "-c":
+            sys.argv[:] = ["-c", *argv[2:]]
+            main = sys.modules["__main__"] = types.ModuleType("__main__")
+            exec(compile(argv[1], "<string>", "exec"), vars(main))
+        elif argv[0] == "-m":
+            sys.argv[:] = argv[1:]
+            sys.path.insert(0, str(cwd))
+            runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.path.insert(0, str(Path(argv[0]).parent))
+            runpy.run_path(argv[0], run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()  # a fork ends without
