@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from docker_model._transport.protocol import Receiver, Transport
     from docker_model.http import Client
     from docker_model.options import FileReferences, PullPolicy, Timeouts
-    from docker_model.types import Completion, Event, PullProgress
+    from docker_model.types import Completion, Event, Progress
 
 
 class Backend(Protocol):
@@ -149,7 +149,7 @@ class CliBackend:
         file_references: FileReferences,
         max_concurrency: int,
         pull: PullPolicy,
-        on_progress: Callable[[PullProgress], object] | None,
+        on_progress: Callable[[Progress], object] | None,
         standby: int,
     ) -> None:
         self._command = command

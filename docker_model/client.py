@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from docker_model._engine import Backend, Engine
     from docker_model.http import Client
     from docker_model.streams import AsyncTextStream, TextStream
-    from docker_model.types import Completion, PullProgress
+    from docker_model.types import Completion, Progress
 
 __all__ = ["DockerModel"]
 
@@ -77,8 +77,9 @@ class DockerModel(_EngineSlot):
         max_concurrency: Runs at once in this process, among all models with the same
             command, environment and limit; the rest wait, first come first served.
         pull: `"never"`: a missing model is an error; `"missing"`: it is pulled first.
-        on_progress: Called with the progress of a pull, on a thread of the library. It must
-            not block.
+        on_progress: Called with the `Progress` of each call, on a thread of the library: a
+            pull, the queue, loading, how much of the prompt is read (over HTTP), the first token,
+            the speed. It must not block. Without it nothing of this is asked for.
         file_references: What happens to text in the prompt that names local files, which the
             CLI would read and send: `"escape"`, `"refuse"` or `"allow"`.
         standby: Started processes that wait for a prompt.
@@ -114,9 +115,7 @@ class DockerModel(_EngineSlot):
     timeout: Timeouts | float | None = Timeouts()  # noqa: RUF009  it is frozen
     max_concurrency: int = 8
     pull: PullPolicy = "never"
-    on_progress: Callable[[PullProgress], object] | None = field(
-        default=None, repr=False, hash=False
-    )
+    on_progress: Callable[[Progress], object] | None = field(default=None, repr=False, hash=False)
     file_references: FileReferences = "escape"
     standby: int = 0
     command: str | Sequence[str] | None = None

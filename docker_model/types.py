@@ -22,10 +22,12 @@ __all__ = [
     "Mode",
     "ModelConfiguration",
     "ModelInfo",
+    "Progress",
     "PullProgress",
     "Ranked",
     "ReasoningDelta",
     "RunningModel",
+    "Stage",
     "Status",
     "TextDelta",
     "Timings",
@@ -36,6 +38,7 @@ FinishReason: TypeAlias = Literal["stop", "stop_sequence", "length"]
 Capability: TypeAlias = Literal[
     "chat", "tools", "thinking", "vision", "audio", "embedding", "reranking"
 ]
+Stage: TypeAlias = Literal["pull", "queue", "load", "prompt", "first_token", "speed"]
 Mode: TypeAlias = Literal["completion", "embedding", "reranking", "image-generation"]
 
 
@@ -105,20 +108,36 @@ Event: TypeAlias = TextDelta | ReasoningDelta | Completion
 
 
 @dataclass(frozen=True, slots=True)
-class PullProgress:
-    """A step of a pull.
+class Progress:
+    """A step of a call, or of a pull.
 
     Attributes:
-        model: The model being pulled.
-        status: The CLI's line.
-        current: Bytes so far, where the line says so.
-        total: Bytes in all, where the line says so.
+        model: The model's name, as the caller gave it.
+        status: The step in words; for a pull, the runner's own.
+        current: How much is done: bytes of a pull, tokens of a prompt; `None` if unknown.
+        total: How much there is to do, in the same unit; `None` if unknown.
+        stage: `"pull"`, `"queue"` (the call waits for its turn), `"load"` (the runner loads the
+            model), `"prompt"` (the engine reads the prompt), `"first_token"` (the answer begins)
+            or `"speed"` (the answer is complete).
+        tokens_per_second: How fast the answer was written, in the stage `"speed"`.
     """
 
     model: str
     status: str
     current: int | None = None
     total: int | None = None
+    stage: Stage = "pull"
+    tokens_per_second: float | None = None
+
+    @property
+    def percent(self) -> int | None:
+        """How much is done, as a whole number from 0 to 100; `None` if unknown."""
+        if self.current is None or not self.total:
+            return None
+        return min(100 * self.current // self.total, 100)
+
+
+PullProgress = Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,11 +262,12 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class RunningModel:
-    """A line of `docker model ps`: a model that is loaded."""
+    """A line of `docker model ps`: a model that is loaded, or is being loaded."""
 
     name: str
     backend: str
     mode: str
+    loading: bool = False
 
 
 @dataclass(frozen=True, slots=True)

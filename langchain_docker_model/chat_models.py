@@ -19,7 +19,7 @@ from docker_model.http.client import Client
 from docker_model.http.thinking import Thinking, check_thinking
 from docker_model.http.tools import choice_of
 from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName, WhenFull
-from docker_model.types import PullProgress  # noqa: TC001  pydantic reads it
+from docker_model.types import Progress  # noqa: TC001  pydantic reads it
 from langchain_docker_model import _request, _settings
 from langchain_docker_model._backend import CliBackend, HttpBackend
 from langchain_docker_model._messages import HTTP_HINT
@@ -328,10 +328,8 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     pull: PullPolicy = "never"
     """What to do about a missing model: `"never"` raises, `"missing"` pulls it first."""
 
-    on_progress: Callable[[PullProgress], object] | None = Field(
-        default=None, repr=False, exclude=True
-    )
-    """Called with the progress of a pull."""
+    on_progress: Callable[[Progress], object] | None = Field(default=None, repr=False, exclude=True)
+    """Called with the `Progress` of each call, such as `print`; it must not block."""
 
     file_references: FileReferences = "escape"
     """Over the CLI: what to do about local files that the prompt names; HTTP sends none."""

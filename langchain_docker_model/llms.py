@@ -15,7 +15,7 @@ import docker_model
 from docker_model._version import __version__
 from docker_model.client import standby_model_for
 from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName
-from docker_model.types import Completion, PullProgress, ReasoningDelta
+from docker_model.types import Completion, Progress, ReasoningDelta
 from langchain_docker_model import _concurrency, _settings
 from langchain_docker_model._messages import media_in
 from langchain_docker_model._replies import check_answered
@@ -125,10 +125,8 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
     pull: PullPolicy = "never"
     """What to do about a missing model: `"never"` raises, `"missing"` pulls it first."""
 
-    on_progress: Callable[[PullProgress], object] | None = Field(
-        default=None, repr=False, exclude=True
-    )
-    """Called with the progress of a pull."""
+    on_progress: Callable[[Progress], object] | None = Field(default=None, repr=False, exclude=True)
+    """Called with the `Progress` of each call, such as `print`; it must not block."""
 
     file_references: FileReferences = "escape"
     """What to do about local files that the prompt names, which the CLI would send along."""

@@ -18,7 +18,7 @@ import docker_model
 from docker_model.env import FromEnv
 from docker_model.errors import UnsupportedParameterError
 from docker_model.options import FileReferences, PullPolicy, Timeouts
-from docker_model.types import PullProgress  # noqa: TC001  pydantic reads it
+from docker_model.types import Progress  # noqa: TC001  pydantic reads it
 from llama_index_docker_model._backends import CliBackend, HttpBackend
 from llama_index_docker_model._messages import (
     chat_prompt,
@@ -165,10 +165,8 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     pull: PullPolicy = "never"
     """What to do about a missing model: `"never"` raises, `"missing"` pulls it first."""
 
-    on_progress: Callable[[PullProgress], object] | None = Field(
-        default=None, repr=False, exclude=True
-    )
-    """Called with the steps of a pull."""
+    on_progress: Callable[[Progress], object] | None = Field(default=None, repr=False, exclude=True)
+    """Called with the `Progress` of each call, such as `print`; it must not block."""
 
     file_references: FileReferences = "escape"
     """What to do about local files that the prompt names, and that the CLI would send along."""

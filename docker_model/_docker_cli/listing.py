@@ -190,6 +190,7 @@ def parse_running(stdout: str) -> list[RunningModel]:
             name=model_data.loaded_name(line[name:backend].strip()),
             backend=line[backend:mode].strip(),
             mode=line[mode:last].strip(),
+            loading=line[last:].startswith("Loading"),
         )
         for line in lines
         if line.strip()

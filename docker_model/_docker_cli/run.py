@@ -17,6 +17,7 @@ from docker_model._docker_cli.output_parser import (
 )
 from docker_model._transport.collector import Collector
 from docker_model.errors import GenerationError
+from docker_model.types import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,9 +71,11 @@ class Answer(Collector):
         receiver: Receiver,
         began: float,
         separator: str = SEPARATOR,
+        on_first_output: Callable[[], object] = int,
     ) -> None:
         super().__init__(request, receiver, began)
         self.vanished = False
+        self._on_first_output = on_first_output
         self._parser = OutputParser(request.model, separator=separator)
 
     def feed(self, data: bytes) -> None:
@@ -92,6 +95,8 @@ class Answer(Collector):
         if isinstance(part, PullNotice):
             self.vanished = not self.over
         else:
+            if self.first_output is None and not isinstance(part, Usage):
+                self._on_first_output()
             self.take(part)
 
 
@@ -155,7 +160,12 @@ class Run:
     def _on_stdout(self, data: bytes) -> None:
         answer = self._answer
         silent = answer.first_output is None
-        answer.feed(data)
+        try:
+            answer.feed(data)
+        except BaseException as error:  # noqa: BLE001  of `on_progress`; raised for the caller
+            if not self._done.done():
+                self._done.set_exception(error)
+            return
         if silent and answer.first_output is not None:
             # Later: the caller has been woken, and waits for this thread to let it run.
             self._loop.call_soon(self._on_first_output)

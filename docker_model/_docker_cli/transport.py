@@ -17,6 +17,7 @@ from docker_model._runtime.limiter import Limiter
 from docker_model._runtime.tasks import SingleFlight
 from docker_model._runtime.timeouts import PhaseTimeout, timeout_scope
 from docker_model._transport.failures import PATIENCE, explain, model_not_found
+from docker_model._transport.stages import Stages
 from docker_model.errors import (
     DockerModelError,
     ModelNotFoundError,
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from docker_model._runtime import Child, Exit
     from docker_model._transport.protocol import Receiver, Request
     from docker_model.options import FileReferences, PullPolicy
-    from docker_model.types import Completion, PullProgress
+    from docker_model.types import Completion, Progress, RunningModel
 
 
+FIRST_LOOK = 1.0  # seconds without output, after which a listener is told whether it is loading
 REMEMBERED = 5.0  # seconds for which a model that was found counts as present
 REMEMBERED_BY_STANDBY = 60.0  # the same with standby, where a check would be the longest step
 
@@ -119,13 +121,15 @@ class _Slot:
     """One of `max_concurrency` slots, held until the last child that was started in it has ended.
 
     Attributes:
+        stages: Reports the stages of the call.
         child: The last child.
         answer: The answer of that child so far.
         cold: Whether a standby process has failed, so that the next run must be a new process.
     """
 
-    def __init__(self, semaphore: asyncio.Semaphore) -> None:
+    def __init__(self, semaphore: asyncio.Semaphore, stages: Stages) -> None:
         self._semaphore = semaphore
+        self.stages = stages
         self.cold = False
         self.child: Child | None = None
         self.answer: Answer | None = None
@@ -160,7 +164,7 @@ class CliTransport:
         cwd: Returns the working directory of a run.
         max_concurrency: How many runs with the same spec and limit there may be at once.
         pull: What happens when the model is missing.
-        on_progress: Called with the progress of a pull, on the I/O thread.
+        on_progress: Called with the stages of a call, pulls included, on the I/O thread.
         owner: The model's claim to standby, if it wants any.
     """
 
@@ -169,7 +173,7 @@ class CliTransport:
     cwd: Workdir
     max_concurrency: int
     pull: PullPolicy
-    on_progress: Callable[[PullProgress], object] | None = None
+    on_progress: Callable[[Progress], object] | None = None
     owner: StandbyOwner | None = None
 
     def prepare(self, request: Request) -> Request:
@@ -209,7 +213,10 @@ class CliTransport:
         began = asyncio.get_running_loop().time()
         shared = io_thread.current().local(_Shared)
         limiter = io_thread.current().local(Limiter)
-        slot = _Slot(limiter.slots(self.spec, self.max_concurrency))
+        semaphore = limiter.slots(self.spec, self.max_concurrency)
+        slot = _Slot(semaphore, Stages(request.model, self.on_progress))
+        if semaphore.locked():
+            slot.stages.queue()
         async with timeout_scope("total", request.timeouts.total, slot.partial, cap="max_chars"):
             async with timeout_scope("queue", request.timeouts.queue):
                 await slot.enter()
@@ -255,7 +262,9 @@ class CliTransport:
                         command = parked.command
                     else:
                         command = await shared.run_command(self.spec, request.model)
-                    slot.answer = answer = Answer(request, receiver, began, command.separator)
+                    slot.answer = answer = Answer(
+                        request, receiver, began, command.separator, slot.stages.first_token
+                    )
                     run = Run(request, receiver, answer, phase, standby.refill)
                     if parked is not None:
                         run.take_over(parked.child)
@@ -271,7 +280,8 @@ class CliTransport:
                     if not known or parked is None:
                         sent = now()
                         run.child.write(prompt)
-                    end = await run.result()
+                    async with slot.stages.watch_loading(self._running, FIRST_LOOK):
+                        end = await run.result()
             finally:
                 if slot.child is not None:
                     slot.child.end()
@@ -282,7 +292,9 @@ class CliTransport:
             answer.end_of_output()
             self._check_end(end, answer, command, shared, slot, parked=parked is not None)
         shared.presence.remember(present, sent, self._memory)  # the run itself has looked
-        return answer.completion(started)
+        completion = answer.completion(started)
+        slot.stages.speed(completion.usage)
+        return completion
 
     def _check_end(
         self,
@@ -301,6 +313,9 @@ class CliTransport:
             shared.do_without_color(command)
             raise _RetryError
         check_end(end, answer, command.model)
+
+    async def _running(self) -> list[RunningModel]:
+        return await management.ManagementCommands(self.spec, PATIENCE).list_running()
 
     async def _pull(self, shared: _Shared, model: str) -> None:
         """Pull `model`, once for all callers that wait for it with the same `on_progress`."""

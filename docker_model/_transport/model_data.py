@@ -67,6 +67,7 @@ def parse_running(item: Mapping[str, Any]) -> RunningModel:
         name=loaded_name(text(item.get("model_name")) or ""),
         backend=text(item.get("backend_name")) or "",
         mode=text(item.get("mode")) or "",
+        loading=bool(item.get("loading")),
     )
 
 

@@ -25,6 +25,7 @@ def chat(
     parameters: Mapping[str, Any],
     *,
     stream: bool,
+    progress: bool = False,
 ) -> bytes:
     """Write a request for an answer.
 
@@ -34,6 +35,7 @@ def chat(
         parameters: What else to send; `None` is left out, `extra_body` taken apart.
         stream: Whether the answer comes in pieces; then with the token counts at its end,
             which llama.cpp and vLLM send only when asked.
+        progress: Whether llama.cpp says how much of the prompt it has read; only in a stream.
 
     Raises:
         InvalidRequestError: If it cannot be written as JSON.
@@ -46,6 +48,8 @@ def chat(
         if value is not None and name != "extra_body"
     }
     body |= extra
+    if stream and progress:
+        body.setdefault("return_progress", True)
     if stream:
         body["stream_options"] = {"include_usage": True, **(body.get("stream_options") or {})}
     body["stream"] = stream

@@ -56,7 +56,9 @@ async def whole(options: RequestOptions, model: str, body: bytes) -> dict[str, A
     Raises:
         DockerModelError: If the request failed, or the engine gave up.
     """
-    reply = parse_reply(await HttpRequest(options, model, PATH, body, cap=_CAP).whole())
+    request = HttpRequest(options, model, PATH, body, cap=_CAP)
+    reply = parse_reply(await request.whole())
+    request.report_speed(reply)
     answers = read_reply(reply, model=model)
     choices = reply.get("choices")
     if not choices or not all(choice.get("message") for choice in choices):

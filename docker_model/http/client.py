@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from docker_model.http.discovery import Endpoint
     from docker_model.http.streams import AsyncChatStream, ChatStream
     from docker_model.http.transport import HttpTransport
-    from docker_model.types import Mode, ModelConfiguration, ModelInfo, PullProgress, Ranked
+    from docker_model.types import Mode, ModelConfiguration, ModelInfo, Progress, Ranked
 
 __all__ = ["Client"]
 
@@ -52,7 +52,8 @@ class Client:
         when_full: What happens when the runner has no memory left to load a model: `"error"`, or
             `"unload"`: the model that was idle for longest is unloaded, unless it is kept for
             ever, and the request is made once more. The reply's `docker_model` says so.
-        on_progress: Told of a pull's progress, on a thread of our own.
+        on_progress: Called with the `Progress` of each call, on a thread of the library. It must
+            not block.
         command: The command that is asked where the runner is, see `DockerModel`.
         env: Variables laid over the caller's environment; never shown.
 
@@ -69,7 +70,7 @@ class Client:
     max_concurrency: int = 8
     pull: PullPolicy = "never"
     when_full: WhenFull = "error"
-    on_progress: Callable[[PullProgress], object] | None = field(default=None, repr=False)
+    on_progress: Callable[[Progress], object] | None = field(default=None, repr=False)
     command: str | Sequence[str] | None = None
     env: Mapping[str, str] | None = field(default=None, repr=False)
 

@@ -122,15 +122,20 @@ class Resolved:
     by_schema: bool
     notes: dict[str, Any]
 
-    def requests(self, model: str, *, stream: bool) -> Iterable[bytes]:
+    def requests(self, model: str, *, stream: bool, progress: bool = False) -> Iterable[bytes]:
         """Return the request in forms that are ever plainer; the first is written now.
+
+        Args:
+            model: The model's name.
+            stream: Whether the answer comes in pieces.
+            progress: Whether somebody listens to how much of the prompt is read.
 
         Raises:
             InvalidRequestError: If the request cannot be written as JSON.
         """
-        first = bodies.chat(model, self.messages, self.parameters, stream=stream)
+        first = bodies.chat(model, self.messages, self.parameters, stream=stream, progress=progress)
         plainer = (
-            bodies.chat(model, messages, self.parameters, stream=stream)
+            bodies.chat(model, messages, self.parameters, stream=stream, progress=progress)
             for messages in plainer_forms(self.messages)
         )
         return chain([first], plainer)
@@ -162,7 +167,8 @@ async def _answer_once(options: RequestOptions, conversation: Conversation) -> d
     resolved = await resolve(options, conversation)
     plain = bodies.is_plain(resolved.parameters)
     attempt = chats.assembled if plain else chats.whole
-    requests = resolved.requests(model, stream=plain)
+    heard = options.on_progress is not None
+    requests = resolved.requests(model, stream=plain, progress=heard)
     return resolved.reply(await chats.ask(requests, lambda body: attempt(options, model, body)))
 
 
@@ -187,8 +193,9 @@ async def stream(
     if resolved is None:
         resolved = await resolve(options, conversation)
     translate = resolved.chunks()
+    heard = options.on_progress is not None
     await chats.ask(
-        resolved.requests(model, stream=True),
+        resolved.requests(model, stream=True, progress=heard),
         lambda body: chats.stream(options, model, body, sink, translate),
     )
 

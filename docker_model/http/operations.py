@@ -6,9 +6,11 @@ nobody who only makes clients, or uses the command, should wait for.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from docker_model._runtime import Stream, tasks
+from docker_model._transport.failures import PATIENCE
 from docker_model._transport.model_names import check_model_name
 from docker_model.errors import UnsupportedParameterError
 from docker_model.http import bodies
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from docker_model.http.client import Client
     from docker_model.http.discovery import Endpoint
     from docker_model.http.management import HttpManagement
-    from docker_model.types import ModelInfo, Ranked
+    from docker_model.types import ModelInfo, Ranked, RunningModel
 
 
 def chat(
@@ -209,6 +211,11 @@ def environment(client: Client) -> dict[str, str]:
     return _place(client).environment
 
 
+async def _list_running(options: RequestOptions) -> list[RunningModel]:
+    patience = Timeouts(total=PATIENCE)
+    return await models.HttpManagement(replace(options, timeouts=patience)).list_running()
+
+
 def _place(client: Client) -> DiscoveryInputs:
     return DiscoveryInputs.of(client.base_url, client.command, client.env)
 
@@ -224,5 +231,6 @@ def _options(client: Client) -> RequestOptions:
         max_concurrency=client.max_concurrency,
         pull=client.pull,
         on_progress=client.on_progress,
+        list_running=_list_running,
         make_room=make_room if client.when_full == "unload" else None,
     )

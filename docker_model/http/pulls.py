@@ -54,7 +54,7 @@ async def pull(
         PullError: If the pull failed.
     """
     LOG.info("pulling %s", model)
-    progress = Progress(model)
+    progress = PullReader(model)
     headers = {
         **headers,
         "Content-Type": "application/json",
@@ -94,7 +94,7 @@ async def _lines(reply: Reply) -> AsyncIterator[str]:
     yield rest.decode("utf-8", "replace")
 
 
-class Progress:
+class PullReader:
     """Reads the lines of a pull.
 
     Attributes:

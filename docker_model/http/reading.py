@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from docker_model._runtime.timeouts import PhaseTimeout
+    from docker_model._transport.stages import Stages
     from docker_model.http.connections import Reply
+    from docker_model.options import Timeouts
 
 _LAST_BYTES = 0.25  # seconds for the reply's end after `[DONE]`: then the connection is kept
 
@@ -41,6 +43,11 @@ class Reader:
         consumer: Can have the reading stopped.
         take: Given each event and its size in bytes; says whether that was enough.
         partial: Gives the answer so far, for errors.
+        stages: Reports how much of the prompt is read, and when the answer begins.
+
+    Attributes:
+        usage: The token counts, once they have come.
+        timings: The engine's timings, once they have come.
     """
 
     def __init__(
@@ -49,7 +56,11 @@ class Reader:
         consumer: Backpressure,
         take: Callable[[dict[str, Any], int], bool],
         partial: Callable[[], str],
+        stages: Stages,
     ) -> None:
+        self.usage: dict[str, Any] | None = None
+        self.timings: object = None
+        self._stages = stages
         self._model = model
         self._consumer = consumer
         self._take = take
@@ -60,20 +71,21 @@ class Reader:
         self._finished = False  # the model has ended its answer, and said so
         self._enough = False
 
-    async def read(self, reply: Reply, phase: PhaseTimeout, idle: float | None) -> None:
+    async def read(self, reply: Reply, phase: PhaseTimeout, timeouts: Timeouts) -> None:
         """Read to the end, or until there is enough.
 
         Args:
             reply: Its head has come.
             phase: The clock, at `first_output`.
-            idle: Seconds between two events.
+            timeouts: Between two events `idle` counts. While the prompt is read, `first_output`
+                counts from the last progress.
 
         Raises:
             DockerModelError: If it holds an error, is not of an API like this, or broke off.
             ConnectionLost: If it broke off before anything came.
         """
         self._events = Events()  # an earlier reply may have left half a line
-        flow = _Flow(phase, idle)
+        flow = _Flow(phase, timeouts)
         self._consumer.on_full, self._consumer.on_drained = flow.pause, flow.resume
         pieces = reply.pieces()
         try:
@@ -105,7 +117,7 @@ class Reader:
                     async with asyncio.timeout(_LAST_BYTES):
                         await anext(pieces, None)
                 return
-            await flow.go_on(spoken=bool(events))
+            await flow.go_on(spoken=any(map(_speaks, events)), reading=bool(events))
             data = await anext(pieces, None)
         self._hand_on(self._events.close())
         if not (self._finished or self._enough or self._events.done):
@@ -114,16 +126,39 @@ class Reader:
 
     def _hand_on(self, events: list[tuple[dict[str, Any], int]]) -> None:
         for event, size in events:
-            self._spoken = True
+            if "prompt_progress" in event:
+                self._begun = True
+                self._stages.prompt(event["prompt_progress"])
+                if self._stages.heard:  # it was asked for by this package, and not by the caller
+                    continue
+            else:
+                self._spoken = True
+                self.usage = event.get("usage") or self.usage
+                self.timings = event.get("timings") or self.timings
             if failure := failure_of(event, self._model, self._partial):
                 raise failure
             choices = event.get("choices") or ()
             self._begun = self._begun or bool(choices)
             if any(choice.get("finish_reason") for choice in choices):
                 self._finished = True
+            if any(map(_has_output, choices)):
+                self._stages.first_token()
             if self._take(event, size):
                 self._enough = True
                 return
+
+
+def _speaks(event: tuple[dict[str, Any], int]) -> bool:
+    """Whether an event is more than progress in reading the prompt."""
+    return "prompt_progress" not in event[0]
+
+
+def _has_output(choice: dict[str, Any]) -> bool:
+    """Whether a choice holds more than a role or an ending."""
+    delta = choice.get("delta") or {}
+    return bool(choice.get("text")) or any(
+        delta.get(name) for name in ("content", "reasoning_content", "tool_calls", "function_call")
+    )
 
 
 async def _head(pieces: AsyncGenerator[bytes]) -> bytes:
@@ -144,9 +179,9 @@ def _is_whole(head: bytes) -> bool:
 class _Flow:
     """Pauses the reading and its timeout: a slow consumer is not a stalled model."""
 
-    def __init__(self, phase: PhaseTimeout, idle: float | None) -> None:
+    def __init__(self, phase: PhaseTimeout, timeouts: Timeouts) -> None:
         self._phase = phase
-        self._idle = idle
+        self._timeouts = timeouts
         self._going = asyncio.Event()
         self._going.set()
 
@@ -158,9 +193,15 @@ class _Flow:
         self._going.set()
         self._phase.suspend(suspended=False)
 
-    async def go_on(self, *, spoken: bool) -> None:
-        """Wait until reading may go on; after an event (`spoken`), the idle timeout counts."""
+    async def go_on(self, *, spoken: bool, reading: bool) -> None:
+        """Wait until reading may go on.
+
+        After an event (`spoken`) the idle timeout counts. While the prompt is being read, the one
+        for the first output begins anew.
+        """
         if not self._going.is_set():
             await self._going.wait()
         if spoken:
-            self._phase.switch_to("idle", self._idle)
+            self._phase.switch_to("idle", self._timeouts.idle)
+        elif reading:
+            self._phase.switch_to("first_output", self._timeouts.first_output)

@@ -13,6 +13,7 @@ from docker_model._runtime.tasks import SingleFlight
 from docker_model._runtime.timeouts import PhaseTimeout, timeout_scope
 from docker_model._transport.failure_table import OUT_OF_MEMORY
 from docker_model._transport.log import LOG
+from docker_model._transport.stages import Stages
 from docker_model.errors import InvalidRequestError, ModelLoadError, ModelNotFoundError
 from docker_model.http import discovery, failures, pulls
 from docker_model.http.connections import ConnectFailed, ConnectionLost, Connections
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
     from docker_model.http.discovery import DiscoveryInputs, Endpoint
     from docker_model.http.reading import Backpressure
     from docker_model.options import PullPolicy, Timeouts
-    from docker_model.types import PullProgress
+    from docker_model.types import Progress, RunningModel
 
 _T = TypeVar("_T")
 
 _OK = 200
 INITIAL_RETRY_DELAY = 0.5  # seconds before the first retry; twice as long before each further one
 MAX_RETRY_DELAY = 8.0
+FIRST_LOOK = 0.3  # seconds without a reply, after which a listener is told whether it is loading
 LOADING_POLL_INTERVAL = 0.5  # seconds; the runner itself looks as often
 
 
@@ -49,7 +51,8 @@ class RequestOptions:
         max_retries: Attempts after the first.
         max_concurrency: Requests at once among all with the same place and limit.
         pull: What happens when a model is missing.
-        on_progress: Called with a pull's progress, on the I/O thread.
+        on_progress: Called with the stages of a call, pulls included, on the I/O thread.
+        list_running: Lists the loaded models, for `on_progress`.
         make_room: Unloads another model when there is no memory left, and notes it in `unloaded`.
         unloaded: The models that were unloaded for this request.
     """
@@ -61,7 +64,8 @@ class RequestOptions:
     max_retries: int
     max_concurrency: int
     pull: PullPolicy
-    on_progress: Callable[[PullProgress], object] | None = field(repr=False)
+    on_progress: Callable[[Progress], object] | None = field(repr=False)
+    list_running: Callable[[RequestOptions], Awaitable[list[RunningModel]]] | None = None
     make_room: Callable[[RequestOptions, str], Awaitable[None]] | None = None
     unloaded: list[str] = field(default_factory=list, compare=False)
 
@@ -115,6 +119,7 @@ class HttpRequest:
         self._headers = headers or {}
         self._partial = partial
         self._cap = cap
+        self._stages = Stages(model, options.on_progress)
         self._clock = asyncio.get_running_loop().time
         self.began = self.started = self._clock()
 
@@ -125,6 +130,10 @@ class HttpRequest:
             DockerModelError: If the request failed.
         """
         return await self._answered(lambda reply, _: reply.read())
+
+    def report_speed(self, reply: Mapping[str, Any]) -> None:
+        """Report how fast a whole reply was written."""
+        self._stages.speed(reply.get("usage"), reply.get("timings"))
 
     async def stream(
         self, consumer: Backpressure, take: Callable[[dict[str, Any], int], bool]
@@ -138,16 +147,18 @@ class HttpRequest:
         Raises:
             DockerModelError: If the request failed.
         """
-        idle = self._options.timeouts.idle
-
-        reader = Reader(self._model, consumer, take, self._partial)
-        await self._answered(lambda reply, phase: reader.read(reply, phase, idle))
+        timeouts = self._options.timeouts
+        reader = Reader(self._model, consumer, take, self._partial, self._stages)
+        await self._answered(lambda reply, phase: reader.read(reply, phase, timeouts))
+        self._stages.speed(reader.usage, reader.timings)
 
     async def _answered(self, read: Callable[[Reply, PhaseTimeout], Awaitable[_T]]) -> _T:
         timeouts = self._options.timeouts
         async with timeout_scope("total", timeouts.total, self._partial, cap=self._cap):
             limiter = io_thread.current().local(Limiter)
             slot = limiter.slots(self._options.place, self._options.max_concurrency)
+            if slot.locked():
+                self._stages.queue()
             async with timeout_scope("queue", timeouts.queue):
                 await slot.acquire()
             try:
@@ -199,7 +210,11 @@ class HttpRequest:
             endpoint = discovery.known(place) or await discovery.find(place)
             failure: DockerModelError
             try:
-                async with self._post(endpoint) as reply:
+                async with (
+                    self._stages.watch_loading(self._running, FIRST_LOOK) as stop_watching,
+                    self._post(endpoint) as reply,
+                ):
+                    stop_watching()
                     if reply.status == _OK:
                         return await read(reply)
                     status = reply.status
@@ -214,6 +229,7 @@ class HttpRequest:
                 failure = failures.lost(self._model, len(self._body), error)
             else:
                 if failures.is_loading(status, body):
+                    self._stages.load()
                     await asyncio.sleep(LOADING_POLL_INTERVAL)
                     continue
                 failure = failures.name_reply(status, body, self._model)
@@ -233,6 +249,10 @@ class HttpRequest:
                 type(failure).__name__,
             )
             await asyncio.sleep(pause)
+
+    async def _running(self) -> list[RunningModel]:
+        listing = self._options.list_running
+        return [] if listing is None else await listing(self._options)
 
     def _post(self, endpoint: Endpoint) -> AbstractAsyncContextManager[Reply]:
         headers = {

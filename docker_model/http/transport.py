@@ -54,9 +54,9 @@ class HttpTransport:
         Stop sequences and `max_chars` are cut here and not by the engine, which would look at
         the reasoning too, and would not say that it was a stop that ended the answer.
         """
-        body = bodies.chat(
-            request.model, self._messages(request.prompt), self.parameters, stream=True
-        )
+        progress = self.caller.on_progress is not None
+        messages = self._messages(request.prompt)
+        body = bodies.chat(request.model, messages, self.parameters, stream=True, progress=progress)
         answer = Collector(request, receiver, asyncio.get_running_loop().time())
 
         def take(chunk: dict[str, Any], _: int) -> bool:

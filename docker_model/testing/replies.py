@@ -124,8 +124,9 @@ class ChatReply(_Stream):
     def play(self, steps: Iterable[Step]) -> None:
         """Send the answer."""
         for step in steps:
-            for done in self._prompt.progress() if self._progress and not self._message else ():
-                self._choice(SPEAKER, prompt_progress=done)
+            if self._progress and not self._message and not isinstance(step, Sleep):
+                for done in self._prompt.progress():  # after a wait: the model was being loaded
+                    self._choice(SPEAKER, prompt_progress=done)
                 self._message = dict(SPEAKER)
             if self._play(step):
                 return

@@ -4,7 +4,7 @@ import pytest
 
 from docker_model import ModelNotFoundError, PullError
 from docker_model.http import Client
-from docker_model.http.pulls import Progress
+from docker_model.http.pulls import PullReader
 from docker_model.testing import Cut, Downloaded, Fail, Pulled, Raw, Warn
 from tests.unit.http.wire import CUT, STOP, Wire, events, reply
 
@@ -15,7 +15,8 @@ def pulled(simulate, *steps):
     simulate(pullable={"ai/other": steps})
     seen = []
     client = Client(pull="missing", on_progress=seen.append)
-    return client.chat("ai/other", MESSAGES), seen
+    reply = client.chat("ai/other", MESSAGES)
+    return reply, [progress for progress in seen if progress.stage == "pull"]
 
 
 def test_progress_is_the_sum_of_all_layers(simulate):
@@ -75,13 +76,13 @@ def test_a_server_that_cannot_pull():
     "line", ["", "hello", "[]", '{"type": "progress"}', '{"type": "progress", "layer": {}}']
 )
 def test_lines_of_other_kinds_do_no_harm(line):
-    progress = Progress("m")
+    progress = PullReader("m")
     step = progress.read(line)
     assert step is None or step.total is None
     assert not progress.succeeded
 
 
 def test_lines_that_were_made_fit_for_html():
-    progress = Progress("m")
+    progress = PullReader("m")
     progress.read("{&#34;type&#34;: &#34;success&#34;, &#34;message&#34;: &#34;x&#34;}")
     assert progress.succeeded

@@ -1,0 +1,170 @@
+"""The stages of a call, as `on_progress` hears them."""
+
+import asyncio
+import threading
+
+import pytest
+
+from docker_model import DockerModel, Progress, PullProgress, Timeouts
+from docker_model.errors import GenerationTimeoutError
+from docker_model.http import Client
+from docker_model.testing import Event, Reply, SimulatedDocker, Sleep, Text, Usage
+
+MODEL = "ai/smollm2"
+LOADING = Reply(200, [{"backend_name": "llama.cpp", "model_name": MODEL, "loading": True}])
+LOADED = Reply(200, [{"backend_name": "llama.cpp", "model_name": MODEL}])
+CHAT = [{"role": "user", "content": "Hello"}]
+
+
+def stages(heard):
+    return [progress.stage for progress in heard]
+
+
+def part(done, total):
+    """A chunk in which llama.cpp says how much of the prompt it has read."""
+    delta = {"role": "assistant", "content": None}
+    return Event(
+        {
+            "choices": [{"index": 0, "delta": delta, "finish_reason": None}],
+            "prompt_progress": {"total": total, "processed": done, "cache": 0, "time_ms": 1},
+        }
+    )
+
+
+def paths(docker):
+    return [request.path for request in docker.requests]
+
+
+def test_a_prompt_over_http_reports_how_much_of_it_is_read():
+    heard = []
+    with SimulatedDocker(script="Yes."):
+        model = DockerModel(MODEL, transport="http", on_progress=heard.append)
+        assert model.generate("word " * 5000).text == "Yes."
+    assert stages(heard) == ["prompt", "prompt", "prompt", "first_token", "speed"]
+    assert [one.current for one in heard[:3]] == [2048, 4096, 5007]
+    assert [one.percent for one in heard[:3]] == [40, 81, 100]
+    assert heard[-1].tokens_per_second == pytest.approx(100)
+
+
+@pytest.mark.parametrize("ask", ["stream_chat", "chat", "astream_chat", "achat"])
+def test_every_form_of_a_chat_reports_its_stages(ask):
+    heard = []
+    with SimulatedDocker(script="Yes."):
+        client = Client(on_progress=heard.append)
+        if ask == "stream_chat":
+            chunks = list(client.stream_chat(MODEL, CHAT))
+            assert not any("prompt_progress" in chunk for chunk in chunks)
+        elif ask == "chat":
+            client.chat(MODEL, CHAT)
+        elif ask == "achat":
+            asyncio.run(client.achat(MODEL, CHAT))
+        else:
+
+            async def collect():
+                return [chunk async for chunk in client.astream_chat(MODEL, CHAT)]
+
+            asyncio.run(collect())
+    assert stages(heard) == ["prompt", "first_token", "speed"]
+
+
+def test_a_model_that_is_being_loaded_is_reported_over_http():
+    heard = []
+    replies = {"GET /engines/ps": LOADING}
+    with SimulatedDocker(script=[Sleep(0.8), Text("Yes.")], replies=replies):
+        DockerModel(MODEL, transport="http", on_progress=heard.append).generate("Hello")
+    assert stages(heard)[0] == "load"
+    assert stages(heard)[-2:] == ["first_token", "speed"]
+
+
+def test_a_model_that_is_being_loaded_is_reported_over_the_command():
+    heard = []
+    replies = {"GET /engines/ps": Reply(200, [{**LOADING.body[0], "mode": "completion"}])}
+    with SimulatedDocker(script=[Sleep(2), Text("Yes."), Usage(5, 2)], replies=replies):
+        DockerModel(MODEL, on_progress=heard.append).generate("Hello")
+    assert stages(heard)[:2] == ["load", "first_token"]
+
+
+@pytest.mark.parametrize("transport", ["cli", "http"])
+def test_nothing_is_asked_for_when_nobody_listens(transport):
+    with SimulatedDocker(script=[Sleep(1.5), Text("Yes.")]) as docker:
+        DockerModel(MODEL, transport=transport).generate("Hello")
+    assert not any(path.startswith("/engines/ps") for path in paths(docker))
+    bodies = [request.body for request in docker.requests if request.path.endswith("completions")]
+    assert "return_progress" not in bodies[-1]
+
+
+@pytest.mark.parametrize("transport", ["cli", "http"])
+def test_a_call_that_waits_for_its_turn_is_reported(transport):
+    heard = []
+    started = threading.Event()
+    with SimulatedDocker(script=[Text("One "), Sleep(0.5), Text("two.")]):
+        first = DockerModel(MODEL, transport=transport, max_concurrency=1)
+
+        def run():
+            for _ in first.stream("Hello"):
+                started.set()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert started.wait(20)
+        second = DockerModel(
+            MODEL, transport=transport, max_concurrency=1, on_progress=heard.append
+        )
+        second.generate("Hello")
+        thread.join()
+    assert stages(heard)[0] == "queue"
+
+
+def test_a_pull_comes_before_the_other_stages():
+    heard = []
+    with SimulatedDocker([], pullable=[MODEL]):
+        DockerModel(MODEL, transport="http", pull="missing", on_progress=heard.append).generate(
+            "Hello"
+        )
+    assert stages(heard)[0] == "pull"
+    assert stages(heard)[-2:] == ["first_token", "speed"]
+    assert all(isinstance(progress, PullProgress) for progress in heard)
+
+
+def test_a_prompt_that_is_being_read_is_no_stall():
+    script = [*[step for n in range(6) for step in (part(n, 6), Sleep(0.4))], Text("Yes.")]
+    with SimulatedDocker(script=script):
+        model = DockerModel(MODEL, transport="http", timeout=Timeouts(first_output=1, idle=0.1))
+        assert model.generate("Hello").text == "Yes."
+
+
+def test_a_prompt_that_is_no_longer_read_times_out_as_first_output():
+    with SimulatedDocker(script=[part(1, 6), Sleep(5), Text("Yes.")]):
+        model = DockerModel(MODEL, transport="http", timeout=Timeouts(first_output=0.3, idle=9))
+        with pytest.raises(GenerationTimeoutError) as caught:
+            model.generate("Hello")
+    assert caught.value.phase == "first_output"
+
+
+@pytest.mark.parametrize("transport", ["cli", "http"])
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_an_error_of_the_listener_ends_its_call_and_no_other(transport, error):
+    def listen(progress: Progress) -> None:
+        raise error(progress.stage)
+
+    with SimulatedDocker(script="Yes."):
+        with pytest.raises(error):
+            DockerModel(MODEL, transport=transport, on_progress=listen).generate("Hello")
+        assert DockerModel(MODEL, transport=transport).generate("Hello").text == "Yes."
+
+
+def test_an_error_of_the_listener_while_loading_ends_its_call():
+    def listen(progress: Progress) -> None:
+        raise SystemExit(progress.stage)
+
+    script = [Sleep(0.8), Text("Yes.")]
+    with SimulatedDocker(script=script, replies={"GET /engines/ps": LOADING}):
+        with pytest.raises(SystemExit, match="load"):
+            DockerModel(MODEL, transport="http", on_progress=listen).generate("Hello")
+        assert DockerModel(MODEL, transport="http").generate("Hello").text == "Yes."
+
+
+def test_a_percentage_is_unknown_without_a_total():
+    assert Progress(MODEL, "Downloading", 5).percent is None
+    assert Progress(MODEL, "Downloading", 5, 0).percent is None
+    assert Progress(MODEL, "Downloading", 1, 3).percent == 33
