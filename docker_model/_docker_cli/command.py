@@ -7,6 +7,7 @@ import ntpath
 import os
 import posixpath
 import shlex
+import sys
 from typing import TYPE_CHECKING
 
 from docker_model._transport.command_words import is_plugin_file, split_command
@@ -41,8 +42,11 @@ _DEFAULTS = {
 # stderr, and reads `model` as the name of a command that it does not have.
 ORIGINAL_COMMAND = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND"
 
+_SYSTEM = sys.platform
 _WINDOWS = os.name == "nt"
 _WINDOWS_PROGRAMS = (".exe", ".com")
+# Docker Desktop's script for Linux distributions in WSL; it says that the integration is off.
+_WSL_PLACEHOLDER = "/Docker/Docker/resources/bin/docker"
 _BATCH_FILES = (".bat", ".cmd")  # run by cmd.exe, which reads commands out of the arguments
 
 
@@ -74,7 +78,33 @@ def located(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
     Raises:
         DockerNotFoundError: If there is no such program.
     """
-    return [_locate(argv[0], env.get("PATH", os.defpath)), *argv[1:]]
+    path = env.get("PATH", os.defpath)
+    if argv[0] == "docker":
+        path = os.pathsep.join([path, *desktop_folders(env, _SYSTEM)])
+    return [_locate(argv[0], path), *argv[1:]]
+
+
+def desktop_folders(env: Mapping[str, str], system: str) -> list[str]:
+    """Return the folders in which Docker Desktop has `docker`.
+
+    A service on Windows, or a program that macOS starts from the Dock, has none of them on `PATH`.
+
+    Args:
+        env: The child's whole environment.
+        system: As `sys.platform` names it.
+    """
+    if system == "win32":
+        programs = env.get("PROGRAMFILES")
+        return [ntpath.join(programs, "Docker", "Docker", "resources", "bin")] if programs else []
+    if system == "darwin":
+        home = env.get("HOME")
+        return [
+            "/usr/local/bin",
+            *([posixpath.join(home, ".docker", "bin")] if home else []),
+            "/opt/homebrew/bin",
+            "/Applications/Docker.app/Contents/Resources/bin",
+        ]
+    return []
 
 
 def candidates(program: str, path: str, *, windows: bool = _WINDOWS) -> list[str]:
@@ -98,12 +128,18 @@ def _locate(program: str, path: str) -> str:
     unusable = ""
     for candidate in map(os.path.abspath, candidates(program, path)):
         if os.path.isfile(candidate):  # noqa: PTH113  hot path
-            if os.access(candidate, os.X_OK) and not _is_batch_file(candidate):
+            if os.access(candidate, os.X_OK) and not (
+                _is_batch_file(candidate) or candidate.endswith(_WSL_PLACEHOLDER)
+            ):
                 return candidate
             unusable = unusable or candidate
     if _is_batch_file(unusable):
         msg = f"{unusable!r} is a batch file, which would run commands out of its arguments"
         raise DockerNotFoundError(msg, hint="name the .exe file that it starts by command=")
+    if unusable.endswith(_WSL_PLACEHOLDER):
+        msg = "Docker Desktop's integration is off in this distribution of WSL"
+        hint = "turn it on in Docker Desktop: Settings > Resources > WSL integration"
+        raise DockerNotFoundError(msg, hint=hint)
     if unusable:
         msg = f"{unusable!r} is not executable"
         raise DockerNotFoundError(msg, hint=f"chmod +x {shlex.quote(unusable)}")

@@ -46,6 +46,9 @@ _PROGRAM_HEADS = (
     b"\xca\xfe\xba\xbf",
     b"MZ",
 )
+# Docker Desktop and `docker buildx install` set it. `docker` allows no alias but `builder`, and
+# fails when its target is a command of its own.
+_BUILDX_ALIAS = {"builder": "buildx"}
 _DOCKER_NAMES = frozenset({"docker", "docker.exe", "com.docker.cli", "com.docker.cli.exe"})
 
 
@@ -124,7 +127,7 @@ def parse_config(data: bytes) -> tuple[str, ...] | Front:
     if not isinstance(config, dict):
         return Front("config.json is not a JSON object")
     config = {name.lower(): value for name, value in config.items()}
-    if config.get("aliases"):
+    if config.get("aliases") not in (None, {}, _BUILDX_ALIAS):
         return Front("config.json has aliases")
     extra = config.get("clipluginsextradirs") or []
     if not isinstance(extra, list) or not all(isinstance(folder, str) for folder in extra):

@@ -13,6 +13,7 @@ from docker_model._docker_cli import command
 from docker_model._docker_cli.command import (
     candidates,
     child_environment,
+    desktop_folders,
     located,
 )
 from docker_model._transport import environment
@@ -120,6 +121,57 @@ def test_not_executable(programs):
 
 def test_no_path_at_all_is_the_systems_default():
     assert command_prefix("sh", {}) == ("/bin/sh",)
+
+
+# -- Docker Desktop --------------------------------------------------------------------------
+
+
+def test_docker_is_found_where_docker_desktop_has_it(programs, monkeypatch):
+    """A program that macOS starts from the Dock has a short PATH."""
+    home = programs / "home"
+    found = home / ".docker" / "bin" / "docker"
+    found.parent.mkdir(parents=True)
+    (programs / "docker").rename(found)
+    monkeypatch.setattr(command, "_SYSTEM", "darwin")
+    nowhere_else = str(programs)
+    isfile = os.path.isfile
+    monkeypatch.setattr(os.path, "isfile", lambda p: p.startswith(nowhere_else) and isfile(p))
+    assert prefix(None, programs, HOME=str(home)) == (str(found), "model")
+    with pytest.raises(DockerNotFoundError, match="no program 'docker-other' on PATH"):
+        prefix("docker-other", programs, HOME=str(home))
+
+
+def test_path_comes_before_docker_desktops_folders(programs, monkeypatch):
+    monkeypatch.setattr(command, "_SYSTEM", "darwin")
+    assert prefix(None, programs, HOME="/Users/me") == (f"{programs}/docker", "model")
+
+
+def test_docker_desktops_folders():
+    assert desktop_folders({"PROGRAMFILES": r"D:\Programs"}, "win32") == [
+        r"D:\Programs\Docker\Docker\resources\bin"
+    ]
+    assert desktop_folders({}, "win32") == []
+    assert desktop_folders({"HOME": "/Users/me"}, "darwin") == [
+        "/usr/local/bin",
+        "/Users/me/.docker/bin",
+        "/opt/homebrew/bin",
+        "/Applications/Docker.app/Contents/Resources/bin",
+    ]
+    assert desktop_folders({"HOME": "/home/me"}, "linux") == []
+
+
+def test_docker_desktops_placeholder_in_wsl_is_named(programs):
+    """Windows' own PATH is a part of the distribution's."""
+    folder = programs / "mnt" / "c" / "Program Files" / "Docker" / "Docker" / "resources" / "bin"
+    folder.mkdir(parents=True)
+    (programs / "docker").rename(folder / "docker")
+    with pytest.raises(DockerNotFoundError, match="integration is off") as caught:
+        prefix(None, folder)
+    assert "WSL integration" in caught.value.hint
+    (programs / "docker").write_text("#!/bin/sh\n")
+    (programs / "docker").chmod(0o755)
+    path = {"PATH": f"{folder}{os.pathsep}{programs}"}
+    assert command_prefix(None, path) == (f"{programs}/docker", "model")
 
 
 # -- Windows ---------------------------------------------------------------------------------

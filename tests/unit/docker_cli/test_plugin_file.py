@@ -140,6 +140,30 @@ def test_a_live_link_is_followed_and_a_dead_one_is_passed_over(machine):
     assert machine.path() == str(system)
 
 
+def test_docker_desktops_integration_in_wsl_is_found(machine):
+    """Links to what Docker Desktop mounts: `docker` in /usr/bin, the plugin in /usr/local/lib."""
+    tools = machine.folder / "mnt" / "wsl" / "docker-desktop" / "cli-tools" / "usr"
+    docker = program(tools / "bin" / "docker")
+    plugin = program(tools / "local" / "lib" / "docker" / "cli-plugins" / "docker-model")
+    machine.docker.unlink()
+    machine.docker.symlink_to(docker)
+    machine.system[0].mkdir()
+    (machine.system[0] / "docker-model").symlink_to(plugin)
+    found = machine.find()
+    assert (found.path, found.docker) == (f"{machine.system[0]}/docker-model", str(machine.docker))
+    tools.rename(machine.folder / "unmounted")  # the integration was turned off: links are dead
+    assert machine.reason() == "no plugin folder has the file docker-model"
+
+
+def test_docker_desktop_on_macos_names_the_folder_inside_the_application(machine):
+    """By `cliPluginsExtraDirs`; a folder that nothing names is not looked at, as by `docker`."""
+    folder = machine.folder / "Applications/Docker.app/Contents/Resources/cli-plugins"
+    file = program(folder / "docker-model")
+    assert machine.reason() == "no plugin folder has the file docker-model"
+    machine.configure(cliPluginsExtraDirs=[str(folder)], currentContext="desktop-linux")
+    assert machine.path() == str(file)
+
+
 def test_only_the_first_file_counts(machine):
     """`docker` looks at no other one, and says that it has no such command."""
     first = machine.config / "cli-plugins" / "docker-model"
@@ -208,6 +232,7 @@ def test_every_change_of_the_file_changes_its_stamp(machine):
         (b'{"cliPluginsExtraDirs": ["/a", "/b"]}', ("/a", "/b")),
         (b'{"CLIPLUGINSEXTRADIRS": ["/a"], "auths": {}}', ("/a",)),
         (b'{"aliases": {}, "cliPluginsExtraDirs": ["/a"]} trailing', ("/a",)),
+        (b'{"aliases": {"builder": "buildx"}, "cliPluginsExtraDirs": ["/a"]}', ("/a",)),
     ],
 )
 def test_extra_folders_of_the_configuration(text, extra):
@@ -223,7 +248,9 @@ def test_extra_folders_of_the_configuration(text, extra):
         (b"[]", "not a JSON object"),
         (b'{"cliPluginsExtraDirs": "/a"}', "not a list of paths"),
         (b'{"cliPluginsExtraDirs": [1]}', "not a list of paths"),
-        (b'{"aliases": {"builder": "buildx"}}', "aliases"),
+        (b'{"aliases": {"builder": "image"}}', "aliases"),
+        (b'{"aliases": {"builder": "buildx", "model": "other"}}', "aliases"),
+        (b'{"aliases": ["builder"]}', "aliases"),
     ],
 )
 def test_a_configuration_that_keeps_docker_in_front(text, reason):
@@ -386,6 +413,11 @@ def live_link(m):
     (m.config / "cli-plugins" / "docker-model").symlink_to(m.folder / "anything")
 
 
+def alias_of_docker_desktop(m):
+    own(m)
+    m.configure(aliases={"builder": "buildx"})
+
+
 def directory_in_extra(m):
     extra_before_own(m)
     (m.folder / "extra" / "docker-model").unlink()
@@ -422,7 +454,20 @@ def alias(m):
     m.configure(aliases={"model": "other"})
 
 
-RUNS = [own, extra_before_own, lower_case_key, more_than_one_value, dead_link_in_extra, live_link]
+def builder_is_a_command_of_docker(m):
+    own(m)
+    m.configure(aliases={"builder": "image"})
+
+
+RUNS = [
+    own,
+    extra_before_own,
+    lower_case_key,
+    more_than_one_value,
+    dead_link_in_extra,
+    live_link,
+    alias_of_docker_desktop,
+]
 DOES_NOT_RUN = [
     no_plugin,
     directory_in_extra,
@@ -432,6 +477,7 @@ DOES_NOT_RUN = [
     schema_version_of_the_future,
     no_vendor,
     alias,
+    builder_is_a_command_of_docker,
 ]
 
 

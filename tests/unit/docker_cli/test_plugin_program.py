@@ -273,7 +273,7 @@ def test_a_plugin_that_is_not_executable_is_left_to_docker(installed):
     assert installed.found()[0] == (str(installed.file), "model")
 
 
-@pytest.mark.parametrize("text", ["{", '{"aliases": {"builder": "buildx"}}'])
+@pytest.mark.parametrize("text", ["{", '{"aliases": {"builder": "image"}}'])
 def test_a_configuration_with_aliases_or_errors_is_left_to_docker(installed, text):
     (installed.config / "config.json").write_text(text)
     assert "config.json" in installed.found()[1]
