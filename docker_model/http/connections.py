@@ -10,6 +10,7 @@ an answer's first piece.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -19,7 +20,7 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import httpcore
@@ -29,7 +30,7 @@ from docker_model.errors import InvalidRequestError
 from docker_model.http.named_pipes import NamedPipes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
 
     from docker_model.http.addresses import Address, Tls
 
@@ -41,7 +42,6 @@ _HEADERS = {
 }
 _EXTENSIONS = {"timeout": {"connect": CONNECT}}  # the other limits are for `Timeouts`
 _COMPRESSED = ("gzip", "x-gzip", "deflate")
-_BACKEND = httpcore.AnyIOBackend()
 _HUNG_UP = (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError)
 
 
@@ -215,6 +215,70 @@ class _Pool:
             await self._idle.pop().aclose()
 
 
+class _Backend(httpcore.AsyncNetworkBackend):
+    """Connects without losing an open socket to a cancellation.
+
+    anyio loses it if the task is cancelled at the moment of success, so connecting goes on to its
+    end, which `CONNECT` limits. httpcore loses it if the task is cancelled in the TLS handshake.
+    """
+
+    def __init__(self) -> None:
+        self._system = NamedPipes() if sys.platform == "win32" else httpcore.AnyIOBackend()
+
+    async def connect_tcp(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
+        return await _opened(self._system.connect_tcp(*args, **kwargs))
+
+    async def connect_unix_socket(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
+        return await _opened(self._system.connect_unix_socket(*args, **kwargs))
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    def __init__(self, system: httpcore.AsyncNetworkStream) -> None:
+        self._system = system
+
+    async def read(self, *args: Any, **kwargs: Any) -> bytes:
+        return await self._system.read(*args, **kwargs)
+
+    async def write(self, *args: Any, **kwargs: Any) -> None:
+        await self._system.write(*args, **kwargs)
+
+    async def start_tls(self, *args: Any, **kwargs: Any) -> httpcore.AsyncNetworkStream:
+        try:
+            return _Stream(await self._system.start_tls(*args, **kwargs))
+        except BaseException:
+            await self._system.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        await self._system.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._system.get_extra_info(info)
+
+
+async def _opened(opening: Coroutine[Any, Any, httpcore.AsyncNetworkStream]) -> _Stream:
+    """Await a connection, which goes on to its end, and is then closed, if this is cancelled."""
+    task = asyncio.ensure_future(opening)
+    try:
+        return _Stream(await asyncio.shield(task))
+    except asyncio.CancelledError:
+        task.add_done_callback(_close_unwanted)
+        raise
+
+
+def _close_unwanted(task: asyncio.Task[httpcore.AsyncNetworkStream]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        closing = asyncio.ensure_future(task.result().aclose())
+        _closing.add(closing)
+        closing.add_done_callback(_closing.discard)
+
+
+_closing: set[asyncio.Task[None]] = set()  # a loop forgets its tasks
+
+
 @lru_cache(maxsize=64)
 def _target(url: str) -> tuple[httpcore.URL, str]:
     """Parse a URL once, with its `Host`: httpcore leaves out the brackets of IPv6."""
@@ -261,7 +325,7 @@ def _maker(link: ConnectionKey) -> httpcore.AsyncConnectionPool:
         proxy=_proxy(address) if link.named and not _is_near(address) else None,
         keepalive_expiry=_KEPT,
         uds=address.socket,
-        network_backend=NamedPipes(_BACKEND) if sys.platform == "win32" else _BACKEND,
+        network_backend=_Backend(),
     )
 
 

@@ -18,22 +18,8 @@ if TYPE_CHECKING:
 _PREFIX = "\\\\.\\pipe\\"
 
 
-class NamedPipes(httpcore.AsyncNetworkBackend):
-    """Connects to named pipes, and to TCP addresses by another backend."""
-
-    def __init__(self, tcp: httpcore.AsyncNetworkBackend) -> None:
-        self._tcp = tcp
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  httpcore's signature
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Connect to a TCP address."""
-        return await self._tcp.connect_tcp(host, port, timeout, local_address, socket_options)
+class NamedPipes(httpcore.AnyIOBackend):
+    """Connects to named pipes where httpcore would connect to a Unix socket."""
 
     async def connect_unix_socket(
         self,
@@ -58,10 +44,6 @@ class NamedPipes(httpcore.AsyncNetworkBackend):
         except OSError as error:
             raise httpcore.ConnectError(error.strerror or str(error)) from error
         return _PipeStream(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
 
 
 class _PipeStream(httpcore.AsyncNetworkStream):

@@ -1,6 +1,8 @@
 """Connections: resets, floods, and TLS."""
 
+import asyncio
 import contextlib
+import gc
 import socket
 import ssl
 import struct
@@ -11,6 +13,8 @@ import pytest
 
 from docker_model import InvalidRequestError, RunnerUnavailableError
 from docker_model.http import Client
+from docker_model.http.addresses import Tls, parse
+from docker_model.http.connections import CONNECT, ConnectionKey, Connections
 from tests.unit.http.chatting import MESSAGES, text
 from tests.unit.http.wire import STOP, Wire, events, reply
 
@@ -90,3 +94,39 @@ def test_tls_with_the_users_own_certificate(https, certificate):
 def test_tls_that_is_not_trusted_says_so(https):
     with pytest.raises(RunnerUnavailableError, match="certificate"):
         Client(base_url=https).chat("m", MESSAGES)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_request_cancelled_while_it_connects_leaves_no_socket_open(scheme):
+    """Whatever its loop has done by then: a socket left to the collector causes a warning."""
+    left = []
+
+    def leave(connection):
+        while connection.recv(1 << 16):  # no answer to anything
+            pass
+        connection.close()
+        left.append(connection)
+
+    async def cancel_at_every_turn(port):
+        connections = Connections()
+        link = ConnectionKey(
+            parse(f"{scheme}://127.0.0.1:{port}", "test"), Tls(verify=False), named=True
+        )
+
+        async def ask():
+            async with connections.send(link, "GET", f"{scheme}://127.0.0.1:{port}/models"):
+                raise AssertionError
+
+        for turns in range(40):
+            request = asyncio.create_task(ask())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            request.cancel()
+            await asyncio.wait([request], timeout=CONNECT)
+            assert request.cancelled()
+        gc.collect()
+
+    with listening(leave) as listener:
+        asyncio.run(cancel_at_every_turn(listener.getsockname()[1]))
+    gc.collect()
+    assert left
