@@ -119,7 +119,12 @@ class _Posix:
 
 @cache
 def _process_file_systems() -> frozenset[int]:
-    """Return the device numbers of every mounted /proc; a container may see its host's as well."""
+    """Return the device numbers of every mounted /proc; a container may see its host's as well.
+
+    macOS has no /proc, but /dev/fd, where numbers are a process's own too.
+    """
+    if sys.platform == "darwin":
+        return frozenset({os.stat("/dev/fd").st_dev})  # noqa: PTH116
     if sys.platform != "linux":
         return frozenset()
     try:
