@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from docker_model.errors import DockerModelError, GenerationTimeoutError
+from docker_model.http import by_prompt
+from docker_model.http.by_prompt import PromptedChat
 from docker_model.http.thinking import thinking_budget, thinking_parameters
+from docker_model.http.tool_schema import plain_turns
 from docker_model.http.tools import notice_no_call
-from langchain_docker_model._messages import HTTP_HINT, to_openai, to_prompt
+from langchain_docker_model._messages import HTTP_HINT, flattened, to_openai, to_prompt
 from langchain_docker_model._replies import ChunkReader, chunk_of_event, read_completion, read_whole
 from langchain_docker_model._structured import check_of
 from langchain_docker_model.errors import UnsupportedParameterError
@@ -59,32 +62,75 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CliBackend:
-    """Asks through `docker model run`: one prompt, no parameters."""
+    """Asks through `docker model run`: one prompt, no parameters.
+
+    With `tool_calling="schema"`, tools and schemas are described in the prompt.
+
+    Attributes:
+        model: The model, with the settings of the call.
+        settings: The settings of the call.
+    """
 
     model: DockerModel
+    settings: RequestSettings
 
     def generate(self, messages: Sequence[BaseMessage]) -> ChatResult:
         """Return the whole answer."""
         with _hint_of_a_chat():
-            return read_completion(self.model.generate(to_prompt(messages)))
+            if (chat := self._prompted(messages)) is not None:
+                return read_whole(by_prompt.answer(self.model, chat), self.settings)[0]
+            return read_completion(self.model.generate(self._prompt(messages)))
 
     async def agenerate(self, messages: Sequence[BaseMessage]) -> ChatResult:
         """Return the whole answer."""
         with _hint_of_a_chat():
-            return read_completion(await self.model.agenerate(to_prompt(messages)))
+            if (chat := self._prompted(messages)) is not None:
+                reply = await by_prompt.answer_async(self.model, chat)
+                return read_whole(reply, self.settings)[0]
+            return read_completion(await self.model.agenerate(self._prompt(messages)))
 
     def stream(self, messages: Sequence[BaseMessage]) -> Iterator[ChatGenerationChunk]:
-        """Yield the answer in pieces; the last one has the finish reason."""
-        with _hint_of_a_chat(), self.model.stream(to_prompt(messages)) as stream:
-            for event in stream.events():
-                yield chunk_of_event(event)
+        """Yield the answer in pieces; the last one has the finish reason.
+
+        A call or an object comes in one piece, since it is checked as a whole.
+        """
+        with _hint_of_a_chat():
+            if (chat := self._prompted(messages)) is not None:
+                yield from self._chunks(by_prompt.answer(self.model, chat))
+                return
+            with self.model.stream(self._prompt(messages)) as stream:
+                for event in stream.events():
+                    yield chunk_of_event(event)
 
     async def astream(self, messages: Sequence[BaseMessage]) -> AsyncGenerator[ChatGenerationChunk]:
         """Yield the answer in pieces; the last one has the finish reason."""
         with _hint_of_a_chat():
-            async with self.model.astream(to_prompt(messages)) as stream:
+            if (chat := self._prompted(messages)) is not None:
+                for chunk in self._chunks(await by_prompt.answer_async(self.model, chat)):
+                    yield chunk
+                return
+            async with self.model.astream(self._prompt(messages)) as stream:
                 async for event in stream.events():
                     yield chunk_of_event(event)
+
+    def _prompted(self, messages: Sequence[BaseMessage]) -> PromptedChat | None:
+        """Return the chat with what describes its tools or schema; `None` if it has neither."""
+        parameters = self.settings.parameters
+        if not (parameters.get("tools") or self.settings.wants_json):
+            return None
+        asked = {**parameters, **self.settings.chat_settings, "check": check_of(parameters)}
+        return PromptedChat.of(self.model.model, to_openai(messages), asked, flattened)
+
+    def _prompt(self, messages: Sequence[BaseMessage]) -> str:
+        if self.settings.chat_settings.get("tool_calling") != "schema":
+            return to_prompt(messages)
+        return flattened(list(plain_turns(to_openai(messages), wrapped=False)))
+
+    def _chunks(self, reply: Mapping[str, Any]) -> Iterator[ChatGenerationChunk]:
+        reader = ChunkReader(self.settings)
+        if chunk := reader.feed(reply):
+            yield chunk
+        yield reader.close()
 
     def warm_up(self) -> None:
         """Load the model and fill the standby."""

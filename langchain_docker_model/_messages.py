@@ -20,7 +20,7 @@ from langchain_docker_model.errors import InvalidRequestError, UnsupportedParame
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["HTTP_HINT", "media_in", "to_openai", "to_prompt"]
+__all__ = ["HTTP_HINT", "flattened", "media_in", "to_openai", "to_prompt"]
 
 _ROLES: dict[type[BaseMessage], str] = {
     SystemMessage: "system",
@@ -101,7 +101,15 @@ def to_prompt(messages: Sequence[BaseMessage]) -> str:
         UnsupportedParameterError: If there are tool calls, images or audio, which the CLI
             cannot send.
     """
-    turns = to_openai(messages)
+    return flattened(to_openai(messages))
+
+
+def flattened(turns: Sequence[Mapping[str, Any]]) -> str:
+    """Write OpenAI's messages as one prompt.
+
+    Raises:
+        UnsupportedParameterError: If there are tool calls, images or audio.
+    """
     for turn in turns:
         if turn["role"] == "tool" or "tool_calls" in turn:
             raise _unsendable(_CALLS)

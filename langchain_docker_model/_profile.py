@@ -12,18 +12,19 @@ if TYPE_CHECKING:
 __all__ = ["known_profile_of", "profile_of"]
 
 
-def profile_of(transport: str | None) -> ModelProfile:
+def profile_of(transport: str | None, tool_calling: str) -> ModelProfile:
     """Return what holds for every model, since this package provides it."""
     over_http = transport != "cli"
+    calls_tools = over_http or tool_calling == "schema"
     return {
         "open_weights": True,
         "text_inputs": True,
         "text_outputs": True,
         "temperature": over_http,
-        "tool_calling": over_http,
-        "tool_choice": over_http,
+        "tool_calling": calls_tools,
+        "tool_choice": calls_tools,
         "tool_call_streaming": over_http,
-        "structured_output": over_http,
+        "structured_output": calls_tools,
         "mid_conversation_system_messages": False,
     }
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from docker_model._setting_names import setting_hint
+from docker_model.http.by_prompt import BY_PROMPT
+from langchain_docker_model._messages import HTTP_HINT
 from langchain_docker_model._structured import response_format
 from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
 
@@ -79,6 +81,27 @@ class RequestSettings:
         """Whether the answer is to be JSON."""
         wanted = self.parameters.get("response_format")
         return isinstance(wanted, dict) and wanted.get("type") != "text"
+
+    def check_usable_by_cli(self, others: Iterable[str], cause: Exception | None) -> None:
+        """Raise for settings that `docker model run` cannot use.
+
+        Args:
+            others: The names of further settings that are in use.
+            cause: Why HTTP is not used.
+
+        Raises:
+            UnsupportedParameterError: If there are such settings.
+        """
+        unusable = {*self.parameters, *others}
+        if self.chat_settings["tool_calling"] == "schema":
+            unusable -= BY_PROMPT
+        if not unusable:
+            return
+        msg = f"`docker model run` cannot use {', '.join(sorted(unusable))}"
+        hint = HTTP_HINT
+        if unusable <= BY_PROMPT:
+            hint += "; tool_calling='schema' describes them in the prompt, which enforces nothing"
+        raise UnsupportedParameterError(msg, hint=hint) from cause
 
     def check_streamable(self) -> None:
         """Raise if several answers are wanted, which a stream would mix.

@@ -22,12 +22,11 @@ from docker_model.options import FileReferences, PullPolicy, Timeouts, Transport
 from docker_model.types import Progress  # noqa: TC001  pydantic reads it
 from langchain_docker_model import _request, _settings
 from langchain_docker_model._backend import CliBackend, HttpBackend
-from langchain_docker_model._messages import HTTP_HINT
 from langchain_docker_model._profile import known_profile_of, profile_of
 from langchain_docker_model._replies import PROVIDER
 from langchain_docker_model._settings import ApiKey, TimeoutSetting  # noqa: TC001  pydantic
 from langchain_docker_model._structured import Method, Schema, structured, tool_of
-from langchain_docker_model.errors import UnsupportedParameterError, as_langchain_errors
+from langchain_docker_model.errors import as_langchain_errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -64,7 +63,8 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
         The model's name is all that the class needs: the runner's HTTP API is found without
         configuration. Where no API is found, the class asks through `docker model run`, which
         has no roles (the conversation is written as one prompt) and no parameters, tools,
-        schemas or images: those raise `UnsupportedParameterError` there.
+        schemas or images: those raise `UnsupportedParameterError` there. Only
+        `tool_calling="schema"` describes tools and schemas in the prompt.
 
     Key init args, completion params:
         model: The model's name, such as `ai/smollm2`.
@@ -249,14 +249,15 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     extra_body: dict[str, Any] | None = None
     """Other parameters that the engine knows, added to the request as they are."""
 
-    # --- What this package does around a request, over HTTP ---
+    # --- What this package does around a request ---
 
     tool_calling: Literal["auto", "native", "schema"] = "auto"
     """How tool calls are made.
 
     `"native"`: by the engine and the model's chat template. `"schema"`: drawn from the model by
-    a JSON schema, which works on any model and enforces `tool_choice`. `"auto"`: native where
-    the chat template shows the tools, else by a schema.
+    a JSON schema, which works on any model and enforces `tool_choice`; over the CLI, by the
+    prompt alone, and a wrong answer is an error. `"auto"`: native where the chat template shows
+    the tools, else by a schema; not over the CLI.
     """
 
     overflow: Literal["error", "trim"] = "error"
@@ -499,7 +500,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
 
     def _resolve_model_profile(self) -> ModelProfile:
         self._own_profile = True
-        profile = profile_of(self.transport)
+        profile = profile_of(self.transport, self.tool_calling)
         # Nothing is known before the module that asks the runner is loaded.
         if "docker_model.http.operations" in sys.modules:
             profile.update(self._known_profile())
@@ -663,11 +664,8 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
 
     def _cli_backend(self, request: RequestSettings, cause: Exception | None = None) -> CliBackend:
         _settings.refuse_address(vars(self))
-        unusable = {**request.parameters, **self._of_http(request)}
-        if unusable:
-            msg = f"`docker model run` cannot use {', '.join(sorted(unusable))}"
-            raise UnsupportedParameterError(msg, hint=HTTP_HINT) from cause
-        return CliBackend(self._docker_model(request))
+        request.check_usable_by_cli(self._of_http(request), cause)
+        return CliBackend(self._docker_model(request), request)
 
     def _of_http(self, request: RequestSettings) -> dict[str, Any]:
         """Return those settings that are not at their defaults and that the CLI cannot use."""

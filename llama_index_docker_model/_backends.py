@@ -6,28 +6,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from llama_index.core.base.llms.types import ChatMessage
+
 from docker_model.errors import (
     DockerModelError,
     GenerationError,
     ModelNotFoundError,
     RunnerUnavailableError,
 )
-from llama_index_docker_model._messages import openai_messages
+from llama_index_docker_model._messages import chat_prompt, openai_messages, text_and_calls
 from llama_index_docker_model._responses import AnswerState
+from llama_index_docker_model._settings import by_prompt
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-
-    from llama_index.core.base.llms.types import ChatMessage
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from docker_model import AsyncTextStream, DockerModel, TextStream
     from docker_model.http import AsyncChatStream, ChatStream, Client
-    from docker_model.http.replies import Answer, StreamReader
+    from docker_model.http.by_prompt import PromptedChat
+    from docker_model.http.replies import Answer
     from docker_model.http.thinking import Thinking
-    from docker_model.types import Event
+    from docker_model.types import Completion, Event
     from llama_index_docker_model._settings import MergedSettings
 
-__all__ = ["Backend", "Cancellable", "CliBackend", "HttpBackend", "Reader"]
+__all__ = ["Backend", "Cancellable", "CliBackend", "HttpBackend", "Reader", "cli_backend"]
 
 
 class Cancellable(Protocol):
@@ -146,6 +148,120 @@ class CliReader:
         self._backend.check(self.state)
 
 
+@dataclass(frozen=True, slots=True)
+class PromptBackend:
+    """A chat with tools or a schema for `docker model run`, which are described in the prompt.
+
+    Attributes:
+        model: The model, with the settings of the call.
+        chat: The chat, and how it is written as a prompt.
+    """
+
+    model: DockerModel
+    chat: PromptedChat
+
+    def answer(self) -> AnswerState:
+        """Wait for the whole answer."""
+        from docker_model.http.by_prompt import answer  # noqa: PLC0415  rarely used
+
+        return self._read(answer(self.model, self.chat))
+
+    async def answer_async(self) -> AnswerState:
+        """Await the whole answer."""
+        from docker_model.http.by_prompt import answer_async  # noqa: PLC0415  rarely used
+
+        return self._read(await answer_async(self.model, self.chat))
+
+    def stream(self) -> tuple[Cancellable, Iterator[dict[str, Any]]]:
+        """Return a stream of one reply, since an answer is checked as a whole."""
+        stream = _RepliesByPrompt(self.model, self.chat)
+        return stream, stream.replies()
+
+    async def stream_async(self) -> tuple[Cancellable, AsyncIterator[dict[str, Any]]]:
+        """Return a stream of one reply, for `async for`."""
+        stream = _RepliesByPrompt(self.model, self.chat)
+        return stream, stream.replies_async()
+
+    def reader(self) -> HttpReader:
+        """Return a reader for the reply of one stream."""
+        return HttpReader(self.model.model, self.chat.conversation.parameters, lambda *_: None)
+
+    def _read(self, reply: dict[str, Any]) -> AnswerState:
+        return _whole(self.reader(), reply)
+
+
+def cli_backend(
+    model: DockerModel,
+    messages: Sequence[ChatMessage],
+    settings: MergedSettings,
+    messages_to_prompt: Callable[[Sequence[ChatMessage]], str] | None,
+) -> Backend:
+    """Return the backend of a chat over the CLI, with its tools or schema in the prompt."""
+    if not by_prompt(settings.values):
+        return CliBackend(model, chat_prompt(messages, messages_to_prompt))
+    from docker_model.http.by_prompt import PromptedChat  # noqa: PLC0415  rarely used
+
+    def write(turns: Sequence[Mapping[str, Any]]) -> str:
+        written = [ChatMessage(turn["content"], role=turn["role"]) for turn in turns]
+        return chat_prompt(written, messages_to_prompt)
+
+    sent, parameters = openai_messages(text_and_calls(messages)), settings.parameters()
+    chat = PromptedChat.of(model.model, sent, parameters, write)
+    if parameters.get("tools") or parameters.get("response_format"):
+        return PromptBackend(model, chat)
+    return CliBackend(model, chat.prompt)
+
+
+class _RepliesByPrompt:
+    """A stream of one reply, for which the model may be asked twice."""
+
+    def __init__(self, model: DockerModel, chat: PromptedChat) -> None:
+        self._model = model
+        self._chat = chat
+        self._stream: TextStream | AsyncTextStream | None = None
+        self._canceled = False
+
+    def cancel(self) -> None:
+        """End the stream now, from any thread, without waiting."""
+        self._canceled = True
+        if self._stream is not None:
+            self._stream.cancel()
+
+    def replies(self) -> Iterator[dict[str, Any]]:
+        """Yield the reply; nothing if the stream was canceled."""
+        chat = self._chat
+        completion = self._complete(chat)
+        if completion is not None and (again := chat.repaired(completion)) is not None:
+            chat, completion = again, self._complete(again)
+        if completion is not None:
+            yield chat.reply(completion)
+
+    async def replies_async(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the reply, for `async for`."""
+        chat = self._chat
+        completion = await self._complete_async(chat)
+        if completion is not None and (again := chat.repaired(completion)) is not None:
+            chat, completion = again, await self._complete_async(again)
+        if completion is not None:
+            yield chat.reply(completion)
+
+    def _complete(self, chat: PromptedChat) -> Completion | None:
+        self._stream = stream = self._model.stream(chat.prompt)
+        if self._canceled:
+            return None
+        for _ in stream:
+            pass
+        return stream.completion
+
+    async def _complete_async(self, chat: PromptedChat) -> Completion | None:
+        self._stream = stream = self._model.astream(chat.prompt)
+        if self._canceled:
+            return None
+        async for _ in stream:
+            pass
+        return stream.completion
+
+
 # --- HTTP ---
 
 
@@ -172,6 +288,7 @@ class HttpBackend:
     @classmethod
     def of(cls, messages: Sequence[ChatMessage], settings: MergedSettings) -> Self:
         """Make the request of a chat and the settings of its call."""
+        settings.refuse_over_http()
         parameters = settings.parameters()
         return cls(
             settings.client(),
@@ -245,22 +362,10 @@ class HttpBackend:
 
     def reader(self) -> HttpReader:
         """Return a reader for the chunks of one stream."""
-        return HttpReader(self)
-
-    def replies(self) -> StreamReader:
-        """Return what reads OpenAI's objects for this request."""
-        from docker_model.http.replies import StreamReader  # noqa: PLC0415  not for the CLI
-
-        return StreamReader(
-            thoughts_in_text=bool(self.parameters.get("response_format")),
-            tools=[tool["function"]["name"] for tool in self.parameters.get("tools") or ()],
-            model=self.model,
-        )
+        return HttpReader(self.model, self.parameters, self.check)
 
     def _read(self, reply: dict[str, Any]) -> AnswerState:
-        reader = HttpReader(self)
-        reader.feed(reply)
-        return replace(reader.end(), delta=None, thinking_delta="")
+        return _whole(self.reader(), reply)
 
     def check(self, answer: Answer, raw: Mapping[str, Any]) -> None:
         """Raise for an answer that is of no use.
@@ -291,13 +396,31 @@ class HttpBackend:
 
 
 class HttpReader:
-    """Reads a stream's chunks, or a whole reply."""
+    """Reads a stream's chunks, or a whole reply.
 
-    def __init__(self, backend: HttpBackend) -> None:
-        self._backend = backend
-        self._replies = backend.replies()
+    Args:
+        model: The model's name.
+        parameters: Those of the request.
+        check: Raises for an answer that is of no use.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        parameters: Mapping[str, Any],
+        check: Callable[[Answer, Mapping[str, Any]], None],
+    ) -> None:
+        from docker_model.http.replies import StreamReader  # noqa: PLC0415  not for the CLI
+
+        self._model = model
+        self._check = check
+        self._replies = StreamReader(
+            thoughts_in_text=bool(parameters.get("response_format")),
+            tools=[tool["function"]["name"] for tool in parameters.get("tools") or ()],
+            model=model,
+        )
         self._notes: dict[str, Any] = {}
-        self.state = AnswerState.start(backend.model)
+        self.state = AnswerState.start(model)
 
     def feed(self, chunk: Mapping[str, Any]) -> AnswerState | None:
         """Take a chunk; `None` when it adds nothing to the answer."""
@@ -323,7 +446,7 @@ class HttpReader:
         """End the answer, which is whole."""
         delta = self._replies.close()
         answer = self._replies.answer
-        raw = {"model": self._backend.model, "finish_reason": answer.finish_reason}
+        raw = {"model": self._model, "finish_reason": answer.finish_reason}
         remarks = {
             **self._notes,
             "usage": self._replies.usage,
@@ -335,5 +458,11 @@ class HttpReader:
         self.state = AnswerState(
             raw, answer.text, answer.reasoning, delta.text, delta.reasoning, answer.calls
         )
-        self._backend.check(answer, raw)
+        self._check(answer, raw)
         return self.state
+
+
+def _whole(reader: HttpReader, reply: Mapping[str, Any]) -> AnswerState:
+    """Return the state of a reply that came in one piece."""
+    reader.feed(reply)
+    return replace(reader.end(), delta=None, thinking_delta="")

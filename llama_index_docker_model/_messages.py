@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from llama_index.core.base.llms.types import ChatMessage
 
-__all__ = ["NOT_AN_OBJECT", "chat_prompt", "needs_http", "openai_messages"]
+__all__ = ["NOT_AN_OBJECT", "chat_prompt", "needs_http", "openai_messages", "text_and_calls"]
 
 NOT_AN_OBJECT = "(not run: its arguments are not a JSON object)"
 """Put behind the name of a tool that must not run, so that an agent finds no such tool."""
@@ -32,7 +32,7 @@ _FLATTENED = frozenset({"text", "thinking", "cache"})
 
 def needs_http(messages: Sequence[ChatMessage]) -> bool:
     """Tell whether a chat holds blocks that the CLI cannot send."""
-    return bool(_refused(messages))
+    return bool(_types(messages) - _FLATTENED)
 
 
 def chat_prompt(
@@ -50,14 +50,21 @@ def chat_prompt(
         UnsupportedParameterError: If there is a block that is not text, which core's function
             would drop silently.
     """
-    if refused := _refused(messages):
-        msg = f"`docker model run` takes text alone, and the chat holds: {', '.join(refused)}"
-        hint = "leave these blocks out of the messages, or use HTTP: transport='http'"
-        raise UnsupportedParameterError(msg, hint=hint)
+    _refuse(messages, _FLATTENED)
     blocks = [block for message in messages for block in message.blocks]
     if not any(block.block_type == "text" and block.text.strip() for block in blocks):
         raise _empty()
     return (messages_to_prompt or generic_messages_to_prompt)(messages)
+
+
+def text_and_calls(messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+    """Return a chat for a prompt that describes tools.
+
+    Raises:
+        UnsupportedParameterError: If there is a block that is neither text nor a call.
+    """
+    _refuse(messages, _FLATTENED | {"tool_call"})
+    return messages
 
 
 def openai_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
@@ -75,9 +82,15 @@ def openai_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
     return prepare(given)
 
 
-def _refused(messages: Sequence[ChatMessage]) -> list[str]:
-    types = {block.block_type for message in messages for block in message.blocks}
-    return sorted(types - _FLATTENED)
+def _types(messages: Sequence[ChatMessage]) -> set[str]:
+    return {block.block_type for message in messages for block in message.blocks}
+
+
+def _refuse(messages: Sequence[ChatMessage], taken: frozenset[str]) -> None:
+    if refused := sorted(_types(messages) - taken):
+        msg = f"`docker model run` takes text alone, and the chat holds: {', '.join(refused)}"
+        hint = "leave these blocks out of the messages, or use HTTP: transport='http'"
+        raise UnsupportedParameterError(msg, hint=hint)
 
 
 def _empty() -> InvalidRequestError:

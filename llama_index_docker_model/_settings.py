@@ -11,7 +11,7 @@ from docker_model.client import standby_model_for
 from docker_model.errors import InvalidRequestError, UnsupportedParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from docker_model import DockerModel
     from docker_model.http.client import Client
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MergedSettings",
+    "by_prompt",
     "check_names",
     "client_of",
     "names_for_http",
     "refuse_over_cli",
+    "transport_of",
 ]
 
 TransportName: TypeAlias = Literal["cli", "http"]
@@ -88,6 +90,9 @@ _HTTP_ONLY = (
     | {"keep_alive", "thinking"}
 )
 
+# What `tool_calling="schema"` brings to the CLI.
+_BY_PROMPT = frozenset({*_TOOLS, "is_function_calling_model", "response_format"})
+
 # Settings that ask for HTTP only with one of their values.
 _HTTP_VALUES = {"overflow": "trim", "when_full": "unload"}
 
@@ -132,10 +137,13 @@ class MergedSettings:
         _check_call(call)
         given = {name: value for name, value in call.items() if (name, value) != ("stop", None)}
         values = {**model, **given}
-        needs_http = names_for_http(values)
-        if values["transport"] == "cli":
-            refuse_over_cli(needs_http)
-        return cls(values, values["transport"] or ("http" if needs_http else "cli"))
+        refuse_over_cli(values)
+        return cls(values, transport_of(values))
+
+    @property
+    def enforces_schema(self) -> bool:
+        """Whether an answer is held to a schema: by the engine, or by reading it strictly."""
+        return self.transport == "http" or by_prompt(self.values)
 
     def docker_model(self, owner: object) -> DockerModel:
         """Return the model for the CLI; `owner` keeps its standby processes."""
@@ -150,12 +158,10 @@ class MergedSettings:
         """Return the parameters of a request, and what tells the client how to treat it.
 
         Raises:
-            UnsupportedParameterError: If HTTP cannot honor a setting.
             InvalidRequestError: If `thinking` has an unknown value.
         """
         from docker_model.http.thinking import thinking_parameters  # noqa: PLC0415  not for the CLI
 
-        self.refuse_over_http()
         names = sorted(_PARAMETERS | _CALL_ONLY)
         stop = self.values["stop"]
         given = {name: self.values.get(name) for name in (*names, *_CONVERSATION)}
@@ -168,8 +174,9 @@ class MergedSettings:
         if not given["tools"]:
             for name in _TOOLS:
                 del given[name]
-        elif (check := getattr(given["tools"], "check", None)) is not None:
-            given["check"] = check
+        for name in ("tools", "response_format"):  # of tools and an object, the calls are checked
+            if (check := getattr(given.get(name), "check", None)) is not None:
+                given.setdefault("check", check)
         if self.values.get("show_schema") is False:
             given["show_schema"] = False
         return {name: value for name, value in given.items() if value not in (None, [])}
@@ -224,6 +231,17 @@ def names_for_http(values: Mapping[str, Any]) -> list[str]:
     return sorted(names)
 
 
+def transport_of(values: Mapping[str, Any]) -> TransportName:
+    """Return the transport that settings ask for."""
+    given: TransportName | None = values["transport"]
+    return given or ("http" if names_for_http(values) else "cli")
+
+
+def by_prompt(values: Mapping[str, Any]) -> bool:
+    """Tell whether tools and schemas are described in the prompt, over the CLI."""
+    return values["transport"] == "cli" and values.get("tool_calling") == "schema"
+
+
 def _is_set(name: str, value: object) -> bool:
     """Tell whether a value asks for something: zero does, `False` and no tools do not."""
     if name == "thinking":
@@ -231,13 +249,16 @@ def _is_set(name: str, value: object) -> bool:
     return value is not None and value is not False and value not in ([], ())
 
 
-def refuse_over_cli(names: Iterable[str]) -> None:
+def refuse_over_cli(values: Mapping[str, Any]) -> None:
     """Raise for settings that the CLI does not honor, rather than ignore them.
 
     Raises:
-        UnsupportedParameterError: If there are names.
+        UnsupportedParameterError: If the transport is the CLI, and there are such settings.
     """
-    refused = list(names)
+    if values.get("transport") != "cli":
+        return
+    honored = _BY_PROMPT if by_prompt(values) else frozenset()
+    refused = [name for name in names_for_http(values) if name not in honored]
     if not refused:
         return
     msg = f"`docker model run` has no way to honor {', '.join(refused)}"
@@ -245,7 +266,10 @@ def refuse_over_cli(names: Iterable[str]) -> None:
     if "max_tokens" in refused:
         hint += "; over the CLI, max_chars= limits the length of an answer"
     if "is_function_calling_model" in refused or "tools" in refused:
-        hint += "; ReActAgent works over the CLI too"
+        hint += (
+            "; over the CLI, tool_calling='schema' describes tools in the prompt, which enforces "
+            "nothing, and ReActAgent works too"
+        )
     raise UnsupportedParameterError(msg, hint=hint)
 
 

@@ -26,11 +26,33 @@ if TYPE_CHECKING:
     from llama_index.core.llms import LLM
     from llama_index.core.prompts import BasePromptTemplate
 
+    from docker_model.http.replies import Answer
+
 __all__ = ["ObjectRequest"]
 
 dispatcher = get_dispatcher(__name__)
 
-_AGAIN = "This answer does not match the JSON schema. Answer again, with the JSON object alone."
+_NO_MATCH = "This answer does not match the JSON schema."
+_AGAIN = "Answer again, with the JSON object alone."
+
+
+class _ObjectFormat(dict[str, Any]):
+    """A `response_format` that says for the model what is wrong with an answer."""
+
+    def __init__(self, output_cls: type[BaseModel]) -> None:
+        named = {"name": output_cls.__name__, "schema": output_cls.model_json_schema()}
+        super().__init__(type="json_schema", json_schema=named)
+        self._output_cls = output_cls
+
+    def check(self, answer: Answer) -> str:
+        """Say what is wrong with an answer; empty if nothing is, or it was cut off."""
+        if answer.finish_reason == "length":
+            return ""
+        try:
+            self._output_cls.model_validate_json(_object_in(answer.text))
+        except ValidationError as error:
+            return f"{_NO_MATCH}\n{_problems(error)}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,33 +88,16 @@ class ObjectRequest:
         )
         messages = prompt.format_messages(llm=llm, **prompt_args)
         messages = llm._extend_messages(messages)  # noqa: SLF001  as core's own programs do
-        schema = output_cls.model_json_schema()
-        named = {"name": output_cls.__name__, "schema": schema}
-        return cls(
-            llm,
-            output_cls,
-            list(messages),
-            {"response_format": {"type": "json_schema", "json_schema": named}, **(settings or {})},
-        )
+        wanted = {"response_format": _ObjectFormat(output_cls), **(settings or {})}
+        return cls(llm, output_cls, list(messages), wanted)
 
     def predict(self) -> BaseModel:
-        """Wait for the object; an answer that does not match is shown to the model once."""
-        response = self.llm.chat(self.messages, **self.settings)
-        try:
-            answer = self._read(response)
-        except ValidationError as error:
-            answer = self._read(self.llm.chat(self._again(response, error), **self.settings))
-        return _ended(answer)
+        """Wait for the object."""
+        return _ended(self._read(self.llm.chat(self.messages, **self.settings)))
 
     async def predict_async(self) -> BaseModel:
         """Await the object."""
-        response = await self.llm.achat(self.messages, **self.settings)
-        try:
-            answer = self._read(response)
-        except ValidationError as error:
-            again = await self.llm.achat(self._again(response, error), **self.settings)
-            answer = self._read(again)
-        return _ended(answer)
+        return _ended(self._read(await self.llm.achat(self.messages, **self.settings)))
 
     def stream(self) -> Generator[BaseModel, None, None]:
         """Yield the object as it grows, and last the whole one."""
@@ -104,7 +109,8 @@ class ObjectRequest:
         try:
             answer = self._read(response)
         except ValidationError as error:
-            answer = self._read(self.llm.chat(self._again(response, error), **self.settings))
+            again = self._again(response, error)
+            answer = self._read(self.llm.chat(again, **self._unchecked()))
         yield _ended(answer)
 
     async def stream_async(self) -> AsyncGenerator[BaseModel, None]:
@@ -117,8 +123,8 @@ class ObjectRequest:
         try:
             answer = self._read(response)
         except ValidationError as error:
-            again = await self.llm.achat(self._again(response, error), **self.settings)
-            answer = self._read(again)
+            again = self._again(response, error)
+            answer = self._read(await self.llm.achat(again, **self._unchecked()))
         yield _ended(answer)
 
     def _read(self, response: ChatResponse) -> BaseModel:
@@ -159,15 +165,22 @@ class ObjectRequest:
 
     def _again(self, response: ChatResponse, error: ValidationError) -> list[ChatMessage]:
         """Return the chat that shows the model what is wrong with its answer."""
-        problems = "\n".join(
-            f"- {'.'.join(map(str, problem['loc'])) or 'answer'}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_input=False)
-        )
         return [
             *self.messages,
             ChatMessage(response.message.content or "", role=MessageRole.ASSISTANT),
-            ChatMessage(f"{_AGAIN}\n{problems}", role=MessageRole.USER),
+            ChatMessage(f"{_NO_MATCH}\n{_problems(error)}\n{_AGAIN}", role=MessageRole.USER),
         ]
+
+    def _unchecked(self) -> dict[str, Any]:
+        """Return the settings for an answer that is the last one."""
+        return {**self.settings, "response_format": dict(self.settings["response_format"])}
+
+
+def _problems(error: ValidationError) -> str:
+    return "\n".join(
+        f"- {'.'.join(map(str, problem['loc'])) or 'answer'}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False)
+    )
 
 
 def _ended(answer: BaseModel) -> BaseModel:

@@ -19,19 +19,20 @@ from docker_model.env import FromEnv
 from docker_model.errors import UnsupportedParameterError
 from docker_model.options import FileReferences, PullPolicy, Timeouts
 from docker_model.types import Progress  # noqa: TC001  pydantic reads it
-from llama_index_docker_model._backends import CliBackend, HttpBackend
+from llama_index_docker_model._backends import CliBackend, HttpBackend, cli_backend
 from llama_index_docker_model._messages import (
-    chat_prompt,
     needs_http,
     openai_messages,
 )
 from llama_index_docker_model._methods import chat_methods, completion_methods
 from llama_index_docker_model._settings import (
     MergedSettings,
+    by_prompt,
     check_names,
     client_of,
     names_for_http,
     refuse_over_cli,
+    transport_of,
 )
 from llama_index_docker_model._structured import ObjectRequest
 from llama_index_docker_model._tokens import ModelTokenizer
@@ -77,8 +78,7 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     API is then found by itself. What the `transport` cannot honor raises an error.
 
     Constructing a model starts nothing. It pickles, and works from any thread and event loop.
-    Errors are those of `docker_model.errors`. Leaving a stream early ends the model's work at
-    once.
+    Errors are those of `docker_model.errors`. Leaving a stream early ends the model's work.
 
     Over the CLI a chat becomes one prompt by `messages_to_prompt`. Answers carry the reasoning
     as a `ThinkingBlock`. As in all of LlamaIndex, `system_prompt` is used by `predict` and
@@ -235,10 +235,11 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     """HTTP: other parameters that the engine knows, sent as they are."""
 
     tool_calling: Literal["auto", "native", "schema"] = "auto"
-    """HTTP: how tools are called: by the engine, or by a JSON schema, which any model can.
+    """How tools are called: by the engine, or by a JSON schema, which any model can.
 
     `"auto"` lets the engine do it where the model's chat template shows the tools, and nothing
-    is demanded that the engine does not enforce.
+    is demanded that the engine does not enforce. Over the CLI, `"schema"` describes tools and
+    schemas in the prompt alone; a wrong answer is an error.
     """
 
     thinking: bool | Literal["low", "medium", "high"] | int | None = None
@@ -284,8 +285,7 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
 
         def __init__(self, **settings: Any) -> None:
             # Not a validator: pydantic would turn these errors into its own.
-            if settings.get("transport") == "cli":
-                refuse_over_cli(names_for_http(settings))
+            refuse_over_cli(settings)
             super().__init__(**settings)
             merged = self._merged({})
             if merged.transport == "http":
@@ -311,9 +311,8 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     @property
     def metadata(self) -> LLMMetadata:
         """What LlamaIndex asks before each call: no process and no request is started."""
-        over_http = self.transport == "http" or (
-            self.transport is None and bool(names_for_http(self.__dict__))
-        )
+        over_http = transport_of(self.__dict__) == "http"
+        takes_tools = over_http or by_prompt(self.__dict__)
         window = self.context_window or self.context_size or self._known_window(over_http)
         num_output = self.num_output
         if num_output is None and (self.max_tokens or 0) > 0:
@@ -322,7 +321,7 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
             context_window=window,
             num_output=num_output or min(DEFAULT_NUM_OUTPUTS, window // 4),
             is_chat_model=self.is_chat_model,
-            is_function_calling_model=over_http and self.is_function_calling_model is not False,
+            is_function_calling_model=takes_tools and self.is_function_calling_model is not False,
             model_name=self.model,
         )
 
@@ -386,8 +385,8 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         """Load the model and fill the standby, and learn the model's window."""
         merged = self._merged({})
         if merged.transport == "http":
-            client, configuration = merged.client(), merged.configuration()
-            client.configure_once(self.model, **configuration)
+            client = merged.client()
+            client.configure_once(self.model, **merged.configuration())
             client.preload_model(self.model)
         else:
             merged.docker_model(self).warm_up()
@@ -398,8 +397,8 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         """Load the model and fill the standby, and learn the model's window."""
         merged = self._merged({})
         if merged.transport == "http":
-            client, configuration = merged.client(), merged.configuration()
-            await client.aconfigure_once(self.model, **configuration)
+            client = merged.client()
+            await client.aconfigure_once(self.model, **merged.configuration())
             await client.apreload_model(self.model)
         else:
             await merged.docker_model(self).awarm_up()
@@ -531,15 +530,17 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         if self.completion_to_prompt is not None and not formatted:
             prompt = self.completion_to_prompt(prompt)
         merged = self._merged(call)
-        if merged.transport == "cli":
+        if not names_for_http(merged.values) and merged.transport == "cli":
             return CliBackend(merged.docker_model(self), prompt)
-        return HttpBackend.of([ChatMessage(prompt, role=MessageRole.USER)], merged)
+        return self._backend([ChatMessage(prompt, role=MessageRole.USER)], merged)
 
     def _chat(self, messages: Sequence[ChatMessage], call: Mapping[str, Any]) -> Backend:
-        merged = self._merged(call)
+        return self._backend(messages, self._merged(call))
+
+    def _backend(self, messages: Sequence[ChatMessage], merged: MergedSettings) -> Backend:
         if merged.transport == "http" or (self.transport is None and needs_http(messages)):
             return HttpBackend.of(messages, merged)
-        return CliBackend(merged.docker_model(self), chat_prompt(messages, self.messages_to_prompt))
+        return cli_backend(merged.docker_model(self), messages, merged, self.messages_to_prompt)
 
     def _merged(self, call: Mapping[str, Any]) -> MergedSettings:
         return MergedSettings.of(self.__dict__, call)
@@ -636,15 +637,15 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     ) -> BaseModel:
         """Answer with an object of `output_cls`; its schema is shown to the model, and enforced.
 
-        An answer that does not match the class is shown to the model once, with the errors.
-        Over the CLI nothing enforces the schema, and such an answer is a `ValueError`.
+        An answer that does not match the class is shown to the model once, with the errors. Over
+        the CLI, where nothing enforces the schema, `tool_calling="schema"` does that too.
         `pydantic_program_mode="function"` makes a tool of the class instead.
 
         Raises:
-            GenerationError: If the answer was cut off before its JSON was complete.
+            GenerationError: If the answer was cut off, or over the CLI is no such object.
             ValueError: If the second answer does not match the class either.
         """
-        if not self._enforces_schema(llm_kwargs):
+        if not self._takes_schema(llm_kwargs):
             found = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
             return cast("BaseModel", found)
         return ObjectRequest.of(self, output_cls, prompt, llm_kwargs, prompt_args).predict()
@@ -657,7 +658,7 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         **prompt_args: Any,
     ) -> BaseModel:
         """Answer with an object of `output_cls`, awaited."""
-        if not self._enforces_schema(llm_kwargs):
+        if not self._takes_schema(llm_kwargs):
             found = await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
             return cast("BaseModel", found)
         request = ObjectRequest.of(self, output_cls, prompt, llm_kwargs, prompt_args)
@@ -674,7 +675,7 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
 
         The objects before it are of a class of core's in which every field may be `None`.
         """
-        if not self._enforces_schema(llm_kwargs):
+        if not self._takes_schema(llm_kwargs):
             return super().stream_structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
         return ObjectRequest.of(self, output_cls, prompt, llm_kwargs, prompt_args).stream()
 
@@ -686,12 +687,12 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         **prompt_args: Any,
     ) -> AsyncGenerator[BaseModel, None]:
         """Answer with an object that grows, for `async for` over the awaited result."""
-        if not self._enforces_schema(llm_kwargs):
+        if not self._takes_schema(llm_kwargs):
             return await super().astream_structured_predict(
                 output_cls, prompt, llm_kwargs, **prompt_args
             )
         return ObjectRequest.of(self, output_cls, prompt, llm_kwargs, prompt_args).stream_async()
 
-    def _enforces_schema(self, call: Mapping[str, Any] | None) -> bool:
-        over_http = self._merged(call or {}).transport == "http"
-        return over_http and self.pydantic_program_mode is not PydanticProgramMode.FUNCTION
+    def _takes_schema(self, call: Mapping[str, Any] | None) -> bool:
+        takes = self._merged(call or {}).enforces_schema
+        return takes and self.pydantic_program_mode is not PydanticProgramMode.FUNCTION

@@ -1,15 +1,13 @@
 """What is done for a chat besides sending it: tool calls by schema, overflow, repair.
 
-`Conversation.of` reads the settings of this package from a request's parameters, `resolve` makes
-the request that is sent, and `answer` and `stream` are the two ways to send it.
+`resolve` makes the request that is sent, and `answer` and `stream` are the two ways to send it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from docker_model._runtime import io_thread
@@ -20,135 +18,20 @@ from docker_model.errors import (
     InvalidRequestError,
     ModelNotFoundError,
 )
-from docker_model.http import bodies, chats, fitting, management, tokens, tool_schema
-from docker_model.http.messages import plainer_forms, prepare
-from docker_model.http.replies import read_reply
-from docker_model.http.tools import choice_of, tool_parameters
+from docker_model.http import bodies, chats, fitting, management, tokens
+from docker_model.http.chat_request import repaired
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from docker_model._runtime import Sink
-    from docker_model.http.replies import Answer
+    from docker_model.http.chat_request import Conversation, Resolved
     from docker_model.http.request import RequestOptions
 
-__all__ = ["Conversation", "Resolved", "answer", "repaired", "resolve", "stream"]
+__all__ = ["answer", "count_tokens", "resolve", "stream"]
 
-_TOOL_CALLING = ("auto", "native", "schema")
-_CHOICES = ("tool_choice", "parallel_tool_calls")
-_OVERFLOW = (None, "error", "trim")
 _SMALL = 1024  # tokens that any window has
 _PROBE = ({"role": "user", "content": "Hello"},)
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """A chat as it was asked for.
-
-    Attributes:
-        model: The model's name.
-        messages: The prepared messages.
-        parameters: What is sent beside them.
-        tool_calling: `"native"`, `"schema"` or `"auto"`.
-        overflow: `"error"`, `"trim"`, or `None` to leave overflow to the engine.
-        show_schema: Whether the system message shows the schema of the answer.
-        check: Says what is wrong with an answer, for the model; empty if nothing is.
-    """
-
-    model: str
-    messages: list[dict[str, Any]]
-    parameters: dict[str, Any]
-    tool_calling: str = "native"
-    overflow: str | None = None
-    show_schema: bool = True
-    check: Callable[[Answer], str] | None = None
-
-    @classmethod
-    def of(
-        cls, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
-    ) -> Conversation:
-        """Read a request.
-
-        Raises:
-            InvalidRequestError: If the messages or a setting cannot be used.
-        """
-        sent = dict(parameters)
-        tool_calling = sent.pop("tool_calling", None) or "native"
-        overflow = sent.pop("overflow", None)
-        show_schema = sent.pop("show_schema", True)
-        check = sent.pop("check", None)
-        for name, value, choices in (
-            ("tool_calling", tool_calling, _TOOL_CALLING),
-            ("overflow", overflow, _OVERFLOW),
-        ):
-            if value not in choices:
-                listed = ", ".join(map(repr, choices))
-                msg = f"{name} must be one of {listed}, not {value!r}"
-                raise InvalidRequestError(msg, hint=f"such as {name}={choices[1]!r}")
-        if sent.get("tools"):
-            choice_of(sent.get("tool_choice"), sent["tools"])  # names a tool that exists
-        return cls(model, prepare(messages), sent, tool_calling, overflow, show_schema, check)
-
-    @property
-    def has_tools(self) -> bool:
-        """Whether there are tools."""
-        return bool(self.parameters.get("tools"))
-
-    def resolved(self) -> Resolved | None:
-        """Return the request to send; `None` if that needs to be asked of the runner.
-
-        Raises:
-            InvalidRequestError: If the request cannot be written as JSON.
-        """
-        by_schema = _by_schema_without_asking(self)
-        if by_schema is None or self.overflow is not None:
-            return None
-        return _resolved(self, by_schema=by_schema)
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """A request to send, and how its reply is read.
-
-    Attributes:
-        messages: The messages to send.
-        parameters: What is sent beside them.
-        by_schema: Whether calls are drawn by a schema.
-        notes: Keys to add to the reply, such as `tool_calling`.
-    """
-
-    messages: list[dict[str, Any]]
-    parameters: dict[str, Any]
-    by_schema: bool
-    notes: dict[str, Any]
-
-    def requests(self, model: str, *, stream: bool, progress: bool = False) -> Iterable[bytes]:
-        """Return the request in forms that are ever plainer; the first is written now.
-
-        Args:
-            model: The model's name.
-            stream: Whether the answer comes in pieces.
-            progress: Whether somebody listens to how much of the prompt is read.
-
-        Raises:
-            InvalidRequestError: If the request cannot be written as JSON.
-        """
-        first = bodies.chat(model, self.messages, self.parameters, stream=stream, progress=progress)
-        plainer = (
-            bodies.chat(model, messages, self.parameters, stream=stream, progress=progress)
-            for messages in plainer_forms(self.messages)
-        )
-        return chain([first], plainer)
-
-    def reply(self, reply: dict[str, Any]) -> dict[str, Any]:
-        """Return a whole reply in OpenAI's form."""
-        translated = tool_schema.ReplyTranslator().reply(reply) if self.by_schema else reply
-        return {**translated, **self.notes}
-
-    def chunks(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
-        """Return what translates the chunks of one stream into OpenAI's form."""
-        translate = tool_schema.ReplyTranslator().chunk if self.by_schema else dict
-        return lambda chunk: {**translate(chunk), **self.notes}
 
 
 async def answer(options: RequestOptions, conversation: Conversation) -> dict[str, Any]:
@@ -159,7 +42,10 @@ async def answer(options: RequestOptions, conversation: Conversation) -> dict[st
     """
     reply = await _answer_once(options, conversation)
     again = repaired(conversation, reply)
-    return reply if again is None else await _answer_once(options, again)
+    if again is None:
+        return reply
+    LOG.info("asking %r once more: its reply did not pass the check", conversation.model)
+    return await _answer_once(options, again)
 
 
 async def _answer_once(options: RequestOptions, conversation: Conversation) -> dict[str, Any]:
@@ -206,7 +92,7 @@ async def resolve(options: RequestOptions, conversation: Conversation) -> Resolv
     Raises:
         ContextLengthError: If the conversation is too long, and may not or cannot be trimmed.
     """
-    by_schema = _by_schema_without_asking(conversation)
+    by_schema = conversation.by_schema
     if by_schema is None:
         by_schema = not await _shows_tools(options, conversation)
     left_out = 0
@@ -214,7 +100,7 @@ async def resolve(options: RequestOptions, conversation: Conversation) -> Resolv
         fitted = await _fitted(options, conversation, by_schema=by_schema)
         conversation = replace(conversation, messages=fitted.messages)
         left_out = fitted.left_out
-    return _resolved(conversation, by_schema=by_schema, left_out=left_out)
+    return conversation.sent(by_schema=by_schema, left_out=left_out)
 
 
 async def count_tokens(options: RequestOptions, conversation: Conversation) -> int:
@@ -230,61 +116,6 @@ async def count_tokens(options: RequestOptions, conversation: Conversation) -> i
     )
 
 
-def _resolved(conversation: Conversation, *, by_schema: bool, left_out: int = 0) -> Resolved:
-    notes: dict[str, Any] = {}
-    if conversation.has_tools:
-        notes["tool_calling"] = "schema" if by_schema else "native"
-    if left_out:
-        notes["trimmed"] = left_out
-    messages, parameters = _written(conversation, by_schema=by_schema)
-    return Resolved(messages, parameters, by_schema, notes)
-
-
-def repaired(conversation: Conversation, reply: Mapping[str, Any]) -> Conversation | None:
-    """Return the conversation that shows the model what is wrong with its reply; `None` if fine."""
-    if conversation.check is None:
-        return None
-    answer = read_reply(reply, model=conversation.model)[0]
-    problem = conversation.check(answer)
-    if not problem:
-        return None
-    LOG.info("asking %r once more: its reply did not pass the check", conversation.model)
-    correction = f"{problem}\nReply again, and correct this."
-    wrong: dict[str, Any] = {"role": "assistant", "content": answer.text}
-    if answer.calls:
-        wrong["tool_calls"] = [call.to_openai() for call in answer.calls]
-        results = [
-            {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": correction}
-            for call in answer.calls
-        ]
-        more = [wrong, *results]
-    else:
-        more = [wrong, {"role": "user", "content": correction}]
-    return replace(conversation, messages=prepare([*conversation.messages, *more]), check=None)
-
-
-def _written(
-    conversation: Conversation, *, by_schema: bool
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return the messages and the parameters to send."""
-    messages, parameters = conversation.messages, dict(conversation.parameters)
-    if by_schema:
-        return tool_schema.plan(messages, parameters)
-    if conversation.has_tools:
-        choice, parallel = (parameters.pop(name, None) for name in _CHOICES)
-        parameters |= tool_parameters(parameters["tools"], choice, parallel=parallel)
-    schema = tool_schema.response_schema(parameters.get("response_format"))
-    if schema is None or not schema.get("properties", schema.get("$ref", schema.get("anyOf"))):
-        return messages, parameters
-    name = parameters["response_format"].get("json_schema", {}).get("name", "answer")
-    parameters["response_format"] = tool_schema.as_response_format(
-        tool_schema.grammar_schema(schema), name
-    )
-    if conversation.show_schema:
-        messages = tool_schema.with_system_text(messages, tool_schema.show_schema(schema))
-    return messages, parameters
-
-
 # --- How tools are called -------------------------------------------------------------------------
 
 
@@ -293,21 +124,6 @@ class _Decisions:
 
     def __init__(self) -> None:
         self.shows_tools: dict[tuple[object, str], bool] = {}
-
-
-def _by_schema_without_asking(conversation: Conversation) -> bool | None:
-    """Whether calls are drawn by a schema; `None` if that depends on the model's template."""
-    if not conversation.has_tools or conversation.tool_calling == "native":
-        return False
-    if conversation.tool_calling == "schema":
-        return True
-    parameters = conversation.parameters
-    choice = choice_of(parameters.get("tool_choice"), parameters["tools"])
-    if choice == "required" or isinstance(choice, dict):
-        return True  # which the engine does not enforce for native calls
-    if tool_schema.response_schema(parameters.get("response_format")) is not None:
-        return True  # of tools and a schema, the engine would follow the schema alone
-    return None
 
 
 async def _shows_tools(options: RequestOptions, conversation: Conversation) -> bool:
@@ -358,9 +174,8 @@ async def _fitted(
         return whole
 
     async def count(messages: Sequence[Mapping[str, Any]]) -> int:
-        written, parameters = _written(
-            replace(conversation, messages=list(map(dict, messages))), by_schema=by_schema
-        )
+        shorter = replace(conversation, messages=list(map(dict, messages)))
+        written, parameters = shorter.written(by_schema=by_schema)
         return await tokens.count_tokens(
             options, conversation.model, written, parameters.get("tools"), parameters
         )

@@ -20,7 +20,7 @@ try:
     from docker_model.http import conversation, discovery, embeddings
     from docker_model.http import management as models
     from docker_model.http import rerank as reranking
-    from docker_model.http.conversation import Conversation
+    from docker_model.http.chat_request import Conversation
     from docker_model.http.discovery import DiscoveryInputs
     from docker_model.http.explanation import explained, last_words
     from docker_model.http.request import RequestOptions

@@ -23,7 +23,14 @@ from docker_model.http.tools import choice_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["ReplyTranslator", "grammar_schema", "plain_turns", "plan", "show_schema"]
+__all__ = [
+    "ReplyTranslator",
+    "grammar_schema",
+    "plain_turns",
+    "plan",
+    "show_schema",
+    "shown_json",
+]
 
 MAX_PARALLEL_CALLS = 8
 
@@ -208,7 +215,8 @@ def _without_titles(schema: Any) -> Any:
     }
 
 
-def _compact(value: Any) -> str:
+def shown_json(value: Any) -> str:
+    """Write a value as JSON for the model."""
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -216,7 +224,7 @@ def show_schema(schema: Mapping[str, Any]) -> str:
     """Tell a model in words to answer with an object of a schema."""
     return (
         "Answer with one JSON object that follows this JSON schema, and with nothing else:\n"
-        f"{_compact(_without_titles(schema))}"
+        f"{shown_json(_without_titles(schema))}"
     )
 
 
@@ -232,11 +240,11 @@ def _instructions(
         function = tool["function"]
         parameters = _without_titles(function.get("parameters") or {})
         lines.append(f"- {function['name']}: {function.get('description') or ''}".rstrip(": "))
-        lines.append(f"  arguments: {_compact(parameters.get('properties') or {})}")
+        lines.append(f"  arguments: {shown_json(parameters.get('properties') or {})}")
         if parameters.get("required"):
             lines.append(f"  required: {', '.join(parameters['required'])}")
         if parameters.get("$defs"):
-            lines.append(f"  definitions: {_compact(parameters['$defs'])}")
+            lines.append(f"  definitions: {shown_json(parameters['$defs'])}")
     call = '{"tool": "NAME", "arguments": {…}}'
     lines += ["", "Reply with JSON and nothing else."]
     lines.append(
@@ -251,7 +259,7 @@ def _instructions(
         lines.append("Use a tool only if it helps. Once you know the result, answer.")
     else:
         lines.append('To answer the user, reply with {"answer": OBJECT}, where OBJECT follows')
-        lines.append(_compact(_without_titles(answer)))
+        lines.append(shown_json(_without_titles(answer)))
         lines.append("Use a tool first if it helps. Once you know its result, answer.")
     return "\n".join(lines)
 
@@ -283,12 +291,12 @@ def plain_turns(
         ]
         text = _text_of(message.get("content"))
         if calls:
-            spelled = _compact(calls[0] if len(calls) == 1 else calls)
+            spelled = shown_json(calls[0] if len(calls) == 1 else calls)
             yield {"role": "assistant", "content": spelled}
         else:
             yield {
                 "role": "assistant",
-                "content": _compact({"answer": _as_json(text)}) if wrapped else text,
+                "content": shown_json({"answer": _as_json(text)}) if wrapped else text,
             }
 
 

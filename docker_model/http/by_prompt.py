@@ -1,0 +1,181 @@
+"""Tool calls and objects from a model that takes one prompt and returns text.
+
+`docker model run` has no grammar. The model is told what to write, as it is over HTTP, and
+nothing enforces it: so its text is read strictly. An answer that is wrong is shown to the model
+once, with what is wrong; a second one is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from docker_model.errors import GenerationError, UnsupportedParameterError
+from docker_model.http import tool_schema
+from docker_model.http.chat_request import Conversation, asked_again
+from docker_model.http.replies import Answer, read_reply
+from docker_model.http.schema_check import problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from docker_model.client import DockerModel
+    from docker_model.types import Completion
+
+__all__ = ["BY_PROMPT", "PromptedChat", "answer", "answer_async"]
+
+BY_PROMPT = frozenset({"parallel_tool_calls", "response_format", "tool_choice", "tools"})
+"""The parameters of the API that `tool_calling="schema"` brings to the command."""
+
+_IN_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.DOTALL)
+_LIKE_A_CALL = re.compile(r"""["']tool["']\s*:""")
+_HTTP_HINT = (
+    "over the command nothing enforces the form of an answer; the runner's HTTP API does, for "
+    "any model: leave out transport='cli', or use transport='http'"
+)
+
+
+@dataclass(frozen=True)
+class PromptedChat:
+    """A chat with tools or a schema, as a prompt.
+
+    Attributes:
+        conversation: The chat.
+        write_prompt: Makes one prompt of messages that hold nothing but text.
+    """
+
+    conversation: Conversation
+    write_prompt: Callable[[Sequence[Mapping[str, Any]]], str]
+
+    @classmethod
+    def of(
+        cls,
+        model: str,
+        messages: Sequence[Mapping[str, Any]],
+        parameters: Mapping[str, Any],
+        write_prompt: Callable[[Sequence[Mapping[str, Any]]], str],
+    ) -> PromptedChat:
+        """Read a request, whose parameters are those of `Client.chat`.
+
+        Raises:
+            UnsupportedParameterError: If the model is not to see the schema.
+            InvalidRequestError: If the messages or a setting cannot be used.
+        """
+        conversation = Conversation.of(model, messages, parameters)
+        if not conversation.show_schema:
+            msg = "show_schema=False needs an engine that enforces the schema"
+            raise UnsupportedParameterError(msg, hint=_HTTP_HINT)
+        return cls(conversation, write_prompt)
+
+    @property
+    def prompt(self) -> str:
+        """The prompt."""
+        messages, _ = self._written
+        if not self._wants_calls:  # else they have this form already
+            messages = list(tool_schema.plain_turns(messages, wrapped=False))
+        return self.write_prompt(messages)
+
+    @property
+    def _wants_calls(self) -> bool:
+        return self.conversation.has_tools and self.conversation.tool_choice != "none"
+
+    @property
+    def _written(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        return self.conversation.written(by_schema=self.conversation.has_tools)
+
+    def repaired(self, completion: Completion) -> PromptedChat | None:
+        """Return the chat that shows the model what is wrong with its answer; `None` if fine.
+
+        An answer that was cut off is not shown: the next one would be no shorter.
+        """
+        reply, problem = self._read(completion)
+        if not problem or completion.finish_reason == "length":
+            return None
+        shown = read_reply(reply)[0] if reply else Answer(text=completion.text)
+        again = asked_again(self.conversation, shown, problem)
+        return replace(self, conversation=replace(again, check=self.conversation.check))
+
+    def reply(self, completion: Completion) -> dict[str, Any]:
+        """Return an answer as OpenAI's reply.
+
+        Raises:
+            GenerationError: If the answer is neither a valid call nor a valid answer.
+        """
+        reply, problem = self._read(completion)
+        if not problem:
+            return reply
+        if completion.finish_reason == "length":
+            problem = "it was cut off"
+        wanted = "a valid tool call" if self._wants_calls else "the JSON that was asked for"
+        msg = f"the answer of {self.conversation.model!r} is not {wanted}: {problem}"
+        raise GenerationError(msg, hint=_HTTP_HINT, partial=completion.text)
+
+    def _read(self, completion: Completion) -> tuple[dict[str, Any], str]:
+        """Return an answer as OpenAI's reply, and what is wrong with it.
+
+        There is no reply if the answer has not the form that was asked for.
+        """
+        text, problem = self._json_in(completion.text)
+        if problem:
+            return {}, problem
+        reply = self._as_reply(completion, text)
+        check = self.conversation.check
+        return reply, check(read_reply(reply)[0]) if check is not None else ""
+
+    def _json_in(self, text: str) -> tuple[str, str]:
+        """Return the JSON of an answer, and what is wrong with it."""
+        wanted = tool_schema.response_schema(self._written[1].get("response_format"))
+        if wanted is None:
+            return text, ""
+        fenced = _IN_FENCE.fullmatch(text.strip())
+        try:
+            value = json.loads(fenced[1] if fenced else text)
+        except ValueError:
+            if not self._may_be_prose(text):
+                return "", "The reply is not JSON, or there is text around the JSON."
+            value = {"answer": text}
+        if wanted.get("type") == "array" or self.conversation.parameters.get("parallel_tool_calls"):
+            value = [value] if isinstance(value, dict) and "tool" in value else value
+        return json.dumps(value, ensure_ascii=False), problem_of(value, wanted)
+
+    def _may_be_prose(self, text: str) -> bool:
+        """Whether a text that is not JSON is an answer in plain words."""
+        parameters = self.conversation.parameters
+        required = self.conversation.tool_choice not in (None, "auto")
+        free = self._wants_calls and not required and not parameters.get("response_format")
+        return free and bool(text.strip()) and not _LIKE_A_CALL.search(text)
+
+    def _as_reply(self, completion: Completion, text: str) -> dict[str, Any]:
+        message = {"role": "assistant", "content": text}
+        if completion.reasoning:
+            message["reasoning_content"] = completion.reasoning
+        reason = "length" if completion.finish_reason == "length" else "stop"
+        reply: dict[str, Any] = {
+            "model": completion.model,
+            "choices": [{"index": 0, "message": message, "finish_reason": reason}],
+        }
+        if completion.usage is not None:
+            reply["usage"] = asdict(completion.usage)
+        return self.conversation.sent(by_schema=self.conversation.has_tools).reply(reply)
+
+
+def answer(model: DockerModel, chat: PromptedChat) -> dict[str, Any]:
+    """Return the answer as OpenAI's reply; a wrong one is asked for once more.
+
+    Raises:
+        GenerationError: If the second answer is wrong, too.
+    """
+    completion = model.generate(chat.prompt)
+    again = chat.repaired(completion)
+    return chat.reply(completion) if again is None else again.reply(model.generate(again.prompt))
+
+
+async def answer_async(model: DockerModel, chat: PromptedChat) -> dict[str, Any]:
+    """Return the answer as OpenAI's reply; cancelling the call ends the model's work."""
+    completion = await model.agenerate(chat.prompt)
+    again = chat.repaired(completion)
+    if again is None:
+        return chat.reply(completion)
+    return again.reply(await model.agenerate(again.prompt))

@@ -1,0 +1,218 @@
+"""Tool calls and objects from text that nothing has enforced: what is taken, and what is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from docker_model.errors import GenerationError, UnsupportedParameterError
+from docker_model.http.by_prompt import PromptedChat
+from docker_model.http.replies import read_reply
+from docker_model.http.schema_check import problem_of
+from docker_model.http.tool_schema import grammar_schema
+from docker_model.types import Completion, Timings, Usage
+
+
+def tool(name, **properties):
+    parameters = {"type": "object", "properties": properties, "required": list(properties)}
+    function = {"name": name, "description": f"The tool {name}.", "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+INTEGER = {"type": "integer"}
+TOOLS = [tool("add", a=INTEGER, b=INTEGER), tool("now")]
+CITY = {
+    "title": "City",
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "people": INTEGER},
+    "required": ["name"],
+}
+OBJECT = {"type": "json_schema", "json_schema": {"name": "City", "schema": CITY}}
+CALL = '{"tool": "add", "arguments": {"a": 1, "b": 2}}'
+
+
+def chat(messages="What is 1 + 2?", **parameters):
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+
+    def write(turns):
+        return "\n".join(f"{turn['role']}: {turn['content']}" for turn in turns)
+
+    return PromptedChat.of("m", messages, {"tool_calling": "schema", **parameters}, write)
+
+
+def completion(text, finish_reason="stop"):
+    return Completion(text, "Hm.", Usage(3, 4, 7), finish_reason, "m", Timings(0, 0, 0))
+
+
+def read(asked, text, **settings):
+    said = completion(text, **settings)
+    assert asked.repaired(said) is None
+    [answer] = read_reply(asked.reply(said))
+    return answer
+
+
+def problem(asked, text):
+    """What the model is shown of a wrong answer."""
+    again = asked.repaired(completion(text))
+    assert again is not None
+    with pytest.raises(GenerationError) as caught:
+        asked.reply(completion(text))
+    assert caught.value.partial == text
+    assert "HTTP" in caught.value.hint
+    return again.prompt.removeprefix(asked.prompt)
+
+
+@pytest.mark.parametrize("text", [CALL, f"\n {CALL}\n", f"```json\n{CALL}\n```", f"```\n{CALL}```"])
+def test_a_call_is_read(text):
+    answer = read(chat(tools=TOOLS), text)
+    [call] = answer.calls
+    assert (call.name, call.arguments) == ("add", {"a": 1, "b": 2})
+    assert (answer.text, answer.reasoning, answer.finish_reason) == ("", "Hm.", "tool_calls")
+
+
+def test_the_prompt_shows_the_tools_and_their_arguments():
+    prompt = chat(tools=TOOLS).prompt
+    assert prompt.startswith("system: You can use these tools:\n- add: The tool add.\n")
+    assert '{"a": {"type": "integer"}, "b": {"type": "integer"}}' in prompt
+    assert prompt.endswith("\nuser: What is 1 + 2?")
+
+
+@pytest.mark.parametrize("text", ['{"answer": "It is 3."}', "It is 3."])
+def test_an_answer_in_words_is_read(text):
+    answer = read(chat(tools=TOOLS), text)
+    assert (answer.text, answer.calls, answer.finish_reason) == ("It is 3.", (), "stop")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"tool": "sub", "arguments": {}}', 'tool: must be "add" or must be "now"'),
+        ('{"tool": "add", "arguments": {"a": 1}}', "arguments.b: is missing"),
+        ('{"tool": "add", "arguments": {"a": "1", "b": 2}}', "arguments.a: must be of type int"),
+        ('{"tool": "add", "arguments": {"a": 1, "b": 2, "c": 3}}', "arguments.c: is not in the"),
+        ('{"tool": "add", "arguments": "a"}', "arguments: must be of type object"),
+        (f"I will add them: {CALL}", "there is text around the JSON"),
+        (f"{CALL}{CALL}", "there is text around the JSON"),
+        (CALL[:-1], "The reply is not JSON"),
+        ("", "The reply is not JSON"),
+        ("3", "must be of type object"),
+        (f"[{CALL}]", "must be of type object"),
+    ],
+)
+def test_what_is_no_valid_call_is_shown_to_the_model(text, why):
+    assert why in problem(chat(tools=TOOLS), text)
+
+
+@pytest.mark.parametrize("choice", ["required", "any", "add", True])
+def test_a_call_that_is_demanded_is_made(choice):
+    asked = chat(tools=TOOLS, tool_choice=choice)
+    assert read(asked, CALL).calls
+    assert problem(asked, "It is 3.")
+    assert problem(asked, '{"answer": "It is 3."}')
+
+
+def test_a_tool_that_was_not_chosen_is_not_called():
+    assert 'tool: must be "now"' in problem(chat(tools=TOOLS, tool_choice="now"), CALL)
+
+
+def test_without_a_choice_of_tools_the_text_is_the_answer():
+    asked = chat(tools=TOOLS, tool_choice="none")
+    assert asked.prompt == "user: What is 1 + 2?"
+    assert read(asked, CALL).text == CALL
+
+
+def test_parallel_calls_are_an_array_or_a_single_call():
+    asked = chat(tools=TOOLS, parallel_tool_calls=True)
+    assert [call.name for call in read(asked, f"[{CALL}, {CALL}]").calls] == ["add", "add"]
+    assert [call.name for call in read(asked, CALL).calls] == ["add"]
+
+
+def test_calls_and_results_are_told_in_words():
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    history = [
+        {"role": "user", "content": "What is 1 + 2?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "name": "add", "content": "3"},
+    ]
+    lines = chat(history, tools=TOOLS).prompt.splitlines()
+    assert lines[-2:] == [
+        'assistant: {"tool": "add", "arguments": {"a": 1}}',
+        "user: Result of add: 3",
+    ]
+    assert chat(history, response_format=OBJECT).prompt.splitlines()[-2:] == lines[-2:]
+
+
+def test_an_object_is_read():
+    asked = chat("Name a city.", response_format=OBJECT)
+    assert '"people": {"type": "integer"}' in asked.prompt
+    assert json.loads(read(asked, '```json\n{"name": "Oslo"}\n```').text) == {"name": "Oslo"}
+    assert "name: is missing" in problem(asked, "{}")
+    assert problem(asked, 'The city is {"name": "Oslo"}.')
+
+
+def test_any_object_is_read_in_json_mode():
+    asked = chat("Name a city.", response_format={"type": "json_object"})
+    assert read(asked, '{"a": [1]}').text == '{"a": [1]}'
+    assert "must be of type object" in problem(asked, "[1]")
+
+
+def test_an_object_may_come_after_calls():
+    asked = chat(tools=TOOLS, response_format=OBJECT)
+    assert read(asked, CALL).calls
+    assert json.loads(read(asked, '{"answer": {"name": "Oslo"}}').text) == {"name": "Oslo"}
+    assert "answer.name: is missing" in problem(asked, '{"answer": {}}')
+    assert problem(asked, "Oslo")
+
+
+def test_the_check_is_made_of_both_answers():
+    asked = chat(tools=TOOLS, check=lambda answer: "wrong number" if answer.calls else "")
+    again = asked.repaired(completion(CALL))
+    assert again.prompt.endswith("Result of add: wrong number\nReply again, and correct this.")
+    with pytest.raises(GenerationError, match="wrong number"):
+        again.reply(completion(CALL))
+
+
+def test_an_answer_that_was_cut_off_is_not_asked_for_again():
+    asked = chat(tools=TOOLS)
+    cut = completion(CALL[:-5], finish_reason="length")
+    assert asked.repaired(cut) is None
+    with pytest.raises(GenerationError, match="cut off"):
+        asked.reply(cut)
+
+
+def test_a_schema_that_is_not_shown_is_refused():
+    with pytest.raises(UnsupportedParameterError, match="show_schema"):
+        chat(response_format=OBJECT, show_schema=False)
+
+
+TREE = {
+    "$defs": {"Tree": {"type": "object", "properties": {"of": {"$ref": "#/$defs/Tree"}}}},
+    "$ref": "#/$defs/Tree",
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"type": "integer"}, [1, 2.0, 0], [True, 1.5, "1", None]),
+        ({"type": "number"}, [1, 1.5], [False, "1"]),
+        ({"type": ["string", "null"]}, ["", None], [1]),
+        ({"enum": [1, "a"]}, [1, "a"], [True, "b"]),
+        ({"const": False}, [False], [0]),
+        ({"type": "integer", "minimum": 1, "exclusiveMaximum": 3}, [1, 2], [0, 3]),
+        ({"type": "string", "minLength": 1, "maxLength": 2}, ["a", "ab"], ["", "abc"]),
+        ({"type": "array", "items": {"type": "string"}, "minItems": 1}, [["a"]], [[], [1]]),
+        ({"type": "array", "prefixItems": [{"type": "string"}]}, [["a"]], [[], [1], ["a", "b"]]),
+        ({"type": "object"}, [{}, {"a": 1}], [[], "{}"]),
+        ({"type": "object", "additionalProperties": {"type": "string"}}, [{"a": "b"}], [{"a": 1}]),
+        ({"anyOf": [{"type": "string"}, CITY]}, ["a", {"name": "a"}], [1, {"name": 1}]),
+        (TREE, [{}, {"of": {"of": {}}}], [{"of": {"of": 1}}, {"no": {}}]),
+        ({}, [1, None], []),
+    ],
+)
+def test_values_are_checked_against_a_schema(schema, good, bad):
+    reduced = grammar_schema(schema)
+    assert [problem_of(value, reduced) for value in good] == [""] * len(good)
+    assert all(problem_of(value, reduced) for value in bad)

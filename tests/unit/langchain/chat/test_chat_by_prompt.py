@@ -1,0 +1,140 @@
+"""Tools and structured output over the CLI, by the prompt alone."""
+
+from __future__ import annotations
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from pydantic import BaseModel
+
+from docker_model.testing import SimulatedDocker
+from langchain_docker_model import ChatDockerModel
+from langchain_docker_model.errors import GenerationError, UnsupportedParameterError
+from tests.unit.langchain.chat.modes import WAYS, answer
+
+CALL = '{"tool": "add", "arguments": {"a": 2, "b": 3}}'
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str
+    people: int
+
+
+@pytest.fixture
+def says():
+    """A chat over the CLI whose model says these texts, one after the other."""
+    with SimulatedDocker(models=("ai/smollm2",), script=lambda _: texts.pop(0)) as docker:
+        texts: list[str] = []
+
+        def make(*answers, **settings):
+            texts[:] = answers
+            given = {"transport": "cli", "tool_calling": "schema", **settings}
+            return ChatDockerModel(model="ai/smollm2", **given), docker
+
+        yield make
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_call_over_the_cli(says, way):
+    chat, docker = says(CALL)
+    said = await answer(chat.bind_tools([add]), way, "What is 2 + 3?")
+    [call] = said.tool_calls
+    assert (call["name"], call["args"]) == ("add", {"a": 2, "b": 3})
+    assert said.response_metadata["tool_calling"] == "schema"
+    assert said.response_metadata["finish_reason"] == "tool_calls"
+    [prompt] = docker.prompts
+    assert "- add: Add two numbers." in prompt
+    assert prompt.endswith("What is 2 + 3?")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_wrong_call_is_repaired_once(says, way):
+    chat, docker = says('{"tool": "add", "arguments": {"a": 2}}', CALL)
+    said = await answer(chat.bind_tools([add]), way, "What is 2 + 3?")
+    assert said.tool_calls[0]["args"] == {"a": 2, "b": 3}
+    assert "arguments.b: is missing" in docker.prompts[1]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_call_that_stays_wrong_is_an_error_that_names_http(says, way):
+    chat, docker = says("add(2, 3)", "add(2, 3)")
+    with pytest.raises(GenerationError, match=r"not a valid tool call(?s:.*)HTTP") as caught:
+        await answer(chat.bind_tools([add], tool_choice="any"), way)
+    assert caught.value.partial == "add(2, 3)"
+    assert len(docker.prompts) == 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_object_over_the_cli(says, way):
+    chat, docker = says('{"name": "Oslo", "people": "many"}', '{"name": "Oslo", "people": 7}')
+    chain = chat.with_structured_output(City)
+    parts = []
+    match way:
+        case "invoke":
+            parts = [chain.invoke("Name a city.")]
+        case "ainvoke":
+            parts = [await chain.ainvoke("Name a city.")]
+        case "stream":
+            parts = list(chain.stream("Name a city."))
+        case "astream":
+            parts = [part async for part in chain.astream("Name a city.")]
+    assert parts[-1] == City(name="Oslo", people=7)
+    assert "people: must be of type integer" in docker.prompts[1]
+
+
+async def test_the_class_of_the_user_checks_an_object(says):
+    class Even(BaseModel):
+        number: int
+
+        def model_post_init(self, _):
+            if self.number % 2:
+                msg = "must be even"
+                raise ValueError(msg)
+
+    chat, docker = says('{"number": 1}', '{"number": 2}')
+    assert chat.with_structured_output(Even).invoke("A number?") == Even(number=2)
+    assert "must be even" in docker.prompts[1]
+    chat, _ = says('{"number": 1}', '{"number": 1}')
+    with pytest.raises(GenerationError, match="must be even"):
+        await chat.with_structured_output(Even).ainvoke("A number?")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_history_of_calls_is_told_in_words(says, way):
+    chat, docker = says("It is 5.")
+    history = [
+        HumanMessage("What is 2 + 3?"),
+        AIMessage("", tool_calls=[{"name": "add", "args": {"a": 2, "b": 3}, "id": "1"}]),
+        ToolMessage("5", tool_call_id="1"),
+    ]
+    assert (await answer(chat, way, history)).content == "It is 5."
+    assert "Result of add: 5" in docker.prompts[0]
+
+
+def test_an_agent_over_the_cli(says):
+    chat, docker = says(CALL, '{"answer": {"name": "Oslo", "people": 5}}')
+    agent = create_agent(chat, [add], response_format=City)
+    result = agent.invoke({"messages": [HumanMessage("Go.")]})
+    assert result["structured_response"] == City(name="Oslo", people=5)
+    assert "Result of add: 5" in docker.prompts[1]
+
+
+@pytest.mark.parametrize("tool_calling", ["auto", "native"])
+def test_tools_over_the_cli_are_off_by_default(says, tool_calling):
+    chat, docker = says(tool_calling=tool_calling)
+    with pytest.raises(UnsupportedParameterError, match=r"HTTP(?s:.*)tool_calling='schema'"):
+        chat.bind_tools([add]).invoke("What is 2 + 3?")
+    assert docker.prompts == []
+
+
+def test_parameters_stay_refused_over_the_cli(says):
+    chat, _ = says(temperature=0)
+    with pytest.raises(UnsupportedParameterError, match="cannot use temperature"):
+        chat.bind_tools([add]).invoke("What is 2 + 3?")

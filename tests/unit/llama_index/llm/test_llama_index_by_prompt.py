@@ -1,0 +1,161 @@
+"""Tools and objects over the CLI, by the prompt alone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.llms import ChatMessage
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.tools import FunctionTool
+from pydantic import BaseModel, field_validator
+
+from docker_model import GenerationError, UnsupportedParameterError
+from docker_model.testing import Hang, SimulatedDocker, Text
+from llama_index_docker_model import DockerModelLLM
+from tests.support.llama_index_modes import agents_of_core
+
+CALL = '{"tool": "add", "arguments": {"a": 2, "b": 3}}'
+WITH_TOOLS = ["chat_with_tools", "achat_with_tools"]
+WITH_TOOLS += ["stream_chat_with_tools", "astream_chat_with_tools"]
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+ADD = FunctionTool.from_defaults(add)
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str
+    people: int
+
+    @field_validator("people")
+    @classmethod
+    def _positive(cls, people):
+        if people < 0:
+            msg = "must not be negative"
+            raise ValueError(msg)
+        return people
+
+
+@pytest.fixture
+def says():
+    """A model over the CLI that says these texts, one after the other."""
+    with SimulatedDocker(models=("ai/smollm2",), script=lambda _: texts.pop(0)) as docker:
+        texts: list = []
+
+        def make(*answers, **settings):
+            texts[:] = answers
+            given = {"transport": "cli", "tool_calling": "schema", **settings}
+            return DockerModelLLM(model="ai/smollm2", **given), docker
+
+        yield make
+
+
+async def with_tools(llm, way, **settings):
+    result = getattr(llm, way)([ADD], "What is 2 + 3?", **settings)
+    if way.startswith("a"):
+        result = await result
+    if "stream" not in way:
+        return result
+    return [one async for one in result][-1] if way.startswith("a") else list(result)[-1]
+
+
+@pytest.mark.parametrize("way", WITH_TOOLS)
+async def test_a_call_over_the_cli(says, way):
+    llm, docker = says(CALL)
+    assert llm.metadata.is_function_calling_model
+    response = await with_tools(llm, way)
+    [call] = llm.get_tool_calls_from_response(response)
+    assert (call.tool_name, call.tool_kwargs) == ("add", {"a": 2, "b": 3})
+    assert response.raw["tool_calling"] == "schema"
+    assert "Add two numbers.\n  arguments: {" in docker.prompts[0]
+
+
+@pytest.mark.parametrize("way", WITH_TOOLS)
+async def test_a_wrong_call_is_repaired_once(says, way):
+    llm, docker = says('{"tool": "add", "arguments": {"a": 2}}', CALL)
+    [call] = llm.get_tool_calls_from_response(await with_tools(llm, way))
+    assert call.tool_kwargs == {"a": 2, "b": 3}
+    assert "arguments.b: is missing" in docker.prompts[1]
+
+
+@pytest.mark.parametrize("way", WITH_TOOLS)
+async def test_a_call_that_stays_wrong_is_an_error_that_names_http(says, way):
+    llm, docker = says("add(2, 3)", "add(2, 3)")
+    with pytest.raises(GenerationError, match=r"not a valid tool call(?s:.*)HTTP"):
+        await with_tools(llm, way, tool_required=True)
+    assert len(docker.prompts) == 2
+
+
+@pytest.mark.parametrize("way", ["", "a", "stream_", "astream_"])
+async def test_an_object_over_the_cli(says, way):
+    llm, docker = says('{"name": "Oslo", "people": -1}', '{"name": "Oslo", "people": 7}')
+    result = getattr(llm, f"{way}structured_predict")(City, PromptTemplate("Name a city."))
+    if way.startswith("a"):
+        result = await result
+    if way == "stream_":
+        result = list(result)[-1]
+    elif way == "astream_":
+        result = [one async for one in result][-1]
+    assert result == City(name="Oslo", people=7)
+    assert len(docker.prompts) == 2
+    assert "must not be negative" in docker.prompts[1]
+
+
+def test_an_object_that_stays_wrong_is_an_error_that_names_http(says):
+    llm, docker = says("Oslo", "Oslo")
+    with pytest.raises(GenerationError, match=r"not the JSON that was asked for(?s:.*)HTTP"):
+        llm.structured_predict(City, PromptTemplate("Name a city."))
+    assert len(docker.prompts) == 2
+
+
+@agents_of_core
+async def test_an_agent_over_the_cli(says):
+    llm, docker = says(CALL, "It is 5.")
+    agent = FunctionAgent(tools=[ADD], llm=llm, streaming=False)
+    assert str(await agent.run("What is 2 + 3?")) == "It is 5."
+    assert "Result of add: 5" in docker.prompts[1]
+
+
+def test_a_completion_is_held_to_the_schema_too(says):
+    wanted = {"type": "json_schema", "json_schema": {"schema": City.model_json_schema()}}
+    llm, docker = says("Oslo", '{"name": "Oslo", "people": 7}', response_format=wanted)
+    assert llm.complete("Name a city.").text == '{"name": "Oslo", "people": 7}'
+    assert len(docker.prompts) == 2
+
+
+def test_a_chat_without_tools_streams_as_ever(says):
+    llm, docker = says(["One ", "two."])
+    pieces = [one.delta for one in llm.stream_chat([ChatMessage("Hello.")])]
+    assert "".join(pieces) == "One two."
+    assert len(docker.prompts) == 1
+
+
+async def test_cancelling_a_call_over_the_cli_ends_the_run(says):
+    llm, docker = says([Text("{"), Hang()])
+    task = asyncio.create_task(with_tools(llm, "astream_chat_with_tools"))
+    await asyncio.to_thread(docker.wait_prompts)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.to_thread(docker.wait_gone)
+
+
+def test_the_users_own_prompt_is_used(says):
+    llm, docker = says(CALL, messages_to_prompt=lambda chat: "|".join(m.role for m in chat))
+    llm.chat_with_tools([ADD], "What is 2 + 3?")
+    assert docker.prompts == ["system|user"]
+
+
+def test_tools_over_the_cli_are_off_by_default(says):
+    llm, docker = says(tool_calling="auto")
+    with pytest.raises(UnsupportedParameterError, match="tool_calling='schema'"):
+        llm.chat_with_tools([ADD], "What is 2 + 3?")
+    assert docker.prompts == []
