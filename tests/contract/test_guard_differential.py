@@ -52,8 +52,8 @@ def send(simulate):
             check=False,
         )
 
-    def send(requests):
-        models = [f"ai/guard:{number}" for number in range(len(requests))]
+    def send(requests, name="ai/guard"):
+        models = [f"{name}:{number}" for number in range(len(requests))]
         prompts, directories = zip(*requests, strict=True)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             runs = list(pool.map(run, models, prompts, directories))
@@ -120,6 +120,10 @@ def check_guard(prompt, cwd):
 
 def check_command(prompts, tree, private, send):
     """Hold the guard against the command: each prompt bare, and guarded for where it runs."""
+    naming = "@a.txt"
+    [probe] = send([(naming, tree.cwd)], name="ai/probe")
+    if probe.text == naming:  # before v0.1.46
+        pytest.skip("this version of the plugin reads no file that a prompt names")
     expected = {}
     for number, prompt in enumerate(prompts):
         outcome = guard_oracle.process(prompt, tree.cwd)
@@ -131,6 +135,7 @@ def check_command(prompts, tree, private, send):
         assert outcome == expected[request], request
 
 
+@pytest.mark.timeout(600)  # 600 runs of the real command with `docker` in front
 def test_guard_agrees_with_the_command(tree, private, send):
     check_command(make_prompts(tree, "ordinary", 300), tree, private, send)
 
