@@ -173,6 +173,14 @@ def bench_cold_invoke(url: str, rounds: int):
         "DockerModel.generate": timed(lambda: model.generate("hi")),
         "DockerModelLLM.invoke": timed(lambda: llm.invoke("hi")),
     }
+    program = contenders.plugin()
+    if program is not None:
+        alone = [*program.argv, *argv[len(contenders.COMMAND) :]]
+        runs["the plugin's file by itself"] = timed(
+            lambda: subprocess.run(
+                alone, input=b"hi", capture_output=True, check=True, env=program.env
+            )
+        )
     return take_turns(runs, max(rounds, 100))  # the goal is near
 
 
@@ -253,6 +261,41 @@ def bench_crowd(url: str, rounds: int):
     return {n: milliseconds(values) for n, values in took.items()}
 
 
+def bench_parked(url: str, rounds: int):
+    """Resident memory of one parked run, in MB."""
+    from docker_model import DockerModel
+
+    def parked(command: str | None) -> float:
+        model = DockerModel("ai/20-0", standby=1, command=command)
+        model.warm_up()
+        time.sleep(0.5)  # for the command to get to its wait for stdin
+        pids = descendants(os.getpid(), {"docker", "docker-model"})
+        size = sum(map(resident_memory, pids))
+        model.close()
+        time.sleep(0.2)
+        return size
+
+    runs = {"DockerModel, `docker` in front": "docker model", "DockerModel": None}
+    count = max(3, rounds // 8)
+    return {n: statistics.median(parked(c) for _ in range(count)) for n, c in runs.items()}
+
+
+def descendants(pid: int, names: set[str]) -> list[int]:
+    """Return all processes of these names that `pid` and its children have started."""
+    found = []
+    for folder in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (folder / "children").read_text().split()):
+            if Path(f"/proc/{child}/comm").read_text().strip() in names:
+                found.append(child)
+            found += descendants(child, names)
+    return found
+
+
+def resident_memory(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Rss:")) / 1024
+
+
 def bench_memory(url: str, rounds: int):
     """Growth of the peak resident size over an answer of 100 MB, in MB."""
     code = """
@@ -306,6 +349,7 @@ BENCHES = {
     "cold_invoke": bench_cold_invoke,
     "token_delay": bench_token_delay,
     "crowd": bench_crowd,
+    "parked": bench_parked,
     "memory": bench_memory,
     "imports": bench_imports,
 }

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from docker_model._docker_cli.command_spec import Program
+
 COMMAND = os.environ.get("DOCKER_MODEL_COMMAND", "docker model").split()
+
+
+def plugin() -> Program | None:
+    """Return the plugin's own file, if that is what runs without a named command."""
+    from docker_model._docker_cli.command_spec import CommandSpec
+    from docker_model._runtime import tasks
+
+    program = tasks.run_blocking(CommandSpec.of(None, None).program())
+    return program if program.plugin else None
 
 
 def _started(model: str) -> subprocess.Popen[bytes]:
