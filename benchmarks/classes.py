@@ -40,7 +40,7 @@ def add(a: int) -> int:
     return a + 1
 
 
-class NotOffered(Exception):  # noqa: N818  an answer, not an error
+class NotOffered(Exception):
     """The class has nothing of the kind."""
 
 

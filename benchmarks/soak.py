@@ -88,7 +88,7 @@ MODELS = [
 ]
 
 
-class Wrong(Exception):  # noqa: N818  it says what it is
+class Wrong(Exception):
     """A generation ended as it must not."""
 
 

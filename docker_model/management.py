@@ -195,7 +195,7 @@ async def _list_models(
     *,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float | None = QUICK,  # noqa: ASYNC109  ends what was started, too
+    timeout: float | None = QUICK,
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> list[ModelInfo]:
@@ -212,7 +212,7 @@ async def _inspect_model(
     *,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float | None = QUICK,  # noqa: ASYNC109  ends what was started, too
+    timeout: float | None = QUICK,
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> ModelInfo:
@@ -236,7 +236,7 @@ async def _status(
     *,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float | None = QUICK,  # noqa: ASYNC109  ends what was started, too
+    timeout: float | None = QUICK,
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> Status:
@@ -261,7 +261,7 @@ async def _list_running(
     *,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float | None = QUICK,  # noqa: ASYNC109  ends what was started, too
+    timeout: float | None = QUICK,
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> list[RunningModel]:
@@ -328,7 +328,7 @@ async def apull_model(
     token: str | None = None,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float | None = None,  # noqa: ASYNC109  ends the process too
+    timeout: float | None = None,
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> ModelInfo:
@@ -357,7 +357,7 @@ async def _preload_model(
     *,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float | None = LOADING,  # noqa: ASYNC109  ends what was started, too
+    timeout: float | None = LOADING,
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> None:
@@ -381,7 +381,7 @@ async def _unload_model(
     *,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float | None = QUICK,  # noqa: ASYNC109  ends what was started, too
+    timeout: float | None = QUICK,
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> None:
@@ -413,7 +413,7 @@ async def _configure_model(
     gpu_memory_utilization: float | None = None,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float | None = QUICK,  # noqa: ASYNC109  ends what was started, too
+    timeout: float | None = QUICK,
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> None:
@@ -477,7 +477,7 @@ async def _model_configuration(
     mode: Mode | None = None,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float | None = QUICK,  # noqa: ASYNC109  ends what was started, too
+    timeout: float | None = QUICK,
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> ModelConfiguration | None:
@@ -511,7 +511,7 @@ async def _remove_model(
     force: bool = False,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float | None = QUICK,  # noqa: ASYNC109  ends what was started, too
+    timeout: float | None = QUICK,
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> None:
@@ -545,7 +545,7 @@ async def _tag_model(
     *,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float | None = QUICK,  # noqa: ASYNC109  ends what was started, too
+    timeout: float | None = QUICK,
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> None:
@@ -567,7 +567,7 @@ async def _disk_usage(
     *,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float | None = QUICK,  # noqa: ASYNC109  ends what was started, too
+    timeout: float | None = QUICK,
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> DiskUsage:
@@ -585,7 +585,7 @@ async def _search_models(
     limit: int = 25,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float | None = QUICK,  # noqa: ASYNC109  ends what was started, too
+    timeout: float | None = QUICK,
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> list[FoundModel]:
@@ -625,7 +625,7 @@ async def _rerank(
     force: bool = False,
     command: str | Sequence[str] | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float | None = LOADING,  # noqa: ASYNC109  ends the request, too
+    timeout: float | None = LOADING,
     base_url: str | None = None,
 ) -> list[Ranked]:
     """Rank documents by their relevance for a query, over HTTP.

@@ -142,8 +142,8 @@ class CliBackend:
 
     def count_tokens(
         self,
-        messages: Sequence[BaseMessage],  # noqa: ARG002  the protocol's
-        tools: Sequence[Mapping[str, Any]],  # noqa: ARG002  the protocol's
+        messages: Sequence[BaseMessage],
+        tools: Sequence[Mapping[str, Any]],
     ) -> int:
         """Raise: the command does not count.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence  # noqa: TC003  pydantic reads them
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from datetime import timedelta  # noqa: TC003  pydantic reads it
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.language_models import BaseChatModel
@@ -19,12 +19,12 @@ from docker_model.http.client import Client
 from docker_model.http.thinking import Thinking, check_thinking
 from docker_model.http.tools import choice_of
 from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName, WhenFull
-from docker_model.types import Progress  # noqa: TC001  pydantic reads it
+from docker_model.types import Progress
 from langchain_docker_model import _request, _settings
 from langchain_docker_model._backend import CliBackend, HttpBackend
 from langchain_docker_model._profile import known_profile_of, profile_of
 from langchain_docker_model._replies import PROVIDER
-from langchain_docker_model._settings import ApiKey, TimeoutSetting  # noqa: TC001  pydantic
+from langchain_docker_model._settings import ApiKey, TimeoutSetting
 from langchain_docker_model._structured import Method, Schema, structured, tool_of
 from langchain_docker_model.errors import as_langchain_errors
 
@@ -559,7 +559,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002  core's signature
+        run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
         with as_langchain_errors():
@@ -571,7 +571,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002  core's signature
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
         with as_langchain_errors():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable  # noqa: TC003  pydantic reads it
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings

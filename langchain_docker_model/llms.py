@@ -204,8 +204,8 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
 
     def with_structured_output(
         self,
-        schema: dict[str, Any] | type,  # noqa: ARG002  core's signature
-        **kwargs: Any,  # noqa: ARG002  core's signature
+        schema: dict[str, Any] | type,
+        **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
         """Raise: one prompt and one text have no schema.
 
@@ -295,7 +295,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
 
     def stream(
         self,
-        input: LanguageModelInput,  # noqa: A002  core's name
+        input: LanguageModelInput,
         config: RunnableConfig | None = None,
         *,
         stop: list[str] | None = None,
@@ -307,7 +307,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
 
     def astream(
         self,
-        input: LanguageModelInput,  # noqa: A002  core's name
+        input: LanguageModelInput,
         config: RunnableConfig | None = None,
         *,
         stop: list[str] | None = None,

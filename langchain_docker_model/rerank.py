@@ -76,7 +76,7 @@ class DockerModelRerank(HttpSettings, BaseDocumentCompressor):
         self,
         documents: Sequence[Document],
         query: str,
-        callbacks: Callbacks | None = None,  # noqa: ARG002  core's signature
+        callbacks: Callbacks | None = None,
     ) -> Sequence[Document]:
         """Return the best documents, best first.
 
@@ -100,7 +100,7 @@ class DockerModelRerank(HttpSettings, BaseDocumentCompressor):
         self,
         documents: Sequence[Document],
         query: str,
-        callbacks: Callbacks | None = None,  # noqa: ARG002  core's signature
+        callbacks: Callbacks | None = None,
     ) -> Sequence[Document]:
         """Return the best documents, best first.
 

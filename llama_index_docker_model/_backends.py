@@ -14,6 +14,10 @@ from docker_model.errors import (
     ModelNotFoundError,
     RunnerUnavailableError,
 )
+from docker_model.http.by_prompt import PromptedChat, answer, answer_async
+from docker_model.http.replies import Answer, StreamReader, require_text
+from docker_model.http.thinking import thinking_parameters
+from docker_model.http.tools import notice_no_call
 from llama_index_docker_model._messages import chat_prompt, openai_messages, text_and_calls
 from llama_index_docker_model._responses import AnswerState
 from llama_index_docker_model._settings import by_prompt
@@ -23,8 +27,6 @@ if TYPE_CHECKING:
 
     from docker_model import AsyncTextStream, DockerModel, TextStream
     from docker_model.http import AsyncChatStream, ChatStream, Client
-    from docker_model.http.by_prompt import PromptedChat
-    from docker_model.http.replies import Answer
     from docker_model.http.thinking import Thinking
     from docker_model.types import Completion, Event
     from llama_index_docker_model._settings import MergedSettings
@@ -125,8 +127,6 @@ class CliBackend:
             EmptyAnswerError: If the model thought and then did not answer.
         """
         if state.reasoning and not state.text.strip() and state.raw["finish_reason"] == "stop":
-            from docker_model.http.replies import Answer, require_text  # noqa: PLC0415  rarely used
-
             require_text(Answer(reasoning=state.reasoning, finish_reason="stop"), self.model.model)
         return state
 
@@ -162,14 +162,10 @@ class PromptBackend:
 
     def answer(self) -> AnswerState:
         """Wait for the whole answer."""
-        from docker_model.http.by_prompt import answer  # noqa: PLC0415  rarely used
-
         return self._read(answer(self.model, self.chat))
 
     async def answer_async(self) -> AnswerState:
         """Await the whole answer."""
-        from docker_model.http.by_prompt import answer_async  # noqa: PLC0415  rarely used
-
         return self._read(await answer_async(self.model, self.chat))
 
     def stream(self) -> tuple[Cancellable, Iterator[dict[str, Any]]]:
@@ -199,7 +195,6 @@ def cli_backend(
     """Return the backend of a chat over the CLI, with its tools or schema in the prompt."""
     if not by_prompt(settings.values):
         return CliBackend(model, chat_prompt(messages, messages_to_prompt))
-    from docker_model.http.by_prompt import PromptedChat  # noqa: PLC0415  rarely used
 
     def write(turns: Sequence[Mapping[str, Any]]) -> str:
         written = [ChatMessage(turn["content"], role=turn["role"]) for turn in turns]
@@ -356,8 +351,6 @@ class HttpBackend:
 
     def _check_thinking(self) -> None:
         if self.thinking:
-            from docker_model.http.thinking import thinking_parameters  # noqa: PLC0415  rarely used
-
             thinking_parameters(self.thinking, self.client.known_model(self.model))
 
     def reader(self) -> HttpReader:
@@ -374,9 +367,6 @@ class HttpBackend:
             EmptyAnswerError: If the answer says nothing, and no stop sequence can be the reason.
             GenerationError: If the answer was cut off within the arguments of a tool.
         """
-        from docker_model.http.replies import require_text  # noqa: PLC0415  not for the CLI
-        from docker_model.http.tools import notice_no_call  # noqa: PLC0415  not for the CLI
-
         if answer.calls:
             call = answer.calls[-1]
             if answer.finish_reason == "length" and not call.ok:
@@ -410,8 +400,6 @@ class HttpReader:
         parameters: Mapping[str, Any],
         check: Callable[[Answer, Mapping[str, Any]], None],
     ) -> None:
-        from docker_model.http.replies import StreamReader  # noqa: PLC0415  not for the CLI
-
         self._model = model
         self._check = check
         self._replies = StreamReader(

@@ -10,6 +10,7 @@ from llama_index.core.base.llms.generic_utils import (
 from llama_index.core.base.llms.types import MessageRole
 
 from docker_model.errors import InvalidRequestError, UnsupportedParameterError
+from docker_model.http.messages import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -74,8 +75,6 @@ def openai_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
         InvalidRequestError: If no message has content, or the user's has content that the
             API has no form for.
     """
-    from docker_model.http.messages import prepare  # noqa: PLC0415  not for the CLI
-
     given = [_message(message) for message in messages]
     if not any(_has_content(message) for message in given):
         raise _empty()

@@ -9,12 +9,13 @@ import docker_model
 from docker_model._setting_names import setting_hint
 from docker_model.client import standby_model_for
 from docker_model.errors import InvalidRequestError, UnsupportedParameterError
+from docker_model.http.client import Client
+from docker_model.http.thinking import check_thinking, thinking_budget, thinking_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from docker_model import DockerModel
-    from docker_model.http.client import Client
     from docker_model.http.thinking import Thinking
 
 __all__ = [
@@ -160,8 +161,6 @@ class MergedSettings:
         Raises:
             InvalidRequestError: If `thinking` has an unknown value.
         """
-        from docker_model.http.thinking import thinking_parameters  # noqa: PLC0415  not for the CLI
-
         names = sorted(_PARAMETERS | _CALL_ONLY)
         stop = self.values["stop"]
         given = {name: self.values.get(name) for name in (*names, *_CONVERSATION)}
@@ -187,16 +186,12 @@ class MergedSettings:
         Raises:
             InvalidRequestError: If `thinking` has an unknown value.
         """
-        from docker_model.http.thinking import check_thinking  # noqa: PLC0415  not for the CLI
-
         thinking: Thinking = self.values.get("thinking")
         check_thinking(thinking)
         return thinking
 
     def configuration(self) -> dict[str, Any]:
         """Return what the model is to be configured with before its first request."""
-        from docker_model.http.thinking import thinking_budget  # noqa: PLC0415  not for the CLI
-
         wanted = {
             "context_size": self.values.get("context_size"),
             "keep_alive": self.values.get("keep_alive"),
@@ -218,8 +213,6 @@ class MergedSettings:
 
 def client_of(values: Mapping[str, Any]) -> Client:
     """Make a client of a model's settings, which costs microseconds."""
-    from docker_model.http.client import Client  # noqa: PLC0415  not for the CLI
-
     names = Client.__dataclass_fields__.keys() & values.keys()
     return Client(**{name: values[name] for name in names})
 

@@ -10,6 +10,7 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.utils import parse_partial_json
 
 from docker_model.errors import GenerationError
+from docker_model.http.replies import read_arguments
 from llama_index_docker_model._messages import NOT_AN_OBJECT
 
 if TYPE_CHECKING:
@@ -163,8 +164,6 @@ def _partial(call: Mapping[str, Any]) -> ToolSelection:
 
 
 def _selection(call: Mapping[str, Any], *, strict: bool) -> ToolSelection:
-    from docker_model.http.replies import read_arguments  # noqa: PLC0415  not for the CLI
-
     name = call["function"]["name"]
     arguments, text = read_arguments(call["function"]["arguments"])
     if arguments is None and strict:

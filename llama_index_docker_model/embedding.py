@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field
 
+from docker_model.http.instructions import instructions_for
 from llama_index_docker_model._http_component import HttpComponent
 
 if TYPE_CHECKING:
@@ -110,8 +111,6 @@ class DockerModelEmbedding(HttpComponent, BaseEmbedding):
 
     @property
     def _instructions(self) -> Instructions:
-        from docker_model.http.instructions import instructions_for  # noqa: PLC0415  when used
-
         return instructions_for(self.model_name, self.query_instruction, self.text_instruction)
 
     def _embed(self, texts: list[str]) -> list[list[float]]:

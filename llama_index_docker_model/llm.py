@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence  # noqa: TC003  pydantic evaluates the fields
-from datetime import timedelta  # noqa: TC003  pydantic evaluates the fields
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, model_validator
@@ -18,7 +18,7 @@ import docker_model
 from docker_model.env import FromEnv
 from docker_model.errors import UnsupportedParameterError
 from docker_model.options import FileReferences, PullPolicy, Timeouts
-from docker_model.types import Progress  # noqa: TC001  pydantic reads it
+from docker_model.types import ModelInfo, Progress
 from llama_index_docker_model._backends import CliBackend, HttpBackend, cli_backend
 from llama_index_docker_model._messages import (
     needs_http,
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from llama_index.core.tools import BaseTool
 
     from docker_model.http.client import Client
-    from docker_model.types import ModelInfo
     from llama_index_docker_model._backends import Backend
 
 __all__ = ["DockerModelLLM"]
@@ -325,7 +324,7 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
             model_name=self.model,
         )
 
-    def _known_window(self, over_http: bool) -> int:  # noqa: FBT001  private
+    def _known_window(self, over_http: bool) -> int:
         """Return the window that this process has learned of, else the engine's own."""
         info = self._learned.get(self.model)
         if over_http and "docker_model.http.operations" in sys.modules:  # something was asked
@@ -454,7 +453,7 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     # --- LlamaIndex's eight methods. `_methods` runs the backend and emits the events. ---
 
     @completion_methods.whole
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:  # noqa: FBT001, FBT002  core's
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:
         """Answer a prompt.
 
         Args:
@@ -473,12 +472,12 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         return self._completion(prompt, kwargs, formatted=formatted)
 
     @completion_methods.whole_async
-    def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:  # noqa: FBT001, FBT002  core's
+    def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:
         """Answer a prompt, awaited; cancelling the call ends the model's work."""
         return self._completion(prompt, kwargs, formatted=formatted)
 
     @completion_methods.stream
-    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:  # noqa: FBT001, FBT002  core's
+    def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:
         """Answer a prompt piece by piece.
 
         Returns:
@@ -489,7 +488,7 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         return self._completion(prompt, kwargs, formatted=formatted)
 
     @completion_methods.stream_async
-    def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:  # noqa: FBT001, FBT002  core's
+    def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:
         """Answer a prompt piece by piece, for `async for` over the awaited result."""
         return self._completion(prompt, kwargs, formatted=formatted)
 
@@ -552,9 +551,9 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         tools: Sequence[BaseTool],
         user_msg: str | ChatMessage | None = None,
         chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,  # noqa: ARG002, FBT001, FBT002  core's
-        allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002  core's
-        tool_required: bool = False,  # noqa: FBT001, FBT002  core's
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
         return chat_with_tools(
@@ -569,17 +568,17 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     def _validate_chat_with_tools_response(
         self,
         response: ChatResponse,
-        tools: Sequence[BaseTool],  # noqa: ARG002  core's
-        allow_parallel_tool_calls: bool = False,  # noqa: FBT001, FBT002  core's
-        **kwargs: Any,  # noqa: ARG002  core's
+        tools: Sequence[BaseTool],
+        allow_parallel_tool_calls: bool = False,
+        **kwargs: Any,
     ) -> ChatResponse:
         return response if allow_parallel_tool_calls else first_call_only(response)
 
     def get_tool_calls_from_response(
         self,
         response: ChatResponse,
-        error_on_no_tool_call: bool = True,  # noqa: FBT001, FBT002  core's
-        **kwargs: Any,  # noqa: ARG002  core's
+        error_on_no_tool_call: bool = True,
+        **kwargs: Any,
     ) -> list[ToolSelection]:
         """Return the tool calls in an answer, or in a stream so far.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LESS_WANTED = ("CREATED", "QUANTIZATION", "PARAMETERS", "ABILITIES", "CONTEXT", "SIZE")
 _CAPABILITIES = ("chat", "tools", "thinking", "vision", "audio", "embedding", "reranking")
 _SCALES = ("", "K", "M", "G", "T")
+_KILO = 1000
 
 
 def runner(options: argparse.Namespace) -> dict[str, Any]:
@@ -121,8 +122,8 @@ def _short(number: int | None) -> str:
     if number is None:
         return ""
     value, step = float(number), 0
-    while value >= 1000 and step < len(_SCALES) - 1:  # noqa: PLR2004  decimal prefixes
-        value, step = value / 1000, step + 1
+    while value >= _KILO and step < len(_SCALES) - 1:
+        value, step = value / _KILO, step + 1
     return f"{value:.1f}{_SCALES[step]}" if step else str(number)
 
 

@@ -94,7 +94,7 @@ class Screen:
         if self._begun:
             self.line()
 
-    def _write(self, text: str, style: Style) -> None:  # noqa: ARG002  for those with colours
+    def _write(self, text: str, _style: Style) -> None:
         self.stream.write(text)
 
     @contextlib.contextmanager

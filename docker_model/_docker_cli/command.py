@@ -127,7 +127,7 @@ def candidates(program: str, path: str, *, windows: bool = _WINDOWS) -> list[str
 def _locate(program: str, path: str) -> str:
     unusable = ""
     for candidate in map(os.path.abspath, candidates(program, path)):
-        if os.path.isfile(candidate):  # noqa: PTH113  hot path
+        if os.path.isfile(candidate):
             if os.access(candidate, os.X_OK) and not (
                 _is_batch_file(candidate) or candidate.endswith(_WSL_PLACEHOLDER)
             ):
@@ -143,7 +143,7 @@ def _locate(program: str, path: str) -> str:
     if unusable:
         msg = f"{unusable!r} is not executable"
         raise DockerNotFoundError(msg, hint=f"chmod +x {shlex.quote(unusable)}")
-    where = "" if os.path.basename(program) != program else " on PATH"  # noqa: PTH119  hot path
+    where = "" if os.path.basename(program) != program else " on PATH"
     msg = f"there is no program {program!r}{where}"
     raise DockerNotFoundError(msg, hint=INSTALL_HINT)
 

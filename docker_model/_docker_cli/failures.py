@@ -133,7 +133,7 @@ def name_start_failure(error: OSError, argv: Sequence[str]) -> DockerModelError:
         named = DockerNotFoundError(
             "the working directory does not exist any more", hint="change to another one"
         )
-    elif error.errno == errno.ENOENT and os.path.exists(program):  # noqa: PTH110  a string
+    elif error.errno == errno.ENOENT and os.path.exists(program):
         named = DockerNotFoundError(
             f"{program!r} exists, its interpreter does not", hint="see the file's first line"
         )

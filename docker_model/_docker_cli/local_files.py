@@ -124,7 +124,7 @@ def _process_file_systems() -> frozenset[int]:
     macOS has no /proc, but /dev/fd, where numbers are a process's own too.
     """
     if sys.platform == "darwin":
-        return frozenset({os.stat("/dev/fd").st_dev})  # noqa: PTH116
+        return frozenset({os.stat("/dev/fd").st_dev})
     if sys.platform != "linux":
         return frozenset()
     try:

@@ -88,8 +88,8 @@ def find_plugin(env: Mapping[str, str], *, windows: bool = _WINDOWS) -> PluginFi
     docker = _find_docker(env)
     if isinstance(docker, Front):
         return docker
-    folder = config_folder(env, home=os.path.expanduser("~"), windows=windows)  # noqa: PTH111
-    config = _read(os.path.join(folder, "config.json"))  # noqa: PTH118  hot path
+    folder = config_folder(env, home=os.path.expanduser("~"), windows=windows)
+    config = _read(os.path.join(folder, "config.json"))
     extra = config if isinstance(config, Front) else parse_config(config)
     if isinstance(extra, Front):
         return extra
@@ -207,7 +207,7 @@ def _find_docker(env: Mapping[str, str]) -> str | Front | None:
 
 def _read(path: str, size: int = -1) -> bytes | Front:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  hot path
+        with open(path, "rb") as file:
             return file.read(size)
     except FileNotFoundError:
         return b""
@@ -219,7 +219,7 @@ def _first_file(paths: Sequence[str], docker: str | None) -> PluginFile | Front:
     """Look at the first path that exists; `docker` does not try the next one either."""
     for path in paths:
         try:
-            found = os.stat(path)  # noqa: PTH116  hot path; a dead link is passed over
+            found = os.stat(path)
         except FileNotFoundError:
             continue
         except OSError as error:

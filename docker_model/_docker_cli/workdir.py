@@ -38,7 +38,7 @@ def working_directory(policy: FileReferences) -> Workdir:
     if policy == "escape":
         return private_directory
     try:
-        return _Given(os.getcwd())  # noqa: PTH109
+        return _Given(os.getcwd())
     except FileNotFoundError:
         msg = "the current directory does not exist any more"
         hint = 'change to another one, or use file_references="escape"'
@@ -60,11 +60,11 @@ def private_directory() -> str:
     against that as well, so that nothing is disclosed there either.
     """
     directory = _directories.get(os.getpid())
-    if directory is not None and os.path.isdir(directory):  # noqa: PTH112  hot path
+    if directory is not None and os.path.isdir(directory):
         return directory  # a cleaner of old files may have removed it
     try:
         directory = tempfile.mkdtemp(prefix="docker-model-")
-        os.chmod(directory, 0o500)  # noqa: PTH101  no files are to be created there
+        os.chmod(directory, 0o500)
     except OSError:
         return os.sep
     _directories[os.getpid()] = directory
@@ -75,4 +75,4 @@ def private_directory() -> str:
 def _remove(pid: int, directory: str) -> None:
     if pid == os.getpid():
         with contextlib.suppress(OSError):
-            os.rmdir(directory)  # noqa: PTH106
+            os.rmdir(directory)

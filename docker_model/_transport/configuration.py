@@ -145,7 +145,7 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in (None, [], {})}
 
 
-def reasoning_budget(think: bool | int | None) -> int | None:  # noqa: FBT001  a setting's value
+def reasoning_budget(think: int | None) -> int | None:
     """Return llama.cpp's number: 0 for no thoughts, -1 for no limit."""
     if isinstance(think, bool):
         return -1 if think else 0

@@ -152,9 +152,8 @@ def read_content(content: object, role: str) -> Content:
     # Engines and other providers cut an assistant's text into blocks at any place.
     joint = "" if role == "assistant" else "\n"
     apart = False
-    for block in content:
-        if isinstance(block, str):
-            block = {"type": "text", "text": block}  # noqa: PLW2901  the same, spelled out
+    for given in content:
+        block = {"type": "text", "text": given} if isinstance(given, str) else given
         before = len(held.parts), len(held.parts and held.parts[-1].get("text", ""))
         _read_block(held, block, role, "\n" if apart else joint)
         after = len(held.parts), len(held.parts and held.parts[-1].get("text", ""))
@@ -380,9 +379,8 @@ def _audio(kind: str, block: Mapping[str, Any], role: str) -> dict[str, Any]:
 
 def _media(block: Mapping[str, Any]) -> tuple[str, str]:
     """Return the type and base64 data of a block of any provider; both empty if one is missing."""
-    for kind, data in _media_forms(block):
-        if isinstance(data, bytes):
-            data = base64.b64encode(data).decode()  # noqa: PLW2901  the same, in text
+    for kind, given in _media_forms(block):
+        data = base64.b64encode(given).decode() if isinstance(given, bytes) else given
         if isinstance(kind, str) and kind and isinstance(data, str) and data:
             return kind, data
     return "", ""

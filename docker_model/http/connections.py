@@ -45,11 +45,11 @@ _COMPRESSED = ("gzip", "x-gzip", "deflate")
 _HUNG_UP = (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError)
 
 
-class ConnectFailed(Exception):  # noqa: N818  what there is
+class ConnectFailed(Exception):
     """There is no server at the address."""
 
 
-class ConnectionLost(Exception):  # noqa: N818  what has happened
+class ConnectionLost(Exception):
     """A connection ended too early, or its server does not speak HTTP."""
 
 

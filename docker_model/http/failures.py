@@ -21,6 +21,7 @@ from docker_model.errors import (
 
 POOLING_HINT = "`docker model configure --mode embedding {model} -- --pooling mean`"
 ADDRESS_HINT = "an address reads http://host:port; without one the runner is found"
+BAD_REQUEST, SERVER_ERROR, UNAVAILABLE = 400, 500, 503
 _PASSING = (429, 502, 503, 504)  # too busy, or somebody on the way had no answer yet
 _SHOWN = 300  # characters of the engine's words in a message
 _NO_REASON = "it gave no reason"
@@ -229,7 +230,7 @@ def name_event(error: Any, model: str, partial: str) -> DockerModelError:
         partial: The answer's text so far.
     """
     code = error.get("code") if isinstance(error, dict) else None
-    status = code if isinstance(code, int) and code >= 400 else 500  # noqa: PLR2004  HTTP's own
+    status = code if isinstance(code, int) and code >= BAD_REQUEST else 500
     body = error if isinstance(error, str) else json.dumps({"error": error})
     return name_reply(status, body, model, partial)
 
@@ -273,7 +274,7 @@ def no_connection(address: str) -> RunnerUnavailableError:
 
 def is_loading(status: int, body: str) -> bool:
     """Tell whether the engine is still loading the model."""
-    return status == 503 and "loading" in body.lower()  # noqa: PLR2004  HTTP's own
+    return status == UNAVAILABLE and "loading" in body.lower()
 
 
 def is_passing(status: int, body: str) -> bool:
@@ -282,7 +283,8 @@ def is_passing(status: int, body: str) -> bool:
     The runner's 500 with an empty body is its proxy's: the engine had closed the connection
     that it wanted to use. One with a text is an engine's, and would come again.
     """
-    return status in _PASSING or (status == 500 and not body.strip())  # noqa: PLR2004  HTTP's own
+    empty_500 = status == SERVER_ERROR and not body.strip()
+    return status in _PASSING or empty_500
 
 
 def _words(body: str) -> str:

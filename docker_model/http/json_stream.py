@@ -165,7 +165,7 @@ class CallReader:
         self._events.append(Text(character))
         return True
 
-    def _ignore(self, character: str) -> bool:  # noqa: ARG002
+    def _ignore(self, _character: str) -> bool:
         return True
 
     def _before_key(self, character: str) -> bool:

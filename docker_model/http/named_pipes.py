@@ -24,8 +24,8 @@ class NamedPipes(httpcore.AnyIOBackend):
     async def connect_unix_socket(
         self,
         path: str,
-        timeout: float | None = None,  # noqa: ASYNC109  httpcore's signature
-        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
+        timeout: float | None = None,
+        socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Connect to a named pipe; while all its instances are busy, asyncio tries again."""
         loop: Any = asyncio.get_running_loop()
@@ -51,11 +51,11 @@ class _PipeStream(httpcore.AsyncNetworkStream):
         self._reader = reader
         self._writer = writer
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with _as(httpcore.ReadError):
             return await self._reader.read(max_bytes)
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         with _as(httpcore.WriteError):
             self._writer.write(buffer)
             await self._writer.drain()

@@ -113,7 +113,8 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(content, list):
         return dict(message)
     texts = [block.get("text") for block in content if block.get("type") == "text"]
-    if len(texts) == len(content) and (message["role"] != "user" or len(message) > 2):  # noqa: PLR2004  role and content
+    more = message.keys() - {"role", "content"}
+    if len(texts) == len(content) and (message["role"] != "user" or more):
         # Next to tool calls and the like, the engine would read blocks as Anthropic's alone.
         return {**message, "content": "\n".join(map(str, texts))}
     return {**message, "content": [_block(block) for block in content]}

@@ -44,7 +44,7 @@ class HttpTransport:
         """Return the request unchanged: the API reads no local files."""
         return request
 
-    def needs_file_check(self, request: Request) -> bool:  # noqa: ARG002  same for all
+    def needs_file_check(self, _request: Request) -> bool:
         """Return false: the API reads no local files."""
         return False
 

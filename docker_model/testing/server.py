@@ -30,7 +30,7 @@ _PHRASES = {
 }
 
 
-class Gone(Exception):  # noqa: N818 - an event, not an error
+class Gone(Exception):
     """The other end hung up, or the server is closing."""
 
 

@@ -17,11 +17,11 @@ PIECE = 1 << 14
 AHEAD = 1 << 16  # bytes that may wait in the connection: the end of it must get past them
 
 
-class Ended(Exception):  # noqa: N818 - an event, not an error
+class Ended(Exception):
     """No process of the command is left, or it was told to exit."""
 
 
-class Canceled(Exception):  # noqa: N818 - Go's word for it, and no error of this program
+class Canceled(Exception):
     """`docker` got a signal or died: the plugin gives up its request."""
 
 
