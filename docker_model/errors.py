@@ -39,10 +39,12 @@ class DockerModelError(Exception):
         hint: The command or the step that fixes the cause; part of `str(error)`.
         detail: The words of the CLI, the runner or the engine, if there were any. They may
             quote the prompt or an address, so they are not part of `str(error)`.
+        partial: The text of the answer up to the failure, if one had begun.
     """
 
     hint: str = ""
     detail: str = ""
+    partial: str = ""
 
     def __init__(self, message: str = "", *, hint: str = "", detail: str = "") -> None:
         super().__init__(message)
@@ -154,13 +156,11 @@ class GenerationError(DockerModelError):
         exit_code: The exit code of the command; `None` if it did not exit by itself.
         signal: The number of the signal that ended the command, if a signal did.
         stderr: The end of what the command wrote to standard error; the same as `detail`.
-        partial: The text of the answer up to the failure.
     """
 
     exit_code: int | None = None
     signal: int | None = None
     stderr: str = ""
-    partial: str = ""
 
     def __init__(
         self,
@@ -188,11 +188,9 @@ class GenerationTimeoutError(DockerModelError, TimeoutError):
 
     Attributes:
         phase: `"queue"`, `"first_output"`, `"idle"` or `"total"`.
-        partial: The text of the answer up to then.
     """
 
     phase: str = ""
-    partial: str = ""
 
     def __init__(
         self, message: str = "", *, hint: str = "", phase: str = "", partial: str = ""

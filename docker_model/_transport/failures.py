@@ -73,7 +73,9 @@ class Failure:
                 words = {"model": self.model or "MODEL", **found.groupdict()}
                 words["enough"] = "N" if needed is None else str(room_for(needed))
                 kind = self.other if cause.error is GenerationError else cause.error
-                return self.error(kind, cause.message.format(**words), cause.hint.format(**words))
+                error = self.error(kind, cause.message.format(**words), cause.hint.format(**words))
+                error.partial = self.partial
+                return error
         return None
 
     @property

@@ -28,6 +28,7 @@ _MEDIA_HINT = (
 _TEXTS = frozenset({"text", "input_text", "output_text", "text-plain", "plaintext"})
 _IMAGES = frozenset({"image", "image_url", "input_image"})
 _AUDIO = frozenset({"audio", "input_audio"})
+_FILES = frozenset({"file", "media"})  # of any kind, which their MIME type tells
 _THOUGHTS = frozenset({"reasoning", "reasoning_content", "thinking", "thought"})
 _CALLS = frozenset(
     {
@@ -51,8 +52,8 @@ _KEYS = {
     "function_call": "function_call",
     "functionResponse": "function_response",
     "function_response": "function_response",
-    "inlineData": "image",
-    "inline_data": "image",
+    "inlineData": "media",
+    "inline_data": "media",
     "toolUse": "tool_use",
     "toolResult": "tool_result",
     "reasoningContent": "reasoning_content",
@@ -206,12 +207,13 @@ def _kind_of(block: object) -> tuple[str, Mapping[str, Any]]:
     kind = block.get("type")
     if kind == "non_standard" and isinstance(block.get("value"), dict):
         return _kind_of(block["value"])
-    if isinstance(kind, str):
-        return kind, block
-    for key, known in _KEYS.items():
-        if key in block:
-            return known, block
-    return ", ".join(map(str, block)) or "empty", block
+    if not isinstance(kind, str):
+        known = (known for key, known in _KEYS.items() if key in block)
+        kind = next(known, ", ".join(map(str, block)) or "empty")
+    if kind in _FILES:
+        medium = _media(block)[0].partition("/")[0]
+        kind = medium if medium in ("image", "audio") else kind
+    return kind, block
 
 
 # -- calls and results ------------------------------------------------------------------------
@@ -398,7 +400,7 @@ def _media_forms(block: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
     if isinstance(inner, dict) and isinstance(inner.get("source"), dict):  # Bedrock's
         yield f"image/{inner.get('format') or 'png'}", inner["source"].get("bytes")
     yield block.get("mime_type"), block.get("base64")
-    if block.get("source_type") == "base64":
+    if block.get("source_type") == "base64" or block.get("type") == "media":
         yield block.get("mime_type"), block.get("data")
 
 

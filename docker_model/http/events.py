@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from docker_model.errors import GenerationError
 from docker_model.http import failures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _REASONING, _ALSO_REASONING = "reasoning_content", "reasoning"  # llama.cpp's name, vLLM's new one
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # there may be half of a surrogate pair
@@ -32,10 +35,11 @@ class Events:
         self._name = b""
         self._data = b""  # lines of an object that is not complete yet
 
-    def feed(self, data: bytes) -> list[tuple[dict[str, Any], int]]:
-        """Take some bytes; return the events that they complete, each with its size in bytes.
+    def feed(self, data: bytes) -> Iterator[tuple[dict[str, Any], int]]:
+        """Take some bytes; yield the events that they complete, each with its size in bytes.
 
-        An event with the name `error`, or of the form `error: …`, comes as `{"error": …}`.
+        An event with the name `error`, or of the form `error: …`, comes as `{"error": …}`. All
+        events before one that cannot be read are yielded.
 
         Raises:
             GenerationError: If the data of an event are not a JSON object.
@@ -48,13 +52,15 @@ class Events:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if b"\n" not in data:
             self._line.append(data)
-            return []
+            return
         *lines, rest = b"".join([*self._line, data]).split(b"\n")
         self._line = [rest] if rest else []
-        return [event for line in lines if (event := self._read(line)) is not None]
+        for line in lines:
+            if (event := self._read(line)) is not None:
+                yield event
 
-    def close(self) -> list[tuple[dict[str, Any], int]]:
-        """End the stream; return the event of a last line without a line break.
+    def close(self) -> Iterator[tuple[dict[str, Any], int]]:
+        """End the stream; yield the event of a last line without a line break.
 
         Raises:
             GenerationError: If the data of an event are not a JSON object.

@@ -44,17 +44,20 @@ def at_most_tokens(messages: Sequence[Mapping[str, Any]], extra: str = "") -> in
 
     A token holds at least one byte. `None` where that says nothing: images and the like.
     """
-    size = len(extra.encode())
+    size = _bytes(extra)
     for message in messages:
         content = message.get("content")
         if isinstance(content, list):
             if any(part.get("type") != "text" for part in content):
                 return None
             content = "".join(part["text"] for part in content)
-        size += len((content or "").encode()) + _TEMPLATE_TOKENS
-        size += len(str(message.get("tool_calls") or "").encode())
-        size += len(str(message.get("reasoning_content") or "").encode())
+        parts = content, message.get("tool_calls"), message.get("reasoning_content")
+        size += sum(map(_bytes, parts)) + _TEMPLATE_TOKENS
     return size
+
+
+def _bytes(value: object) -> int:
+    return len(str(value or "").encode(errors="surrogatepass"))  # refused when it is sent
 
 
 async def fit(

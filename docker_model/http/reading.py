@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
-from docker_model.errors import GenerationError
+from docker_model.errors import DockerModelError
 from docker_model.http import failures
 from docker_model.http.connections import ConnectionLost
 from docker_model.http.events import BYTE_ORDER_MARK, Events, as_chunk, parse_reply
@@ -92,14 +92,14 @@ class Reader:
             head = await _head(pieces)
             if _is_whole(head):
                 data = b"".join([head, *[piece async for piece in pieces]])
-                self._hand_on([(as_chunk(parse_reply(data)), 0)])
+                self._hand_on(as_chunk(parse_reply(data)), 0)
             else:
                 await self._read_events(head, pieces, flow)
         except ConnectionLost as error:
             if not self._spoken:
                 raise
             raise failures.broken_off(self._model, self._partial(), error) from error
-        except GenerationError as error:
+        except DockerModelError as error:
             error.partial = error.partial or self._partial()
             raise
         if not self._begun:
@@ -108,49 +108,46 @@ class Reader:
     async def _read_events(self, head: bytes, pieces: AsyncGenerator[bytes], flow: _Flow) -> None:
         data: bytes | None = head
         while data is not None:
-            events = self._events.feed(data)
-            self._hand_on(events)
-            if self._enough:
-                return
+            spoken = reading = False
+            for event, size in self._events.feed(data):
+                self._hand_on(event, size)
+                if self._enough:
+                    return
+                spoken, reading = spoken or "prompt_progress" not in event, True
             if self._events.done:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LAST_BYTES):
                         await anext(pieces, None)
                 return
-            await flow.go_on(spoken=any(map(_speaks, events)), reading=bool(events))
+            await flow.go_on(spoken=spoken, reading=reading)
             data = await anext(pieces, None)
-        self._hand_on(self._events.close())
+        for event, size in self._events.close():
+            self._hand_on(event, size)
         if not (self._finished or self._enough or self._events.done):
             msg = "it just ended"
             raise ConnectionLost(msg)
 
-    def _hand_on(self, events: list[tuple[dict[str, Any], int]]) -> None:
-        for event, size in events:
-            if "prompt_progress" in event:
-                self._begun = True
-                self._stages.prompt(event["prompt_progress"])
-                if self._stages.heard:  # it was asked for by this package, and not by the caller
-                    continue
-            else:
-                self._spoken = True
-                self.usage = event.get("usage") or self.usage
-                self.timings = event.get("timings") or self.timings
-            if failure := failure_of(event, self._model, self._partial):
-                raise failure
-            choices = event.get("choices") or ()
-            self._begun = self._begun or bool(choices)
-            if any(choice.get("finish_reason") for choice in choices):
-                self._finished = True
-            if any(map(_has_output, choices)):
-                self._stages.first_token()
-            if self._take(event, size):
-                self._enough = True
+    def _hand_on(self, event: dict[str, Any], size: int) -> None:
+        if self._enough:
+            return
+        if "prompt_progress" in event:
+            self._begun = True
+            self._stages.prompt(event["prompt_progress"])
+            if self._stages.heard:  # it was asked for by this package, and not by the caller
                 return
-
-
-def _speaks(event: tuple[dict[str, Any], int]) -> bool:
-    """Whether an event is more than progress in reading the prompt."""
-    return "prompt_progress" not in event[0]
+        else:
+            self._spoken = True
+            self.usage = event.get("usage") or self.usage
+            self.timings = event.get("timings") or self.timings
+        if failure := failure_of(event, self._model, self._partial):
+            raise failure
+        choices = event.get("choices") or ()
+        self._begun = self._begun or bool(choices)
+        if any(choice.get("finish_reason") for choice in choices):
+            self._finished = True
+        if any(map(_has_output, choices)):
+            self._stages.first_token()
+        self._enough = self._take(event, size)
 
 
 def _has_output(choice: dict[str, Any]) -> bool:

@@ -560,6 +560,8 @@ class _Calls:
             arguments = ""
         elif not isinstance(arguments, str):
             arguments = json.dumps(arguments, ensure_ascii=False)
+        if not (given_id or name or arguments):
+            return  # a piece that says nothing begins no call
         call = self._call_of(index, given_id, name, arguments, fresh)
         if call is None:
             call = _Call(len(self._calls), index, name="" if name else self._repeated)

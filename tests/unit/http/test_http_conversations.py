@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 
-from docker_model import DockerModel, DockerModelError, GenerationError, InvalidRequestError
+from docker_model import (
+    DockerModel,
+    DockerModelError,
+    GenerationError,
+    InvalidRequestError,
+    ModelLoadError,
+)
 from docker_model.http import Client
 from tests.support.modes import WAYS
 from tests.unit.http.chatting import MESSAGES, TOOL, chat, chunks, text
@@ -25,13 +32,14 @@ def refusal(words, status=400):
     return reply(status, {"error": {"code": status, "message": words}})
 
 
-def ask_all(url):
+def ask_all(url, prompt="hi"):
     """The whole answer's text in every way to ask for it."""
     client = Client(base_url=url, max_retries=0)
+    messages = [{"role": "user", "content": prompt}]
     return [
-        lambda: client.chat("m", MESSAGES)["choices"][0]["message"]["content"],
-        lambda: text(client.stream_chat("m", MESSAGES)),
-        lambda: DockerModel("m", base_url=url).generate("hi").text,
+        lambda: client.chat("m", messages)["choices"][0]["message"]["content"],
+        lambda: text(client.stream_chat("m", messages)),
+        lambda: DockerModel("m", base_url=url).generate(prompt).text,
     ]
 
 
@@ -170,6 +178,31 @@ def test_an_error_in_a_stream_is_one_in_any_form(error, way):
         ask_all(wire.url)[way]()
     assert "it broke" in str(caught.value)
     assert caught.value.partial == "Hel"
+
+
+@pytest.mark.parametrize("way", range(3))
+@pytest.mark.parametrize(
+    ("end", "kind"),
+    [
+        (b"data: Internal error\n\n", GenerationError),
+        (b'data: {"error": "out of memory"}\n\n', ModelLoadError),
+        (b'data: {"error": {"code": 404, "message": "model not found"}}\n\n', DockerModelError),
+    ],
+)
+def test_every_error_in_a_stream_has_the_text_so_far(end, kind, way):
+    """Also what came with the error in one piece, and if the error is usually one of no answer."""
+    with Wire(events("Hel", end)) as wire, pytest.raises(kind) as caught:
+        ask_all(wire.url)[way]()
+    assert caught.value.partial == "Hel"
+    assert pickle.loads(pickle.dumps(caught.value)).partial == "Hel"
+
+
+@pytest.mark.parametrize("way", range(3))
+def test_a_lone_surrogate_is_refused_before_anything_is_sent(way):
+    with Wire(events("ok", STOP)) as wire:
+        with pytest.raises(InvalidRequestError, match="surrogate"):
+            ask_all(wire.url, "half \ud800")[way]()
+        assert not wire.posts
 
 
 @pytest.mark.parametrize("way", range(3))

@@ -102,11 +102,11 @@ def test_a_long_event_takes_linear_time():
     events = Events()
     data = b'data: "' + b"x" * 20_000_000
     for at in range(0, len(data), 16384):
-        events.feed(data[at : at + 16384])
+        assert not list(events.feed(data[at : at + 16384]))
 
 
 def test_the_size_of_an_event_is_that_of_its_line():
-    assert Events().feed(b'data: {"a": 1}\n') == [({"a": 1}, 14)]
+    assert list(Events().feed(b'data: {"a": 1}\n')) == [({"a": 1}, 14)]
 
 
 def test_a_whole_reply_as_an_event():

@@ -557,6 +557,8 @@ DATA_URL = {"url": "data:image/png;base64,QUJD"}
             DATA_URL,
         ),
         ({"inlineData": {"mimeType": "image/png", "data": "QUJD"}}, DATA_URL),
+        ({"type": "media", "mime_type": "image/png", "data": "QUJD"}, DATA_URL),
+        ({"type": "file", "mime_type": "image/png", "base64": "QUJD"}, DATA_URL),
         ({"image": {"format": "png", "source": {"bytes": b"ABC"}}}, DATA_URL),
     ],
 )
@@ -571,6 +573,8 @@ def test_images_of_any_style_are_sent_as_openais(block, sent):
     [
         {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "mp3"}},
         {"type": "audio", "base64": "QUJD", "mime_type": "audio/mpeg"},
+        {"inline_data": {"mime_type": "audio/mpeg", "data": "QUJD"}},
+        {"type": "media", "mime_type": "audio/mpeg", "data": "QUJD"},
     ],
 )
 def test_audio_of_any_style_is_sent_as_openais(block):

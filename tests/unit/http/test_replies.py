@@ -382,6 +382,16 @@ def test_endings_have_one_name(reason, known):
     assert read(chunk({"content": "a"}), chunk(finish=reason)).finish_reason == known
 
 
+@pytest.mark.parametrize(
+    "empty", [piece(0), piece(0, None, None, None), {"index": 0, "function": None}, {}]
+)
+def test_a_piece_that_says_nothing_begins_no_call(empty):
+    answer = read(chunk({"content": "a"}), calls_chunk(empty), chunk(finish="stop"))
+    assert (answer.calls, answer.finish_reason) == ((), "stop")
+    later = read(calls_chunk(empty), calls_chunk(piece(0, "1", "f", "{}"), empty))
+    assert [(call.id, call.name) for call in later.calls] == [("1", "f")]
+
+
 @pytest.mark.parametrize("reason", ["abort", "error", "cancelled", "unheard of", True, 7])
 def test_an_answer_that_the_engine_gave_up_is_an_error(reason):
     reader = StreamReader(model="m")
@@ -412,7 +422,7 @@ def test_an_error_object_in_any_form_is_an_error(error):
     reader.feed(chunk({"content": "Hel"}))
     with pytest.raises(DockerModelError, match="it failed") as caught:
         reader.feed(error)
-    assert getattr(caught.value, "partial", "Hel") == "Hel"
+    assert caught.value.partial == "Hel"
     with pytest.raises(DockerModelError, match="it failed"):
         read_reply(error)
 
