@@ -15,6 +15,7 @@ All raise the classes of `docker_model.errors`; `GenerationTimeoutError` if they
 from __future__ import annotations
 
 import functools
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, get_args
 
@@ -133,6 +134,18 @@ class _Runner:
 
         return operations.management(self.client())
 
+    def known_model(self, name: str) -> ModelInfo | None:
+        """Return what was learned of a model; imports nothing that could learn."""
+        found = None
+        if self.transport != "cli" and "docker_model.http.operations" in sys.modules:
+            found = self.client().known_model(name)
+        commands = sys.modules.get("docker_model._docker_cli.management")
+        if found is None and commands and self.transport != "http" and self.base_url is None:
+            from docker_model._docker_cli.command_spec import CommandSpec
+
+            found = commands.known_model(CommandSpec.of(self.command, self.env), name)
+        return found
+
     async def ask(self, question: Callable[[_Management], Awaitable[_T]]) -> _T:
         """Ask the command, or the HTTP API if that is wanted or there is no command."""
         if self.transport == "http" or self.base_url is not None:
@@ -230,6 +243,30 @@ async def _inspect_model(
 
 
 inspect_model, ainspect_model = _twins(_inspect_model)
+
+
+def known_model(
+    name: str,
+    *,
+    command: str | Sequence[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    transport: TransportName | None = None,
+    base_url: str | None = None,
+) -> ModelInfo | None:
+    """Return what this process has learned of a model; starts nothing and asks nobody.
+
+    `inspect_model`, `pull_model` and a model's `warm_up` learn; a call by the command learns the
+    window that was packaged, in case nothing was known. What another process configures is not
+    noticed before one of them is called again.
+
+    Args:
+        name: The model's name, as it was given when something was learned.
+        command: As for `DockerModel`.
+        env: As for `DockerModel`.
+        transport: What was asked; default: either.
+        base_url: As for `list_models`.
+    """
+    return _Runner(command, env, None, transport, base_url).known_model(name)
 
 
 async def _status(

@@ -242,18 +242,18 @@ class HttpBackend:
 
     def _body(self) -> dict[str, Any]:
         self._configure()
-        model = self.client.known_model(self.settings.model) if self.settings.thinking else None
-        if model is None and self.settings.thinking:
+        model = None
+        if self.settings.thinking:
             with suppress(DockerModelError):  # the request itself says what is wrong
-                model = self.client.inspect_model(self.settings.model)
+                model = self.client.observe_model(self.settings.model)
         return self._with_thinking(model)
 
     async def _abody(self) -> dict[str, Any]:
         await self._aconfigure()
-        model = self.client.known_model(self.settings.model) if self.settings.thinking else None
-        if model is None and self.settings.thinking:
+        model = None
+        if self.settings.thinking:
             with suppress(DockerModelError):  # the request itself says what is wrong
-                model = await self.client.ainspect_model(self.settings.model)
+                model = await self.client.aobserve_model(self.settings.model)
         return self._with_thinking(model)
 
     def _with_thinking(self, model: ModelInfo | None) -> dict[str, Any]:

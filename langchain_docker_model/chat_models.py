@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
@@ -18,6 +17,7 @@ from docker_model.client import standby_model_for
 from docker_model.http.client import Client
 from docker_model.http.thinking import Thinking, check_thinking
 from docker_model.http.tools import choice_of
+from docker_model.management import known_model
 from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName, WhenFull
 from docker_model.types import Progress
 from langchain_docker_model import _request, _settings
@@ -501,9 +501,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     def _resolve_model_profile(self) -> ModelProfile:
         self._own_profile = True
         profile = profile_of(self.transport, self.tool_calling)
-        # Nothing is known before the module that asks the runner is loaded.
-        if "docker_model.http.operations" in sys.modules:
-            profile.update(self._known_profile())
+        profile.update(self._known_profile())
         return profile
 
     def _learn(self) -> None:
@@ -512,8 +510,14 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
             self.profile.update(self._known_profile())
 
     def _known_profile(self) -> ModelProfile:
-        client = self._http_backend(self._request(None, {})).client
-        return known_profile_of(client.known_model(self.model))
+        known = known_model(
+            self.model,
+            command=self.command,
+            env=self.env,
+            transport=self.transport,
+            base_url=self.base_url,
+        )
+        return known_profile_of(known)
 
     # --- What core asks of a chat model ---
 

@@ -320,18 +320,20 @@ class HttpBackend:
         """Configure the model where that is asked for, and learn what it is, once."""
         if self.configuration:
             self.client.configure_once(self.model, **self.configuration)
-        if self._is_new:
+        if self.thinking or self._is_new:
             with self._learning():
-                self.client.inspect_model(self.model)
+                learn = self.client.observe_model if self.thinking else self.client.inspect_model
+                learn(self.model)
         self._check_thinking()
 
     async def _prepare_async(self) -> None:
         """Configure the model where that is asked for, and learn what it is, once."""
         if self.configuration:
             await self.client.aconfigure_once(self.model, **self.configuration)
-        if self._is_new:
+        if self.thinking or self._is_new:
             with self._learning():
-                await self.client.ainspect_model(self.model)
+                learn = self.client.aobserve_model if self.thinking else self.client.ainspect_model
+                await learn(self.model)
         self._check_thinking()
 
     @property

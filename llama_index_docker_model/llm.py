@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from llama_index.core.bridge.pydantic import ConfigDict, Field, model_validator
 from llama_index.core.constants import DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms import ChatMessage, LLMMetadata, MessageRole
 from llama_index.core.llms.function_calling import FunctionCallingLLM
@@ -17,6 +16,7 @@ from llama_index.core.types import PydanticProgramMode
 import docker_model
 from docker_model.env import FromEnv
 from docker_model.errors import UnsupportedParameterError
+from docker_model.management import known_model
 from docker_model.options import FileReferences, PullPolicy, Timeouts
 from docker_model.types import ModelInfo, Progress
 from llama_index_docker_model._backends import CliBackend, HttpBackend, cli_backend
@@ -259,8 +259,8 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     context_window: int | None = Field(default=None, gt=0)
     """Tokens that prompt and answer may have together; LlamaIndex packs prompts to fit.
 
-    `None` is `context_size`, else the model's own window once it is known, by `warm_up` or a
-    call over HTTP, and 4096 before.
+    `None` is `context_size`, else the model's own window once it is known, by `warm_up`, a call
+    or `docker_model.inspect_model`, and 4096 before.
     """
 
     num_output: int | None = Field(default=None, gt=0)
@@ -277,8 +277,6 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
 
     Over the CLI, agents take their text form, `ReActAgent`. `True` makes HTTP the transport.
     """
-
-    _learned: dict[str, ModelInfo] = PrivateAttr(default_factory=dict)  # by name, over the CLI
 
     if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
 
@@ -326,9 +324,13 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
 
     def _known_window(self, over_http: bool) -> int:
         """Return the window that this process has learned of, else the engine's own."""
-        info = self._learned.get(self.model)
-        if over_http and "docker_model.http.operations" in sys.modules:  # something was asked
-            info = client_of(self.__dict__).known_model(self.model) or info
+        info = known_model(
+            self.model,
+            command=self.command,
+            env=self.env,
+            transport=None if over_http else "cli",
+            base_url=self.base_url,
+        )
         return (info.context_size if info else None) or _ENGINE_CONTEXT
 
     def to_payload(self) -> dict[str, Any]:
@@ -389,8 +391,6 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
             client.preload_model(self.model)
         else:
             merged.docker_model(self).warm_up()
-            info = docker_model.inspect_model(self.model, command=self.command, env=self.env)
-            self._learned[self.model] = info
 
     async def awarm_up(self) -> None:
         """Load the model and fill the standby, and learn the model's window."""
@@ -401,8 +401,6 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
             await client.apreload_model(self.model)
         else:
             await merged.docker_model(self).awarm_up()
-            info = await docker_model.ainspect_model(self.model, command=self.command, env=self.env)
-            self._learned[self.model] = info
 
     def close(self) -> None:
         """End the processes in standby; the model stays usable."""

@@ -44,6 +44,28 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("docker_model")
 
+# What was learned of models, by command and name. Changed on the I/O thread alone, read on any.
+_known: dict[tuple[CommandSpec, str], ModelInfo] = {}
+
+
+def known_model(spec: CommandSpec, model: str) -> ModelInfo | None:
+    """Return what was learned of a model in this process; asks nobody."""
+    return _known.get((spec, model))
+
+
+async def look_for(spec: CommandSpec, model: str) -> None:
+    """Look whether `model` is there, and remember what is new of it, without a configuration.
+
+    Raises:
+        ModelNotFoundError: If the model is not in the local store.
+        DockerModelError: If the command fails.
+    """
+    shown = await inspect(spec, model)
+    if (spec, model) not in _known:
+        with contextlib.suppress(PluginNotFoundError):  # a user's own command prints anything
+            if (found := listing.parse_model(shown)) is not None:
+                _known[spec, model] = model_data.with_configuration(found)
+
 
 async def run_command(
     spec: CommandSpec,
@@ -192,10 +214,15 @@ class ManagementCommands:
         ]
 
     async def inspect(self, name: str) -> ModelInfo:
-        """Describe one model."""
+        """Describe a model, and remember it for this process."""
         async with self._limit("inspect"):
             model, configured = await asyncio.gather(self._inspect(name), self.configured(name))
-        return model_data.with_configuration(model, configurations.select(configured, model))
+        return self._remember(name, model, configured)
+
+    def _remember(self, name: str, model: ModelInfo, configured: Sequence[Configured]) -> ModelInfo:
+        model = model_data.with_configuration(model, configurations.select(configured, model))
+        _known[self.spec, name] = model
+        return model
 
     async def list_running(self) -> list[RunningModel]:
         """List the loaded models."""
@@ -214,7 +241,7 @@ class ManagementCommands:
         async with self._limit("pull"):
             model = _model(name, await pull(spec, name, sink.put))
             configured = await self.configured(name)
-        sink.put(model_data.with_configuration(model, configurations.select(configured, model)))
+        sink.put(self._remember(name, model, configured))
 
     async def preload(self, name: str) -> None:
         """Load a model that is in the store: `run --detach` would pull a missing one."""
@@ -242,6 +269,7 @@ class ManagementCommands:
                 await run_command(self.spec, arguments, about="configure", model=name)
             except PluginNotFoundError as error:
                 raise _too_old(error, "configure that") from error
+        _known.pop((self.spec, name), None)
 
     async def configuration(self, name: str, mode: Mode | None) -> ModelConfiguration | None:
         """Return the configuration of a model; `None` if there is none."""
@@ -260,6 +288,7 @@ class ManagementCommands:
     async def remove(self, name: str, *, force: bool) -> None:
         """Remove a model, or one of its tags."""
         await self._ask(command.remove_arguments(name, force=force), "rm", name)
+        _known.pop((self.spec, name), None)
 
     async def tag(self, name: str, tag: str) -> None:
         """Give a model another name."""

@@ -274,7 +274,7 @@ class CliTransport:
                     if not shared.presence.known(present):
                         asked_at = now()
                         await shared.single_flight.do(
-                            present, lambda: management.inspect(self.spec, request.model)
+                            present, lambda: management.look_for(self.spec, request.model)
                         )
                         shared.presence.remember(present, asked_at, self._memory)
                     if not known or parked is None:
@@ -349,7 +349,7 @@ class CliTransport:
         shared = io_thread.current().local(_Shared)
         asked_at = asyncio.get_running_loop().time()
         try:
-            await management.inspect(self.spec, model)
+            await management.ManagementCommands(self.spec, timeout=None).inspect(model)
         except ModelNotFoundError:
             if self.pull == "never":
                 raise

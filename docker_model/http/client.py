@@ -324,11 +324,32 @@ class Client:
 
         return await tasks.run_async(to.management(self, model).inspect(model))
 
+    def observe_model(self, model: str) -> ModelInfo:
+        """Describe a model with what its engine shows of it, which loads a chat model.
+
+        A chat template or a multimodal projector that was packaged apart is not in the model's
+        metadata. The engine is asked once for each process and model.
+
+        Raises:
+            ModelNotFoundError: If the model is not in the local store.
+        """
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        return tasks.run_blocking(to.management(self, model).observe(model))
+
+    async def aobserve_model(self, model: str) -> ModelInfo:
+        """Await `observe_model`."""
+        from docker_model._runtime import tasks
+        from docker_model.http import operations as to
+
+        return await tasks.run_async(to.management(self, model).observe(model))
+
     def known_model(self, model: str) -> ModelInfo | None:
         """Return what this process has learned of a model; never asks the runner.
 
-        `inspect_model`, `preload_model` and `configure_once` learn. A configuration by another
-        process is not noticed until one of them is called again.
+        `inspect_model`, `observe_model`, `preload_model` and `configure_once` learn. A
+        configuration by another process is not noticed until one of them is called again.
         """
         from docker_model.http import operations as to
 

@@ -22,7 +22,7 @@ from docker_model.errors import (
     GenerationError,
     UnsupportedParameterError,
 )
-from docker_model.http import bodies, chats, discovery, failures, pulls
+from docker_model.http import bodies, chats, discovery, failures, observation, pulls
 from docker_model.http.connections import ConnectFailed, ConnectionLost, Connections
 from docker_model.types import DiskUsage, ModelConfiguration, ModelInfo, Status
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from docker_model._runtime import Sink
     from docker_model._transport.configuration import Configured
     from docker_model.http.discovery import DiscoveryInputs, Endpoint
+    from docker_model.http.observation import Observation
     from docker_model.http.request import RequestOptions
     from docker_model.types import FoundModel, Mode, PullProgress, RunningModel
 
@@ -42,6 +43,8 @@ _NOT_FOUND = 404
 
 # What was learned of models, by runner and name. Changed on the I/O thread alone, read on any.
 _known: dict[tuple[DiscoveryInputs, str], ModelInfo] = {}
+# What engines showed of chat models, by runner and id; changed and read in the same way.
+_observed: dict[tuple[DiscoveryInputs, str], Observation] = {}
 # What `configure_once` has done, by runner and name; changed and read in the same way.
 _configured: dict[tuple[DiscoveryInputs, str], list[ModelConfiguration]] = {}
 
@@ -85,6 +88,25 @@ class HttpManagement:
         model = await self._packaged(name)
         configured = await self.configured(name)
         model = model_data.with_configuration(model, configurations.select(configured, model))
+        return self._remember(name, model)
+
+    async def observe(self, name: str) -> ModelInfo:
+        """Describe a model with what its engine shows of it, which loads a chat model.
+
+        Raises:
+            ModelNotFoundError: If it is not in the local store.
+        """
+        model = known_model(self.options.place, name) or await self.inspect(name)
+        key = self.options.place, model.id or name
+        if key in _observed or _mode(model) != "completion":
+            return model
+        if (seen := await observation.observe(self.options, name)) is not None:
+            _observed[key] = seen
+        return self._remember(name, model)
+
+    def _remember(self, name: str, model: ModelInfo) -> ModelInfo:
+        seen = _observed.get((self.options.place, model.id or name))
+        model = model if seen is None else seen.of(model)
         _known[self.options.place, name] = model
         return model
 
@@ -112,10 +134,10 @@ class HttpManagement:
         sink.put(await self.inspect(name))
 
     async def preload(self, name: str) -> None:
-        """Load a model for what it is for, and wait until it is loaded."""
+        """Load a model for what it is for, wait until it is loaded, and look at what it can do."""
         model = await self.inspect(name)
-        mode = configurations.completed(ModelConfiguration(), model).mode or ""
-        await chats.preload(self.options, name, _PATHS.get(mode, chats.PATH))
+        await chats.preload(self.options, name, _PATHS.get(_mode(model), chats.PATH))
+        await self.observe(name)
 
     async def unload(self, name: str) -> None:
         """Unload a model."""
@@ -302,6 +324,10 @@ class HttpManagement:
                 return reply.status, await reply.read()
         except ConnectionLost as error:
             raise failures.no_connection(endpoint.root) from error
+
+
+def _mode(model: ModelInfo) -> str:
+    return configurations.completed(ModelConfiguration(), model).mode or ""
 
 
 def _path(name: str) -> str:

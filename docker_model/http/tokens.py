@@ -43,19 +43,34 @@ async def count_tokens(
         DockerModelError: If the runner or the engine refuses the conversation.
     """
     extra = {name: value for name, value in (parameters or {}).items() if value is not None}
+    try:
+        return await counted(options, model, messages, tools, extra)
+    except (RunnerUnavailableError, UnsupportedParameterError):  # this path is not known there
+        return await _by_an_answer(options, model, messages, {**extra, "tools": tools})
+
+
+async def counted(
+    options: RequestOptions,
+    model: str,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> int:
+    """Count the tokens of a conversation by an engine that can count.
+
+    Raises:
+        DockerModelError: If the engine cannot count, or refuses the conversation.
+    """
     prepared = prepare(messages)
     requests = (
-        bodies.encode(to_messages_api(model, form, tools, extra))
+        bodies.encode(to_messages_api(model, form, tools, parameters or {}))
         for form in chain([prepared], plainer_forms(prepared))
     )
 
     async def attempt(body: bytes) -> bytes:
         return await HttpRequest(options, model, PATH, body).whole()
 
-    try:
-        reply = parse_object(await chats.ask(requests, attempt))
-    except (RunnerUnavailableError, UnsupportedParameterError):  # this path is not known there
-        return await _by_an_answer(options, model, messages, {**extra, "tools": tools})
+    reply = parse_object(await chats.ask(requests, attempt))
     if reply.get("error"):
         raise failures.name_event(reply["error"], model, "")
     return _number(reply.get("input_tokens"), model)

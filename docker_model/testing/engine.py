@@ -147,6 +147,9 @@ def read_chat(
         calls = message.get("tool_calls")
         words += [f"<{message['role']}>"] * MESSAGE_TOKENS + tokens(_text(message))
         words += tokens(json.dumps(calls)) if calls else []
+    variables = body.get("chat_template_kwargs") or {}
+    if variables.get("enable_thinking") is False and "enable_thinking" in template.source:
+        words += ["<think>", "</think>"]
     return ChatPrompt([*words, *["<answer>"] * ANSWER_TOKENS])
 
 
@@ -324,13 +327,18 @@ def from_messages_api(body: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "messages": messages,
         "tools": [{"type": "function", "function": tool} for tool in tools],
+        "chat_template_kwargs": body.get("chat_template_kwargs"),
     }
 
 
 def _from_blocks(
     message: Mapping[str, Any], blocks: Sequence[Mapping[str, Any]]
 ) -> Iterable[dict[str, Any]]:
-    parts = [block for block in blocks if block.get("type") == "text"]
+    parts = [
+        {"type": "image_url", "image_url": block.get("source")} if kind == "image" else block
+        for block in blocks
+        if (kind := block.get("type")) in ("text", "image")
+    ]
     functions = [
         (each.get("id", ""), {"name": each.get("name", ""), "arguments": _dump(each.get("input"))})
         for each in blocks

@@ -6,6 +6,7 @@ import pytest
 
 import docker_model
 from docker_model import (
+    DockerModel,
     DockerNotFoundError,
     GenerationError,
     InvalidRequestError,
@@ -41,6 +42,37 @@ def test_both_ways_tell_the_same(docker):
     for ask in (management.inspect_model, management.model_configuration):
         assert ask("ai/smollm2", transport="cli") == ask("ai/smollm2", transport="http")
     assert management.inspect_model("ai/smollm2").context_size == 1024
+
+
+def test_what_was_learned_is_known_without_a_request(docker, transport):
+    def known(**settings):
+        found = management.known_model("ai/smollm2", **settings)
+        return found and found.context_size
+
+    assert known() is None
+    management.inspect_model("ai/smollm2", transport=transport)
+    asked = len(docker.calls), len(docker.requests)
+    assert known() == known(transport=transport) == 2048
+    assert known(transport="http" if transport == "cli" else "cli") is None
+    assert known(base_url="http://127.0.0.1:1") is known(command="other model") is None
+    assert (len(docker.calls), len(docker.requests)) == asked
+    management.configure_model("ai/smollm2", context_size=1024, transport=transport)
+    assert known() is None
+    management.inspect_model("ai/smollm2", transport=transport)
+    assert known() == 1024
+
+
+def test_the_command_learns_the_window_by_a_call_and_by_warming_up(docker):
+    def known():
+        return management.known_model("ai/smollm2", transport="cli").context_size
+
+    management.configure_model("ai/smollm2", context_size=1024)
+    DockerModel("ai/smollm2").generate("Hi")
+    assert known() == 2048  # as it was packaged
+    DockerModel("ai/smollm2").warm_up()
+    assert known() == 1024
+    DockerModel("ai/smollm2").generate("Hi")
+    assert known() == 1024
 
 
 def test_disk_usage(docker, transport):

@@ -192,7 +192,7 @@ def test_an_update_while_runs_are_parked_loses_no_answer(installed, monkeypatch)
 def test_a_removed_plugin_leaves_what_is_parked_usable(installed):
     model = DockerModel("ai/smollm2", standby=1)
     model.warm_up()
-    installed.docker.wait_calls(3)
+    installed.docker.wait_calls(4)
     installed.file.unlink()
     assert model.generate("x").text == "You said: x"
     model.close()

@@ -9,8 +9,8 @@ from docker_model.errors import (
     InvalidRequestError,
     ModelNotFoundError,
 )
-from docker_model.http import Client
-from docker_model.testing import Reply, SimulatedModel
+from docker_model.http import Client, tokens
+from docker_model.testing import TEMPLATES, Reply, SimulatedModel
 from docker_model.types import ModelConfiguration, Ranked
 
 CHAT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello there"}]
@@ -123,6 +123,48 @@ def test_configuring_once_warns_of_a_change_for_others(runner):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Client().configure_once("ai/minilm", keep_alive=60)
+
+
+# The engine has another template than the one in the metadata, as one that is packaged apart.
+APART = {"tokenizer.chat_template": TEMPLATES["smollm2"].source}
+
+
+@pytest.mark.parametrize(
+    ("model", "by_metadata", "by_the_engine"),
+    [
+        ({"template": "qwen3", "gguf": APART}, {"chat"}, {"chat", "tools", "thinking"}),
+        ({"template": "chatml", "gguf": APART}, {"chat"}, {"chat", "tools"}),
+        (
+            {"template": "smollm2", "gguf": {"tokenizer.chat_template": "{{ tools }}"}},
+            {"chat", "tools"},
+            {"chat"},
+        ),
+        ({"template": "smollm2", "vision": True}, {"chat"}, {"chat", "vision"}),
+        ({"template": "gpt-oss"}, {"chat", "tools", "thinking"}, {"chat", "tools", "thinking"}),
+        ({"kind": "embedding"}, {"embedding"}, {"embedding"}),
+    ],
+)
+async def test_the_engine_shows_what_was_packaged_apart(
+    model, by_metadata, by_the_engine, simulate
+):
+    runner = simulate([SimulatedModel("ai/apart", **model)])
+    client = Client()
+    assert client.inspect_model("ai/apart").capabilities == by_metadata
+    assert client.observe_model("ai/apart").capabilities == by_the_engine
+    asked = len(runner.requests)
+    assert (await client.aobserve_model("ai/apart")).capabilities == by_the_engine
+    assert len(runner.requests) == asked  # once for each process and model
+    assert client.inspect_model("ai/apart").capabilities == by_the_engine
+    client.configure_model("ai/apart", keep_alive=60)
+    client.preload_model("ai/apart")
+    assert client.known_model("ai/apart").capabilities == by_the_engine
+
+
+def test_an_engine_that_cannot_count_shows_nothing(simulate, monkeypatch):
+    runner = simulate([SimulatedModel("ai/apart", template="qwen3", gguf=APART)])
+    monkeypatch.setattr(tokens, "PATH", "/messages/nowhere")
+    assert Client().observe_model("ai/apart").capabilities == {"chat"}
+    assert not [one for one in runner.requests if one.path.endswith("/completions")]
 
 
 async def test_the_best_document_comes_first(runner):

@@ -20,6 +20,7 @@ def docker():
     models = [
         SimulatedModel("ai/plain", template="smollm2", context_size=512),
         SimulatedModel("ai/thinker", template="qwen3", vision=True),
+        SimulatedModel("ai/apart", template="qwen3", gguf={"tokenizer.chat_template": "-"}),
     ]
     with SimulatedDocker(models) as simulated:
         yield simulated
@@ -50,6 +51,23 @@ async def test_a_profile_has_the_window_once_the_model_is_loaded(docker):
     assert other.profile["max_input_tokens"] == 4096
     assert other.profile["reasoning_output"] is True
     assert chat().profile["max_input_tokens"] == 512  # the process knows it now
+
+
+async def test_a_profile_has_the_window_over_the_command(docker):
+    one, other = (ChatDockerModel(model="ai/plain", transport="cli") for _ in range(2))
+    one.warm_up()
+    assert one.profile["max_input_tokens"] == 512
+    await other.ainvoke("Hi")
+    assert other.profile["max_input_tokens"] == 512
+    assert ChatDockerModel(model="ai/plain").profile["max_input_tokens"] == 512
+
+
+def test_a_template_that_was_packaged_apart_may_think(docker):
+    thinking = chat("ai/apart", thinking=True)
+    thinking.invoke("Hi")
+    [body] = [one.body for one in docker.requests if one.path.endswith("/chat/completions")]
+    assert body["chat_template_kwargs"] == {"enable_thinking": True}
+    assert chat("ai/apart").profile["reasoning_output"] is True
 
 
 def test_a_profile_has_the_inputs_that_a_model_is_known_to_take():
@@ -169,7 +187,11 @@ def test_the_cli_refuses_what_it_cannot_do(docker, setting):
 
 
 async def test_models_are_listed_and_processes_closed(docker):
-    assert {model.name for model in ChatDockerModel.list_models()} == {"ai/plain", "ai/thinker"}
+    assert {model.name for model in ChatDockerModel.list_models()} == {
+        "ai/plain",
+        "ai/thinker",
+        "ai/apart",
+    }
     one = ChatDockerModel(model="ai/plain", transport="cli", standby=1)
     assert one.invoke("Hi.").content
     one.close()

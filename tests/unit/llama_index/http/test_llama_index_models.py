@@ -11,6 +11,7 @@ from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 
+import docker_model
 from docker_model import (
     ContextLengthError,
     InvalidRequestError,
@@ -29,6 +30,7 @@ def docker():
         SimulatedModel("ai/small", context_size=512),
         SimulatedModel("ai/large", context_size=8192),
         SimulatedModel("ai/thinker", template="qwen3"),
+        SimulatedModel("ai/apart", template="qwen3", gguf={"tokenizer.chat_template": "-"}),
     ]
     with SimulatedDocker(models) as simulated:
         yield simulated
@@ -48,6 +50,29 @@ def window(llm):
 def test_the_window_is_a_constant_before_the_model_was_asked(docker):
     assert window(http()) == (4096, 256)
     assert docker.requests == docker.calls == []
+
+
+@every_way
+async def test_the_window_is_known_after_a_call_by_the_command(way, docker):
+    llm = DockerModelLLM(model="ai/small", transport="cli")
+    await way(llm)
+    started = len(docker.calls)
+    assert window(llm) == (512, 128)
+    assert len(docker.calls) == started
+
+
+def test_the_window_is_known_after_the_model_was_inspected(docker):
+    docker_model.inspect_model("ai/small")  # by the command
+    assert window(DockerModelLLM(model="ai/small", transport="cli")) == (512, 128)
+    assert window(http()) == (512, 128)
+    assert window(http(base_url="http://127.0.0.1:1")) == (4096, 256)
+
+
+@every_way
+async def test_thinking_is_taken_from_the_engines_template(way, docker):
+    await way(http("ai/apart"), thinking=True)
+    [body] = bodies(docker, "/chat/completions")
+    assert body["chat_template_kwargs"] == {"enable_thinking": True}
 
 
 @every_way

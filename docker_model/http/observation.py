@@ -1,0 +1,94 @@
+"""What the engine of a loaded chat model shows of its abilities, on the I/O thread.
+
+A chat template or a multimodal projector that was packaged apart is not in the metadata. The
+counts of a few short conversations tell: a template that shows tools makes the prompt longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from docker_model._transport.log import LOG
+from docker_model.errors import DockerModelError, UnsupportedParameterError
+from docker_model.http.tokens import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from docker_model.http.request import RequestOptions
+    from docker_model.types import Capability, ModelInfo
+
+__all__ = ["Observation", "observe"]
+
+_USER = {"role": "user", "content": "Hi"}
+_TOOL = {"type": "function", "function": {"name": "a", "description": "a", "parameters": {}}}
+_PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAC"
+    "hwGA60e6kgAAAABJRU5ErkJggg=="
+)
+_IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": _PIXEL}}]}
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The abilities that were seen, and those that were seen to be missing."""
+
+    present: frozenset[Capability]
+    absent: frozenset[Capability]
+
+    def of(self, model: ModelInfo) -> ModelInfo:
+        """Return the model with these abilities."""
+        return replace(model, capabilities=(model.capabilities | self.present) - self.absent)
+
+
+async def observe(options: RequestOptions, model: str) -> Observation | None:
+    """Look at a chat model, which loads it; `None` where the engine does not count.
+
+    A template that ignores the switch for thinking, and keeps old thoughts, may still be one of
+    a thinking model: only its metadata tell then.
+    """
+
+    async def count(messages: Sequence[Mapping[str, Any]], **more: Any) -> int:
+        return await counted(options, model, messages, **more)
+
+    def switched(*, thinking: bool) -> dict[str, Any]:
+        return {"parameters": {"chat_template_kwargs": {"enable_thinking": thinking}}}
+
+    try:
+        plain, tools, on, off, said, thought = await asyncio.gather(
+            count([_USER]),
+            count([_USER], tools=[_TOOL]),
+            count([_USER], **switched(thinking=True)),
+            count([_USER], **switched(thinking=False)),
+            count(_turns("Hi")),
+            count(_turns("<think>\nA greeting, it seems.\n</think>\n\nHi")),
+        )
+    except DockerModelError as error:
+        LOG.info("cannot look at what %r can do: %s", model, type(error).__name__)
+        return None
+    seen: dict[Capability, bool | None] = {
+        "tools": tools > plain,
+        "thinking": on != off or thought == said or None,
+        "vision": await _takes_images(options, model),
+    }
+    LOG.info("%r was seen to have %s", model, seen)
+    return Observation(
+        frozenset(name for name, found in seen.items() if found),
+        frozenset(name for name, found in seen.items() if found is False),
+    )
+
+
+async def _takes_images(options: RequestOptions, model: str) -> bool | None:
+    try:
+        await counted(options, model, [_IMAGE])
+    except UnsupportedParameterError:
+        return False
+    except DockerModelError:
+        return None
+    return True
+
+
+def _turns(answer: str) -> list[dict[str, str]]:
+    return [_USER, {"role": "assistant", "content": answer}, _USER]
