@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -18,6 +19,7 @@ from docker_model.errors import DockerModelError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_WINDOWS = os.name == "nt"
 _FAILED = 1
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say
 _BROKEN_PIPE = 141  # 128 + SIGPIPE
@@ -37,9 +39,9 @@ _COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the console, and return the exit code."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a character that it lacks is no failure
+            _reconfigure(stream)
     top = parser(_COMMANDS)
     if "_ARGCOMPLETE" in os.environ:
         from docker_model._console.completion import complete  # noqa: PLC0415  argcomplete's
@@ -58,11 +60,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if out.terminal:
             out.line()  # the line has `^C`, and the shell's prompt is next
         return _INTERRUPTED
-    except BrokenPipeError:
+    except OSError as error:
+        if not _is_broken_pipe(error):
+            raise
         # The reader has what it wanted. Nothing may be written when Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     return code
+
+
+def _reconfigure(stream: io.TextIOWrapper) -> None:
+    """Take and give UTF-8 in a pipe on Windows, where Python goes by the system's code page."""
+    if _WINDOWS and not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
+        stream.reconfigure(encoding="utf-8")
+    if stream is not sys.stdin:
+        stream.reconfigure(errors="replace")  # a character that it lacks is no failure
+
+
+def _is_broken_pipe(error: OSError) -> bool:
+    """Whether the reader has gone; Windows calls that an invalid argument."""
+    return isinstance(error, BrokenPipeError) or (_WINDOWS and error.errno == errno.EINVAL)
 
 
 if __name__ == "__main__":

@@ -88,6 +88,43 @@ def test_ask(docker):
     assert console("ask", "ai/smollm2", "--", "-5 plus 3").stdout == "You said: -5 plus 3\n"
 
 
+def on_windows(code, *arguments, typed=""):
+    """Run the console in a process that takes itself for one on Windows."""
+    code = f"import sys, docker_model.__main__ as main\nmain._WINDOWS = True\n{code}"
+    page = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}  # not UTF-8's
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"}
+    return subprocess.run(
+        [sys.executable, "-c", f"{code}\nsys.exit(main.main(sys.argv[1:]))", *arguments],
+        input=typed,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        timeout=60,
+        env=env | page,
+    )
+
+
+def test_a_pipe_on_windows_is_utf_8_whatever_the_code_page(docker):
+    done = on_windows("", "ask", "ai/smollm2", typed="Gr\u00fc\u00dfe \u4f60\u597d")
+    assert (done.stdout, done.stderr) == ("You said: Gr\u00fc\u00dfe \u4f60\u597d\n", "")
+
+
+def test_a_reader_on_windows_that_has_gone_is_no_failure(docker):
+    """Windows says "Invalid argument", once: afterwards the output goes to the null device."""
+    done = on_windows(
+        """
+import io
+class Gone(io.TextIOWrapper):
+    def write(self, text):
+        self.write = super().write
+        raise OSError(22, "Invalid argument")
+sys.stdout = Gone(open(1, "wb", closefd=False))
+""",
+        "list",
+    )
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_pipe_gets_the_answer_alone(simulate):
     simulate({"ai/smollm2": [*THINKING, Text(" \x1b[31mred\x1b[0m\n")]})
     assert console("ask", "ai/smollm2", "2+2?").stdout == "It is 4. \x1b[31mred\x1b[0m\n"
