@@ -40,6 +40,8 @@ NOT_RUN = (
     "RAY_ADDRESS=",
     "eval ",
     "docker-model-llm ",  # the installed name of `python -m docker_model`
+    "python benchmarks/models.py",  # tests/repository/test_models_table.py
+    "REAL_MODEL=",  # needs a real runner
     "python examples/rag/",  # tests/examples/test_rag.py
     "python examples/embed_ray.py",  # tests/examples/test_embed_ray.py
     "python examples/batch_ray.py",  # tests/examples/test_batch_ray.py runs it on a cluster

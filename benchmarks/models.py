@@ -1,0 +1,84 @@
+"""What is known of models, and where each fact comes from: the table of docs/models.md.
+
+    python benchmarks/models.py ai/smollm2 ai/smollm2-tools ai/all-minilm
+
+Each model is loaded, so that its engine shows what the metadata lack.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from docker_model.http import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from docker_model.types import ModelConfiguration, ModelInfo
+
+    Value = Callable[[ModelInfo, ModelConfiguration | None], object]
+
+HELLO = [{"role": "user", "content": "Hello"}]
+ENGINES = frozenset({"tools", "thinking", "vision"})
+FACTS: dict[str, tuple[str, Value]] = {
+    "`tags`": (
+        "the local store",
+        lambda info, _: ", ".join(tag.removeprefix("docker.io/") for tag in info.tags),
+    ),
+    "`format`": ("packaged", lambda info, _: info.format),
+    "`architecture`": ("packaged, from the model's file", lambda info, _: info.architecture),
+    "`parameters`": ("packaged, from the model's file", lambda info, _: info.parameters),
+    "`quantization`": ("packaged, from the model's file", lambda info, _: info.quantization),
+    "`size`": ("packaged", lambda info, _: info.size),
+    "`trained_context`": (
+        "the model's file, `{architecture}.context_length`",
+        lambda info, _: info.trained_context,
+    ),
+    "`context_size`, in force": (
+        "the configuration, else packaged, else the engine's 4096; at most `trained_context`",
+        lambda info, _: info.context_size,
+    ),
+    "`chat` in `capabilities`": (
+        "the model's file has a chat template",
+        lambda info, _: "yes" if "chat" in info.capabilities else "unknown",
+    ),
+    "`embedding`, `reranking`": (
+        "the model's file: its pooling, its architecture or its name",
+        lambda info, _: (
+            ", ".join(sorted(info.capabilities & {"embedding", "reranking"})) or "unknown"
+        ),
+    ),
+    "`tools`, `thinking`, `vision`": (
+        "the model's file; once it is loaded, the engine: what makes a prompt longer",
+        lambda info, _: ", ".join(sorted(info.capabilities & ENGINES)) or "none seen",
+    ),
+    "configuration": (
+        "the runner, by `model_configuration`",
+        lambda _, configuration: "none" if configuration is None else configuration,
+    ),
+}
+
+
+def table(names: list[str], client: Client) -> str:
+    """Return the table in Markdown."""
+    rows = [["fact", "where it comes from", *(f"`{name}`" for name in names)]]
+    rows.append(["---"] * len(rows[0]))
+    known = []
+    for name in names:
+        client.preload_model(name)
+        info = client.known_model(name)
+        assert info is not None
+        known.append((info, client.model_configuration(name)))
+    for fact, (source, value) in FACTS.items():
+        rows.append([fact, source, *(str(value(*each) or "unknown") for each in known)])
+    counts = [
+        client.count_tokens(name, HELLO) if "chat" in info.capabilities else "-"
+        for name, (info, _) in zip(names, known, strict=True)
+    ]
+    rows.append(['tokens of "Hello"', "the engine counts, with its chat template", *counts])
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+
+
+if __name__ == "__main__":
+    print(table(sys.argv[1:], Client()))

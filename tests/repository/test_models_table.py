@@ -1,0 +1,38 @@
+"""The table of docs/models.md has the rows that its command prints."""
+
+from pathlib import Path
+
+from benchmarks import models
+from docker_model.http import Client
+from docker_model.testing import SimulatedModel
+
+PAGE = Path(__file__).parents[2] / "docs/models.md"
+
+
+def cells(table):
+    return [
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in table.splitlines()
+        if row.startswith("|")
+    ]
+
+
+def test_the_table_has_the_facts_and_sources_of_its_command(simulate):
+    simulate(
+        [
+            SimulatedModel("ai/smollm2", context_size=8192),
+            SimulatedModel(
+                "ai/smollm2-think", template="qwen3", gguf={"tokenizer.chat_template": ""}
+            ),
+            SimulatedModel("ai/all-minilm", kind="embedding", trained_context=512),
+        ]
+    )
+    names = ["ai/smollm2", "ai/smollm2-think", "ai/all-minilm"]
+    printed = cells(models.table(names, Client()))
+    shown = cells(PAGE.read_text().partition("benchmarks/models.py")[2].partition("\n\nA cap")[0])
+    assert [row[:2] for row in shown] == [row[:2] for row in printed]
+    assert shown[0] == printed[0]
+    facts = {row[0]: row[2:] for row in printed}
+    assert facts["`context_size`, in force"] == ["8192", "4096", "512"]
+    assert facts["`tools`, `thinking`, `vision`"] == ["tools", "thinking, tools", "none seen"]
+    assert facts["`embedding`, `reranking`"] == ["unknown", "unknown", "embedding"]
