@@ -201,7 +201,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     """Stop sequences: the first match ends the answer and is not part of it."""
 
     seed: int | None = None
-    """The same seed and prompt give the same answer, as far as the engine can."""
+    """Seed of the random choices; with the same prompt it repeats the answer, if the engine can."""
 
     top_k: int | None = None
     """Choose among this many of the likeliest tokens."""

@@ -38,7 +38,7 @@ SEPARATOR: Final = "\n\n--\n\n"
 """Separates the reasoning from the answer, since v0.1.41."""
 
 SEPARATOR_TO_V0_1_40: Final = "\n\n"
-"""The same from v0.1.37 to v0.1.40. A blank line in the reasoning looks the same."""
+"""Separates them from v0.1.37 to v0.1.40. A blank line in the reasoning looks the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from docker_model.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Call", "Content", "Result", "read_arguments", "read_content"]
+__all__ = ["Content", "ToolCall", "ToolResult", "read_arguments", "read_content"]
 
 _MEDIA_HINT = (
     "the runner takes text, images (image, image_url) and audio (audio, input_audio); "
@@ -66,7 +66,7 @@ _KEYS = {
 
 
 @dataclass(slots=True)
-class Call:
+class ToolCall:
     """A call of a tool in the history.
 
     Attributes:
@@ -81,11 +81,11 @@ class Call:
     name: str
     arguments: dict[str, Any] | None
     raw: str
-    result: Result | None = None
+    result: ToolResult | None = None
 
 
 @dataclass(slots=True)
-class Result:
+class ToolResult:
     """A tool's result in the history.
 
     Attributes:
@@ -112,8 +112,8 @@ class Content:
 
     parts: list[dict[str, Any]] = field(default_factory=list)
     thoughts: str = ""
-    calls: list[Call] = field(default_factory=list)
-    results: list[Result] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+    results: list[ToolResult] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -219,7 +219,7 @@ def _kind_of(block: object) -> tuple[str, Mapping[str, Any]]:
 # -- calls and results ------------------------------------------------------------------------
 
 
-def read_call(block: Mapping[str, Any]) -> Call:
+def read_call(block: Mapping[str, Any]) -> ToolCall:
     """Read a call of a tool in any form: a block, or an item of `tool_calls`."""
     inner: Any = block
     for key in ("function", "function_call", "functionCall", "toolUse", "custom"):
@@ -232,10 +232,10 @@ def read_call(block: Mapping[str, Any]) -> Call:
     arguments, raw = read_arguments(given)
     # OpenAI's responses have an id of the item beside the call's.
     numbers = (block.get("call_id"), block.get("id"), inner.get("toolUseId"), inner.get("id"))
-    return Call(_first(*numbers), _first(inner.get("name"), block.get("name")), arguments, raw)
+    return ToolCall(_first(*numbers), _first(inner.get("name"), block.get("name")), arguments, raw)
 
 
-def _result(kind: str, block: Mapping[str, Any]) -> Result:
+def _result(kind: str, block: Mapping[str, Any]) -> ToolResult:
     inner: Any = block
     for key in ("functionResponse", "function_response", "toolResult"):
         if isinstance(block.get(key), dict):
@@ -248,7 +248,7 @@ def _result(kind: str, block: Mapping[str, Any]) -> Result:
     )
     if kind == "function_response" and isinstance(given, dict):
         given = _dump(given)
-    return Result(number, _first(inner.get("name")), read_content(given, "tool").parts)
+    return ToolResult(number, _first(inner.get("name")), read_content(given, "tool").parts)
 
 
 def read_arguments(given: object) -> tuple[dict[str, Any] | None, str]:

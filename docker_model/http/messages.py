@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from docker_model.errors import InvalidRequestError
-from docker_model.http.blocks import Call, Result, read_call, read_content
+from docker_model.http.blocks import ToolCall, ToolResult, read_call, read_content
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -60,8 +60,8 @@ class _Turn:
     role: str
     parts: list[dict[str, Any]] = field(default_factory=list)
     thoughts: str = ""
-    calls: list[Call] = field(default_factory=list)
-    result: Result | None = None
+    calls: list[ToolCall] = field(default_factory=list)
+    result: ToolResult | None = None
     name: str = ""
     extras: dict[str, Any] = field(default_factory=dict)
 
@@ -116,7 +116,7 @@ def _read(message: Mapping[str, Any]) -> Iterator[_Turn]:
     if role == "tool":
         number = message.get("tool_call_id")
         number = number if isinstance(number, str) else ""
-        yield _Turn(role, result=Result(number, name, content.parts))
+        yield _Turn(role, result=ToolResult(number, name, content.parts))
         return
     for result in content.results:  # Anthropic's and Gemini's stand in the user's message
         yield _Turn("tool", result=result)
@@ -135,7 +135,7 @@ def _read(message: Mapping[str, Any]) -> Iterator[_Turn]:
     yield turn
 
 
-def _calls(message: Mapping[str, Any], in_blocks: Sequence[Call]) -> Iterator[Call]:
+def _calls(message: Mapping[str, Any], in_blocks: Sequence[ToolCall]) -> Iterator[ToolCall]:
     """Yield the calls of a message, which many frameworks hold twice: as a field and as blocks."""
     given = [read_call(call) for call in message.get("tool_calls") or () if isinstance(call, dict)]
     if not given and isinstance(message.get("function_call"), dict):
@@ -158,8 +158,8 @@ def _match(turns: Iterable[_Turn]) -> list[_Turn]:
     that was cut.
     """
     matched: list[_Turn] = []
-    latest: list[Call] = []
-    everything: list[Call] = []
+    latest: list[ToolCall] = []
+    everything: list[ToolCall] = []
     for turn in turns:
         if turn.result is None:
             matched.append(turn)
@@ -180,7 +180,9 @@ def _match(turns: Iterable[_Turn]) -> list[_Turn]:
     return matched
 
 
-def _call_of(result: Result, calls: Sequence[Call], *, by_id: bool = False) -> Call | None:
+def _call_of(
+    result: ToolResult, calls: Sequence[ToolCall], *, by_id: bool = False
+) -> ToolCall | None:
     """Find the call of a result: by its id, by its name, or the next call without a result."""
     same = [call for call in reversed(calls) if result.id and call.id == result.id]
     if same:
@@ -292,11 +294,11 @@ def _unique(given: str, taken: set[str], used: set[str]) -> str:
     return new
 
 
-def _name(call: Call) -> str:
+def _name(call: ToolCall) -> str:
     return call.name or (call.result.name if call.result else "") or "unknown"
 
 
-def _call(call: Call, call_id: str) -> dict[str, Any]:
+def _call(call: ToolCall, call_id: str) -> dict[str, Any]:
     arguments = {_UNREADABLE: call.raw} if call.arguments is None else call.arguments
     # The model reads its own words again: no escapes for what is not ASCII.
     text = json.dumps(arguments, ensure_ascii=False)
@@ -307,7 +309,7 @@ def _call(call: Call, call_id: str) -> dict[str, Any]:
     }
 
 
-def _result(call: Call, call_id: str) -> dict[str, Any]:
+def _result(call: ToolCall, call_id: str) -> dict[str, Any]:
     content: str | list[dict[str, Any]]
     if call.result is not None:
         content = _content(call.result.parts)

@@ -266,14 +266,14 @@ class StreamReader:
             if index not in self._choices:
                 self._choices[index] = _Choice(index, self._tools, split=self._thoughts_in_text)
             deltas.append(self._choices[index].feed(choice))
-        return _together(deltas)
+        return _merged(deltas)
 
     def _partial(self) -> str:
         return self._choices[0].text if 0 in self._choices else ""
 
     def close(self) -> Delta:
         """End the stream, and return what was held back until its meaning was certain."""
-        return _together([choice.close() for choice in self._choices.values()])
+        return _merged([choice.close() for choice in self._choices.values()])
 
 
 def failure_of(
@@ -321,7 +321,7 @@ def ending_of(choice: Mapping[str, Any]) -> str | None:
     return _ENDINGS.get(reason.lower()) if isinstance(reason, str) else None
 
 
-def _together(deltas: Sequence[Delta]) -> Delta:
+def _merged(deltas: Sequence[Delta]) -> Delta:
     """Return the delta of the first answer, which holds those of the others."""
     others = tuple(delta for delta in deltas if delta.choice and delta)
     first = next((delta for delta in deltas if not delta.choice), Delta())

@@ -29,13 +29,13 @@ class HttpTransport:
     """Answers requests over the runner's HTTP API.
 
     Attributes:
-        caller: How requests are made.
+        options: How requests are made.
         parameters: What is sent along with each prompt, such as `temperature`.
         before: The messages before the prompt.
         images: The addresses of images that belong to the prompt.
     """
 
-    caller: RequestOptions
+    options: RequestOptions
     parameters: Mapping[str, Any] = field(default_factory=dict)
     before: tuple[Mapping[str, Any], ...] = ()
     images: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class HttpTransport:
         Stop sequences and `max_chars` are cut here and not by the engine, which would look at
         the reasoning too, and would not say that it was a stop that ended the answer.
         """
-        progress = self.caller.on_progress is not None
+        progress = self.options.on_progress is not None
         messages = self._messages(request.prompt)
         body = bodies.chat(request.model, messages, self.parameters, stream=True, progress=progress)
         answer = Collector(request, receiver, asyncio.get_running_loop().time())
@@ -64,14 +64,14 @@ class HttpTransport:
             return answer.over
 
         call = HttpRequest(
-            self.caller,
+            self.options,
             request.model,
             chats.PATH,
             body,
             partial=lambda: answer.text,
             cap="max_chars",
         )
-        await explained(self.caller, request.model, call.stream(receiver, take))
+        await explained(self.options, request.model, call.stream(receiver, take))
         answer.end()
         if answer.empty:
             msg = f"{request.model!r} ended its answer without any output"
@@ -91,7 +91,7 @@ class HttpTransport:
         Raises:
             DockerModelError: If the request failed.
         """
-        await explained(self.caller, model, chats.preload(self.caller, model))
+        await explained(self.options, model, chats.preload(self.options, model))
 
 
 def _collect(chunk: dict[str, Any], answer: Collector) -> None:

@@ -50,7 +50,7 @@ if FORKS:
     HUNG_UP = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
 
-class Link:
+class Connection:
     """The connection to the test's process.
 
     Attributes:
@@ -146,71 +146,71 @@ def main(address: str, words: list[str], *, alone: bool) -> NoReturn:
         if descriptor == STDIN:
             device = mode & FILE_KIND == CHARACTER_DEVICE
     try:
-        link = Link(address, alone=alone)
+        connection = Connection(address, alone=alone)
         facts = [str(os.getpid()), str(int(device)), os.getcwd(), str(len(words)), *words]  # noqa: PTH109 - pathlib costs 10 ms
         facts += [f"{name}={value}" for name, value in os.environ.items()]
         call = "\0".join(facts).encode("utf-8", "surrogateescape")
-        link.socket.sendall(b"%d\n%b" % (len(call), call))
+        connection.socket.sendall(b"%d\n%b" % (len(call), call))
     except OSError:
         os.write(STDERR, b"the simulation that this command belongs to has ended\n")
         os._exit(1)
     while True:
-        verb, data = link.order()
-        ORDERS[verb](link, data)
+        verb, data = connection.order()
+        ORDERS[verb](connection, data)
 
 
-def kill(link: Link, _data: bytes) -> None:
+def kill(connection: Connection, _data: bytes) -> None:
     """End both processes as when memory runs out."""
     if not FORKS:
         os._exit(1)
-    if os.getppid() == link.docker_pid:
-        os.kill(link.docker_pid, SIGKILL)
+    if os.getppid() == connection.docker_pid:
+        os.kill(connection.docker_pid, SIGKILL)
     os.kill(os.getpid(), SIGKILL)
 
 
-def close_stdout(link: Link, _data: bytes) -> None:
+def close_stdout(connection: Connection, _data: bytes) -> None:
     """Close stdout in both processes."""
     os.close(STDOUT)
-    if link.docker_pid and os.getppid() == link.docker_pid:
-        os.kill(link.docker_pid, SIGUSR1)
+    if connection.docker_pid and os.getppid() == connection.docker_pid:
+        os.kill(connection.docker_pid, SIGUSR1)
 
 
-def ignore_signals(link: Link, _data: bytes) -> None:
+def ignore_signals(connection: Connection, _data: bytes) -> None:
     """Ignore the signals that a program can ignore."""
     for number in (SIGTERM, SIGINT, *([SIGHUP] if FORKS else [])):
         signal(number, SIG_IGN)
-    link.docker = -1
+    connection.docker = -1
 
 
-def grandchild(link: Link, data: bytes) -> None:
+def grandchild(connection: Connection, data: bytes) -> None:
     """Leave a process behind that holds the pipes."""
     if FORKS and not os.fork():
         if data:
             os.setsid()
-        link.hold()
+        connection.hold()
 
 
-def read_stdin(link: Link, _data: bytes) -> None:
+def read_stdin(connection: Connection, _data: bytes) -> None:
     """Begin to pass stdin on."""
-    link.reading = True
+    connection.reading = True
 
 
-def become_pair(link: Link, data: bytes) -> None:
+def become_pair(connection: Connection, data: bytes) -> None:
     """Fork the plugin, which goes on, and be `docker`, which waits.
 
     Data means that the plugin does not look at `docker`.
     """
-    if link.alone and FORKS:
+    if connection.alone and FORKS:
         for number in CAUGHT:
             if getsignal(number) != SIG_IGN:
                 signal(number, SIG_DFL)
         signal(SIGPIPE, SIG_DFL)
     elif FORKS:
-        _fork(link, deaf=bool(data))
-    link.socket.sendall(b"pid %d\n" % os.getpid())
+        _fork(connection, deaf=bool(data))
+    connection.socket.sendall(b"pid %d\n" % os.getpid())
 
 
-def _fork(link: Link, *, deaf: bool) -> None:
+def _fork(connection: Connection, *, deaf: bool) -> None:
     reading, writing = os.pipe()
     signals: list[int] = []
     plugin = 0
@@ -229,7 +229,7 @@ def _fork(link: Link, *, deaf: bool) -> None:
     signal(SIGINT, on_signal)  # in place of Python's own, and also when it was ignored so far
     # A signal to the group that comes with the fork has to find each side with its own handlers.
     pthread_sigmask(SIG_BLOCK, CAUGHT)
-    link.docker_pid = os.getpid()
+    connection.docker_pid = os.getpid()
     plugin = os.fork()
     if plugin == 0:
         # What a handler caught is back to its default in a new program, and Go leaves
@@ -238,7 +238,7 @@ def _fork(link: Link, *, deaf: bool) -> None:
             signal(number, SIG_DFL)
         pthread_sigmask(SIG_UNBLOCK, CAUGHT)
         os.close(writing)
-        link.docker = -1 if deaf else reading
+        connection.docker = -1 if deaf else reading
         return
     pthread_sigmask(SIG_UNBLOCK, CAUGHT)
     os.close(reading)
@@ -247,10 +247,10 @@ def _fork(link: Link, *, deaf: bool) -> None:
     os._exit(code if code >= 0 else 255)
 
 
-ORDERS: dict[str, Callable[[Link, bytes], None]] = {
+ORDERS: dict[str, Callable[[Connection, bytes], None]] = {
     "pair": become_pair,
-    "out": lambda link, data: link.write(STDOUT, data),
-    "err": lambda link, data: link.write(STDERR, data),
+    "out": lambda connection, data: connection.write(STDOUT, data),
+    "err": lambda connection, data: connection.write(STDERR, data),
     "read": read_stdin,
     "exit": lambda _link, data: os._exit(int(data)),
     "kill": kill,

@@ -1,4 +1,4 @@
-"""The same as a small web page: an answer as it is written, its sources, and a way to cancel.
+"""Answer questions on a small web page: answers as they are written, sources, a stop button.
 
     pip install fastapi uvicorn
     python examples/rag/web.py          then open http://127.0.0.1:8000

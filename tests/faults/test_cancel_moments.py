@@ -109,11 +109,11 @@ WAYS_TO_CANCEL = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS_TO_CANCEL)
+@pytest.mark.parametrize("mode", WAYS_TO_CANCEL)
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_cancelling_at_this_moment_ends_the_call(way, moment, simulate):
+def test_cancelling_at_this_moment_ends_the_call(mode, moment, simulate):
     with moment(simulate) as (model, ready):
-        WAYS_TO_CANCEL[way](model, ready)
+        WAYS_TO_CANCEL[mode](model, ready)
 
 
 def test_a_stream_that_is_cancelled_before_it_began_starts_nothing(docker):

@@ -14,7 +14,7 @@ import pytest
 
 from docker_model import DockerModel, GenerationTimeoutError, Timeouts
 from docker_model.testing import Hang, Text
-from tests.support.modes import WAYS, generate
+from tests.support.modes import MODES, generate
 from tests.support.playing import player
 
 CALLS = 1000
@@ -220,11 +220,11 @@ def test_an_answer_without_end_is_capped(liveness):
     liveness.wait_all_dead(1)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_prompt_of_fifty_megabytes_arrives_whole(way):
+@pytest.mark.parametrize("mode", MODES)
+def test_a_prompt_of_fifty_megabytes_arrives_whole(mode):
     count = ("/bin/sh", "-c", 'for word; do [ "$word" = inspect ] && exit; done; wc -c', "model")
     model = DockerModel("ai/smollm2", command=count)
-    assert generate(way, model, "y" * 50 * MB).text.strip() == str(50 * MB)
+    assert generate(mode, model, "y" * 50 * MB).text.strip() == str(50 * MB)
 
 
 # -- nothing left ----------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import pytest
 
 from docker_model import DockerModel
 from docker_model.testing import Downloaded, Hang
-from tests.support.modes import WAYS, call
+from tests.support.modes import MODES, call
 
 
 class OwnError(Exception):
@@ -12,8 +12,8 @@ class OwnError(Exception):
 
 
 @pytest.mark.parametrize("kind", [OwnError, BrokenPipeError, TimeoutError, KeyError])
-@pytest.mark.parametrize("way", WAYS)
-def test_an_error_of_the_callback_ends_the_pull_and_is_raised_unchanged(kind, way, simulate):
+@pytest.mark.parametrize("mode", MODES)
+def test_an_error_of_the_callback_ends_the_pull_and_is_raised_unchanged(kind, mode, simulate):
     docker = simulate(["ai/other"], pullable={"ai/smollm2": [Downloaded(1, 2), Hang()]})
 
     def on_progress(_):
@@ -21,7 +21,7 @@ def test_an_error_of_the_callback_ends_the_pull_and_is_raised_unchanged(kind, wa
 
     model = DockerModel("ai/smollm2", pull="missing", on_progress=on_progress)
     with pytest.raises(kind) as caught:
-        call(way, lambda: "".join(model.stream("hi")), lambda: model.agenerate("hi"))
+        call(mode, lambda: "".join(model.stream("hi")), lambda: model.agenerate("hi"))
     assert (type(caught.value), caught.value.args) == (kind, ("boom",))
     docker.wait_all_gone()
     assert docker.prompts == []

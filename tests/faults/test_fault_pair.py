@@ -10,7 +10,7 @@ import pytest
 from docker_model import DockerModel, DockerModelError, GenerationTimeoutError, Timeouts
 from docker_model.testing import Hang, Text
 from tests.faults.fault_list import error, judge
-from tests.support.modes import WAYS, call
+from tests.support.modes import MODES, call
 
 pytestmark = pytest.mark.front
 MODEL = DockerModel("ai/smollm2", timeout=Timeouts(idle=5.0))
@@ -34,7 +34,7 @@ def pair():
     raise AssertionError
 
 
-def end_of(way, model, strike):
+def end_of(mode, model, strike):
     """How a stream ends after `strike(docker, plugin)` in its middle, and what it gave."""
     pieces = []
 
@@ -49,44 +49,44 @@ def end_of(way, model, strike):
             strike(*pair())
 
     with pytest.raises(DockerModelError) as caught:
-        call(way, sync, asynchronous)
+        call(mode, sync, asynchronous)
     assert "".join(pieces) == caught.value.partial
     return caught.value
 
 
-ways = pytest.mark.parametrize("way", WAYS)
+modes = pytest.mark.parametrize("mode", MODES)
 
 
-@ways
+@modes
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
-def test_the_death_of_docker_alone_is_an_error(way, number, simulate):
+def test_the_death_of_docker_alone_is_an_error(mode, number, simulate):
     docker = simulate(script=SOME)
-    end = end_of(way, MODEL, lambda docker, _: os.kill(docker, number))
+    end = end_of(mode, MODEL, lambda docker, _: os.kill(docker, number))
     judge(error(signal=number, exit_code=None, partial="some"), end)
     docker.wait_all_gone()
     docker.wait_gone()
 
 
-@ways
-def test_a_sigterm_to_docker_alone_is_an_error(way, simulate):
+@modes
+def test_a_sigterm_to_docker_alone_is_an_error(mode, simulate):
     docker = simulate(script=SOME)
-    end = end_of(way, MODEL, lambda docker, _: os.kill(docker, signal.SIGTERM))
+    end = end_of(mode, MODEL, lambda docker, _: os.kill(docker, signal.SIGTERM))
     judge(error(signal=None, exit_code=1, partial="some"), end)
     docker.wait_gone()
 
 
-@ways
-def test_the_death_of_the_plugin_alone_is_an_error(way, simulate):
+@modes
+def test_the_death_of_the_plugin_alone_is_an_error(mode, simulate):
     docker = simulate(script=SOME)
-    end = end_of(way, MODEL, lambda _, plugin: os.kill(plugin, signal.SIGKILL))
+    end = end_of(mode, MODEL, lambda _, plugin: os.kill(plugin, signal.SIGKILL))
     judge(error(signal=None, exit_code=255, partial="some"), end)
     docker.wait_gone()
 
 
-@ways
-def test_stopping_both_ends_in_a_timeout(way, simulate):
+@modes
+def test_stopping_both_ends_in_a_timeout(mode, simulate):
     docker = simulate(script=SOME)
     model = DockerModel("ai/smollm2", timeout=Timeouts(idle=0.3))
-    end = end_of(way, model, lambda docker, _: os.killpg(docker, signal.SIGSTOP))
+    end = end_of(mode, model, lambda docker, _: os.killpg(docker, signal.SIGSTOP))
     judge(error(GenerationTimeoutError, phase="idle", partial="some"), end)
     docker.wait_gone()

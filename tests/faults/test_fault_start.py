@@ -24,17 +24,17 @@ from docker_model import (
 )
 from docker_model._docker_cli import workdir
 from tests.faults.fault_list import error, judge
-from tests.support.modes import WAYS, generate, stream
+from tests.support.modes import MODES, generate, stream
 from tests.support.playing import player
 
 pytestmark = pytest.mark.simulated
-ways = pytest.mark.parametrize("way", WAYS)
+modes = pytest.mark.parametrize("mode", MODES)
 
 
-def generate_and_stream(way, model, prompt="hi"):
-    pieces, end = stream(way, model, prompt)
+def generate_and_stream(mode, model, prompt="hi"):
+    pieces, end = stream(mode, model, prompt)
     assert "".join(pieces) == (end.text if isinstance(end, Completion) else "")
-    return end, generate(way, model, prompt)
+    return end, generate(mode, model, prompt)
 
 
 # -- the command -----------------------------------------------------------------------------
@@ -66,11 +66,13 @@ def no_interpreter(path):
     return path, "its interpreter does not"
 
 
-@ways
+@modes
 @pytest.mark.parametrize("make", [nothing, not_executable, directory, garbage, no_interpreter])
-def test_a_command_that_is_no_program_is_not_found(make, way, tmp_path):
+def test_a_command_that_is_no_program_is_not_found(make, mode, tmp_path):
     program, words = make(tmp_path / "docker")
-    for end in generate_and_stream(way, DockerModel("ai/smollm2", command=(str(program), "model"))):
+    for end in generate_and_stream(
+        mode, DockerModel("ai/smollm2", command=(str(program), "model"))
+    ):
         assert type(end) is DockerNotFoundError
         assert type(end) is DockerNotFoundError
         assert str(program) in end.message
@@ -78,20 +80,20 @@ def test_a_command_that_is_no_program_is_not_found(make, way, tmp_path):
         assert end.hint
 
 
-@ways
-def test_a_command_that_is_being_written_is_not_found(way, tmp_path):
+@modes
+def test_a_command_that_is_being_written_is_not_found(mode, tmp_path):
     program = tmp_path / "docker"
     program.write_bytes(Path(sys.executable).resolve().read_bytes()[:4096])
     program.chmod(0o755)
     with program.open("ab"):
         for end in generate_and_stream(
-            way, DockerModel("ai/smollm2", command=(str(program), "model"))
+            mode, DockerModel("ai/smollm2", command=(str(program), "model"))
         ):
             judge(error(DockerNotFoundError, errno=errno.ETXTBSY), end)
 
 
-@ways
-def test_a_start_that_hangs_is_a_timeout_and_the_late_child_is_killed(way, monkeypatch):
+@modes
+def test_a_start_that_hangs_is_a_timeout_and_the_late_child_is_killed(mode, monkeypatch):
     """As on a dead network file system."""
     go_on, late = threading.Event(), []
 
@@ -105,7 +107,7 @@ def test_a_start_that_hangs_is_a_timeout_and_the_late_child_is_killed(way, monke
     model = DockerModel(
         "ai/smollm2", command=player(["sleep", 60]), timeout=Timeouts(first_output=0.1)
     )
-    judge(error(GenerationTimeoutError, phase="first_output"), generate(way, model, "hi"))
+    judge(error(GenerationTimeoutError, phase="first_output"), generate(mode, model, "hi"))
     assert late == []
     go_on.set()
     while not late or late[0].returncode is None:
@@ -113,10 +115,10 @@ def test_a_start_that_hangs_is_a_timeout_and_the_late_child_is_killed(way, monke
     assert late[0].returncode == -signal.SIGKILL
 
 
-@ways
-def test_an_environment_that_is_too_large_is_refused(way, docker):
+@modes
+def test_an_environment_that_is_too_large_is_refused(mode, docker):
     model = DockerModel("ai/smollm2", env={"BIG": "x" * 3_000_000})
-    for end in generate_and_stream(way, model):
+    for end in generate_and_stream(mode, model):
         assert type(end) is InvalidRequestError
         assert "too long" in str(end)
 
@@ -128,8 +130,8 @@ def test_a_word_that_no_process_can_be_given_is_refused(word):
             DockerModel("ai/smollm2", **settings)
 
 
-@ways
-def test_a_deleted_working_directory_is_an_error_or_unused(way, liveness, tmp_path, monkeypatch):
+@modes
+def test_a_deleted_working_directory_is_an_error_or_unused(mode, liveness, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "here").rmdir()
@@ -137,15 +139,15 @@ def test_a_deleted_working_directory_is_an_error_or_unused(way, liveness, tmp_pa
     for policy in ("allow", "refuse"):
         with pytest.raises(InvalidRequestError, match="directory"):
             DockerModel("ai/smollm2", file_references=policy, **said).generate("hi")
-    for end in generate_and_stream(way, DockerModel("ai/smollm2", **said)):
+    for end in generate_and_stream(mode, DockerModel("ai/smollm2", **said)):
         judge("ok", end)
 
 
-@ways
-def test_a_run_needs_no_temporary_directory(way, docker, monkeypatch):
+@modes
+def test_a_run_needs_no_temporary_directory(mode, docker, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
     monkeypatch.setattr(workdir, "_directories", {})
-    for end in generate_and_stream(way, DockerModel("ai/smollm2")):
+    for end in generate_and_stream(mode, DockerModel("ai/smollm2")):
         assert end.text == "You said: hi"
     assert {call.cwd for call in docker.calls if "run" in call.argv} == {os.sep}
 
@@ -160,18 +162,18 @@ def sigchld_ignored():
     signal.signal(signal.SIGCHLD, previous)
 
 
-@ways
-def test_with_sigchld_ignored_no_failure_is_a_success(way, liveness, sigchld_ignored):
+@modes
+def test_with_sigchld_ignored_no_failure_is_a_success(mode, liveness, sigchld_ignored):
     model = DockerModel(
         "ai/smollm2", command=player(["write", 1, "some"], ["exit", 7]), env=liveness.env
     )
-    for end in (stream(way, model, "hi")[1], generate(way, model, "hi")):
+    for end in (stream(mode, model, "hi")[1], generate(mode, model, "hi")):
         judge(error(GenerationError, exit_code=None, signal=None), end)
         assert "SIGCHLD" in end.hint
 
 
-@ways
-def test_when_other_code_reaps_no_failure_is_a_success(way, liveness):
+@modes
+def test_when_other_code_reaps_no_failure_is_a_success(mode, liveness):
     over = threading.Event()
 
     def reap_everything():
@@ -185,7 +187,7 @@ def test_when_other_code_reaps_no_failure_is_a_success(way, liveness):
     thread.start()
     try:
         model = DockerModel("ai/smollm2", command=player(["exit", 7]), env=liveness.env)
-        for end in generate_and_stream(way, model):
+        for end in generate_and_stream(mode, model):
             assert type(end) is GenerationError
             assert end.exit_code in (None, 7)  # who was first
     finally:
@@ -193,14 +195,14 @@ def test_when_other_code_reaps_no_failure_is_a_success(way, liveness):
         thread.join()
 
 
-@ways
-def test_a_change_of_the_wall_clock_has_no_effect(way, docker, monkeypatch):
+@modes
+def test_a_change_of_the_wall_clock_has_no_effect(mode, docker, monkeypatch):
     def jumps():
         raise AssertionError
 
     model = DockerModel("ai/smollm2")
     monkeypatch.setattr(time, "time", jumps)
-    end = generate(way, model, "hi")
+    end = generate(mode, model, "hi")
     monkeypatch.undo()
     assert end.text == "You said: hi"
 

@@ -118,7 +118,7 @@ class Traced:
         check_object(llm)
         has_none(SECRETS, dumps(llm), repr(llm.dict()))
 
-    def ways(self):
+    def modes(self):
         async def all_of(config):
             return [piece async for piece in self.llm.astream(self.prompt, config)]
 
@@ -141,12 +141,12 @@ class Traced:
 
 def langchain(**settings):
     llm = langchain_docker_model.DockerModelLLM(model="ai/smollm2", **settings)
-    return Traced(llm, PROMPT).ways()
+    return Traced(llm, PROMPT).modes()
 
 
 def langchain_chat(**settings):
     llm = langchain_docker_model.ChatDockerModel(model="ai/smollm2", **settings)
-    return Traced(llm, [HumanMessage(PROMPT)]).ways()
+    return Traced(llm, [HumanMessage(PROMPT)]).modes()
 
 
 class Events(BaseEventHandler):

@@ -89,7 +89,7 @@ def test_everything_in_all_exists():
         assert len(set(offered)) == len(offered), module
 
 
-def test_the_front_door_has_every_error_and_everything_public():
+def test_the_top_package_exports_every_error_and_public_name():
     core = importlib.import_module("docker_model")
     for part_of_it in ("errors", "management", "streams", "client"):
         offered = importlib.import_module(f"docker_model.{part_of_it}").__all__
@@ -124,6 +124,25 @@ DOCSTRINGS = [
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     and ast.get_docstring(node)
 ]
+
+
+def strings_in(path):
+    """Yield the docstrings of modules, and of attributes and all else that has one."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield f"{path.relative_to(ROOT)}:{node.lineno}", str(node.value.value)
+
+
+def test_no_docstring_says_the_same():
+    folders = (*PACKAGES, "tests", "examples", "benchmarks")
+    found = [
+        each
+        for name in folders
+        for path in (ROOT / name).rglob("*.py")
+        for each in strings_in(path)
+    ]
+    assert len(found) > 1000
+    assert [where for where, text in found if text.startswith("The same")] == []
 
 
 def test_docstrings_say_something_of_their_own():

@@ -71,15 +71,15 @@ def say(docker, prompt):
         yield Text("Yes.")
 
 
-def together(*ways):
+def together(*modes):
     """All of `ways` work, or all are refused."""
     refusals = []
-    for way in ways:
+    for mode in modes:
         try:
-            way()
+            mode()
         except UnsupportedParameterError as error:
             refusals.append(error)
-    assert len(refusals) in (0, len(ways)), refusals
+    assert len(refusals) in (0, len(modes)), refusals
     if refusals:
         raise refusals[0]
 
@@ -141,7 +141,7 @@ def roles(transport, docker):
 
 
 def parameters(**given):
-    def way(make, method, transport, name, docker):
+    def mode(make, method, transport, name, docker):
         def go():
             model = make(model=MODEL, transport=transport, **{name: given[name]})
             getattr(model, method)("Hi")
@@ -152,7 +152,7 @@ def parameters(**given):
 
     def honoured(transport, docker):
         classes = ((ChatDockerModel, "invoke"), (DockerModelLLM, "complete"))
-        together(*(way(*one, transport, name, docker) for one in classes for name in given))
+        together(*(mode(*one, transport, name, docker) for one in classes for name in given))
 
     return honoured
 

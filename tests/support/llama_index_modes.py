@@ -53,13 +53,13 @@ class Way:
         return response.message.content if hasattr(response, "message") else response.text
 
 
-WAYS = [
+MODES = [
     Way(prefix + stream + kind)
     for prefix in ("", "a")
     for stream in ("", "stream_")
     for kind in ("complete", "chat")
 ]
-STREAMS = [way for way in WAYS if way.is_stream]
+STREAMS = [mode for mode in MODES if mode.is_stream]
 
 
 # Core's agents and workflows call what is deprecated.

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from docker_model import Completion, DockerModelError
 from tests.support import other_loop
 
-WAYS = ("sync", "asyncio", "uvloop", "running loop", "thread")
+MODES = ("sync", "asyncio", "uvloop", "running loop", "thread")
 
 
-def call(way, sync, asynchronous):
+def call(mode, sync, asynchronous):
     """Call `sync()` or await `asynchronous()`, whichever is this way's."""
-    match way:
+    match mode:
         case "sync":
             return sync()
         case "asyncio":
@@ -30,15 +30,15 @@ def call(way, sync, asynchronous):
     raise AssertionError
 
 
-def generate(way, model, prompt):
+def generate(mode, model, prompt):
     """The completion, or the error, of `generate` or `agenerate`."""
     try:
-        return call(way, lambda: model.generate(prompt), lambda: model.agenerate(prompt))
+        return call(mode, lambda: model.generate(prompt), lambda: model.agenerate(prompt))
     except DockerModelError as error:
         return error
 
 
-def stream(way, model, prompt):
+def stream(mode, model, prompt):
     """The pieces of `stream` or `astream`, and the completion or the error at their end."""
     pieces = []
 
@@ -54,7 +54,7 @@ def stream(way, model, prompt):
         return stream.completion
 
     try:
-        end = call(way, sync, asynchronous)
+        end = call(mode, sync, asynchronous)
     except DockerModelError as error:
         end = error
     assert isinstance(end, (Completion, DockerModelError))

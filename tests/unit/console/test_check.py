@@ -88,16 +88,16 @@ def api_report(**env):
 def test_check_tells_the_way_to_the_api(tmp_path):
     path = str(tmp_path / "docker.sock")
     with serving_models(path):
-        found, way = api_report(DOCKER_HOST=f"unix://{path}")
+        found, mode = api_report(DOCKER_HOST=f"unix://{path}")
     assert found.startswith("ok      api     http://localhost/exp/vDD4.40/engines/v1, by Docker's")
-    assert way[0].startswith("docker model status: there is no program")
-    assert way[1:] == [f"Docker's socket (unix://{path} /exp/vDD4.40): answers"]
+    assert mode[0].startswith("docker model status: there is no program")
+    assert mode[1:] == [f"Docker's socket (unix://{path} /exp/vDD4.40): answers"]
 
 
 def test_check_tells_where_no_api_was_found():
-    found, way = api_report(MODEL_RUNNER_URL="http://127.0.0.1:1/engines/v1")
+    found, mode = api_report(MODEL_RUNNER_URL="http://127.0.0.1:1/engines/v1")
     assert found == "note    api     Docker Model Runner was not found"
-    assert way == ["MODEL_RUNNER_URL (http://127.0.0.1:1): Connection refused"]
+    assert mode == ["MODEL_RUNNER_URL (http://127.0.0.1:1): Connection refused"]
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ USAGE_LINE = "\n\nToken usage: 10 prompt + 5 completion = 15 total"
 
 
 def joined(parts: Iterable[Part]) -> list[Part]:
-    """The same parts with adjacent deltas of one kind made one."""
+    """Return the parts with adjacent deltas of one kind made one."""
     out: list[Part] = []
     for part in parts:
         last = out[-1] if out else None

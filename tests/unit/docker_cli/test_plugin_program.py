@@ -136,7 +136,7 @@ def test_without_docker_and_without_a_plugin_docker_is_missing(installed, monkey
 # -- once per file ---------------------------------------------------------------------------
 
 
-def test_a_crowd_asks_for_the_metadata_once(installed):
+def test_concurrent_calls_ask_for_the_metadata_once(installed):
     model = DockerModel("ai/smollm2")
 
     async def main():

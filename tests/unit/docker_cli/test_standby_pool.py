@@ -18,11 +18,11 @@ from docker_model.testing import Hang, Stderr, Text
 from langchain_docker_model import DockerModelLLM as LangChainLLM
 from llama_index_docker_model import DockerModelLLM as LlamaIndexLLM
 
-pytestmark = pytest.mark.usefixtures("calm")
+pytestmark = pytest.mark.usefixtures("idle")
 
 
 @pytest.fixture
-def calm(monkeypatch):
+def idle(monkeypatch):
     """No pause between two starts, and no dependence on this machine's processors."""
     monkeypatch.setattr(standby_pool, "_GAP", 0.0)
     monkeypatch.setattr(standby_pool, "BACK_OFF", 0.05)

@@ -10,17 +10,17 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
 
 
-def chat(way, client, *args, **settings):
+def chat(mode, client, *args, **settings):
     return call(
-        way, lambda: client.chat(*args, **settings), lambda: client.achat(*args, **settings)
+        mode, lambda: client.chat(*args, **settings), lambda: client.achat(*args, **settings)
     )
 
 
-def chunks(way, client, *args, **settings):
+def chunks(mode, client, *args, **settings):
     async def asynchronous():
         return [chunk async for chunk in client.astream_chat(*args, **settings)]
 
-    return call(way, lambda: list(client.stream_chat(*args, **settings)), asynchronous)
+    return call(mode, lambda: list(client.stream_chat(*args, **settings)), asynchronous)
 
 
 def text(chunks):

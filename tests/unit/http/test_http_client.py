@@ -13,15 +13,15 @@ import pytest
 from docker_model import GenerationError, InvalidRequestError, Timeouts
 from docker_model.http import Client
 from docker_model.testing import Hang, Reasoning, Text, ToolCall, Usage
-from tests.support.modes import WAYS
+from tests.support.modes import MODES
 from tests.unit.http.chatting import CLIENT, MESSAGES, MODEL, TOOL, USAGE, chat, chunks, text
 from tests.unit.http.wire import STOP, Wire, events, reply
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_an_answer(simulate, way):
+@pytest.mark.parametrize("mode", MODES)
+def test_an_answer(simulate, mode):
     docker = simulate({MODEL: [Reasoning("hm"), Text("Yes."), Usage(3, 4)]})
-    said = chat(way, CLIENT, MODEL, MESSAGES, temperature=0, seed=None)
+    said = chat(mode, CLIENT, MODEL, MESSAGES, temperature=0, seed=None)
     (choice,) = said["choices"]
     assert choice == {
         "index": 0,
@@ -33,10 +33,10 @@ def test_an_answer(simulate, way):
     assert (body["messages"], body["temperature"], "seed" in body) == (MESSAGES, 0, False)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_an_answer_in_pieces(simulate, way):
+@pytest.mark.parametrize("mode", MODES)
+def test_an_answer_in_pieces(simulate, mode):
     docker = simulate({MODEL: [Text("one two three"), Usage(3, 4)]})
-    got = chunks(way, CLIENT, MODEL, MESSAGES)
+    got = chunks(mode, CLIENT, MODEL, MESSAGES)
     assert text(got) == "one two three"
     assert {chunk["model"] for chunk in got} == {MODEL}  # not the file that the engine says
     assert got[-1]["choices"] == []

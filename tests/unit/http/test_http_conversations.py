@@ -15,7 +15,7 @@ from docker_model import (
     ModelLoadError,
 )
 from docker_model.http import Client
-from tests.support.modes import WAYS
+from tests.support.modes import MODES
 from tests.unit.http.chatting import MESSAGES, TOOL, chat, chunks, text
 from tests.unit.http.wire import STOP, Wire, event, events, reply
 
@@ -46,34 +46,34 @@ def ask_all(url, prompt="hi"):
 # -- what is sent -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_conversation_is_sent_as_templates_take_it(way):
+@pytest.mark.parametrize("mode", MODES)
+def test_a_conversation_is_sent_as_templates_take_it(mode):
     said = [{"role": "user", "content": "a"}, {"role": "user", "content": ["b"]}]
     with Wire(events("ok", STOP)) as wire:
         client = Client(base_url=wire.url)
-        chat(way, client, "m", said)
-        chunks(way, client, "m", said)
+        chat(mode, client, "m", said)
+        chunks(mode, client, "m", said)
     for *_, body in wire.posts:
         assert body["messages"] == [{"role": "user", "content": "a\n\nb"}]
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_template_that_wants_short_ids_gets_them(way):
+@pytest.mark.parametrize("mode", MODES)
+def test_a_template_that_wants_short_ids_gets_them(mode):
     complaint = refusal("Jinja Exception: Tool call IDs should be alphanumeric strings …!", 500)
     for ask in (chat, chunks):
         with Wire(complaint, events("ok", STOP)) as wire:
-            assert ask(way, Client(base_url=wire.url), "m", TOOLS_HISTORY)
+            assert ask(mode, Client(base_url=wire.url), "m", TOOLS_HISTORY)
         first, second = (body["messages"] for *_, body in wire.posts)
         assert first[-1]["tool_call_id"] == "call_1"
         assert second[2]["tool_calls"][0]["id"] == second[3]["tool_call_id"] == "call00001"
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_template_without_tools_gets_them_as_text(way):
+@pytest.mark.parametrize("mode", MODES)
+def test_a_template_without_tools_gets_them_as_text(mode):
     complaint = refusal("Conversation roles must alternate user/assistant/user/assistant/...")
     for ask in (chat, chunks):
         with Wire(complaint, complaint, events("ok", STOP)) as wire:
-            assert ask(way, Client(base_url=wire.url), "m", TOOLS_HISTORY)
+            assert ask(mode, Client(base_url=wire.url), "m", TOOLS_HISTORY)
         sent = wire.posts[-1][-1]["messages"]
         assert [one["role"] for one in sent] == ["user", "assistant", "user"]
         assert "s" in sent[0]["content"]
@@ -151,16 +151,16 @@ def test_whole_calls_come_in_openais_form(message):
     assert "function_call" not in said["choices"][0]["message"]
 
 
-@pytest.mark.parametrize("way", range(3))
+@pytest.mark.parametrize("mode", range(3))
 @pytest.mark.parametrize("reason", ["abort", "error", "cancelled", "unheard of"])
-def test_an_answer_that_the_engine_gave_up_is_an_error_with_its_text(reason, way):
+def test_an_answer_that_the_engine_gave_up_is_an_error_with_its_text(reason, mode):
     end = {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
     with Wire(events("Hel", end)) as wire, pytest.raises(GenerationError, match=reason) as caught:
-        ask_all(wire.url)[way]()
+        ask_all(wire.url)[mode]()
     assert caught.value.partial == "Hel"
 
 
-@pytest.mark.parametrize("way", range(3))
+@pytest.mark.parametrize("mode", range(3))
 @pytest.mark.parametrize(
     "error",
     [
@@ -173,14 +173,14 @@ def test_an_answer_that_the_engine_gave_up_is_an_error_with_its_text(reason, way
         b"error: it broke\n\n",
     ],
 )
-def test_an_error_in_a_stream_is_one_in_any_form(error, way):
+def test_an_error_in_a_stream_is_one_in_any_form(error, mode):
     with Wire(events("Hel", error)) as wire, pytest.raises(GenerationError) as caught:
-        ask_all(wire.url)[way]()
+        ask_all(wire.url)[mode]()
     assert "it broke" in str(caught.value)
     assert caught.value.partial == "Hel"
 
 
-@pytest.mark.parametrize("way", range(3))
+@pytest.mark.parametrize("mode", range(3))
 @pytest.mark.parametrize(
     ("end", "kind"),
     [
@@ -189,34 +189,34 @@ def test_an_error_in_a_stream_is_one_in_any_form(error, way):
         (b'data: {"error": {"code": 404, "message": "model not found"}}\n\n', DockerModelError),
     ],
 )
-def test_every_error_in_a_stream_has_the_text_so_far(end, kind, way):
+def test_every_error_in_a_stream_has_the_text_so_far(end, kind, mode):
     """Also what came with the error in one piece, and if the error is usually one of no answer."""
     with Wire(events("Hel", end)) as wire, pytest.raises(kind) as caught:
-        ask_all(wire.url)[way]()
+        ask_all(wire.url)[mode]()
     assert caught.value.partial == "Hel"
     assert pickle.loads(pickle.dumps(caught.value)).partial == "Hel"
 
 
-@pytest.mark.parametrize("way", range(3))
-def test_a_lone_surrogate_is_refused_before_anything_is_sent(way):
+@pytest.mark.parametrize("mode", range(3))
+def test_a_lone_surrogate_is_refused_before_anything_is_sent(mode):
     with Wire(events("ok", STOP)) as wire:
         with pytest.raises(InvalidRequestError, match="surrogate"):
-            ask_all(wire.url, "half \ud800")[way]()
+            ask_all(wire.url, "half \ud800")[mode]()
         assert not wire.posts
 
 
-@pytest.mark.parametrize("way", range(3))
-def test_a_stream_without_an_end_is_an_error_with_its_text(way):
+@pytest.mark.parametrize("mode", range(3))
+def test_a_stream_without_an_end_is_an_error_with_its_text(mode):
     with Wire(events("Hel", done=False)) as wire, pytest.raises(GenerationError) as caught:
-        ask_all(wire.url)[way]()
+        ask_all(wire.url)[mode]()
     assert caught.value.partial == "Hel"
 
 
-@pytest.mark.parametrize("way", range(3))
+@pytest.mark.parametrize("mode", range(3))
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "text/html", ""])
 @pytest.mark.parametrize("form", ["events", "whole"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_a_body_is_read_as_what_it_is_whatever_its_label(way, kind, form, mark):
+def test_a_body_is_read_as_what_it_is_whatever_its_label(mode, kind, form, mark):
     if form == "events":
         lines = b"".join(
             b"data: " + json.dumps(event(one)).encode() + b"\r\n\r\n" for one in ("Hel", "lo", STOP)
@@ -228,12 +228,12 @@ def test_a_body_is_read_as_what_it_is_whatever_its_label(way, kind, form, mark):
         data = mark + json.dumps({"choices": [choice]}).encode()
     head = f"HTTP/1.1 200 X\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n"
     with Wire(head.encode() + data) as wire:
-        assert ask_all(wire.url)[way]() == "Hello"
+        assert ask_all(wire.url)[mode]() == "Hello"
 
 
-@pytest.mark.parametrize("way", range(3))
-def test_text_in_parts_is_text(way):
+@pytest.mark.parametrize("mode", range(3))
+def test_text_in_parts_is_text(mode):
     parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Hello"}]
     said = {"choices": [{"index": 0, "delta": {"content": parts}}]}
     with Wire(events(said, STOP)) as wire:
-        assert ask_all(wire.url)[way]() == "Hello"
+        assert ask_all(wire.url)[mode]() == "Hello"

@@ -16,7 +16,7 @@ from docker_model import (
 )
 from docker_model.http import Client, bodies
 from docker_model.testing import Reply, SimulatedModel
-from tests.support.modes import WAYS, call
+from tests.support.modes import MODES, call
 from tests.unit.http.wire import Wire, reply
 
 MODEL = "ai/smollm2"
@@ -36,11 +36,11 @@ def vectors(*pairs):
     return reply(body={"object": "list", "data": data})
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_vector_for_each_text(simulate, way):
+@pytest.mark.parametrize("mode", MODES)
+def test_a_vector_for_each_text(simulate, mode):
     docker = simulate(embed=embed)
     texts = ["a", "bb", "ccc"]
-    got = call(way, lambda: Client().embed(MODEL, texts), lambda: Client().aembed(MODEL, texts))
+    got = call(mode, lambda: Client().embed(MODEL, texts), lambda: Client().aembed(MODEL, texts))
     assert got == [[1.0, 0.5], [2.0, 0.5], [3.0, 0.5]]
     assert sent(docker) == [{"model": MODEL, "input": texts, "encoding_format": "base64"}]
 
@@ -180,13 +180,15 @@ def words(count):
     return " ".join(["word"] * count)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_text_that_is_too_long_is_named_by_its_place(embedder, way):
+@pytest.mark.parametrize("mode", MODES)
+def test_a_text_that_is_too_long_is_named_by_its_place(embedder, mode):
     texts = [*["short"] * 70, words(600), "short"]
     client = Client()
     with pytest.raises(ContextLengthError, match=r"texts\[70\]") as caught:
         call(
-            way, lambda: client.embed("ai/minilm", texts), lambda: client.aembed("ai/minilm", texts)
+            mode,
+            lambda: client.embed("ai/minilm", texts),
+            lambda: client.aembed("ai/minilm", texts),
         )
     assert caught.value.prompt_tokens == 602
     assert "512 tokens at most" in caught.value.hint

@@ -14,7 +14,7 @@ from tests.support.modes import call
 from tests.unit.http.chatting import CLIENT, MESSAGES, MODEL, TOOL, chat, chunks, text
 
 
-@pytest.mark.parametrize("way", ["sync", "asyncio"])
+@pytest.mark.parametrize("mode", ["sync", "asyncio"])
 @pytest.mark.parametrize(
     ("limits", "script", "end"),
     [
@@ -23,13 +23,13 @@ from tests.unit.http.chatting import CLIENT, MESSAGES, MODEL, TOOL, chat, chunks
         (Timeouts(total=0.4), [Text("some"), Hang()], ("total", "some")),
     ],
 )
-def test_each_phase_has_its_limit(simulate, way, limits, script, end):
+def test_each_phase_has_its_limit(simulate, mode, limits, script, end):
     docker = simulate({MODEL: script})
     client = Client(timeout=limits)
     client.endpoint()
     for ask in (chat, chunks):
         with pytest.raises(GenerationTimeoutError) as caught:
-            ask(way, client, MODEL, MESSAGES)
+            ask(mode, client, MODEL, MESSAGES)
         assert (caught.value.phase, caught.value.partial) == end
     docker.wait_gone(2)
 
@@ -109,8 +109,8 @@ def test_an_answer_that_nobody_asked_for_is_not_requested(docker):
     assert docker.requests == []
 
 
-@pytest.mark.parametrize("way", ["asyncio", "uvloop"])
-def test_cancelling_the_task_ends_the_request(endless, way):
+@pytest.mark.parametrize("mode", ["asyncio", "uvloop"])
+def test_cancelling_the_task_ends_the_request(endless, mode):
     async def main():
         for ask in (
             CLIENT.achat(MODEL, MESSAGES),
@@ -128,7 +128,7 @@ def test_cancelling_the_task_ends_the_request(endless, way):
         await stream.aclose()
         assert [chunk async for chunk in stream] == []
 
-    call(way, None, main)
+    call(mode, None, main)
     gc.collect()
     endless.wait_gone(5)
 

@@ -21,7 +21,7 @@ from tests.unit.http.chatting import CLIENT, MESSAGES, MODEL, TOOL, USAGE, chat,
 from tests.unit.http.wire import CUT, STOP, Wire, events, reply
 
 
-@pytest.mark.parametrize("way", ["sync", "uvloop"])
+@pytest.mark.parametrize("mode", ["sync", "uvloop"])
 @pytest.mark.parametrize(
     ("script", "kind", "words"),
     [
@@ -33,11 +33,11 @@ from tests.unit.http.wire import CUT, STOP, Wire, events, reply
         ([Text("some"), Raw(b"data: <html>\n\n")], GenerationError, "proxy"),
     ],
 )
-def test_failures_are_raised_and_never_part_of_the_answer(simulate, way, script, kind, words):
+def test_failures_are_raised_and_never_part_of_the_answer(simulate, mode, script, kind, words):
     simulate({MODEL: script})
     for ask in (chat, chunks):
         with pytest.raises(kind, match=words) as caught:
-            ask(way, CLIENT, MODEL, MESSAGES)
+            ask(mode, CLIENT, MODEL, MESSAGES)
         if kind is GenerationError and len(script) > 1:
             assert caught.value.partial == "some"
 

@@ -26,7 +26,7 @@ from docker_model import (
 from docker_model.testing import Cut, Fail, Finish, Hang, Reasoning, SimulatedDocker, Sleep, Text
 from docker_model.testing import Usage as UsageStep
 from tests.support import modes
-from tests.support.modes import WAYS
+from tests.support.modes import MODES
 from tests.unit.http.wire import Wire
 
 MODEL = DockerModel("ai/smollm2", transport="http")
@@ -36,11 +36,11 @@ def model(**settings):
     return DockerModel(**{"model": "ai/smollm2", "transport": "http", **settings})
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_gives_everything(simulate, way):
+@pytest.mark.parametrize("mode", MODES)
+def test_every_way_gives_everything(simulate, mode):
     docker = simulate({"ai/smollm2": [Reasoning("hm"), Text("Yes."), UsageStep(3, 4)]})
-    whole = modes.generate(way, MODEL, "Really?")
-    pieces, streamed = modes.stream(way, MODEL, "Really?")
+    whole = modes.generate(mode, MODEL, "Really?")
+    pieces, streamed = modes.stream(mode, MODEL, "Really?")
     for got in (whole, streamed):
         assert isinstance(got, Completion)
         assert (got.text, got.reasoning, got.usage) == ("Yes.", "hm", Usage(3, 4, 7))

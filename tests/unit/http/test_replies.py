@@ -248,10 +248,10 @@ def pieces_of(number, call, style, data):
         )
 
 
-@pytest.mark.parametrize("way", ["delta", "message"])
-def test_the_older_form_of_a_call(way):
+@pytest.mark.parametrize("mode", ["delta", "message"])
+def test_the_older_form_of_a_call(mode):
     older = {"function_call": {"name": NAME, "arguments": A}}
-    choice = {"index": 0, way: older, "finish_reason": "function_call"}
+    choice = {"index": 0, mode: older, "finish_reason": "function_call"}
     answer = read({"choices": [choice]})
     assert [(one.name, one.arguments) for one in answer.calls] == ONE
     assert answer.finish_reason == "tool_calls"

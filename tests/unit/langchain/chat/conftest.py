@@ -38,7 +38,7 @@ def obedient_runner():
 
 @pytest.fixture(scope="session")
 def obedient_simulation():
-    """The same model in the simulation that users test with."""
+    """Simulate the model of `obedient` with what users test with."""
 
     def script(prompt):
         asked = [request for request in docker.requests if request.prompt == prompt]

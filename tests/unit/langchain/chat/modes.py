@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-WAYS = ("invoke", "ainvoke", "stream", "astream")
+MODES = ("invoke", "ainvoke", "stream", "astream")
 NOWHERE = "http://127.0.0.1:9"
 TOOL = {
     "type": "function",
@@ -18,9 +18,9 @@ OTHER = {"type": "function", "function": {"name": "sub", "parameters": {"type": 
 ADD = {"type": "function", "id": "1", "function": {"name": "add", "arguments": '{"a": 1}'}}
 
 
-async def answer(chat, way, messages="Hi.", **settings):
+async def answer(chat, mode, messages="Hi.", **settings):
     """The whole answer; a stream's pieces added up."""
-    match way:
+    match mode:
         case "invoke":
             return chat.invoke(messages, **settings)
         case "ainvoke":

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from docker_model.testing import SimulatedDocker
 from langchain_docker_model import ChatDockerModel
 from langchain_docker_model.errors import GenerationError, UnsupportedParameterError
-from tests.unit.langchain.chat.modes import WAYS, answer
+from tests.unit.langchain.chat.modes import MODES, answer
 
 CALL = '{"tool": "add", "arguments": {"a": 2, "b": 3}}'
 
@@ -41,10 +41,10 @@ def says():
         yield make
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_call_over_the_cli(says, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_call_over_the_cli(says, mode):
     chat, docker = says(CALL)
-    said = await answer(chat.bind_tools([add]), way, "What is 2 + 3?")
+    said = await answer(chat.bind_tools([add]), mode, "What is 2 + 3?")
     [call] = said.tool_calls
     assert (call["name"], call["args"]) == ("add", {"a": 2, "b": 3})
     assert said.response_metadata["tool_calling"] == "schema"
@@ -54,29 +54,29 @@ async def test_a_call_over_the_cli(says, way):
     assert prompt.endswith("What is 2 + 3?")
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_wrong_call_is_repaired_once(says, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_wrong_call_is_repaired_once(says, mode):
     chat, docker = says('{"tool": "add", "arguments": {"a": 2}}', CALL)
-    said = await answer(chat.bind_tools([add]), way, "What is 2 + 3?")
+    said = await answer(chat.bind_tools([add]), mode, "What is 2 + 3?")
     assert said.tool_calls[0]["args"] == {"a": 2, "b": 3}
     assert "arguments.b: is missing" in docker.prompts[1]
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_call_that_stays_wrong_is_an_error_that_names_http(says, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_call_that_stays_wrong_is_an_error_that_names_http(says, mode):
     chat, docker = says("add(2, 3)", "add(2, 3)")
     with pytest.raises(GenerationError, match=r"not a valid tool call(?s:.*)HTTP") as caught:
-        await answer(chat.bind_tools([add], tool_choice="any"), way)
+        await answer(chat.bind_tools([add], tool_choice="any"), mode)
     assert caught.value.partial == "add(2, 3)"
     assert len(docker.prompts) == 2
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_an_object_over_the_cli(says, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_an_object_over_the_cli(says, mode):
     chat, docker = says('{"name": "Oslo", "people": "many"}', '{"name": "Oslo", "people": 7}')
     chain = chat.with_structured_output(City)
     parts = []
-    match way:
+    match mode:
         case "invoke":
             parts = [chain.invoke("Name a city.")]
         case "ainvoke":
@@ -106,15 +106,15 @@ async def test_the_class_of_the_user_checks_an_object(says):
         await chat.with_structured_output(Even).ainvoke("A number?")
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_history_of_calls_is_told_in_words(says, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_history_of_calls_is_told_in_words(says, mode):
     chat, docker = says("It is 5.")
     history = [
         HumanMessage("What is 2 + 3?"),
         AIMessage("", tool_calls=[{"name": "add", "args": {"a": 2, "b": 3}, "id": "1"}]),
         ToolMessage("5", tool_call_id="1"),
     ]
-    assert (await answer(chat, way, history)).content == "It is 5."
+    assert (await answer(chat, mode, history)).content == "It is 5."
     assert "Result of add: 5" in docker.prompts[0]
 
 

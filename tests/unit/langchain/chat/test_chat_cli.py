@@ -13,7 +13,7 @@ from langchain_docker_model.errors import (
     RunnerUnavailableError,
     UnsupportedParameterError,
 )
-from tests.unit.langchain.chat.modes import NOWHERE, TOOL, WAYS, answer
+from tests.unit.langchain.chat.modes import MODES, NOWHERE, TOOL, answer
 
 
 @pytest.fixture
@@ -24,10 +24,10 @@ def docker(monkeypatch):
         yield simulated
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_conversation_over_the_cli(docker, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_conversation_over_the_cli(docker, mode):
     chat = ChatDockerModel(model="ai/smollm2", transport="cli")
-    said = await answer(chat, way, [SystemMessage("Be brief."), HumanMessage("Hi.")])
+    said = await answer(chat, mode, [SystemMessage("Be brief."), HumanMessage("Hi.")])
     assert said.content == "Hello."
     assert docker.prompts == ["Be brief.\n\nHi."]
     assert [block["type"] for block in said.content_blocks] == ["reasoning", "text"]
@@ -40,60 +40,60 @@ async def test_a_conversation_over_the_cli(docker, way):
     }
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_without_an_api_the_cli_is_asked(docker, no_endpoint, way):
-    assert (await answer(ChatDockerModel(model="ai/smollm2"), way)).content == "Hello."
+@pytest.mark.parametrize("mode", MODES)
+async def test_without_an_api_the_cli_is_asked(docker, no_endpoint, mode):
+    assert (await answer(ChatDockerModel(model="ai/smollm2"), mode)).content == "Hello."
     assert docker.prompts == ["Hi."]
 
 
 @pytest.mark.parametrize("variable", ["MODEL_RUNNER_URL", "LLM_URL"])
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_prompt_for_a_dead_address_does_not_go_elsewhere(docker, way, variable):
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_prompt_for_a_dead_address_does_not_go_elsewhere(docker, mode, variable):
     chat = ChatDockerModel(model="ai/smollm2", env={"MODEL_RUNNER_HOST": "", variable: NOWHERE})
     with pytest.raises(RunnerUnavailableError, match=f"{variable} \\({NOWHERE}\\)"):
-        await answer(chat, way)
+        await answer(chat, mode)
     assert docker.prompts == []
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_search_in_vain_is_not_repeated_by_each_call(way, monkeypatch):
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_search_in_vain_is_not_repeated_by_each_call(mode, monkeypatch):
     searches = []
 
     async def run(self):
         searches.append(self)
 
     monkeypatch.setattr(discovery.Search, "run", run)
-    env = {"MODEL_RUNNER_HOST": "", "DOCKER_CONTEXT": way}  # a place that no other test has
+    env = {"MODEL_RUNNER_HOST": "", "DOCKER_CONTEXT": mode}  # a place that no other test has
     chat = ChatDockerModel(model="ai/smollm2", env=env)
     for _ in range(3):
         with pytest.raises(UnsupportedParameterError):
-            await answer(chat, way, temperature=0)
+            await answer(chat, mode, temperature=0)
     assert len(searches) == 1
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_what_the_cli_cannot_honour(no_endpoint, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_what_the_cli_cannot_honour(no_endpoint, mode):
     chat = ChatDockerModel(model="ai/smollm2", temperature=0)
     with pytest.raises(UnsupportedParameterError, match=r"temperature, tools(?s:.*)HTTP") as caught:
-        await answer(chat.bind_tools([TOOL]), way)
+        await answer(chat.bind_tools([TOOL]), mode)
     assert isinstance(caught.value.__cause__, RunnerUnavailableError | ConnectionError)
 
 
 @pytest.mark.parametrize("settings", [{"transport": "http"}, {"base_url": NOWHERE}])
-@pytest.mark.parametrize("way", WAYS)
-async def test_who_wants_http_gets_no_cli(docker, no_endpoint, settings, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_who_wants_http_gets_no_cli(docker, no_endpoint, settings, mode):
     chat = ChatDockerModel(model="ai/smollm2", max_retries=0, **settings)
     with pytest.raises(RunnerUnavailableError):
-        await answer(chat, way)
+        await answer(chat, mode)
     assert docker.prompts == []
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_call_that_took_too_long_names_the_cap_that_a_chat_has(way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_call_that_took_too_long_names_the_cap_that_a_chat_has(mode):
     with SimulatedDocker({"ai/smollm2": ["On and on. ", Hang()]}):
         chat = ChatDockerModel(model="ai/smollm2", transport="cli", timeout=2)
         with pytest.raises(GenerationTimeoutError) as caught:
-            await answer(chat, way)
+            await answer(chat, mode)
     assert caught.value.phase == "total"
     assert "max_tokens" in caught.value.hint
     assert "max_chars" not in caught.value.hint

@@ -12,7 +12,7 @@ from docker_model.types import ModelInfo
 from langchain_docker_model import ChatDockerModel
 from langchain_docker_model._profile import known_profile_of
 from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
-from tests.unit.langchain.chat.modes import TOOL, WAYS, answer
+from tests.unit.langchain.chat.modes import MODES, TOOL, answer
 
 
 @pytest.fixture
@@ -141,20 +141,20 @@ def test_token_ids_need_a_tokenizer_of_the_users():
 # --- Thinking and configuration ---
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_thinking_is_put_into_what_the_template_knows(docker, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_thinking_is_put_into_what_the_template_knows(docker, mode):
     thinker = chat("ai/thinker", thinking=True)
-    await answer(thinker, way)
+    await answer(thinker, mode)
     assert docker.requests[-1].body["chat_template_kwargs"] == {"enable_thinking": True}
-    await answer(thinker, way, thinking=False)
+    await answer(thinker, mode, thinking=False)
     assert docker.requests[-1].body["chat_template_kwargs"] == {"enable_thinking": False}
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_model_that_cannot_think_refuses_to(docker, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_model_that_cannot_think_refuses_to(docker, mode):
     with pytest.raises(UnsupportedParameterError, match="think"):
-        await answer(chat(thinking="high"), way)
-    assert await answer(chat(thinking=False), way)
+        await answer(chat(thinking="high"), mode)
+    assert await answer(chat(thinking=False), mode)
 
 
 def test_the_users_template_variables_go_before_the_switch(docker):

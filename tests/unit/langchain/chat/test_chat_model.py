@@ -8,7 +8,7 @@ from langchain_core.messages import HumanMessage
 from docker_model.testing import SimulatedDocker
 from langchain_docker_model import ChatDockerModel
 from langchain_docker_model.errors import ModelNotFoundError, UnsupportedParameterError
-from tests.unit.langchain.chat.modes import WAYS, answer
+from tests.unit.langchain.chat.modes import MODES, answer
 
 EVERY = {
     "temperature": 0.5,
@@ -32,10 +32,10 @@ EVERY = {
 # --- What is sent ---
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_every_parameter_is_sent_by_its_name(ask, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_every_parameter_is_sent_by_its_name(ask, mode):
     chat, runner = ask({"content": "Hello."}, **EVERY, stop="END", extra_body={"mirostat": 2})
-    assert (await answer(chat, way)).content == "Hello."
+    assert (await answer(chat, mode)).content == "Hello."
     [body] = runner.bodies
     sent = {name: body[name] for name in EVERY}
     assert sent == EVERY
@@ -49,10 +49,10 @@ def test_nothing_is_sent_that_was_not_set(ask):
     assert runner.bodies[0].keys() - {"stream", "stream_options"} == {"model", "messages"}
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_calls_settings_take_the_place_of_the_models(ask, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_calls_settings_take_the_place_of_the_models(ask, mode):
     chat, runner = ask({"content": "Hello."}, temperature=1, stop=["a"])
-    said = await answer(chat, way, temperature=0, model="ai/other", stop=["b"])
+    said = await answer(chat, mode, temperature=0, model="ai/other", stop=["b"])
     [body] = runner.bodies
     assert (body["temperature"], body["model"], body["stop"]) == (0, "ai/other", ["b"])
     assert said.response_metadata["model_name"] == "ai/other"
@@ -82,10 +82,10 @@ def test_several_answers_at_once(ask):
 # --- What comes back ---
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_reasoning_usage_and_the_engines_timings(ask, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_reasoning_usage_and_the_engines_timings(ask, mode):
     chat, _ = ask({"content": "Hello.", "reasoning_content": "Be polite.", "prompt_tokens": 7})
-    said = await answer(chat, way)
+    said = await answer(chat, mode)
     assert [block["type"] for block in said.content_blocks] == ["reasoning", "text"]
     assert said.usage_metadata["input_tokens"] == 7
     metadata = said.response_metadata
@@ -102,11 +102,11 @@ def test_usage_of_several_prompts_is_summed(ask):
     assert output["token_usage"]["prompt_tokens"] == 14
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_errors_are_langchains_too(ask, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_errors_are_langchains_too(ask, mode):
     chat, _ = ask({"status": 404, "error": "error while getting model: model not found"})
     with pytest.raises(ModelNotFoundError, match="docker model pull ai/smollm2"):
-        await answer(chat, way)
+        await answer(chat, mode)
 
 
 async def test_leaving_a_stream_early(ask):
@@ -120,12 +120,12 @@ async def test_leaving_a_stream_early(ask):
 # --- Pulling ---
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_missing_model_is_pulled_when_that_is_wanted(way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_missing_model_is_pulled_when_that_is_wanted(mode):
     steps = []
     with SimulatedDocker(models=(), pullable=("ai/smollm2",)):
         chat = ChatDockerModel(
             model="ai/smollm2", transport="http", pull="missing", on_progress=steps.append
         )
-        assert (await answer(chat, way)).content == "You said: Hi."
+        assert (await answer(chat, mode)).content == "You said: Hi."
     assert steps[-1].model == "ai/smollm2"

@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 from langchain_docker_model.errors import InvalidRequestError
-from tests.unit.langchain.chat.modes import ADD, OTHER, TOOL, WAYS, answer
+from tests.unit.langchain.chat.modes import ADD, MODES, OTHER, TOOL, answer
 
 
 @pytest.mark.parametrize(
@@ -64,18 +64,18 @@ def test_no_tools_at_all(ask):
     assert runner.bodies[0]["response_format"] == {"type": "json_object"}
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_demanded_call_that_did_not_come(ask, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_demanded_call_that_did_not_come(ask, mode):
     chat, _ = ask({"content": "No.", "prompt_tokens": 9999}, tool_calling="native")
     with pytest.warns(UserWarning, match="demanded and the model made none"):
-        await answer(chat.bind_tools([TOOL], tool_choice="any"), way)
+        await answer(chat.bind_tools([TOOL], tool_choice="any"), mode)
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_tools_that_cannot_have_been_seen(ask, way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_tools_that_cannot_have_been_seen(ask, mode):
     chat, _ = ask({"content": "No.", "prompt_tokens": 5}, tool_calling="native")
     with pytest.warns(UserWarning, match="has not seen its tools"):
-        await answer(chat.bind_tools([TOOL]), way)
+        await answer(chat.bind_tools([TOOL]), mode)
 
 
 @pytest.mark.parametrize(

@@ -390,11 +390,11 @@ class Model:
         return steps
 
 
-def run_agent(agent, messages, way):
+def run_agent(agent, messages, mode):
     state = {"messages": messages}
-    if way == "invoke":
+    if mode == "invoke":
         return agent.invoke(state)["messages"]
-    if way == "ainvoke":
+    if mode == "ainvoke":
         return asyncio.run(agent.ainvoke(state))["messages"]
     *_, (_, last) = (
         part
@@ -416,8 +416,8 @@ def test_agents_run_every_call_once_and_none_on_invented_arguments(template, see
             agent = create_agent(chat, tools.all, system_prompt=random.choice([None, "Be brief."]))
             messages = list(random.choice(list(HISTORIES.values())))
             for question in ("Go.", "Go on.", "And now?"):
-                way = random.choice(["invoke", "ainvoke", "stream"])
-                messages = run_agent(agent, [*messages, HumanMessage(question)], way)
+                mode = random.choice(["invoke", "ainvoke", "stream"])
+                messages = run_agent(agent, [*messages, HumanMessage(question)], mode)
                 assert isinstance(messages[-1], AIMessage)
         assert sorted(map(str, tools.calls)) == sorted(map(str, model.calls))
 

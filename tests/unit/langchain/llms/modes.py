@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 ONE_PROMPT = ("invoke", "ainvoke", "stream", "astream")
-WAYS = (*ONE_PROMPT, "batch", "abatch")
+MODES = (*ONE_PROMPT, "batch", "abatch")
 
 
-async def ask(llm, way, prompt="hi", config=None, **settings):
+async def ask(llm, mode, prompt="hi", config=None, **settings):
     """The answer's text; the batches ask twice and give the first answer."""
-    match way:
+    match mode:
         case "invoke":
             return llm.invoke(prompt, config, **settings)
         case "ainvoke":

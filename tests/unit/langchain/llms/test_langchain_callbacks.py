@@ -62,18 +62,18 @@ def llm():
 
 
 @pytest.mark.parametrize(
-    ("way", "recorder"),
+    ("mode", "recorder"),
     # Sync calls run async handlers elsewhere, at some time.
     [
-        *((way, Recorder) for way in ONE_PROMPT),
+        *((mode, Recorder) for mode in ONE_PROMPT),
         ("ainvoke", AsyncRecorder),
         ("astream", AsyncRecorder),
     ],
 )
-async def test_callbacks_come_in_order_and_with_chunks(way, recorder, llm):
+async def test_callbacks_come_in_order_and_with_chunks(mode, recorder, llm):
     heard = recorder()
     with SimulatedDocker(script=[Reasoning("Hm."), Text("An answer.")]):
-        answer = await ask(llm, way, config={"callbacks": [heard]})
+        answer = await ask(llm, mode, config={"callbacks": [heard]})
     assert heard.kinds == ["start", *["token"] * heard.kinds.count("token"), "end"]
     tokens = heard.of("token")
     assert "".join(token for token, _ in tokens) == answer == "An answer."
@@ -99,11 +99,11 @@ async def test_a_token_is_told_before_it_is_given_out(llm, docker):
     await pieces.aclose()
 
 
-@pytest.mark.parametrize("way", ONE_PROMPT)
-async def test_a_failure_ends_a_run_with_the_error_and_the_text_so_far(way, llm):
+@pytest.mark.parametrize("mode", ONE_PROMPT)
+async def test_a_failure_ends_a_run_with_the_error_and_the_text_so_far(mode, llm):
     heard = Recorder()
     with SimulatedDocker(script=[Text("So far"), Cut()]), pytest.raises(GenerationError):
-        await ask(llm, way, config={"callbacks": [heard]})
+        await ask(llm, mode, config={"callbacks": [heard]})
     assert heard.kinds[0] == "start"
     assert heard.kinds[-1] == "error"
     ((error, _),) = heard.of("error")
@@ -111,12 +111,12 @@ async def test_a_failure_ends_a_run_with_the_error_and_the_text_so_far(way, llm)
     assert error.partial == "So far"
 
 
-@pytest.mark.parametrize("way", ["batch", "abatch"])
-async def test_with_several_prompts_only_the_firsts_tokens_are_told(way, llm, docker):
+@pytest.mark.parametrize("mode", ["batch", "abatch"])
+async def test_with_several_prompts_only_the_firsts_tokens_are_told(mode, llm, docker):
     """Core gives no way to tell the others' tokens to their own runs."""
     heard = Recorder()
     prompts = ["one", "two", "three"]
-    if way == "batch":
+    if mode == "batch":
         answers = llm.batch(prompts, {"callbacks": [heard]})
     else:
         answers = await llm.abatch(prompts, {"callbacks": [heard]})
@@ -125,14 +125,14 @@ async def test_with_several_prompts_only_the_firsts_tokens_are_told(way, llm, do
     assert sorted(one.generations[0][0].text for one in heard.of("end")) == sorted(answers)
 
 
-@pytest.mark.parametrize("way", ONE_PROMPT)
-async def test_a_callback_that_raises_ends_the_run(way, llm, docker):
+@pytest.mark.parametrize("mode", ONE_PROMPT)
+async def test_a_callback_that_raises_ends_the_run(mode, llm, docker):
     class Grumpy(Recorder):
         def on_llm_new_token(self, token, **kwargs):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await ask(llm, way, config={"callbacks": [Grumpy()]})
+        await ask(llm, mode, config={"callbacks": [Grumpy()]})
     docker.wait_all_gone()
 
 
@@ -157,9 +157,9 @@ async def test_events_as_root_and_inside_a_chain_and_inside_a_node(version, llm,
 
 async def test_tags_metadata_and_names_reach_the_run(llm, docker):
     config = {"tags": ["a-tag"], "metadata": {"a": 1}, "run_name": "a-name"}
-    for way in ONE_PROMPT:
+    for mode in ONE_PROMPT:
         heard = Recorder()
-        await ask(llm, way, config=config | {"callbacks": [heard]})
+        await ask(llm, mode, config=config | {"callbacks": [heard]})
         ((serialized, prompts, kwargs),) = heard.of("start")
         assert prompts == ["hi"]
         assert "a-tag" in kwargs["tags"]
@@ -171,12 +171,12 @@ async def test_tags_metadata_and_names_reach_the_run(llm, docker):
         assert "ai/smollm2" in serialized["repr"]
 
 
-@pytest.mark.parametrize("way", ONE_PROMPT)
-async def test_no_secret_reaches_a_callback(way, docker):
+@pytest.mark.parametrize("mode", ONE_PROMPT)
+async def test_no_secret_reaches_a_callback(mode, docker):
     heard = Recorder()
     env = {"TOKEN": "s3cr3t-value"}
     config = {"callbacks": [heard]}
-    await ask(DockerModelLLM(model="ai/smollm2", env=env), way, config=config)
-    await ask(DockerModelLLM(model="ai/smollm2").bind(env=env), way, config=config)
+    await ask(DockerModelLLM(model="ai/smollm2", env=env), mode, config=config)
+    await ask(DockerModelLLM(model="ai/smollm2").bind(env=env), mode, config=config)
     assert len(heard.of("start")) == 2
     assert "s3cr3t" not in repr(heard.events)

@@ -11,19 +11,19 @@ from langchain_core import exceptions as langchain
 import docker_model
 from docker_model.testing import Cut, Fail, InTurn, SimulatedDocker, Sleep, Text
 from langchain_docker_model import DockerModelLLM
-from tests.unit.langchain.llms.modes import WAYS, ask
+from tests.unit.langchain.llms.modes import MODES, ask
 
 
-async def asked(llm, way, prompt="hi"):
+async def asked(llm, mode, prompt="hi"):
     """The error that a call ended with."""
     with pytest.raises(docker_model.DockerModelError) as caught:
-        await ask(llm, way, prompt)
+        await ask(llm, mode, prompt)
     return caught.value
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_missing_model(way, docker):
-    error = await asked(DockerModelLLM(model="ai/not-there"), way)
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_missing_model(mode, docker):
+    error = await asked(DockerModelLLM(model="ai/not-there"), mode)
     assert isinstance(error, docker_model.ModelNotFoundError)
     assert isinstance(error, langchain.ModelNotFoundError)
     assert not error.is_retryable
@@ -31,28 +31,28 @@ async def test_a_missing_model(way, docker):
     assert docker.prompts == []
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_no_docker(way):
-    error = await asked(DockerModelLLM(model="ai/smollm2", command="/no/such/docker model"), way)
+@pytest.mark.parametrize("mode", MODES)
+async def test_no_docker(mode):
+    error = await asked(DockerModelLLM(model="ai/smollm2", command="/no/such/docker model"), mode)
     assert isinstance(error, docker_model.DockerNotFoundError)
     assert isinstance(error, FileNotFoundError)
     assert isinstance(error, langchain.ModelError)
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_no_runner(way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_no_runner(mode):
     with SimulatedDocker.broken("runner-off"):
-        error = await asked(DockerModelLLM(model="ai/smollm2"), way)
+        error = await asked(DockerModelLLM(model="ai/smollm2"), mode)
     assert isinstance(error, docker_model.RunnerUnavailableError)
     assert isinstance(error, ConnectionError)
     assert isinstance(error, langchain.ModelConnectionError)
     assert error.is_retryable
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_run_that_fails_half_way(way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_run_that_fails_half_way(mode):
     with SimulatedDocker(script=[Text("So far"), Cut()]):
-        error = await asked(DockerModelLLM(model="ai/smollm2"), way)
+        error = await asked(DockerModelLLM(model="ai/smollm2"), mode)
     assert isinstance(error, docker_model.GenerationError)
     assert isinstance(error, langchain.ModelAPIError)
     assert error.partial == "So far"
@@ -60,29 +60,29 @@ async def test_a_run_that_fails_half_way(way):
     assert (type(copy), str(copy), copy.partial) == (type(error), str(error), "So far")
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_timeout(way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_timeout(mode):
     with SimulatedDocker(script=[Text("So far"), Sleep(60)]) as docker:
         llm = DockerModelLLM(model="ai/smollm2", timeout=docker_model.Timeouts(idle=0.3))
-        error = await asked(llm, way)
+        error = await asked(llm, mode)
         docker.wait_all_gone()
     assert isinstance(error, TimeoutError)
     assert isinstance(error, langchain.ModelTimeoutError)
     assert error.phase == "idle"
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_silence(way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_silence(mode):
     with SimulatedDocker(script=[]):
-        error = await asked(DockerModelLLM(model="ai/smollm2"), way)
+        error = await asked(DockerModelLLM(model="ai/smollm2"), mode)
     assert isinstance(error, docker_model.EmptyAnswerError)
     assert isinstance(error, langchain.ModelAPIError)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("prompt", ["", " \n", "\ud800"], ids=ascii)
-async def test_a_prompt_that_cannot_be_sent(way, prompt, docker):
-    error = await asked(DockerModelLLM(model="ai/smollm2"), way, prompt)
+async def test_a_prompt_that_cannot_be_sent(mode, prompt, docker):
+    error = await asked(DockerModelLLM(model="ai/smollm2"), mode, prompt)
     assert isinstance(error, docker_model.InvalidRequestError)
     assert isinstance(error, langchain.ModelInvalidRequestError)
     assert docker.prompts == []

@@ -7,35 +7,35 @@ from langchain_core.exceptions import ModelConnectionError, ModelNotFoundError
 
 from docker_model.testing import Hang, SimulatedDocker, Text
 from langchain_docker_model import DockerModelLLM
-from tests.unit.langchain.llms.modes import WAYS, ask
+from tests.unit.langchain.llms.modes import MODES, ask
 
 NOWHERE = "http://127.0.0.1:9"
 pytestmark = pytest.mark.simulated  # which runner is asked, not which command
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_a_transport_an_address_or_a_key_is_enough(way, docker):
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_transport_an_address_or_a_key_is_enough(mode, docker):
     for settings in ({"transport": "http"}, {"base_url": docker.url}, {"api_key": "sesame"}):
         # Without the command, it can only have been the API.
         llm = DockerModelLLM(model="ai/smollm2", command="/nowhere", **settings)
-        assert await ask(llm, way) == "You said: hi"
+        assert await ask(llm, mode) == "You said: hi"
         plain = DockerModelLLM(model="ai/smollm2", command="/nowhere")
-        assert await ask(plain, way, **settings) == "You said: hi"
+        assert await ask(plain, mode, **settings) == "You said: hi"
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_stops_and_limits_hold(way, docker):
+@pytest.mark.parametrize("mode", MODES)
+async def test_stops_and_limits_hold(mode, docker):
     llm = DockerModelLLM(model="ai/smollm2", transport="http", stop=["aid"])
-    assert await ask(llm, way) == "You s"
-    assert await ask(llm, way, max_chars=3) == "You"
+    assert await ask(llm, mode) == "You s"
+    assert await ask(llm, mode, max_chars=3) == "You"
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_errors_are_langchains_too(way, docker):
+@pytest.mark.parametrize("mode", MODES)
+async def test_errors_are_langchains_too(mode, docker):
     with pytest.raises(ModelNotFoundError):
-        await ask(DockerModelLLM(model="ai/absent", transport="http"), way)
+        await ask(DockerModelLLM(model="ai/absent", transport="http"), mode)
     with pytest.raises(ModelConnectionError):
-        await ask(DockerModelLLM(model="ai/smollm2", base_url=NOWHERE), way)
+        await ask(DockerModelLLM(model="ai/smollm2", base_url=NOWHERE), mode)
 
 
 async def test_leaving_early_ends_the_models_work():

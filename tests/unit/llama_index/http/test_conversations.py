@@ -188,13 +188,13 @@ def test_sound_is_sent_as_base64(runner):
     assert part == {"type": "input_audio", "input_audio": {"data": "YWJj", "format": "wav"}}
 
 
-@pytest.mark.parametrize("way", ["chat", "stream_chat"])
-def test_an_image_over_the_cli_is_refused_and_not_left_out(way):
+@pytest.mark.parametrize("mode", ["chat", "stream_chat"])
+def test_an_image_over_the_cli_is_refused_and_not_left_out(mode):
     image = ImageBlock(url="data:image/png;base64,iVBORw0KGgo=")
     llm = DockerModelLLM(model="ai/model", transport="cli")
     with simulation("ok") as docker:
         with pytest.raises(InvalidRequestError, match="image"):
-            list(getattr(llm, way)([Message(role="user", blocks=[image])]))
+            list(getattr(llm, mode)([Message(role="user", blocks=[image])]))
         assert docker.prompts == []
 
 
@@ -321,51 +321,51 @@ def test_thoughts_before_an_object_are_not_part_of_it(thoughts):
         assert model().structured_predict(City, PromptTemplate("q")) == City(name="Oslo", people=7)
 
 
-WAYS = ["structured_predict", "astructured_predict"]
-WAYS += ["stream_structured_predict", "astream_structured_predict"]
+MODES = ["structured_predict", "astructured_predict"]
+MODES += ["stream_structured_predict", "astream_structured_predict"]
 
 
-async def objects(way, llm):
-    found = getattr(llm, way)(City, PromptTemplate("q"))
-    if way.startswith("a"):
+async def objects(mode, llm):
+    found = getattr(llm, mode)(City, PromptTemplate("q"))
+    if mode.startswith("a"):
         found = await found
-    if "stream" not in way:
+    if "stream" not in mode:
         return [found]
-    return [one async for one in found] if way.startswith("a") else list(found)
+    return [one async for one in found] if mode.startswith("a") else list(found)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "script",
     [['{"name": "Os', Finish("length")], [Reasoning("Hm …"), Finish("length")]],
     ids=["in-json", "in-thoughts"],
 )
-async def test_an_object_that_was_cut_off_says_so(script, way):
+async def test_an_object_that_was_cut_off_says_so(script, mode):
     with simulation(script), pytest.raises(GenerationError, match="cut off") as caught:
-        await objects(way, model())
+        await objects(mode, model())
     assert "max_tokens" in caught.value.hint
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_an_object_that_does_not_match_is_repaired_once(way):
+@pytest.mark.parametrize("mode", MODES)
+async def test_an_object_that_does_not_match_is_repaired_once(mode):
     def script(prompt):
         corrected = "people" in prompt.messages[-1]["content"]
         return OSLO if corrected else '{"name": "Oslo", "people": "many"}'
 
     with simulation(script) as docker:
-        found = await objects(way, model())
+        found = await objects(mode, model())
         assert found[-1] == City(name="Oslo", people=7)
         assert len(docker.prompts) == 2
     with simulation('{"name": "Oslo"}') as docker:
         with pytest.raises(ValueError, match="people"):
-            await objects(way, model())
+            await objects(mode, model())
         assert len(docker.prompts) == 2
 
 
-@pytest.mark.parametrize("way", WAYS[2:])
-async def test_an_object_grows(way):
+@pytest.mark.parametrize("mode", MODES[2:])
+async def test_an_object_grows(mode):
     with simulation([Text(OSLO, size=3)]):
-        *partial, whole = await objects(way, model())
+        *partial, whole = await objects(mode, model())
     assert whole == City(name="Oslo", people=7)
     assert len(partial) > 1
     assert partial[0].people is None

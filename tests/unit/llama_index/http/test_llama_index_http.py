@@ -14,13 +14,13 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from docker_model import EmptyAnswerError, InvalidRequestError, UnsupportedParameterError
 from docker_model.testing import Hang, SimulatedDocker, Text
 from llama_index_docker_model import DockerModelLLM
-from tests.support.llama_index_modes import HAS_THINKING, WAYS
+from tests.support.llama_index_modes import HAS_THINKING, MODES
 from tests.unit.llama_index.http.llama_index_scripted import USAGE, model, reply
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
 )
-every_way = pytest.mark.parametrize("way", WAYS, ids=repr)
+every_way = pytest.mark.parametrize("mode", MODES, ids=repr)
 
 
 # --- Which transport ---
@@ -58,12 +58,12 @@ def test_otherwise_it_is_none():
 
 
 @every_way
-async def test_a_call_alone_may_ask_for_http(way, runner, monkeypatch):
+async def test_a_call_alone_may_ask_for_http(mode, runner, monkeypatch):
     with SimulatedDocker() as docker:
         llm = DockerModelLLM(model="ai/smollm2")
-        assert "You said" in way.text_of((await way(llm))[-1])
+        assert "You said" in mode.text_of((await mode(llm))[-1])
         monkeypatch.setenv("MODEL_RUNNER_HOST", runner.url)
-        assert way.text_of((await way(llm, temperature=0))[-1]) == "Hello."
+        assert mode.text_of((await mode(llm, temperature=0))[-1]) == "Hello."
         assert runner.asked[-1]["temperature"] == 0
         assert len(docker.prompts) == 1
 
@@ -78,10 +78,10 @@ def test_what_only_the_cli_can_do(setting):
 
 
 @every_way
-async def test_a_call_may_say_that_it_gives_no_stop(way, runner):
+async def test_a_call_may_say_that_it_gives_no_stop(mode, runner):
     for stop, sent in ((["x"], ["x"]), (None, None)):
         llm = model(runner, stop=stop)
-        assert way.text_of((await way(llm, stop=None))[-1]) == "Hello."
+        assert mode.text_of((await mode(llm, stop=None))[-1]) == "Hello."
         assert runner.asked[-1].get("stop") == sent
 
 
@@ -99,11 +99,11 @@ def test_the_key_stays_out_of_what_is_shown(runner):
 
 @every_way
 @pytest.mark.parametrize("thoughts", ["reasoning_content", "reasoning"])  # llama.cpp's, vLLM's
-async def test_an_answer_with_reasoning_and_usage(way, runner, thoughts):
+async def test_an_answer_with_reasoning_and_usage(mode, runner, thoughts):
     runner.replies = [reply("Hello there.", reasoning="Hmm.", thoughts=thoughts)]
-    responses = await way(model(runner, temperature=0, stop="x"), top_p=0.9)
+    responses = await mode(model(runner, temperature=0, stop="x"), top_p=0.9)
     last = responses[-1]
-    assert way.text_of(last) == "Hello there."
+    assert mode.text_of(last) == "Hello there."
     assert last.raw == {
         "model": "ai/smollm2",
         "finish_reason": "stop",
@@ -113,31 +113,31 @@ async def test_an_answer_with_reasoning_and_usage(way, runner, thoughts):
     asked = runner.asked[-1]
     assert (asked["temperature"], asked["top_p"], asked["stop"]) == (0, 0.9, ["x"])
     assert asked["messages"] == [{"role": "user", "content": "hi"}]
-    if way.is_stream:
+    if mode.is_stream:
         assert "".join(one.delta for one in responses) == "Hello there."
         assert responses[0].additional_kwargs == {"thinking_delta": "Hmm."}
-    if way.is_chat:
+    if mode.is_chat:
         thinking = ["thinking"] if HAS_THINKING else []
         assert [block.block_type for block in last.message.blocks] == [*thinking, "text"]
 
 
 @every_way
-async def test_a_model_that_says_nothing(way, runner):
+async def test_a_model_that_says_nothing(mode, runner):
     runner.replies = [reply("")]
     with pytest.raises(EmptyAnswerError, match="ai/smollm2"):
-        await way(model(runner))
+        await mode(model(runner))
     # What a stop sequence ended at its start, or a limit, says nothing and is no error.
-    assert way.text_of((await way(model(runner), stop="x"))[-1]) == ""
+    assert mode.text_of((await mode(model(runner), stop="x"))[-1]) == ""
     runner.replies = [reply("", finish="length")]
-    assert way.text_of((await way(model(runner)))[-1]) == ""
+    assert mode.text_of((await mode(model(runner)))[-1]) == ""
 
 
 @every_way
 @pytest.mark.parametrize("finish", ["stop", "length"])
-async def test_an_answer_of_thoughts_alone_is_an_error_that_says_so(way, finish, runner):
+async def test_an_answer_of_thoughts_alone_is_an_error_that_says_so(mode, finish, runner):
     runner.replies = [reply("", reasoning="Hmm.", finish=finish)]
     with pytest.raises(EmptyAnswerError, match=r"think|thought") as caught:
-        await way(model(runner))
+        await mode(model(runner))
     assert "max_tokens" in caught.value.hint
 
 
@@ -184,11 +184,11 @@ def test_an_empty_chat(chat, runner):
 # --- Leaving ---
 
 
-@pytest.mark.parametrize("way", ["stream_chat", "astream_chat"])
-async def test_leaving_a_stream_ends_the_request(way):
+@pytest.mark.parametrize("mode", ["stream_chat", "astream_chat"])
+async def test_leaving_a_stream_ends_the_request(mode):
     with SimulatedDocker(script=[Text("a long story "), Hang()]) as docker:
         llm = DockerModelLLM(model="ai/smollm2", temperature=0)
-        if way == "stream_chat":
+        if mode == "stream_chat":
             for _ in llm.stream_chat([ChatMessage("hi")]):
                 break
         else:

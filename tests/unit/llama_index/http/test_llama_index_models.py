@@ -19,9 +19,9 @@ from docker_model import (
 )
 from docker_model.testing import SimulatedDocker, SimulatedModel
 from llama_index_docker_model import DockerModelLLM
-from tests.support.llama_index_modes import WAYS
+from tests.support.llama_index_modes import MODES
 
-every_way = pytest.mark.parametrize("way", WAYS, ids=repr)
+every_way = pytest.mark.parametrize("mode", MODES, ids=repr)
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ def test_the_window_is_a_constant_before_the_model_was_asked(docker):
 
 
 @every_way
-async def test_the_window_is_known_after_a_call_by_the_command(way, docker):
+async def test_the_window_is_known_after_a_call_by_the_command(mode, docker):
     llm = DockerModelLLM(model="ai/small", transport="cli")
-    await way(llm)
+    await mode(llm)
     started = len(docker.calls)
     assert window(llm) == (512, 128)
     assert len(docker.calls) == started
@@ -69,16 +69,16 @@ def test_the_window_is_known_after_the_model_was_inspected(docker):
 
 
 @every_way
-async def test_thinking_is_taken_from_the_engines_template(way, docker):
-    await way(http("ai/apart"), thinking=True)
+async def test_thinking_is_taken_from_the_engines_template(mode, docker):
+    await mode(http("ai/apart"), thinking=True)
     [body] = bodies(docker, "/chat/completions")
     assert body["chat_template_kwargs"] == {"enable_thinking": True}
 
 
 @every_way
-async def test_the_window_is_the_models_own_after_a_call(way, docker):
+async def test_the_window_is_the_models_own_after_a_call(mode, docker):
     llm = http()
-    await way(llm)
+    await mode(llm)
     asked = len(docker.requests)
     assert window(llm) == (512, 128)
     assert len(docker.requests) == asked
@@ -186,10 +186,10 @@ def bodies(docker, path):
 
 
 @every_way
-async def test_the_model_is_configured_once_before_the_first_call(way, docker):
+async def test_the_model_is_configured_once_before_the_first_call(mode, docker):
     llm = http("ai/large", context_size=1024, keep_alive="10m")
-    await way(llm)
-    await way(llm)
+    await mode(llm)
+    await mode(llm)
     [body] = bodies(docker, "/_configure")
     assert (body["context-size"], body["keep_alive"]) == (1024, "10m")
     assert llm.metadata.context_window == 1024
@@ -200,18 +200,18 @@ async def test_the_model_is_configured_once_before_the_first_call(way, docker):
     ("thinking", "sent"),
     [(True, {"enable_thinking": True}), (False, {"enable_thinking": False})],
 )
-async def test_thinking_is_put_into_what_the_template_knows(way, thinking, sent, docker):
-    await way(http("ai/thinker"), thinking=thinking)
+async def test_thinking_is_put_into_what_the_template_knows(mode, thinking, sent, docker):
+    await mode(http("ai/thinker"), thinking=thinking)
     [body] = bodies(docker, "/chat/completions")
     assert body["chat_template_kwargs"] == sent
 
 
 @every_way
-async def test_a_model_that_cannot_think_is_refused_before_anything_is_sent(way, docker):
+async def test_a_model_that_cannot_think_is_refused_before_anything_is_sent(mode, docker):
     with pytest.raises(UnsupportedParameterError, match="think"):
-        await way(http(), thinking=True)
+        await mode(http(), thinking=True)
     assert docker.prompts == []
-    assert await way(http(), thinking=False)
+    assert await mode(http(), thinking=False)
 
 
 def test_a_budget_of_thoughts_is_configured(docker):
@@ -221,9 +221,9 @@ def test_a_budget_of_thoughts_is_configured(docker):
 
 
 @every_way
-async def test_an_unknown_level_of_thinking_is_refused(way, docker):
+async def test_an_unknown_level_of_thinking_is_refused(mode, docker):
     with pytest.raises(InvalidRequestError, match="thinking"):
-        await way(http("ai/thinker"), thinking="very much")
+        await mode(http("ai/thinker"), thinking="very much")
 
 
 @pytest.mark.parametrize(

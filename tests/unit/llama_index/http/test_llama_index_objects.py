@@ -22,7 +22,7 @@ MOBY = '{"name": "Moby", "length": 18}'
 
 
 @pytest.mark.parametrize(
-    "way",
+    "mode",
     [
         "structured_predict",
         "astructured_predict",
@@ -30,14 +30,14 @@ MOBY = '{"name": "Moby", "length": 18}'
         pytest.param("astream_structured_predict", marks=needs_text_program_streams),
     ],
 )
-async def test_objects_by_schema(way, runner):
+async def test_objects_by_schema(mode, runner):
     runner.replies = [reply(MOBY)]
     llm, settings = model(runner, system_prompt="Be exact."), {"seed": 1}
-    result = getattr(llm, way)(Whale, TELL, settings, x="whales")
-    if way.startswith("a"):
+    result = getattr(llm, mode)(Whale, TELL, settings, x="whales")
+    if mode.startswith("a"):
         result = await result
-    if "stream" in way:
-        result = [one async for one in result] if way.startswith("a") else list(result)
+    if "stream" in mode:
+        result = [one async for one in result] if mode.startswith("a") else list(result)
         assert any(one.name == "Moby" for one in result)
         result = result[-1]
     assert result == Whale(name="Moby", length=18)

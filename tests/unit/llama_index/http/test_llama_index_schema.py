@@ -19,7 +19,7 @@ from tests.support.llama_index_modes import agents_of_core
 TEMPLATES = ["smollm2", "gemma"]  # which drop tools
 WITH_TOOLS = ["chat_with_tools", "achat_with_tools"]
 WITH_TOOLS += ["stream_chat_with_tools", "astream_chat_with_tools"]
-ways = pytest.mark.parametrize("way", WITH_TOOLS)
+modes = pytest.mark.parametrize("mode", WITH_TOOLS)
 both = pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "whole"])
 
 ran = []
@@ -60,20 +60,20 @@ def llm(**settings):
     return DockerModelLLM(model="ai/model", transport="http", **settings)
 
 
-async def with_tools(way, **settings):
-    result = getattr(llm(), way)([ADD], "What is 2 + 2?", **settings)
-    if way.startswith("a"):
+async def with_tools(mode, **settings):
+    result = getattr(llm(), mode)([ADD], "What is 2 + 2?", **settings)
+    if mode.startswith("a"):
         result = await result
-    if "stream" not in way:
+    if "stream" not in mode:
         return [result]
-    return [one async for one in result] if way.startswith("a") else list(result)
+    return [one async for one in result] if mode.startswith("a") else list(result)
 
 
-@ways
+@modes
 @pytest.mark.parametrize("template", TEMPLATES)
-async def test_a_call_comes_out_as_any_other(way, template):
+async def test_a_call_comes_out_as_any_other(mode, template):
     with simulation(calls(call()), template=template):
-        responses = await with_tools(way, allow_parallel_tool_calls=True)
+        responses = await with_tools(mode, allow_parallel_tool_calls=True)
     [found] = llm().get_tool_calls_from_response(responses[-1])
     assert (found.tool_name, found.tool_kwargs) == ("add", {"a": 2, "b": 2})
     assert found.tool_id
@@ -81,21 +81,21 @@ async def test_a_call_comes_out_as_any_other(way, template):
     assert responses[-1].raw["tool_calling"] == "schema"
 
 
-@ways
-async def test_an_answers_text_streams_as_it_is_written(way):
+@modes
+async def test_an_answers_text_streams_as_it_is_written(mode):
     with simulation(answer("It is 4, and no more.")):
-        responses = await with_tools(way)
+        responses = await with_tools(mode)
     assert responses[-1].message.content == "It is 4, and no more."
-    if "stream" in way:
+    if "stream" in mode:
         deltas = [one.delta for one in responses]
         assert "".join(deltas) == "It is 4, and no more."
         assert len([delta for delta in deltas if delta]) > 1
 
 
-@ways
-async def test_a_demanded_call_leaves_the_model_no_other_answer(way):
+@modes
+async def test_a_demanded_call_leaves_the_model_no_other_answer(mode):
     with simulation(json.dumps(call())) as docker:
-        await with_tools(way, tool_required=True)
+        await with_tools(mode, tool_required=True)
         [request] = [one for one in docker.requests if one.path.endswith("/chat/completions")]
     schema = json.dumps(request.body["response_format"])
     assert '"add"' in schema

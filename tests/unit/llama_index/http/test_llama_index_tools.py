@@ -32,21 +32,21 @@ WITH_TOOLS = ["chat_with_tools", "achat_with_tools"]
 WITH_TOOLS += ["stream_chat_with_tools", "astream_chat_with_tools"]
 
 
-async def with_tools(llm, way, tools=(ADD,), **settings):
-    result = getattr(llm, way)(tools, "What is 2 + 2?", **settings)
-    if way.startswith("a"):
+async def with_tools(llm, mode, tools=(ADD,), **settings):
+    result = getattr(llm, mode)(tools, "What is 2 + 2?", **settings)
+    if mode.startswith("a"):
         result = await result
-    if "stream" not in way:
+    if "stream" not in mode:
         return [result]
-    return [one async for one in result] if way.startswith("a") else list(result)
+    return [one async for one in result] if mode.startswith("a") else list(result)
 
 
-@pytest.mark.parametrize("way", WITH_TOOLS)
-async def test_a_call(way, runner):
+@pytest.mark.parametrize("mode", WITH_TOOLS)
+async def test_a_call(mode, runner):
     runner.replies = [reply(None, calls=[CALL])]
     llm = model(runner)
     history = [ChatMessage("before")]
-    responses = await with_tools(llm, way, chat_history=history, tool_required=True)
+    responses = await with_tools(llm, mode, chat_history=history, tool_required=True)
     assert len(history) == 1
     for response in responses:  # whatever is incomplete can be read too
         llm.get_tool_calls_from_response(response, error_on_no_tool_call=False)
@@ -59,39 +59,39 @@ async def test_a_call(way, runner):
     assert asked["messages"] == [{"role": "user", "content": "before\n\nWhat is 2 + 2?"}]
 
 
-@pytest.mark.parametrize("way", WITH_TOOLS)
-async def test_a_call_that_was_cut_off_is_an_error(way, runner):
+@pytest.mark.parametrize("mode", WITH_TOOLS)
+async def test_a_call_that_was_cut_off_is_an_error(mode, runner):
     cut, _ = reply(None, calls=[("add", '{"a": 2, "b"', {})])
     just, _ = reply(None, calls=[CALL])
     runner.replies = [(cut, "length"), (just, "length")]
     with pytest.raises(GenerationError, match="cut off within the arguments of 'add'"):
-        await with_tools(model(runner), way)
-    assert await with_tools(model(runner), way)
+        await with_tools(model(runner), mode)
+    assert await with_tools(model(runner), mode)
 
 
-@pytest.mark.parametrize("way", WITH_TOOLS)
-async def test_no_call_where_one_is_required(way, runner):
+@pytest.mark.parametrize("mode", WITH_TOOLS)
+async def test_no_call_where_one_is_required(mode, runner):
     with pytest.warns(UserWarning, match="demanded and the model made none"):
-        responses = await with_tools(model(runner), way, tool_required=True)
+        responses = await with_tools(model(runner), mode, tool_required=True)
     with pytest.raises(ValueError, match="no tool"):
         model(runner).get_tool_calls_from_response(responses[-1])
 
 
-@pytest.mark.parametrize("way", WITH_TOOLS)
+@pytest.mark.parametrize("mode", WITH_TOOLS)
 @pytest.mark.parametrize("choice", ["add", {"type": "function", "function": {"name": "add"}}])
-async def test_a_tool_by_name_is_the_only_one_sent(way, choice, runner):
+async def test_a_tool_by_name_is_the_only_one_sent(mode, choice, runner):
     """llama.cpp refuses a name, and takes OpenAI's form of it for "auto"."""
     runner.replies = [reply(None, calls=[CALL])]
-    await with_tools(model(runner), way, [ADD, SUBTRACT], tool_choice=choice)
+    await with_tools(model(runner), mode, [ADD, SUBTRACT], tool_choice=choice)
     [asked] = runner.asked
     assert [tool["function"]["name"] for tool in asked["tools"]] == ["add"]
     assert asked["tool_choice"] == "required"
 
 
-@pytest.mark.parametrize("way", WITH_TOOLS)
-async def test_a_tool_that_is_not_there(way, runner):
+@pytest.mark.parametrize("mode", WITH_TOOLS)
+async def test_a_tool_that_is_not_there(mode, runner):
     with pytest.raises(InvalidRequestError, match="multiply"):
-        await with_tools(model(runner), way, tool_choice="multiply")
+        await with_tools(model(runner), mode, tool_choice="multiply")
     assert runner.asked == []
 
 

@@ -11,7 +11,7 @@ from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 
 from docker_model.testing import SimulatedDocker
 from llama_index_docker_model import DockerModelLLM
-from tests.support.llama_index_modes import WAYS
+from tests.support.llama_index_modes import MODES
 
 
 def pytest_configure(config):
@@ -80,6 +80,6 @@ def seen():
     dispatcher.event_handlers.remove(handler)
 
 
-@pytest.fixture(params=WAYS, ids=repr)
-def way(request):
+@pytest.fixture(params=MODES, ids=repr)
+def mode(request):
     return request.param

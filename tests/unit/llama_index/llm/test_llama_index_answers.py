@@ -24,21 +24,21 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 ENDED = {"model": "ai/smollm2", "finish_reason": "stop"}
 
 
-async def test_the_answer(way, llm, docker):
-    responses = await way(llm, "What is Docker?")
-    assert way.text_of(responses[-1]) == f"You said: {docker.prompts[0]}"
+async def test_the_answer(mode, llm, docker):
+    responses = await mode(llm, "What is Docker?")
+    assert mode.text_of(responses[-1]) == f"You said: {docker.prompts[0]}"
     assert responses[-1].raw == ENDED
 
 
-async def test_one_call_asks_once(way, llm, docker):
-    await way(llm, "What is Docker?")
+async def test_one_call_asks_once(mode, llm, docker):
+    await mode(llm, "What is Docker?")
     assert docker.prompts == [
-        "user: What is Docker?\nassistant:" if way.is_chat else "What is Docker?"
+        "user: What is Docker?\nassistant:" if mode.is_chat else "What is Docker?"
     ]
 
 
-@pytest.mark.parametrize("way", STREAMS, ids=repr)
-async def test_pieces_come_as_they_are_made(way, llm):
+@pytest.mark.parametrize("mode", STREAMS, ids=repr)
+async def test_pieces_come_as_they_are_made(mode, llm):
     """The model says the next word only when the last one has arrived here."""
     words = ["one ", "two ", "three ", "four"]
     arrived = threading.Semaphore(0)
@@ -51,40 +51,40 @@ async def test_pieces_come_as_they_are_made(way, llm):
     text = ""
     deltas = []
     with SimulatedDocker(script=speak):
-        async for response in way.iterate(llm):
+        async for response in mode.iterate(llm):
             arrived.release()
             deltas.append(response.delta)
             text += response.delta
-            assert way.text_of(response) == text
+            assert mode.text_of(response) == text
     assert deltas == [*words, ""]
 
 
-@pytest.mark.parametrize("way", STREAMS, ids=repr)
-async def test_every_piece_is_an_object_of_its_own(way, llm, docker):
+@pytest.mark.parametrize("mode", STREAMS, ids=repr)
+async def test_every_piece_is_an_object_of_its_own(mode, llm, docker):
     """Chat engines rewrite the last one's message."""
-    responses = await way(llm)
+    responses = await mode(llm)
     for one, other in itertools.pairwise(responses):
         assert one.raw is not other.raw
-        if way.is_chat:
+        if mode.is_chat:
             assert one.message is not other.message
             assert one.message.blocks is not other.message.blocks
 
 
-async def test_usage(way, llm):
+async def test_usage(mode, llm):
     with SimulatedDocker(script=["Hello.", Usage(3, 4)]):
-        responses = await way(llm)
+        responses = await mode(llm)
     assert responses[-1].raw == {**ENDED, "usage": USAGE}
     assert all("usage" not in response.raw for response in responses[:-1])
 
 
-async def test_reasoning(way, llm):
+async def test_reasoning(mode, llm):
     with SimulatedDocker(script=[Reasoning("Let me think."), Text("Hello.")]):
-        responses = await way(llm)
+        responses = await mode(llm)
     last = responses[-1]
-    assert way.text_of(last) == "Hello."
+    assert mode.text_of(last) == "Hello."
     assert last.raw == {**ENDED, "reasoning": "Let me think."}
     assert last.additional_kwargs == {}
-    if way.is_chat:
+    if mode.is_chat:
         *thinking, text = last.message.blocks
         assert isinstance(text, TextBlock)
         assert [(block.block_type, block.content) for block in thinking] == (
@@ -92,17 +92,17 @@ async def test_reasoning(way, llm):
         )
         assert last.message.additional_kwargs == {}
     thoughts = [one.additional_kwargs.get("thinking_delta", "") for one in responses]
-    assert "".join(thoughts) == ("Let me think." if way.is_stream else "")
+    assert "".join(thoughts) == ("Let me think." if mode.is_stream else "")
     for response, thought in zip(responses, thoughts, strict=True):
         assert not (thought and response.delta)
 
 
-async def test_nothing_of_an_answer_leaks_into_the_next_turn(way, llm):
-    if not way.is_chat:
+async def test_nothing_of_an_answer_leaks_into_the_next_turn(mode, llm):
+    if not mode.is_chat:
         return
     with SimulatedDocker(script=[Reasoning("secret"), Text("Hello."), Usage(3, 4)]) as docker:
-        first = (await way(llm))[-1]
-        await way(llm)
+        first = (await mode(llm))[-1]
+        await mode(llm)
         llm.chat([*chat_of("hi"), first.message, *chat_of("more")])
         assert docker.prompts[-1] == "user: hi\nassistant: Hello.\nuser: more\nassistant:"
 
@@ -167,13 +167,13 @@ CALL = {"block_type": "tool_call", "tool_name": "add", "tool_kwargs": {}}
         pytest.param(CALL, "tool_call", marks=needs_tool_calls),
     ],
 )
-async def test_blocks_that_the_cli_cannot_send(block, kind, way, llm, docker):
-    if not way.is_chat:
+async def test_blocks_that_the_cli_cannot_send(block, kind, mode, llm, docker):
+    if not mode.is_chat:
         return
     llm.transport = "cli"
     chat = [ChatMessage(role="user", blocks=[TextBlock(text="What is this?"), block])]
     with pytest.raises(InvalidRequestError, match=kind):
-        await way(llm, chat)
+        await mode(llm, chat)
     assert docker.calls == []
 
 
@@ -189,24 +189,24 @@ def test_blocks_that_hold_nothing_to_send(llm, docker):
 
 
 @pytest.mark.parametrize("chat", [[], [ChatMessage(role="user")], chat_of(" \n")])
-async def test_an_empty_chat(chat, way, llm, docker):
-    if not way.is_chat:
+async def test_an_empty_chat(chat, mode, llm, docker):
+    if not mode.is_chat:
         return
     with pytest.raises(InvalidRequestError, match="empty"):
-        await way(llm, chat)
+        await mode(llm, chat)
     assert docker.calls == []
 
 
-async def test_a_blank_prompt(way, llm, docker):
+async def test_a_blank_prompt(mode, llm, docker):
     with pytest.raises(InvalidRequestError):
-        await way(llm, " ")
+        await mode(llm, " ")
     assert docker.calls == []
 
 
-async def test_a_local_file_named_in_a_prompt(way, llm, docker, tmp_path):
+async def test_a_local_file_named_in_a_prompt(mode, llm, docker, tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("hunter2")
-    await way(llm, f"What is in @{secret}?")
+    await mode(llm, f"What is in @{secret}?")
     assert "hunter2" not in docker.prompts[0]
     assert str(secret) in docker.prompts[0]
 
@@ -214,47 +214,47 @@ async def test_a_local_file_named_in_a_prompt(way, llm, docker, tmp_path):
 # --- Settings of a single call ---
 
 
-async def test_stop(way, llm):
+async def test_stop(mode, llm):
     with SimulatedDocker(script="Thought: yes\nObservation: 4, and more"):
-        whole = await way(llm)
-        responses = await way(llm, stop="\nObservation:")
-        several = await way(llm, stop=["nowhere", ": yes"])
+        whole = await mode(llm)
+        responses = await mode(llm, stop="\nObservation:")
+        several = await mode(llm, stop=["nowhere", ": yes"])
     assert whole[-1].raw["finish_reason"] == "stop"
-    assert way.text_of(responses[-1]) == "Thought: yes"
+    assert mode.text_of(responses[-1]) == "Thought: yes"
     assert responses[-1].raw["finish_reason"] == "stop_sequence"
-    assert way.text_of(several[-1]) == "Thought"
+    assert mode.text_of(several[-1]) == "Thought"
 
 
-async def test_a_calls_stop_takes_the_place_of_the_models(way):
+async def test_a_calls_stop_takes_the_place_of_the_models(mode):
     llm = DockerModelLLM(model="ai/smollm2", stop="b")
     with SimulatedDocker(script="abcdef"):
-        assert way.text_of((await way(llm))[-1]) == "a"
-        assert way.text_of((await way(llm, stop="d"))[-1]) == "abc"
-        assert way.text_of((await way(llm, stop=()))[-1]) == "abcdef"
-        assert way.text_of((await way(llm, stop=None))[-1]) == "a"  # none is given
+        assert mode.text_of((await mode(llm))[-1]) == "a"
+        assert mode.text_of((await mode(llm, stop="d"))[-1]) == "abc"
+        assert mode.text_of((await mode(llm, stop=()))[-1]) == "abcdef"
+        assert mode.text_of((await mode(llm, stop=None))[-1]) == "a"  # none is given
 
 
-async def test_other_settings_of_a_call(way, llm, docker):
-    responses = await way(
+async def test_other_settings_of_a_call(mode, llm, docker):
+    responses = await mode(
         llm, "hi there", max_chars=3, model="ai/other", timeout=Timeouts(total=60)
     )
-    assert way.text_of(responses[-1]) == "You"
+    assert mode.text_of(responses[-1]) == "You"
     assert all(response.raw["model"] == "ai/other" for response in responses)
     assert responses[-1].raw["finish_reason"] == "length"
     assert llm.model == "ai/smollm2"
 
 
-async def test_a_setting_of_a_call_that_cannot_be(way, llm, docker):
+async def test_a_setting_of_a_call_that_cannot_be(mode, llm, docker):
     with pytest.raises(InvalidRequestError, match="max_chars"):
-        await way(llm, max_chars=0)
+        await mode(llm, max_chars=0)
     with pytest.raises(InvalidRequestError, match="env"):
-        await way(llm, env={"TOKEN": "hunter2"})
+        await mode(llm, env={"TOKEN": "hunter2"})
     llm.transport = "cli"
     with pytest.raises(UnsupportedParameterError, match="temperature") as caught:
-        await way(llm, temperature=0.5)
+        await mode(llm, temperature=0.5)
     assert "HTTP" in caught.value.hint
     with pytest.raises(UnsupportedParameterError, match="max_chars"):
-        await way(llm, max_tokens=5)
+        await mode(llm, max_tokens=5)
     with pytest.raises(TypeError, match="tempratur"):
-        await way(llm, tempratur=0.5)
+        await mode(llm, tempratur=0.5)
     assert docker.calls == []

@@ -58,51 +58,51 @@ def says():
         yield make
 
 
-async def with_tools(llm, way, **settings):
-    result = getattr(llm, way)([ADD], "What is 2 + 3?", **settings)
-    if way.startswith("a"):
+async def with_tools(llm, mode, **settings):
+    result = getattr(llm, mode)([ADD], "What is 2 + 3?", **settings)
+    if mode.startswith("a"):
         result = await result
-    if "stream" not in way:
+    if "stream" not in mode:
         return result
-    return [one async for one in result][-1] if way.startswith("a") else list(result)[-1]
+    return [one async for one in result][-1] if mode.startswith("a") else list(result)[-1]
 
 
-@pytest.mark.parametrize("way", WITH_TOOLS)
-async def test_a_call_over_the_cli(says, way):
+@pytest.mark.parametrize("mode", WITH_TOOLS)
+async def test_a_call_over_the_cli(says, mode):
     llm, docker = says(CALL)
     assert llm.metadata.is_function_calling_model
-    response = await with_tools(llm, way)
+    response = await with_tools(llm, mode)
     [call] = llm.get_tool_calls_from_response(response)
     assert (call.tool_name, call.tool_kwargs) == ("add", {"a": 2, "b": 3})
     assert response.raw["tool_calling"] == "schema"
     assert "Add two numbers.\n  arguments: {" in docker.prompts[0]
 
 
-@pytest.mark.parametrize("way", WITH_TOOLS)
-async def test_a_wrong_call_is_repaired_once(says, way):
+@pytest.mark.parametrize("mode", WITH_TOOLS)
+async def test_a_wrong_call_is_repaired_once(says, mode):
     llm, docker = says('{"tool": "add", "arguments": {"a": 2}}', CALL)
-    [call] = llm.get_tool_calls_from_response(await with_tools(llm, way))
+    [call] = llm.get_tool_calls_from_response(await with_tools(llm, mode))
     assert call.tool_kwargs == {"a": 2, "b": 3}
     assert "arguments.b: is missing" in docker.prompts[1]
 
 
-@pytest.mark.parametrize("way", WITH_TOOLS)
-async def test_a_call_that_stays_wrong_is_an_error_that_names_http(says, way):
+@pytest.mark.parametrize("mode", WITH_TOOLS)
+async def test_a_call_that_stays_wrong_is_an_error_that_names_http(says, mode):
     llm, docker = says("add(2, 3)", "add(2, 3)")
     with pytest.raises(GenerationError, match=r"not a valid tool call(?s:.*)HTTP"):
-        await with_tools(llm, way, tool_required=True)
+        await with_tools(llm, mode, tool_required=True)
     assert len(docker.prompts) == 2
 
 
-@pytest.mark.parametrize("way", ["", "a", "stream_", "astream_"])
-async def test_an_object_over_the_cli(says, way):
+@pytest.mark.parametrize("mode", ["", "a", "stream_", "astream_"])
+async def test_an_object_over_the_cli(says, mode):
     llm, docker = says('{"name": "Oslo", "people": -1}', '{"name": "Oslo", "people": 7}')
-    result = getattr(llm, f"{way}structured_predict")(City, PromptTemplate("Name a city."))
-    if way.startswith("a"):
+    result = getattr(llm, f"{mode}structured_predict")(City, PromptTemplate("Name a city."))
+    if mode.startswith("a"):
         result = await result
-    if way == "stream_":
+    if mode == "stream_":
         result = list(result)[-1]
-    elif way == "astream_":
+    elif mode == "astream_":
         result = [one async for one in result][-1]
     assert result == City(name="Oslo", people=7)
     assert len(docker.prompts) == 2

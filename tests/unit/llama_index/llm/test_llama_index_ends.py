@@ -25,15 +25,15 @@ from workflows.errors import WorkflowCancelledByUser
 from docker_model import GenerationTimeoutError
 from docker_model.testing import Hang, SimulatedDocker, Text
 from llama_index_docker_model import DockerModelLLM
-from tests.support.llama_index_modes import STREAMS, WAYS, agents_of_core
+from tests.support.llama_index_modes import MODES, STREAMS, agents_of_core
 
 GONE = 1.0  # seconds that a process may take to end
 
-SYNC = [way for way in STREAMS if not way.is_async]
-ASYNC = [way for way in STREAMS if way.is_async]
-AWAITED = [way for way in WAYS if way.is_async]
-sync_streams = pytest.mark.parametrize("way", SYNC, ids=repr)
-async_streams = pytest.mark.parametrize("way", ASYNC, ids=repr)
+SYNC = [mode for mode in STREAMS if not mode.is_async]
+ASYNC = [mode for mode in STREAMS if mode.is_async]
+AWAITED = [mode for mode in MODES if mode.is_async]
+sync_streams = pytest.mark.parametrize("mode", SYNC, ids=repr)
+async_streams = pytest.mark.parametrize("mode", ASYNC, ids=repr)
 
 
 @pytest.fixture
@@ -53,22 +53,22 @@ def llm(request, debug):
 
 
 @sync_streams
-def test_a_stream_read_to_its_end(way, llm):
+def test_a_stream_read_to_its_end(mode, llm):
     with SimulatedDocker() as docker:
-        assert list(way.begin(llm))
+        assert list(mode.begin(llm))
         docker.wait_all_gone(GONE)
 
 
 @sync_streams
-def test_breaking_out_of_a_loop(way, llm, docker):
-    for _ in way.begin(llm):
+def test_breaking_out_of_a_loop(mode, llm, docker):
+    for _ in mode.begin(llm):
         break
     docker.wait_all_gone(GONE)
 
 
 @sync_streams
-def test_closing(way, llm, docker):
-    stream = way.begin(llm)
+def test_closing(mode, llm, docker):
+    stream = mode.begin(llm)
     next(stream)
     assert docker.alive == 1
     stream.close()
@@ -77,16 +77,16 @@ def test_closing(way, llm, docker):
 
 
 @sync_streams
-def test_dropping(way, llm, docker):
-    stream = way.begin(llm)
+def test_dropping(mode, llm, docker):
+    stream = mode.begin(llm)
     next(stream)
     del stream
     docker.wait_all_gone(GONE)
 
 
 @sync_streams
-def test_a_cycle_that_is_collected(way, llm, docker):
-    cycle = [way.begin(llm)]
+def test_a_cycle_that_is_collected(mode, llm, docker):
+    cycle = [mode.begin(llm)]
     next(cycle[0])
     cycle.append(cycle)
     del cycle
@@ -95,9 +95,9 @@ def test_a_cycle_that_is_collected(way, llm, docker):
 
 
 @sync_streams
-def test_an_error_in_the_loop(way, llm, docker):
+def test_an_error_in_the_loop(mode, llm, docker):
     def loop():
-        for _ in way.begin(llm):
+        for _ in mode.begin(llm):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -106,8 +106,8 @@ def test_an_error_in_the_loop(way, llm, docker):
 
 
 @sync_streams
-def test_an_error_thrown_into_the_stream(way, llm, docker):
-    stream = way.begin(llm)
+def test_an_error_thrown_into_the_stream(mode, llm, docker):
+    stream = mode.begin(llm)
     next(stream)
     with pytest.raises(ZeroDivisionError):
         stream.throw(ZeroDivisionError())
@@ -115,14 +115,14 @@ def test_an_error_thrown_into_the_stream(way, llm, docker):
 
 
 @sync_streams
-def test_a_stream_that_is_never_begun(way, llm, docker):
-    way.begin(llm)
+def test_a_stream_that_is_never_begun(mode, llm, docker):
+    mode.begin(llm)
     assert docker.calls == []
 
 
 @sync_streams
-def test_reading_and_dropping_in_another_thread(way, llm, docker):
-    holder = [way.begin(llm)]
+def test_reading_and_dropping_in_another_thread(mode, llm, docker):
+    holder = [mode.begin(llm)]
 
     def read():
         next(holder[0])
@@ -135,9 +135,9 @@ def test_reading_and_dropping_in_another_thread(way, llm, docker):
 
 
 @sync_streams
-def test_closing_while_another_thread_waits_for_more(way, llm, docker):
+def test_closing_while_another_thread_waits_for_more(mode, llm, docker):
     """A generator of Python's own would say `generator already executing`."""
-    stream = way.begin(llm)
+    stream = mode.begin(llm)
     next(stream)
     rest = []
     thread = threading.Thread(target=lambda: rest.extend(stream))
@@ -168,10 +168,10 @@ except KeyboardInterrupt:
     docker.wait_all_gone(GONE)
 
 
-@pytest.mark.parametrize("way", WAYS, ids=repr)
-async def test_a_time_limit(way, llm, docker):
+@pytest.mark.parametrize("mode", MODES, ids=repr)
+async def test_a_time_limit(mode, llm, docker):
     with pytest.raises(GenerationTimeoutError):
-        await way(llm, timeout=0.3)
+        await mode(llm, timeout=0.3)
     docker.wait_all_gone(GONE)
 
 
@@ -183,22 +183,22 @@ async def all_gone(docker):
 
 
 @async_streams
-async def test_an_async_stream_read_to_its_end(way, llm):
+async def test_an_async_stream_read_to_its_end(mode, llm):
     with SimulatedDocker() as docker:
-        assert [response async for response in await way.begin(llm)]
+        assert [response async for response in await mode.begin(llm)]
         await all_gone(docker)
 
 
 @async_streams
-async def test_breaking_out_of_an_async_loop(way, llm, docker):
-    async for _ in await way.begin(llm):
+async def test_breaking_out_of_an_async_loop(mode, llm, docker):
+    async for _ in await mode.begin(llm):
         break
     await all_gone(docker)
 
 
 @async_streams
-async def test_aclosing(way, llm, docker):
-    stream = await way.begin(llm)
+async def test_aclosing(mode, llm, docker):
+    stream = await mode.begin(llm)
     await anext(stream)
     await stream.aclose()
     await all_gone(docker)
@@ -206,8 +206,8 @@ async def test_aclosing(way, llm, docker):
 
 
 @async_streams
-async def test_aclosing_while_another_task_waits_for_more(way, llm, docker):
-    stream = await way.begin(llm)
+async def test_aclosing_while_another_task_waits_for_more(mode, llm, docker):
+    stream = await mode.begin(llm)
     await anext(stream)
 
     async def read():
@@ -222,17 +222,17 @@ async def test_aclosing_while_another_task_waits_for_more(way, llm, docker):
 
 
 @async_streams
-async def test_dropping_an_async_stream(way, llm, docker):
-    stream = await way.begin(llm)
+async def test_dropping_an_async_stream(mode, llm, docker):
+    stream = await mode.begin(llm)
     await anext(stream)
     del stream
     await all_gone(docker)
 
 
 @async_streams
-async def test_an_error_in_an_async_loop(way, llm, docker):
+async def test_an_error_in_an_async_loop(mode, llm, docker):
     async def loop():
-        async for _ in await way.begin(llm):
+        async for _ in await mode.begin(llm):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -241,8 +241,8 @@ async def test_an_error_in_an_async_loop(way, llm, docker):
 
 
 @async_streams
-async def test_an_error_thrown_into_an_async_stream(way, llm, docker):
-    stream = await way.begin(llm)
+async def test_an_error_thrown_into_an_async_stream(mode, llm, docker):
+    stream = await mode.begin(llm)
     await anext(stream)
     with pytest.raises(ZeroDivisionError):
         await stream.athrow(ZeroDivisionError())
@@ -250,14 +250,14 @@ async def test_an_error_thrown_into_an_async_stream(way, llm, docker):
 
 
 @async_streams
-async def test_an_async_stream_that_is_never_begun(way, llm, docker):
-    await way.begin(llm)
+async def test_an_async_stream_that_is_never_begun(mode, llm, docker):
+    await mode.begin(llm)
     assert docker.calls == []
 
 
-@pytest.mark.parametrize("way", AWAITED, ids=repr)
-async def test_cancelling_the_task(way, llm, docker):
-    task = asyncio.create_task(way(llm))
+@pytest.mark.parametrize("mode", AWAITED, ids=repr)
+async def test_cancelling_the_task(mode, llm, docker):
+    task = asyncio.create_task(mode(llm))
     await asyncio.to_thread(docker.wait_prompts)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -265,20 +265,20 @@ async def test_cancelling_the_task(way, llm, docker):
     await all_gone(docker)
 
 
-@pytest.mark.parametrize("way", AWAITED, ids=repr)
-async def test_asyncio_timeout(way, llm, docker):
+@pytest.mark.parametrize("mode", AWAITED, ids=repr)
+async def test_asyncio_timeout(mode, llm, docker):
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
-            await way(llm)
+            await mode(llm)
     await all_gone(docker)
 
 
 @async_streams
-async def test_breaking_out_inside_a_nested_asyncio_run(way, llm, docker):
+async def test_breaking_out_inside_a_nested_asyncio_run(mode, llm, docker):
     """Core's way from sync to async inside a loop: it never finalises async generators."""
 
     async def read():
-        async for _ in await way.begin(llm):
+        async for _ in await mode.begin(llm):
             break
 
     asyncio_run(read())
@@ -286,9 +286,9 @@ async def test_breaking_out_inside_a_nested_asyncio_run(way, llm, docker):
 
 
 @async_streams
-def test_a_stream_that_outlives_its_loop(way, llm, docker):
+def test_a_stream_that_outlives_its_loop(mode, llm, docker):
     async def begin():
-        stream = await way.begin(llm)
+        stream = await mode.begin(llm)
         await anext(stream)
         return stream
 
@@ -298,9 +298,9 @@ def test_a_stream_that_outlives_its_loop(way, llm, docker):
 
 
 @async_streams
-def test_cancelled_by_hand_on_a_loop_that_then_ends(way, llm, docker):
+def test_cancelled_by_hand_on_a_loop_that_then_ends(mode, llm, docker):
     loop = asyncio.new_event_loop()
-    task = loop.create_task(way(llm))
+    task = loop.create_task(mode(llm))
     loop.run_until_complete(asyncio.to_thread(docker.wait_prompts))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -59,12 +59,12 @@ def shown_of(llm):
 # --- A call that ends well ---
 
 
-async def test_one_pair_of_callbacks(way, llm, log, docker):
-    responses = await way(llm, "hi")
+async def test_one_pair_of_callbacks(mode, llm, log, docker):
+    responses = await mode(llm, "hi")
     (start, start_type, given), (end, end_type, ended) = log.seen
     assert (start, end) == ("start", "end")
     assert start_type == end_type == CBEventType.LLM
-    if way.is_chat:
+    if mode.is_chat:
         assert [message.content for message in given[EventPayload.MESSAGES]] == ["hi"]
         assert ended[EventPayload.RESPONSE] == responses[-1]
     else:
@@ -74,10 +74,10 @@ async def test_one_pair_of_callbacks(way, llm, log, docker):
     assert given[EventPayload.SERIALIZED] == shown_of(llm)
 
 
-async def test_the_events_of_instrumentation(way, llm, seen, docker):
-    responses = await way(llm, "hi")
-    kind = "LLMChat" if way.is_chat else "LLMCompletion"
-    between = [f"{kind}InProgressEvent"] * len(responses) if way.is_stream else []
+async def test_the_events_of_instrumentation(mode, llm, seen, docker):
+    responses = await mode(llm, "hi")
+    kind = "LLMChat" if mode.is_chat else "LLMCompletion"
+    between = [f"{kind}InProgressEvent"] * len(responses) if mode.is_stream else []
     assert seen.names == [f"{kind}StartEvent", *between, f"{kind}EndEvent"]
     assert seen.events[0].model_dict == shown_of(llm)
     assert seen.events[-1].response == responses[-1]
@@ -86,22 +86,22 @@ async def test_the_events_of_instrumentation(way, llm, seen, docker):
         event.model_dump_json()
 
 
-async def test_one_span(way, llm, docker):
+async def test_one_span(mode, llm, docker):
     spans = SimpleSpanHandler()
     dispatcher = get_dispatcher()
     dispatcher.span_handlers.append(spans)
     try:
-        await way(llm)
+        await mode(llm)
     finally:
         dispatcher.span_handlers.remove(spans)
     (span,) = spans.completed_spans
-    assert span.id_.startswith(f"DockerModelLLM.{way.name}-")
+    assert span.id_.startswith(f"DockerModelLLM.{mode.name}-")
     assert span.parent_id is None
     assert spans.open_spans == {}
 
 
-async def test_the_keywords_of_a_call_are_in_its_event(way, llm, log, docker):
-    await way(llm, stop=["x"])
+async def test_the_keywords_of_a_call_are_in_its_event(mode, llm, log, docker):
+    await mode(llm, stop=["x"])
     assert log.seen[0][2][EventPayload.ADDITIONAL_KWARGS] == {"stop": ["x"]}
 
 
@@ -125,44 +125,44 @@ class Limiter:
 
 
 @needs_rate_limiter
-async def test_the_rate_limiter_is_asked_once(way, docker):
+async def test_the_rate_limiter_is_asked_once(mode, docker):
     limiter = Limiter()
-    await way(DockerModelLLM(model="ai/smollm2", rate_limiter=limiter))
-    assert limiter.calls == ["async_acquire" if way.is_async else "acquire"]
+    await mode(DockerModelLLM(model="ai/smollm2", rate_limiter=limiter))
+    assert limiter.calls == ["async_acquire" if mode.is_async else "acquire"]
 
 
 # --- A call that fails ---
 
 
-async def test_a_call_that_fails(way, llm, log, seen):
+async def test_a_call_that_fails(mode, llm, log, seen):
     with SimulatedDocker(script=[Text("so far "), Cut()]), pytest.raises(GenerationError) as caught:
-        await way(llm)
+        await mode(llm)
     assert caught.value.partial == "so far "
     (start, _, _), (end, _, ended) = log.seen
     assert (start, end) == ("start", "end")
     assert ended == {EventPayload.EXCEPTION: caught.value}
-    assert seen.names[-1] == ("ExceptionEvent" if way.is_stream else "SpanDropEvent")
+    assert seen.names[-1] == ("ExceptionEvent" if mode.is_stream else "SpanDropEvent")
     assert not any(name.endswith("EndEvent") for name in seen.names)
 
 
-async def test_a_model_that_says_nothing(way, llm, log):
+async def test_a_model_that_says_nothing(mode, llm, log):
     with SimulatedDocker(script=[]), pytest.raises(EmptyAnswerError):
-        await way(llm)
+        await mode(llm)
     assert [what for what, _, _ in log.seen] == ["start", "end"]
 
 
-async def test_a_request_that_cannot_be_sent(way, llm, log, docker):
+async def test_a_request_that_cannot_be_sent(mode, llm, log, docker):
     with pytest.raises(ValueError):
-        await way(llm, " ")
+        await mode(llm, " ")
     (_, _, _), (_, _, ended) = log.seen
     assert isinstance(ended[EventPayload.EXCEPTION], ValueError)
 
 
-@pytest.mark.parametrize("way", STREAMS, ids=repr)
-async def test_a_stream_that_is_left_early(way, llm, log, seen):
+@pytest.mark.parametrize("mode", STREAMS, ids=repr)
+async def test_a_stream_that_is_left_early(mode, llm, log, seen):
     with SimulatedDocker(script=[Text("once "), Hang()]) as docker:
-        stream = way.begin(llm)
-        if way.is_async:
+        stream = mode.begin(llm)
+        if mode.is_async:
             stream = await stream
             await anext(stream)
             await stream.aclose()
@@ -179,12 +179,12 @@ async def test_a_stream_that_is_left_early(way, llm, log, seen):
 
 
 @pytest.mark.parametrize("moment", ["start", "end"])
-async def test_a_handler_that_raises(way, moment, llm):
+async def test_a_handler_that_raises(mode, moment, llm):
     """At the start nothing has begun; at the end everything has to be over."""
     llm.callback_manager = CallbackManager([Log(raise_at=moment)])
     with SimulatedDocker() as docker:
         with pytest.raises(ZeroDivisionError):
-            await way(llm)
+            await mode(llm)
         docker.wait_all_gone(5)
         assert len(docker.prompts) == (0 if moment == "start" else 1)
 
@@ -199,20 +199,20 @@ def counter(llm):
     return handler
 
 
-async def test_tokens_are_counted_from_usage(way, llm, counter):
+async def test_tokens_are_counted_from_usage(mode, llm, counter):
     with SimulatedDocker(script=["Hello.", Usage(11, 4)]):
-        await way(llm)
-        await way(llm)
+        await mode(llm)
+        await mode(llm)
     assert counter.prompt_llm_token_count == 22
     assert counter.completion_llm_token_count == 8
     assert counter.total_llm_token_count == 30
     assert len(counter.llm_token_counts) == 2
 
 
-async def test_tokens_are_counted_from_the_text_without_usage(way, llm, counter):
+async def test_tokens_are_counted_from_the_text_without_usage(mode, llm, counter):
     with SimulatedDocker(script="one two three"):
-        await way(llm, "hi there")
+        await mode(llm, "hi there")
     assert counter.completion_llm_token_count == (
-        4 if way.is_chat else 3
+        4 if mode.is_chat else 3
     )  # `assistant: ` is counted, too
     assert counter.prompt_llm_token_count >= 2

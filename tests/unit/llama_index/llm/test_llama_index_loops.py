@@ -14,14 +14,14 @@ import docker_model
 from docker_model.testing import Cut, Fail, Hang, SimulatedDocker, Sleep, Text
 from llama_index_docker_model import DockerModelLLM
 from tests.support import other_loop
-from tests.support.llama_index_modes import WAYS
+from tests.support.llama_index_modes import MODES
 
-AWAITED = [way for way in WAYS if way.is_async]
-awaited = pytest.mark.parametrize("way", AWAITED, ids=repr)
+AWAITED = [mode for mode in MODES if mode.is_async]
+awaited = pytest.mark.parametrize("mode", AWAITED, ids=repr)
 
 
 @awaited
-async def test_the_loop_ticks_on(way, llm):
+async def test_the_loop_ticks_on(mode, llm):
     longest = 0.0
 
     async def tick():
@@ -33,13 +33,13 @@ async def test_the_loop_ticks_on(way, llm):
 
     with SimulatedDocker(script=["one ", Sleep(0.5), "two"]):
         ticker = asyncio.create_task(tick())
-        await way(llm)
+        await mode(llm)
         ticker.cancel()
     assert 0 < longest < 0.4
 
 
 @awaited
-async def test_calls_run_at_once(way, llm):
+async def test_calls_run_at_once(mode, llm):
     """The model answers none of them before all five have arrived."""
     together = threading.Barrier(5)
 
@@ -48,8 +48,8 @@ async def test_calls_run_at_once(way, llm):
         yield f"You said: {prompt}"
 
     with SimulatedDocker(script=speak):
-        answers = await asyncio.gather(*(way(llm, f"no. {n}") for n in range(5)))
-    assert [f"no. {n}" in way.text_of(one[-1]) for n, one in enumerate(answers)] == [True] * 5
+        answers = await asyncio.gather(*(mode(llm, f"no. {n}") for n in range(5)))
+    assert [f"no. {n}" in mode.text_of(one[-1]) for n, one in enumerate(answers)] == [True] * 5
 
 
 async def test_no_more_at_once_than_wanted(docker):
@@ -73,11 +73,11 @@ async def test_no_more_at_once_than_wanted(docker):
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, other_loop.new_event_loop])
-def test_several_loops_one_after_another(new_loop, way, llm, docker):
+def test_several_loops_one_after_another(new_loop, mode, llm, docker):
     for _ in range(2):
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            responses = runner.run(way(llm, "hi"))
-        assert "You said: " in way.text_of(responses[-1])
+            responses = runner.run(mode(llm, "hi"))
+        assert "You said: " in mode.text_of(responses[-1])
 
 
 def test_threads_share_one_object(llm, docker):
@@ -87,9 +87,9 @@ def test_threads_share_one_object(llm, docker):
 
 
 @awaited
-async def test_core_runs_a_coroutine_from_sync_code_inside_a_loop(way, llm, docker):
-    responses = asyncio_run(way(llm, "hi"))
-    assert "You said: " in way.text_of(responses[-1])
+async def test_core_runs_a_coroutine_from_sync_code_inside_a_loop(mode, llm, docker):
+    responses = asyncio_run(mode(llm, "hi"))
+    assert "You said: " in mode.text_of(responses[-1])
 
 
 LONG = docker_model.Timeouts(total=0.2)
@@ -114,18 +114,18 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", FAILURES)
 @awaited
-async def test_an_error_passes_through_core_untouched(name, way, llm):
+async def test_an_error_passes_through_core_untouched(name, mode, llm):
     """Core's `asyncio_run` replaces any `RuntimeError`, with a remark about nested loops."""
     script, settings = FAILURES[name]
     with SimulatedDocker(script=script), pytest.raises(docker_model.DockerModelError) as caught:
-        asyncio_run(way(llm, **settings))
+        asyncio_run(mode(llm, **settings))
     assert type(caught.value).__name__ == name
     assert not isinstance(caught.value, RuntimeError)
 
 
 @pytest.mark.parametrize("name", BROKEN)
-async def test_an_error_of_the_machine_passes_through(name, way, llm):
+async def test_an_error_of_the_machine_passes_through(name, mode, llm):
     with SimulatedDocker.broken(BROKEN[name]):
         with pytest.raises(getattr(docker_model, name)) as caught:
-            await way(llm)
+            await mode(llm)
         assert caught.value.hint in str(caught.value)
