@@ -136,8 +136,6 @@ class PromptedChat:
             if not self._may_be_prose(text):
                 return "", "The reply is not JSON, or there is text around the JSON."
             value = {"answer": text}
-        if wanted.get("type") == "array" or self.conversation.parameters.get("parallel_tool_calls"):
-            value = [value] if isinstance(value, dict) and "tool" in value else value
         return json.dumps(value, ensure_ascii=False), problem_of(value, wanted)
 
     def _may_be_prose(self, text: str) -> bool:

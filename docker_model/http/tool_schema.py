@@ -4,7 +4,7 @@ Native tool calls need a chat template that shows the tools, and `tool_choice="r
 enforced by llama.cpp. A JSON schema is enforced by a grammar on every model. So the tools stand
 in the system message, and the reply is held to one of these objects:
 
-    {"tool": "NAME", "arguments": {…}}    a call; an array of them where calls may be parallel
+    {"tool": "NAME", "arguments": {…}}    a call; or an array of them where calls may be parallel
     {"answer": "…"}                       text, or an object where a response schema is given
 
 `plan` translates a request, and `ReplyTranslator` translates the reply back into OpenAI's form,
@@ -175,9 +175,13 @@ def reply_schema(
         definitions |= parameters.pop("$defs", {})
         calls.append(_object(tool={"const": function["name"]}, arguments=parameters))
     call = calls[0] if len(calls) == 1 else {"anyOf": calls}
-    if parallel:
-        call = {"type": "array", "items": call, "minItems": 1, "maxItems": MAX_PARALLEL_CALLS}
     branches = [call] if calls else []
+    if parallel and calls:
+        # One call stays an object: small models that may only write arrays seldom call.
+        definitions["call"] = call
+        call = {"$ref": "#/$defs/call"}
+        several = {"type": "array", "items": call, "minItems": 1, "maxItems": MAX_PARALLEL_CALLS}
+        branches = [call, several]
     if not required:
         final: dict[str, Any] = {"type": "string"}
         if answer is not None:
@@ -247,11 +251,9 @@ def _instructions(
             lines.append(f"  definitions: {shown_json(parameters['$defs'])}")
     call = '{"tool": "NAME", "arguments": {…}}'
     lines += ["", "Reply with JSON and nothing else."]
-    lines.append(
-        f"To use tools, reply with an array of calls: [{call}]"
-        if parallel
-        else f"To use a tool, reply with: {call}"
-    )
+    lines.append(f"To use a tool, reply with: {call}")
+    if parallel:
+        lines.append(f"To use several tools at once, reply with an array: [{call}, …]")
     if required:
         lines.append("You must use a tool now.")
     elif answer is None:

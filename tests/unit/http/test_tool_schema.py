@@ -86,9 +86,12 @@ def test_tool_choice_none_asks_for_plain_text():
     assert parameters == {}
 
 
-def test_parallel_calls_are_an_array():
+def test_parallel_calls_are_one_call_or_an_array():
     _, parameters = plan(USER, {"tools": [WEATHER], "parallel_tool_calls": True})
-    calls, answer = schema_of(parameters)["anyOf"]
+    sent = schema_of(parameters)
+    call, calls, answer = sent["anyOf"]
+    assert call == calls["items"] == {"$ref": "#/$defs/call"}
+    assert sent["$defs"]["call"]["properties"]["tool"] == {"const": "get_weather"}
     assert calls["type"] == "array"
     assert calls["minItems"] == 1
     assert "answer" in answer["properties"]
