@@ -21,6 +21,7 @@ from docker_model.http.tools import notice_no_call
 from llama_index_docker_model._messages import chat_prompt, openai_messages, text_and_calls
 from llama_index_docker_model._responses import AnswerState
 from llama_index_docker_model._settings import by_prompt
+from llama_index_docker_model._tools import ToolList
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -404,6 +405,7 @@ class HttpReader:
     ) -> None:
         self._model = model
         self._check = check
+        self._tools = parameters.get("tools")
         self._replies = StreamReader(
             thoughts_in_text=bool(parameters.get("response_format")),
             tools=[tool["function"]["name"] for tool in parameters.get("tools") or ()],
@@ -443,6 +445,7 @@ class HttpReader:
             "timings": self._replies.timings,
             "reasoning": answer.reasoning,
             "logprobs": answer.logprobs,
+            "invalid_calls": self._invalid(answer),
         }
         raw |= {name: value for name, value in remarks.items() if value}
         self.state = AnswerState(
@@ -450,6 +453,10 @@ class HttpReader:
         )
         self._check(answer, raw)
         return self.state
+
+    def _invalid(self, answer: Answer) -> dict[str, str]:
+        """Return what is wrong with calls, by their ids: their tools must not run."""
+        return self._tools.problems(answer.calls) if isinstance(self._tools, ToolList) else {}
 
 
 def _whole(reader: HttpReader, reply: Mapping[str, Any]) -> AnswerState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.llms.generic_utils import (
@@ -17,16 +18,25 @@ if TYPE_CHECKING:
 
     from llama_index.core.base.llms.types import ChatMessage
 
-__all__ = ["NOT_AN_OBJECT", "chat_prompt", "needs_http", "openai_messages", "text_and_calls"]
+__all__ = [
+    "NOT_AN_OBJECT",
+    "chat_prompt",
+    "needs_http",
+    "not_run",
+    "openai_messages",
+    "text_and_calls",
+]
 
-NOT_AN_OBJECT = "(not run: its arguments are not a JSON object)"
-"""Put behind the name of a tool that must not run, so that an agent finds no such tool."""
+NOT_AN_OBJECT = "The arguments are not a JSON object."
 
-# An agent's own words would tell the model that there is no such tool.
-_NOT_RUN = (
-    "Error: the arguments of this call are not a JSON object, so the tool was not run. "
-    "Call it again with a JSON object."
-)
+_NOT_RUN = re.compile(r"\(not run: (.*)\) not found\.", re.DOTALL)
+
+
+def not_run(name: str, problem: str) -> str:
+    """Return a name that no tool has, so that an agent does not run it, and says so."""
+    return f"{name} (not run: {problem})"
+
+
 # Blocks that `messages_to_prompt` can leave out: thoughts, and marks of a provider's cache.
 _FLATTENED = frozenset({"text", "thinking", "cache"})
 
@@ -107,8 +117,11 @@ def _has_content(message: Mapping[str, Any]) -> bool:
 def _message(message: ChatMessage) -> dict[str, Any]:
     extras = message.additional_kwargs
     content = [part for block in message.blocks for part in _parts(block)]
-    if message.role in (MessageRole.TOOL, MessageRole.FUNCTION) and NOT_AN_OBJECT in str(content):
-        content = [{"type": "text", "text": _NOT_RUN}]
+    is_result = message.role in (MessageRole.TOOL, MessageRole.FUNCTION)
+    if is_result and (found := _NOT_RUN.search(message.content or "")):
+        # An agent's own words would tell the model that there is no such tool.
+        text = f"Error: the tool was not run. {found[1]} Call it again with valid arguments."
+        content = [{"type": "text", "text": text}]
     return {
         "role": message.role.value,
         "content": content,

@@ -11,10 +11,10 @@ from llama_index.core.llms.utils import parse_partial_json
 
 from docker_model.errors import GenerationError
 from docker_model.http.replies import read_arguments
-from llama_index_docker_model._messages import NOT_AN_OBJECT
+from llama_index_docker_model._messages import NOT_AN_OBJECT, not_run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from llama_index.core.base.llms.types import ChatResponse
     from llama_index.core.tools import BaseTool
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ToolList", "chat_with_tools", "first_call_only", "for_one_step", "selections"]
 
-# Marks the tools of `predict_and_call`.
-_CHECKED = "check_tool_calls"
 _CHOICE = "tool_choice"
 
 
@@ -35,25 +33,30 @@ class ToolList(list[dict[str, Any]]):
 
     Args:
         tools: The tools of LlamaIndex.
-        checked: Whether a whole answer's calls are checked, and once repaired by the model.
-            Agents need no check: a call that fails is shown to the model anyway.
     """
 
-    def __init__(self, tools: Sequence[BaseTool] | None, *, checked: bool = False) -> None:
+    def __init__(self, tools: Sequence[BaseTool] | None) -> None:
         tools = tools or ()
         super().__init__(tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools)
         self._classes = {tool.metadata.get_name(): tool.metadata.fn_schema for tool in tools}
-        self.check = self._problems if checked else None
 
-    def _problems(self, answer: Answer) -> str:
-        """Say what is wrong with the calls of an answer; empty if nothing is."""
-        return "\n".join(filter(None, map(self._problem, answer.calls)))
+    def check(self, answer: Answer) -> str:
+        """Say for the model what is wrong with the calls of an answer; empty if nothing is."""
+        if answer.finish_reason == "length":
+            return ""  # the next answer would be no shorter
+        return "\n".join(self.problems(answer.calls).values())
+
+    def problems(self, calls: Iterable[ToolCall]) -> dict[str, str]:
+        """Return what is wrong with calls, by their ids."""
+        found = {call.id: self._problem(call) for call in calls}
+        return {name: problem for name, problem in found.items() if problem}
 
     def _problem(self, call: ToolCall) -> str:
+        """Core calls a function with whatever arguments the model wrote."""
         if call.name not in self._classes:
             return f"There is no tool {call.name!r}. The tools are: {', '.join(self._classes)}."
         if call.arguments is None:
-            return f"The arguments of {call.name} are not a JSON object."
+            return NOT_AN_OBJECT
         wanted = self._classes[call.name]
         try:
             if wanted is not None:
@@ -82,12 +85,12 @@ def chat_with_tools(
         user_msg = ChatMessage(user_msg, role=MessageRole.USER)
     if user_msg is not None:
         messages.append(user_msg)
-    kept = {name: value for name, value in settings.items() if name not in (_CHECKED, _CHOICE)}
+    kept = {name: value for name, value in settings.items() if name != _CHOICE}
     if not tools:
         return {"messages": messages, **kept}
     return {
         "messages": messages,
-        "tools": ToolList(tools, checked=settings.get(_CHECKED, False)),
+        "tools": ToolList(tools),
         # Core's programs pass on a `None`.
         "tool_choice": settings.get(_CHOICE) or ("required" if required else "auto"),
         "parallel_tool_calls": parallel,
@@ -98,15 +101,13 @@ def chat_with_tools(
 def for_one_step(settings: Mapping[str, Any], *, native: bool) -> dict[str, Any]:
     """Return the keywords of `predict_and_call`.
 
-    Calls are checked, since no agent would show the model what is wrong with them.
-
     Args:
         settings: The user's keywords.
         native: Whether tools are sent. Else core takes a ReAct agent, passes on `None` for what
             was not given, and then refuses it.
     """
     if native:
-        return {_CHECKED: True, **settings}
+        return dict(settings)
     from llama_index.core.agent.react import ReActChatFormatter, ReActOutputParser  # noqa: PLC0415  slow: the agents' whole package
 
     return {
@@ -132,11 +133,11 @@ def selections(response: ChatResponse, *, strict: bool) -> list[ToolSelection]:
 
     Args:
         response: The answer; within a stream, arguments may be incomplete.
-        strict: Whether an answer without calls, or with an unreadable one, is an error.
+        strict: Whether an answer without calls, or with one that must not run, is an error.
 
     Raises:
         ValueError: If there are no calls.
-        GenerationError: If the arguments of a call are not a JSON object.
+        GenerationError: If there is no such tool, or the arguments of a call are not valid.
     """
     calls = response.message.additional_kwargs.get("tool_calls") or [
         {
@@ -149,9 +150,11 @@ def selections(response: ChatResponse, *, strict: bool) -> list[ToolSelection]:
     if not calls and strict:
         msg = "the model called no tool"  # core's own models raise the same class
         raise ValueError(msg)
-    raw = response.raw
-    unfinished = isinstance(raw, dict) and raw.get("finish_reason", "") is None
-    return [_partial(call) if unfinished else _selection(call, strict=strict) for call in calls]
+    raw = response.raw if isinstance(response.raw, dict) else {}
+    if raw.get("finish_reason", "") is None:
+        return [_partial(call) for call in calls]
+    problems = raw.get("invalid_calls", {})
+    return [_selection(call, problems.get(call["id"], ""), strict=strict) for call in calls]
 
 
 def _partial(call: Mapping[str, Any]) -> ToolSelection:
@@ -163,12 +166,15 @@ def _partial(call: Mapping[str, Any]) -> ToolSelection:
     return ToolSelection(tool_id=call["id"], tool_name=function["name"], tool_kwargs=arguments)
 
 
-def _selection(call: Mapping[str, Any], *, strict: bool) -> ToolSelection:
+def _selection(call: Mapping[str, Any], problem: str, *, strict: bool) -> ToolSelection:
+
     name = call["function"]["name"]
     arguments, text = read_arguments(call["function"]["arguments"])
-    if arguments is None and strict:
-        msg = f"the model called {name!r} with arguments that are not a JSON object"
-        raise GenerationError(msg, hint="try again, or use a larger model", partial=text)
     if arguments is None:
-        name, arguments = f"{name} {NOT_AN_OBJECT}", {"unreadable_arguments": text}
+        problem, arguments = problem or NOT_AN_OBJECT, {"unreadable_arguments": text}
+    if problem and strict:
+        msg = f"the model called {name!r}, which cannot run: {problem}"
+        raise GenerationError(msg, hint="try again, or use a larger model", partial=text)
+    if problem:
+        name = not_run(name, problem)
     return ToolSelection(tool_id=call["id"], tool_name=name, tool_kwargs=arguments)

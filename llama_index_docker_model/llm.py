@@ -580,7 +580,7 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     ) -> list[ToolSelection]:
         """Return the tool calls in an answer, or in a stream so far.
 
-        A call whose arguments are not a JSON object must never run its tool. With
+        A call whose arguments the tool does not take must never run it. With
         `error_on_no_tool_call=False`, as agents ask, it therefore gets a name that no tool
         has: the agent reports that to the model, which can try again.
 
@@ -591,7 +591,7 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
 
         Raises:
             ValueError: If there are no calls.
-            GenerationError: If the arguments of a call are not a JSON object.
+            GenerationError: If there is no such tool, or its arguments are not valid.
         """
         return selections(response, strict=error_on_no_tool_call)
 

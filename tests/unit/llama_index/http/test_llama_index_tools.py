@@ -103,12 +103,12 @@ def test_modes_of_choosing_a_tool(choice, runner):
 
 
 def test_calls_without_ids_get_their_own(runner):
-    runner.replies = [reply(None, calls=[("add", "{}", {}), ("add", '{"a": 1}', {})])]
+    runner.replies = [reply(None, calls=[(*CALL[:2], {}), ("add", '{"a": 1, "b": 1}', {})])]
     llm = model(runner)
     both = llm.chat_with_tools([ADD], "go", allow_parallel_tool_calls=True)
     first, second = llm.get_tool_calls_from_response(both)
     assert first.tool_id != second.tool_id
-    assert second.tool_kwargs == {"a": 1}
+    assert second.tool_kwargs == {"a": 1, "b": 1}
     one = llm.chat_with_tools([ADD], "go")
     assert len(llm.get_tool_calls_from_response(one)) == 1
     called = ["tool_call"] if HAS_TOOL_CALLS else []
@@ -126,6 +126,57 @@ async def test_an_agent(streaming, runner):
     assert call["tool_calls"][0]["id"] == result["tool_call_id"] == "one"
     assert json.loads(call["tool_calls"][0]["function"]["arguments"]) == {"a": 2, "b": 2}
     assert result["content"] == "4"
+
+
+WRONG = [
+    ('{"a": "two", "b": 2}', "a: Input should be a valid integer"),
+    ('{"a": 2}', "b: Field required"),
+    ("[2, 2]", "The arguments are not a JSON object."),
+]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("arguments", "problem"), WRONG)
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_an_agents_tool_does_not_run_on_wrong_arguments(
+    streaming, arguments, problem, runner
+):
+    wrong = reply(None, calls=[("add", arguments, {"id": "one"})])
+    right = reply(None, calls=[("add", '{"a": 2, "b": 2}', {"id": "two"})])
+    # A whole reply is asked for once more; after that, as in a stream, the agent goes on.
+    runner.replies = [wrong, *([] if streaming else [wrong]), right, reply("It is 4.")]
+    agent = FunctionAgent(tools=[ADD], llm=model(runner), streaming=streaming)
+    assert str(await agent.run("What is 2 + 2?")) == "It is 4."
+    results = [one for one in runner.asked[-1]["messages"] if one["role"] == "tool"]
+    assert results[0]["content"].startswith("Error: the tool was not run.")
+    assert problem in results[0]["content"]
+    assert [one["content"] for one in results[1:]] == ["4"]
+
+
+@pytest.mark.parametrize("way", WITH_TOOLS)
+@pytest.mark.parametrize(("arguments", "problem"), WRONG)
+async def test_a_call_that_stays_wrong_is_an_error(way, arguments, problem, runner):
+    runner.replies = [reply(None, calls=[("add", arguments, {"id": "one"})])]
+    responses = await with_tools(model(runner), way)
+    with pytest.raises(GenerationError, match="'add', which cannot run") as caught:
+        model(runner).get_tool_calls_from_response(responses[-1])
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("way", ["chat_with_tools", "achat_with_tools"])
+async def test_a_wrong_call_is_repaired_once(way, runner):
+    runner.replies = [reply(None, calls=[("add", '{"a": 2}', {"id": "one"})])]
+    runner.replies += [reply(None, calls=[CALL])]
+    responses = await with_tools(model(runner), way)
+    [call] = model(runner).get_tool_calls_from_response(responses[-1])
+    assert call.tool_kwargs == {"a": 2, "b": 2}
+    assert "b: Field required" in runner.asked[1]["messages"][-1]["content"]
+
+
+async def test_a_call_of_an_unknown_tool_is_an_error(runner):
+    runner.replies = [reply(None, calls=[("sum", "{}", {"id": "one"})])]
+    with pytest.raises(GenerationError, match="There is no tool 'sum'"):
+        model(runner).predict_and_call([ADD], "What is 2 + 2?")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
