@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Protocol
 from docker_model.errors import DockerModelError, GenerationTimeoutError
 from docker_model.http import by_prompt
 from docker_model.http.by_prompt import PromptedChat
+from docker_model.http.chat_request import Conversation, asked_again
 from docker_model.http.thinking import thinking_budget, thinking_parameters
 from docker_model.http.tool_schema import plain_turns
 from docker_model.http.tools import notice_no_call
 from langchain_docker_model._messages import HTTP_HINT, flattened, to_openai, to_prompt
-from langchain_docker_model._replies import ChunkReader, chunk_of_event, read_completion, read_whole
-from langchain_docker_model._structured import check_of
+from langchain_docker_model._replies import (
+    ChunkReader,
+    chunk_of_event,
+    chunks_of,
+    read_completion,
+    read_whole,
+    replaced,
+)
+from langchain_docker_model._structured import check_of, repairs_streams
 from langchain_docker_model.errors import UnsupportedParameterError
 
 if TYPE_CHECKING:
@@ -96,7 +104,7 @@ class CliBackend:
         """
         with _hint_of_a_chat():
             if (chat := self._prompted(messages)) is not None:
-                yield from self._chunks(by_prompt.answer(self.model, chat))
+                yield from chunks_of(by_prompt.answer(self.model, chat), self.settings)
                 return
             with self.model.stream(self._prompt(messages)) as stream:
                 for event in stream.events():
@@ -106,7 +114,8 @@ class CliBackend:
         """Yield the answer in pieces; the last one has the finish reason."""
         with _hint_of_a_chat():
             if (chat := self._prompted(messages)) is not None:
-                for chunk in self._chunks(await by_prompt.answer_async(self.model, chat)):
+                reply = await by_prompt.answer_async(self.model, chat)
+                for chunk in chunks_of(reply, self.settings):
                     yield chunk
                 return
             async with self.model.astream(self._prompt(messages)) as stream:
@@ -125,12 +134,6 @@ class CliBackend:
         if self.settings.chat_settings.get("tool_calling") != "schema":
             return to_prompt(messages)
         return flattened(list(plain_turns(to_openai(messages), wrapped=False)))
-
-    def _chunks(self, reply: Mapping[str, Any]) -> Iterator[ChatGenerationChunk]:
-        reader = ChunkReader(self.settings)
-        if chunk := reader.feed(reply):
-            yield chunk
-        yield reader.close()
 
     def warm_up(self) -> None:
         """Load the model and fill the standby."""
@@ -206,7 +209,14 @@ class HttpBackend:
             for piece in pieces:
                 if chunk := reader.feed(piece):
                     yield chunk
-        yield self._last(reader, sent)
+        last = self._last(reader, sent)
+        if (again := self._again(reader, sent)) is None:
+            yield last
+            return
+        yield replaced(last, reader.answer.text)
+        yield from chunks_of(
+            self.client.chat(self.settings.model, again, **self._body()), self.settings
+        )
 
     async def astream(self, messages: Sequence[BaseMessage]) -> AsyncGenerator[ChatGenerationChunk]:
         """Yield the answer in pieces; the last one has the finish reason."""
@@ -218,7 +228,29 @@ class HttpBackend:
             async for piece in pieces:
                 if chunk := reader.feed(piece):
                     yield chunk
-        yield self._last(reader, sent)
+        last = self._last(reader, sent)
+        if (again := self._again(reader, sent)) is None:
+            yield last
+            return
+        yield replaced(last, reader.answer.text)
+        body = await self._abody()
+        reply = await self.client.achat(self.settings.model, again, **body)
+        for chunk in chunks_of(reply, self.settings):
+            yield chunk
+
+    def _again(
+        self, reader: ChunkReader, sent: list[dict[str, Any]]
+    ) -> list[dict[str, Any]] | None:
+        """Return the messages that show the model what is wrong with its object; `None` if fine.
+
+        Only where a parser reads the stream, which can tell the first answer from the second.
+        """
+        check = self._check() if repairs_streams(self.settings.parameters) else None
+        problem = check(reader.answer) if check is not None else ""
+        if not problem:
+            return None
+        conversation = Conversation.of(self.settings.model, sent, self.settings.body)
+        return asked_again(conversation, reader.answer, problem).messages
 
     def warm_up(self) -> None:
         """Load the model."""

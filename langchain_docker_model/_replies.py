@@ -18,7 +18,7 @@ from docker_model.http.tools import is_whole
 from docker_model.types import Completion, ReasoningDelta
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from langchain_core.messages.tool import ToolCallChunk
 
@@ -28,15 +28,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PROVIDER",
+    "REPLACED",
     "ChunkReader",
     "check_answered",
     "chunk_of_event",
+    "chunks_of",
     "read_completion",
     "read_whole",
+    "replaced",
 ]
 
 # Not "openai": core would then read the message as OpenAI's, whose API has no reasoning.
 PROVIDER = "docker_model"
+# In `response_metadata`: how many characters belong to an answer that was repaired.
+REPLACED = "replaced_characters"
 
 
 # --- Whole answers ---
@@ -140,6 +145,11 @@ class ChunkReader:
         return bool(self._calls)
 
     @property
+    def answer(self) -> Answer:
+        """The answer so far."""
+        return _json_found(self._reader.answer, self._settings)
+
+    @property
     def remarks(self) -> dict[str, Any]:
         """What came beside the answer, such as `usage` and `timings`."""
         return {**self._remarks, "usage": self._reader.usage}
@@ -236,6 +246,30 @@ def _unreadable_end(text: str) -> str:
             except ValueError:
                 return end
     raise AssertionError  # `count` has no end
+
+
+def chunks_of(reply: Mapping[str, Any], settings: RequestSettings) -> Iterator[ChatGenerationChunk]:
+    """Yield the chunks of a whole reply."""
+    reader = ChunkReader(settings)
+    if chunk := reader.feed(reply):
+        yield chunk
+    yield reader.close()
+
+
+def replaced(last: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
+    """Return the last chunk of an answer that another one follows, and takes the place of.
+
+    Core adds chunks up, so the text of both is joined: the parser leaves out the first one's.
+
+    Args:
+        last: The chunk; what is constant comes once, after the second answer.
+        text: The text of the answer.
+    """
+    last.message.response_metadata = {"model_provider": PROVIDER, REPLACED: len(text)}
+    message = last.message
+    assert isinstance(message, AIMessageChunk)
+    message.chunk_position = None
+    return ChatGenerationChunk(message=message)
 
 
 # --- Answers of the CLI ---

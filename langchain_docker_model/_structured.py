@@ -16,6 +16,7 @@ from typing import (
     NotRequired,
     Required,
     TypeAlias,
+    TypeVar,
     Union,
     cast,
     get_args,
@@ -24,11 +25,13 @@ from typing import (
 
 import typing_extensions
 from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.output_parsers.openai_tools import (
     JsonOutputKeyToolsParser,
     PydanticToolsParser,
 )
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -37,13 +40,15 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 
 from docker_model.http.thoughts import split_thoughts
 from docker_model.http.tools import is_whole
+from langchain_docker_model._replies import REPLACED
 from langchain_docker_model.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from langchain_core.language_models import BaseChatModel
     from langchain_core.language_models.base import LanguageModelInput
+    from langchain_core.messages import BaseMessage
     from langchain_core.outputs import Generation
     from pydantic.v1 import BaseModel as BaseModelV1
 
@@ -60,6 +65,7 @@ __all__ = [
 
 Method: TypeAlias = Literal["json_schema", "function_calling", "json_mode"]
 Schema: TypeAlias = dict[str, Any] | type
+_Piece = TypeVar("_Piece")
 _UNTITLED = "answer"
 
 
@@ -93,12 +99,24 @@ def tool_of(
 
 
 class _Checked(dict[str, Any]):
-    """A response format or a tool in the API's form, and the class that checks what comes back."""
+    """A response format or a tool in the API's form, and the class that checks what comes back.
+
+    Attributes:
+        model: The class.
+        is_parsed: Whether a parser of this module reads the answer.
+    """
 
     def __init__(self, content: Mapping[str, Any], *, model: object) -> None:
         super().__init__(content)
         checks = isinstance(model, type) and issubclass(model, BaseModel)
         self.model: type[BaseModel] | None = cast("type[BaseModel]", model) if checks else None
+        self.is_parsed = False
+
+
+def repairs_streams(parameters: Mapping[str, Any]) -> bool:
+    """Tell whether a stream may hold a second answer, which the parser takes for the first."""
+    wanted = parameters.get("response_format")
+    return isinstance(wanted, _Checked) and wanted.is_parsed
 
 
 def check_of(parameters: Mapping[str, Any]) -> Callable[[Answer], str] | None:
@@ -114,7 +132,7 @@ def check_of(parameters: Mapping[str, Any]) -> Callable[[Answer], str] | None:
         for tool in tools
         if isinstance(tool, _Checked) and tool.model is not None
     }
-    wants_json = isinstance(wanted, dict) and wanted.get("type") == "json_schema"
+    wants_json = isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema")
     if not (wants_json or tools):
         return None
     model = wanted.model if isinstance(wanted, _Checked) else None
@@ -276,14 +294,26 @@ def structured(
             **kwargs,
         )
     else:
-        wanted = (
-            response_format(schema, strict=strict)
-            if schema is not None and method == "json_schema"
-            else {"type": "json_object"}
-        )
+        wanted = _wanted(schema, method, strict=strict)
+        wanted.is_parsed = True
         llm = chat.bind(response_format=wanted, ls_structured_output_format=shown, **kwargs)
     parser = _parser_of(schema, tool)
     return _with_raw(llm, parser) if include_raw else llm | parser
+
+
+def _wanted(schema: Schema | None, method: Method, *, strict: bool | None) -> _Checked:
+    """Return the form of the answer that a chain asks for."""
+    wanted = {} if schema is None else response_format(schema, strict=strict)
+    if method == "json_schema" and isinstance(wanted, _Checked):
+        return wanted
+    if method == "json_schema":
+        return _Checked(wanted, model=None)
+    if not isinstance(wanted, _Checked):
+        return _Checked({"type": "json_object"}, model=None)
+    # An engine that knows no schema here leaves it out; the prompt says which JSON it is.
+    return _Checked(
+        {"type": "json_object", "schema": wanted["json_schema"]["schema"]}, model=schema
+    )
 
 
 # --- Parsers ---
@@ -305,19 +335,60 @@ def _parser_of(schema: Schema | None, tool: Mapping[str, Any] | None) -> Runnabl
 
 
 class _Json(JsonOutputParser):
-    """Refuses an answer that was cut off.
+    """Refuses an answer that was cut off, and a stream that ends with a wrong object.
 
-    Core closes what is left open in JSON, so that a half would pass for an object.
+    Core closes what is left open in JSON, so that a half would pass for an object, and lets a
+    stream whose object does not match end in silence.
     """
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        if not partial and _is_cut_off(result[0]):
+        found = _repaired(result[0])
+        if not partial and _is_cut_off(found):
             msg = (
                 "the answer was cut off before its JSON was complete\n"
                 "Hint: raise max_tokens, or the model's context size"
             )
-            raise OutputParserException(msg, llm_output=result[0].text)
-        return super().parse_result(result, partial=partial)
+            raise OutputParserException(msg, llm_output=found.text)
+        return super().parse_result([found], partial=partial)
+
+    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:  # noqa: A002  core's
+        pieces: list[str | BaseMessage] = []
+        yield from super()._transform(_noted(input, pieces))
+        self._check_end(pieces)
+
+    async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:  # noqa: A002  core's
+        pieces: list[str | BaseMessage] = []
+        async for parsed in super()._atransform(_noted_async(input, pieces)):
+            yield parsed
+        self._check_end(pieces)
+
+    def _check_end(self, pieces: list[Any]) -> None:
+        """Raise if what came is no whole object; other parts of a chain have no end to check."""
+        if pieces and all(isinstance(piece, AIMessageChunk) for piece in pieces):
+            whole = sum(pieces[1:], pieces[0])
+            self.parse_result([ChatGenerationChunk(message=whole)])
+
+
+def _noted(pieces: Iterator[_Piece], kept: list[_Piece]) -> Iterator[_Piece]:
+    for piece in pieces:
+        kept.append(piece)
+        yield piece
+
+
+async def _noted_async(pieces: AsyncIterator[_Piece], kept: list[_Piece]) -> AsyncIterator[_Piece]:
+    async for piece in pieces:
+        kept.append(piece)
+        yield piece
+
+
+def _repaired(generation: Generation) -> Generation:
+    """Return a generation without the answer that a second one takes the place of."""
+    message = getattr(generation, "message", None)  # a text, in an answer's place, has none
+    before = message.response_metadata.get(REPLACED) if message is not None else None
+    if message is None or not before:
+        return generation
+    text = generation.text[before:]
+    return ChatGeneration(message=message.model_copy(update={"content": text}))
 
 
 def _is_cut_off(generation: Generation) -> bool:

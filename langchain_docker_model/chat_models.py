@@ -483,7 +483,8 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
                 JSON schema or an OpenAI tool, for dictionaries.
             method: `"json_schema"`: the engine enforces the schema, on any model; the model
                 also sees it, unless `show_schema` is off. `"function_calling"`: the schema is a
-                tool. `"json_mode"`: any JSON; the prompt must say which.
+                tool. `"json_mode"`: JSON; the prompt must say which, since not every engine
+                knows a schema for it.
             include_raw: Return `{"raw": …, "parsed": …, "parsing_error": …}`, and raise nothing
                 for an answer that does not parse.
             strict: As in `bind_tools`.

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ToolList", "chat_with_tools", "first_call_only", "for_one_step", "selections"]
 
+# Marks the calls of `predict_and_call`, which no agent repairs.
+_REPAIRED = "repair_tool_calls"
 _CHOICE = "tool_choice"
 
 
@@ -33,14 +35,17 @@ class ToolList(list[dict[str, Any]]):
 
     Args:
         tools: The tools of LlamaIndex.
+        repaired: Whether a whole answer with wrong calls is asked for once more. Agents show
+            the model what is wrong anyway.
     """
 
-    def __init__(self, tools: Sequence[BaseTool] | None) -> None:
+    def __init__(self, tools: Sequence[BaseTool] | None, *, repaired: bool = False) -> None:
         tools = tools or ()
         super().__init__(tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools)
         self._classes = {tool.metadata.get_name(): tool.metadata.fn_schema for tool in tools}
+        self.check = self._check if repaired else None
 
-    def check(self, answer: Answer) -> str:
+    def _check(self, answer: Answer) -> str:
         """Say for the model what is wrong with the calls of an answer; empty if nothing is."""
         if answer.finish_reason == "length":
             return ""  # the next answer would be no shorter
@@ -85,12 +90,12 @@ def chat_with_tools(
         user_msg = ChatMessage(user_msg, role=MessageRole.USER)
     if user_msg is not None:
         messages.append(user_msg)
-    kept = {name: value for name, value in settings.items() if name != _CHOICE}
+    kept = {name: value for name, value in settings.items() if name not in (_REPAIRED, _CHOICE)}
     if not tools:
         return {"messages": messages, **kept}
     return {
         "messages": messages,
-        "tools": ToolList(tools),
+        "tools": ToolList(tools, repaired=settings.get(_REPAIRED, False)),
         # Core's programs pass on a `None`.
         "tool_choice": settings.get(_CHOICE) or ("required" if required else "auto"),
         "parallel_tool_calls": parallel,
@@ -107,7 +112,7 @@ def for_one_step(settings: Mapping[str, Any], *, native: bool) -> dict[str, Any]
             was not given, and then refuses it.
     """
     if native:
-        return dict(settings)
+        return {_REPAIRED: True, **settings}
     from llama_index.core.agent.react import ReActChatFormatter, ReActOutputParser  # noqa: PLC0415  slow: the agents' whole package
 
     return {

@@ -43,8 +43,7 @@ class TestChatOnARealRunner(ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self):
-        # Without the penalty, a small model's JSON never ends.
-        limits = {"temperature": 0, "repeat_penalty": 1.3, "max_tokens": 200}
+        limits = {"temperature": 0, "repeat_penalty": 1.05, "max_tokens": 200}
         return {"model": os.environ["REAL_MODEL"], **limits}
 
     @property

@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 
-from docker_model import remove_model, status
+from docker_model import remove_model
 from docker_model.http import Client
 from docker_model.http.messages import prepare
 
@@ -28,7 +28,7 @@ NAME = "test/window-512"
 @pytest.fixture(scope="module")
 def small():
     """A model with a window of 512 tokens, made of `REAL_MODEL`."""
-    command = [*status().command, "package", "--from", os.environ["REAL_MODEL"]]
+    command = ["docker", "model", "package", "--from", os.environ["REAL_MODEL"]]
     subprocess.run([*command, "--context-size", str(WINDOW), NAME], check=True, timeout=60)
     yield NAME
     remove_model(NAME)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
+from langchain_docker_model import ChatDockerModel
 from langchain_docker_model.errors import InvalidRequestError
 from tests.unit.langchain.chat.modes import ADD, TOOL
 
@@ -89,3 +92,96 @@ def test_a_schema_as_the_models_own_format(ask):
     chat, runner = ask({"content": "{}"}, response_format=Tree)
     chat.invoke("Hi.")
     assert runner.bodies[0]["response_format"]["json_schema"]["name"] == "Tree"
+
+
+class Even(BaseModel):
+    """An even number."""
+
+    number: int
+
+    @field_validator("number")
+    @classmethod
+    def _even(cls, number):
+        if number % 2:
+            msg = "must be even"
+            raise ValueError(msg)
+        return number
+
+
+@pytest.fixture
+def says(serve):
+    """A chat whose model says these answers, one after the other."""
+
+    def make(*answers, **settings):
+        left = list(answers)
+        runner = serve(lambda _: {"content": left.pop(0), "prompt_tokens": 5})
+        return ChatDockerModel(model="ai/smollm2", base_url=runner.url, **settings), runner
+
+    return make
+
+
+async def streamed(chain, way):
+    if way == "stream":
+        return await asyncio.to_thread(lambda: list(chain.stream("Hi.")))
+    return [part async for part in chain.astream("Hi.")]
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_a_streamed_object_is_repaired_once(says, way):
+    chat, runner = says('{"number": 1}', '{"number": 2}')
+    assert await streamed(chat.with_structured_output(Even), way) == [Even(number=2)]
+    wrong, correction = runner.bodies[1]["messages"][-2:]
+    assert wrong == {"role": "assistant", "content": '{"number": 1}'}
+    assert "number: Value error, must be even" in correction["content"]
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_a_streamed_object_that_stays_wrong_is_an_error(says, way):
+    chat, runner = says('{"number": 1}', '{"number": 3}')
+    with pytest.raises(OutputParserException, match="must be even"):
+        await streamed(chat.with_structured_output(Even), way)
+    assert len(runner.bodies) == 2
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_a_streamed_object_that_was_cut_off_is_an_error(ask, way):
+    chat, runner = ask({"content": '{"number": 2, "x', "finish_reason": "length"})
+    with pytest.raises(OutputParserException, match="cut off"):
+        await streamed(chat.with_structured_output(Even), way)
+    assert len(runner.bodies) == 1
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_a_repaired_object_beside_its_message(says, streaming):
+    chat, _ = says('{"number": 1}', '{"number": 2}', streaming=streaming)
+    result = chat.with_structured_output(Even, include_raw=True).invoke("Hi.")
+    assert result["parsed"] == Even(number=2)
+    assert result["parsing_error"] is None
+    assert result["raw"].response_metadata["finish_reason"] == "stop"
+    assert result["raw"].response_metadata["model_name"] == "ai/smollm2"
+
+
+async def test_the_message_of_a_repaired_stream_counts_both_answers(says):
+    chat, _ = says('{"number": 1}', '{"number": 2}')
+    chain = chat.with_structured_output(Even, include_raw=True)
+    parts = [part async for part in chain.astream("Hi.")]
+    raw = [part["raw"] for part in parts if "raw" in part]
+    whole = sum(raw[1:], raw[0])
+    assert whole.usage_metadata["input_tokens"] == 10
+    assert [part["parsed"] for part in parts if "parsed" in part][-1] == Even(number=2)
+
+
+async def test_a_stream_that_no_parser_reads_holds_one_answer(says):
+    chat, runner = says('{"number": 1}')
+    parts = [part async for part in chat.bind(response_format=Even).astream("Hi.")]
+    assert "".join(part.text for part in parts) == '{"number": 1}'
+    assert len(runner.bodies) == 1
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_a_dictionary_grows_in_a_stream(says, way):
+    chat, _ = says('{"name": "oak", "leaves": [{"name": "a long one"}]}')
+    chain = chat.with_structured_output({**Tree.model_json_schema(), "title": "Tree"})
+    parts = await streamed(chain, way)
+    assert len(parts) > 2
+    assert parts[-1] == {"name": "oak", "leaves": [{"name": "a long one"}]}

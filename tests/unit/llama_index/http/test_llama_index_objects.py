@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from llama_index.core.bridge.pydantic import BaseModel
+from llama_index.core.bridge.pydantic import BaseModel, field_validator
 from llama_index.core.prompts import PromptTemplate
 
 from tests.support.llama_index_modes import needs_text_program_streams
@@ -63,3 +63,48 @@ async def test_objects_by_a_tool(runner):
     assert {one["tools"][0]["function"]["name"] for one in runner.asked} == {"Whale"}
     # Core's program asks for a call in whole answers alone.
     assert [one["tool_choice"] for one in runner.asked] == ["required", "auto", "required"]
+
+
+WRONG = '{"name": "Moby", "length": -1}'
+
+
+class RealWhale(Whale):
+    """A whale that can be."""
+
+    @field_validator("length")
+    @classmethod
+    def _positive(cls, length):
+        if length < 0:
+            msg = "must not be negative"
+            raise ValueError(msg)
+        return length
+
+
+async def tell(llm, way):
+    result = getattr(llm, way)(RealWhale, TELL, x="whales")
+    if way.startswith("a"):
+        result = await result
+    if "stream" not in way:
+        return result
+    return [one async for one in result][-1] if way.startswith("a") else list(result)[-1]
+
+
+OBJECT_WAYS = ["structured_predict", "astructured_predict"]
+OBJECT_WAYS += ["stream_structured_predict", "astream_structured_predict"]
+
+
+@pytest.mark.parametrize("way", OBJECT_WAYS)
+async def test_an_object_is_repaired_once(way, runner):
+    runner.replies = [reply(WRONG), reply(MOBY)]
+    assert (await tell(model(runner), way)).length == 18
+    wrong, correction = runner.asked[1]["messages"][-2:]
+    assert wrong["content"] == WRONG
+    assert "length: Value error, must not be negative" in correction["content"]
+
+
+@pytest.mark.parametrize("way", OBJECT_WAYS)
+async def test_an_object_that_stays_wrong_is_an_error(way, runner):
+    runner.replies = [reply(WRONG)]
+    with pytest.raises(ValueError, match="must not be negative"):
+        await tell(model(runner), way)
+    assert len(runner.asked) == 2
