@@ -351,12 +351,12 @@ class _Json(JsonOutputParser):
             raise OutputParserException(msg, llm_output=found.text)
         return super().parse_result([found], partial=partial)
 
-    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:  # noqa: A002  core's
+    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:
         pieces: list[str | BaseMessage] = []
         yield from super()._transform(_noted(input, pieces))
         self._check_end(pieces)
 
-    async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:  # noqa: A002  core's
+    async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:
         pieces: list[str | BaseMessage] = []
         async for parsed in super()._atransform(_noted_async(input, pieces)):
             yield parsed
