@@ -18,6 +18,7 @@ from docker_model import (
     Timeouts,
     Usage,
 )
+from docker_model._docker_cli import transport
 from docker_model.testing import Hang, Reasoning, Sleep, Text
 from docker_model.testing import Usage as UsageStep
 from tests.support import other_loop
@@ -265,3 +266,16 @@ def test_an_old_cli_without_color_is_driven_all_the_same(simulate):
     got = [MODEL.generate("x") for _ in range(2)]
     assert [(one.reasoning, one.text) for one in got] == [("hm", "Yes.")] * 2
     assert docker.prompts == ["x", "x"]
+
+
+def test_a_model_that_was_found_counts_as_present_until_that_is_too_old(simulate, monkeypatch):
+    docker = simulate(["ai/first", "ai/second"])
+
+    def looks_of_two_answers(name):
+        for _ in range(2):
+            DockerModel(name).generate("hi")
+        return sum(call.argv[1] == "inspect" and name in call.argv for call in docker.calls)
+
+    assert looks_of_two_answers("ai/first") == 1
+    monkeypatch.setattr(transport, "REMEMBERED", 0.0)
+    assert looks_of_two_answers("ai/second") == 2

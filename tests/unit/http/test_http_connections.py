@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from docker_model import InvalidRequestError, RunnerUnavailableError
-from docker_model.http import Client
+from docker_model.http import Client, connections
 from docker_model.http.addresses import Tls, parse
 from docker_model.http.connections import CONNECT, ConnectionKey, Connections
 from tests.unit.http.chatting import MESSAGES, text
@@ -130,3 +130,16 @@ def test_a_request_cancelled_while_it_connects_leaves_no_socket_open(scheme):
         asyncio.run(cancel_at_every_turn(listener.getsockname()[1]))
     gc.collect()
     assert left
+
+
+def test_a_connection_that_was_idle_for_too_long_is_not_used_again(monkeypatch):
+    def connections_for_three_requests():
+        with Wire(events("ok", STOP)) as wire:
+            client = Client(base_url=wire.url)
+            for _ in range(3):
+                assert text(client.stream_chat("m", MESSAGES)) == "ok"
+            return wire.connections
+
+    kept = connections_for_three_requests()
+    monkeypatch.setattr(connections, "_KEPT", 0.0)
+    assert connections_for_three_requests() >= kept + 2

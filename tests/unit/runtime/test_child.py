@@ -189,3 +189,16 @@ def test_a_hundred_runs_from_sixteen_threads_leave_nothing():
     for thread in threads:
         thread.join()
     assert results == [b"ok"] * 96
+
+
+def test_no_more_than_twice_the_tail_of_stderr_is_in_memory(monkeypatch):
+    receive, sizes = child.Child.stderr_received, []
+
+    def received(self, data):
+        receive(self, data)
+        sizes.append(len(self._tail))
+
+    monkeypatch.setattr(child, "STDERR_TAIL", 1000)
+    monkeypatch.setattr(child.Child, "stderr_received", received)
+    assert go(["write", 2, "e" * 700, 100], ["write", 2, "end"]).stderr == "e" * 997 + "end"
+    assert 0 < max(sizes) <= 2000
