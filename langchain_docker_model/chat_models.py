@@ -7,7 +7,6 @@ from contextlib import aclosing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, convert_to_messages
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
@@ -23,6 +22,7 @@ from docker_model.types import Progress
 from langchain_docker_model import _request, _settings
 from langchain_docker_model._backend import CliBackend, HttpBackend
 from langchain_docker_model._profile import known_profile_of, profile_of
+from langchain_docker_model._progress import SendsProgress
 from langchain_docker_model._replies import PROVIDER
 from langchain_docker_model._settings import ApiKey, TimeoutSetting
 from langchain_docker_model._structured import Method, Schema, structured, tool_of
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["ChatDockerModel"]
 
 
-class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceRepr, BaseChatModel):
+class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceRepr, SendsProgress):
     """A local model of Docker Model Runner as a LangChain chat model.
 
     Setup:

@@ -18,6 +18,7 @@ from docker_model.options import FileReferences, PullPolicy, Timeouts, Transport
 from docker_model.types import Completion, Progress, ReasoningDelta
 from langchain_docker_model import _concurrency, _settings
 from langchain_docker_model._messages import media_in
+from langchain_docker_model._progress import Run, heard_by, heard_by_async
 from langchain_docker_model._replies import check_answered
 from langchain_docker_model._settings import ApiKey, TimeoutSetting
 from langchain_docker_model.errors import UnsupportedParameterError, as_langchain_errors
@@ -377,8 +378,8 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
                 chunk = _chunk_of(event)
                 run_manager.on_llm_new_token(chunk.text, chunk=chunk)
 
-        with as_langchain_errors():
-            model = self._docker_model(kwargs)
+        with as_langchain_errors(), heard_by(self, Run.of(run_manager)) as heard:
+            model = self._docker_model({**kwargs, "on_progress": heard})
             streams = [model.stream(prompt, stop=stop or None) for prompt in prompts]
             at_once = model.max_concurrency
             return _result_of(_concurrency.complete(streams, report, at_once=at_once))
@@ -396,9 +397,10 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
                 await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
 
         with as_langchain_errors():
-            model = self._docker_model(kwargs)
-            streams = [model.astream(prompt, stop=stop or None) for prompt in prompts]
-            return _result_of(await _concurrency.acomplete(streams, report))
+            async with heard_by_async(self, Run.of(run_manager)) as heard:
+                model = self._docker_model({**kwargs, "on_progress": heard})
+                streams = [model.astream(prompt, stop=stop or None) for prompt in prompts]
+                return _result_of(await _concurrency.acomplete(streams, report))
 
     def _stream(
         self,
@@ -409,7 +411,10 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
     ) -> Iterator[GenerationChunk]:
         with (
             as_langchain_errors(),
-            self._docker_model(kwargs).stream(prompt, stop=stop or None) as stream,
+            heard_by(self, Run.of(run_manager)) as heard,
+            self._docker_model({**kwargs, "on_progress": heard}).stream(
+                prompt, stop=stop or None
+            ) as stream,
         ):
             for event in stream.events():
                 chunk = _chunk_of(event)
@@ -425,8 +430,12 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         **kwargs: Any,
     ) -> AsyncIterator[GenerationChunk]:
         with as_langchain_errors():
-            model = self._docker_model(kwargs)
-            async with model.astream(prompt, stop=stop or None) as stream:
+            async with (
+                heard_by_async(self, Run.of(run_manager)) as heard,
+                self._docker_model({**kwargs, "on_progress": heard}).astream(
+                    prompt, stop=stop or None
+                ) as stream,
+            ):
                 async for event in stream.events():
                     chunk = _chunk_of(event)
                     if run_manager:

@@ -9,8 +9,15 @@ Errors are those of `docker_model.errors`.
 """
 
 from docker_model._version import __version__
+from llama_index_docker_model._progress import DockerModelProgressEvent
 from llama_index_docker_model.embedding import DockerModelEmbedding
 from llama_index_docker_model.llm import DockerModelLLM
 from llama_index_docker_model.rerank import DockerModelRerank
 
-__all__ = ["DockerModelEmbedding", "DockerModelLLM", "DockerModelRerank", "__version__"]
+__all__ = [
+    "DockerModelEmbedding",
+    "DockerModelLLM",
+    "DockerModelProgressEvent",
+    "DockerModelRerank",
+    "__version__",
+]

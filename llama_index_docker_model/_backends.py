@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from docker_model import AsyncTextStream, DockerModel, TextStream
     from docker_model.http import AsyncChatStream, ChatStream, Client
     from docker_model.http.thinking import Thinking
-    from docker_model.types import Completion, Event
+    from docker_model.types import Completion, Event, Progress
     from llama_index_docker_model._settings import MergedSettings
+
+    Report = Callable[[Progress], object]
 
 __all__ = ["Backend", "Cancellable", "CliBackend", "HttpBackend", "Reader", "cli_backend"]
 
@@ -61,6 +63,13 @@ class Reader(Protocol):
 class Backend(Protocol):
     """A request and the transport that it takes."""
 
+    @property
+    def on_progress(self) -> Report | None:
+        """The user's own function for the progress of calls."""
+
+    def reporting(self, on_progress: Report) -> Self:
+        """Return a backend that reports to another function."""
+
     def answer(self) -> AnswerState:
         """Wait for the whole answer."""
 
@@ -87,6 +96,14 @@ _NOTES = ("docker_model", "tool_calling", "trimmed")
 # --- CLI ---
 
 
+def _reporting(model: DockerModel, on_progress: Report) -> DockerModel:
+    """Return a model that reports to another function; with standby, the same.
+
+    Standby belongs to one model object. Its answers come at once, without a wait to report.
+    """
+    return model if model.standby else replace(model, on_progress=on_progress)
+
+
 @dataclass(frozen=True, slots=True)
 class CliBackend:
     """A prompt for `docker model run`.
@@ -98,6 +115,15 @@ class CliBackend:
 
     model: DockerModel
     prompt: str
+
+    @property
+    def on_progress(self) -> Report | None:
+        """The user's own function for the progress of calls."""
+        return self.model.on_progress
+
+    def reporting(self, on_progress: Report) -> Self:
+        """Return a backend that reports to another function."""
+        return replace(self, model=_reporting(self.model, on_progress))
 
     def answer(self) -> AnswerState:
         """Wait for the whole answer."""
@@ -160,6 +186,15 @@ class PromptBackend:
 
     model: DockerModel
     chat: PromptedChat
+
+    @property
+    def on_progress(self) -> Report | None:
+        """The user's own function for the progress of calls."""
+        return self.model.on_progress
+
+    def reporting(self, on_progress: Report) -> Self:
+        """Return a backend that reports to another function."""
+        return replace(self, model=_reporting(self.model, on_progress))
 
     def answer(self) -> AnswerState:
         """Wait for the whole answer."""
@@ -281,6 +316,15 @@ class HttpBackend:
     configuration: dict[str, Any]
     thinking: Thinking
 
+    @property
+    def on_progress(self) -> Report | None:
+        """The user's own function for the progress of calls."""
+        return self.client.on_progress
+
+    def reporting(self, on_progress: Report) -> Self:
+        """Return a backend that reports to another function."""
+        return replace(self, client=replace(self.client, on_progress=on_progress))
+
     @classmethod
     def of(cls, messages: Sequence[ChatMessage], settings: MergedSettings) -> Self:
         """Make the request of a chat and the settings of its call."""
@@ -339,7 +383,7 @@ class HttpBackend:
 
     @property
     def _is_new(self) -> bool:
-        undescribed = (self.client, self.model) in _undescribed
+        undescribed = self._server in _undescribed
         return not undescribed and self.client.known_model(self.model) is None
 
     @contextmanager
@@ -350,7 +394,11 @@ class HttpBackend:
         except (ModelNotFoundError, RunnerUnavailableError):
             return  # the call itself pulls the model, or raises the same
         except DockerModelError:
-            _undescribed.add((self.client, self.model))
+            _undescribed.add(self._server)
+
+    @property
+    def _server(self) -> tuple[Client, str]:
+        return replace(self.client, on_progress=None), self.model
 
     def _check_thinking(self) -> None:
         if self.thinking:

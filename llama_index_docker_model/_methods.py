@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 
+from llama_index_docker_model._progress import reporting, reporting_async
 from llama_index_docker_model._responses import chat_response, completion_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from types import AsyncGeneratorType, GeneratorType
 
     from llama_index_docker_model._backends import Backend, Cancellable, Reader
@@ -55,7 +57,9 @@ class Methods(Generic[_R]):
         """Make a method that returns the whole answer."""
 
         def body(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            return self.respond(prepare(*args, **kwargs).answer())
+            backend, reported = reporting(prepare(*args, **kwargs))
+            with reported:
+                return self.respond(backend.answer())
 
         return _named(self._observed(body), prepare)
 
@@ -63,7 +67,9 @@ class Methods(Generic[_R]):
         """Make a coroutine method that returns the whole answer."""
 
         async def body(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            return self.respond(await prepare(*args, **kwargs).answer_async())
+            backend, reported = reporting_async(prepare(*args, **kwargs))
+            async with reported:
+                return self.respond(await backend.answer_async())
 
         return _named(self._observed(body), prepare)
 
@@ -76,9 +82,9 @@ class Methods(Generic[_R]):
 
             def body(*args: _P.args, **kwargs: _P.kwargs) -> Generator[_R, None, None]:
                 nonlocal stream, inner
-                backend = prepare(*args, **kwargs)
+                backend, reported = reporting(prepare(*args, **kwargs))
                 stream, events = backend.stream()
-                inner = _responses(events, backend.reader(), self.respond)
+                inner = _responses(events, backend.reader(), self.respond, reported)
                 return inner
 
             outer = self._observed(body)(*args, **kwargs)
@@ -97,9 +103,9 @@ class Methods(Generic[_R]):
 
             async def body(*args: _P.args, **kwargs: _P.kwargs) -> AsyncGenerator[_R, None]:
                 nonlocal stream, inner
-                backend = prepare(*args, **kwargs)
+                backend, reported = reporting_async(prepare(*args, **kwargs))
                 stream, events = await backend.stream_async()
-                inner = _responses_async(events, backend.reader(), self.respond)
+                inner = _responses_async(events, backend.reader(), self.respond, reported)
                 return inner
 
             outer = await self._observed(body)(*args, **kwargs)
@@ -124,28 +130,36 @@ def _named(function: _Function, method: Callable[..., Any]) -> _Function:
 
 
 def _responses(
-    events: Iterator[Any], reader: Reader, respond: Callable[[AnswerState], _R]
+    events: Iterator[Any],
+    reader: Reader,
+    respond: Callable[[AnswerState], _R],
+    reported: AbstractContextManager[object],
 ) -> Generator[_R, None, None]:
     """Yield a stream's responses, at least one: core makes an event of the last."""
     start = reader.state
-    for event in events:
-        state = reader.feed(event)
-        if state is not None:
-            yield respond(state)
+    with reported:
+        for event in events:
+            state = reader.feed(event)
+            if state is not None:
+                yield respond(state)
     last = reader.close()
     if last is not None or reader.state is start:  # it was canceled before there was anything
         yield respond(last or start)
 
 
 async def _responses_async(
-    events: AsyncIterator[Any], reader: Reader, respond: Callable[[AnswerState], _R]
+    events: AsyncIterator[Any],
+    reader: Reader,
+    respond: Callable[[AnswerState], _R],
+    reported: AbstractAsyncContextManager[object],
 ) -> AsyncGenerator[_R, None]:
     """Yield an async stream's responses, at least one: core makes an event of the last."""
     start = reader.state
-    async for event in events:
-        state = reader.feed(event)
-        if state is not None:
-            yield respond(state)
+    async with reported:
+        async for event in events:
+            state = reader.feed(event)
+            if state is not None:
+                yield respond(state)
     last = reader.close()
     if last is not None or reader.state is start:
         yield respond(last or start)

@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
     from docker_model._console.screen import Screen
     from docker_model.streams import TextStream
+    from docker_model.types import Progress
 
 STDIN = "-"
+_ALL = 100  # per cent
+_ANSWERING = ("first_token", "speed")
 _THOUGHT = "the model only thought, and its answer is empty"
 _THOUGHT_HINT = "raise --max-tokens or --max-chars, or ask again with less to think about"
 
@@ -65,7 +68,7 @@ class Bounds:
 
 def ask(options: argparse.Namespace, out: Screen) -> int:
     """Run `ask`."""
-    with _stream(options, _prompt(options.prompt)) as stream:
+    with _stream(options, _prompt(options.prompt), out) as stream:
         if options.json:
             completion = _whole(stream)
             out.line(json.dumps(plain(completion), indent=2, ensure_ascii=False))
@@ -74,28 +77,51 @@ def ask(options: argparse.Namespace, out: Screen) -> int:
     return report(completion)
 
 
-def show(stream: TextStream, out: Screen, keep: Callable[[str], object] = str) -> Completion:
+def waiting(model: str, out: Screen) -> Callable[[Progress], object] | None:
+    """Return what shows on a terminal what is waited for, in a line that the answer overwrites."""
+    if not out.terminal:
+        return None
+
+    def show_progress(progress: Progress) -> None:
+        if progress.stage not in _ANSWERING and progress.percent != _ALL:
+            percent = "" if progress.percent is None else f" {progress.percent} %"
+            out.passing(f"{model}: {progress.status}{percent} …")
+
+    return show_progress
+
+
+def show(
+    stream: TextStream,
+    out: Screen,
+    keep: Callable[[str], object] = str,
+    *,
+    markdown: bool = False,
+) -> Completion:
     """Print an answer as it comes; on a terminal with the reasoning.
 
     Args:
         stream: The answer.
         out: Where to.
         keep: Called with each piece of the answer's text.
+        markdown: Whether the answer is Markdown to be laid out, where rich is installed.
     """
-    shown = Wrapped(out)
+    thoughts = Wrapped(out)
+    shown = out.markdown() if markdown else Wrapped(out)
     thinking = False
-    for event in stream.events():
-        if isinstance(event, ReasoningDelta) and out.terminal:
-            shown.write(event.text, "dim")
-            thinking = True
-        elif isinstance(event, TextDelta):
-            if thinking:
-                shown.end()
-                out.write("\n\n")
-            shown.write(event.text)
-            keep(event.text)
-            thinking = False
-    shown.end()
+    try:
+        for event in stream.events():
+            if isinstance(event, ReasoningDelta) and out.terminal:
+                thoughts.write(event.text, "dim")
+                thinking = True
+            elif isinstance(event, TextDelta):
+                if thinking:
+                    thoughts.end()
+                    out.write("\n\n")
+                shown.write(event.text)
+                keep(event.text)
+                thinking = False
+    finally:  # Ctrl-C leaves what has come
+        (thoughts if thinking else shown).end()
     out.end_line()
     assert stream.completion is not None
     return stream.completion
@@ -119,14 +145,16 @@ def _whole(stream: TextStream) -> Completion:
     return stream.completion
 
 
-def _stream(options: argparse.Namespace, prompt: str) -> TextStream:
+def _stream(options: argparse.Namespace, prompt: str, out: Screen) -> TextStream:
     bounds = Bounds.of(options)
+    on_progress = waiting(options.model, out)
     model = DockerModel(
         options.model,
         max_chars=bounds.max_chars,
         timeout=bounds.timeout,
         transport=options.transport,
         base_url=options.base_url,
+        on_progress=on_progress,
         **bounds.sampling,
     )
     if options.system is None and not options.image:
@@ -136,15 +164,17 @@ def _stream(options: argparse.Namespace, prompt: str) -> TextStream:
         raise UnsupportedParameterError(msg, hint="leave --transport cli out")
     before = [] if options.system is None else [{"role": "system", "content": options.system}]
     images = [_image(name) for name in options.image]
-    return reply(options, bounds, prompt, before, images)
+    return reply(options, bounds, prompt, before=before, images=images, on_progress=on_progress)
 
 
 def reply(
     options: argparse.Namespace,
     bounds: Bounds,
     prompt: str,
+    *,
     before: Sequence[Mapping[str, Any]],
     images: Sequence[str] = (),
+    on_progress: Callable[[Progress], object] | None = None,
 ) -> TextStream:
     """Return the answer to a prompt over HTTP, which alone has roles and images.
 
@@ -154,8 +184,9 @@ def reply(
         prompt: The prompt.
         before: The messages before the prompt.
         images: The addresses of images that belong to it.
+        on_progress: Called with the stages of the call.
     """
-    client = Client(base_url=options.base_url, timeout=bounds.timeout)
+    client = Client(base_url=options.base_url, timeout=bounds.timeout, on_progress=on_progress)
     backend = HttpBackend(client, bounds.sampling, tuple(before), tuple(images))
     return Engine(backend, options.model, (), bounds.max_chars, bounds.timeout).stream(prompt, None)
 

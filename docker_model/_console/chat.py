@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docker_model._console.ask import Bounds, reply, report, show
+from docker_model._console.ask import Bounds, reply, report, show, waiting
 from docker_model._console.screen import screen
 from docker_model.errors import DockerModelError, InvalidRequestError
 from docker_model.http import Client
@@ -60,10 +59,11 @@ class Chat:
 
     def run(self) -> int:
         """Read and answer until the end of input; return the exit code."""
+        self._out.passing(f"{self._options.model} …")
+        self._model(self._options.model)  # a wrong name is better found now
         if sys.stdin.isatty():
-            with contextlib.suppress(ModuleNotFoundError):  # Windows has none
-                import readline  # noqa: F401, PLC0415  gives `input` a history
-            self._out.line(f"{self._options.model}; /help lists what can be typed", "dim")
+            self._prepare_input()
+            self._out.line("/help lists what can be typed, Ctrl-D leaves", "dim")
         while True:
             try:
                 text = self._read()
@@ -80,6 +80,24 @@ class Chat:
             except DockerModelError as error:
                 self._out.end_line()
                 self._errors.paragraph(str(error), "red")
+            except KeyboardInterrupt:
+                self._out.line("(interrupted)", "dim")
+
+    def _prepare_input(self) -> None:
+        """Give `input` a history and completion of commands, where Python has readline."""
+        try:
+            import readline  # noqa: PLC0415  Windows has none, and a history of its own
+        except ModuleNotFoundError:
+            return
+
+        def complete(text: str, state: int) -> str | None:
+            found = [f"{name} " for name in (*self._commands, "/bye") if name.startswith(text)]
+            return found[state] if text.startswith("/") and state < len(found) else None
+
+        readline.set_completer_delims(" ")
+        readline.set_completer(complete)
+        libedit = "libedit" in (readline.__doc__ or "")
+        readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")
 
     def _do(self, text: str) -> None:
         word, _, rest = text.strip().partition(" ")
@@ -95,11 +113,12 @@ class Chat:
         """Answer, and remember both; what was interrupted counts as well."""
         before = self._before()
         bounds = Bounds.of(self._options)
-        stream = reply(self._options, bounds, text, before)
+        on_progress = waiting(self._options.model, self._out)
+        stream = reply(self._options, bounds, text, before=before, on_progress=on_progress)
         kept: list[str] = []
         try:
             with stream:
-                completion = show(stream, self._out, kept.append)
+                completion = show(stream, self._out, kept.append, markdown=True)
         except KeyboardInterrupt:
             self._out.line()
             self._out.line("(interrupted)", "dim")
@@ -156,7 +175,8 @@ class Chat:
             raise InvalidRequestError(msg, hint="such as /save chat.json")
         content = {"model": self._options.model, "messages": self._before()}
         try:
-            Path(name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            Path(name).write_text(text, encoding="utf-8")
         except OSError as error:
             msg = f"{name!r} cannot be written: {error.strerror}"
             raise InvalidRequestError(msg, hint="choose another name or directory") from None

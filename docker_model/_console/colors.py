@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console
+from rich.live import Live
+from rich.markdown import Markdown
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from docker_model._console.screen import Screen
+from docker_model._console.screen import Screen, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from docker_model._console.screen import Style
+    from docker_model._console.screen import Style, Writer
     from docker_model.types import PullProgress
 
 
@@ -29,6 +32,10 @@ class ColorScreen(Screen):
             self._console.out(text, style=style, end="", highlight=False)
         else:
             self.stream.write(text)  # byte for byte: rich would expand tabs
+
+    def markdown(self) -> Writer:
+        """Return what lays out Markdown that comes in pieces."""
+        return _MarkdownBlocks(self, self._console)
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Callable[[PullProgress], None]]:
@@ -46,3 +53,77 @@ class ColorScreen(Screen):
                 bars.update(task, description=step.model, completed=step.current, total=step.total)
 
             yield show
+
+
+_REFRESH = 0.1  # seconds between two drawings of the block that grows
+
+
+class _MarkdownBlocks:
+    """Writes Markdown block by block; the last one is drawn anew while it grows.
+
+    Drawing the whole answer anew would fail where it is longer than the screen.
+    """
+
+    def __init__(self, screen: Screen, console: Console) -> None:
+        self._screen = screen
+        self._console = console
+        self._block = ""  # the one that grows
+        self._live: Live | None = None
+        self._drawn = 0.0
+        self._first = True
+
+    def write(self, text: str, _style: Style = "") -> None:
+        if self._live is None and not self._block:
+            self._screen.write("")  # takes back what was passing
+        self._block += harmless(text)
+        while (place := _end_of_block(self._block)) is not None:
+            self._print(self._block[:place])
+            self._block = self._block[place:].lstrip("\n")
+        if self._block.strip():
+            self._draw()
+
+    def end(self) -> None:
+        block, self._block = self._block, ""
+        self._print(block)
+
+    def _draw(self) -> None:
+        now = time.monotonic()
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        elif now - self._drawn < _REFRESH:
+            return
+        self._drawn = now
+        self._live.update(_markdown(self._block), refresh=True)
+
+    def _print(self, block: str) -> None:
+        if self._live is not None:
+            self._live.update("")
+            self._live.stop()
+            self._live = None
+        if block.strip():
+            if not self._first:
+                self._console.print()
+            self._first = False
+            self._console.print(_markdown(block))
+
+
+def _markdown(text: str) -> Markdown:
+    # An address is shown and not hidden behind words: the model chose both.
+    return Markdown(text, code_theme="ansi_dark", hyperlinks=False)
+
+
+def _end_of_block(text: str) -> int | None:
+    """Return where the first block ends: at a blank line outside of a fence; `None` if nowhere."""
+    fence = ""
+    place = 0
+    for line in text.splitlines(keepends=True):
+        bare = line.strip()
+        if fence:
+            fence = "" if bare == fence else fence
+        elif bare.startswith(("```", "~~~")):
+            fence = bare[:3]
+        elif not bare and line.endswith("\n") and text[:place].strip():
+            return place
+        place += len(line)
+    return None

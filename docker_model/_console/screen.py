@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import textwrap
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 from unicodedata import east_asian_width
 
 if TYPE_CHECKING:
@@ -42,10 +42,8 @@ class Screen:
 
     def write(self, text: str, style: Style = "") -> None:
         """Write `text` at once, as it is; made harmless on a terminal."""
-        if self._passing:
-            self.stream.write(f"\r{'':{self._passing}}\r")
-            self._passing = 0
-        self._write(text.translate(_CONTROLS) if self.terminal else text, style)
+        self._clear_passing()
+        self._write(harmless(text) if self.terminal else text, style)
         self.stream.flush()
         self._begun = not text.endswith("\n") if text else self._begun
 
@@ -82,17 +80,30 @@ class Screen:
         """Show on a terminal what is waited for; what is written next overwrites it.
 
         Args:
-            text: A short text: only within one line it can be overwritten.
+            text: A short text: it is cut to one line, the only one that can be overwritten.
         """
         if self.terminal:
+            self._clear_passing()
+            text = text[: self.width - len("^C") - 1]
             self._passing = len(text) + len("^C")  # first: the next may be Ctrl-C
             self._write(text, "dim")
             self.stream.flush()
 
     def end_line(self) -> None:
         """End the last line, if it has begun."""
+        self._clear_passing()
         if self._begun:
             self.line()
+
+    def markdown(self) -> Writer:
+        """Return what writes a text in Markdown that comes in pieces; plain without rich."""
+        return Wrapped(self)
+
+    def _clear_passing(self) -> None:
+        if self._passing:
+            self.stream.write(f"\r{'':{self._passing}}\r")
+            self.stream.flush()
+            self._passing = 0
 
     def _write(self, text: str, _style: Style) -> None:
         self.stream.write(text)
@@ -123,6 +134,21 @@ def screen(stream: TextIO) -> Screen:
 
             return ColorScreen(stream)
     return Screen(stream)
+
+
+def harmless(text: str) -> str:
+    """Return a text with its control characters made visible."""
+    return text.translate(_CONTROLS)
+
+
+class Writer(Protocol):
+    """Writes a text that comes in pieces."""
+
+    def write(self, text: str, style: Style = "", /) -> None:
+        """Write a piece."""
+
+    def end(self) -> None:
+        """Write what is held back."""
 
 
 class Wrapped:

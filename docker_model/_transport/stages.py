@@ -127,14 +127,14 @@ class Stages:
     ) -> None:
         while True:
             await asyncio.sleep(delay)
-            try:
+            models = []
+            with contextlib.suppress(DockerModelError):  # the call itself says what is wrong
                 models = await running()
-            except DockerModelError:
-                return  # the call itself says what is wrong
             own = [one for one in models if same_model(one.name, self._model)]
             if any(one.loading for one in own):
                 self.load()
             elif own:
+                self._once("prompt", "reading the prompt")  # the next thing to hear is the answer
                 return
             elif models:
                 self.queue("waiting for the runner, which has other models loaded")

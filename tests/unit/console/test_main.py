@@ -19,6 +19,7 @@ from docker_model.testing import (
     Sleep,
     Text,
 )
+from tests.support.loading import loading_docker
 from tests.support.terminal import CONSOLE, console, on_terminal
 
 THINKING = [Reasoning("Let me see."), Text("It is 4.")]
@@ -335,3 +336,19 @@ def test_help(arguments):
 
 def test_version():
     assert re.fullmatch(r"docker-model-llm \d+\.\d+\S*\n", console("--version").stdout)
+
+
+def test_the_wait_is_shown_in_a_line_that_the_answer_overwrites():
+    with loading_docker():
+        shown, code = on_terminal("ask", "ai/smollm2", "?", NO_COLOR="1")
+    assert code == 0
+    waited, blank, answer = shown.rsplit("\r", 2)[0], *shown.split("\r")[1:3]
+    assert "ai/smollm2: loading the model …" in waited
+    assert not blank.strip()
+    assert answer == "Yes."
+
+
+def test_the_wait_is_not_shown_in_a_pipe(simulate):
+    simulate({"ai/smollm2": [Sleep(1.5), Text("Yes.")]})
+    done = console("ask", "ai/smollm2", "?")
+    assert (done.stdout, done.stderr) == ("Yes.\n", "")

@@ -1,0 +1,201 @@
+"""The progress of a call as LangChain's custom events."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler, CallbackManager
+from langchain_core.callbacks.manager import ahandle_event, handle_event
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables.config import ensure_config
+
+from docker_model.progress import AsyncProgressRelay, ProgressRelay
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from typing import Protocol, Self
+
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+    from langchain_core.callbacks.manager import BaseRunManager
+    from langchain_core.language_models.base import LanguageModelInput
+    from langchain_core.messages import AIMessageChunk, BaseMessage
+    from langchain_core.outputs import ChatResult
+    from langchain_core.runnables import RunnableConfig
+
+    from docker_model.types import Progress
+
+    Report = Callable[[Progress], object]
+
+    class _Settings(Protocol):
+        @property
+        def standby(self) -> int: ...
+
+        @property
+        def on_progress(self) -> Report | None: ...
+
+
+__all__ = ["PROGRESS_EVENT", "SendsProgress", "heard_by", "heard_by_async"]
+
+PROGRESS_EVENT = "docker_model_progress"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run, and the handlers that do something with its custom events."""
+
+    handlers: list[BaseCallbackHandler]
+    id: UUID
+    tags: Sequence[str] | None
+    metadata: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, manager: BaseRunManager | None) -> Run | None:
+        """Return the run of a callback manager; `None` if no handler listens."""
+        handlers = [one for one in manager.handlers if _listens(one)] if manager else []
+        if manager is None or not handlers:
+            return None
+        return cls(handlers, manager.run_id, manager.tags, manager.metadata)
+
+    def event(self, progress: Progress) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of `handle_event`."""
+        named = {"run_id": self.id, "tags": self.tags, "metadata": self.metadata}
+        event = ("on_custom_event", "ignore_custom_event", PROGRESS_EVENT, asdict(progress))
+        return (self.handlers, *event), named
+
+    def send(self, progress: Progress) -> None:
+        """Send an event."""
+        args, kwargs = self.event(progress)
+        handle_event(*args, **kwargs)
+
+    async def asend(self, progress: Progress) -> None:
+        """Send an event, awaited."""
+        args, kwargs = self.event(progress)
+        await ahandle_event(*args, **kwargs)
+
+
+def _listens(handler: BaseCallbackHandler) -> bool:
+    unheard = (BaseCallbackHandler.on_custom_event, AsyncCallbackHandler.on_custom_event)
+    return not handler.ignore_custom_event and type(handler).on_custom_event not in unheard
+
+
+@contextmanager
+def heard_by(model: _Settings, run: Run | None) -> Iterator[Report | None]:
+    """Yield an `on_progress` that also sends custom events to the handlers of a run.
+
+    With standby it is the model's own: standby belongs to one model object with one `on_progress`,
+    and its answers come without a wait to report.
+    """
+    if run is None or model.standby:
+        yield model.on_progress
+        return
+    with ProgressRelay(run.send, model.on_progress) as relay:
+        yield relay
+
+
+@asynccontextmanager
+async def heard_by_async(model: _Settings, run: Run | None) -> AsyncIterator[Report | None]:
+    """Yield what `heard_by` does, for an event loop."""
+    if run is None or model.standby:
+        yield model.on_progress
+        return
+    async with AsyncProgressRelay(run.asend, model.on_progress) as relay:
+        yield relay
+
+
+class SendsProgress(BaseChatModel):
+    """A chat model that sends its progress as custom events.
+
+    Core hands the run's manager to `_generate` alone, and not to `_stream`. So the methods that
+    know the run are these.
+    """
+
+    if TYPE_CHECKING:  # fields of the subclass
+        standby: int
+        on_progress: Report | None
+
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """Yield the answer in pieces, as they arrive."""
+        config, run = self._run_of(config)
+        if run is None:
+            return super().stream(input, config, stop=stop, **kwargs)
+        return self._heard_stream(run, input, config, stop=stop, **kwargs)
+
+    def _heard_stream(self, run: Run, *args: Any, **kwargs: Any) -> Iterator[AIMessageChunk]:
+        with heard_by(self, run) as report:
+            chat = self._reporting(report)
+            yield from super(SendsProgress, chat).stream(*args, **kwargs)
+
+    def _reporting(self, report: Report | None) -> Self:
+        if report is self.on_progress:
+            return self
+        return self.model_copy(update={"on_progress": report})
+
+    def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """Yield the answer in pieces, as they arrive."""
+        config, run = self._run_of(config)
+        if run is None:
+            return super().astream(input, config, stop=stop, **kwargs)
+        return self._heard_astream(run, input, config, stop=stop, **kwargs)
+
+    async def _heard_astream(
+        self, run: Run, *args: Any, **kwargs: Any
+    ) -> AsyncIterator[AIMessageChunk]:
+        async with heard_by_async(self, run) as report:
+            chat = self._reporting(report)
+            stream: Any = super(SendsProgress, chat).astream(*args, **kwargs)  # a generator
+            async with aclosing(stream) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    def _run_of(self, config: RunnableConfig | None) -> tuple[RunnableConfig | None, Run | None]:
+        """Return the run that a stream will be, with the configuration that makes it so."""
+        full = ensure_config(config)
+        manager = CallbackManager.configure(full.get("callbacks"), self.callbacks)
+        handlers = [handler for handler in manager.handlers if _listens(handler)]
+        if not handlers:
+            return config, None
+        run_id = full["run_id"] = full.get("run_id") or uuid4()
+        return full, Run(handlers, run_id, full.get("tags"), full.get("metadata"))
+
+    def _generate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        with heard_by(self, Run.of(run_manager)) as report:
+            chat = self._reporting(report)
+            return super(SendsProgress, chat)._generate_with_cache(
+                messages, stop, run_manager, **kwargs
+            )
+
+    async def _agenerate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        async with heard_by_async(self, Run.of(run_manager)) as report:
+            chat = self._reporting(report)
+            return await super(SendsProgress, chat)._agenerate_with_cache(
+                messages, stop, run_manager, **kwargs
+            )

@@ -1,0 +1,23 @@
+"""A simulated runner that loads its model for as long as nobody has asked whether it does."""
+
+import threading
+
+from docker_model.testing import Reply, SimulatedDocker, Sleep, Text
+
+MODEL = "ai/smollm2"
+ENTRY = {"backend_name": "llama.cpp", "model_name": MODEL, "mode": "completion", "loading": True}
+
+
+def loading_docker():
+    """Return a simulation whose answer begins after `GET /engines/ps`, and a while later."""
+    asked = threading.Event()
+
+    def list_running(_request):
+        asked.set()
+        return Reply(200, [ENTRY])
+
+    def answer(_prompt):
+        assert asked.wait(60)
+        return [Sleep(1.5), Text("Yes.")]
+
+    return SimulatedDocker({MODEL: answer}, replies={"GET /engines/ps": list_running})
