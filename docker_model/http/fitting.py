@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fitted", "at_most_tokens", "fit", "room_for_answer"]
 
-_BLOCKS = 4  # blocks that a full window is divided into
+_BLOCKS = 3  # blocks that a full window is divided into
 _CHARACTERS_A_TOKEN = 4  # about; only decides where a block ends
 _TEMPLATE_TOKENS = 16  # more than a chat template adds to a message
 
@@ -106,8 +106,7 @@ async def fit(
 def _cuts(messages: Sequence[Mapping[str, Any]], block: int) -> list[list[dict[str, Any]]]:
     """Return what is left after each cut, the longest first.
 
-    A cut lies before a turn, where another block of characters is full, and before each of the
-    last turns' rounds.
+    Cuts lie between blocks of turns, before the last turn, and between blocks of its rounds.
     """
     head = [dict(each) for each in messages if each["role"] == "system"][:1]
     rest = [dict(each) for each in messages[len(head) :]]
@@ -115,7 +114,8 @@ def _cuts(messages: Sequence[Mapping[str, Any]], block: int) -> list[list[dict[s
     if not users:
         return []
     last = users[-1]
-    cuts = [[*head, *rest[place:]] for place in _full_blocks(rest, [*users[1:-1]], block)]
+    turns = [0, *users[1:]]
+    cuts = [[*head, *rest[place:]] for place in _between_blocks(rest, turns, block)]
     if last:
         cuts.append([*head, *rest[last:]])
     rounds = [
@@ -123,27 +123,27 @@ def _cuts(messages: Sequence[Mapping[str, Any]], block: int) -> list[list[dict[s
         for place, each in enumerate(rest)
         if place > last and each["role"] == "assistant" and each.get("tool_calls")
     ]
-    cuts += [
-        [*head, rest[last], *rest[place:]] for place in _full_blocks(rest, rounds[1:-1], block)
-    ]
+    cuts += [[*head, rest[last], *rest[place:]] for place in _between_blocks(rest, rounds, block)]
     if len(rounds) > 1:
         cuts.append([*head, rest[last], *rest[rounds[-1] :]])
     return cuts
 
 
-def _full_blocks(
+def _between_blocks(
     messages: Sequence[Mapping[str, Any]], places: Sequence[int], block: int
 ) -> list[int]:
-    """Return those of `places` before which another block is full."""
-    full: list[int] = []
-    size = begun = 0
-    for place in places:
-        size += sum(_size(message) for message in messages[begun:place])
-        begun = place
-        if size >= block:
-            full.append(place)
+    """Return those of the inner `places` that divide the messages into blocks.
+
+    A block is as many turns as it has room for, or a single one that is larger.
+    """
+    found: list[int] = []
+    size = 0
+    for begin, place, end in zip(places, places[1:], places[2:], strict=False):
+        size += sum(map(_size, messages[begin:place]))
+        if size + sum(map(_size, messages[place:end])) > block:
+            found.append(place)
             size = 0
-    return full
+    return found
 
 
 def _size(message: Mapping[str, Any]) -> int:

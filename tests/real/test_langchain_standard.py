@@ -43,7 +43,7 @@ class TestChatOnARealRunner(ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self):
-        limits = {"temperature": 0, "repeat_penalty": 1.05, "max_tokens": 200}
+        limits = {"temperature": 0, "repeat_penalty": 1.05, "max_tokens": 400}
         return {"model": os.environ["REAL_MODEL"], **limits}
 
     @property

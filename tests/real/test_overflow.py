@@ -20,7 +20,7 @@ from docker_model.http.messages import prepare
 WINDOW = 512
 MAX_TOKENS = 8
 BUDGET = WINDOW - MAX_TOKENS
-BLOCK = BUDGET // 4 * 4  # a block's characters, as the page on tools says: a quarter of the budget
+BLOCK = BUDGET // 3 * 4  # a block's characters, at four a token: a third of the budget
 WORDS = "the model reads long texts about ships, rivers and towns in 1913; naïve 世界"  # any tokens
 NAME = "test/window-512"
 
