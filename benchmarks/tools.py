@@ -1,0 +1,214 @@
+"""Tool calls and objects of small models, beside the OpenAI and Ollama clients on one runner.
+
+    python benchmarks/tools.py --model ai/smollm2 --model ai/smollm2-tools --write
+
+Twenty prompts for each class and model, at temperature 0 and with at most 128 tokens. "Left to
+the model" binds four tools and no more; "demanded" adds `tool_choice="any"`. A call is valid if
+the tool's own model takes its arguments, and right if it is also the tool that the prompt needs.
+An object is what `with_structured_output` returns. Results are kept in `--results`, so that a
+model can be measured at a time; `--write` puts the table into docs/tools.md.
+
+Needs the dependency group `bench`. `MODEL_RUNNER_HOST` is where the runner is, for all classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.tools import tool
+from pydantic import BaseModel, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_core.language_models import BaseChatModel
+
+PAGE = Path(__file__).parents[1] / "docs" / "tools.md"
+MARK = "<!-- tools -->\n"
+MOST_TOKENS = 128
+
+
+@tool
+def weather(city: str) -> str:
+    """Tell the weather in a city."""
+    return f"It rains in {city}."
+
+
+@tool
+def multiply(a: int, b: int) -> int:
+    """Multiply two numbers."""
+    return a * b
+
+
+@tool
+def set_timer(minutes: int) -> str:
+    """Set a timer."""
+    return f"{minutes} minutes"
+
+
+@tool
+def send_mail(to: str, text: str) -> str:
+    """Send a mail to somebody."""
+    return f"{to}: {text}"
+
+
+TOOLS = [weather, multiply, set_timer, send_mail]
+PROMPTS = {
+    "What is the weather in Oslo?": "weather",
+    "Will it rain in Paris today?": "weather",
+    "How warm is it in Rome?": "weather",
+    "Do I need a coat in Berlin?": "weather",
+    "Is the sun shining in Madrid?": "weather",
+    "What is 12 times 7?": "multiply",
+    "Multiply 9 by 8.": "multiply",
+    "How much is 15 * 4?": "multiply",
+    "A box has 6 rows of 11 eggs. How many eggs are there?": "multiply",
+    "Compute the product of 3 and 21.": "multiply",
+    "Set a timer for 10 minutes.": "set_timer",
+    "Remind me in 25 minutes.": "set_timer",
+    "My eggs need 7 minutes. Start a timer.": "set_timer",
+    "Wake me in 45 minutes.": "set_timer",
+    "Give me a timer of 3 minutes.": "set_timer",
+    "Write a mail to anna@example.com: I am late.": "send_mail",
+    "Mail bob@example.com that lunch is at noon.": "send_mail",
+    "Send 'See you tomorrow' to carl@example.com.": "send_mail",
+    "Tell dora@example.com by mail that the report is done.": "send_mail",
+    "Send a mail to eve@example.com and thank her.": "send_mail",
+}
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str
+    country: str
+    population: int
+
+
+CITIES = ["Oslo", "Paris", "Rome", "Berlin", "Madrid", "Vienna", "London", "Cairo", "Tokyo", "Lima"]
+QUESTIONS = [f"Describe the city {city}." for city in CITIES]
+QUESTIONS += [f"In which country is {city}, and how many people live there?" for city in CITIES]
+
+
+def contenders(model: str, address: str) -> dict[str, Callable[[], BaseChatModel]]:
+    from langchain_ollama import ChatOllama
+    from langchain_openai import ChatOpenAI
+
+    from langchain_docker_model import ChatDockerModel
+
+    def ours(tool_calling: Any) -> Callable[[], BaseChatModel]:
+        return lambda: ChatDockerModel(
+            model=model, tool_calling=tool_calling, temperature=0, max_tokens=MOST_TOKENS
+        )
+
+    return {
+        **{f'`ChatDockerModel`, `"{each}"`': ours(each) for each in ("auto", "native", "schema")},
+        "`ChatOpenAI`": lambda: ChatOpenAI(
+            model=model,
+            base_url=f"{address}/engines/v1",
+            api_key="any",
+            temperature=0,
+            extra_body={"max_tokens": MOST_TOKENS},
+        ),
+        "`ChatOllama`": lambda: ChatOllama(
+            model=model, base_url=address, temperature=0, num_predict=MOST_TOKENS
+        ),
+    }
+
+
+def calls(chat: BaseChatModel, **choice: Any) -> dict[str, int]:
+    """Count valid calls, and those of the right tool."""
+    bound = chat.bind_tools(TOOLS, **choice)
+    valid = right = 0
+    for prompt, wanted in PROMPTS.items():
+        called = attempt(lambda prompt=prompt: bound.invoke(prompt).tool_calls) or []
+        good = bool(called) and all(map(is_valid, called))
+        valid += good
+        right += good and called[0]["name"] == wanted
+    return {"valid": valid, "right": right}
+
+
+def is_valid(call: dict[str, Any]) -> bool:
+    for each in TOOLS:
+        if each.name == call["name"]:
+            try:
+                each.args_schema.model_validate(call["args"])
+            except ValidationError:
+                return False
+            return True
+    return False
+
+
+def objects(chat: BaseChatModel) -> int:
+    chain = chat.with_structured_output(City)
+    answers = (attempt(lambda question=question: chain.invoke(question)) for question in QUESTIONS)
+    return sum(isinstance(answer, City) for answer in answers)
+
+
+def attempt(ask: Callable[[], Any]) -> Any:
+    """Return an answer; `None` for an error, which is what a user would have, too."""
+    try:
+        return ask()
+    except Exception as error:  # noqa: BLE001  of any client
+        print(f"    {type(error).__name__}: {str(error).splitlines()[0][:90]}")
+        return None
+
+
+def measure(chat: BaseChatModel) -> dict[str, int]:
+    began = time.monotonic()
+    free, demanded = calls(chat), calls(chat, tool_choice="any")
+    return {
+        "valid": free["valid"],
+        "right": free["right"],
+        "valid, demanded": demanded["valid"],
+        "right, demanded": demanded["right"],
+        "objects": objects(chat),
+        "seconds": round(time.monotonic() - began),
+    }
+
+
+def table(results: dict[str, dict[str, dict[str, int]]]) -> str:
+    """Write the results in Markdown."""
+    lines = [
+        "| model | class | valid call | right | valid, demanded | right, demanded | object |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    columns = ("valid", "right", "valid, demanded", "right, demanded", "objects")
+    for model, found in results.items():
+        for name, counts in found.items():
+            cells = " | ".join(str(counts[column]) for column in columns)
+            lines.append(f"| `{model}` | {name} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--model", action="append", default=[], help="a model to measure")
+    options.add_argument("--only", default="", help="part of the names of the classes to measure")
+    options.add_argument("--results", type=Path, default=Path("tools.json"))
+    options.add_argument("--write", action="store_true", help="write the table into docs/tools.md")
+    chosen = options.parse_args()
+    results: dict[str, Any] = {}
+    if chosen.results.exists():
+        results = json.loads(chosen.results.read_text())
+    address = os.environ.get("MODEL_RUNNER_HOST", "http://localhost:12434").rstrip("/")
+    for model in chosen.model:
+        for name, make in contenders(model, address).items():
+            if chosen.only in name:
+                print(model, name, flush=True)
+                results.setdefault(model, {})[name] = measure(make())
+                print("   ", results[model][name], flush=True)
+                chosen.results.write_text(json.dumps(results, indent=2))
+    print(table(results))
+    if chosen.write:
+        before, _, after = PAGE.read_text().split(MARK)
+        PAGE.write_text(f"{before}{MARK}{table(results)}{MARK}{after}")
+
+
+if __name__ == "__main__":
+    main()
