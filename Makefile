@@ -38,8 +38,8 @@ test-plugin: $(VENV)/ready-for-work  ## the command's tests without `docker` in 
 WINDOWS_PYTHON ?= python
 WINDOWS_TESTS ?= tests/unit/runtime tests/unit/core tests/unit/http tests/contract/test_windows_guard.py
 
-test-windows:  ## the tests that can run on Windows, by WINDOWS_PYTHON
-	$(WINDOWS_PYTHON) -m pytest -m 'not slow' --timeout-method=thread $(WINDOWS_TESTS)
+test-windows:  ## the tests that can run on Windows, by WINDOWS_PYTHON; a timeout ends the whole run
+	$(WINDOWS_PYTHON) -m pytest -m 'not slow' --timeout=600 --timeout-method=thread $(WINDOWS_TESTS)
 
 test-slow: $(VENV)/ready-for-work  ## the tests that take minutes
 	$(BIN)/python -m pip install --quiet --group batch --group rag

@@ -177,18 +177,19 @@ def test_without_pidfds_the_exit_is_noticed(number, monkeypatch, liveness):
     liveness.wait_all_dead(1)
 
 
-def test_a_hundred_runs_from_sixteen_threads_leave_nothing():
+def test_many_runs_from_sixteen_threads_leave_nothing():
     results = []
+    each = 2 if WINDOWS else 6  # where starts take longer
 
     def work():
-        results.extend(go(["read"], ["write", 1, "ok"], stdin=b"x").stdout for _ in range(6))
+        results.extend(go(["read"], ["write", 1, "ok"], stdin=b"x").stdout for _ in range(each))
 
     threads = [threading.Thread(target=work) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == [b"ok"] * 96
+    assert results == [b"ok"] * 16 * each
 
 
 def test_no_more_than_twice_the_tail_of_stderr_is_in_memory(monkeypatch):
