@@ -12,6 +12,7 @@ import signal
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from docker_model._runtime import io_thread, tasks
 from docker_model.testing import SimulatedDocker
@@ -22,6 +23,12 @@ for name, default in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG
     number = getattr(signal, name, None)
     if number is not None and signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, default)
+
+# Enough to find a fault that random data finds; `--hypothesis-profile=thorough` looks further.
+ANY_SPEED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("usual", max_examples=40, **ANY_SPEED)
+settings.register_profile("thorough", max_examples=1000, **ANY_SPEED)
+settings.load_profile("usual")
 
 REAL_COMMAND = os.environ.get("DOCKER_MODEL_COMMAND")
 WITHOUT_FRONT = bool(os.environ.get("DOCKER_MODEL_TEST_PLUGIN"))

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from docker_model._docker_cli.listing import (
@@ -113,7 +113,6 @@ def test_time_that_is_none(created):
     assert model.created is None
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow])  # which a busy machine is
 @given(
     st.lists(
         st.fixed_dictionaries(

@@ -59,15 +59,15 @@ def test_waiting_for_a_place_has_its_limit_and_places_come_in_order(simulate):
 
 
 def test_a_slow_consumer_is_no_stalled_model_and_no_memory(simulate):
-    docker = simulate({MODEL: [Text("x" * 20_000, 20_000)] * 1200})
+    docker = simulate({MODEL: [Text("x" * 20_000, 20_000)] * 600})
     client = Client(timeout=Timeouts(idle=0.5))
     total = 0
     for number, chunk in enumerate(client.stream_chat(MODEL, MESSAGES)):
         if number == 0:
             time.sleep(1)  # longer than `idle`
-            assert not docker.requests[-1].complete  # 24 MB would not be kept for us
+            assert not docker.requests[-1].complete  # 12 MB would not be kept for us
         total += len(text([chunk]))
-    assert total == 24_000_000
+    assert total == 12_000_000
 
 
 @pytest.fixture
