@@ -118,6 +118,14 @@ CAUSES = (
         "the prompt is longer than the model's context",
         "`docker model configure --context-size {enough} {model}`, or send less",
     ),
+    # llama.cpp's requests share the context of a model, so others may have filled it.
+    _row(
+        r"Context size has been exceeded",
+        ContextLengthError,
+        "the prompt and its answer, or requests at once, are longer than the model's context",
+        "send less, or fewer requests at once: `docker model configure --context-size {enough} "
+        "{model}` makes more room",
+    ),
     _row(
         OUT_OF_MEMORY.pattern,
         ModelLoadError,

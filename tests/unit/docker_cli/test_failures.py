@@ -222,6 +222,7 @@ LOOKUP = "dial tcp: lookup secret: no such host"
         (f"{VLLM_SINCE} tokens.", 5000, 4096),
         ("prompt (length 5000) is longer than the maximum model length of 4096.", 5000, 4096),
         ("the request exceeds the available context size. try increasing it", None, None),
+        ("Context size has been exceeded.", None, None),
     ],
 )
 def test_context_lengths_of_other_engines(text, tokens, size):

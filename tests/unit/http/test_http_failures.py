@@ -47,6 +47,12 @@ CASES = [
         ContextLengthError,
         "--context-size 8192 ai/x",
     ),
+    (
+        500,
+        engine("Context size has been exceeded.", 500),
+        ContextLengthError,
+        "--context-size N ai/x",
+    ),
     (400, engine(POOLING), InvalidRequestError, "--mode embedding ai/x -- --pooling mean"),
     (
         501,
