@@ -212,3 +212,8 @@ class ResourceError(DockerModelError, OSError):
     """
 
     errno: int | None = None  # Python's own is lost in a pickle
+
+
+def install_hint(extra: str) -> str:
+    """Return the command that installs an extra of this package, also for a checkout."""
+    return f'pip install "docker-model-llm[{extra}]" (in a checkout: pip install ".[{extra}]")'

@@ -15,7 +15,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from docker_model._version import __version__
-from langchain_docker_model.llms import DockerModelLLM
+from docker_model.errors import install_hint
+
+try:
+    from langchain_docker_model.llms import DockerModelLLM
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "langchain_core":
+        raise
+    msg = f"langchain_core is not installed\nHint: {install_hint('langchain')}"
+    raise ModuleNotFoundError(msg, name=error.name) from None
 
 if TYPE_CHECKING:
     from langchain_docker_model.chat_models import ChatDockerModel

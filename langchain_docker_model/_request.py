@@ -99,6 +99,9 @@ class RequestSettings:
             return
         msg = f"`docker model run` cannot use {', '.join(sorted(unusable))}"
         hint = HTTP_HINT
+        if cause is not None:  # HTTP was looked for
+            msg = f"{str(cause).partition('Hint: ')[0].rstrip()}\n{msg}, which HTTP can"
+            hint = getattr(cause, "hint", "") or HTTP_HINT
         if unusable <= BY_PROMPT:
             hint += "; tool_calling='schema' describes them in the prompt, which enforces nothing"
         raise UnsupportedParameterError(msg, hint=hint) from cause

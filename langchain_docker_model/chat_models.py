@@ -66,17 +66,17 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
         schemas or images: those raise `UnsupportedParameterError` there. Only
         `tool_calling="schema"` describes tools and schemas in the prompt.
 
-    Key init args, completion params:
-        model: The model's name, such as `ai/smollm2`.
-        temperature, max_tokens, top_p, seed, stop, …: The API's parameters, by the API's names.
-        tool_calling: `"auto"`, `"native"` or `"schema"`: how tool calls are made.
-        thinking: Whether, or how much, a reasoning model thinks.
-        overflow: `"error"` or `"trim"`: what to do with a conversation that is too long.
+    Key init args of completions:
+        * model: The model's name, such as `ai/smollm2`.
+        * temperature, max_tokens, top_p, seed, stop, …: The API's parameters, by the API's names.
+        * tool_calling: `"auto"`, `"native"` or `"schema"`: how tool calls are made.
+        * thinking: Whether, or how much, a reasoning model thinks.
+        * overflow: `"error"` or `"trim"`: what to do with a conversation that is too long.
 
-    Key init args, client params:
-        base_url, api_key, headers: An address of your own; by default the runner is found.
-        timeout, max_retries, max_concurrency: Limits of a call.
-        pull: `"missing"` pulls a missing model first.
+    Key init args of the client:
+        * base_url, api_key, headers: An address of your own; by default the runner is found.
+        * timeout, max_retries, max_concurrency: Limits of a call.
+        * pull: `"missing"` pulls a missing model first.
 
     The parameters and `model`, `timeout`, `thinking`, `tool_calling`, `overflow` and
     `extra_body` may also be given to a call, where they take the place of the model's own.

@@ -54,11 +54,11 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         ```
 
     Key init args:
-        model: The model's name.
-        stop, max_chars: Where an answer ends.
-        timeout, max_concurrency: Limits of a call.
-        standby: Processes that wait for a prompt, so that answers begin sooner.
-        pull: `"missing"` pulls a missing model first.
+        * model: The model's name.
+        * stop, max_chars: Where an answer ends.
+        * timeout, max_concurrency: Limits of a call.
+        * standby: Processes that wait for a prompt, so that answers begin sooner.
+        * pull: `"missing"` pulls a missing model first.
 
     Any of the settings may also be given to a single call, where it takes the place of the
     model's own. What one prompt and one text have no place for, such as `temperature`, is

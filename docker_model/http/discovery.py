@@ -188,7 +188,9 @@ def forget(place: DiscoveryInputs) -> None:
 def nowhere(tried: Sequence[DiscoveryAttempt]) -> RunnerUnavailableError:
     """Return the error for a runner that was not found, with all attempts."""
     lines = "".join(f"\n  {one}" for one in tried)
-    return RunnerUnavailableError(f"Docker Model Runner was not found{lines}", hint=START_HINT)
+    named = [one.source for one in tried if one.source == "base_url" or one.source.isupper()]
+    hint = f"check {named[0]}; {START_HINT}" if named else START_HINT
+    return RunnerUnavailableError(f"Docker Model Runner was not found{lines}", hint=hint)
 
 
 class Search:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from docker_model._runtime import Stream, tasks
 from docker_model._transport.failures import PATIENCE
 from docker_model._transport.model_names import check_model_name
-from docker_model.errors import UnsupportedParameterError
+from docker_model.errors import UnsupportedParameterError, install_hint
 from docker_model.http import bodies
 from docker_model.options import Timeouts
 
@@ -31,8 +31,7 @@ except ModuleNotFoundError as error:
     if error.name != "httpcore":
         raise
     msg = "the HTTP transport needs httpcore, which is not installed"
-    hint = 'pip install "docker-model-llm[http]"'
-    raise UnsupportedParameterError(msg, hint=hint) from error
+    raise UnsupportedParameterError(msg, hint=install_hint("http")) from error
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping, Sequence

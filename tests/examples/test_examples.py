@@ -3,6 +3,7 @@
 The batch examples run on a cluster, in files of their own.
 """
 
+import json
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from docker_model.testing import SimulatedDocker, SimulatedModel
+from docker_model.testing import SimulatedDocker, SimulatedModel, ToolCall
 from tests.support.programs import run_python
 
 ROOT = Path(__file__).parents[2]
@@ -173,7 +174,24 @@ def test_a_notebook_shows_what_the_real_engine_said(notebook):
 
 
 def agent_or_echo(prompt):
-    """What fits every example: a ReAct agent is satisfied, all others hear themselves."""
+    """What fits every example: agents are satisfied, schemas met, all others hear themselves."""
+    if prompt.tools and prompt.messages[-1]["role"] != "tool":
+        return ToolCall(prompt.tools[0]["function"]["name"], {"item": "mug"})
+    if prompt.schema is not None:
+        return json.dumps(instance_of(prompt.schema, prompt.schema.get("$defs", {})))
     if "Action Input" in prompt:
         return "Thought: I can answer without using any more tools.\nAnswer: Forty-two."
     return f"You said: {prompt}"
+
+
+def instance_of(schema, definitions):
+    """Return a value that a simple JSON schema takes."""
+    if "$ref" in schema:
+        return instance_of(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "const" in schema:
+        return schema["const"]
+    if "anyOf" in schema:
+        return instance_of(schema["anyOf"][0], definitions)
+    if "properties" in schema:
+        return {name: instance_of(one, definitions) for name, one in schema["properties"].items()}
+    return {"string": "mug", "integer": 3, "array": []}[schema["type"]]

@@ -362,3 +362,13 @@ def forgotten():
         io_thread.current().local(discovery.Endpoints)._in_vain.clear()
 
     tasks.run_blocking(forget())
+
+
+@pytest.mark.parametrize("name", ["base_url", "MODEL_RUNNER_HOST"])
+def test_an_address_that_is_named_and_refused_is_to_be_checked(name, monkeypatch):
+    address = "http://127.0.0.1:1"
+    if name != "base_url":
+        monkeypatch.setenv(name, address)
+    with pytest.raises(RunnerUnavailableError) as caught:
+        Client(base_url=address if name == "base_url" else None).endpoint()
+    assert caught.value.hint.startswith(f"check {name}; ")
