@@ -157,8 +157,8 @@ def __getattr__(name: str) -> Any:
         home = import_module(f"docker_model.{module}")
         if name in home.__all__:
             break
-    found = globals()[name] = getattr(home, name)
-    return found
+    attribute = globals()[name] = getattr(home, name)
+    return attribute
 
 
 def __dir__() -> list[str]:

@@ -136,15 +136,15 @@ class _Runner:
 
     def known_model(self, name: str) -> ModelInfo | None:
         """Return what was learned of a model; imports nothing that could learn."""
-        found = None
+        model_info = None
         if self.transport != "cli" and "docker_model.http.operations" in sys.modules:
-            found = self.client().known_model(name)
+            model_info = self.client().known_model(name)
         commands = sys.modules.get("docker_model._docker_cli.management")
-        if found is None and commands and self.transport != "http" and self.base_url is None:
+        if model_info is None and commands and self.transport != "http" and self.base_url is None:
             from docker_model._docker_cli.command_spec import CommandSpec
 
-            found = commands.known_model(CommandSpec.of(self.command, self.env), name)
-        return found
+            model_info = commands.known_model(CommandSpec.of(self.command, self.env), name)
+        return model_info
 
     async def ask(self, question: Callable[[_Management], Awaitable[_T]]) -> _T:
         """Ask the command, or the HTTP API if that is wanted or there is no command."""

@@ -78,7 +78,7 @@ def stop_sequences(stop: str | Iterable[str] | None) -> tuple[str, ...]:
     if stop is None:
         return ()
     given = (stop,) if isinstance(stop, str) or not isinstance(stop, Iterable) else tuple(stop)
-    if not all(isinstance(one, str) and one for one in given):
+    if not all(isinstance(sequence, str) and sequence for sequence in given):
         msg = "stop must be one or more non-empty strings"
         raise InvalidRequestError(msg, hint="leave it out for no stop sequence")
     return given

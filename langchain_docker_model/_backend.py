@@ -127,8 +127,8 @@ class CliBackend:
         parameters = self.settings.parameters
         if not (parameters.get("tools") or self.settings.wants_json):
             return None
-        asked = {**parameters, **self.settings.chat_settings, "check": check_of(parameters)}
-        return PromptedChat.of(self.model.model, to_openai(messages), asked, flattened)
+        request = {**parameters, **self.settings.chat_settings, "check": check_of(parameters)}
+        return PromptedChat.of(self.model.model, to_openai(messages), request, flattened)
 
     def _prompt(self, messages: Sequence[BaseMessage]) -> str:
         if self.settings.chat_settings.get("tool_calling") != "schema":

@@ -54,7 +54,7 @@ class Run:
     @classmethod
     def of(cls, manager: BaseRunManager | None) -> Run | None:
         """Return the run of a callback manager; `None` if no handler listens."""
-        handlers = [one for one in manager.handlers if _listens(one)] if manager else []
+        handlers = [handler for handler in manager.handlers if _listens(handler)] if manager else []
         if manager is None or not handlers:
             return None
         return cls(handlers, manager.run_id, manager.tags, manager.metadata)

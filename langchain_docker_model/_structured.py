@@ -160,7 +160,9 @@ def _problem(model: type[BaseModel], value: object) -> str:
         model.model_validate(value)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
-        return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems)
+        return "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems
+        )
     except Exception as error:  # noqa: BLE001  a validator of the user's
         return str(error)
     return ""
@@ -249,7 +251,7 @@ def _without_typed_dicts(kind: Any) -> Any:
         return kind
     if origin is Annotated:
         return Annotated[(_without_typed_dicts(inner[0]), *kind.__metadata__)]
-    replaced = tuple(_without_typed_dicts(one) for one in inner)
+    replaced = tuple(_without_typed_dicts(argument) for argument in inner)
     if origin in (Union, types.UnionType):
         return functools.reduce(operator.or_, replaced)
     return origin[replaced] if origin is not None else kind
@@ -342,14 +344,14 @@ class _Json(JsonOutputParser):
     """
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        found = _repaired(result[0])
-        if not partial and _is_cut_off(found):
+        repaired = _repaired(result[0])
+        if not partial and _is_cut_off(repaired):
             msg = (
                 "the answer was cut off before its JSON was complete\n"
                 "Hint: raise max_tokens, or the model's context size"
             )
-            raise OutputParserException(msg, llm_output=found.text)
-        return super().parse_result([found], partial=partial)
+            raise OutputParserException(msg, llm_output=repaired.text)
+        return super().parse_result([repaired], partial=partial)
 
     def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:
         pieces: list[str | BaseMessage] = []

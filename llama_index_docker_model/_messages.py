@@ -118,9 +118,9 @@ def _message(message: ChatMessage) -> dict[str, Any]:
     extras = message.additional_kwargs
     content = [part for block in message.blocks for part in _parts(block)]
     is_result = message.role in (MessageRole.TOOL, MessageRole.FUNCTION)
-    if is_result and (found := _NOT_RUN.search(message.content or "")):
+    if is_result and (match := _NOT_RUN.search(message.content or "")):
         # An agent's own words would tell the model that there is no such tool.
-        text = f"Error: the tool was not run. {found[1]} Call it again with valid arguments."
+        text = f"Error: the tool was not run. {match[1]} Call it again with valid arguments."
         content = [{"type": "text", "text": text}]
     return {
         "role": message.role.value,

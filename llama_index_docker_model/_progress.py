@@ -71,7 +71,7 @@ def _send(progress: Progress) -> None:
 def _is_heard() -> bool:
     """Whether an event would reach a handler."""
     dispatcher = _dispatcher
-    while all(isinstance(one, NullEventHandler) for one in dispatcher.event_handlers):
+    while all(isinstance(handler, NullEventHandler) for handler in dispatcher.event_handlers):
         if not dispatcher.propagate:
             return False
         dispatcher = dispatcher.parent

@@ -53,8 +53,8 @@ class ToolList(list[dict[str, Any]]):
 
     def problems(self, calls: Iterable[ToolCall]) -> dict[str, str]:
         """Return what is wrong with calls, by their ids."""
-        found = {call.id: self._problem(call) for call in calls}
-        return {name: problem for name, problem in found.items() if problem}
+        problems = {call.id: self._problem(call) for call in calls}
+        return {name: problem for name, problem in problems.items() if problem}
 
     def _problem(self, call: ToolCall) -> str:
         """Core calls a function with whatever arguments the model wrote."""
@@ -69,7 +69,7 @@ class ToolList(list[dict[str, Any]]):
         except ValidationError as error:
             problems = error.errors(include_url=False, include_input=False)
             listed = "; ".join(
-                f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems
+                f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems
             )
             return f"The arguments of {call.name} are not valid: {listed}."
         return ""

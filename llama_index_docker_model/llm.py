@@ -643,8 +643,8 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
             ValueError: If the second answer does not match the class either.
         """
         if not self._takes_schema(llm_kwargs):
-            found = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
-            return cast("BaseModel", found)
+            result = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            return cast("BaseModel", result)
         return ObjectRequest.of(self, output_cls, prompt, llm_kwargs, prompt_args).predict()
 
     async def astructured_predict(
@@ -656,8 +656,10 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     ) -> BaseModel:
         """Answer with an object of `output_cls`, awaited."""
         if not self._takes_schema(llm_kwargs):
-            found = await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
-            return cast("BaseModel", found)
+            result = await super().astructured_predict(
+                output_cls, prompt, llm_kwargs, **prompt_args
+            )
+            return cast("BaseModel", result)
         request = ObjectRequest.of(self, output_cls, prompt, llm_kwargs, prompt_args)
         return await request.predict_async()
 

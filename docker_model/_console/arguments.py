@@ -56,7 +56,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
     def add(name: str, summary: str, details: str, *examples: str) -> argparse.ArgumentParser:
         lines = "".join(
-            f"  docker-model-llm {name}{f' {one}' if one else ''}\n" for one in examples
+            f"  docker-model-llm {name}{f' {example}' if example else ''}\n" for example in examples
         )
         command = subcommands.add_parser(
             name,

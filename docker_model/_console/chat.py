@@ -91,8 +91,10 @@ class Chat:
             return
 
         def complete(text: str, state: int) -> str | None:
-            found = [f"{name} " for name in (*self._commands, "/bye") if name.startswith(text)]
-            return found[state] if text.startswith("/") and state < len(found) else None
+            completions = [
+                f"{name} " for name in (*self._commands, "/bye") if name.startswith(text)
+            ]
+            return completions[state] if text.startswith("/") and state < len(completions) else None
 
         readline.set_completer_delims(" ")
         readline.set_completer(complete)

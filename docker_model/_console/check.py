@@ -137,12 +137,12 @@ class Check:
         return ", ".join(filter(None, (status.engine, status.endpoint))) or "running"
 
     def _models(self) -> str:
-        found = management.list_models(**self._runner)
+        models = management.list_models(**self._runner)
         if self._model is None:
-            self._model = _choice(found)
-        elif not any(_is(model, self._model) for model in found):
+            self._model = _choice(models)
+        elif not any(_is(model, self._model) for model in models):
             management.inspect_model(self._model, **self._runner)  # knows more names than the list
-        names = [model.name for model in found]
+        names = [model.name for model in models]
         more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
         return f"{len(names)}: {', '.join(names[:_NAMES])}{more}"
 
@@ -171,7 +171,7 @@ class Check:
         assert self._model is not None
         model = management.inspect_model(self._model, **self._runner)
         loaded = management.list_running(**self._runner)
-        backends = [one.backend for one in loaded if _is(model, one.name)]
+        backends = [running.backend for running in loaded if _is(model, running.name)]
         backend = backends[0] if backends else ""
         state = self._status.backends.get(backend, "") if self._status else ""
         context = ""
@@ -197,8 +197,8 @@ def gpu(state: str, log: str) -> str:
     if layers:
         used, all_layers = layers[-1]
         return f"{used} of {all_layers} layers on a GPU" if used != "0" else "no GPU"
-    found = _GPU.search(state)
-    return f"GPU by {found[1].upper()}" if found else ""
+    match = _GPU.search(state)
+    return f"GPU by {match[1].upper()}" if match else ""
 
 
 def _report(screen: Screen, result: str, name: str, what: str) -> None:
@@ -212,9 +212,9 @@ def _reasons(error: DockerModelError | _FailedError) -> tuple[str, str]:
     return error.message, error.hint
 
 
-def _choice(found: list[ModelInfo]) -> str:
+def _choice(models: list[ModelInfo]) -> str:
     """Return the first model that can answer, as far as its own data and its name tell."""
-    for model in found:
+    for model in models:
         if not model.capabilities & {"embedding", "reranking"} and "embed" not in model.name:
             return model.name
     why = "there is no model to ask"

@@ -80,9 +80,9 @@ def ps(options: argparse.Namespace, out: Screen) -> int:
         screen(sys.stderr).line("no model is loaded; the first request loads one")
         return 0
     columns = {
-        "NAME": [one.name for one in loaded],
-        "BACKEND": [one.backend for one in loaded],
-        "MODE": [one.mode for one in loaded],
+        "NAME": [running.name for running in loaded],
+        "BACKEND": [running.backend for running in loaded],
+        "MODE": [running.mode for running in loaded],
     }
     table(columns, out)
     return 0
@@ -98,17 +98,17 @@ def pull(options: argparse.Namespace, out: Screen) -> int:
 
 def search(options: argparse.Namespace, out: Screen) -> int:
     """Run `search`."""
-    found = management.search_models(options.term, limit=options.limit, **runner(options))
-    if not found:
+    results = management.search_models(options.term, limit=options.limit, **runner(options))
+    if not results:
         screen(sys.stderr).line(f"no model was found for {options.term!r}")
         return 0
     columns = {
-        "NAME": [model.name for model in found],
-        "SIZE": [_size(model) for model in found],
-        "BACKEND": [model.backend or "" for model in found],
-        "PULLS": [_short(model.downloads) for model in found],
-        "STARS": [_short(model.stars) for model in found],
-        "DESCRIPTION": [model.description for model in found],
+        "NAME": [model.name for model in results],
+        "SIZE": [_size(model) for model in results],
+        "BACKEND": [model.backend or "" for model in results],
+        "PULLS": [_short(model.downloads) for model in results],
+        "STARS": [_short(model.stars) for model in results],
+        "DESCRIPTION": [model.description for model in results],
     }
     table(columns, out, ("DESCRIPTION", "STARS", "BACKEND", "PULLS", "SIZE"))
     return 0

@@ -133,8 +133,8 @@ class CommandSpec:
     def _look(self) -> Program | PluginFile:
         if not self.default:
             return self.front("set by command= or DOCKER_MODEL_COMMAND")
-        found = find_plugin(self.env)
-        return found if isinstance(found, PluginFile) else self.front(_behind(found))
+        plugin = find_plugin(self.env)
+        return plugin if isinstance(plugin, PluginFile) else self.front(_behind(plugin))
 
 
 class _Programs:

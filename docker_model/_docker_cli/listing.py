@@ -144,8 +144,8 @@ def parse_search(stdout: str) -> list[FoundModel]:
     """
     if re.search(r"^No models found", stdout, re.MULTILINE):
         return []
-    found = _json(stdout, "search", (list, type(None)))
-    return [_found(item) for item in found or () if isinstance(item, dict)]
+    results = _json(stdout, "search", (list, type(None)))
+    return [_found(item) for item in results or () if isinstance(item, dict)]
 
 
 def _found(item: dict[str, Any]) -> FoundModel:
@@ -183,7 +183,7 @@ def parse_running(stdout: str) -> list[RunningModel]:
     else:
         _refuse_table("ps")
     # The last column is LAST USED up to v1.0.14, UNTIL since.
-    columns = [found.start() for found in re.finditer(r"(?<!\S)\S+(?: \S+)*", header)][:4]
+    columns = [cell.start() for cell in re.finditer(r"(?<!\S)\S+(?: \S+)*", header)][:4]
     name, backend, mode, last = columns
     return [
         RunningModel(
@@ -229,10 +229,10 @@ class PullOutput:
         return [self._progress(line) for line in stripped if line]
 
     def _progress(self, line: str) -> PullProgress:
-        found = _DOWNLOADED.fullmatch(line)
-        if found is None:
+        match = _DOWNLOADED.fullmatch(line)
+        if match is None:
             return PullProgress(self._model, line)
-        current, unit, total, total_unit = found.groups()
+        current, unit, total, total_unit = match.groups()
         return PullProgress(
             self._model,
             line,

@@ -312,10 +312,10 @@ class ManagementCommands:
 
     async def status(self) -> Status:
         """Return the state of the runner, as far as it can be found out."""
-        argv, found, (version, engine) = await asyncio.gather(
+        argv, state, (version, engine) = await asyncio.gather(
             self._argv(), self._state(), self._version()
         )
-        return replace(found, version=version, engine=found.engine or engine, command=argv)
+        return replace(state, version=version, engine=state.engine or engine, command=argv)
 
     async def _argv(self) -> tuple[str, ...]:
         """Return the argv prefix in use; the one that was given if there is no such program."""
@@ -329,12 +329,12 @@ class ManagementCommands:
         """Return the runner's state, with the reason if it is not running."""
         arguments = command.status_arguments()
         try:
-            found = listing.parse_status(await self._ask(arguments, "status"))
+            state = listing.parse_status(await self._ask(arguments, "status"))
         except (DockerNotFoundError, PluginNotFoundError):
             raise  # the HTTP API may still be there
         except DockerModelError as error:
             return Status(running=False, problem=str(error))
-        return found if found.running else replace(found, problem=str(failures.not_running()))
+        return state if state.running else replace(state, problem=str(failures.not_running()))
 
     async def _version(self) -> tuple[str | None, str | None]:
         """Return the plugin's version and the kind of engine, `None` where unknown."""
@@ -381,7 +381,7 @@ def _too_old(error: PluginNotFoundError, action: str) -> DockerModelError:
 
 
 def _model(name: str, inspected: str) -> ModelInfo:
-    found = listing.parse_model(inspected)
-    if found is None:
+    model = listing.parse_model(inspected)
+    if model is None:
         raise model_not_found(name)
-    return found
+    return model

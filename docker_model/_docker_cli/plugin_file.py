@@ -219,15 +219,15 @@ def _first_file(paths: Sequence[str], docker: str | None) -> PluginFile | Front:
     """Look at the first path that exists; `docker` does not try the next one either."""
     for path in paths:
         try:
-            found = os.stat(path)
+            status = os.stat(path)
         except FileNotFoundError:
             continue
         except OSError as error:
             return Front(f"{path} cannot be examined: {error.strerror}")
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             return Front(f"{path} is not a regular file")
         if not os.access(path, os.X_OK):
             return Front(f"{path} is not executable")
-        stamp = (found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns)
+        stamp = (status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns)
         return PluginFile(path, stamp, docker)
     return Front("no plugin folder has the file docker-model")

@@ -86,9 +86,11 @@ def find_references(prompt: str, *, cwd: str) -> tuple[str, ...]:
         OSError: If `cwd` cannot be opened.
     """
     with LocalFiles(cwd) as files:
-        found = [(at, path) for path, at in inclusions(prompt) if files.read(path)]
-        found += [(image.at, image.path) for image in images(prompt) if files.attached(image.path)]
-    return tuple(dict.fromkeys(path for _, path in sorted(found)))
+        references = [(at, path) for path, at in inclusions(prompt) if files.read(path)]
+        references += [
+            (image.at, image.path) for image in images(prompt) if files.attached(image.path)
+        ]
+    return tuple(dict.fromkeys(path for _, path in sorted(references)))
 
 
 def guard(prompt: str, policy: FileReferences, *, cwd: str) -> str:
@@ -115,15 +117,15 @@ def guard(prompt: str, policy: FileReferences, *, cwd: str) -> str:
     if policy == "escape":
         with LocalFiles(cwd) as files:
             return _defused(prompt, files)
-    found = find_references(prompt, cwd=cwd)
-    if found:
-        raise FileReferenceError(_naming(found), hint=_CHOICES, references=found)
+    references = find_references(prompt, cwd=cwd)
+    if references:
+        raise FileReferenceError(_naming(references), hint=_CHOICES, references=references)
     return prompt
 
 
-def _naming(found: tuple[str, ...]) -> str:
-    shown = ", ".join(repr(path[:_SHOWN_LENGTH]) for path in found[:_SHOWN])
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+def _naming(references: tuple[str, ...]) -> str:
+    shown = ", ".join(repr(path[:_SHOWN_LENGTH]) for path in references[:_SHOWN])
+    more = f" and {len(references) - _SHOWN} more" if len(references) > _SHOWN else ""
     return f"the prompt names local files, which the CLI would read: {shown}{more}"
 
 

@@ -124,7 +124,7 @@ def endings(text: str, image: Image) -> tuple[list[int], int]:
         return [image.at + image.path.rindex(".") + 1], after
     stop = _BARE_PATH_END.search(text, after)
     end = stop.start() if stop else len(text)
-    dots = [found.start() + 1 for found in _EXTENSION.finditer(text, image.middle, end)]
+    dots = [match.start() + 1 for match in _EXTENSION.finditer(text, image.middle, end)]
     return dots, end
 
 

@@ -86,8 +86,8 @@ def _split_as_windows(command: str) -> list[str]:
     words: list[str] = []
     word: str | None = None
     quoted = False
-    for found in _WINDOWS_TOKEN.finditer(command):
-        backslashes, space, other = found.groups()
+    for match in _WINDOWS_TOKEN.finditer(command):
+        backslashes, space, other = match.groups()
         if backslashes is not None:
             word = (word or "") + "\\" * (len(backslashes) // 2)
             if len(backslashes) % 2:

@@ -67,10 +67,10 @@ class Failure:
     def named(self, causes: Iterable[Cause]) -> DockerModelError | None:
         """Return the error of the first cause that is found in the words."""
         for cause in causes:
-            found = cause.pattern.search(self.text)
-            if found:
+            match = cause.pattern.search(self.text)
+            if match:
                 needed = _number(_PROMPT_TOKENS, self.text)
-                words = {"model": self.model or "MODEL", **found.groupdict()}
+                words = {"model": self.model or "MODEL", **match.groupdict()}
                 words["enough"] = "N" if needed is None else str(room_for(needed))
                 kind = self.other if cause.error is GenerationError else cause.error
                 error = self.error(kind, cause.message.format(**words), cause.hint.format(**words))
@@ -110,8 +110,8 @@ class Failure:
 
 
 def _number(pattern: re.Pattern[str], text: str) -> int | None:
-    found = pattern.search(text)
-    return int(next(filter(None, found.groups()))) if found else None
+    match = pattern.search(text)
+    return int(next(filter(None, match.groups()))) if match else None
 
 
 def model_not_found(model: str) -> ModelNotFoundError:
@@ -145,8 +145,8 @@ async def explain(error: DockerModelError, model: str, models: Models) -> None:
     with contextlib.suppress(DockerModelError, TimeoutError):
         async with asyncio.timeout(PATIENCE):
             if isinstance(error, ModelNotFoundError):
-                found = await models.list_models()
-                add_similar(error, [tag for known in found for tag in known.tags])
+                listed = await models.list_models()
+                add_similar(error, [tag for known in listed for tag in known.tags])
             elif isinstance(error, ContextLengthError):
                 add_limits(error, replace(await models.inspect(model), name=model))
 
@@ -183,8 +183,8 @@ def similar_names(model: str, pulled: Iterable[str]) -> tuple[list[str], list[st
         by_last.setdefault(parts[1], []).append(name)
     close = get_close_matches(last, by_last, n=_SIMILAR, cutoff=_ALIKE)
     beginnings = [other for other in by_last if other.startswith(last) or last.startswith(other)]
-    found = [name for other in dict.fromkeys((*close, *beginnings)) for name in by_last[other]]
-    return [], found[:_SIMILAR]
+    similar = [name for other in dict.fromkeys((*close, *beginnings)) for name in by_last[other]]
+    return [], similar[:_SIMILAR]
 
 
 def _parts(name: str) -> tuple[str, str, str]:

@@ -105,24 +105,24 @@ def capabilities(config: Mapping[str, Any]) -> frozenset[Capability]:
         or "embed" in names.lower()
     ):
         return frozenset({"embedding"})
-    found: set[Capability] = set()
+    abilities: set[Capability] = set()
     templates = [str(value) for key, value in gguf.items() if key.startswith(_TEMPLATE)]
     if templates:
-        found.add("chat")
+        abilities.add("chat")
         if any(map(_TOOLS.search, templates)):
-            found.add("tools")
+            abilities.add("tools")
         if any(map(_THINKING.search, templates)):
-            found.add("thinking")
+            abilities.add("thinking")
     tags = {tag.strip() for tag in str(gguf.get("general.tags", "")).split(",")}
     if (
         _VISION_ARCHITECTURE.fullmatch(architecture)
         or tags & {"image-text-to-text", "any-to-any"}
         or any(".vision." in key or key == "clip.has_vision_encoder" for key in gguf)
     ):
-        found.add("vision")
+        abilities.add("vision")
     if tags & {"audio-text-to-text", "any-to-any"} or "clip.has_audio_encoder" in gguf:
-        found.add("audio")
-    return frozenset(found)
+        abilities.add("audio")
+    return frozenset(abilities)
 
 
 _TEMPLATE = "tokenizer.chat_template"

@@ -113,15 +113,15 @@ def split_tag(name: str) -> tuple[str, str]:
     return (head, tag) if colon and "/" not in tag else (name, "")
 
 
-def same_model(one: str, other: str) -> bool:
+def same_model(name: str, other: str) -> bool:
     """Whether two names mean one model, as far as names alone can tell.
 
     An id matches its own beginning and a name that is pinned to it by `@sha256:`.
     """
-    one, other = canonical(one), canonical(other)
-    if one == other:
+    name, other = canonical(name), canonical(other)
+    if name == other:
         return True
-    one_id, other_id = _id_digits(one), _id_digits(other)
+    one_id, other_id = _id_digits(name), _id_digits(other)
     return bool(one_id and other_id) and (
         one_id.startswith(other_id) or other_id.startswith(one_id)
     )

@@ -130,8 +130,8 @@ class Stages:
             models = []
             with contextlib.suppress(DockerModelError):  # the call itself says what is wrong
                 models = await running()
-            own = [one for one in models if same_model(one.name, self._model)]
-            if any(one.loading for one in own):
+            own = [model for model in models if same_model(model.name, self._model)]
+            if any(model.loading for model in own):
                 self.load()
             elif own:
                 self._once("prompt", "reading the prompt")  # the next thing to hear is the answer

@@ -141,8 +141,8 @@ def parse(spelled: str, name: str) -> Address:
 
 def _pipe(spelled: str) -> str | None:
     """Read `npipe:////./pipe/name`, with slashes of either kind; `None` if it is something else."""
-    found = re.fullmatch(r"npipe:(?://)?//\./pipe/([^/]+)", spelled.replace("\\", "/"))
-    return found and _PIPE + found[1]
+    match = re.fullmatch(r"npipe:(?://)?//\./pipe/([^/]+)", spelled.replace("\\", "/"))
+    return match and _PIPE + match[1]
 
 
 def _in_ascii(url: SplitResult) -> str:
@@ -240,9 +240,11 @@ def docker_sockets(
     if windows:
         named = _pipe(host)
         pipes = [_PIPE + name for name in _DOCKERS_PIPES] if not host else [named] if named else []
-        found = tuple(Address(_ON_DOCKERS_SOCKET, socket=pipe) for pipe in pipes)
+        sockets = tuple(Address(_ON_DOCKERS_SOCKET, socket=pipe) for pipe in pipes)
         return (
-            found if host else (*found, Address("http://localhost", socket=_PIPE + _RUNNERS_PIPE))
+            sockets
+            if host
+            else (*sockets, Address("http://localhost", socket=_PIPE + _RUNNERS_PIPE))
         )
     paths = ["/var/run/docker.sock", f"{variables.get('HOME', '')}/.docker/run/docker.sock"]
     if host:

@@ -205,7 +205,9 @@ class _Pool:
                 await connection.aclose()
 
     async def _kept(self) -> httpcore.AsyncConnectionInterface | None:
-        while (old := next((one for one in self._idle if one.has_expired()), None)) is not None:
+        while (
+            old := next((connection for connection in self._idle if connection.has_expired()), None)
+        ) is not None:
             self._idle.remove(old)
             await old.aclose()
         return self._idle.pop() if self._idle else None

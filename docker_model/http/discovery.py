@@ -143,9 +143,9 @@ class Endpoints:
             RunnerUnavailableError: If there is none; the error lists what was tried.
             InvalidRequestError: If a setting or variable is not a valid address.
         """
-        found: Endpoint | None = _found.get(place)
-        if found is not None:
-            return found
+        endpoint: Endpoint | None = _found.get(place)
+        if endpoint is not None:
+            return endpoint
         loop = asyncio.get_running_loop()
         until, tried = self._in_vain.get(place, (0.0, ()))
         if loop.time() < until:
@@ -157,15 +157,15 @@ class Endpoints:
             task.add_done_callback(lambda _: self._searches.pop(place))
         search, task = self._searches[place]
         # Shielded: others may wait for it too, and it ends soon by itself.
-        found = await asyncio.shield(task)
-        if found is None:
+        endpoint = await asyncio.shield(task)
+        if endpoint is None:
             if not search.named:
                 self._in_vain[place] = loop.time() + NOT_AGAIN, search.tried
             raise nowhere(search.tried)
-        if found.verified:
-            _found[place] = found
-            LOG.info("found the HTTP API at %s, by %s", found.url, found.source)
-        return found
+        if endpoint.verified:
+            _found[place] = endpoint
+            LOG.info("found the HTTP API at %s, by %s", endpoint.url, endpoint.source)
+        return endpoint
 
 
 def known(place: DiscoveryInputs) -> Endpoint | None:
@@ -187,8 +187,9 @@ def forget(place: DiscoveryInputs) -> None:
 
 def nowhere(tried: Sequence[DiscoveryAttempt]) -> RunnerUnavailableError:
     """Return the error for a runner that was not found, with all attempts."""
-    lines = "".join(f"\n  {one}" for one in tried)
-    named = [one.source for one in tried if one.source == "base_url" or one.source.isupper()]
+    lines = "".join(f"\n  {attempt}" for attempt in tried)
+    sources = [attempt.source for attempt in tried]
+    named = [source for source in sources if source == "base_url" or source.isupper()]
     hint = f"check {named[0]}; {START_HINT}" if named else START_HINT
     return RunnerUnavailableError(f"Docker Model Runner was not found{lines}", hint=hint)
 
@@ -229,16 +230,16 @@ class Search:
         )
 
     async def _named_one(self, named: addresses.ConfiguredAddress) -> Endpoint | None:
-        found = None
+        named_endpoint = None
         for address in named.addresses:
             link = ConnectionKey(address, self._tls, named=True)
             tried, endpoint = await _probe(named.source, link, ASKING)
             self.tried.append(tried)
             if endpoint is not None:
-                found = replace(endpoint, api_key=named.api_key)
-                if found.verified:
+                named_endpoint = replace(endpoint, api_key=named.api_key)
+                if named_endpoint.verified:
                     break
-        return found and replace(found, tried=tuple(self.tried))
+        return named_endpoint and replace(named_endpoint, tried=tuple(self.tried))
 
     async def _status(self) -> Endpoint | None:
         source = "docker model status"

@@ -160,8 +160,8 @@ class _Job:
 
 def _limit(error: ContextLengthError) -> int | None:
     """Return how many tokens the engine takes, as far as its error says so."""
-    found = re.search(r"batch size: (\d+)", error.detail)
-    return int(found[1]) if found else error.context_size
+    match = re.search(r"batch size: (\d+)", error.detail)
+    return int(match[1]) if match else error.context_size
 
 
 def _vectors(reply: dict[str, Any], count: int, model: str, before: int) -> list[list[float]]:

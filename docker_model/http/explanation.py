@@ -81,4 +81,4 @@ async def _log(management: HttpManagement) -> str:
 
 def masked(text: str) -> str:
     """Return a text with asterisks in place of what looks like a secret."""
-    return _SECRETS.sub(lambda found: f"{found[1] or ''}***", text)
+    return _SECRETS.sub(lambda match: f"{match[1] or ''}***", text)

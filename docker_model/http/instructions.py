@@ -61,7 +61,9 @@ def instructions_for(model: str, query: str | None = None, text: str | None = No
         text: The user's own for texts; `None` takes the model card's.
     """
     name = model.lower()
-    known = next((found for pattern, found in _BY_NAME if pattern.search(name)), _NONE)
+    known = next(
+        (instructions for pattern, instructions in _BY_NAME if pattern.search(name)), _NONE
+    )
     return Instructions(
         known.query if query is None else query, known.text if text is None else text
     )

@@ -57,7 +57,9 @@ def known_model(place: DiscoveryInputs, model: str) -> ModelInfo | None:
 def is_configured(place: DiscoveryInputs, model: str, wanted: Mapping[str, Any]) -> bool:
     """Whether `configure_once` has configured a model in this way; asks nobody."""
     done = _configured.get((place, model), ())
-    return any(all(getattr(one, key) == wanted[key] for key in wanted) for one in done)
+    return any(
+        all(getattr(configuration, key) == wanted[key] for key in wanted) for configuration in done
+    )
 
 
 @dataclass(frozen=True, slots=True)

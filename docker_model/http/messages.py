@@ -223,12 +223,12 @@ def _is_blank(parts: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _joined(
-    one: Sequence[dict[str, Any]], two: Sequence[dict[str, Any]], joint: str
+    first: Sequence[dict[str, Any]], two: Sequence[dict[str, Any]], joint: str
 ) -> list[dict[str, Any]]:
-    if one and two and one[-1]["type"] == two[0]["type"] == "text":
-        text = f"{one[-1]['text']}{joint}{two[0]['text']}"
-        return [*one[:-1], {"type": "text", "text": text}, *two[1:]]
-    return [*one, *two]
+    if first and two and first[-1]["type"] == two[0]["type"] == "text":
+        text = f"{first[-1]['text']}{joint}{two[0]['text']}"
+        return [*first[:-1], {"type": "text", "text": text}, *two[1:]]
+    return [*first, *two]
 
 
 def _system_first(turns: Sequence[_Turn]) -> list[_Turn]:

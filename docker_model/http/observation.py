@@ -57,7 +57,7 @@ async def observe(options: RequestOptions, model: str) -> Observation | None:
         return {"parameters": {"chat_template_kwargs": {"enable_thinking": thinking}}}
 
     try:
-        plain, tools, on, off, said, thought = await asyncio.gather(
+        plain, tools, on, off, answered, thought = await asyncio.gather(
             count([_USER]),
             count([_USER], tools=[_TOOL]),
             count([_USER], **switched(thinking=True)),
@@ -70,13 +70,13 @@ async def observe(options: RequestOptions, model: str) -> Observation | None:
         return None
     seen: dict[Capability, bool | None] = {
         "tools": tools > plain,
-        "thinking": on != off or thought == said or None,
+        "thinking": on != off or thought == answered or None,
         "vision": await _takes_images(options, model),
     }
     LOG.info("%r was seen to have %s", model, seen)
     return Observation(
-        frozenset(name for name, found in seen.items() if found),
-        frozenset(name for name, found in seen.items() if found is False),
+        frozenset(name for name, observed in seen.items() if observed),
+        frozenset(name for name, observed in seen.items() if observed is False),
     )
 
 

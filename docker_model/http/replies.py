@@ -345,7 +345,7 @@ class ChunkNormalizer:
         choices = chunk.get("choices")
         if not choices or (all(map(_is_openais, choices)) and not self._calls):
             return chunk
-        return {**chunk, "choices": [self._normal(one, n) for n, one in enumerate(choices)]}
+        return {**chunk, "choices": [self._normal(choice, n) for n, choice in enumerate(choices)]}
 
     def close(self) -> dict[str, Any] | None:
         """End the stream, and return a chunk with what was held back of calls, if anything."""
@@ -543,7 +543,7 @@ class _Calls:
     def _id(self, call: _Call) -> str:
         """Return the engine's id, or a new one that Mistral's chat template takes as well."""
         if not call.id:
-            taken = {one.id for one in self._calls}
+            taken = {call_.id for call_ in self._calls}
             free = call.given_id and call.given_id not in taken
             call.id = call.given_id if free else uuid4().hex[:9]
         return call.id

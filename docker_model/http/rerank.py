@@ -96,14 +96,14 @@ def _read(reply: dict[str, Any], count: int, model: str) -> list[float]:
     for item in results if isinstance(results, list) else ():
         if isinstance(item, dict):
             scores[item.get("index")] = item.get("relevance_score", item.get("score"))
-    found = [scores.get(index) for index in range(count)]
+    in_order = [scores.get(index) for index in range(count)]
     if not all(
         isinstance(score, (int, float)) and not isinstance(score, bool) and math.isfinite(score)
-        for score in found
+        for score in in_order
     ):
         msg = f"the engine of {model!r} did not give one score for each of {count} documents"
         raise GenerationError(msg, hint=f"is it a reranker, such as {RERANKERS[0]}?")
-    return [float(score) for score in found]  # type: ignore[arg-type]
+    return [float(score) for score in in_order]  # type: ignore[arg-type]
 
 
 def checked(query: str, documents: Iterable[str], top_n: int | None) -> list[str]:

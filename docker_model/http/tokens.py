@@ -140,10 +140,10 @@ def _block(block: Mapping[str, Any]) -> Mapping[str, Any]:
         return block
     image = block.get("image_url")
     url = image.get("url") if isinstance(image, dict) else image
-    found = _DATA_URL.fullmatch(str(url))
+    match = _DATA_URL.fullmatch(str(url))
     source = (
-        {"type": "base64", "media_type": found["kind"], "data": found["data"]}
-        if found
+        {"type": "base64", "media_type": match["kind"], "data": match["data"]}
+        if match
         else {"type": "url", "url": url}
     )
     return {"type": "image", "source": source}

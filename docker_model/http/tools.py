@@ -94,7 +94,9 @@ def notice_no_call(
     if not tools or parameters.get("tool_choice") == "none":
         return
     size = len(json.dumps(tools, ensure_ascii=False))
-    size += sum(len(one["content"]) for one in messages if isinstance(one["content"], str))
+    size += sum(
+        len(message["content"]) for message in messages if isinstance(message["content"], str)
+    )
     prompt_tokens = _prompt_tokens(reply)
     if prompt_tokens is not None and prompt_tokens * _CHARACTERS_A_TOKEN < size:
         problem = (
