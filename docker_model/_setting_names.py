@@ -1,4 +1,4 @@
-"""Names of settings that somebody may have meant: of other libraries, or misspelled; pure."""
+"""Names of settings from other libraries, and misspelled ones: what the user meant; pure."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _ELSEWHERE: dict[str, tuple[str, ...]] = {
 
 
 def setting_hint(name: str, known: Collection[str]) -> str:
-    """Say what somebody who wrote `name` may have meant.
+    """Say what a user who wrote `name` may have meant.
 
     Args:
         name: A setting that a class does not have.

@@ -253,7 +253,7 @@ def known_model(
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> ModelInfo | None:
-    """Return what this process has learned of a model; starts nothing and asks nobody.
+    """Return what this process has learned about a model; starts nothing, makes no request.
 
     `inspect_model`, `pull_model` and a model's `warm_up` learn; a call by the command learns the
     window that was packaged, in case nothing was known. What another process configures is not

@@ -128,7 +128,7 @@ def check_fraction(name: str, value: object) -> None:
     """Check an optional setting that is a number from 0 to 1.
 
     Raises:
-        InvalidRequestError: If it is none.
+        InvalidRequestError: If it is not one.
     """
     if value is None:
         return

@@ -80,10 +80,10 @@ class DockerModelEmbeddings(HttpSettings, Embeddings):
     """The length of the vectors, for models that have a choice; no other length is returned."""
 
     query_instruction: str | None = None
-    """Put before queries; `None` takes the model card's own where it is known, `""` is none."""
+    """Put before queries; `None` uses the model card's prefix where known, `""` puts nothing."""
 
     text_instruction: str | None = None
-    """Put before texts; `None` takes the model card's own where it is known, `""` is none."""
+    """Put before texts; `None` uses the model card's prefix where known, `""` puts nothing."""
 
     truncate: bool = False
     """Cut texts that are longer than the model takes, by exact count, in place of an error."""

@@ -587,9 +587,9 @@ def _chunk_of(event: Event) -> GenerationChunk:
 def _result_of(completions: Sequence[Completion]) -> LLMResult:
     """Return a generation for each prompt; `llm_output` has the sum of the known usage."""
     llm_output: dict[str, Any] = {"model_name": completions[0].model} if completions else {}
-    usages = [asdict(one.usage) for one in completions if one.usage]
+    usages = [asdict(each.usage) for each in completions if each.usage]
     if usages:
-        llm_output["token_usage"] = {key: sum(one[key] for one in usages) for key in usages[0]}
+        llm_output["token_usage"] = {key: sum(usage[key] for usage in usages) for key in usages[0]}
     return LLMResult(
         generations=[[_generation_of(completion)] for completion in completions],
         llm_output=llm_output,

@@ -58,10 +58,10 @@ class DockerModelEmbedding(HttpComponent, BaseEmbedding):
     """Cut texts that are longer than the model takes, in place of an error."""
 
     query_instruction: str | None = None
-    """Put before queries; `None` takes the model card's own where it is known, `""` is none."""
+    """Put before queries; `None` uses the model card's prefix where known, `""` puts nothing."""
 
     text_instruction: str | None = None
-    """Put before texts; `None` takes the model card's own where it is known, `""` is none."""
+    """Put before texts; `None` uses the model card's prefix where known, `""` puts nothing."""
 
     if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
 

@@ -161,10 +161,10 @@ class DockerModelRerank(HttpComponent, BaseNodePostprocessor):
         """Return the ranked nodes with their scores; the given ones stay as they are."""
         best = []
         for item in ranked:
-            found = nodes[item.index]
-            node = found.node
+            retrieved = nodes[item.index]
+            node = retrieved.node
             if self.keep_retrieval_score:
-                metadata = {**node.metadata, "retrieval_score": found.score}
+                metadata = {**node.metadata, "retrieval_score": retrieved.score}
                 node = node.model_copy(update={"metadata": metadata})
             score = _logistic(item.score) if self.normalize else item.score
             best.append(NodeWithScore(node=node, score=score))

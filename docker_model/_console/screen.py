@@ -234,7 +234,7 @@ def table(
     """
     shown = dict(columns)
     widths = {head: max(map(len, (head, *cells))) for head, cells in shown.items()}
-    for head in sorted(less_wanted, key=lambda one: any(columns[one])) if out.terminal else ():
+    for head in sorted(less_wanted, key=lambda name: any(columns[name])) if out.terminal else ():
         if sum(widths.values()) + 2 * len(widths) - 2 <= out.width:
             break
         del widths[head], shown[head]

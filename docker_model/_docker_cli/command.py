@@ -31,7 +31,7 @@ INSTALL_HINT = (
 _DEFAULTS = {
     # No call may install a runner container, or print its progress before `list --json`.
     "MODEL_RUNNER_NO_AUTO_INSTALL": "1",
-    # v1.1.25 to v1.1.27 sent the prompt's search terms to a third party unless told not to.
+    # v1.1.25 to v1.1.27 sent the prompt's search terms to a third party unless this is set.
     "DOCKER_MODEL_NO_WEBSEARCH": "1",
     # v0.1.41 to v1.0.0 colored reasoning by default.
     "NO_COLOR": "1",

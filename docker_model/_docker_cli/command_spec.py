@@ -117,8 +117,8 @@ class CommandSpec:
         """
         thread = io_thread.current()
         programs = thread.local(_Programs)
-        found = await thread.run_in_worker(self._look, _nothing)
-        program = found if isinstance(found, Program) else await programs.judge(self, found)
+        plugin = await thread.run_in_worker(self._look, _nothing)
+        program = plugin if isinstance(plugin, Program) else await programs.judge(self, plugin)
         programs.log(program)
         return program
 

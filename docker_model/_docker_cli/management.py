@@ -49,7 +49,7 @@ _known: dict[tuple[CommandSpec, str], ModelInfo] = {}
 
 
 def known_model(spec: CommandSpec, model: str) -> ModelInfo | None:
-    """Return what was learned of a model in this process; asks nobody."""
+    """Return what this process has learned about a model, without a request."""
     return _known.get((spec, model))
 
 
@@ -63,8 +63,8 @@ async def look_for(spec: CommandSpec, model: str) -> None:
     shown = await inspect(spec, model)
     if (spec, model) not in _known:
         with contextlib.suppress(PluginNotFoundError):  # a user's own command prints anything
-            if (found := listing.parse_model(shown)) is not None:
-                _known[spec, model] = model_data.with_configuration(found)
+            if (described := listing.parse_model(shown)) is not None:
+                _known[spec, model] = model_data.with_configuration(described)
 
 
 async def run_command(

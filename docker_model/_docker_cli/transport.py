@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from docker_model.types import Completion, Progress, RunningModel
 
 
-FIRST_LOOK = 1.0  # seconds without output, after which a listener is told whether it is loading
+FIRST_LOOK = (
+    1.0  # seconds without output, after which a listener learns whether the model is loading
+)
 REMEMBERED = 5.0  # seconds for which a model that was found counts as present
 REMEMBERED_BY_STANDBY = 60.0  # the same with standby, where a check would be the longest step
 

@@ -135,7 +135,7 @@ PATIENCE = 2.0  # seconds that an error waits for its explanation
 
 
 async def explain(error: DockerModelError, model: str, models: Models) -> None:
-    """Add to an error what is known of its cause; whatever goes wrong here, the error counts.
+    """Add to an error what is known of its cause; a failure here leaves the error as it was.
 
     Args:
         error: An error of a request.
@@ -198,7 +198,7 @@ def add_limits(error: ContextLengthError, model: ModelInfo) -> None:
     """Say in an error how much the model takes, and raise the limit only as far as it can go.
 
     Args:
-        error: Says how long the prompt or the text is, if the engine said so.
+        error: Says how long the prompt or the text is, if the engine reports it.
         model: The model, by the name that the caller gave.
     """
     needed, trained = error.prompt_tokens, model.trained_context

@@ -20,7 +20,7 @@ _LONGEST = 512  # a registry's own limits add up to 456: name 255, tag 128, dige
 _SHOWN = 80  # characters of a bad name in its error
 _NIM = "nvcr.io/nim/"
 
-# Texts, which `re` compiles when first used: nobody who only imports should wait for it.
+# Texts, which `re` compiles when first used, so that an import does not wait for it.
 # `[` and `]` are for a registry at an IPv6 address.
 _PART = r"[A-Za-z0-9_\[][A-Za-z0-9_.:@\[\]-]*"
 _NAME = rf"{_PART}(?:/{_PART})*"

@@ -1,4 +1,4 @@
-"""The stages of one call, reported to whoever listens."""
+"""The stages of one call, reported to a listener."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Stages:
 
     Args:
         model: The name as the caller gave it.
-        report: Called with each `Progress`; `None` if nobody listens.
+        report: Called with each `Progress`; `None` without a listener.
     """
 
     def __init__(self, model: str, report: Callable[[Progress], object] | None) -> None:
@@ -38,7 +38,7 @@ class Stages:
 
     @property
     def heard(self) -> bool:
-        """Whether somebody listens."""
+        """Whether there is a listener."""
         return self._report is not None
 
     def queue(self, status: str = "waiting for other calls to end") -> None:
@@ -89,7 +89,7 @@ class Stages:
         What the listener raises is raised by the stop, or by leaving the context.
 
         Args:
-            running: Lists the loaded models. Called only if somebody listens.
+            running: Lists the loaded models. Called only if there is a listener.
             delay: Seconds before the first call.
         """
         if self._report is None:

@@ -65,7 +65,7 @@ class Cutter:
                 begin = before + end - len(search.stop)
                 self._match = begin if self._match is None else min(begin, self._match)
         if self._match is not None:
-            # What begins later than a complete stop is of no account any more.
+            # What begins later than a complete stop no longer matters.
             self._searches = [
                 search
                 for search in self._searches

@@ -31,7 +31,7 @@ _API = re.compile(r"(?:/engines(?:/(?!v1(?:/|$))[^/]+)?)?(?:/v1)?$")
 _KEPT = "/%:@!$&'()*+,;=~"  # of a path, as it is
 
 # In the order in which they count. `OPENAI_*` is not among them: it may name a service that
-# costs money and is none of ours.
+# costs money and is not this runner.
 _VARIABLES = (
     "MODEL_RUNNER_HOST",
     "LLM_URL",
@@ -118,7 +118,7 @@ def parse(spelled: str, name: str) -> Address:
         url = urlsplit(text)
         fit = url.scheme in ("http", "https", "tcp") and url.hostname and url.port != 0
         where = url.netloc if url.netloc.isascii() else _in_ascii(url)
-    except ValueError:  # a port that is none, an open bracket, a name that no host can have
+    except ValueError:  # an invalid port, an open bracket, an invalid host name
         fit, where = False, ""
     if not fit or re.search(r"[\s\x00-\x1f]", text):
         raise _no_address(name)

@@ -166,7 +166,7 @@ class Resolved:
         Args:
             model: The model's name.
             stream: Whether the answer comes in pieces.
-            progress: Whether somebody listens to how much of the prompt is read.
+            progress: Whether the progress of reading the prompt is reported.
 
         Raises:
             InvalidRequestError: If the request cannot be written as JSON.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from docker_model.http.addresses import Address, Tls
 
-CONNECT = 10.0  # seconds; whatever takes longer is not there
+CONNECT = 10.0  # seconds; an address that takes longer counts as absent
 _KEPT = 60.0  # seconds that a connection waits for its next use
 _HEADERS = {
     "User-Agent": f"docker-model-llm/{__version__}",
@@ -166,8 +166,8 @@ class Connections:
 class _Pool:
     """The connections to one address, each for one request at a time.
 
-    Nobody waits here, since how many there may be is `max_concurrency`'s business; the
-    books that httpcore's own pool keeps for that cost a tenth of a request.
+    No request waits here, since `max_concurrency` limits how many there are; the records that
+    httpcore's own pool keeps for that cost a tenth of a request.
     """
 
     def __init__(self, maker: httpcore.AsyncConnectionPool) -> None:
@@ -179,8 +179,8 @@ class _Pool:
     ) -> tuple[httpcore.AsyncConnectionInterface, httpcore.Response]:
         """Send by a kept connection, or else a new one.
 
-        A server may end a kept one while the request is on its way. That is nobody's failure
-        and no attempt of the caller's, so the next connection is taken at once.
+        A server may close a kept connection while the request is on its way. That is not a failed
+        attempt of the caller's, so the next connection is taken at once.
         """
         while True:
             kept = await self._kept()
@@ -218,7 +218,7 @@ class _Pool:
 
 
 class _Backend(httpcore.AsyncNetworkBackend):
-    """Connects without losing an open socket to a cancellation.
+    """Connects without losing an open socket when it is cancelled.
 
     anyio loses it if the task is cancelled at the moment of success, so connecting goes on to its
     end, which `CONNECT` limits. httpcore loses it if the task is cancelled in the TLS handshake.
@@ -359,7 +359,7 @@ def _proxy(address: Address) -> httpcore.Proxy | None:
     try:
         url = urlsplit(spelled if "://" in spelled else f"http://{spelled}")
         fit = url.scheme in ("http", "https") and url.hostname and url.port != 0
-    except ValueError:  # a port that is none, an open bracket
+    except ValueError:  # an invalid port, an open bracket
         fit = False
     if not fit:
         msg = f"the environment's proxy for {address.root} cannot be used"

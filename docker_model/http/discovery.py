@@ -27,14 +27,14 @@ from docker_model.http.connections import ConnectFailed, ConnectionKey, Connecti
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-ASKING = 5.0  # seconds for an address that somebody has named, and for `docker model status`
+ASKING = 5.0  # seconds for an address from a setting, and for `docker model status`
 PROBING = 1.0  # seconds for one that is only likely
 NOT_AGAIN = 3.0  # seconds in which a search that found nothing is not repeated
 _IN_CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _IN_WSL = (Path("/proc/sys/fs/binfmt_misc/WSLInterop"), Path("/run/WSL"))
 _OK = 200
 _BESIDE_THE_API = ("/rerank",)  # the engine's, but not below `/v1`
-_LOCKED = (401, 403)  # somebody is there who wants a key, which a probe does not have
+_LOCKED = (401, 403)  # a server that requires a key, which a probe does not have
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class Endpoints:
     async def find(self, place: DiscoveryInputs) -> Endpoint:
         """Return the endpoint; callers at the same time share one search.
 
-        That there is none is remembered for a moment: a chat model that falls back on the CLI
+        The absence of a runner is remembered for a moment: a chat model that falls back on the CLI
         would otherwise repeat the whole search in each call. A named address is asked again,
         which is one request, so that one who starts the runner and tries again is not refused.
 

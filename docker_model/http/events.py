@@ -24,7 +24,7 @@ class Events:
     stands on several `data:` lines ends with the last of them.
 
     Attributes:
-        done: True after `[DONE]`; what follows is of no account.
+        done: True after `[DONE]`; what follows is ignored.
     """
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from docker_model.errors import (
 POOLING_HINT = "`docker model configure --mode embedding {model} -- --pooling mean`"
 ADDRESS_HINT = "an address reads http://host:port; without one the runner is found"
 BAD_REQUEST, SERVER_ERROR, UNAVAILABLE = 400, 500, 503
-_PASSING = (429, 502, 503, 504)  # too busy, or somebody on the way had no answer yet
+_PASSING = (429, 502, 503, 504)  # too busy, or a proxy has no answer yet
 _SHOWN = 300  # characters of the engine's words in a message
 _NO_REASON = "it gave no reason"
 _KEPT = 4000  # and in `stderr` and `detail`

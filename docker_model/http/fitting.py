@@ -136,14 +136,14 @@ def _between_blocks(
 
     A block is as many turns as it has room for, or a single one that is larger.
     """
-    found: list[int] = []
+    ends: list[int] = []
     size = 0
     for begin, place, end in zip(places, places[1:], places[2:], strict=False):
         size += sum(map(_size, messages[begin:place]))
         if size + sum(map(_size, messages[place:end])) > block:
-            found.append(place)
+            ends.append(place)
             size = 0
-    return found
+    return ends
 
 
 def _size(message: Mapping[str, Any]) -> int:

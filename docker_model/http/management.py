@@ -50,12 +50,12 @@ _configured: dict[tuple[DiscoveryInputs, str], list[ModelConfiguration]] = {}
 
 
 def known_model(place: DiscoveryInputs, model: str) -> ModelInfo | None:
-    """Return what was learned of a model in this process; asks nobody."""
+    """Return what this process has learned about a model, without a request."""
     return _known.get((place, model))
 
 
 def is_configured(place: DiscoveryInputs, model: str, wanted: Mapping[str, Any]) -> bool:
-    """Whether `configure_once` has configured a model in this way; asks nobody."""
+    """Whether `configure_once` has configured a model in this way; makes no request."""
     done = _configured.get((place, model), ())
     return any(
         all(getattr(configuration, key) == wanted[key] for key in wanted) for configuration in done

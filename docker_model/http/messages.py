@@ -2,7 +2,7 @@
 
 Chat templates differ in what they refuse: two messages of one role in a row, a system message
 that is not the first, a tool's result without its name, a call without its result. `prepare`
-makes of a conversation a form that all of them take, so that nobody has to know the template.
+makes of a conversation a form that all of them take, so that the caller need not know the template.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def _call_of(
         return waiting[0] if waiting else same[0]
     if by_id:
         return None
-    # An id that is none of these calls' can only be of one that has no id.
+    # An id that no call has can only belong to a call without an id.
     waiting = [call for call in calls if call.result is None and not (call.id and result.id)]
     named = [call for call in waiting if result.name and call.name == result.name]
     return next(iter(named or waiting), None)

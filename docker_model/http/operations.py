@@ -1,7 +1,7 @@
 """The operations of a `Client`.
 
 A module of its own, imported by the first call: it takes asyncio and httpcore along, which
-nobody who only makes clients, or uses the command, should wait for.
+a program that only makes clients, or uses the command, should not wait for.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Reader:
         self._events: Events
         self._spoken = False  # something has been handed on
         self._begun = False  # there was a choice, be it an empty one
-        self._finished = False  # the model has ended its answer, and said so
+        self._finished = False  # the engine has sent a finish reason
         self._enough = False
 
     async def read(self, reply: Reply, phase: PhaseTimeout, timeouts: Timeouts) -> None:

@@ -51,7 +51,7 @@ def choice_of(
     else:
         name = choice
     if name not in names:
-        msg = f"tool_choice names {name!r}, which is none of the tools"
+        msg = f"tool_choice names {name!r}, which is not one of the tools"
         raise InvalidRequestError(msg, hint=f"the tools are {', '.join(names) or 'none'}")
     return {"type": "function", "function": {"name": name}}
 
