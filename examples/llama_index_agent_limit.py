@@ -1,7 +1,8 @@
 """An agent that cannot go round in circles: after three rounds it answers.
 
 Small models often call the same tool again and again. LlamaIndex counts the rounds of an agent;
-with `early_stopping_method="generate"` the model then answers from what it has, without tools.
+with `early_stopping_method="generate"` (llama-index-core 0.14.13 and later) the model then answers
+from what it has, without tools.
 """
 
 import sys

@@ -5,6 +5,7 @@ The batch examples run on a cluster, in files of their own.
 
 import json
 import re
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,14 +21,21 @@ ROOT = Path(__file__).parents[2]
 NOT_OURS = "ignore:The 'validate_default' attribute"
 SAID_BY_CORE = "Keyword arguments are not supported when 'run()' is invoked with the 'start_event'"
 EXAMPLES = ROOT / "examples"
+CORE = tuple(map(int, version("llama-index-core").split(".")[:3]))
 NEEDS = {"langchain_agent_limit": "langchain"}  # more than the tests' own packages
 SCRIPTS = [
     pytest.param(
         path,
         id=path.stem,
-        marks=pytest.mark.skipif(
-            find_spec(NEEDS.get(path.stem, "langchain_core")) is None, reason="not installed"
-        ),
+        marks=[
+            pytest.mark.skipif(
+                find_spec(NEEDS.get(path.stem, "langchain_core")) is None, reason="not installed"
+            ),
+            pytest.mark.skipif(
+                CORE < (0, 14, 13) and "early_stopping_method" in path.read_text("utf-8"),
+                reason="llama-index-core has early_stopping_method since 0.14.13",
+            ),
+        ],
     )
     for path in sorted(EXAMPLES.glob("*.py"))
     if not re.match("_|batch_|embed_|demo|.*_cached_", path.stem)
