@@ -327,6 +327,6 @@ class SimulatedDocker:
         memory = self._memory
         with memory.changed:
             if not memory.changed.wait_for(lambda: happened(memory), timeout):
-                pids = [call.pid for call in memory.alive.values()]
+                pids = [call.pid for call in memory.alive]
                 msg = f"after {timeout} s {otherwise}; processes alive: {pids}"
                 raise TimeoutError(msg)

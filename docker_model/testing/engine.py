@@ -21,7 +21,6 @@ BATCH, PHYSICAL_BATCH = 2048, 512
 MESSAGE_TOKENS, ANSWER_TOKENS = 4, 3
 SPECIAL_TOKENS = 2  # [CLS] and [SEP], or their like
 READ_MS, WRITE_MS = 1.0, 10.0  # for a token
-MAX_CHOICES = 4
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _KINDS = {400: "invalid_request_error", 500: "server_error", 501: "not_supported_error"}
 _MEDIA = {
@@ -32,8 +31,6 @@ _MEDIA = {
 }
 _SCHEMA_TYPES = "object array string integer number boolean null".split()  # noqa: SIM905 - shorter
 _PARSER = "Unable to generate parser for this template. Automatic parser generation failed: "
-
-Complaints: TypeAlias = Iterator[str]
 
 
 class EngineError(Exception):
@@ -56,6 +53,9 @@ class EngineError(Exception):
 def _too_long(message: str, count: int, size: int) -> EngineError:
     kind = "exceed_context_size_error"
     return EngineError(message, kind=kind, n_prompt_tokens=count, n_ctx=size)
+
+
+Complaints: TypeAlias = Iterator[EngineError]
 
 
 def tokens(text: str) -> list[str]:
@@ -126,22 +126,20 @@ def read_chat(
         body: The request's body.
         model: The model that is asked.
         template: The chat template of models that name none.
+
+    Raises:
+        EngineError: If llama.cpp refuses it.
     """
     template = template_named(model.template or template)
-    _raise_first(_form(body))
-    if body.get("messages"):
-        _raise_first(_media(body["messages"], model), 500)
-    _raise_first(_messages(body["messages"]), 500, "Failed to parse messages: ")
-    tools = body.get("tools") or []
-    shown = f"; tools = {json.dumps(tools, indent=2)}"
-    _raise_first(_tools(tools), 500, "Failed to parse tools: ", shown)
-    _raise_first(_options(body))
+    for check in (_check_form, _check_media, _check_messages, _check_options):
+        for error in check(body, model):
+            raise error
     messages = _prepared(body["messages"], template)
     complaint = template.complaint(messages)
     if complaint is not None:
-        where = "\n------------\nWhile executing CallExpression at line 1, column 1 in source:\n"
-        msg = f"{_PARSER}{where}{template.source[:40]}...\n^\nError: Jinja Exception: {complaint}"
+        msg = f"{_PARSER}{template.source[:40]}...\n^\nError: Jinja Exception: {complaint}"
         raise EngineError(msg)
+    tools = body.get("tools") or []
     words = tokens(json.dumps(tools)) if template.tools and tools else []
     for message in messages:
         calls = message.get("tool_calls")
@@ -153,13 +151,6 @@ def read_chat(
     return ChatPrompt([*words, *["<answer>"] * ANSWER_TOKENS])
 
 
-def _raise_first(
-    complaints: Complaints, status: int = 400, before: str = "", after: str = ""
-) -> None:
-    for complaint in complaints:
-        raise EngineError(before + complaint + after, status)
-
-
 def _text(message: Mapping[str, Any]) -> str:
     content = message.get("content") or ""
     if isinstance(content, str):
@@ -167,114 +158,90 @@ def _text(message: Mapping[str, Any]) -> str:
     return "\n".join(part.get("text", "<image>") for part in content)
 
 
-def _options(body: Mapping[str, Any]) -> Complaints:
+def _parts(message: Any) -> list[Any]:
+    content = message.get("content") if isinstance(message, dict) else None
+    return content if isinstance(content, list) else []
+
+
+def _check_form(body: Mapping[str, Any], _model: SimulatedModel) -> Complaints:
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        yield EngineError("Expected 'messages' to be an array")
+        return
+    for message in (each for each in messages if isinstance(each, dict)):
+        if "content" not in message and message.get("role") != "assistant":
+            yield EngineError("All non-assistant messages must contain 'content'")
+        if not message.keys() & {"content", "tool_calls"}:
+            yield EngineError("Assistant message must contain either 'content' or 'tool_calls'!")
+        if not isinstance(message.get("content"), str | list | None):
+            yield EngineError("Expected 'content' to be a string or an array")
+        for part in _parts(message):
+            if not (isinstance(part, dict) and part.get("type") in ("text", *_MEDIA)):
+                yield EngineError("unsupported content[].type")
+    roles = [message.get("role") for message in messages if isinstance(message, dict)]
+    if roles[-2:] == ["assistant"] * 2:
+        yield EngineError("Cannot have 2 or more assistant messages at the end of the list.")
+    if roles[-1:] == ["assistant"] and messages[-1].get("tool_calls"):
+        yield EngineError("Cannot continue an assistant message that contains tool calls.")
+
+
+def _check_media(body: Mapping[str, Any], model: SimulatedModel) -> Complaints:
+    taken = {"text": True, "image": model.vision, "audio": model.audio}
+    for part in (part for message in body["messages"] for part in _parts(message)):
+        kind = _MEDIA.get(part["type"], "text")
+        if not taken.get(kind):
+            hint = "hint: if this is unexpected, you may need to provide the mmproj"
+            yield EngineError(f"{kind} input is not supported - {hint}", 500)
+
+
+def _check_messages(body: Mapping[str, Any], _model: SimulatedModel) -> Complaints:
+    failed = "Failed to parse messages: "
+    for message in body["messages"]:
+        if not (isinstance(message, dict) and "role" in message):
+            yield EngineError(f"{failed}Missing 'role' in message: {_dump(message)}", 500)
+        for call in message.get("tool_calls") or ():
+            yield from _check_function(f"{failed}Missing tool call", call, "arguments")
+            yield from _check_text(failed, call, "id")
+        for key in ("role", "reasoning_content", "name", "tool_call_id"):
+            yield from _check_text(failed, message, key)
+    for tool in body.get("tools") or ():
+        yield from _check_function("Failed to parse tools: Missing tool", tool)
+
+
+def _check_function(missing: str, value: Any, *keys: str) -> Complaints:
+    function = value.get("function") if isinstance(value, dict) else None
+    if not (function and value.get("type") == "function"):
+        what = "function" if isinstance(value, dict) and "type" in value else "type"
+        yield EngineError(f"{missing} {what}: {_dump(value)}", 500)
+    for key in ("name", *keys):
+        if key not in (function or ()):
+            yield EngineError(f"{missing} {key}: {_dump(value)}", 500)
+
+
+def _check_text(failed: str, mapping: Mapping[str, Any], key: str) -> Complaints:
+    if not isinstance(mapping.get(key, ""), str):
+        kind = "null" if mapping[key] is None else type(mapping[key]).__name__
+        why = f"[json.exception.type_error.302] type must be string, but is {kind}"
+        yield EngineError(failed + why, 500)
+
+
+def _check_options(body: Mapping[str, Any], _model: SimulatedModel) -> Complaints:
     choice = body.get("tool_choice")
     if isinstance(choice, str) and choice not in ("auto", "none", "required"):
-        yield f"Invalid tool_choice: {choice}"
-    thinking = (body.get("chat_template_kwargs") or {}).get("enable_thinking")
-    if isinstance(thinking, str):
-        yield 'invalid type for "enable_thinking" (expected boolean, got string)'
+        yield EngineError(f"Invalid tool_choice: {choice}")
+    if isinstance((body.get("chat_template_kwargs") or {}).get("enable_thinking"), str):
+        yield EngineError('invalid type for "enable_thinking" (expected boolean, got string)')
     wanted = body.get("response_format") or {}
+    if wanted.get("type") not in (None, "", "text", "json_object", "json_schema"):
+        yield EngineError('response_format type must be one of "text" or "json_object"')
     kind = ((wanted.get("json_schema") or wanted).get("schema") or {}).get("type")
     if isinstance(kind, str) and kind not in _SCHEMA_TYPES:
-        yield f"{_PARSER}JSON schema error at #: unrecognized type {kind}"
+        yield EngineError(f"{_PARSER}JSON schema error at #: unrecognized type {kind}")
     if body.get("logprobs") and body.get("tools") and body.get("stream"):
-        yield "logprobs is not supported with tools + stream"
-    if body.get("top_logprobs") is not None and not body.get("logprobs"):
-        yield "top_logprobs requires logprobs to be set to true"
+        yield EngineError("logprobs is not supported with tools + stream")
     for key in ("max_tokens", "temperature", "top_p", "n"):
-        for complaint in _types(body, key, "number") if body.get(key) is not None else ():
-            yield f"Field '{key}': {complaint}"
-    count = body.get("n") or 1 if body.get("n") != 0 else 0
-    if not 1 <= count <= MAX_CHOICES:
-        yield f"Field 'n': Value must be between 1 <= value <= {MAX_CHOICES}, but got {count}"
-
-
-def _form(body: Mapping[str, Any]) -> Complaints:
-    kind = (body.get("response_format") or {}).get("type")
-    if kind not in (None, "", "text", "json_object", "json_schema"):
-        yield f'response_format type must be one of "text" or "json_object", but got: {kind}'
-    if "messages" not in body:
-        yield "'messages' is required"
-    elif not isinstance(body["messages"], list):
-        yield "Expected 'messages' to be an array"
-    else:
-        messages = [each if isinstance(each, dict) else {} for each in body["messages"]]
-        for message in messages:
-            yield from _content(message)
-        ends = [message.get("role") == "assistant" for message in messages[-2:]]
-        if len(ends) > 1 and all(ends):
-            yield "Cannot have 2 or more assistant messages at the end of the list."
-        if ends and ends[-1] and messages[-1].get("tool_calls"):
-            yield "Cannot continue an assistant message that contains tool calls."
-
-
-def _content(message: Mapping[str, Any]) -> Complaints:
-    if "content" not in message and message.get("role") != "assistant":
-        yield "All non-assistant messages must contain 'content'"
-    if "content" not in message and "tool_calls" not in message:
-        yield "Assistant message must contain either 'content' or 'tool_calls'!"
-    content = message.get("content")
-    if content is not None and not isinstance(content, str | list):
-        yield "Expected 'content' to be a string or an array"
-    for part in content if isinstance(content, list) else ():
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind != "text" and kind not in _MEDIA:
-            yield "unsupported content[].type"
-
-
-def _media(messages: Sequence[Mapping[str, Any]], model: SimulatedModel) -> Complaints:
-    taken = {"image": model.vision, "audio": model.audio, "video": False}
-    contents = (message.get("content") for message in messages if isinstance(message, dict))
-    for part in (part for content in contents if isinstance(content, list) for part in content):
-        kind = _MEDIA.get(part["type"], "")
-        if not taken.get(kind, True):
-            hint = "hint: if this is unexpected, you may need to provide the mmproj"
-            yield f"{kind} input is not supported - {hint}"
-
-
-def _messages(messages: Sequence[Any]) -> Complaints:
-    for message in messages:
-        if not isinstance(message, dict):
-            yield f"Expected 'message' to be an object, got {_dump(message)}"
-        elif "role" not in message:
-            yield f"Missing 'role' in message: {_dump(message)}"
-        for call in message.get("tool_calls") or ():
-            yield from _function("tool call", call)
-            yield from _types(call["function"], "name")
-            if "arguments" not in call["function"]:
-                yield "[json.exception.out_of_range.403] key 'arguments' not found"
-            yield from _types(call, "id")
-        for key in ("role", "reasoning_content", "name", "tool_call_id"):
-            yield from _types(message, key)
-
-
-def _tools(tools: Any) -> Complaints:
-    for tool in tools if isinstance(tools, list) else ():
-        yield from _function("tool", tool)
-
-
-def _function(what: str, value: Any) -> Complaints:
-    """Complain about a tool, or a call of one."""
-    shown = _dump(value)
-    if not isinstance(value, dict) or "type" not in value:
-        yield f"Missing {what} type: {shown}"
-    if value["type"] != "function":
-        yield f"Unsupported {what} type: {shown}"
-    if not isinstance(value.get("function"), dict):
-        yield f"Missing {what} function: {shown}"
-    if "name" not in value["function"]:
-        lost = "[json.exception.out_of_range.403] key 'name' not found"
-        yield lost if what == "tool" else f"Missing {what} name: {shown}"
-
-
-def _types(mapping: Mapping[str, Any], key: str, wanted: str = "string") -> Complaints:
-    """Complain about what stands under a key and is of another type, such as JSON's `null`."""
-    value = mapping.get(key, "" if wanted == "string" else 0)
-    names = {type(None): "null", bool: "boolean", str: "string", dict: "object", list: "array"}
-    kind = names.get(type(value), "number")
-    if kind != wanted:
-        yield f"[json.exception.type_error.302] type must be {wanted}, but is {kind}"
+        if not isinstance(body.get(key), int | float | None):
+            yield EngineError(f"Field '{key}': type must be number")
 
 
 def _dump(value: Any) -> str:
@@ -295,27 +262,17 @@ def _prepared(messages: Sequence[dict[str, Any]], template: Template) -> list[di
             arguments = call["function"]["arguments"]
             try:
                 json.loads(arguments) if isinstance(arguments, str) else None
-            except json.JSONDecodeError as error:
-                where = f"parse error at line {error.lineno}, column {error.colno}"
-                why = "syntax error while parsing value - invalid literal"
-                if not arguments:
-                    why = "attempting to parse an empty input"
-                msg = f"[json.exception.parse_error.101] {where}: {why}"
-                msg = f"Failed to parse tool call arguments as JSON: {msg}"
+            except ValueError as error:
+                why = f"[json.exception.parse_error.101] {error}"
+                msg = f"Failed to parse tool call arguments as JSON: {why}"
                 raise EngineError(msg, 500) from None
     return messages
 
 
 def from_messages_api(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the body of a chat for one of the Messages API, which counts tokens."""
-    system = body.get("system")
-    if isinstance(system, list):
-        system = "".join(part.get("text", "") for part in system)
-    messages = [{"role": "system", "content": system}] if system else []
-    given = body.get("messages")
-    for message in given if isinstance(given, list) else ():
-        blocks = message.get("content")
-        messages += _from_blocks(message, blocks) if isinstance(blocks, list) else [message]
+    system = [{"role": "system", "content": body["system"]}] if body.get("system") else []
+    given = [_from_blocks(message) for message in body.get("messages") or ()]
     tools = [
         {
             "name": tool.get("name", ""),
@@ -325,36 +282,40 @@ def from_messages_api(body: Mapping[str, Any]) -> dict[str, Any]:
         for tool in body.get("tools") or ()
     ]
     return {
-        "messages": messages,
+        "messages": [*system, *(message for messages in given for message in messages)],
         "tools": [{"type": "function", "function": tool} for tool in tools],
         "chat_template_kwargs": body.get("chat_template_kwargs"),
     }
 
 
-def _from_blocks(
-    message: Mapping[str, Any], blocks: Sequence[Mapping[str, Any]]
-) -> Iterable[dict[str, Any]]:
-    parts = [
-        {"type": "image_url", "image_url": block.get("source")} if kind == "image" else block
+def _from_blocks(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    blocks = message.get("content")
+    if not isinstance(blocks, list):
+        yield message
+        return
+    texts = [
+        {"type": "image_url", "image_url": block["source"]} if block["type"] == "image" else block
         for block in blocks
-        if (kind := block.get("type")) in ("text", "image")
+        if block["type"] in ("text", "image")
     ]
-    functions = [
-        (each.get("id", ""), {"name": each.get("name", ""), "arguments": _dump(each.get("input"))})
-        for each in blocks
-        if each.get("type") == "tool_use"
+    calls = [
+        {
+            "id": block["id"],
+            "type": "function",
+            "function": {"name": block["name"], "arguments": _dump(block["input"])},
+        }
+        for block in blocks
+        if block["type"] == "tool_use"
     ]
-    calls = [{"id": key, "type": "function", "function": each} for key, each in functions]
-    if parts or calls:
+    if texts or calls:
         called = {"tool_calls": calls} if calls else {}
-        yield {"role": message.get("role", ""), "content": parts or "", **called}
+        yield {"role": message["role"], "content": texts or "", **called}
     for block in blocks:
-        if block.get("type") == "tool_result":
+        if block["type"] == "tool_result":
             content = block.get("content") or ""
             if isinstance(content, list):
                 content = "".join(part.get("text", "") for part in content)
-            key = block.get("tool_use_id", "")
-            yield {"role": "tool", "tool_call_id": key, "content": content}
+            yield {"role": "tool", "tool_call_id": block["tool_use_id"], "content": content}
 
 
 # --- Embeddings and reranking ---------------------------------------------------------------------

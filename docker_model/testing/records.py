@@ -65,13 +65,24 @@ class Request:
         """The text of the last message, if this asks a model for an answer."""
         if not self.path.endswith("/chat/completions") or "x-preload-only" in self.headers:
             return None
-        parts = _last_message(self.body)
-        return None if parts is None else "".join(text for text, _ in parts)
+        parts = self._parts()
+        return None if parts is None else "".join(part.get("text", "") for part in parts)
 
     @property
     def images(self) -> tuple[str, ...]:
         """The pictures of the last message, as `data:` URLs."""
-        return tuple(url for _, url in _last_message(self.body) or () if url)
+        parts = self._parts() or ()
+        return tuple(part["image_url"]["url"] for part in parts if "image_url" in part)
+
+    def _parts(self) -> list[dict[str, Any]] | None:
+        match self.body:
+            case {"messages": [*_, {"content": str(text)}]}:
+                return [{"text": text}]
+            case {"messages": [*_, {"content": list(parts)}]}:
+                return [part for part in parts if isinstance(part, dict)]
+            case {"messages": [*_, {}]}:
+                return []
+        return None
 
 
 @dataclass(slots=True)
@@ -81,8 +92,7 @@ class Memory:
     changed: threading.Condition = field(default_factory=threading.Condition)
     calls: deque[Call] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     requests: deque[Request] = field(default_factory=deque)
-    alive: dict[str, Call] = field(default_factory=dict)
-    started: int = 0
+    alive: list[Call] = field(default_factory=list)
     plugins: int = 0
     prompts: int = 0
     gone: int = 0
@@ -135,24 +145,3 @@ class Prompt(str):
         wanted = self.body.get("response_format") or {}
         schema: dict[str, Any] | None = (wanted.get("json_schema") or wanted).get("schema")
         return schema
-
-
-def _last_message(body: Any) -> list[tuple[str, str]] | None:
-    """Text and picture of each part of the last message; `None` where there is no message."""
-    match body:
-        case {"messages": [*_, {"content": str(text)}]}:
-            return [(text, "")]
-        case {"messages": [*_, {"content": list(parts)}]}:
-            return [_part(part) for part in parts]
-        case {"messages": [*_, {}]}:
-            return []
-    return None
-
-
-def _part(part: Any) -> tuple[str, str]:
-    match part:
-        case {"type": "text", "text": str(text)}:
-            return text, ""
-        case {"type": "image_url", "image_url": {"url": str(url)}}:
-            return "", url
-    return "", ""

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from docker_model.testing.engine import FILE
 from docker_model.testing.models import CREATED
 from docker_model.testing.server import JSON, PLAIN
 from docker_model.testing.steps import (
-    CloseStdout,
     Cut,
     Downloaded,
     Event,
-    Exit,
     Fail,
     Finish,
-    Grandchild,
     Hang,
-    IgnoreSignals,
-    Kill,
     Pulled,
     Raw,
     Reasoning,
     Reply,
     Sleep,
-    Stderr,
-    Stdout,
     Text,
     ToolCall,
     Usage,
@@ -37,19 +30,22 @@ from docker_model.testing.steps import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from docker_model.testing.command.session import Reply as CommandReply
     from docker_model.testing.engine import ChatPrompt
     from docker_model.testing.server import Exchange
-    from docker_model.testing.steps import ProcessStep, PullStep, Step
+    from docker_model.testing.steps import PullStep, Step
+
+    Client: TypeAlias = Exchange | CommandReply
 
 FRAME = {"id": "chatcmpl-1", "created": CREATED, "model": FILE}
 SPEAKER = {"role": "assistant", "content": None}
 
 
-def send_reply(exchange: Exchange, reply: Reply) -> None:
+def send_reply(client: Client, reply: Reply) -> None:
     """Send a whole reply."""
     text = isinstance(reply.body, str)
     kind = reply.content_type or (PLAIN if text else JSON)
-    exchange.reply(reply.status, kind, reply.body.encode() if text else _dump(reply.body))
+    client.reply(reply.status, kind, reply.body.encode() if text else _dump(reply.body))
 
 
 class _Stream:
@@ -60,43 +56,43 @@ class _Stream:
 
     content_type = JSON
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    def __init__(self, client: Client) -> None:
+        self._client = client
         self._begun = False
 
     def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            self._exchange.begin(self.content_type)
+            self._client.begin(self.content_type)
 
     def _send(self, data: bytes) -> None:
         """Send a piece; the empty one is the end."""
         self._begin()
-        self._exchange.piece(data)
+        self._client.piece(data)
 
     def _is_last(self, step: Any) -> bool:
         """Do one of the steps that all streams have. Return whether it was the last."""
         match step:
             case Sleep(seconds):
-                self._exchange.wait(seconds)
+                self._client.wait(seconds)
                 return False
             case Raw(data):
                 self._send(data)
                 return False
             case Reply():
-                send_reply(self._exchange, step)
+                send_reply(self._client, step)
             case Hang():
                 self._begin()
-                self._exchange.wait(None)
+                self._client.wait(None)
             case Cut():
                 self._begin()
-                self._exchange.close_connection = True
+                self._client.close_connection = True
             case Fail(message, status) if self._begun:
                 self._send(self._error(message, status))
                 self._send(b"")
             case Fail(message, status):
                 kind = JSON if message.startswith("{") else PLAIN
-                self._exchange.reply(status, kind, message.encode())
+                self._client.reply(status, kind, message.encode())
         return True
 
     def _error(self, message: str, _status: int) -> bytes:
@@ -109,8 +105,8 @@ class ChatReply(_Stream):
 
     content_type = "text/event-stream"
 
-    def __init__(self, exchange: Exchange, body: Mapping[str, Any], prompt: ChatPrompt) -> None:
-        super().__init__(exchange)
+    def __init__(self, client: Client, body: Mapping[str, Any], prompt: ChatPrompt) -> None:
+        super().__init__(client)
         self._prompt = prompt
         self._streamed = bool(body.get("stream"))
         self._counted = bool((body.get("stream_options") or {}).get("include_usage"))
@@ -135,7 +131,7 @@ class ChatReply(_Stream):
             message |= {"tool_calls": self._calls} if self._calls else {}
             choice = {"index": 0, "finish_reason": self._finish, "message": message}
             reply = {**FRAME, "object": "chat.completion", "choices": [choice], **self._counts()}
-            self._exchange.reply(200, JSON, _dump(reply))
+            self._client.reply(200, JSON, _dump(reply))
             return
         if self._finish is not None:
             self._say({}, finish=self._finish)
@@ -164,7 +160,7 @@ class ChatReply(_Stream):
             case Sleep() | Hang() | Cut() | Raw() | Fail() | Reply():
                 return self._is_last(step)
             case _:
-                self._send(b": simulated " + _dump(order(step)) + b"\n\n")
+                self._client.play(step)
         return False
 
     def _call(self, call: ToolCall) -> None:
@@ -255,27 +251,6 @@ class PullReply(_Stream):
 
     def _line(self, kind: str, **values: Any) -> None:
         self._send(_dump({"type": kind, **values}) + b"\n")
-
-
-_VERBS = {Kill: "kill", CloseStdout: "close", IgnoreSignals: "ignore"}
-
-
-def order(step: ProcessStep) -> dict[str, Any]:
-    """Return a step that the command itself does, as it is handed to the command."""
-    match step:
-        case Sleep(seconds):
-            return {"do": "sleep", "seconds": seconds}
-        case Hang():
-            return {"do": "sleep", "seconds": None}
-        case Stdout(data):
-            return {"do": "out", "data": data.decode("latin-1")}
-        case Stderr(text):
-            return {"do": "err", "data": text.encode().decode("latin-1")}
-        case Grandchild(detached):
-            return {"do": "grandchild", "data": "detached" if detached else ""}
-        case Exit(code):
-            return {"do": "exit", "data": str(code)}
-    return {"do": _VERBS[type(step)], "data": ""}
 
 
 def _dump(value: Any) -> bytes:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import socket
 import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl
 
 from docker_model.testing.command import run_command
-from docker_model.testing.command.process import CommandProcess, Ended
+from docker_model.testing.command.process import CommandProcess
+from docker_model.testing.command.session import Session
 from docker_model.testing.engine import (
-    ChatPrompt,
     EngineError,
     Limits,
     embeddings,
@@ -24,35 +23,44 @@ from docker_model.testing.engine import (
     rank,
     read_chat,
 )
-from docker_model.testing.models import Store, normalize
+from docker_model.testing.models import normalize
 from docker_model.testing.records import Memory, Prompt, Request
-from docker_model.testing.replies import ChatReply, PullReply, order, send_reply
-from docker_model.testing.scheduler import Scheduler, SchedulerError
+from docker_model.testing.replies import ChatReply, PullReply, send_reply
 from docker_model.testing.server import Exchange, Gone, Server
 from docker_model.testing.steps import Fail, Pulled, Reply, steps_of
+from docker_model.testing.store import RunnerError, Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from docker_model.testing.models import Described, StoredModel
+    from docker_model.testing.models import Described
+    from docker_model.testing.replies import Client
     from docker_model.testing.steps import ProcessStep, PullStep, Script
+    from docker_model.testing.store import StoredModel
     from docker_model.testing.templates import Template
 
 # `/v1/` and a named backend are other names of the same.
 _API = re.compile(r" (?:/engines(?:/(?:llama\.cpp|vllm|sglang|mlx))?)?/v1/")
 _ENGINE = re.compile(r" (?:/engines(?:/llama\.cpp)?)?/(rerank|_configure)$")
 STATUS = {"llama.cpp": "Running: llama.cpp b9879", "vllm": "Not Installed"}
-ENGINE_SIZE = 51_200_000
-LOGS = "llama_server: model loaded\nllama_server: server is listening\n"
+ENGINE_SIZE, MODEL_SIZE = 51_200_000, 268_800_000
 LARGEST = 10 * 1024 * 1024
+NO_PAGE = Reply(404, "404 page not found\n")
+NO_MODEL = Reply(404, "model not found\n")
+# Paths below which a model answers, and the mode in which it does.
+INFERENCE = {
+    "POST /engines/v1/chat/completions": "completion",
+    "POST /engines/v1/messages/count_tokens": "completion",
+    "POST /engines/v1/embeddings": "embedding",
+    "POST /engines/rerank": "reranking",
+}
+
+FixedReply: TypeAlias = Reply | Callable[[Request], Reply]
 
 
 def one_name(route: str) -> str:
     """Return the one name of a method and path that this module uses."""
     return _ENGINE.sub(r" /engines/\1", _API.sub(" /engines/v1/", route))
-
-
-FixedReply: TypeAlias = Reply | Callable[[Request], Reply]
 
 
 def routes(replies: Mapping[str, FixedReply]) -> dict[str, FixedReply]:
@@ -92,29 +100,11 @@ class Runner:
     def __init__(self, scenario: Scenario) -> None:
         self.memory = Memory()
         self._scenario = scenario
-        self._store = store = Store(
-            scenario.models, scenario.template, any_model=scenario.any_model
-        )
+        models, template = scenario.models, scenario.template
+        self._store = Store(models, template, any_model=scenario.any_model)
         for name in scenario.pullable:
-            store.hide(name)
-        self._scheduler = Scheduler(store)
+            self._store.hide(name)
         self._read: dict[str, list[str]] = {}  # what each model has read last
-        self._pages: dict[str, Callable[[], Any]] = {
-            "/": lambda: "Docker Model Runner is running",
-            "/engines/df": lambda: {
-                "models_disk_usage": store.size(),
-                "default_backend_disk_usage": ENGINE_SIZE,
-            },
-            "/engines/ps": self._scheduler.loaded,
-            "/engines/status": lambda: STATUS,
-            "/engines/v1/models": lambda: {
-                "object": "list",
-                "data": [_openai(model) for model in store.all()],
-            },
-            "/logs": lambda: LOGS,
-            "/models": lambda: [model.data for model in store.all()],
-            "/version": lambda: {"version": scenario.version},
-        }
         self._server = Server(lambda link: Exchange(link, self._serve), socket.SHUT_RDWR)
         # With a command, its end is awaited.
         self._commands = Server(self._watch, socket.SHUT_WR)
@@ -128,21 +118,32 @@ class Runner:
 
     def _serve(self, exchange: Exchange) -> None:
         headers = {name.lower(): value for name, value in exchange.headers.items()}
-        memory = self.memory
-        with memory.changed:
-            call = memory.alive.get(headers.get("x-simulated-call", ""))
-            body, size = exchange.json(), len(exchange.text)
-            request = Request(exchange.command, exchange.target, headers, body, size, call)
-            memory.remember(request)
+        body, size = exchange.json(), len(exchange.text)
+        request = Request(exchange.command, exchange.target, headers, body, size)
         try:
-            self._answer(exchange, request)
-            request.complete = True
+            self.answer(exchange, request)
         except Gone:
             exchange.close_connection = True
-            request.client_gone = True
+
+    def answer(self, client: Client, request: Request) -> None:
+        """Answer a request, and remember it.
+
+        Raises:
+            Gone: If the client goes before the end.
+        """
+        memory = self.memory
         with memory.changed:
-            memory.gone += request.client_gone and request.prompt is not None
-            memory.changed.notify_all()
+            memory.remember(request)
+        try:
+            self._answer(client, request)
+            request.complete = True
+        except Gone:
+            request.client_gone = True
+            raise
+        finally:
+            with memory.changed:
+                memory.gone += request.client_gone and request.prompt is not None
+                memory.changed.notify_all()
 
     def _watch(self, connection: socket.socket) -> None:
         """Stay with a command from its start to the end of its last process."""
@@ -150,12 +151,10 @@ class Runner:
         process = CommandProcess(connection)
         call = process.call
         with memory.changed:
-            memory.started += 1
-            key = str(memory.started)
-            memory.alive[key] = call
+            memory.alive.append(call)
             memory.calls.append(call)
             memory.changed.notify_all()
-        thread = threading.Thread(target=self._run, args=(process, key), name="simulated docker")
+        thread = threading.Thread(target=self._run, args=(process,), name="simulated docker")
         thread.start()
         try:
             for pid in process.listen():
@@ -164,93 +163,97 @@ class Runner:
                     memory.plugins += 1
                     memory.changed.notify_all()
         finally:
-            thread.join()
             with memory.changed:
                 call.alive = False
-                del memory.alive[key]
+                memory.alive.remove(call)
                 memory.changed.notify_all()
+            thread.join()
 
-    def _run(self, process: CommandProcess, key: str) -> None:
+    def _run(self, process: CommandProcess) -> None:
         scenario = self._scenario
+        session = Session(
+            process,
+            self.answer,
+            version=scenario.version,
+            address=self.address,
+            retry_wait=scenario.retry_wait,
+        )
         try:
-            run_command(
-                process,
-                version=scenario.version,
-                address=self.address,
-                key=key,
-                startup=[order(step) for step in scenario.startup],
-                plugin=scenario.plugin,
-                retry_wait=scenario.retry_wait,
-            )
+            run_command(process, session, scenario.startup, plugin=scenario.plugin)
         except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
             self._failed(error)
-            with contextlib.suppress(Ended):
+            with contextlib.suppress(Gone):
                 process.exit(1)
 
-    def _answer(self, exchange: Exchange, request: Request) -> None:
+    def _answer(self, client: Client, request: Request) -> None:
         path, _, query = request.path.partition("?")
         route = one_name(f"{request.method} {path}")
         replies = self._scenario.replies
         fixed = replies.get(route, replies.get("*"))
-        if fixed is not None:
-            send_reply(exchange, fixed if isinstance(fixed, Reply) else fixed(request))
-            return
+        body = request.body
         try:
-            if request.size > LARGEST:
-                _refuse("request too large")
-            if route in INFERENCE:
-                self._infer(exchange, request, *INFERENCE[route])
+            if fixed is not None:
+                reply = fixed if isinstance(fixed, Reply) else fixed(request)
+            elif request.size > LARGEST:
+                reply = Reply(400, "request too large\n")
+            elif request.method == "POST" and not isinstance(body, dict) and "/tag" not in path:
+                reply = Reply(400, "invalid request\n")
+            elif route in INFERENCE:
+                self._infer(client, request, INFERENCE[route], route)
+                return
             elif route == "POST /models/create":
-                self._pull(exchange, _object(request.body))
+                self._pull(client, body.get("from", ""))
+                return
             else:
                 arguments = dict(parse_qsl(query, keep_blank_values=True))
-                send_reply(exchange, self._manage(route, arguments, request.body))
-        except SchedulerError as error:
-            send_reply(exchange, Reply(error.status, f"{error}\n"))
+                reply = self._manage(route, arguments, body)
+        except RunnerError as error:
+            reply = Reply(error.status, f"{error}\n")
         except EngineError as error:
-            send_reply(exchange, Reply(error.status, {"error": error.error}))
+            reply = Reply(error.status, {"error": error.error})
+        send_reply(client, reply)
 
     # --- Inference --------------------------------------------------------------------------------
 
-    def _infer(self, exchange: Exchange, request: Request, mode: str, act: str) -> None:
+    def _infer(self, client: Client, request: Request, mode: str, route: str) -> None:
         """Have the model in memory, and let it answer."""
-        body = _object(request.body)
-        name = body.get("model")
+        name = request.body.get("model")
         if not (isinstance(name, str) and name):
-            _refuse("model is required")
+            msg = "model is required"
+            raise RunnerError(msg, 400)
         model = self._store.find(name)
         if model is None:
             msg = f"error while getting model: get model '\"{name}\"': model not found"
-            raise SchedulerError(msg, 404)
-        with self._scheduler.running(model, normalize(name), mode) as config:
+            raise RunnerError(msg, 404)
+        with self._store.running(model, normalize(name), mode) as config:
             if "x-preload-only" in request.headers:
-                send_reply(exchange, Reply())
-            elif act == "chat":
-                self._chat(exchange, request, model, config)
+                send_reply(client, Reply())
+            elif mode != "completion":
+                send_reply(client, self._texts(mode, request.body, model, config))
+            elif route.endswith("count_tokens"):
+                prompt = read_chat(from_messages_api(request.body), model.model, self._template)
+                send_reply(client, Reply(body={"input_tokens": len(prompt.tokens)}))
             else:
-                reply = self._count if act == "count" else self._texts
-                send_reply(exchange, reply(mode, body, model, config))
+                self._chat(client, request, model, config)
 
-    def _prompt(self, body: Mapping[str, Any], model: StoredModel) -> ChatPrompt:
-        return read_chat(body, model.model, self._scenario.template)
+    @property
+    def _template(self) -> Template:
+        return self._scenario.template
 
     def _chat(
-        self,
-        exchange: Exchange,
-        request: Request,
-        model: StoredModel,
-        config: Mapping[str, Any],
+        self, client: Client, request: Request, model: StoredModel, config: Mapping[str, Any]
     ) -> None:
         if model.model.kind != "chat":
             msg = "the current context does not support logits computation. skipping"
             raise EngineError(msg, 500)
-        prompt = self._prompt(request.body, model)
+        prompt = read_chat(request.body, model.model, self._template)
         prompt.check_length(config.get("context-size") or model.context_size)
-        ident = model.data["id"]
-        prompt.remember(self._read.get(ident, ()))
-        self._read[ident] = prompt.tokens
-        stream = ChatReply(exchange, request.body, prompt)
-        steps = steps_of(self._script(model), Prompt(request))
+        prompt.remember(self._read.get(model.id, ()))
+        self._read[model.id] = prompt.tokens
+        scripts = self._scenario.scripts
+        named = (scripts[tag] for tag in model.tags if tag in scripts)
+        stream = ChatReply(client, request.body, prompt)
+        steps = steps_of(next(named, self._scenario.script), Prompt(request))
         try:
             stream.play(steps)
         except Gone:
@@ -260,20 +263,9 @@ class Runner:
         finally:
             steps.close()
 
-    def _script(self, model: StoredModel) -> Script:
-        scripts = self._scenario.scripts
-        named = (scripts[tag] for tag in model.tags if tag in scripts)
-        return next(named, self._scenario.script)
-
     def _failed(self, error: Exception) -> str:
         self.memory.errors.append(error)
         return "the script failed: " + "".join(traceback.format_exception_only(error)).strip()
-
-    def _count(
-        self, _mode: str, body: Mapping[str, Any], model: StoredModel, _config: Mapping[str, Any]
-    ) -> Reply:
-        prompt = self._prompt(from_messages_api(body), model)  # of embedding models, too
-        return Reply(body={"input_tokens": len(prompt.tokens)})
 
     def _texts(
         self, mode: str, body: Mapping[str, Any], model: StoredModel, config: Mapping[str, Any]
@@ -292,34 +284,54 @@ class Runner:
 
     # --- Models -----------------------------------------------------------------------------------
 
-    def _pull(self, exchange: Exchange, body: Mapping[str, Any]) -> None:
-        name = body.get("from", "")
-        store = self._store
+    def _pull(self, client: Client, name: str) -> None:
         steps = self._scenario.pullable.get(normalize(name))
         if steps is None:
-            known = store.find(name)
-            steps = [Pulled("Using cached model: 256.35MiB")] if known else [NOT_FOUND]
-        PullReply(exchange).play(steps, lambda: store.add(name))
+            is_there = self._store.find(name) is not None
+            missing = Fail("Model not found", 404)
+            steps = [Pulled("Using cached model: 256.35MiB") if is_there else missing]
+        PullReply(client).play(steps, lambda: self._store.add(name))
 
     def _manage(self, route: str, arguments: Mapping[str, str], body: Any) -> Reply:
         """Answer what concerns the models, and asks none of them."""
-        method, path = route.split(" ", 1)
-        if method == "GET" and path in self._pages:
-            return Reply(body=self._pages[path]())
+        page = self._pages().get(route)
+        if page:
+            return Reply(body=page())
         match route:
             case "GET /engines/_configure":
-                wanted = arguments.get("model", "")
-                return Reply(body=self._scheduler.configurations(wanted))
+                return Reply(body=self._store.configurations(arguments.get("model", "")))
             case "POST /engines/_configure":
-                self._scheduler.configure(_object(body))
+                self._store.configure(body)
                 return Reply(202)
+            case "POST /engines/unload":
+                names, backend = body.get("models") or [], body.get("backend") or ""
+                everything = bool(body.get("all"))
+                count = self._store.unload(names, everything=everything, backend=backend)
+                return Reply(body={"unloaded_runners": count})
             case "GET /simulated/search":
                 return Reply(body=self._search(arguments.get("q", "")))
-            case "POST /engines/unload":
-                return Reply(body={"unloaded_runners": self._unload(_object(body))})
+        method, _, path = route.partition(" ")
         if path.startswith(("/models/", "/engines/v1/models/")):
             return self._model(method, path, arguments)
-        return Reply(404, "404 page not found\n")
+        return NO_PAGE
+
+    def _pages(self) -> dict[str, Callable[[], Any]]:
+        store = self._store
+        return {
+            "GET /": lambda: "Docker Model Runner is running",
+            "GET /version": lambda: {"version": self._scenario.version},
+            "GET /engines/status": lambda: STATUS,
+            "GET /engines/df": lambda: {
+                "models_disk_usage": MODEL_SIZE * len(store.all()),
+                "default_backend_disk_usage": ENGINE_SIZE,
+            },
+            "GET /engines/ps": store.loaded,
+            "GET /models": lambda: [model.data for model in store.all()],
+            "GET /engines/v1/models": lambda: {
+                "object": "list",
+                "data": [_openai(model) for model in store.all()],
+            },
+        }
 
     def _search(self, term: str) -> list[dict[str, Any]]:
         """Return what Docker Hub would say; what can be pulled is there."""
@@ -328,62 +340,27 @@ class Runner:
         short = [name.removeprefix("docker.io/").removesuffix(":latest") for name in names]
         return [_found(name) for name in short if term.lower() in name.lower()]
 
-    def _unload(self, body: Mapping[str, Any]) -> int:
-        names, backend = body.get("models") or [], body.get("backend") or ""
-        return self._scheduler.unload(names, everything=bool(body.get("all")), backend=backend)
-
     def _model(self, method: str, path: str, arguments: Mapping[str, str]) -> Reply:
         """Answer what concerns one model."""
         store = self._store
-        name = path.partition("/models/")[2]
-        openai = path.startswith("/engines/")
-        missing = Reply(404, "model not found\n")
+        start, _, name = path.partition("/models/")
+        is_openai = bool(start)
         if method == "GET":
-            model = store.find(name, partly=not openai)
+            model = store.find(name, partly=not is_openai)
             if model is None:
-                return missing
-            return Reply(body=_openai(model) if openai else model.data)
-        if method == "DELETE" and not openai:
+                return NO_MODEL
+            return Reply(body=_openai(model) if is_openai else model.data)
+        if method == "DELETE" and not is_openai:
             done = store.remove(name, force=arguments.get("force") in ("", "true", "1"))
             if done == []:
                 msg = f'unable to delete "{name}" (must be forced) due to multiple tag references'
                 return Reply(409, f"{msg}: resource conflict\n")
-            return missing if done is None else Reply(body=done)
+            return NO_MODEL if done is None else Reply(body=done)
         if method == "POST" and name.endswith("/tag"):
             target = f"{arguments.get('repo', '')}:{arguments.get('tag', '')}"
-            if not store.tag(name.removesuffix("/tag"), target):
-                return missing
-            message = f'Model tagged successfully with "{target}"'
-            return Reply(201, {"message": message, "target": target})
-        return Reply(404, "404 page not found\n")
-
-
-# Paths below which a model answers: its mode, and what it does.
-INFERENCE = {
-    "POST /engines/v1/chat/completions": ("completion", "chat"),
-    "POST /engines/v1/messages/count_tokens": ("completion", "count"),
-    "POST /engines/v1/embeddings": ("embedding", "texts"),
-    "POST /engines/rerank": ("reranking", "texts"),
-}
-
-
-def _refuse(message: str) -> NoReturn:
-    raise SchedulerError(message, 400)
-
-
-def _object(body: Any) -> dict[str, Any]:
-    return body if isinstance(body, dict) else _refuse("invalid request")
-
-
-def _json(data: bytes) -> Any:
-    """Return the value of a body; `None` for one that is no JSON, too."""
-    try:
-        return json.loads(data)
-    except ValueError:
-        return None
-
-
-NOT_FOUND = Fail("Model not found", 404)
+            is_there = store.tag(name.removesuffix("/tag"), target)
+            return Reply(201, {"target": target}) if is_there else NO_MODEL
+        return NO_PAGE
 
 
 def _found(name: str) -> dict[str, Any]:
@@ -396,15 +373,16 @@ def _found(name: str) -> dict[str, Any]:
         "Official": name.startswith("ai/"),
         "UpdatedAt": "2026-01-01T00:00:00Z",
         "Backend": "llama.cpp",
-        "Size": 268_800_000,
+        "Size": MODEL_SIZE,
     }
 
 
 def _openai(model: StoredModel) -> dict[str, Any]:
     config = model.data.get("config") or {}
-    known = {key: config[key] for key in _DMR if config.get(key)}
+    keys = ("architecture", "parameters", "quantization", "size")
+    known = {key: config[key] for key in keys if config.get(key)}
     if model.context_size is not None:
-        known = {"context_window": model.context_size, **known}
+        known["context_window"] = model.context_size
     return {
         "id": model.shown_name,
         "object": "model",
@@ -412,6 +390,3 @@ def _openai(model: StoredModel) -> dict[str, Any]:
         "owned_by": "docker",
         **({"dmr": known} if known else {}),
     }
-
-
-_DMR = ("architecture", "parameters", "quantization", "size")

@@ -30,6 +30,11 @@ _PHRASES = {
 }
 
 
+def phrase(status: int) -> str:
+    """Return the words for an HTTP status."""
+    return _PHRASES.get(status) or BaseHTTPRequestHandler.responses.get(status, ("",))[0]
+
+
 class Gone(Exception):
     """The other end hung up, or the server is closing."""
 
@@ -113,12 +118,7 @@ class Exchange(BaseHTTPRequestHandler):
     text: bytes
 
     def __init__(self, connection: socket.socket, answer: Callable[[Exchange], None]) -> None:
-        """Serve a connection to its end.
-
-        Args:
-            connection: The connection.
-            answer: Called for each request.
-        """
+        """Serve a connection to its end, and call `answer` for each request."""
         self._answer = answer
         super().__init__(connection, None, None)  # type: ignore[arg-type]
 
@@ -173,7 +173,7 @@ class Exchange(BaseHTTPRequestHandler):
         self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     def _head(self, status: int, content_type: str, name: str, value: str) -> None:
-        self.send_response_only(status, _PHRASES.get(status))
+        self.send_response_only(status, phrase(status))
         self.send_header("Content-Type", content_type)
         self.send_header(name, value)
         try:
@@ -187,6 +187,9 @@ class Exchange(BaseHTTPRequestHandler):
             self.connection.sendall(data)
         except OSError:
             raise Gone from None
+
+    def play(self, step: object) -> None:
+        """Do nothing: the step concerns a command, and this client is none."""
 
     def wait(self, seconds: float | None) -> None:
         """Do nothing for so long, `None` for ever."""

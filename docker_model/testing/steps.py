@@ -11,10 +11,9 @@ A script is any of these:
 A step alone is a list of one. What the request asks for beyond the prompt (`max_tokens`, `stop`,
 a schema) changes nothing of what is said, and is on record.
 
-Steps for what the model says: `Text`, `Reasoning`, `ToolCall`, `Usage`, `Finish`. For what the
-runner does: `Sleep`, `Hang`, `Fail`, `Cut`, `Raw`, `Event`,
-`Reply`. For what becomes of the command: `Exit`, `Kill`,
-`Stdout`, `Stderr`, `CloseStdout`, `IgnoreSignals`, `Grandchild`. A pull is made of
+What the model says: `Text`, `Reasoning`, `ToolCall`, `Usage`, `Finish`. What the runner does:
+`Sleep`, `Hang`, `Fail`, `Cut`, `Raw`, `Event`, `Reply`. What becomes of the command: `Exit`,
+`Kill`, `Stdout`, `Stderr`, `CloseStdout`, `IgnoreSignals`, `Grandchild`. A pull is made of
 `Downloaded`, `Warn`, `Pulled` and the runner's steps.
 """
 
@@ -248,31 +247,14 @@ class Pulled:
     message: str = "Model pulled successfully"
 
 
-Step: TypeAlias = (
-    Text
-    | Reasoning
-    | ToolCall
-    | Usage
-    | Finish
-    | Sleep
-    | Hang
-    | Fail
-    | Cut
-    | Raw
-    | Event
-    | Reply
-    | Exit
-    | Kill
-    | Stdout
-    | Stderr
-    | CloseStdout
-    | IgnoreSignals
-    | Grandchild
-)
 ProcessStep: TypeAlias = (
     Exit | Kill | Stdout | Stderr | CloseStdout | IgnoreSignals | Grandchild | Sleep | Hang
 )
-PullStep: TypeAlias = Downloaded | Warn | Pulled | Sleep | Hang | Fail | Cut | Raw
+RunnerStep: TypeAlias = Sleep | Hang | Fail | Cut | Raw
+Step: TypeAlias = (
+    Text | Reasoning | ToolCall | Usage | Finish | Event | Reply | RunnerStep | ProcessStep
+)
+PullStep: TypeAlias = Downloaded | Warn | Pulled | RunnerStep
 PULL: tuple[PullStep, ...] = (
     Downloaded(67_000_000, 268_000_000),
     Downloaded(268_000_000, 268_000_000),

@@ -4,6 +4,7 @@ The batch examples run on a cluster, in files of their own.
 """
 
 import json
+import os
 import re
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -49,7 +50,7 @@ LONG = "It goes on. " * 500
 
 
 def run(script, *arguments, cwd=None, **variables):
-    return run_python([script, *arguments], env=variables, cwd=cwd)
+    return run_python([script, *arguments], env=os.environ | variables, cwd=cwd)
 
 
 def complaints(stderr):

@@ -32,13 +32,23 @@ if CAN_FORK:
     CONTEXT.set_forkserver_preload(IMPORTED)
 
 
-def run_python(argv, *, env=(), cwd=None, timeout=90):
-    """Run `python argv…`, with `-c`, `-m` or a file; return what `subprocess.run` does."""
+def run_python(argv, *, env=None, cwd=None, typed="", timeout=90):
+    """Run `python argv…`, with `-c`, `-m` or a file; return what `subprocess.run` does.
+
+    Args:
+        argv: The words after `python`.
+        env: The whole environment; default: this process' own.
+        cwd: The directory; default: this process' own.
+        typed: What is on stdin.
+        timeout: Seconds after which it is killed.
+    """
     argv = [str(word) for word in argv]
     with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder, "out"), Path(folder, "err")
-        variables = {**os.environ, "PYTHONPATH": str(ROOT), **dict(env)}
-        settings = (argv, variables, cwd or Path.cwd(), out, err)
+        streams = [Path(folder, name) for name in ("in", "out", "err")]
+        stdin, out, err = streams
+        stdin.write_text(typed, encoding="utf-8")
+        variables = {**(os.environ if env is None else env), "PYTHONPATH": str(ROOT)}
+        settings = (argv, variables, cwd or Path.cwd(), streams)
         process = CONTEXT.Process(target=_program, args=settings)
         process.start()
         process.join(timeout)
@@ -46,14 +56,18 @@ def run_python(argv, *, env=(), cwd=None, timeout=90):
             process.kill()
             process.join()
             raise subprocess.TimeoutExpired(argv, timeout, out.read_bytes(), err.read_bytes())
-        return subprocess.CompletedProcess(argv, process.exitcode, out.read_text(), err.read_text())
+        return subprocess.CompletedProcess(
+            argv, process.exitcode, out.read_text("utf-8"), err.read_text("utf-8")
+        )
 
 
-def _program(argv, variables, cwd, out, err):
-    for path, stream in ((out, sys.stdout), (err, sys.stderr)):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(descriptor, stream.fileno())
+def _program(argv, variables, cwd, streams):
+    for number, path in enumerate(streams):
+        mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY
+        descriptor = os.open(path, mode)
+        os.dup2(descriptor, number)
         os.close(descriptor)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115  of a fork it is /dev/null
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(cwd)

@@ -1,22 +1,15 @@
 """`python -m docker_model` as a process, in a pipe and on a terminal."""
 
 import os
-import subprocess
 import sys
+
+from tests.support.programs import run_python
 
 CONSOLE = [sys.executable, "-m", "docker_model"]
 
 
-def console(*arguments, typed="", **settings):
-    return subprocess.run(
-        [*CONSOLE, *arguments],
-        input=typed,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=60,
-        **settings,
-    )
+def console(*arguments, typed="", env=None):
+    return run_python(["-m", "docker_model", *arguments], typed=typed, env=env)
 
 
 def on_terminal(*arguments, command=CONSOLE, typed=b"", after=b"", **env):

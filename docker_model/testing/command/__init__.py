@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from docker_model.testing.command import manage
-from docker_model.testing.command.process import CommandError, Ended, play
+from docker_model.testing.command.process import CommandError, Ended
 from docker_model.testing.command.run import run
-from docker_model.testing.command.session import Session
+from docker_model.testing.command.session import Session, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
     from docker_model.testing.command.process import CommandProcess
+    from docker_model.testing.steps import ProcessStep
 
 NO_PLUGIN = 125
 DOCKER_HELP = "\nRun 'docker --help' for more information\n"
@@ -37,12 +37,10 @@ class Flags:
     Attributes:
         values: Flag name to its text; `"true"` for a switch.
         words: Everything that is no flag, in order.
-        before_dashes: How many of the words stood before `--`; `None` without it.
     """
 
     values: dict[str, str] = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
-    before_dashes: int | None = None
 
     def text(self, name: str, default: str = "") -> str:
         """Return the flag's value."""
@@ -54,110 +52,95 @@ class Flags:
 
 
 Command: TypeAlias = Callable[[Session, Flags], None]
-# Name to function, usage line, and flags as `parse` takes them.
-COMMANDS: dict[str, tuple[Command, str, str]] = {
-    "configure": (manage.configure, manage.CONFIGURE_LINE, manage.CONFIGURE_FLAGS),
-    "df": (manage.df, "df", ""),
-    "inspect": (manage.inspect, "inspect MODEL", ""),
-    "list": (manage.list_models, "list [OPTIONS] [MODEL]", "json"),
-    "ps": (manage.ps, "ps", ""),
-    "pull": (manage.pull_command, "pull MODEL", ""),
-    "rm": (manage.remove, "rm [MODEL...]", "f:force"),
-    "run": (run, "run MODEL [PROMPT]", "color= d:detach"),
-    "search": (manage.search, "search [OPTIONS] [TERM]", "n:limit=int source= json"),
-    "status": (manage.status, "status", "json"),
-    "tag": (manage.tag, "tag SOURCE TARGET", ""),
-    "unload": (manage.unload, "unload (MODEL [MODEL ...] [--backend BACKEND] | --all)", "all"),
-    "version": (manage.version, "version", ""),
+CONFIGURE = (
+    "context-size= speculative-draft-model= speculative-num-tokens= "
+    "speculative-min-acceptance-rate= hf_overrides= gpu-memory-utilization= mode= think keep-alive="
+)
+# Name to function, how many words it needs, flags as `parse` takes them, and those of v0.1.40.
+COMMANDS: dict[str, tuple[Command, int, str, str]] = {
+    "configure": (manage.configure, 1, CONFIGURE, "context-size="),
+    "df": (manage.df, 0, "", ""),
+    "inspect": (manage.inspect, 1, "", ""),
+    "list": (manage.list_models, 0, "json", "json"),
+    "ps": (manage.ps, 0, "", ""),
+    "pull": (manage.pull_command, 1, "", ""),
+    "rm": (manage.remove, 1, "force", "force"),
+    "run": (run, 1, "color= detach", ""),
+    "search": (manage.search, 0, "limit= source= json", ""),
+    "status": (manage.status, 0, "json", "json"),
+    "tag": (manage.tag, 2, "", ""),
+    "unload": (manage.unload, 0, "all", "all"),
+    "version": (manage.version, 0, "", ""),
 }
 
 
-def parse(args: list[str], known: str) -> Flags:
+def parse(args: Sequence[str], known: str) -> Flags:
     """Read a command line as Go's pflag does: flags and words mixed, `--` ends the flags.
 
     Args:
         args: The words after the command's name.
-        known: The flags: `all` for a switch, `color=` with a value, `limit=int` with a number,
-            and `q:quiet` for one that has a letter.
+        known: The flags: `all` for a switch, `color=` with a value.
     """
-    names = dict(each.rpartition(":")[::2] for each in known.split() if ":" in each)
-    names = {letter: flag.partition("=")[0] for letter, flag in names.items()}
-    kinds = dict(each.rpartition(":")[2].partition("=")[::2] for each in known.split())
-    valued = {each.rpartition(":")[2].partition("=")[0] for each in known.split() if "=" in each}
+    valued = {each.rstrip("="): each.endswith("=") for each in known.split()}
     found = Flags()
     rest = list(args)
     while rest:
         word = rest.pop(0)
         if word == "--":
-            found.before_dashes = len(found.words)
             found.words += rest
             break
         if not word.startswith("-") or word == "-":
             found.words.append(word)
             continue
-        long = word.startswith("--")
-        name, equals, value = word[2:].partition("=") if long else (word[1], word[2:], word[2:])
-        name = name if long else names.get(name, name * 2)
-        if name not in kinds:
-            shown = f"shorthand flag: {word[1]!r} in {word}"
-            msg = f"unknown {f'flag: --{name}' if long else shown}"
+        name, equals, value = word[2:].partition("=")
+        if not word.startswith("--"):
+            msg = f"unknown shorthand flag: {word[1]!r} in {word}"
             raise FlagError(msg)
-        if not equals and name in valued and not rest:
-            msg = f"flag needs an argument: {word if long else f'{word[1]!r} in {word}'}"
+        if name not in valued:
+            msg = f"unknown flag: --{name}"
+            raise FlagError(msg)
+        if not equals and valued[name] and not rest:
+            msg = f"flag needs an argument: {word}"
             raise FlagError(msg)
         if not equals:
-            value = rest.pop(0) if name in valued else "true"
-        if kinds[name] == "int" and not value.lstrip("-").isdecimal():
-            reason = f'strconv.ParseInt: parsing "{value}": invalid syntax'
-            msg = f'invalid argument "{value}" for "--{name}" flag: {reason}'
-            raise FlagError(msg)
+            value = rest.pop(0) if valued[name] else "true"
         found.values[name] = value
     return found
 
 
 def run_command(
-    process: CommandProcess,
-    *,
-    version: str,
-    address: str,
-    key: str,
-    startup: Sequence[dict[str, Any]],
-    plugin: bool,
-    retry_wait: float,
+    process: CommandProcess, session: Session, startup: Sequence[ProcessStep], *, plugin: bool
 ) -> None:
     """Do what a command does, from its start to its exit code."""
     words = list(process.call.argv)
     try:
         if not plugin:
             process.exit(_without_plugin(process, words))
-        session = Session(process, version, address, key, retry_wait)
         process.order("pair", b"deaf" if session.old else b"")
         for step in startup:
-            play(step, process)
+            process.play(step)
         process.exit(_dispatch(session, words[1:]))
     except Ended:
         pass
 
 
 def _dispatch(session: Session, words: list[str]) -> int:
-    """Run a command line of the plugin; returns the exit code."""
+    """Run a command line of the plugin; return the exit code."""
     process = session.process
-    name = words[0] if words else ""
-    run_it, line, known = COMMANDS.get(name, (None, "", ""))
-    if session.old:
-        known = {"run": "", "configure": "context-size=int"}.get(name, known)
+    name, *args = words or [""]
+    if name not in COMMANDS:
+        # Not an error for the CLI: it prints its help.
+        process.out("Usage:  docker model COMMAND\n\nDocker Model Runner\n")
+        return 0
+    run_it, least, known, known_to_old = COMMANDS[name]
     try:
-        flags = parse(words[1:] if run_it else words, known)
-        if run_it:
-            run_it(session, flags)
-        else:
-            # Not an error for the CLI: it prints its help.
-            process.out("Usage:  docker model COMMAND\n\nDocker Model Runner\n")
+        flags = parse(args, known_to_old if session.old else known)
+        if len(flags.words) < least:
+            refuse(f"'docker model {name}' requires at least {least} argument(s).")
+        run_it(session, flags)
     except FlagError as error:
-        process.err(
-            f"{error}\n\nUsage:  docker model{line and f' {line}'}\n\n"
-            f"Run 'docker model{line and f' {name}'} --help' for more information\n"
-        )
+        usage = f"Usage:  docker model {name}\n\nRun 'docker model {name} --help'"
+        process.err(f"{error}\n\n{usage} for more information\n")
         return 1
     except CommandError as error:
         process.err(f"{error}\n")
@@ -166,13 +149,12 @@ def _dispatch(session: Session, words: list[str]) -> int:
 
 
 def _without_plugin(process: CommandProcess, words: list[str]) -> int:
-    """Do what `docker` itself makes of the call; returns the exit code."""
+    """Do what `docker` itself makes of the call; return the exit code."""
     before = words[: words.index("--")] if "--" in words else words
     flag = next((word for word in before if word.startswith("-")), None)
     if flag is None:
         process.err(f"docker: unknown command: docker model\n{DOCKER_HELP}")
         return 1
     name = flag.partition("=")[0]
-    unknown = f"flag: {name}" if flag[:2] == "--" else f"shorthand flag: {flag[1]!r} in {flag}"
-    process.err(f"unknown {unknown}\n\nUsage:  docker [OPTIONS] COMMAND [ARG...]\n{DOCKER_HELP}")
+    process.err(f"unknown flag: {name}\n\nUsage:  docker [OPTIONS] COMMAND [ARG...]\n{DOCKER_HELP}")
     return NO_PLUGIN

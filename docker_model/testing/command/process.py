@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
 from docker_model.testing.records import Call
+from docker_model.testing.server import Gone
+from docker_model.testing.steps import (
+    CloseStdout,
+    Exit,
+    Grandchild,
+    Hang,
+    IgnoreSignals,
+    Kill,
+    Sleep,
+    Stderr,
+    Stdout,
+)
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
+    from docker_model.testing.steps import ProcessStep
 
 PIECE = 1 << 14
 AHEAD = 1 << 16  # bytes that may wait in the connection: the end of it must get past them
 
 
-class Ended(Exception):
+class Ended(Gone):
     """No process of the command is left, or it was told to exit."""
 
 
-class Canceled(Exception):
+class Canceled(Gone):
     """`docker` got a signal or died: the plugin gives up its request."""
 
 
-class CommandError(Exception):
+class CommandError(Gone):
     """The command ends with exit code 1 and this text on stderr."""
 
 
@@ -35,34 +47,29 @@ class CommandProcess:
     Attributes:
         call: What is on record of it.
         device: Whether its stdin is a character device, such as `/dev/null`.
-        canceled: Whether `docker` got a signal or died.
     """
 
     def __init__(self, connection: socket.socket) -> None:
         """Hear how the command was called."""
         self._socket = connection
         self._reader = connection.makefile("rb")
-        told = self._reader.read(int(self._reader.readline() or b"0"))
-        if not told:
-            raise ConnectionResetError
-        pid, device, cwd, count, *rest = told.decode("utf-8", "surrogateescape").split("\0")
+        facts = self._reader.read(int(self._reader.readline() or b"0"))
+        if not facts:
+            raise Gone
+        pid, device, cwd, count, *rest = facts.decode("utf-8", "surrogateescape").split("\0")
         argv, env = rest[: int(count)], rest[int(count) :]
         # A name may begin with "=" on Windows.
-        pairs = (pair[:1] + pair[1:].partition("=")[0] for pair in env)
-        self.device = device == "1"
-        names = dict(zip(pairs, env, strict=True))
-        variables = {name: pair[len(name) + 1 :] for name, pair in names.items()}
+        ends = [pair.index("=", 1) for pair in env]
+        variables = {pair[:end]: pair[end + 1 :] for pair, end in zip(env, ends, strict=True)}
         self.call = Call(tuple(argv), cwd, variables, int(pid))
-        self.canceled = False
-        self._ended = False
+        self.device = device == "1"
+        self._canceled = self._ended = self._stdin_ended = False
         self._stdin = bytearray()
-        self._stdin_ended = False
         self._ahead = 0
         self._changed = threading.Condition()
-        self._open: list[tuple[socket.socket, bool]] = []
 
     def listen(self) -> Iterator[int]:
-        """Hear what the command says, until its last process has ended; yields the plugin's pid."""
+        """Hear what the command reports, to the end of its last process; yield the plugin's pid."""
         while line := self._line():
             word, _, number = line.decode().strip().partition(" ")
             if word == "pid":
@@ -70,7 +77,7 @@ class CommandProcess:
                 continue
             with self._changed:
                 if word == "cancel":
-                    self.canceled = True
+                    self._canceled = True
                 elif word == "done":
                     self._ahead -= int(number)
                 elif data := self._reader.read(int(number)):
@@ -78,12 +85,9 @@ class CommandProcess:
                 else:
                     self._stdin_ended = True
                 self._changed.notify_all()
-            if word == "cancel":
-                self._hang_up(canceled=True)
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-        self._hang_up(canceled=False)
         self._reader.close()
 
     def _line(self) -> bytes:
@@ -92,36 +96,22 @@ class CommandProcess:
         except OSError:
             return b""
 
-    def _hang_up(self, *, canceled: bool) -> None:
-        """Wake the thread that waits for a reply."""
-        with self._changed:
-            for connection, cancel in self._open:
-                if canceled and not cancel:
-                    continue
-                with contextlib.suppress(OSError):
-                    connection.shutdown(2)
+    def sleep(self, seconds: float | None, *, cancel: bool = False) -> None:
+        """Do nothing for so long, `None` for ever.
 
-    @contextlib.contextmanager
-    def interrupting(self, connection: socket.socket, *, cancel: bool) -> Iterator[None]:
-        """Shut a connection when the command ends, or is canceled."""
-        with self._changed:
-            self._open.append((connection, cancel))
-        try:
-            self.check(cancel=cancel)
-            yield
-        except Exception:
-            self.check(cancel=cancel)
-            raise
-        finally:
-            with self._changed:
-                self._open.remove((connection, cancel))
+        Args:
+            seconds: How long.
+            cancel: Whether a signal to `docker` ends it.
 
-    def check(self, *, cancel: bool) -> None:
-        """Raise what has happened meanwhile."""
-        if self._ended:
-            raise Ended
-        if cancel and self.canceled:
-            raise Canceled
+        Raises:
+            Gone: If the command ends, or is canceled.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or (cancel and self._canceled), seconds)
+            if self._ended:
+                raise Ended
+            if cancel and self._canceled:
+                raise Canceled
 
     def order(self, verb: str, data: bytes = b"") -> None:
         """Have the program do something."""
@@ -132,14 +122,13 @@ class CommandProcess:
 
     def out(self, text: str) -> None:
         """Write to stdout."""
-        self._write("out", text)
+        self._write("out", text.encode("utf-8", "surrogateescape"))
 
     def err(self, text: str) -> None:
         """Write to stderr."""
-        self._write("err", text)
+        self._write("err", text.encode("utf-8", "surrogateescape"))
 
-    def _write(self, verb: str, text: str) -> None:
-        data = text.encode("utf-8", "surrogateescape")
+    def _write(self, verb: str, data: bytes) -> None:
         for start in range(0, len(data), PIECE):
             piece = data[start : start + PIECE]
             with self._changed:
@@ -157,24 +146,28 @@ class CommandProcess:
         self.order("read")
         with self._changed:
             self._changed.wait_for(lambda: self._stdin_ended or self._ended)
-        self.check(cancel=False)
+        self.sleep(0)
         return bytes(self._stdin)
 
-    def sleep(self, seconds: float | None) -> None:
-        """Do nothing for so long, `None` for ever."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._ended, seconds)
-        self.check(cancel=False)
-
-
-def play(step: dict[str, Any], process: CommandProcess) -> None:
-    """Do a step of a script that concerns the command and not the model."""
-    match step:
-        case {"do": "sleep", "seconds": seconds}:
-            process.sleep(seconds)
-        case {"do": "exit", "data": data}:
-            process.exit(int(data))
-        case {"do": verb, "data": data}:
-            process.order(verb, data.encode("latin-1"))
-            if verb == "kill":
-                process.sleep(None)
+    def play(self, step: ProcessStep | Any) -> None:
+        """Do a step of a script that concerns the command and not the model."""
+        match step:
+            case Sleep(seconds):
+                self.sleep(seconds)
+            case Hang():
+                self.sleep(None)
+            case Stdout(data):
+                self._write("out", data)
+            case Stderr(text):
+                self.err(text)
+            case Exit(code):
+                self.exit(code)
+            case Grandchild(detached):
+                self.order("grandchild", b"detached" if detached else b"")
+            case CloseStdout():
+                self.order("close")
+            case IgnoreSignals():
+                self.order("ignore")
+            case Kill():
+                self.order("kill")
+                self.sleep(None)

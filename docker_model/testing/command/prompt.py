@@ -19,14 +19,9 @@ GO_SPACE = (
     "\u2028\u2029\u202f\u205f\u3000"
 )
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
-LARGEST_IMAGE = 100 * 1024 * 1024
-SNIFFED = 512
-# The control characters that no text has: not tab, newline, form feed, return and escape.
-_BINARY = frozenset(range(0x20)) - frozenset(b"\t\n\f\r\x1b")
 
 # Go's \s is these five, and its \b and \w are ASCII.
 _INCLUSION = re.compile(r"""@(?:"([^"]+)"|'([^']+)'|([^ \t\n\f\r"']+))""")
-_VARIABLE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
 _ESCAPE = re.compile(r"\\([ ()\[\]{}$&;'\\*?~])")
 _START = re.compile(r"""["']|[a-zA-Z]:[/\\]|[/\\]|\./""")
 _EXTENSION = re.compile(r"\.(?:jpg|jpeg|png|webp)\b", re.IGNORECASE | re.ASCII)
@@ -64,34 +59,14 @@ def _include_files(prompt: str, directory: str) -> str:
                 content = file.read()
         except (OSError, ValueError):
             continue
-        if _sniff(content[:SNIFFED]) in IMAGE_TYPES or _has_extension(name):
+        if _sniff(content) in IMAGE_TYPES or _has_extension(name):
             continue
         text = content.decode("utf-8", "replace")
         for written in (path, name):
             quoted = re.escape(written)
-            for pattern, template in (
-                (f'@"{quoted}"', text),
-                (f"@'{quoted}'", text),
-                (rf"(@{quoted})([ \t\n\f\r]|\Z)", text + "$2"),
-            ):
-                prompt = _replace(pattern, template, prompt)
+            for pattern in (f'@"{quoted}"', f"@'{quoted}'", rf"@{quoted}(?=[ \t\n\f\r]|\Z)"):
+                prompt = re.sub(pattern, lambda _: text, prompt)  # noqa: B023 - called at once
     return prompt
-
-
-def _replace(pattern: str, template: str, prompt: str) -> str:
-    """Replace as Go does, where `$1`, `${name}` and `$$` mean something in the template."""
-
-    def expand(found: re.Match[str]) -> str:
-        def value(variable: re.Match[str]) -> str:
-            name = variable[1] or variable[2]
-            if name is None:
-                return "$"
-            inside = name.isascii() and name.isdigit() and int(name) <= found.re.groups
-            return found[int(name)] if inside else ""
-
-        return _VARIABLE.sub(value, template)
-
-    return re.sub(pattern, expand, prompt)
 
 
 def _take_images(prompt: str, directory: str) -> tuple[str, list[str]]:
@@ -148,14 +123,11 @@ def _data_url(name: str, directory: str) -> str:
         raise OSError(msg)
     path = os.path.join(directory, name)  # noqa: PTH118 - pathlib takes `./` away
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - so does it here
-        content = file.read(LARGEST_IMAGE + 1)
+        content = file.read()
     if not content:
         msg = "EOF"
         raise OSError(msg)
-    if len(content) > LARGEST_IMAGE:
-        msg = "file size exceeds maximum limit (100 MB)"
-        raise OSError(msg)
-    kind = _sniff(content[:SNIFFED].ljust(SNIFFED, b"\0"))
+    kind = _sniff(content)
     if kind not in IMAGE_TYPES and not _has_extension(name):
         msg = f"invalid image type for file: {name}"
         raise OSError(msg)
@@ -166,15 +138,12 @@ def _has_extension(name: str) -> bool:
     return name.lower().endswith((".jpg", ".jpeg", ".png", ".webp"))
 
 
-def _sniff(start: bytes) -> str:
-    """Return the part of Go's http.DetectContentType that pictures and text need."""
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+def _sniff(content: bytes) -> str:
+    """Return the part of Go's http.DetectContentType that pictures need."""
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
-    if start.startswith(b"\xff\xd8\xff"):
+    if content.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
-    if start[:4] == b"RIFF" and start[8:14] == b"WEBPVP":
+    if content[:4] == b"RIFF" and content[8:14] == b"WEBPVP":
         return "image/webp"
-    if start.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    text = _BINARY.isdisjoint(start)
-    return "text/plain; charset=utf-8" if text else "application/octet-stream"
+    return "application/octet-stream"

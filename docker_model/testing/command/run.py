@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from docker_model.testing.command.manage import is_there, need_arguments, pull, refuse
-from docker_model.testing.command.process import Canceled, CommandError, play
+from docker_model.testing.command.manage import find, pull
+from docker_model.testing.command.process import Canceled, CommandError
 from docker_model.testing.command.prompt import rewrite
 from docker_model.testing.command.session import (
     BOLD_NEXT,
@@ -14,27 +13,22 @@ from docker_model.testing.command.session import (
     NOT_RUNNING,
     OK,
     UNAVAILABLE,
-    CutError,
-    QueryError,
     UnavailableError,
     parse_json,
+    refuse,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from docker_model.testing.command import Flags
-    from docker_model.testing.command.session import Reply, Session
+    from docker_model.testing.command.session import Session
 
 CHAT = "/engines/v1/chat/completions"
 LONGEST_LINE = 64 * 1024  # of Go's bufio.Scanner, the line's end included
-MARK = b": simulated "
 _NOT_UTF_8 = dict.fromkeys(range(0xDC80, 0xDD00), "\ufffd")
 
 
 def run(session: Session, flags: Flags) -> None:
     """Do it, in the order of the real one."""
-    need_arguments(session, len(flags.words), "at least ", "run MODEL [PROMPT]", exact=False)
     color = flags.text("color", "no")
     if color not in ("auto", "yes", "no"):
         refuse(f'--color must be one of: auto, yes, no (got "{color}")')
@@ -44,7 +38,7 @@ def run(session: Session, flags: Flags) -> None:
         text = session.process.read_stdin().decode("utf-8", "surrogateescape")
         prompt = f"{prompt}\n\n{text}" if prompt else text
     session.need_engine()
-    if is_there(session, model) is None:
+    if find(session, model) is None:
         session.process.out(f"Unable to find model '{model}' locally. Pulling from the server.\n")
         pull(session, model)
     if flags.on("detach"):
@@ -57,6 +51,14 @@ def run(session: Session, flags: Flags) -> None:
         session.process.out(banner + "> \nChat session ended.\n")
     else:
         refuse("inappropriate ioctl for device")
+
+
+def _preload(session: Session, model: str) -> None:
+    body = {"model": model, "messages": [], "stream": False}
+    failed = "Failed to load model: preload failed"
+    reply = session.request("POST", CHAT, body, headers={"x-preload-only": "true"})
+    if reply.status != OK:
+        refuse(f"{failed}: status={reply.status} body={reply.text}")
 
 
 def _ask(session: Session, model: str, prompt: str) -> None:
@@ -75,23 +77,14 @@ def _ask(session: Session, model: str, prompt: str) -> None:
     session.process.out("\n")
 
 
-def _preload(session: Session, model: str) -> None:
-    body = {"model": model, "messages": [], "stream": False}
-    try:
-        reply = session.request("POST", CHAT, body, headers={"X-Preload-Only": "true"})
-    except QueryError as error:
-        refuse(f"Failed to load model: {error}")
-    text = reply.read()
-    if reply.status != OK:
-        refuse(f"Failed to load model: preload failed: status={reply.status} body={text}")
-
-
 class Chat:
     """One prompt and its answer."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._process = session.process
+        self._rest = b""
+        self._has_begun = session.old
+        self._is_done = False
         self._state = ""
         self._usage: dict[str, int] | None = None
 
@@ -99,53 +92,38 @@ class Chat:
         """Ask, and print the answer up to its last newline."""
         messages = [{"role": "user", "content": content}]
         body = {"model": model, "messages": messages, "stream": True}
-        reply = self._session.request("POST", CHAT, body, cancel=True)
+        failed = "error reading response stream: "
+        try:
+            reply = self._session.request("POST", CHAT, body, take=self._take, cancel=True)
+        except Canceled:
+            refuse(f"{failed}context canceled")
+        if reply.status == UNAVAILABLE:
+            raise UnavailableError
         if reply.status != OK:
-            text = reply.read()
-            if reply.status == UNAVAILABLE:
-                raise UnavailableError
-            refuse(f"error response: status={reply.status} body={text}")
-        self._read(reply)
+            refuse(f"error response: status={reply.status} body={reply.text}")
+        if reply.close_connection and not self._is_done:
+            refuse(f"{failed}unexpected EOF")
+        self._take(b"\n")
         if self._usage and not self._session.old:
             keys = ("prompt_tokens", "completion_tokens", "total_tokens")
             text = "\n\nToken usage: {} prompt + {} completion = {} total"
-            self._process.out(text.format(*(self._usage.get(key, 0) for key in keys)))
+            self._session.process.out(text.format(*(self._usage.get(key, 0) for key in keys)))
 
-    def _read(self, reply: Reply) -> None:
-        failed = "error reading response stream: "
-        lines = _lines(reply)
-        whole = not (reply.content_type.startswith("text/event-stream") or self._session.old)
-        started = self._session.old
-        try:
-            for line in lines:
-                if line == b"data: [DONE]":
-                    return
-                if whole and not started and line.startswith(b"{"):
-                    self._whole(b"\n".join([line, *lines]).decode("utf-8", "replace"))
-                    return
-                if line.startswith(b"data: "):
-                    self._event(line[6:].decode("utf-8", "replace"))
-                elif line.startswith(MARK):
-                    play(json.loads(line[len(MARK) :]), self._process)
-                elif line and not started and not line.startswith((b":", b"{", b"data:")):
-                    # Before the stream, a line is about the installation of a backend.
-                    self._process.err(line.decode("utf-8", "replace") + "\n")
-                    continue
-                started = started or bool(line)
-            if whole and not started:
-                refuse("error parsing response: unexpected end of JSON input")
-        except CutError:
-            refuse(f"{failed}unexpected EOF")
-        except Canceled:
-            refuse(f"{failed}context canceled")
-        finally:
-            lines.close()
-
-    def _whole(self, text: str) -> None:
-        reply = parse_json(text, "error parsing response")
-        for choice in reply.get("choices", ())[:1]:
-            self._process.out(choice["message"].get("content") or "")
-        self._usage = reply.get("usage") or self._usage
+    def _take(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in [*lines, self._rest]:
+            if len(line) >= LONGEST_LINE:
+                refuse("error reading response stream: bufio.Scanner: token too long")
+        for line in lines:
+            self._is_done = self._is_done or line.rstrip(b"\r") == b"data: [DONE]"
+            text = line.decode("utf-8", "replace")
+            if line.startswith(b"data: ") and not self._is_done:
+                self._event(text[6:])
+            elif line and not self._has_begun and not line.startswith((b":", b"data:")):
+                # Before the stream, a line is about the installation of a backend.
+                self._session.process.err(text + "\n")
+                continue
+            self._has_begun = self._has_begun or bool(line)
 
     def _event(self, text: str) -> None:
         event = parse_json(text, "error parsing stream response")
@@ -164,17 +142,4 @@ class Chat:
             before = {"reasoning": between, "content": "\n\n"}.get(self._state, "")
             before += "Thinking:\n" if state == "reasoning" else ""
         self._state = state
-        self._process.out(before + text)
-
-
-def _lines(reply: Reply) -> Generator[bytes, None, None]:
-    """Yield the body's lines without their ends, as they arrive."""
-    buffer = b""
-    for data in reply.chunks():
-        *lines, buffer = (buffer + data).split(b"\n")
-        for line in [*lines, *([buffer] if len(buffer) >= LONGEST_LINE else [])]:
-            if len(line) >= LONGEST_LINE:
-                refuse("error reading response stream: bufio.Scanner: token too long")
-            yield line.removesuffix(b"\r")
-    if buffer:
-        yield buffer.rstrip(b"\r")
+        self._session.process.out(before + text)

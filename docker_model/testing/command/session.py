@@ -1,18 +1,20 @@
-"""One call of `docker model`: its process, its version, and the runner that it talks to."""
+"""One call of `docker model`: its process, its version, and the runner that it asks."""
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
 
 from docker_model.testing.command.process import Canceled, CommandError, CommandProcess
+from docker_model.testing.records import Request
+from docker_model.testing.server import phrase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
+
+    from docker_model.testing.steps import ProcessStep
 
 OK, NOT_FOUND, UNAVAILABLE = 200, 404, 503
 ENGINE = "http://localhost:12434"
@@ -32,8 +34,9 @@ class UnavailableError(CommandError):
     """HTTP 503, which the CLI takes for "not running" whichever program sends it."""
 
 
-class CutError(Exception):
-    """The connection ended before the reply was complete."""
+def refuse(text: str) -> NoReturn:
+    """End the command with this text on stderr."""
+    raise CommandError(text)
 
 
 def rank(version: str) -> tuple[int, ...]:
@@ -47,75 +50,58 @@ def rank(version: str) -> tuple[int, ...]:
     return (*numbers[:2], int(not own and numbers[0] > 0), *numbers[2:])
 
 
-def go_json(value: Any, indent: int | None = None) -> str:
-    """Return JSON with Go's spacing and its escapes."""
+def show_json(value: Any, indent: int | None = None) -> str:
+    """Return JSON with Go's spacing."""
     separators = None if indent else (",", ":")
-    text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators)
-    for char in "<>&\u2028\u2029":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return text
-
-
-def parse_json(text: str, failed: str) -> Any:
-    """Return the value of a text."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        rest = text[error.pos :].lstrip()
-        context = " looking for beginning of value"
-        if error.msg == "Extra data":
-            context = " after top-level value"
-        elif error.msg.startswith("Expecting property name"):
-            context = " looking for beginning of object key string"
-        why = f"invalid character {rest[0]!r}{context}" if rest else "unexpected end of JSON input"
-        msg = f"{failed}: {why}"
-        raise CommandError(msg) from None
+    return json.dumps(value, ensure_ascii=False, indent=indent, separators=separators) + "\n"
 
 
 class Reply:
-    """A reply whose body is still to be read.
+    """What the runner answers to a request of the command, taken at once as it comes.
 
     Attributes:
-        status: The number.
-        reason: The number and its words, such as `500 Internal Server Error`.
-        content_type: Its header, empty without one.
+        status: The HTTP status.
+        text: The body, as far as nobody else took it.
+        close_connection: Set by the runner: the connection broke before the end.
     """
 
     def __init__(
-        self,
-        response: http.client.HTTPResponse,
-        connection: http.client.HTTPConnection,
-        process: CommandProcess,
-        *,
-        cancel: bool,
+        self, process: CommandProcess, take: Callable[[bytes], object] | None, *, cancel: bool
     ) -> None:
-        self.status = response.status
-        self.reason = f"{response.status} {response.reason}"
-        self.content_type = response.getheader("Content-Type", "")
-        self._response, self._connection = response, connection
-        self._process, self._cancel = process, cancel
+        self.status = 0
+        self.text = ""
+        self.close_connection = False
+        self._process, self._take, self._cancel = process, take, cancel
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes of the body as they arrive, and hang up."""
-        response, process = self._response, self._process
-        with (
-            contextlib.closing(self._connection),
-            contextlib.closing(response),
-            process.interrupting(self._connection.sock, cancel=self._cancel),
-        ):
-            while True:
-                try:
-                    data = response.read1(1 << 16)
-                except (OSError, http.client.HTTPException, ValueError):
-                    raise CutError from None
-                process.check(cancel=self._cancel)
-                if not data:
-                    return
-                yield data
+    @property
+    def reason(self) -> str:
+        """The status and its words, such as `500 Internal Server Error`."""
+        return f"{self.status} {phrase(self.status)}"
 
-    def read(self) -> str:
-        """Return the whole body, and hang up."""
-        return b"".join(self.chunks()).decode("utf-8", "replace")
+    def reply(self, status: int, _content_type: str, body: bytes) -> None:
+        """Take a whole reply."""
+        self.status = status
+        self.piece(body)
+
+    def begin(self, _content_type: str) -> None:
+        """Take the head of a reply whose body comes in pieces."""
+        self.status = OK
+
+    def piece(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        self.wait(0)
+        if self._take and self.status == OK:
+            self._take(data)
+        else:
+            self.text += data.decode("utf-8", "replace")
+
+    def wait(self, seconds: float | None) -> None:
+        """Do nothing for so long, `None` for ever."""
+        self._process.sleep(seconds, cancel=self._cancel)
+
+    def play(self, step: ProcessStep) -> None:
+        """Do a step that concerns the command."""
+        self._process.play(step)
 
 
 class Session:
@@ -132,39 +118,40 @@ class Session:
     """
 
     def __init__(
-        self, process: CommandProcess, version: str, address: str, key: str, retry_wait: float
+        self,
+        process: CommandProcess,
+        answer: Callable[[Reply, Request], None],
+        *,
+        version: str,
+        address: str,
+        retry_wait: float,
     ) -> None:
         """Find the runner, by the same variables as the real CLI."""
         self.process, self.retry_wait = process, retry_wait
         self.env = process.call.env
         self.version = version.removeprefix("cli-").replace("p", "v", 1)
         self.old = rank(version) < rank("v0.1.45")
-        agent = f"docker-model-cli/{self.version}"
-        self._headers = {"User-Agent": agent, "X-Simulated-Call": key, "Connection": "close"}
         host = self.env.get("MODEL_RUNNER_HOST", "")
         self.kind = "Docker Engine (Manual Install)" if host else "Docker Engine"
         host = host if "://" in host else f"http://{host}" if host else ENGINE
         self.base = host.rstrip("/")
-        path = self.env.get("DOCKER_HOST", "").removeprefix("unix://")
-        no_daemon = path.startswith("/") and not Path(path).exists()
-        self._engine_gone = self.base == ENGINE and no_daemon
-        self._peer = urlsplit(self.base).netloc
-        if self.base == ENGINE:  # which is the simulation's own
-            self._peer = "127.0.0.1:1" if no_daemon else address
+        socket = self.env.get("DOCKER_HOST", "").removeprefix("unix://")
+        is_default = self.base == ENGINE
+        self._engine_gone = is_default and socket.startswith("/") and not Path(socket).exists()
+        self._found = (is_default and not self._engine_gone) or urlsplit(host).netloc == address
+        self._answer = answer
 
     def need_engine(self, *, always: bool = False) -> None:
         """Look for the Docker daemon, where a command does; `always` also without an install."""
         install = not self.env.get("MODEL_RUNNER_NO_AUTO_INSTALL")
         if self._engine_gone and (install or (always and not self.old)):
             address = self.env["DOCKER_HOST"]
-            reason = (
-                f"Cannot connect to the Docker daemon at {address}. Is the docker daemon running?"
-                if self.old
-                else f"failed to connect to the docker API at {address}; check if the path is "
-                "correct and if the daemon is running: connect: no such file or directory"
-            )
-            msg = f"unable to identify existing standalone model runner: {reason}"
-            raise CommandError(msg)
+            reason = f"failed to connect to the docker API at {address}; check if the daemon is"
+            reason += " running: connect: no such file or directory"
+            if self.old:
+                reason = f"Cannot connect to the Docker daemon at {address}. "
+                reason += "Is the docker daemon running?"
+            refuse(f"unable to identify existing standalone model runner: {reason}")
 
     def request(
         self,
@@ -173,74 +160,73 @@ class Session:
         body: Any = None,
         *,
         headers: Mapping[str, str] | None = None,
+        take: Callable[[bytes], object] | None = None,
         cancel: bool = False,
     ) -> Reply:
-        """Send a request and read the reply's head.
+        """Ask the runner.
 
         Args:
             method: `GET`, …
             path: With its query.
             body: Sent as JSON; `None` for none.
-            headers: Sent beside those of every request.
+            headers: Sent beside the command's own, names in lower case.
+            take: Called with each piece of the body of a reply that has the status 200.
             cancel: Whether the request ends when `docker` is going.
+
+        Raises:
+            QueryError: If the runner cannot be reached.
         """
-        where = f'error querying {path}: {method.capitalize()} "{self.base}{path}": '
-        sent = {**self._headers, **(headers or {})}
-        data = None
-        if body is not None:
-            data = go_json(body).encode()
-            sent["Content-Type"] = "application/json"
-        target = urlsplit(self.base).path + quote(path, "/?=&:@%")
-        connection = http.client.HTTPConnection(self._peer)
+        url = f"{self.base}{path}"
+        where = f'error querying {path}: {method.capitalize()} "{url}": '
+        host = urlsplit(url).netloc
+        if not self._found:
+            name, _, port = (
+                host.rpartition("@")[2].replace("localhost", "127.0.0.1").rpartition(":")
+            )
+            numeric = name.replace(".", "").isdecimal()
+            refused = f"dial tcp {name}:{port}: connect: connection refused"
+            missing = f"dial tcp: lookup {name or port}: no such host"
+            raise QueryError(where + (refused if numeric else missing))
+        sent = {"user-agent": f"docker-model-cli/{self.version}", **(headers or {})}
+        target = urlsplit(self.base).path + path
+        size = len(json.dumps(body)) if body is not None else 0
+        reply = Reply(self.process, take, cancel=cancel)
         try:
-            self.process.check(cancel=cancel)
-            connection.connect()
-            with self.process.interrupting(connection.sock, cancel=cancel):
-                connection.request(method, target, data, sent)
-                response = connection.getresponse()
-        except (Canceled, OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise QueryError(where + self._reason(error)) from None
-        except BaseException:
-            connection.close()
-            raise
-        return Reply(response, connection, self.process, cancel=cancel)
+            reply.wait(0)
+            self._answer(reply, Request(method, target, sent, body, size, self.process.call))
+        except Canceled:
+            if reply.status:
+                raise
+            msg = f"{where}context canceled"
+            raise QueryError(msg) from None
+        return reply
 
-    def _reason(self, error: Exception) -> str:
-        if isinstance(error, Canceled):
-            return "context canceled"
-        host = urlsplit(self.base).netloc.replace("localhost", "127.0.0.1")
-        if isinstance(error, ConnectionRefusedError):
-            return f"dial tcp {host}: connect: connection refused"
-        if isinstance(error, http.client.HTTPException | ConnectionError):
-            return "EOF"
-        return f"dial tcp: lookup {host.partition(':')[0]}: no such host"
-
-    def ask(self, method: str, path: str, failed: str, body: Any = None) -> tuple[Reply, str]:
-        """Send a request, and return its reply with the whole body."""
+    def ask(self, method: str, path: str, failed: str, body: Any = None) -> Reply:
+        """Ask the runner for a reply in one piece; errors begin with `failed`."""
         try:
             reply = self.request(method, path, body)
         except QueryError as error:
-            msg = f"{failed}: {error}"
-            raise CommandError(msg) from None
-        text = reply.read()
+            refuse(f"{failed}: {error}")
         if reply.status == UNAVAILABLE:
             msg = f"{NOT_RUNNING}\n{ENABLE}"
             raise UnavailableError(msg)
-        return reply, text
+        return reply
 
-    def fetch(self, path: str, failed: str, what: str = "models") -> Any:
-        """GET a JSON value.
-
-        Args:
-            path: Of the URL.
-            failed: How the text of an error begins.
-            what: What the CLI says that it failed to list, when the runner refuses.
-        """
-        reply, text = self.ask("GET", path, failed)
+    def fetch(self, path: str, failed: str) -> Any:
+        """Return a JSON value of the runner's; `None` for what is not found."""
+        reply = self.ask("GET", path, failed)
         if reply.status == NOT_FOUND:
             return None
         if reply.status != OK:
-            msg = f"{failed}: failed to list {what}: {reply.reason}"
-            raise CommandError(msg)
-        return parse_json(text, f"{failed}: failed to unmarshal response body")
+            refuse(f"{failed}: failed to list models: {reply.reason}")
+        return parse_json(reply.text, f"{failed}: failed to unmarshal response body")
+
+
+def parse_json(text: str, failed: str) -> Any:
+    """Return the value of a text; an error begins with `failed`."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        rest = text[error.pos :].lstrip()
+        why = f"invalid character {rest[0]!r}" if rest else "unexpected end of JSON input"
+        refuse(f"{failed}: {why}")

@@ -25,6 +25,7 @@ SETTLED = 0.1
 HANGS = 0.3
 OUTLIVES = 1.0
 REFUSED = "127.0.0.1:1"
+LONG_FLAGS = {"-d": "--detach", "-f": "--force"}  # the simulation knows no others
 
 
 class Replay:
@@ -68,11 +69,10 @@ class Replay:
     def run(self) -> tuple[Ending | None, bytes]:
         """Run it: how it ended, `None` if it did not, and what was on stdout by then."""
         self._write_files()
-        transcript = self.transcript
         stdin = self._stdin()
         try:
             process = subprocess.Popen(
-                [*self._shell(), *self.docker.command, *map(self.fill, transcript.argv[2:])],
+                [*self._shell(), *self.docker.command, *self._words()],
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -205,6 +205,9 @@ class Replay:
             return []
         trap = f"trap '' {ignored}; " if ignored else ""
         return ["/bin/sh", "-c", f'{trap}exec "$0" "$@"' + (" <&-" if closed else "")]
+
+    def _words(self) -> list[str]:
+        return [LONG_FLAGS.get(word, self.fill(word)) for word in self.transcript.argv[2:]]
 
     def _env(self) -> dict[str, str]:
         own = {"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8"}

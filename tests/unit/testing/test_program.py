@@ -9,30 +9,22 @@ import pytest
 from docker_model.testing import SimulatedDocker
 from docker_model.testing.command import FlagError, parse
 from docker_model.testing.command.prompt import rewrite
-from docker_model.testing.command.session import go_json
 from tests.unit.testing.calling import MODEL, call
 
 
-def test_json_looks_like_gos():
-    text = go_json({"a<b": ["é&", {}], "c": []}, 2)
-    assert text == '{\n  "a\\u003cb": [\n    "é\\u0026",\n    {}\n  ],\n  "c": []\n}'
-
-
-def test_flags_are_pflags():
-    known = "c:color= all n=int q:quiet"
-    flags = parse(["a", "--color=no", "-q", "-cyes", "-", "--all", "--", "--x"], known)
+def test_flags_and_words_are_mixed_until_two_dashes():
+    known = "color= all"
+    flags = parse(["a", "--color=no", "-", "--all", "--", "--x"], known)
     assert flags.words == ["a", "-", "--x"]
-    assert flags.values == {"color": "yes", "quiet": "true", "all": "true"}
+    assert flags.values == {"color": "no", "all": "true"}
     for words, why in (
         (["--x=1"], "unknown flag: --x"),
         (["-x"], "unknown shorthand flag: 'x' in -x"),
         (["--color"], "flag needs an argument: --color"),
-        (["-c"], "flag needs an argument: 'c' in -c"),
-        (["--n", "one"], 'invalid argument "one" for "--n" flag'),
     ):
         with pytest.raises(FlagError) as error:
             parse(words, known)
-        assert str(error.value).startswith(why)
+        assert str(error.value) == why
 
 
 @pytest.mark.parametrize("text", ["/" * 1_000_000, '"' * 1_000_000, "/a.pn" * 200_000])

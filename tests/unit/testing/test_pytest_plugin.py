@@ -1,11 +1,9 @@
 """The fixture for users' own tests."""
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 from docker_model import DockerModel
+from tests.support.programs import run_python
 
 pytest_plugins = ["docker_model.testing.pytest_plugin"]
 
@@ -28,7 +26,6 @@ def test_nothing_of_it_is_left_whatever_a_test_did_to_the_environment(tmp_path):
     )
     own = ("MODEL_RUNNER_HOST", "DOCKER_MODEL_COMMAND")
     environment = {name: value for name, value in os.environ.items() if name not in own}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(program)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    done = run_python(["-m", "pytest", "-p", "no:cacheprovider", program], env=environment)
     assert "2 passed" in done.stdout, done.stdout

@@ -67,7 +67,7 @@ def test_a_script_becomes_the_answer(script, stdout):
         ([Fail.context_too_long(5000, 4096)], 1, "", '"n_prompt_tokens":5000,"n_ctx":4096}}\n'),
         ([Fail.not_running()], 1, "", "Enable Docker Model Runner\n"),
         (["part", Cut()], 1, "part", "error reading response stream: unexpected EOF\n"),
-        (["part", Raw(b"data: {oops\n\n")], 1, "part", "beginning of object key string\n"),
+        (["part", Raw(b"data: {oops\n\n")], 1, "part", "invalid character 'o'\n"),
         (["part", Exit(3)], 3, "part", ""),
         ([Stderr("a warning\n"), "Yes"], 0, "Yes\n", "a warning\n"),
         (["part", Kill()], -9, "part", ""),

@@ -432,7 +432,9 @@ def random_history(chance):
 
 
 @agents_of_core
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    "seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 20))]
+)
 async def test_random_conversations_lose_no_call_and_make_up_no_arguments(seed):
     """Ten a seed, on a strict template."""
     chance = random.Random(seed)
