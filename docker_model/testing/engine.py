@@ -29,7 +29,7 @@ _MEDIA = {
     "input_video": "video",
     "video_url": "video",
 }
-_SCHEMA_TYPES = "object array string integer number boolean null".split()  # noqa: SIM905 - shorter
+_SCHEMA_TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
 _PARSER = "Unable to generate parser for this template. Automatic parser generation failed: "
 
 

@@ -147,7 +147,7 @@ def main(address: str, words: list[str], *, alone: bool) -> NoReturn:
             device = mode & FILE_KIND == CHARACTER_DEVICE
     try:
         connection = Connection(address, alone=alone)
-        facts = [str(os.getpid()), str(int(device)), os.getcwd(), str(len(words)), *words]  # noqa: PTH109 - pathlib costs 10 ms
+        facts = [str(os.getpid()), str(int(device)), os.getcwd(), str(len(words)), *words]
         facts += [f"{name}={value}" for name, value in os.environ.items()]
         call = "\0".join(facts).encode("utf-8", "surrogateescape")
         connection.socket.sendall(b"%d\n%b" % (len(call), call))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
+MISTRAL_ID = 9  # characters of a tool call's id
 Rule: TypeAlias = tuple[str, Callable[[Messages], bool]]
 
 
@@ -64,7 +65,7 @@ def _no_turns_but_tools(messages: Messages) -> bool:
 def _ids_of_other_length(messages: Messages) -> bool:
     ids = [call.get("id") for message in messages for call in _calls(message)]
     ids += [message.get("tool_call_id") for message in messages if message["role"] == "tool"]
-    return any(len(each or "") != 9 for each in ids)  # noqa: PLR2004 - as the template says
+    return any(len(each or "") != MISTRAL_ID for each in ids)
 
 
 def _several_calls(messages: Messages) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CREATED, ACCEPTED, CONFLICT, UNPROCESSABLE, GATEWAY_ERRORS = 201, 202, 409, 422, (502, 504)
 RETRIES = 4
+KILO = 1000
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -37,8 +38,8 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 def _size(number: float) -> str:
     units = iter(("B", "kB", "MB", "GB"))
     unit = next(units)
-    while number >= 1000 and unit != "GB":  # noqa: PLR2004 - the step between two units
-        number, unit = number / 1000, next(units)
+    while number >= KILO and unit != "GB":
+        number, unit = number / KILO, next(units)
     return f"{number:.2f}{unit}"
 
 

@@ -55,7 +55,7 @@ def _include_files(prompt: str, directory: str) -> str:
         path = match[1] or match[2] or match[3]
         name = _ESCAPE.sub(r"\1", path)
         try:
-            with open(os.path.join(directory, name), "rb") as file:  # noqa: PTH118, PTH123 - pathlib takes `./` away
+            with open(os.path.join(directory, name), "rb") as file:
                 content = file.read()
         except (OSError, ValueError):
             continue
@@ -65,7 +65,7 @@ def _include_files(prompt: str, directory: str) -> str:
         for written in (path, name):
             quoted = re.escape(written)
             for pattern in (f'@"{quoted}"', f"@'{quoted}'", rf"@{quoted}(?=[ \t\n\f\r]|\Z)"):
-                prompt = re.sub(pattern, lambda _: text, prompt)  # noqa: B023 - called at once
+                prompt = re.sub(pattern, text.replace("\\", r"\\"), prompt)
     return prompt
 
 
@@ -121,8 +121,8 @@ def _data_url(name: str, directory: str) -> str:
     if "\0" in name:
         msg = f"open {name}: invalid argument"
         raise OSError(msg)
-    path = os.path.join(directory, name)  # noqa: PTH118 - pathlib takes `./` away
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - so does it here
+    path = os.path.join(directory, name)
+    with open(path, "rb", buffering=0) as file:
         content = file.read()
     if not content:
         msg = "EOF"
