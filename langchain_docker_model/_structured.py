@@ -39,7 +39,7 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel, Field, ValidationError, create_model
 
 from docker_model.http.thoughts import split_thoughts
-from docker_model.http.tools import is_whole
+from docker_model.http.tools import is_whole, without_fence
 from langchain_docker_model._replies import REPLACED
 from langchain_docker_model.errors import InvalidRequestError
 
@@ -147,7 +147,7 @@ def check_of(parameters: Mapping[str, Any]) -> Callable[[Answer], str] | None:
                     return f"The arguments of {call.name} are wrong: {problem}"
         if answer.calls or not wants_json or answer.finish_reason == "length":
             return ""
-        _, text = split_thoughts(answer.text)
+        text = without_fence(split_thoughts(answer.text)[1])
         if not is_whole(text):
             return "The answer is not JSON." if text.strip() else ""
         return _problem(model, json.loads(text)) if model is not None else ""

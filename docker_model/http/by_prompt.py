@@ -17,6 +17,7 @@ from docker_model.http import tool_schema
 from docker_model.http.chat_request import Conversation, asked_again
 from docker_model.http.replies import Answer, read_reply
 from docker_model.http.schema_check import problem_of
+from docker_model.http.tools import without_fence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,6 @@ __all__ = ["BY_PROMPT", "PromptedChat", "answer", "answer_async"]
 BY_PROMPT = frozenset({"parallel_tool_calls", "response_format", "tool_choice", "tools"})
 """The parameters of the API that `tool_calling="schema"` brings to the command."""
 
-_IN_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.DOTALL)
 _LIKE_A_CALL = re.compile(r"""["']tool["']\s*:""")
 _HTTP_HINT = (
     "over the command nothing enforces the form of an answer; the runner's HTTP API does, for "
@@ -129,9 +129,8 @@ class PromptedChat:
         wanted = tool_schema.response_schema(self._written[1].get("response_format"))
         if wanted is None:
             return text, ""
-        fenced = _IN_FENCE.fullmatch(text.strip())
         try:
-            value = json.loads(fenced[1] if fenced else text)
+            value = json.loads(without_fence(text))
         except ValueError:
             if not self._may_be_prose(text):
                 return "", "The reply is not JSON, or there is text around the JSON."

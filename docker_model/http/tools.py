@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,9 +12,10 @@ from docker_model.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["choice_of", "is_whole", "notice_no_call", "tool_parameters"]
+__all__ = ["choice_of", "is_whole", "notice_no_call", "tool_parameters", "without_fence"]
 
 ToolChoice: TypeAlias = str | bool | dict[str, Any] | None
+_IN_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.DOTALL)
 _MODES = {"any": "required", "auto": "auto", "none": "none", "required": "required"}
 _CHARACTERS_A_TOKEN = 8  # more than any tokenizer gets into one, on the average of JSON and prose
 
@@ -129,3 +131,9 @@ def is_whole(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def without_fence(text: str) -> str:
+    """Return what stands in a Markdown code block, if the text is nothing but one."""
+    fenced = _IN_FENCE.fullmatch(text.strip())
+    return fenced[1] if fenced else text

@@ -135,6 +135,12 @@ async def test_a_streamed_object_is_repaired_once(says, way):
     assert "number: Value error, must be even" in correction["content"]
 
 
+def test_an_object_in_a_code_block_needs_no_repair(says):
+    chat, runner = says('```json\n{"number": 2}\n```')
+    assert chat.with_structured_output(Even).invoke("Hi.") == Even(number=2)
+    assert len(runner.bodies) == 1
+
+
 @pytest.mark.parametrize("way", ["stream", "astream"])
 async def test_a_streamed_object_that_stays_wrong_is_an_error(says, way):
     chat, runner = says('{"number": 1}', '{"number": 3}')
