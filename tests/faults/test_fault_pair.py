@@ -9,6 +9,7 @@ import pytest
 
 from docker_model import DockerModel, DockerModelError, GenerationTimeoutError, Timeouts
 from docker_model.testing import Hang, Text
+from tests.conftest import REAL_COMMAND
 from tests.faults.fault_list import error, judge
 from tests.support.modes import MODES, call
 
@@ -71,6 +72,9 @@ def test_the_death_of_docker_alone_is_an_error(mode, number, simulate):
 def test_a_sigterm_to_docker_alone_is_an_error(mode, simulate):
     docker = simulate(script=SOME)
     end = end_of(mode, MODEL, lambda docker, _: os.kill(docker, signal.SIGTERM))
+    if REAL_COMMAND and isinstance(end, GenerationTimeoutError):
+        docker.wait_gone()
+        pytest.skip("this version goes on after one SIGTERM to `docker`, as all before v0.1.45")
     judge(error(signal=None, exit_code=1, partial="some"), end)
     docker.wait_gone()
 
