@@ -99,6 +99,14 @@ def test_auto_follows_what_the_template_shows(simulate, ask, template, expected)
     assert len(counts) == 2, "the decision is remembered"
 
 
+@pytest.mark.parametrize("text", [CALL, '{"name": "Oslo"}', "It is 3."])
+def test_without_a_choice_of_tools_json_is_the_answers_text(simulate, ask, text):
+    docker = simulate([SimulatedModel(MODEL, script=text)])
+    answer, _ = ask(QUESTION, tools=[ADD], tool_choice="none", tool_calling="schema")
+    assert (answer.text, answer.calls) == (text, ())
+    assert not {"tools", "tool_choice", "response_format"} & asked(docker)[0].keys()
+
+
 @pytest.mark.parametrize("choice", ["required", "any", "add"])
 def test_auto_enforces_a_demanded_call_by_schema(simulate, ask, choice):
     simulate([SimulatedModel(MODEL, script=CALL, template="qwen3")])

@@ -1,11 +1,10 @@
 """LangChain's standard suites, unit and integration, on both of our runners.
 
-Nothing is marked as expected to fail.
+Nothing is marked as expected to fail. `tests/real` has the same suite for a real runner.
 """
 
 from __future__ import annotations
 
-import os
 from types import SimpleNamespace
 
 import httpx
@@ -74,25 +73,3 @@ class TestChatIntegration(ChatModelIntegrationTests):
     @property
     def supports_anthropic_inputs(self):
         return True
-
-
-if "REAL_MODEL" in os.environ:  # see CONTRIBUTING
-
-    class TestChatOnTheRealRunner(ChatModelIntegrationTests):
-        @property
-        def chat_model_class(self):
-            return ChatDockerModel
-
-        @property
-        def chat_model_params(self):
-            # Without the penalty, a small model's JSON never ends.
-            limits = {"temperature": 0, "repeat_penalty": 1.3, "max_tokens": 300}
-            return {"model": os.environ["REAL_MODEL"], **limits}
-
-        @property
-        def model_override_value(self):
-            return os.environ["REAL_MODEL"]
-
-        @property
-        def supports_json_mode(self):
-            return True

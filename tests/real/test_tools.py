@@ -1,0 +1,274 @@
+"""Tools and objects with the model of a real runner: LlamaIndex, thinking, the command, loops.
+
+The tests of LlamaIndex are those of its own integrations (`llama-index-llms-ollama` and
+`llama-index-llms-openai`), for this package. `REAL_THINKING_MODEL` names a model that thinks.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from langchain_core.exceptions import OutputParserException
+from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
+from llama_index.core.llms import ChatMessage
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.tools import FunctionTool
+from pydantic import BaseModel, Field
+
+from docker_model import GenerationError
+from docker_model.http import Client
+from langchain_docker_model import ChatDockerModel
+from llama_index_docker_model import DockerModelLLM
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+THINKING = os.environ.get("REAL_THINKING_MODEL", os.environ.get("REAL_MODEL", ""))
+agents = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+class Song(BaseModel):
+    """A song with its name and its artist."""
+
+    name: str
+    artist: str
+
+
+def generate_song(
+    name: Annotated[str, "The name of the song"], artist: Annotated[str, "The name of the artist"]
+) -> Song:
+    """Generate a song."""
+    return Song(name=name, artist=artist)
+
+
+def search(query: str) -> str:
+    """Search the web."""
+    return f"{query}: it opens at nine."
+
+
+SONG, SEARCH = map(FunctionTool.from_defaults, (generate_song, search))
+ASK = "Generate the song 'Imagine' by John Lennon."
+TELL = PromptTemplate("Tell of the song {song}.")
+
+
+@pytest.fixture
+def llm(model):
+    return DockerModelLLM(model=model, transport="http", temperature=0, max_tokens=200)
+
+
+# --- LlamaIndex ---
+
+
+@pytest.mark.parametrize("way", ["", "a", "stream_", "astream_"])
+async def test_chat_with_tools_gives_a_call_that_runs(llm, way):
+    result = getattr(llm, f"{way}chat_with_tools")([SONG], ASK, tool_required=True)
+    if way.startswith("a"):
+        result = await result
+    if way == "stream_":
+        result = list(result)[-1]
+    elif way == "astream_":
+        result = [one async for one in result][-1]
+    [call] = llm.get_tool_calls_from_response(result)
+    assert call.tool_name == "generate_song"
+    assert isinstance(SONG(**call.tool_kwargs).raw_output, Song)
+
+
+async def test_a_required_tool_is_called_among_several(llm):
+    response = llm.chat_with_tools([SEARCH, SONG], "Hello!", tool_required=True)
+    assert llm.get_tool_calls_from_response(response)
+    response = await llm.achat_with_tools([SEARCH, SONG], "Hello!", tool_choice="search")
+    assert llm.get_tool_calls_from_response(response)[0].tool_name == "search"
+
+
+def test_no_call_is_no_error_where_none_is_required(llm):
+    response = llm.chat([ChatMessage("Say hello.")])
+    assert llm.get_tool_calls_from_response(response, error_on_no_tool_call=False) == []
+    assert response.message.content
+
+
+async def test_predict_and_call_runs_the_tool(llm):
+    settings = {"tool_choice": "generate_song"}
+    for response in (
+        llm.predict_and_call([SONG], ASK, **settings),
+        await llm.apredict_and_call([SONG], ASK, **settings),
+    ):
+        [output] = response.sources
+        assert isinstance(output.raw_output, Song)
+
+
+@pytest.mark.parametrize("way", ["", "a", "stream_", "astream_"])
+async def test_structured_predict_gives_an_object(llm, way):
+    result = getattr(llm, f"{way}structured_predict")(Song, TELL, song="Imagine by John Lennon")
+    if way.startswith("a"):
+        result = await result
+    if way == "stream_":
+        result = list(result)[-1]
+    elif way == "astream_":
+        result = [one async for one in result][-1]
+    assert isinstance(result, Song)
+
+
+@agents
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_an_agent_calls_and_answers(llm, streaming):
+    agent = FunctionAgent(
+        tools=[SEARCH], llm=llm, streaming=streaming, initial_tool_choice="search"
+    )
+    response = await agent.run(
+        "When does the cafe open?", max_iterations=3, early_stopping_method="generate"
+    )
+    assert response.tool_calls
+    assert str(response)
+
+
+@agents
+async def test_an_agent_gives_an_object(llm):
+    agent = FunctionAgent(tools=[SEARCH], llm=llm, output_cls=Song, initial_tool_choice="search")
+    workflow = AgentWorkflow(agents=[agent], output_cls=Song)
+    for runs in (agent, workflow):
+        response = await runs.run(ASK, max_iterations=3, early_stopping_method="generate")
+        assert response.get_pydantic_model(Song)
+
+
+# --- A model that thinks ---
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_a_thinking_models_object_streams_in_langchain(way):
+    chat = ChatDockerModel(model=THINKING, temperature=0, max_tokens=300)
+    chain = chat.with_structured_output({**Song.model_json_schema(), "title": "Song"})
+    if way == "stream":
+        parts = list(chain.stream(ASK))
+    else:
+        parts = [part async for part in chain.astream(ASK)]
+    assert len(parts) > 1
+    assert Song.model_validate(parts[-1])
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_a_thinking_models_object_streams_in_llama_index(way):
+    llm = DockerModelLLM(model=THINKING, transport="http", temperature=0, max_tokens=300)
+    if way == "stream":
+        parts = list(llm.stream_structured_predict(Song, TELL, song="Imagine"))
+    else:
+        grown = await llm.astream_structured_predict(Song, TELL, song="Imagine")
+        parts = [part async for part in grown]
+    assert len(parts) > 1
+    assert isinstance(parts[-1], Song)
+
+
+class Never(BaseModel):
+    """A number that nothing satisfies."""
+
+    number: int = Field(multiple_of=1_000_003, gt=5)
+
+
+async def test_a_streamed_object_that_stays_wrong_is_an_error(model):
+    chat = ChatDockerModel(model=model, temperature=0, max_tokens=60)
+    with pytest.raises(OutputParserException):
+        async for _ in chat.with_structured_output(Never).astream("Which number?"):
+            pass
+
+
+# --- Schemas that no grammar holds ---
+
+
+def nasty(number):
+    """A tool whose schema uses what llama.cpp's grammar refuses, or cannot have all of."""
+    text = {"type": "string"}
+    properties = {
+        "pattern": {"type": "string", "pattern": "^(?=a)a.*(?!b)$"},
+        "mail": {"type": "string", "format": "email"},
+        "day": {"type": "string", "format": "date"},
+        "long": {"type": "array", "items": text, "minItems": 1, "maxItems": 5000},
+        "many": {"enum": [f"value {each}" for each in range(3000)]},
+        "any": {"type": "object", "additionalProperties": True},
+        "map": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "tree": {"$ref": "#/$defs/Tree"},
+        "one": {"oneOf": [text, {"type": "integer", "multipleOf": 7}, {"type": "null"}]},
+        "pair": {"type": "array", "prefixItems": [text, {"type": "number"}]},
+        "tail": {"type": ["string", "null"], "minLength": 2, "maxLength": 100_000},
+        "not": {"not": {"type": "string"}},
+        "both": {"allOf": [{"type": "object", "properties": {"a": text}}]},
+    }
+    tree = {"type": "object", "properties": {"leaves": {"type": "array"}}}
+    tree["properties"]["leaves"]["items"] = {"$ref": "#/$defs/Tree"}
+    name = list(properties)[number % len(properties)]
+    parameters = {
+        "type": "object",
+        "properties": {name: properties[name]},
+        "required": [name],
+        "$defs": {"Tree": tree},
+    }
+    function = {
+        "name": f"tool.number-{number}",
+        "description": 'Quotes ", newlines\n and \\ in it.',
+        "parameters": parameters,
+    }
+    return {"type": "function", "function": function}
+
+
+@pytest.mark.parametrize("count", [1, 13, 50])
+def test_no_schema_breaks_the_grammar(count, model):
+    client = Client(max_retries=0)
+    for first in range(0, 13, count):
+        tools = [nasty(first + each) for each in range(count)]
+        reply = client.chat(
+            model,
+            [{"role": "user", "content": "Go."}],
+            tools=tools,
+            tool_choice="required",
+            tool_calling="schema",
+            max_tokens=40,
+        )
+        [call] = reply["choices"][0]["message"]["tool_calls"]
+        assert call["function"]["name"] in {tool["function"]["name"] for tool in tools}
+
+
+# --- The command ---
+
+
+def check_error(error):
+    assert "HTTP" in error.hint
+    assert error.partial
+
+
+def test_a_call_by_prompt_alone_is_valid_or_a_typed_error(model):
+    chat = ChatDockerModel(model=model, transport="cli", tool_calling="schema", timeout=120)
+    try:
+        said = chat.bind_tools([generate_song], tool_choice="any").invoke(ASK)
+    except GenerationError as error:
+        check_error(error)
+    else:
+        assert Song.model_validate(said.tool_calls[0]["args"])
+
+
+async def test_an_object_by_prompt_alone_is_valid_or_a_typed_error(model):
+    llm = DockerModelLLM(
+        model=model, transport="cli", tool_calling="schema", max_chars=2000, timeout=120
+    )
+    try:
+        said = await llm.astructured_predict(Song, TELL, song="Imagine by John Lennon")
+    except GenerationError as error:
+        check_error(error)
+    else:
+        assert isinstance(said, Song)
+
+
+# --- Loops ---
+
+
+@pytest.mark.parametrize("name", ["langchain_agent_limit.py", "llama_index_agent_limit.py"])
+def test_the_examples_stop_after_so_many_calls(name, model):
+    run = subprocess.run(
+        [sys.executable, EXAMPLES / name, model],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert 1 <= run.stdout.count("[search says:") <= 4
+    assert "nine" in run.stdout.splitlines()[-1] or "open" in run.stdout.splitlines()[-1]
