@@ -2,11 +2,11 @@
 
     python benchmarks/tools.py --model ai/smollm2 --model ai/smollm2-tools --write
 
-Twenty prompts for each class and model, at temperature 0 and with at most 128 tokens. "Left to
-the model" binds four tools and no more; "demanded" adds `tool_choice="any"`. A call is valid if
-the tool's own model takes its arguments, and right if it is also the tool that the prompt needs.
-An object is what `with_structured_output` returns. Results are kept in `--results`, so that a
-model can be measured at a time; `--write` puts the table into docs/tools.md.
+Twenty prompts for calls and twenty for objects, for each class and model, at temperature 0 and
+with at most 64 tokens. Four tools are bound, and whether to call one is left to the model. A call
+is valid if the tool's own model takes its arguments, and right if it is also the tool that the
+prompt needs. An object is what `with_structured_output` returns. Results are kept in `--results`,
+so that a model can be measured at a time; `--write` puts the table into docs/tools.md.
 
 Needs the dependency group `bench`. `MODEL_RUNNER_HOST` is where the runner is, for all classes.
 """
@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.runnables import Runnable
 
 PAGE = Path(__file__).parents[1] / "docs" / "tools.md"
 MARK = "<!-- tools -->\n"
-MOST_TOKENS = 128
+MOST_TOKENS = 64
+AT_ONCE = 4
 
 
 @tool
@@ -121,16 +124,16 @@ def contenders(model: str, address: str) -> dict[str, Callable[[], BaseChatModel
     }
 
 
-def calls(chat: BaseChatModel, **choice: Any) -> dict[str, int]:
+def calls(chat: BaseChatModel) -> tuple[int, int]:
     """Count valid calls, and those of the right tool."""
-    bound = chat.bind_tools(TOOLS, **choice)
+    bound = chat.bind_tools(TOOLS)
     valid = right = 0
-    for prompt, wanted in PROMPTS.items():
-        called = attempt(lambda prompt=prompt: bound.invoke(prompt).tool_calls) or []
+    for wanted, message in zip(PROMPTS.values(), answers(bound, list(PROMPTS)), strict=True):
+        called = message.tool_calls if message is not None else []
         good = bool(called) and all(map(is_valid, called))
         valid += good
         right += good and called[0]["name"] == wanted
-    return {"valid": valid, "right": right}
+    return valid, right
 
 
 def is_valid(call: dict[str, Any]) -> bool:
@@ -145,43 +148,38 @@ def is_valid(call: dict[str, Any]) -> bool:
 
 
 def objects(chat: BaseChatModel) -> int:
-    chain = chat.with_structured_output(City)
-    answers = (attempt(lambda question=question: chain.invoke(question)) for question in QUESTIONS)
-    return sum(isinstance(answer, City) for answer in answers)
+    found = answers(chat.with_structured_output(City), QUESTIONS)
+    return sum(isinstance(answer, City) for answer in found)
 
 
-def attempt(ask: Callable[[], Any]) -> Any:
-    """Return an answer; `None` for an error, which is what a user would have, too."""
-    try:
-        return ask()
-    except Exception as error:  # noqa: BLE001  of any client
-        print(f"    {type(error).__name__}: {str(error).splitlines()[0][:90]}")
-        return None
+def answers(chain: Runnable[Any, Any], prompts: list[str]) -> list[Any]:
+    """Return an answer to each prompt; `None` for an error, which is what a user would have."""
+
+    def attempt(prompt: str) -> Any:
+        try:
+            return chain.invoke(prompt)
+        except Exception as error:  # noqa: BLE001  of any client
+            print(f"    {type(error).__name__}: {str(error).splitlines()[0][:90]}")
+            return None
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(attempt, prompts))
 
 
 def measure(chat: BaseChatModel) -> dict[str, int]:
     began = time.monotonic()
-    free, demanded = calls(chat), calls(chat, tool_choice="any")
-    return {
-        "valid": free["valid"],
-        "right": free["right"],
-        "valid, demanded": demanded["valid"],
-        "right, demanded": demanded["right"],
-        "objects": objects(chat),
-        "seconds": round(time.monotonic() - began),
-    }
+    valid, right = calls(chat)
+    counts = {"valid call": valid, "right tool": right, "valid object": objects(chat)}
+    return counts | {"seconds": round(time.monotonic() - began)}
 
 
 def table(results: dict[str, dict[str, dict[str, int]]]) -> str:
     """Write the results in Markdown."""
-    lines = [
-        "| model | class | valid call | right | valid, demanded | right, demanded | object |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    columns = ("valid", "right", "valid, demanded", "right, demanded", "objects")
+    columns = ("valid call", "right tool", "valid object")
+    lines = [f"| model | class | {' | '.join(columns)} |", "|---|---|---|---|---|"]
     for model, found in results.items():
         for name, counts in found.items():
-            cells = " | ".join(str(counts[column]) for column in columns)
+            cells = " | ".join(f"{counts[column]} of 20" for column in columns)
             lines.append(f"| `{model}` | {name} | {cells} |")
     return "\n".join(lines) + "\n"
 

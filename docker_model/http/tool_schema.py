@@ -183,7 +183,8 @@ def reply_schema(
         several = {"type": "array", "items": call, "minItems": 1, "maxItems": MAX_PARALLEL_CALLS}
         branches = [call, several]
     if not required:
-        final: dict[str, Any] = {"type": "string"}
+        # A small model would else often answer with nothing.
+        final: dict[str, Any] = {"type": "string", "minLength": 1}
         if answer is not None:
             final = grammar_schema(answer, prefix="answer_")
             definitions |= final.pop("$defs", {})

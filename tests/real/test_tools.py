@@ -4,8 +4,6 @@ The tests of LlamaIndex are those of its own integrations (`llama-index-llms-oll
 `llama-index-llms-openai`), for this package. `REAL_THINKING_MODEL` names a model that thinks.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -126,10 +124,10 @@ async def test_an_agent_calls_and_answers(llm, streaming):
 
 @agents
 async def test_an_agent_gives_an_object(llm):
-    agent = FunctionAgent(tools=[SEARCH], llm=llm, output_cls=Song, initial_tool_choice="search")
+    agent = FunctionAgent(tools=[SEARCH], llm=llm, output_cls=Song)
     workflow = AgentWorkflow(agents=[agent], output_cls=Song)
     for runs in (agent, workflow):
-        response = await runs.run(ASK, max_iterations=3, early_stopping_method="generate")
+        response = await runs.run(ASK, max_iterations=12)
         assert response.get_pydantic_model(Song)
 
 
@@ -184,7 +182,7 @@ def nasty(number):
         "mail": {"type": "string", "format": "email"},
         "day": {"type": "string", "format": "date"},
         "long": {"type": "array", "items": text, "minItems": 1, "maxItems": 5000},
-        "many": {"enum": [f"value {each}" for each in range(3000)]},
+        "many": {"enum": [f"v{each}" for each in range(600)]},
         "any": {"type": "object", "additionalProperties": True},
         "map": {"type": "object", "additionalProperties": {"type": "integer"}},
         "tree": {"$ref": "#/$defs/Tree"},
@@ -216,6 +214,9 @@ def test_no_schema_breaks_the_grammar(count, model):
     client = Client(max_retries=0)
     for first in range(0, 13, count):
         tools = [nasty(first + each) for each in range(count)]
+        for late in tools[13:]:  # one long list of values is enough for the window
+            late["function"]["parameters"]["properties"].pop("many", None)
+            late["function"]["parameters"].pop("required")
         reply = client.chat(
             model,
             [{"role": "user", "content": "Go."}],

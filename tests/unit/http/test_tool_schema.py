@@ -49,7 +49,7 @@ def test_a_request_with_tools_is_held_to_calls_or_an_answer():
         "get_weather",
         "what.time-is_it",
     ]
-    assert answer["properties"] == {"answer": {"type": "string"}}
+    assert answer["properties"] == {"answer": {"type": "string", "minLength": 1}}
     assert messages[0]["role"] == "system"
     assert 'Get the "weather"' in messages[0]["content"]
     assert "what.time-is_it" in messages[0]["content"]
