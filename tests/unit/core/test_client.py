@@ -21,6 +21,7 @@ from docker_model import (
 from docker_model._docker_cli import transport
 from docker_model.testing import Hang, Reasoning, Sleep, Text
 from docker_model.testing import Usage as UsageStep
+from tests.conftest import REAL_COMMAND
 from tests.support import other_loop
 
 MODEL = DockerModel("ai/smollm2")
@@ -30,9 +31,15 @@ SPLIT = [Text("one two ", 3), Text("ST"), Text("OP"), Text(" three"), Hang()]
 # -- the four methods ----------------------------------------------------------------------
 
 
+def skip_if_old(what, cannot):
+    if REAL_COMMAND and cannot:
+        pytest.skip(f"this version of the plugin {what}")
+
+
 def test_generate_gives_everything(simulate):
     docker = simulate({"ai/smollm2": [Reasoning("hm"), Text("Yes."), UsageStep(3, 4)]})
     got = MODEL.generate("Really?")
+    skip_if_old("prints no usage", got.usage is None)
     assert (got.text, got.reasoning, got.usage) == ("Yes.", "hm", Usage(3, 4, 7))
     assert (got.finish_reason, got.model, str(got)) == ("stop", "ai/smollm2", "Yes.")
     assert 0 <= got.timings.queued <= got.timings.first_output <= got.timings.total
@@ -106,6 +113,7 @@ def test_the_models_own_white_space_is_kept(simulate):
 def test_the_prompt_arrives_byte_for_byte_and_never_in_argv(docker):
     prompt = "--help\r\n-5 plus 3, naïve 東京 👩‍👩‍👧 \x00 end " * 5000
     MODEL.generate(prompt)
+    skip_if_old("does not trim the prompt", docker.prompts == [prompt])
     assert docker.prompts == [prompt.strip()]
     assert not any("naïve" in word for call in docker.calls for word in call.argv)
 
@@ -222,7 +230,10 @@ def test_references_to_local_files_are_defused_refused_or_allowed(docker, tmp_pa
     monkeypatch.chdir(tmp_path)
     DockerModel("ai/smollm2", file_references="allow").generate("read @note.txt please")
     assert caught.value.references == (f"{tmp_path}/note.txt",)
-    assert docker.prompts == [f"read @ {tmp_path}/note.txt please", "read SECRET please"]
+    guarded, allowed = docker.prompts
+    assert guarded == f"read @ {tmp_path}/note.txt please"
+    skip_if_old("reads no file that a prompt names", allowed == "read @note.txt please")
+    assert allowed == "read SECRET please"
 
 
 def test_each_call_is_made_where_the_caller_is_by_then(docker, tmp_path, monkeypatch):
@@ -234,6 +245,7 @@ def test_each_call_is_made_where_the_caller_is_by_then(docker, tmp_path, monkeyp
         (tmp_path / said / "note.txt").write_text(said)
         monkeypatch.chdir(tmp_path / said)
         model.generate(prompt)
+    skip_if_old("reads no file that a prompt names", docker.prompts == [prompt] * 2)
     assert docker.prompts == ["read one please", "read two please"]
 
 
@@ -256,8 +268,9 @@ def test_warm_up_loads_the_model(docker):
     MODEL.warm_up()
     asyncio.run(MODEL.awarm_up())
     loads = [r for r in docker.requests if r.method == "POST" and "chat" in r.path]
-    assert len(loads) == 2
     assert docker.prompts == []
+    skip_if_old("cannot load a model without running it", loads == [])
+    assert len(loads) == 2
 
 
 @pytest.mark.simulated
@@ -268,6 +281,7 @@ def test_an_old_cli_without_color_is_driven_all_the_same(simulate):
     assert docker.prompts == ["x", "x"]
 
 
+@pytest.mark.simulated
 def test_a_model_that_was_found_counts_as_present_until_that_is_too_old(simulate, monkeypatch):
     docker = simulate(["ai/first", "ai/second"])
 
