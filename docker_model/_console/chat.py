@@ -85,8 +85,10 @@ class Chat:
 
     def _prepare_input(self) -> None:
         """Give `input` a history and completion of commands, where Python has readline."""
+        if sys.platform == "win32":  # which has no readline, and a history of its own
+            return
         try:
-            import readline  # noqa: PLC0415  Windows has none, and a history of its own
+            import readline  # noqa: PLC0415  only a terminal needs it
         except ModuleNotFoundError:
             return
 
