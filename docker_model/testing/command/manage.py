@@ -143,7 +143,12 @@ def ps(session: Session, _flags: Flags) -> None:
     session.need_engine()
     running = session.fetch("/engines/ps", "Failed to list running models") or ()
     rows = [
-        [_short_name(each["model_name"]), each["backend_name"], each["mode"], "4 minutes from now"]
+        [
+            _short_name(each["model_name"]),
+            each["backend_name"],
+            each["mode"],
+            "Loading..." if each.get("loading") else "4 minutes from now",
+        ]
         for each in running
     ]
     session.process.out(_table(["MODEL NAME", "BACKEND", "MODE", "UNTIL"], rows))
