@@ -58,7 +58,8 @@ def search(query: str) -> str:
 
 def main() -> None:
     model = sys.argv[1] if len(sys.argv) > 1 else "ai/smollm2"
-    chat = ChatDockerModel(model=model, temperature=0, max_tokens=100)
+    # The penalty keeps a small model from writing arguments that never end.
+    chat = ChatDockerModel(model=model, temperature=0, max_tokens=100, repeat_penalty=1.1)
     agent = create_agent(chat, [search], middleware=[AnswerAfter(MOST_CALLS)])
     question = "When does the cafe open? Search for it."
     for message, _ in agent.stream({"messages": [HumanMessage(question)]}, stream_mode="messages"):

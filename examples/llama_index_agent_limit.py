@@ -26,7 +26,8 @@ def search(query: str) -> str:
 
 async def main() -> None:
     model = sys.argv[1] if len(sys.argv) > 1 else "ai/smollm2"
-    llm = DockerModelLLM(model=model, temperature=0, max_tokens=100, is_function_calling_model=True)
+    # The penalty keeps a small model from writing arguments that never end.
+    llm = DockerModelLLM(model=model, temperature=0, max_tokens=100, repeat_penalty=1.1)
     agent = FunctionAgent(
         tools=[search],
         llm=llm,

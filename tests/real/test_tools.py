@@ -18,13 +18,13 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel, Field
 
-from docker_model import GenerationError
+from docker_model import GenerationError, remove_model
 from docker_model.http import Client
 from langchain_docker_model import ChatDockerModel
 from llama_index_docker_model import DockerModelLLM
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-THINKING = os.environ.get("REAL_THINKING_MODEL", os.environ.get("REAL_MODEL", ""))
+THINKING = "test/thinking"
 agents = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
@@ -134,9 +134,21 @@ async def test_an_agent_gives_an_object(llm):
 # --- A model that thinks ---
 
 
+@pytest.fixture(scope="module")
+def thinking():
+    """A model of its own, since a budget for its thoughts is configured."""
+    source = os.environ.get("REAL_THINKING_MODEL")
+    if source is None:
+        pytest.skip("REAL_THINKING_MODEL names no model that thinks")
+    command = ["docker", "model", "package", "--from", source, "--context-size", "4096", THINKING]
+    subprocess.run(command, check=True, timeout=60)
+    yield THINKING
+    remove_model(THINKING)
+
+
 @pytest.mark.parametrize("way", ["stream", "astream"])
-async def test_a_thinking_models_object_streams_in_langchain(way):
-    chat = ChatDockerModel(model=THINKING, temperature=0, max_tokens=300)
+async def test_a_thinking_models_object_streams_in_langchain(way, thinking):
+    chat = ChatDockerModel(model=thinking, temperature=0, max_tokens=300, thinking=40)
     chain = chat.with_structured_output({**Song.model_json_schema(), "title": "Song"})
     if way == "stream":
         parts = list(chain.stream(ASK))
@@ -144,11 +156,13 @@ async def test_a_thinking_models_object_streams_in_langchain(way):
         parts = [part async for part in chain.astream(ASK)]
     assert len(parts) > 1
     assert Song.model_validate(parts[-1])
+    said = await chat.bind(response_format=Song).ainvoke(ASK)
+    assert [block["type"] for block in said.content_blocks] == ["reasoning", "text"]
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
-async def test_a_thinking_models_object_streams_in_llama_index(way):
-    llm = DockerModelLLM(model=THINKING, transport="http", temperature=0, max_tokens=300)
+async def test_a_thinking_models_object_streams_in_llama_index(way, thinking):
+    llm = DockerModelLLM(model=thinking, temperature=0, max_tokens=300, thinking=40)
     if way == "stream":
         parts = list(llm.stream_structured_predict(Song, TELL, song="Imagine"))
     else:
