@@ -231,8 +231,11 @@ def test_without_httpcore_it_says_what_to_install(docker):
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_HTTPCORE], capture_output=True, text=True, check=True
     )
-    hint = 'pip install "docker-model-llm[http]"'
-    assert done.stdout.splitlines() == [hint, hint, hint, "You said: hi"]
+    *hints, answer = done.stdout.splitlines()
+    assert [hint.partition(" (")[0] for hint in hints] == [
+        'pip install "docker-model-llm[http]"'
+    ] * 3
+    assert answer == "You said: hi"
 
 
 AT_THE_END = """
