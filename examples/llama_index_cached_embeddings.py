@@ -19,7 +19,7 @@ from llama_index_docker_model import DockerModelEmbedding
 
 TEXTS = 10_000
 BATCH = 200
-STORE = Path("ingestion-cache.json")
+STORE = Path("ingestion-cache")
 
 
 def main() -> None:
@@ -28,15 +28,20 @@ def main() -> None:
         TextNode(text=f"Order {number} left berth {number % 7} on time.", id_=str(number))
         for number in range(count)
     ]
-    cache = IngestionCache.from_persist_path(str(STORE)) if STORE.exists() else IngestionCache()
     model = DockerModelEmbedding(model_name="ai/all-minilm")
-    pipeline = IngestionPipeline(transformations=[model], cache=cache)
+    STORE.mkdir(exist_ok=True)
     began = time.monotonic()
     done = 0
-    # The cache knows a batch by its texts and the model, so the batches have to stay the same.
+    # A cache knows a batch by its texts and the model, so the batches have to stay the same. Each
+    # has a file of its own: one for all would be written anew with each batch.
     for start in range(0, count, BATCH):
+        file = STORE / f"{start}.json"
+        cache = IngestionCache.from_persist_path(str(file)) if file.exists() else IngestionCache()
+        pipeline = IngestionPipeline(transformations=[model], cache=cache)
         done += len(pipeline.run(nodes=nodes[start : start + BATCH]))
-        cache.persist(str(STORE))
+        whole = file.with_suffix(".new")
+        cache.persist(str(whole))
+        whole.replace(file)  # never half a file
     print(f"{done} vectors in {time.monotonic() - began:.1f} s, kept in {STORE}")
 
 

@@ -1,6 +1,7 @@
 """Tests against a real runner, which the environment names as for everything else.
 
-`REAL_MODEL` names the chat model, and `REAL_CHATS` how many random chats there are.
+`REAL_MODEL` names the chat model, `REAL_RERANKER` a reranker, and `REAL_CHATS` how many random
+chats there are.
 """
 
 import os
