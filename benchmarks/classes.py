@@ -196,6 +196,10 @@ class _LlamaIndexOllama(LlamaIndex):
         return {"base_url": url}
 
 
+def _llama_cpp(url: str) -> dict[str, Any]:
+    return {"base_url": f"{url}/engines"}  # it adds /v1
+
+
 def _ollama(url: str) -> dict[str, Any]:
     return {"base_url": url}
 
@@ -250,6 +254,14 @@ CONTENDERS: tuple[Contender, ...] = (
             "client": {"http_client": _client},
         },
         embedding=("langchain_openai", "OpenAIEmbeddings", "model"),
+    ),
+    LangChain(
+        "`ChatLlama`",
+        "ChatLlama",
+        "langchain_llama_cpp",
+        _llama_cpp,
+        brief=FEW_TOKENS,
+        switches={"client": {"http_client": _client}},
     ),
     LangChain(
         "`ChatOllama`",
