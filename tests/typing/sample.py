@@ -34,6 +34,7 @@ from docker_model import (
     ModelLoadError,
     ModelNotFoundError,
     PluginNotFoundError,
+    Progress,
     PullError,
     PullProgress,
     ReasoningDelta,
@@ -55,6 +56,11 @@ from docker_model.testing import Fail, InTurn, Reasoning, SimulatedDocker, Sleep
 
 def show(progress: PullProgress) -> None:
     assert_type(progress.current, int | None)
+
+
+def show_stage(progress: Progress) -> None:
+    assert_type(progress.percent, int | None)
+    assert_type(progress.tokens_per_second, float | None)
 
 
 def make() -> DockerModel:
@@ -250,6 +256,9 @@ async def over_http() -> None:
     assert_type(await model.agenerate("Hello"), Completion)
     chat = langchain_docker_model.ChatDockerModel(model="ai/smollm2", temperature=0.2)
     assert_type(chat.invoke("Hello"), AIMessage)
+    langchain_docker_model.ChatDockerModel(model="ai/smollm2", on_progress=show_stage, api_key="k")
+    event = llama_index_docker_model.DockerModelProgressEvent(model="ai/smollm2", status="loading")
+    assert_type(event.current, int | None)
     embeddings = langchain_docker_model.DockerModelEmbeddings(model="ai/mxbai-embed-large")
     assert_type(embeddings.embed_query("Hello"), list[float])
     embedding = llama_index_docker_model.DockerModelEmbedding(model_name="ai/mxbai-embed-large")
