@@ -9,9 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from docker_model._runtime import Child
-from tests.support.platforms import WINDOWS
 
-PATIENCE = 60 if WINDOWS else 10  # seconds until a process that was started has connected
+PATIENCE = 60  # seconds until a process that was started has connected
 PLAYER = Path(__file__).with_name("player.py")
 
 
