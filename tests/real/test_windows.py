@@ -40,6 +40,7 @@ class PromptTokens(BaseEventHandler):
 def llm(model, monkeypatch):
     llm = DockerModelLLM(model=model, **SHORT)
     llm.warm_up()
+    monkeypatch.setattr("llama_index.core.global_tokenizer", llm.tokenizer)
     monkeypatch.setattr(Settings, "_tokenizer", llm.tokenizer)
     return llm
 
