@@ -9,13 +9,14 @@ there were enough, the model gets no more tools, and is asked to answer from wha
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from _run import run
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ModelRequest
 from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.tools import tool
+from pydantic import Field
 
 from docker_model.testing import ToolCall
 from langchain_docker_model import ChatDockerModel
@@ -49,8 +50,9 @@ class AnswerAfter(AgentMiddleware[Any, Any]):
         return handler(request.override(tools=[], messages=[HumanMessage(demand)]))
 
 
+# The limit keeps a small model from writing a query that never ends.
 @tool
-def search(query: str) -> str:
+def search(query: Annotated[str, Field(max_length=60)]) -> str:
     """Search the cafe's pages."""
     words = set(query.lower().split())
     return max(PAGES, key=lambda page: len(words & set(page.lower().split())))
@@ -58,8 +60,7 @@ def search(query: str) -> str:
 
 def main() -> None:
     model = sys.argv[1] if len(sys.argv) > 1 else "ai/smollm2"
-    # The penalty keeps a small model from writing arguments that never end.
-    chat = ChatDockerModel(model=model, temperature=0, max_tokens=100, repeat_penalty=1.1)
+    chat = ChatDockerModel(model=model, temperature=0, max_tokens=100)
     agent = create_agent(chat, [search], middleware=[AnswerAfter(MOST_CALLS)])
     question = "When does the cafe open? Search for it."
     for message, _ in agent.stream({"messages": [HumanMessage(question)]}, stream_mode="messages"):

@@ -10,12 +10,21 @@ from typing import Any
 
 from _run import run
 from llama_index.core.agent.workflow import AgentStream, FunctionAgent, ToolCallResult
+from llama_index.core.tools import FunctionTool
+from pydantic import BaseModel, Field
 
 from docker_model.testing import ToolCall
 from llama_index_docker_model import DockerModelLLM
 
 MOST_ROUNDS = 3
 PAGES = ["The cafe opens at nine.", "The cafe closes at six.", "Dogs may come in."]
+
+
+class Query(BaseModel):
+    """What to search for."""
+
+    # The limit keeps a small model from writing a query that never ends.
+    query: str = Field(max_length=60)
 
 
 def search(query: str) -> str:
@@ -26,10 +35,9 @@ def search(query: str) -> str:
 
 async def main() -> None:
     model = sys.argv[1] if len(sys.argv) > 1 else "ai/smollm2"
-    # The penalty keeps a small model from writing arguments that never end.
-    llm = DockerModelLLM(model=model, temperature=0, max_tokens=100, repeat_penalty=1.1)
+    llm = DockerModelLLM(model=model, temperature=0, max_tokens=100, is_function_calling_model=True)
     agent = FunctionAgent(
-        tools=[search],
+        tools=[FunctionTool.from_defaults(search, fn_schema=Query)],
         llm=llm,
         system_prompt="Answer in one sentence, from the facts that the tool found.",
     )
