@@ -159,7 +159,8 @@ class Chat:
 
     def _model(self, name: str) -> None:
         if name:
-            self._options.model = self._client().inspect_model(name).name
+            self._client().inspect_model(name)  # raises if there is no such model
+            self._options.model = name
         self._out.line(self._options.model, "dim")
 
     def _clear(self, _: str) -> None:
