@@ -204,7 +204,8 @@ def add_limits(error: ContextLengthError, model: ModelInfo) -> None:
     needed, trained = error.prompt_tokens, model.trained_context
     batch = "physical batch size" in error.detail
     error.context_size = error.context_size or (None if batch else model.context_size)
-    if needed is not None and error.context_size is not None and ": " not in error.message:
+    known = needed is not None and error.context_size is not None
+    if known and str(error.context_size) not in error.message:
         error.args = (f"{error.message}: {needed} tokens, where {error.context_size} fit",)
     if trained is not None and needed is not None and needed >= trained:
         error.hint = f"send shorter texts: {model.name!r} takes {trained} tokens at most"

@@ -88,6 +88,13 @@ def test_a_batch_is_raised_only_for_a_model_that_is_longer(needed, trained, capa
     assert said in error.hint
 
 
+def test_limits_that_a_message_names_are_not_added_again():
+    message = "the conversation has 90 tokens, and the model's window is 64"
+    error = ContextLengthError(message, prompt_tokens=90, context_size=64)
+    add_limits(error, ModelInfo("ai/m", trained_context=256))
+    assert error.message == message
+
+
 @pytest.mark.parametrize("transport", ["cli", "http"])
 def test_a_prompt_for_a_missing_model_names_similar_ones(simulate, transport):
     simulate(["ai/smollm2", "ai/qwen3"])
