@@ -126,7 +126,7 @@ def test_an_awaiting_consumer_gets_an_error(kill):
     async def main():
         assert [await stream.anext(), await stream.anext()] == ["first", "second"]
         waiting = asyncio.ensure_future(stream.anext())
-        await asyncio.sleep(0)
+        assert await asyncio.to_thread(begun.wait, 10)  # the producer is past its last piece
         await asyncio.to_thread(kill)
         with pytest.raises(GenerationError) as caught:
             await asyncio.wait_for(waiting, 10)
