@@ -14,7 +14,7 @@ from docker_model.errors import (
     ModelNotFoundError,
     RunnerUnavailableError,
 )
-from docker_model.http.by_prompt import PromptedChat, answer, answer_async
+from docker_model.http.by_prompt import PromptedChat, PromptedReply, answer, answer_async
 from docker_model.http.replies import Answer, StreamReader, require_text
 from docker_model.http.thinking import thinking_parameters
 from docker_model.http.tools import notice_no_call
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from docker_model import AsyncTextStream, DockerModel, TextStream
     from docker_model.http import AsyncChatStream, ChatStream, Client
     from docker_model.http.thinking import Thinking
-    from docker_model.types import Completion, Event, Progress
+    from docker_model.types import Event, Progress
     from llama_index_docker_model._settings import MergedSettings
 
     Report = Callable[[Progress], object]
@@ -206,13 +206,23 @@ class PromptBackend:
 
     def stream(self) -> tuple[Cancellable, Iterator[dict[str, Any]]]:
         """Return a stream of one reply, since an answer is checked as a whole."""
-        stream = _RepliesByPrompt(self.model, self.chat)
-        return stream, stream.replies()
+        whole = PromptedReply(self.model, self.chat)
+
+        def replies() -> Iterator[dict[str, Any]]:
+            if (reply := whole.read()) is not None:
+                yield reply
+
+        return whole, replies()
 
     async def stream_async(self) -> tuple[Cancellable, AsyncIterator[dict[str, Any]]]:
         """Return a stream of one reply, for `async for`."""
-        stream = _RepliesByPrompt(self.model, self.chat)
-        return stream, stream.replies_async()
+        whole = PromptedReply(self.model, self.chat)
+
+        async def replies() -> AsyncIterator[dict[str, Any]]:
+            if (reply := await whole.read_async()) is not None:
+                yield reply
+
+        return whole, replies()
 
     def reader(self) -> HttpReader:
         """Return a reader for the reply of one stream."""
@@ -241,56 +251,6 @@ def cli_backend(
     if parameters.get("tools") or parameters.get("response_format"):
         return PromptBackend(model, chat)
     return CliBackend(model, chat.prompt)
-
-
-class _RepliesByPrompt:
-    """A stream of one reply, for which the model may be asked twice."""
-
-    def __init__(self, model: DockerModel, chat: PromptedChat) -> None:
-        self._model = model
-        self._chat = chat
-        self._stream: TextStream | AsyncTextStream | None = None
-        self._canceled = False
-
-    def cancel(self) -> None:
-        """End the stream now, from any thread, without waiting."""
-        self._canceled = True
-        if self._stream is not None:
-            self._stream.cancel()
-
-    def replies(self) -> Iterator[dict[str, Any]]:
-        """Yield the reply; nothing if the stream was canceled."""
-        chat = self._chat
-        completion = self._complete(chat)
-        if completion is not None and (again := chat.repaired(completion)) is not None:
-            chat, completion = again, self._complete(again)
-        if completion is not None:
-            yield chat.reply(completion)
-
-    async def replies_async(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield the reply, for `async for`."""
-        chat = self._chat
-        completion = await self._complete_async(chat)
-        if completion is not None and (again := chat.repaired(completion)) is not None:
-            chat, completion = again, await self._complete_async(again)
-        if completion is not None:
-            yield chat.reply(completion)
-
-    def _complete(self, chat: PromptedChat) -> Completion | None:
-        self._stream = stream = self._model.stream(chat.prompt)
-        if self._canceled:
-            return None
-        for _ in stream:
-            pass
-        return stream.completion
-
-    async def _complete_async(self, chat: PromptedChat) -> Completion | None:
-        self._stream = stream = self._model.astream(chat.prompt)
-        if self._canceled:
-            return None
-        async for _ in stream:
-            pass
-        return stream.completion
 
 
 # --- HTTP ---

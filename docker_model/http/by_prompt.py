@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from docker_model.client import DockerModel
+    from docker_model.streams import AsyncTextStream, TextStream
     from docker_model.types import Completion
 
-__all__ = ["BY_PROMPT", "PromptedChat", "answer", "answer_async"]
+__all__ = ["BY_PROMPT", "PromptedChat", "PromptedReply", "answer", "answer_async"]
 
 BY_PROMPT = frozenset({"parallel_tool_calls", "response_format", "tool_choice", "tools"})
 """The parameters of the API that `tool_calling="schema"` brings to the command."""
@@ -158,21 +159,73 @@ class PromptedChat:
         return self.conversation.sent(by_schema=self.conversation.has_tools).reply(reply)
 
 
+class PromptedReply:
+    """The reply to a chat, for which the model may be asked twice."""
+
+    def __init__(self, model: DockerModel, chat: PromptedChat) -> None:
+        self._model = model
+        self._chat = chat
+        self._stream: TextStream | AsyncTextStream | None = None
+        self._canceled = False
+
+    def cancel(self) -> None:
+        """End the model's work now, from any thread, without waiting."""
+        self._canceled = True
+        if self._stream is not None:
+            self._stream.cancel()
+
+    def read(self) -> dict[str, Any] | None:
+        """Return OpenAI's reply; `None` if it was canceled.
+
+        Raises:
+            GenerationError: If the second answer is wrong, too.
+        """
+        chat = self._chat
+        completion = self._complete(chat)
+        if completion is not None and (again := chat.repaired(completion)) is not None:
+            chat, completion = again, self._complete(again)
+        return None if completion is None else chat.reply(completion)
+
+    async def read_async(self) -> dict[str, Any] | None:
+        """Await the reply; cancelling the task ends the model's work."""
+        chat = self._chat
+        completion = await self._complete_async(chat)
+        if completion is not None and (again := chat.repaired(completion)) is not None:
+            chat, completion = again, await self._complete_async(again)
+        return None if completion is None else chat.reply(completion)
+
+    def _complete(self, chat: PromptedChat) -> Completion | None:
+        with self._model.stream(chat.prompt) as stream:
+            self._stream = stream
+            if self._canceled:
+                return None
+            for _ in stream:
+                pass
+            return stream.completion
+
+    async def _complete_async(self, chat: PromptedChat) -> Completion | None:
+        async with self._model.astream(chat.prompt) as stream:
+            self._stream = stream
+            if self._canceled:
+                return None
+            async for _ in stream:
+                pass
+            return stream.completion
+
+
 def answer(model: DockerModel, chat: PromptedChat) -> dict[str, Any]:
     """Return the answer as OpenAI's reply; a wrong one is asked for once more.
 
     Raises:
         GenerationError: If the second answer is wrong, too.
     """
-    completion = model.generate(chat.prompt)
-    again = chat.repaired(completion)
-    return chat.reply(completion) if again is None else again.reply(model.generate(again.prompt))
+    reply = PromptedReply(model, chat).read()
+    assert reply is not None  # no other code has it to cancel
+    return reply
 
 
 async def answer_async(model: DockerModel, chat: PromptedChat) -> dict[str, Any]:
     """Return the answer as OpenAI's reply; cancelling the call ends the model's work."""
-    completion = await model.agenerate(chat.prompt)
-    again = chat.repaired(completion)
-    if again is None:
-        return chat.reply(completion)
-    return again.reply(await model.agenerate(again.prompt))
+    reply = await PromptedReply(model, chat).read_async()
+    assert reply is not None
+    return reply
