@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from docker_model._runtime import io_thread
@@ -18,7 +18,7 @@ from docker_model.errors import (
     InvalidRequestError,
     ModelNotFoundError,
 )
-from docker_model.http import bodies, chats, fitting, management, tokens
+from docker_model.http import bodies, chats, fitting, management, observation, tokens
 from docker_model.http.chat_request import repaired
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["answer", "count_tokens", "resolve", "stream"]
 
 _SMALL = 1024  # tokens that any window has
-_PROBE = ({"role": "user", "content": "Hello"},)
 
 
 async def answer(options: RequestOptions, conversation: Conversation) -> dict[str, Any]:
@@ -127,16 +126,13 @@ class _Decisions:
 
 
 async def _shows_tools(options: RequestOptions, conversation: Conversation) -> bool:
-    """Whether the model's chat template shows tools: then the prompt gets longer by them."""
+    """Whether the model's chat template shows tools, asked once for each runner and model."""
     decided = io_thread.current().local(_Decisions).shows_tools
     key = (options.place, conversation.model)
     if key not in decided:
-        tools = conversation.parameters["tools"][:1]
+        count = partial(tokens.count_tokens, options, conversation.model)
         try:
-            with_tools, without = await asyncio.gather(
-                tokens.count_tokens(options, conversation.model, _PROBE, tools),
-                tokens.count_tokens(options, conversation.model, _PROBE),
-            )
+            shown = await observation.shows_tools(count, conversation.parameters["tools"][0])
         except ModelNotFoundError:
             raise
         except DockerModelError as error:
@@ -144,11 +140,11 @@ async def _shows_tools(options: RequestOptions, conversation: Conversation) -> b
                 "cannot tell whether %r shows tools: %s", conversation.model, type(error).__name__
             )
             return True
-        decided[key] = with_tools > without
+        decided[key] = shown
         LOG.info(
             "tool calls of %r are %s",
             conversation.model,
-            "native" if decided[key] else "drawn by a schema: its chat template shows no tools",
+            "native" if shown else "drawn by a schema: its chat template shows no tools",
         )
     return decided[key]
 

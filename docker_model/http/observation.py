@@ -15,12 +15,14 @@ from docker_model.errors import DockerModelError, UnsupportedParameterError
 from docker_model.http.tokens import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from docker_model.http.request import RequestOptions
     from docker_model.types import Capability, ModelInfo
 
-__all__ = ["Observation", "observe"]
+    Count = Callable[..., Awaitable[int]]
+
+__all__ = ["Observation", "observe", "shows_tools"]
 
 _USER = {"role": "user", "content": "Hi"}
 _TOOL = {"type": "function", "function": {"name": "a", "description": "a", "parameters": {}}}
@@ -43,6 +45,17 @@ class Observation:
         return replace(model, capabilities=(model.capabilities | self.present) - self.absent)
 
 
+async def shows_tools(count: Count, tool: Mapping[str, Any]) -> bool:
+    """Whether a model's chat template shows tools: then they make the prompt longer.
+
+    Args:
+        count: Counts the tokens of messages, and of `tools`.
+        tool: A tool to show.
+    """
+    with_tool, without = await asyncio.gather(count([_USER], tools=[tool]), count([_USER]))
+    return with_tool > without
+
+
 async def observe(options: RequestOptions, model: str) -> Observation | None:
     """Look at a chat model, which loads it; `None` where the engine does not count.
 
@@ -57,9 +70,8 @@ async def observe(options: RequestOptions, model: str) -> Observation | None:
         return {"parameters": {"chat_template_kwargs": {"enable_thinking": thinking}}}
 
     try:
-        plain, tools, on, off, answered, thought = await asyncio.gather(
-            count([_USER]),
-            count([_USER], tools=[_TOOL]),
+        tools, on, off, answered, thought = await asyncio.gather(
+            shows_tools(count, _TOOL),
             count([_USER], **switched(thinking=True)),
             count([_USER], **switched(thinking=False)),
             count(_turns("Hi")),
@@ -69,7 +81,7 @@ async def observe(options: RequestOptions, model: str) -> Observation | None:
         LOG.info("cannot look at what %r can do: %s", model, type(error).__name__)
         return None
     seen: dict[Capability, bool | None] = {
-        "tools": tools > plain,
+        "tools": tools,
         "thinking": on != off or thought == answered or None,
         "vision": await _takes_images(options, model),
     }
