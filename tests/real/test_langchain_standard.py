@@ -11,10 +11,9 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from langchain_tests.integration_tests import ChatModelIntegrationTests
 
 from docker_model import inspect_model
-from langchain_docker_model import ChatDockerModel
+from tests.unit.langchain.chat import test_chat_standard
 
 # What each test shows to the model.
 _NEEDS = {
@@ -36,11 +35,7 @@ def media(request, monkeypatch):
     monkeypatch.setattr(httpx, "get", lambda *_, **__: SimpleNamespace(content=b"media"))
 
 
-class TestChatOnARealRunner(ChatModelIntegrationTests):
-    @property
-    def chat_model_class(self):
-        return ChatDockerModel
-
+class TestChatOnARealRunner(test_chat_standard.EveryCapability):
     @property
     def chat_model_params(self):
         limits = {"temperature": 0, "repeat_penalty": 1.05, "max_tokens": 400}
@@ -49,27 +44,3 @@ class TestChatOnARealRunner(ChatModelIntegrationTests):
     @property
     def model_override_value(self):
         return os.environ["REAL_MODEL"]
-
-    @property
-    def supports_json_mode(self):
-        return True
-
-    @property
-    def supports_image_inputs(self):
-        return True
-
-    @property
-    def supports_image_urls(self):
-        return True
-
-    @property
-    def supports_audio_inputs(self):
-        return True
-
-    @property
-    def supports_image_tool_message(self):
-        return True
-
-    @property
-    def supports_anthropic_inputs(self):
-        return True

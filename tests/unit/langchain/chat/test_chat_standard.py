@@ -36,19 +36,12 @@ def no_downloads(monkeypatch):
     monkeypatch.setattr(httpx, "get", lambda *_, **__: SimpleNamespace(content=b"media"))
 
 
-@pytest.mark.usefixtures("at_either_runner", "no_downloads")
-class TestChatIntegration(ChatModelIntegrationTests):
+class EveryCapability(ChatModelIntegrationTests):
+    """The suite with all that the package supports; `tests/real` takes it for a real runner."""
+
     @property
     def chat_model_class(self):
         return ChatDockerModel
-
-    @property
-    def chat_model_params(self):
-        return {"model": "ai/smollm2"}
-
-    @property
-    def model_override_value(self):
-        return "ai/other"
 
     @property
     def supports_json_mode(self):
@@ -73,3 +66,14 @@ class TestChatIntegration(ChatModelIntegrationTests):
     @property
     def supports_anthropic_inputs(self):
         return True
+
+
+@pytest.mark.usefixtures("at_either_runner", "no_downloads")
+class TestChatIntegration(EveryCapability):
+    @property
+    def chat_model_params(self):
+        return {"model": "ai/smollm2"}
+
+    @property
+    def model_override_value(self):
+        return "ai/other"
