@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from docker_model import DockerModel, pull_model
-from docker_model._docker_cli import standby_pool
+from docker_model._docker_cli import command_spec, standby_pool
 from docker_model._runtime import io_thread, tasks
 from docker_model.errors import PullError
 from docker_model.testing import Fail, Pulled
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.simulated
 
 @pytest.fixture
 def log(caplog):
-    """The messages so far; a new I/O thread, since a program is logged once by each."""
+    """The messages so far, of a process that has not logged its programs yet."""
 
-    async def forget():
-        io_thread.current()._locals.clear()
+    async def forget():  # and keep the connections, which nothing would close any more
+        io_thread.current()._locals.pop(command_spec._Programs, None)
 
     tasks.run_blocking(forget())
     caplog.set_level(logging.INFO, logger="docker_model")

