@@ -1,10 +1,10 @@
-"""Hands the progress of a call to its caller, off the I/O thread.
+"""Passes the progress of a call on to a framework, off the I/O thread.
 
-`on_progress` is called on the I/O thread, where nothing may block. What a framework does with an
-event is its user's code, so it runs on a thread of its own, or in the caller's event loop.
+`on_progress` is called on the I/O thread, where nothing may block. A framework's event handlers
+are user code, so they run on a separate thread, or in the caller's event loop.
 
-A call that waits for nothing hands over nothing: its framework tells when the answer begins and
-what it took.
+A call without a wait reports nothing: the framework's own events show when the answer begins
+and ends.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ __all__ = ["AsyncProgressRelay", "ProgressRelay"]
 _ALL = 100  # per cent
 
 
-def _tells_of_a_wait(progress: Progress) -> bool:
+def _is_a_wait(progress: Progress) -> bool:
     return progress.stage not in ("first_token", "speed") and progress.percent != _ALL
 
 
 class ProgressRelay:
-    """An `on_progress` that calls a function on a thread of its own, in the caller's context.
+    """An `on_progress` that calls a function on a separate thread, in the caller's context.
 
-    A context manager around one call: leaving it waits until the function has had everything, and
-    raises what the function raised. After an error of the call it waits for nothing.
+    A context manager around one call. Leaving it waits until the function has handled every
+    step, and raises what the function raised. After an error of the call it does not wait.
 
     Args:
         deliver: Called with each `Progress`, in order.
@@ -54,10 +54,10 @@ class ProgressRelay:
         self._error: BaseException | None = None
 
     def __call__(self, progress: Progress) -> None:
-        """Take a step; never waits."""
+        """Pass a step on; never blocks."""
         if self._own is not None:
             self._own(progress)
-        self._waited = self._waited or _tells_of_a_wait(progress)
+        self._waited = self._waited or _is_a_wait(progress)
         if not self._waited:
             return
         if self._thread is None:
@@ -115,10 +115,10 @@ class AsyncProgressRelay:
         self._task: asyncio.Task[None] | None = None
 
     def __call__(self, progress: Progress) -> None:
-        """Take a step; never waits."""
+        """Pass a step on; never blocks."""
         if self._own is not None:
             self._own(progress)
-        self._waited = self._waited or _tells_of_a_wait(progress)
+        self._waited = self._waited or _is_a_wait(progress)
         if not self._waited:
             return
         with contextlib.suppress(RuntimeError):  # the loop is closed

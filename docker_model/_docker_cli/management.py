@@ -54,7 +54,7 @@ def known_model(spec: CommandSpec, model: str) -> ModelInfo | None:
 
 
 async def look_for(spec: CommandSpec, model: str) -> None:
-    """Look whether `model` is there, and remember what is new of it, without a configuration.
+    """Check that `model` is in the local store, and remember its metadata if it is new.
 
     Raises:
         ModelNotFoundError: If the model is not in the local store.

@@ -38,9 +38,7 @@ if TYPE_CHECKING:
     from docker_model.types import Completion, Progress, RunningModel
 
 
-FIRST_LOOK = (
-    1.0  # seconds without output, after which a listener learns whether the model is loading
-)
+FIRST_LOOK = 1.0  # seconds without output, until a listener learns whether the model loads
 REMEMBERED = 5.0  # seconds for which a model that was found counts as present
 REMEMBERED_BY_STANDBY = 60.0  # the same with standby, where a check would be the longest step
 
@@ -83,7 +81,7 @@ class _Shared:
         return RunCommand(program, model, color)
 
     async def ask_for_color(self, spec: CommandSpec, model: str) -> None:
-        """Find out whether an old program knows `--color`, before standby processes start."""
+        """Ask an old program whether it knows `--color`, before standby processes start."""
         command = await self.run_command(spec, model)
         if command.color and not await management.knows_color(spec):
             self.do_without_color(command)

@@ -43,7 +43,7 @@ _NOT_FOUND = 404
 
 # What was learned of models, by runner and name. Changed on the I/O thread alone, read on any.
 _known: dict[tuple[DiscoveryInputs, str], ModelInfo] = {}
-# What engines showed of chat models, by runner and id; changed and read in the same way.
+# The observed abilities of chat models, by runner and id; changed and read in the same way.
 _observed: dict[tuple[DiscoveryInputs, str], Observation] = {}
 # What `configure_once` has done, by runner and name; changed and read in the same way.
 _configured: dict[tuple[DiscoveryInputs, str], list[ModelConfiguration]] = {}

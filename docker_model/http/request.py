@@ -35,9 +35,7 @@ _T = TypeVar("_T")
 _OK = 200
 INITIAL_RETRY_DELAY = 0.5  # seconds before the first retry; twice as long before each further one
 MAX_RETRY_DELAY = 8.0
-FIRST_LOOK = (
-    0.3  # seconds without a reply, after which a listener learns whether the model is loading
-)
+FIRST_LOOK = 0.3  # seconds without a reply, until a listener learns whether the model loads
 LOADING_POLL_INTERVAL = 0.5  # seconds; the runner itself looks as often
 
 
