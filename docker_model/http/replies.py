@@ -510,6 +510,10 @@ class _Call:
     shown_arguments: int = 0
 
     @property
+    def has_content(self) -> bool:
+        return bool(self.given_id or self.name or self.arguments)
+
+    @property
     def complete(self) -> bool:
         text = self.arguments.strip()
         return text.endswith("}") and read_arguments(text)[0] is not None
@@ -529,13 +533,17 @@ class _Calls:
         fresh: set[int] = set()  # the calls that this chunk has named
         for number, piece in enumerate(pieces):
             self._take(piece, number if len(pieces) > 1 else None, fresh)
+        if final:  # what has no content by now is no call; those after it were not shown yet
+            self._calls = [call for call in self._calls if call.has_content]
+            for place, call in enumerate(self._calls):
+                call.place = place
         return tuple(self._show(final=final))
 
     def whole(self) -> tuple[ToolCall, ...]:
         return tuple(self._whole())
 
     def _whole(self) -> Iterator[ToolCall]:
-        for call in self._calls:
+        for call in filter(lambda call: call.has_content, self._calls):
             arguments, raw = read_arguments(call.arguments)
             error = "" if arguments is not None else "the arguments are not a JSON object"
             yield ToolCall(self._id(call), call.name, arguments, raw, error)
@@ -560,8 +568,6 @@ class _Calls:
             arguments = ""
         elif not isinstance(arguments, str):
             arguments = json.dumps(arguments, ensure_ascii=False)
-        if not (given_id or name or arguments):
-            return  # a piece that says nothing begins no call
         call = self._call_of(index, given_id, name, arguments, fresh)
         if call is None:
             call = _Call(len(self._calls), index, name="" if name else self._repeated)

@@ -392,6 +392,16 @@ def test_a_piece_that_says_nothing_begins_no_call(empty):
     assert [(call.id, call.name) for call in later.calls] == [("1", "f")]
 
 
+def test_calls_are_in_the_order_of_their_first_pieces_even_without_content():
+    answer = read(
+        calls_chunk(piece(0), piece(1)),
+        calls_chunk(piece(1, "b", "sub", "{}")),
+        calls_chunk(piece(0, "a", "add", "{}")),
+        chunk(finish="tool_calls"),
+    )
+    assert [(call.id, call.name) for call in answer.calls] == [("a", "add"), ("b", "sub")]
+
+
 @pytest.mark.parametrize("reason", ["abort", "error", "cancelled", "unheard of", True, 7])
 def test_an_answer_that_the_engine_gave_up_is_an_error(reason):
     reader = StreamReader(model="m")
