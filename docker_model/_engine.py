@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from docker_model._docker_cli.command_spec import CommandSpec
 from docker_model._docker_cli.prompt_guard import check_prompt
+from docker_model._docker_cli.request import RunOptions
+from docker_model._docker_cli.shared_state import release
 from docker_model._docker_cli.standby_pool import StandbyOwner
-from docker_model._docker_cli.transport import CliTransport, release
+from docker_model._docker_cli.transport import CliTransport
 from docker_model._docker_cli.workdir import working_directory
 from docker_model._runtime import Stream, io_thread, tasks
 from docker_model._transport.environment import environ_snapshot
@@ -172,13 +174,15 @@ class CliBackend:
         return self._last.get(
             (environ_snapshot(), cwd, owner),
             lambda: CliTransport(
-                spec=CommandSpec.of(self._command, self._env),
-                file_references=self._file_references,
-                cwd=cwd,
-                max_concurrency=self._max_concurrency,
-                pull=self._pull,
-                on_progress=self._on_progress,
-                owner=owner,
+                RunOptions(
+                    spec=CommandSpec.of(self._command, self._env),
+                    cwd=cwd,
+                    max_concurrency=self._max_concurrency,
+                    pull=self._pull,
+                    on_progress=self._on_progress,
+                    owner=owner,
+                ),
+                self._file_references,
             ),
         )
 

@@ -107,6 +107,7 @@ class Run:
     started before the prompt may be sent.
 
     Args:
+        command: The command of the run.
         request: The request that the run will answer.
         receiver: Where the pieces go; it can stop the reading.
         answer: Collects the output.
@@ -116,15 +117,18 @@ class Run:
 
     def __init__(
         self,
+        command: RunCommand,
         request: Request,
         receiver: Receiver,
         answer: Answer,
         phase: PhaseTimeout,
+        *,
         on_first_output: Callable[[], object],
     ) -> None:
+        self.command = command
+        self.answer = answer
         self._request = request
         self._receiver = receiver
-        self._answer = answer
         self._phase = phase
         self._on_first_output = on_first_output
         self._paused = False
@@ -133,13 +137,13 @@ class Run:
         self._done: asyncio.Future[Exit | None] = self._loop.create_future()
         self.child: Child
 
-    async def start(self, command: RunCommand, cwd: Callable[[], str]) -> Child:
+    async def start(self, cwd: Callable[[], str]) -> Child:
         """Start the child.
 
         Raises:
             DockerModelError: If it cannot be started.
         """
-        return self._adopt(await command.start(cwd, self._on_stdout))
+        return self._adopt(await self.command.start(cwd, self._on_stdout))
 
     def take_over(self, child: Child) -> Child:
         """Use a child that was started before."""
@@ -158,7 +162,7 @@ class Run:
         return await self._done
 
     def _on_stdout(self, data: bytes) -> None:
-        answer = self._answer
+        answer = self.answer
         silent = answer.first_output is None
         try:
             answer.feed(data)

@@ -18,7 +18,7 @@ from docker_model import (
     Timeouts,
     Usage,
 )
-from docker_model._docker_cli import transport
+from docker_model._docker_cli import request
 from docker_model.testing import Hang, Reasoning, Sleep, Text
 from docker_model.testing import Usage as UsageStep
 from tests.conftest import REAL_COMMAND
@@ -291,5 +291,5 @@ def test_a_model_that_was_found_counts_as_present_until_that_is_too_old(simulate
         return sum(call.argv[1] == "inspect" and name in call.argv for call in docker.calls)
 
     assert looks_of_two_answers("ai/first") == 1
-    monkeypatch.setattr(transport, "REMEMBERED", 0.0)
+    monkeypatch.setattr(request, "REMEMBERED", 0.0)
     assert looks_of_two_answers("ai/second") == 2

@@ -19,7 +19,7 @@ from docker_model import (
     status,
 )
 from docker_model._docker_cli.command_spec import CommandSpec
-from docker_model._docker_cli.transport import _Shared
+from docker_model._docker_cli.shared_state import SharedState
 from docker_model._runtime import io_thread, tasks
 from docker_model.testing import (
     CloseStdout,
@@ -94,9 +94,9 @@ def test_a_model_that_vanishes_is_noticed_and_the_run_ended(simulate):
     model = DockerModel("ai/other")
 
     async def pretend():
-        shared = io_thread.current().local(_Shared)
+        shared = io_thread.current().local(SharedState)
         now = asyncio.get_running_loop().time()
-        shared.presence.remember((CommandSpec.of(None, None), "ai/other"), now, 60)
+        shared.presence.remember(CommandSpec.of(None, None), "ai/other", now, 60)
 
     tasks.run_blocking(pretend())
     with pytest.raises(ModelNotFoundError):
@@ -237,10 +237,10 @@ def test_waiting_for_a_place_has_its_limit_and_places_come_in_order(simulate):
 
 def test_a_slow_consumer_is_no_stalled_model(simulate):
     simulate({"ai/smollm2": [Text("x" * 4_000_000)]})
-    model = DockerModel("ai/smollm2", timeout=Timeouts(idle=0.3))
+    model = DockerModel("ai/smollm2", timeout=Timeouts(idle=0.6))
     total = 0
     for i, piece in enumerate(model.stream("x")):
         if i == 0:
-            time.sleep(0.8)  # longer than `idle`, with the pipe full
+            time.sleep(1)  # longer than `idle`, with the pipe full
         total += len(piece)
     assert total == 4_000_000

@@ -1,0 +1,130 @@
+"""What all runs of this process share: models that were found, and standby processes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from docker_model._docker_cli import management
+from docker_model._docker_cli.run import RunCommand
+from docker_model._docker_cli.standby_pool import StandbyPool
+from docker_model._runtime import io_thread
+from docker_model._runtime.tasks import SingleFlight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from docker_model._docker_cli.command_spec import CommandSpec, Program
+    from docker_model._docker_cli.plugin_file import PluginFile
+    from docker_model._docker_cli.standby_pool import StandbyOwner
+    from docker_model._docker_cli.workdir import Workdir
+    from docker_model.types import Progress
+
+_logger = logging.getLogger("docker_model")
+
+
+class Presence:
+    """Remembers which models were found. A model that was not found is looked for again."""
+
+    def __init__(self) -> None:
+        self._until: dict[Hashable, float] = {}
+
+    def known(self, spec: CommandSpec, model: str) -> bool:
+        """Whether the model still counts as present."""
+        return self._until.get((spec, model), 0.0) > asyncio.get_running_loop().time()
+
+    def remember(self, spec: CommandSpec, model: str, since: float, seconds: float) -> None:
+        """Remember for `seconds` a model that was found at `since`, on the loop's clock."""
+        key = spec, model
+        self._until[key] = max(since + seconds, self._until.get(key, 0.0))
+
+    def forget(self, spec: CommandSpec, model: str) -> None:
+        """Forget a model that was found to be missing."""
+        self._until.pop((spec, model), None)
+
+
+class SharedState:
+    """What all runs of this process share; on the I/O thread alone."""
+
+    def __init__(self) -> None:
+        self.presence = Presence()
+        self._single_flight = SingleFlight()
+        # Programs older than v0.1.41 do not know --color. An updated plugin is another one.
+        self._colorless: set[PluginFile | Program] = set()
+        self._pools: dict[tuple[CommandSpec, str, Workdir], StandbyPool] = {}
+
+    async def require_model(self, spec: CommandSpec, model: str, seconds: float) -> None:
+        """Look for a model unless it was found a short time ago, once for all calls that wait.
+
+        Args:
+            spec: The command to ask.
+            model: The model's name.
+            seconds: How long the model counts as present then.
+
+        Raises:
+            ModelNotFoundError: If the model is missing.
+        """
+        if self.presence.known(spec, model):
+            return
+        asked_at = asyncio.get_running_loop().time()
+        await self._single_flight.do((spec, model), lambda: management.look_for(spec, model))
+        self.presence.remember(spec, model, asked_at, seconds)
+
+    async def pull(
+        self, spec: CommandSpec, model: str, on_progress: Callable[[Progress], object] | None
+    ) -> None:
+        """Pull a model, once for all calls that wait for it with the same `on_progress`.
+
+        Raises:
+            DockerModelError: If the pull fails.
+        """
+        key = ("pull", spec, model, id(on_progress))
+        await self._single_flight.do(key, lambda: management.pull(spec, model, on_progress))
+
+    async def run_command(self, spec: CommandSpec, model: str) -> RunCommand:
+        """Return the command that runs `model`, with the flags that its program knows."""
+        program = await spec.program()
+        color = (program.plugin or program) not in self._colorless
+        return RunCommand(program, model, color)
+
+    async def ask_for_color(self, spec: CommandSpec, model: str) -> None:
+        """Ask an old program whether it knows `--color`, before standby processes start."""
+        command = await self.run_command(spec, model)
+        if command.color and not await management.knows_color(spec):
+            self.do_without_color(command)
+
+    def do_without_color(self, command: RunCommand) -> None:
+        """Leave `--color` out from now on; standby processes that were given it have failed."""
+        _logger.info("%s does not know --color, and is started without it", command.program.argv[0])
+        self._colorless.add(command.program.plugin or command.program)
+        for pool in self._pools.values():
+            pool.retain(lambda parked: parked.program != command.program)
+
+    def pool(
+        self, spec: CommandSpec, model: str, cwd: Workdir, owner: StandbyOwner | None
+    ) -> StandbyPool | None:
+        """Return the standby pool of a model, which `owner` wants filled; `None` without owner."""
+        if owner is None:
+            return None
+        pool = self._pools.get((spec, model, cwd))
+        if pool is None:
+            pool = StandbyPool(partial(self.run_command, spec, model), cwd)
+            self._pools[spec, model, cwd] = pool
+        pool.hold(owner)
+        return pool
+
+    def release(self, owner: StandbyOwner) -> None:
+        """Kill the standby processes that no other owner wants."""
+        owner.open = False
+        for key, pool in list(self._pools.items()):
+            if pool.release(owner):
+                del self._pools[key]
+
+
+def release(owner: StandbyOwner) -> None:
+    """Give up a model's standby; from any thread or finalizer, never waits."""
+    thread = io_thread.started()
+    if thread is not None:
+        thread.post(lambda: thread.local(SharedState).release(owner))
