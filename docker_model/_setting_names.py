@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from docker_model.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
-__all__ = ["setting_hint"]
+__all__ = ["name_model", "setting_hint"]
 
 # What LangChain's, LlamaIndex's, Ollama's and OpenAI's classes call it, and what it is here. Of
 # several names the first is taken that the class has.
@@ -72,3 +74,16 @@ def setting_hint(name: str, known: Collection[str]) -> str:
         return f"{name} is called {meant} here"
     close = get_close_matches(name, known, n=1, cutoff=0.75)
     return f"did you mean {close[0]}?" if close else ""
+
+
+def name_model(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return settings in which the model, given as `model` or `model_name`, is called `name`.
+
+    Raises:
+        InvalidRequestError: If both are given.
+    """
+    given = [spelling for spelling in ("model", "model_name") if spelling in settings]
+    if len(given) > 1:
+        msg = "model and model_name are two names of one setting, and both are given"
+        raise InvalidRequestError(msg, hint=f"give {name} alone")
+    return {name if key in given else key: value for key, value in settings.items()}

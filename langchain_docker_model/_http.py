@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 import docker_model
+from docker_model._setting_names import name_model
 from docker_model.http.client import Client
 from docker_model.options import Timeouts, WhenFull
 from langchain_docker_model import _settings
@@ -31,7 +32,7 @@ class HttpSettings(_settings.FromEnv, _settings.ListsModels, BaseModel):
         use_attribute_docstrings=True,
     )
 
-    model: str = Field(validation_alias=AliasChoices("model", "model_name"))
+    model: str
     """The model's name, such as `ai/mxbai-embed-large`; `model_name` is taken, too."""
 
     auto_configure: bool = False
@@ -76,13 +77,15 @@ class HttpSettings(_settings.FromEnv, _settings.ListsModels, BaseModel):
                 raise UnsupportedParameterError(
                     msg, hint="leave transport out, or set it to 'http'"
                 )
-            super().__init__(**settings)
+            with as_langchain_errors():
+                named = name_model(settings, "model")
+            super().__init__(**named)
 
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, settings: Any) -> Any:
         if isinstance(settings, dict):
-            _settings.check_names(cls, settings, {*cls.model_fields, "model_name"})
+            _settings.check_names(cls, settings, cls.model_fields)
         return settings
 
     @model_validator(mode="after")
@@ -94,10 +97,8 @@ class HttpSettings(_settings.FromEnv, _settings.ListsModels, BaseModel):
 
     @classmethod
     def _read_env(cls, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        words = dict(settings)
-        if "model_name" in words:
-            words.setdefault("model", words.pop("model_name"))
-        return super()._read_env(name, words)
+        with as_langchain_errors():
+            return super()._read_env(name, name_model(settings, "model"))
 
     def close(self) -> None:
         """Do nothing: no process and no connection belongs to this object."""

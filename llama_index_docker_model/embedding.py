@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field
 
+from docker_model._setting_names import name_model
 from docker_model.http.instructions import instructions_for
 from llama_index_docker_model._http_component import HttpComponent
 
@@ -66,15 +67,11 @@ class DockerModelEmbedding(HttpComponent, BaseEmbedding):
     if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
 
         def __init__(self, **settings: Any) -> None:
-            if "model" in settings and "model_name" not in settings:
-                settings["model_name"] = settings.pop("model")
-            super().__init__(**settings)
+            super().__init__(**name_model(settings, "model_name"))
 
     @classmethod
     def _read_env(cls, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        words = {"model" if word == "model_name" else word: settings[word] for word in settings}
-        completed = super()._read_env(name, words)
-        return {"model_name": completed.pop("model"), **completed}
+        return name_model(super()._read_env(name, name_model(settings, "model")), "model_name")
 
     @classmethod
     def class_name(cls) -> str:

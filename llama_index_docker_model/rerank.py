@@ -12,6 +12,7 @@ from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRan
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore
 
+from docker_model._setting_names import name_model
 from docker_model.errors import InvalidRequestError
 from llama_index_docker_model._http_component import HttpComponent
 
@@ -79,9 +80,7 @@ class DockerModelRerank(HttpComponent, BaseNodePostprocessor):
     if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
 
         def __init__(self, **settings: Any) -> None:
-            if "model_name" in settings and "model" not in settings:
-                settings["model"] = settings.pop("model_name")
-            super().__init__(**settings)
+            super().__init__(**name_model(settings, "model"))
 
     @classmethod
     def class_name(cls) -> str:

@@ -9,7 +9,7 @@ from langchain_core.documents import Document
 from langchain_core.documents.compressor import BaseDocumentCompressor
 
 from docker_model.testing import SimulatedDocker, SimulatedModel
-from langchain_docker_model import DockerModelRerank
+from langchain_docker_model import DockerModelEmbeddings, DockerModelRerank
 from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
 
 TEXTS = ["a dog", "a cat and a dog", "a fish", "a cat"]
@@ -99,3 +99,10 @@ async def test_a_reranker_is_loaded_before_it_is_used(monkeypatch):
         assert {model.name for model in await DockerModelRerank.alist_models()} == {"ai/reranker"}
         reranker.close()
         await reranker.aclose()
+
+
+@pytest.mark.parametrize("kind", [DockerModelEmbeddings, DockerModelRerank])
+def test_the_model_may_be_given_under_one_of_its_two_names(kind):
+    assert kind(model_name="ai/embed").model == "ai/embed"
+    with pytest.raises(InvalidRequestError, match=r"both are given\nHint: give model alone"):
+        kind(model="ai/embed", model_name="ai/embed")

@@ -13,7 +13,7 @@ from docker_model import (
     UnsupportedParameterError,
 )
 from docker_model.testing import SimulatedDocker, SimulatedModel
-from llama_index_docker_model import DockerModelEmbedding
+from llama_index_docker_model import DockerModelEmbedding, DockerModelRerank
 
 
 @pytest.fixture
@@ -80,6 +80,14 @@ def test_an_invalid_setting_is_named(setting):
 
 def test_both_names_of_the_model_are_taken():
     assert DockerModelEmbedding(model="ai/embed").model_name == "ai/embed"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(DockerModelEmbedding, "model_name"), (DockerModelRerank, "model")]
+)
+def test_only_one_name_of_the_model_may_be_given(kind, name):
+    with pytest.raises(InvalidRequestError, match=rf"both are given\nHint: give {name} alone"):
+        kind(model="ai/embed", model_name="ai/embed")
 
 
 @pytest.mark.parametrize(
