@@ -4,6 +4,7 @@ import errno
 import os
 import select
 import signal
+import subprocess
 import sys
 from types import SimpleNamespace
 from typing import ClassVar
@@ -124,3 +125,20 @@ def test_without_waitid_a_stopped_process_counts_as_silent(monkeypatch):
         return silent, (await child.ended).signal
 
     assert tasks.run_blocking(parked()) == (True, signal.SIGKILL)
+
+
+def test_a_forked_child_inherits_no_pipe_of_another_child(monkeypatch):
+    """Python has vfork on Linux alone; elsewhere it forks before it executes the program."""
+    monkeypatch.setattr(subprocess, "_USE_VFORK", False)
+    listing = "import os; print(sorted(map(int, os.listdir('/dev/fd'))))"
+
+    async def beside_another():
+        other = await Child.start(player(["sleep", 60]), env=ENV, on_stdout=print)
+        try:
+            return await run([sys.executable, "-c", listing], env=ENV)
+        finally:
+            other.kill()
+            await other.ended
+
+    # Number 3 is the listing itself.
+    assert tasks.run_blocking(beside_another()).stdout.strip() == b"[0, 1, 2, 3]"
