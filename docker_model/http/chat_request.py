@@ -133,7 +133,10 @@ class Conversation:
             choice, parallel = (parameters.pop(name, None) for name in _CHOICES)
             parameters |= tool_parameters(parameters["tools"], choice, parallel=parallel)
         schema = tool_schema.response_schema(parameters.get("response_format"))
-        if schema is None or not schema.get("properties", schema.get("$ref", schema.get("anyOf"))):
+        if schema is None:
+            return messages, parameters
+        messages = tool_schema.ending_in_a_question(messages)
+        if not schema.get("properties", schema.get("$ref", schema.get("anyOf"))):
             return messages, parameters
         name = parameters["response_format"].get("json_schema", {}).get("name", "answer")
         parameters["response_format"] = tool_schema.as_response_format(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ReplyTranslator",
+    "ending_in_a_question",
     "grammar_schema",
     "plain_turns",
     "plan",
@@ -37,6 +38,8 @@ MAX_PARALLEL_CALLS = 8
 # Limits above which llama.cpp's grammar gets too large to parse ("failed to parse grammar").
 _MAX_REPETITIONS = 200
 _MAX_ENUM_VALUES = 500
+
+_ASK_FOR_JSON = "Now answer in JSON."
 
 # llama.cpp's common/json-schema-to-grammar.cpp enforces these formats and no other.
 _FORMATS = frozenset({"date", "date-time", "time", "uuid"})
@@ -258,7 +261,8 @@ def _instructions(
     if required:
         lines.append("You must use a tool now.")
     elif answer is None:
-        lines.append('To answer the user, reply with: {"answer": "your answer"}')
+        # Words in the place of the dots are what a small model would answer.
+        lines.append('To answer the user, reply with: {"answer": "…"}')
         lines.append("Use a tool only if it helps. Once you know the result, answer.")
     else:
         lines.append('To answer the user, reply with {"answer": OBJECT}, where OBJECT follows')
@@ -335,6 +339,24 @@ def with_system_text(messages: Sequence[Mapping[str, Any]], text: str) -> list[d
     return [first, *(dict(message) for message in rest)]
 
 
+def ending_in_a_question(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the messages so that a reply that is held to a schema can follow them.
+
+    llama.cpp takes an assistant's last words for the beginning of the reply, and fails with
+    "Failed to initialize samplers" if the grammar does not allow them. So the user has the last
+    word, unless the assistant's words begin an object that the reply is to complete.
+    """
+    listed = [dict(message) for message in messages]
+    if listed and listed[-1]["role"] == "assistant" and not _is_begun(listed[-1]):
+        listed.append({"role": "user", "content": _ASK_FOR_JSON})
+    return listed
+
+
+def _is_begun(message: Mapping[str, Any]) -> bool:
+    text = _text_of(message.get("content"))
+    return text.lstrip().startswith("{") and isinstance(_as_json(text), str)
+
+
 # --- Requests and replies -------------------------------------------------------------------------
 
 
@@ -394,7 +416,8 @@ def plan(
     schema = reply_schema(callable_tools, required=required, parallel=parallel, answer=answer)
     text = _instructions(tools, required=required, parallel=parallel, answer=answer)
     rest["response_format"] = as_response_format(schema, "reply")
-    return with_system_text(list(plain_turns(messages, wrapped=True)), text), rest
+    turns = ending_in_a_question(list(plain_turns(messages, wrapped=True)))
+    return with_system_text(turns, text), rest
 
 
 def _repeats_a_call(messages: Sequence[Mapping[str, Any]]) -> bool:

@@ -237,6 +237,11 @@ def _check_options(body: Mapping[str, Any], _model: SimulatedModel) -> Complaint
     kind = ((wanted.get("json_schema") or wanted).get("schema") or {}).get("type")
     if isinstance(kind, str) and kind not in _SCHEMA_TYPES:
         yield EngineError(f"{_PARSER}JSON schema error at #: unrecognized type {kind}")
+    last = body["messages"][-1] if body["messages"] else {}
+    if wanted.get("type", "").startswith("json_") and last.get("role") == "assistant":
+        begun = _text(last).strip()  # which the reply goes on from
+        if begun and not begun.startswith("{"):
+            yield EngineError("Failed to initialize samplers: std::exception")
     if body.get("logprobs") and body.get("tools") and body.get("stream"):
         yield EngineError("logprobs is not supported with tools + stream")
     for key in ("max_tokens", "temperature", "top_p", "n"):

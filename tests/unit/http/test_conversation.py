@@ -201,6 +201,31 @@ def test_a_schema_is_shown_to_the_model_and_reduced_for_the_grammar(simulate, as
     assert asked(docker)[-1]["messages"] == QUESTION
 
 
+@pytest.mark.parametrize("settings", [{}, {"tools": [ADD], "tool_calling": "schema"}])
+@pytest.mark.parametrize("kind", ["json_schema", "json_object"])
+@pytest.mark.parametrize("said", ["It is 3.", '{"n": 3}', ""])
+def test_an_object_is_drawn_from_a_conversation_that_the_assistant_ended(
+    simulate, ask, settings, kind, said
+):
+    wrapped = '{"answer": {"n": 1}}' if settings else '{"n": 1}'
+    docker = simulate([SimulatedModel(MODEL, script=wrapped)])
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    response_format = {"type": kind, "json_schema": {"name": "x", "schema": schema}}
+    if kind == "json_object":
+        response_format = {"type": kind, "schema": schema}
+    history = [*QUESTION, {"role": "assistant", "content": said}]
+    answer, _ = ask(history, response_format=response_format, **settings)
+    assert json.loads(answer.text) == {"n": 1}
+    assert asked(docker)[0]["messages"][-1]["role"] == "user"
+
+
+def test_an_object_that_the_caller_began_is_completed(simulate, ask):
+    docker = simulate([SimulatedModel(MODEL, script='{"n": 1}')])
+    begun = {"role": "assistant", "content": '{"n":'}
+    ask([*QUESTION, begun], response_format={"type": "json_object"})
+    assert asked(docker)[0]["messages"][-1] == begun
+
+
 # --- Overflow -------------------------------------------------------------------------------------
 
 
