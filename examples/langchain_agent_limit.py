@@ -1,4 +1,4 @@
-"""An agent that cannot go round in circles: after three calls of tools it answers.
+"""An agent that cannot go round in circles: after two calls of tools it answers.
 
 Small models often call the same tool again and again. `AnswerAfter` counts the calls; when
 there were enough, the model gets no more tools, and is asked to answer from what it has.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from langchain.agents.middleware import ModelResponse
 
-MOST_CALLS = 3
+MOST_CALLS = 2
 PAGES = ["The cafe opens at nine.", "The cafe closes at six.", "Dogs may come in."]
 
 

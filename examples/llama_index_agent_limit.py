@@ -1,23 +1,42 @@
-"""An agent that cannot go round in circles: after three rounds it answers.
+"""An agent that cannot go round in circles: after two calls of tools it answers.
 
-Small models often call the same tool again and again. LlamaIndex counts the rounds of an agent;
-with `early_stopping_method="generate"` (llama-index-core 0.14.13 and later) the model then answers
-from what it has, without tools.
+Small models often call the same tool again and again. `AnswerAfter` counts the calls; when
+there were enough, the model gets no more tools, and is asked to answer from what it has.
 """
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from _run import run
 from llama_index.core.agent.workflow import AgentStream, FunctionAgent, ToolCallResult
+from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 from pydantic import BaseModel, Field
 
 from docker_model.testing import ToolCall
 from llama_index_docker_model import DockerModelLLM
 
-MOST_ROUNDS = 3
+MOST_CALLS = 2
 PAGES = ["The cafe opens at nine.", "The cafe closes at six.", "Dogs may come in."]
+
+
+class AnswerAfter(FunctionAgent):
+    """Takes the tools away after `MOST_CALLS` calls, and asks for an answer."""
+
+    async def take_step(
+        self, ctx: Any, llm_input: list[ChatMessage], tools: Sequence[Any], memory: Any
+    ) -> Any:
+        """Ask with the tools, or without them after the last call."""
+        steps = await ctx.store.get(self.scratchpad_key, default=[])  # calls and their results
+        results = [message.content for message in steps if message.role == "tool"]
+        if len(results) >= MOST_CALLS:
+            question = next(item.content for item in llm_input if item.role == "user")
+            facts = "\n".join(dict.fromkeys(results))
+            demand = f"{facts}\n\nAnswer in one sentence, from these facts alone: {question}"
+            await ctx.store.set(self.scratchpad_key, [])
+            llm_input, tools = [ChatMessage(demand)], []
+        return await super().take_step(ctx, llm_input, tools, memory)
 
 
 class Query(BaseModel):
@@ -36,16 +55,8 @@ def search(query: str) -> str:
 async def main() -> None:
     model = sys.argv[1] if len(sys.argv) > 1 else "ai/smollm2"
     llm = DockerModelLLM(model=model, temperature=0, max_tokens=100, is_function_calling_model=True)
-    agent = FunctionAgent(
-        tools=[FunctionTool.from_defaults(search, fn_schema=Query)],
-        llm=llm,
-        system_prompt="Answer in one sentence, from the facts that the tool found.",
-    )
-    work = agent.run(
-        "When does the cafe open? Search for it.",
-        max_iterations=MOST_ROUNDS,
-        early_stopping_method="generate",
-    )
+    agent = AnswerAfter(tools=[FunctionTool.from_defaults(search, fn_schema=Query)], llm=llm)
+    work = agent.run("When does the cafe open? Search for it.")
     async for event in work.stream_events():
         if isinstance(event, AgentStream):
             print(event.delta, end="", flush=True)
