@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
-from langchain.agents import create_agent
 from langchain_core.exceptions import OutputParserException
-from langgraph.prebuilt import create_react_agent
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
 from llama_index.core.llms import ChatMessage
 from llama_index.core.prompts import PromptTemplate
@@ -75,8 +73,12 @@ def look_up(place: Annotated[str, Field(max_length=30)]) -> str:
 
 
 @pytest.mark.filterwarnings("default")  # the second is deprecated
-@pytest.mark.parametrize("make", [create_agent, create_react_agent])
-def test_a_langchain_agent_calls_and_then_gives_an_object(make, model):
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("langchain.agents", "create_agent"), ("langgraph.prebuilt", "create_react_agent")],
+)
+def test_a_langchain_agent_calls_and_then_gives_an_object(module, name, model):
+    make = getattr(pytest.importorskip(module), name)
     chat = ChatDockerModel(model=model, temperature=0, max_tokens=150)
     agent = make(chat, [look_up], response_format=Opening)
     question = "When does the cafe open? Use the tool."
