@@ -30,12 +30,12 @@ from docker_model.testing.steps import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from docker_model.testing.command.session import Reply as CommandReply
+    from docker_model.testing.command.session import RunnerReply
     from docker_model.testing.engine import ChatPrompt
     from docker_model.testing.server import Exchange
     from docker_model.testing.steps import PullStep, Step
 
-    Client: TypeAlias = Exchange | CommandReply
+    Client: TypeAlias = Exchange | RunnerReply
 
 FRAME = {"id": "chatcmpl-1", "created": CREATED, "model": FILE}
 SPEAKER = {"role": "assistant", "content": None}

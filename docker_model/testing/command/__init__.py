@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from docker_model.testing.command import manage
 from docker_model.testing.command.process import CommandError, Ended
 from docker_model.testing.command.run import run
-from docker_model.testing.command.session import Session, refuse
+from docker_model.testing.command.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,16 +23,11 @@ if TYPE_CHECKING:
     from docker_model.testing.steps import ProcessStep
 
 NO_PLUGIN = 125
-DOCKER_HELP = "\nRun 'docker --help' for more information\n"
-
-
-class FlagError(CommandError):
-    """A flag that is unknown or wrong."""
 
 
 @dataclass(slots=True)
 class Flags:
-    """What a command line came to.
+    """A command line that was read.
 
     Attributes:
         values: Flag name to its text; `"true"` for a switch.
@@ -56,55 +51,50 @@ CONFIGURE = (
     "context-size= speculative-draft-model= speculative-num-tokens= "
     "speculative-min-acceptance-rate= hf_overrides= gpu-memory-utilization= mode= think keep-alive="
 )
-# Name to function, how many words it needs, flags as `parse` takes them, and those of v0.1.40.
-COMMANDS: dict[str, tuple[Command, int, str, str]] = {
-    "configure": (manage.configure, 1, CONFIGURE, "context-size="),
-    "df": (manage.df, 0, "", ""),
-    "inspect": (manage.inspect, 1, "", ""),
-    "list": (manage.list_models, 0, "json", "json"),
-    "ps": (manage.ps, 0, "", ""),
-    "pull": (manage.pull_command, 1, "", ""),
-    "rm": (manage.remove, 1, "force", "force"),
-    "run": (run, 1, "color= detach", ""),
-    "search": (manage.search, 0, "limit= source= json", ""),
-    "status": (manage.status, 0, "json", "json"),
-    "tag": (manage.tag, 2, "", ""),
-    "unload": (manage.unload, 0, "all", "all"),
-    "version": (manage.version, 0, "", ""),
+# Name to function, flags as `parse` takes them, and those of v0.1.40.
+COMMANDS: dict[str, tuple[Command, str, str]] = {
+    "configure": (manage.configure, CONFIGURE, "context-size="),
+    "df": (manage.df, "", ""),
+    "inspect": (manage.inspect, "", ""),
+    "list": (manage.list_models, "json", "json"),
+    "ps": (manage.ps, "", ""),
+    "pull": (manage.pull_command, "", ""),
+    "rm": (manage.remove, "force", "force"),
+    "run": (run, "color= detach", ""),
+    "search": (manage.search, "limit= json", ""),
+    "status": (manage.status, "json", "json"),
+    "tag": (manage.tag, "", ""),
+    "unload": (manage.unload, "all", "all"),
+    "version": (manage.version, "", ""),
 }
 
 
 def parse(args: Sequence[str], known: str) -> Flags:
-    """Read a command line as Go's pflag does: flags and words mixed, `--` ends the flags.
+    """Read a command line: flags and words in any order, `--` ends the flags.
 
     Args:
         args: The words after the command's name.
         known: The flags: `all` for a switch, `color=` with a value.
+
+    Raises:
+        CommandError: If there is no such flag.
     """
     valued = {each.rstrip("="): each.endswith("=") for each in known.split()}
     found = Flags()
-    rest = list(args)
-    while rest:
-        word = rest.pop(0)
+    rest = iter(args)
+    for word in rest:
+        name, equals, value = word.removeprefix("--").partition("=")
         if word == "--":
             found.words += rest
-            break
-        if not word.startswith("-") or word == "-":
+        elif not word.startswith("-"):
             found.words.append(word)
-            continue
-        name, equals, value = word[2:].partition("=")
-        if not word.startswith("--"):
-            msg = f"unknown shorthand flag: {word[1]!r} in {word}"
-            raise FlagError(msg)
-        if name not in valued:
-            msg = f"unknown flag: --{name}"
-            raise FlagError(msg)
-        if not equals and valued[name] and not rest:
-            msg = f"flag needs an argument: {word}"
-            raise FlagError(msg)
-        if not equals:
-            value = rest.pop(0) if valued[name] else "true"
-        found.values[name] = value
+        elif name not in valued:
+            msg = f"unknown flag: --{name}\n\nUsage:  docker model COMMAND"
+            raise CommandError(msg)
+        elif valued[name] and not equals:
+            found.values[name] = next(rest, "")
+        else:
+            found.values[name] = value or "true"
     return found
 
 
@@ -126,24 +116,16 @@ def run_command(
 
 def _dispatch(session: Session, words: list[str]) -> int:
     """Run a command line of the plugin; return the exit code."""
-    process = session.process
     name, *args = words or [""]
     if name not in COMMANDS:
         # Not an error for the CLI: it prints its help.
-        process.out("Usage:  docker model COMMAND\n\nDocker Model Runner\n")
+        session.process.out("Usage:  docker model COMMAND\n")
         return 0
-    run_it, least, known, known_to_old = COMMANDS[name]
+    run_it, known, known_to_old = COMMANDS[name]
     try:
-        flags = parse(args, known_to_old if session.old else known)
-        if len(flags.words) < least:
-            refuse(f"'docker model {name}' requires at least {least} argument(s).")
-        run_it(session, flags)
-    except FlagError as error:
-        usage = f"Usage:  docker model {name}\n\nRun 'docker model {name} --help'"
-        process.err(f"{error}\n\n{usage} for more information\n")
-        return 1
+        run_it(session, parse(args, known_to_old if session.old else known))
     except CommandError as error:
-        process.err(f"{error}\n")
+        session.process.err(f"{error}\n")
         return 1
     return 0
 
@@ -153,8 +135,7 @@ def _without_plugin(process: CommandProcess, words: list[str]) -> int:
     before = words[: words.index("--")] if "--" in words else words
     flag = next((word for word in before if word.startswith("-")), None)
     if flag is None:
-        process.err(f"docker: unknown command: docker model\n{DOCKER_HELP}")
+        process.err("docker: unknown command: docker model\n")
         return 1
-    name = flag.partition("=")[0]
-    process.err(f"unknown flag: {name}\n\nUsage:  docker [OPTIONS] COMMAND [ARG...]\n{DOCKER_HELP}")
+    process.err(f"unknown flag: {flag}\n\nUsage:  docker [OPTIONS] COMMAND [ARG...]\n")
     return NO_PLUGIN

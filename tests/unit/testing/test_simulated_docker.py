@@ -143,7 +143,7 @@ def test_models_are_loaded_configured_and_unloaded():
         (config,) = json.loads(call(docker, "configure", "show").stdout)
         assert config["Config"] == {"context-size": 8192}
         assert call(docker, "unload", MODEL).stdout == "Unloaded 1 model(s).\n"
-        assert call(docker, "unload", "--all").stdout == "No models are running.\n"
+        assert call(docker, "unload", "--all").stdout == "No such model(s) running.\n"
 
 
 def test_a_reply_can_be_fixed():
