@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_TAIL = 64 * 1024  # bytes of the runner's log that are looked at
-_LINES = 20  # of them in an error
+_TAIL = 16 * 1024  # bytes of the runner's log that are looked at
+_LINES = 20
 _OK = 200
 _SECRETS = re.compile(
     r"(?i)(bearer\s+|(?:api[-_]?key|token|password|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"',}]+"
@@ -47,8 +47,7 @@ async def explained(options: RequestOptions, model: str, work: Awaitable[_T]) ->
     except DockerModelError as error:
         models = HttpManagement(replace(options, timeouts=Timeouts()))
         await explain(error, model, models)
-        if _is_the_engines(error) and (log := await end_of_log(models)):
-            words = "\n".join(log.splitlines()[-_LINES:])
+        if _is_the_engines(error) and (words := await last_words(models)):
             error.detail = f"{error.detail}\n\nThe end of the engine's log:\n{words}".strip()
         raise
 
@@ -59,7 +58,7 @@ def _is_the_engines(error: DockerModelError) -> bool:
     return isinstance(error, ModelLoadError)
 
 
-async def end_of_log(models: HttpManagement) -> str:
+async def last_words(models: HttpManagement) -> str:
     """Return the end of the runner's log, where the runner gives it out."""
     with contextlib.suppress(DockerModelError, TimeoutError, ConnectFailed, ConnectionLost):
         async with asyncio.timeout(PATIENCE):
@@ -77,7 +76,7 @@ async def _log(management: HttpManagement) -> str:
             return ""
         async for piece in reply.pieces():
             tail = (tail + piece)[-_TAIL:]
-    return masked(tail.decode("utf-8", "replace"))
+    return masked("\n".join(tail.decode("utf-8", "replace").splitlines()[-_LINES:]))
 
 
 def masked(text: str) -> str:

@@ -22,7 +22,7 @@ try:
     from docker_model.http import rerank as reranking
     from docker_model.http.chat_request import Conversation
     from docker_model.http.discovery import DiscoveryInputs
-    from docker_model.http.explanation import end_of_log, explained
+    from docker_model.http.explanation import explained, last_words
     from docker_model.http.request import RequestOptions
     from docker_model.http.room import make_room
     from docker_model.http.streams import AsyncChatStream, ChatStream
@@ -167,7 +167,7 @@ def management(client: Client, model: str | None = None) -> HttpManagement:
 
 def engine_log(client: Client) -> Coroutine[Any, Any, str]:
     """Return what reads the end of the engine's log."""
-    return end_of_log(management(client))
+    return last_words(management(client))
 
 
 def needs_configuring(client: Client, model: str, settings: Mapping[str, Any]) -> bool:

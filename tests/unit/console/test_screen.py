@@ -67,7 +67,6 @@ def test_a_message_is_wrapped_on_a_terminal_alone(monkeypatch):
         ("Running: llama.cpp latest-metal", "", "GPU by METAL"),
         ("Running: llama.cpp b9879", "load_tensors: offloaded 25/25 layers to GPU", "25 of 25"),
         ("Running: llama.cpp latest-cuda", "load_tensors: offloaded 0/25 layers to GPU", "no GPU"),
-        ("Running: llama.cpp b9879", "warning: no usable GPU found, --gpu-layers …", "no GPU"),
         ("Running: llama.cpp b9879", "nothing of the kind", ""),
     ],
 )

@@ -1,4 +1,4 @@
-"""Chats in every way, for tests of the HTTP client."""
+"""Run a chat in each calling mode, for tests of the HTTP client."""
 
 from docker_model.http import Client
 from tests.support.modes import call

@@ -1,4 +1,4 @@
-"""Tool calls and objects from text that nothing has enforced: what is taken, and what is not."""
+"""Tool calls and objects read from text that no grammar has enforced."""
 
 from __future__ import annotations
 
@@ -46,33 +46,33 @@ def completion(text, finish_reason="stop"):
     return Completion(text, "Hm.", Usage(3, 4, 7), finish_reason, "m", Timings(0, 0, 0))
 
 
-def read(asked, text, **settings):
-    said = completion(text, **settings)
-    assert asked.repaired(said) is None
-    [answer] = read_reply(asked.reply(said))
+def read(request, text, **settings):
+    reply = completion(text, **settings)
+    assert request.repaired(reply) is None
+    [answer] = read_reply(request.reply(reply))
     return answer
 
 
-def problem(asked, text):
-    """What the model is shown of a wrong answer."""
-    again = asked.repaired(completion(text))
+def problem(request, text):
+    """Return the text that the model gets about a wrong answer."""
+    again = request.repaired(completion(text))
     assert again is not None
     with pytest.raises(GenerationError) as caught:
-        asked.reply(completion(text))
+        request.reply(completion(text))
     assert caught.value.partial == text
     assert "HTTP" in caught.value.hint
-    return again.prompt.removeprefix(asked.prompt)
+    return again.prompt.removeprefix(request.prompt)
 
 
 @pytest.mark.parametrize("text", [CALL, f"\n {CALL}\n", f"```json\n{CALL}\n```", f"```\n{CALL}```"])
-def test_a_call_is_read(text):
+def test_a_call_in_text_is_parsed(text):
     answer = read(chat(tools=TOOLS), text)
     [call] = answer.calls
     assert (call.name, call.arguments) == ("add", {"a": 1, "b": 2})
     assert (answer.text, answer.reasoning, answer.finish_reason) == ("", "Hm.", "tool_calls")
 
 
-def test_the_prompt_shows_the_tools_and_their_arguments():
+def test_the_prompt_describes_the_tools_and_their_arguments():
     prompt = chat(tools=TOOLS).prompt
     assert prompt.startswith("system: You can use these tools:\n- add: The tool add.\n")
     assert '{"a": {"type": "integer"}, "b": {"type": "integer"}}' in prompt
@@ -80,7 +80,7 @@ def test_the_prompt_shows_the_tools_and_their_arguments():
 
 
 @pytest.mark.parametrize("text", ['{"answer": "It is 3."}', "It is 3."])
-def test_an_answer_in_words_is_read(text):
+def test_a_plain_text_answer_is_returned_as_text(text):
     answer = read(chat(tools=TOOLS), text)
     assert (answer.text, answer.calls, answer.finish_reason) == ("It is 3.", (), "stop")
 
@@ -101,35 +101,35 @@ def test_an_answer_in_words_is_read(text):
         (f"[{CALL}]", "must be of type object"),
     ],
 )
-def test_what_is_no_valid_call_is_shown_to_the_model(text, why):
+def test_an_invalid_call_is_returned_to_the_model_with_the_reason(text, why):
     assert why in problem(chat(tools=TOOLS), text)
 
 
 @pytest.mark.parametrize("choice", ["required", "any", "add", True])
-def test_a_call_that_is_demanded_is_made(choice):
-    asked = chat(tools=TOOLS, tool_choice=choice)
-    assert read(asked, CALL).calls
-    assert problem(asked, "It is 3.")
-    assert problem(asked, '{"answer": "It is 3."}')
+def test_a_required_call_rejects_an_answer_without_one(choice):
+    request = chat(tools=TOOLS, tool_choice=choice)
+    assert read(request, CALL).calls
+    assert problem(request, "It is 3.")
+    assert problem(request, '{"answer": "It is 3."}')
 
 
 def test_a_tool_that_was_not_chosen_is_not_called():
     assert 'tool: must be "now"' in problem(chat(tools=TOOLS, tool_choice="now"), CALL)
 
 
-def test_without_a_choice_of_tools_the_text_is_the_answer():
-    asked = chat(tools=TOOLS, tool_choice="none")
-    assert asked.prompt == "user: What is 1 + 2?"
-    assert read(asked, CALL).text == CALL
+def test_tool_choice_none_returns_the_reply_as_text():
+    request = chat(tools=TOOLS, tool_choice="none")
+    assert request.prompt == "user: What is 1 + 2?"
+    assert read(request, CALL).text == CALL
 
 
-def test_parallel_calls_are_an_array_or_a_single_call():
-    asked = chat(tools=TOOLS, parallel_tool_calls=True)
-    assert [call.name for call in read(asked, f"[{CALL}, {CALL}]").calls] == ["add", "add"]
-    assert [call.name for call in read(asked, CALL).calls] == ["add"]
+def test_parallel_calls_are_read_from_an_array_or_a_single_object():
+    request = chat(tools=TOOLS, parallel_tool_calls=True)
+    assert [call.name for call in read(request, f"[{CALL}, {CALL}]").calls] == ["add", "add"]
+    assert [call.name for call in read(request, CALL).calls] == ["add"]
 
 
-def test_calls_and_results_are_told_in_words():
+def test_calls_and_results_of_the_history_are_written_as_text():
     call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
     history = [
         {"role": "user", "content": "What is 1 + 2?"},
@@ -144,45 +144,45 @@ def test_calls_and_results_are_told_in_words():
     assert chat(history, response_format=OBJECT).prompt.splitlines()[-2:] == lines[-2:]
 
 
-def test_an_object_is_read():
-    asked = chat("Name a city.", response_format=OBJECT)
-    assert '"people": {"type": "integer"}' in asked.prompt
-    assert json.loads(read(asked, '```json\n{"name": "Oslo"}\n```').text) == {"name": "Oslo"}
-    assert "name: is missing" in problem(asked, "{}")
-    assert problem(asked, 'The city is {"name": "Oslo"}.')
+def test_an_object_is_parsed_from_a_code_block():
+    request = chat("Name a city.", response_format=OBJECT)
+    assert '"people": {"type": "integer"}' in request.prompt
+    assert json.loads(read(request, '```json\n{"name": "Oslo"}\n```').text) == {"name": "Oslo"}
+    assert "name: is missing" in problem(request, "{}")
+    assert problem(request, 'The city is {"name": "Oslo"}.')
 
 
-def test_any_object_is_read_in_json_mode():
-    asked = chat("Name a city.", response_format={"type": "json_object"})
-    assert read(asked, '{"a": [1]}').text == '{"a": [1]}'
-    assert "must be of type object" in problem(asked, "[1]")
+def test_json_mode_accepts_any_object():
+    request = chat("Name a city.", response_format={"type": "json_object"})
+    assert read(request, '{"a": [1]}').text == '{"a": [1]}'
+    assert "must be of type object" in problem(request, "[1]")
 
 
-def test_an_object_may_come_after_calls():
-    asked = chat(tools=TOOLS, response_format=OBJECT)
-    assert read(asked, CALL).calls
-    assert json.loads(read(asked, '{"answer": {"name": "Oslo"}}').text) == {"name": "Oslo"}
-    assert "answer.name: is missing" in problem(asked, '{"answer": {}}')
-    assert problem(asked, "Oslo")
+def test_with_tools_and_a_schema_an_object_may_follow_calls():
+    request = chat(tools=TOOLS, response_format=OBJECT)
+    assert read(request, CALL).calls
+    assert json.loads(read(request, '{"answer": {"name": "Oslo"}}').text) == {"name": "Oslo"}
+    assert "answer.name: is missing" in problem(request, '{"answer": {}}')
+    assert problem(request, "Oslo")
 
 
-def test_the_check_is_made_of_both_answers():
-    asked = chat(tools=TOOLS, check=lambda answer: "wrong number" if answer.calls else "")
-    again = asked.repaired(completion(CALL))
+def test_the_callers_check_applies_to_the_first_and_the_repaired_answer():
+    request = chat(tools=TOOLS, check=lambda answer: "wrong number" if answer.calls else "")
+    again = request.repaired(completion(CALL))
     assert again.prompt.endswith("Result of add: wrong number\nReply again, and correct this.")
     with pytest.raises(GenerationError, match="wrong number"):
         again.reply(completion(CALL))
 
 
-def test_an_answer_that_was_cut_off_is_not_asked_for_again():
-    asked = chat(tools=TOOLS)
+def test_an_answer_that_was_cut_off_is_not_repaired():
+    request = chat(tools=TOOLS)
     cut = completion(CALL[:-5], finish_reason="length")
-    assert asked.repaired(cut) is None
+    assert request.repaired(cut) is None
     with pytest.raises(GenerationError, match="cut off"):
-        asked.reply(cut)
+        request.reply(cut)
 
 
-def test_a_schema_that_is_not_shown_is_refused():
+def test_a_schema_with_show_schema_false_is_refused():
     with pytest.raises(UnsupportedParameterError, match="show_schema"):
         chat(response_format=OBJECT, show_schema=False)
 

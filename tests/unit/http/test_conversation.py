@@ -1,4 +1,4 @@
-"""Tools by schema, repair and overflow, through `Client` and the simulated runner."""
+"""Tool calls by schema, repair and overflow, through `Client` and the simulated runner."""
 
 import asyncio
 import json
@@ -61,23 +61,23 @@ def calls_of(answer):
     return [(call.name, call.arguments) for call in answer.calls]
 
 
-def asked(docker):
+def chat_bodies(docker):
     return [each.body for each in docker.requests if each.path.endswith("/chat/completions")]
 
 
-def test_a_call_by_schema_is_an_ordinary_tool_call(simulate, ask):
+def test_a_call_by_schema_is_returned_as_an_ordinary_tool_call(simulate, ask):
     docker = simulate([SimulatedModel(MODEL, script=CALL)])
     answer, reply = ask(QUESTION, tools=[ADD], tool_calling="schema")
     assert calls_of(answer) == [("add", {"a": 1, "b": 2})]
     assert answer.text == ""
     assert answer.finish_reason == "tool_calls"
     assert reply["tool_calling"] == "schema"
-    (body,) = asked(docker)
+    (body,) = chat_bodies(docker)
     assert "tools" not in body
     assert body["response_format"]["type"] == "json_schema"
 
 
-def test_an_answer_by_schema_is_its_text(simulate, ask):
+def test_an_answer_by_schema_is_returned_as_text(simulate, ask):
     simulate([SimulatedModel(MODEL, script=json.dumps({"answer": "It is 3 — „drei“."}))])
     answer, _ = ask(QUESTION, tools=[ADD], tool_calling="schema")
     assert answer.text == "It is 3 — „drei“."
@@ -88,7 +88,7 @@ def test_an_answer_by_schema_is_its_text(simulate, ask):
 @pytest.mark.parametrize(
     ("template", "expected"), [("qwen3", "native"), ("smollm2", "schema"), ("gemma", "schema")]
 )
-def test_auto_follows_what_the_template_shows(simulate, ask, template, expected):
+def test_auto_chooses_the_method_by_what_the_template_shows(simulate, ask, template, expected):
     script = [ToolCall("add", {"a": 1, "b": 2})] if expected == "native" else CALL
     docker = simulate([SimulatedModel(MODEL, script=script, template=template)])
     for _ in range(2):
@@ -100,22 +100,22 @@ def test_auto_follows_what_the_template_shows(simulate, ask, template, expected)
 
 
 @pytest.mark.parametrize("text", [CALL, '{"name": "Oslo"}', "It is 3."])
-def test_without_a_choice_of_tools_json_is_the_answers_text(simulate, ask, text):
+def test_tool_choice_none_returns_json_as_text(simulate, ask, text):
     docker = simulate([SimulatedModel(MODEL, script=text)])
     answer, _ = ask(QUESTION, tools=[ADD], tool_choice="none", tool_calling="schema")
     assert (answer.text, answer.calls) == (text, ())
-    assert not {"tools", "tool_choice", "response_format"} & asked(docker)[0].keys()
+    assert not {"tools", "tool_choice", "response_format"} & chat_bodies(docker)[0].keys()
 
 
 @pytest.mark.parametrize("choice", ["required", "any", "add"])
-def test_auto_enforces_a_demanded_call_by_schema(simulate, ask, choice):
+def test_auto_enforces_a_required_call_by_schema(simulate, ask, choice):
     simulate([SimulatedModel(MODEL, script=CALL, template="qwen3")])
     answer, reply = ask(QUESTION, tools=[ADD], tool_choice=choice, tool_calling="auto")
     assert reply["tool_calling"] == "schema"
     assert calls_of(answer) == [("add", {"a": 1, "b": 2})]
 
 
-def test_tools_and_a_schema_call_first_and_then_give_the_object(simulate, ask):
+def test_tools_with_a_schema_give_calls_first_and_then_the_object(simulate, ask):
     schema = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
     response_format = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
 
@@ -141,7 +141,7 @@ def test_tools_and_a_schema_call_first_and_then_give_the_object(simulate, ask):
     assert second.calls == ()
 
 
-def test_a_history_of_native_calls_goes_to_a_strict_template_by_schema(simulate, ask):
+def test_native_calls_in_the_history_are_rewritten_for_a_strict_template(simulate, ask):
     simulate([SimulatedModel(MODEL, script=json.dumps({"answer": "3"}), template="gemma")])
     history = [
         {"role": "system", "content": "Be brief."},
@@ -160,12 +160,12 @@ def test_a_history_of_native_calls_goes_to_a_strict_template_by_schema(simulate,
     assert answer.text == "3"
 
 
-def test_a_reply_that_fails_its_check_is_asked_for_once_more(simulate):
-    said = iter([{"a": 1, "b": -2}, {"a": 1, "b": 2}])
+def test_a_reply_that_fails_its_check_is_requested_once_more(simulate):
+    replies = iter([{"a": 1, "b": -2}, {"a": 1, "b": 2}])
     docker = simulate(
         [
             SimulatedModel(
-                MODEL, script=lambda _: json.dumps({"tool": "add", "arguments": next(said)})
+                MODEL, script=lambda _: json.dumps({"tool": "add", "arguments": next(replies)})
             )
         ]
     )
@@ -175,30 +175,30 @@ def test_a_reply_that_fails_its_check_is_asked_for_once_more(simulate):
 
     reply = Client().chat(MODEL, QUESTION, tools=[ADD], tool_calling="schema", check=check)
     assert calls_of(read_reply(reply)[0]) == [("add", {"a": 1, "b": 2})]
-    first, second = asked(docker)
+    first, second = chat_bodies(docker)
     assert len(second["messages"]) > len(first["messages"])
     assert "b must be positive" in second["messages"][-1]["content"]
 
 
-def test_a_reply_that_fails_its_check_twice_comes_back_as_it_is(simulate):
+def test_a_reply_that_fails_its_check_twice_is_returned_unchanged(simulate):
     docker = simulate([SimulatedModel(MODEL, script="no object")])
     reply = Client().chat(MODEL, QUESTION, check=lambda _: "not an object")
     assert read_reply(reply)[0].text == "no object"
-    assert len(asked(docker)) == 2
+    assert len(chat_bodies(docker)) == 2
 
 
-def test_a_schema_is_shown_to_the_model_and_reduced_for_the_grammar(simulate, ask):
+def test_a_schema_is_shown_in_full_and_reduced_for_the_grammar(simulate, ask):
     docker = simulate([SimulatedModel(MODEL, script='{"n": 1}')])
     schema = {"type": "object", "properties": {"n": {"type": "integer", "title": "N"}}}
     response_format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     answer, _ = ask(QUESTION, response_format=response_format)
     assert answer.text == '{"n": 1}'
-    (body,) = asked(docker)
+    (body,) = chat_bodies(docker)
     assert '"n"' in body["messages"][0]["content"]
     sent = body["response_format"]["json_schema"]["schema"]
     assert sent["properties"] == {"n": {"type": "integer"}}
     ask(QUESTION, response_format=response_format, show_schema=False)
-    assert asked(docker)[-1]["messages"] == QUESTION
+    assert chat_bodies(docker)[-1]["messages"] == QUESTION
 
 
 @pytest.mark.parametrize("settings", [{}, {"tools": [ADD], "tool_calling": "schema"}])
@@ -216,14 +216,14 @@ def test_an_object_is_drawn_from_a_conversation_that_the_assistant_ended(
     history = [*QUESTION, {"role": "assistant", "content": said}]
     answer, _ = ask(history, response_format=response_format, **settings)
     assert json.loads(answer.text) == {"n": 1}
-    assert asked(docker)[0]["messages"][-1]["role"] == "user"
+    assert chat_bodies(docker)[0]["messages"][-1]["role"] == "user"
 
 
 def test_an_object_that_the_caller_began_is_completed(simulate, ask):
     docker = simulate([SimulatedModel(MODEL, script='{"n": 1}')])
     begun = {"role": "assistant", "content": '{"n":'}
     ask([*QUESTION, begun], response_format={"type": "json_object"})
-    assert asked(docker)[0]["messages"][-1] == begun
+    assert chat_bodies(docker)[0]["messages"][-1] == begun
 
 
 # --- Overflow -------------------------------------------------------------------------------------
@@ -236,21 +236,21 @@ def long_conversation(turns):
     yield {"role": "user", "content": "The last question?"}
 
 
-def test_overflow_is_an_error_before_anything_is_sent(simulate, ask):
+def test_overflow_raises_before_anything_is_sent(simulate, ask):
     docker = simulate([SimulatedModel(MODEL, context_size=512)])
     with pytest.raises(ContextLengthError) as caught:
         ask(list(long_conversation(40)), overflow="error")
     assert caught.value.context_size == 512
     assert caught.value.prompt_tokens > 512
-    assert asked(docker) == []
+    assert chat_bodies(docker) == []
 
 
-def test_trimming_leaves_out_the_oldest_turns_and_says_how_many_messages(simulate, ask):
+def test_trimming_drops_the_oldest_turns_and_reports_the_number_of_messages(simulate, ask):
     docker = simulate([SimulatedModel(MODEL, context_size=512, script="ok")])
     messages = [{"role": "system", "content": "Be brief."}, *long_conversation(40)]
     answer, reply = ask(messages, overflow="trim", max_tokens=50)
     assert answer.text == "ok"
-    (body,) = asked(docker)
+    (body,) = chat_bodies(docker)
     assert body["messages"][0] == messages[0]
     assert body["messages"][-1] == messages[-1]
     assert reply["trimmed"] == len(messages) - len(body["messages"]) > 0

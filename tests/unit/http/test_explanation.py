@@ -1,4 +1,4 @@
-"""The engine's last words in an error, bounded and without secrets."""
+"""The last lines of the engine's log in an error: bounded, and without secrets."""
 
 import pytest
 
@@ -22,7 +22,7 @@ CHATS = "POST /engines/v1/chat/completions"
         (Reply(500, {"error": {"message": "something broke"}}), GenerationError),
     ],
 )
-async def test_an_error_of_the_engine_has_its_last_words(simulate, reply, kind):
+async def test_an_error_of_the_engine_includes_the_end_of_its_log(simulate, reply, kind):
     simulate(replies={CHATS: reply, "GET /logs": Reply(body=LOG)})
     client = Client(max_retries=0)
     with pytest.raises(kind) as caught:
@@ -39,14 +39,14 @@ async def test_an_error_of_the_engine_has_its_last_words(simulate, reply, kind):
 
 
 @pytest.mark.parametrize("log", [Reply(404, "no log"), Reply(501, "none"), Reply(body="")])
-def test_an_error_without_a_log_is_what_it_was(simulate, log):
+def test_an_error_stays_unchanged_when_no_log_can_be_read(simulate, log):
     simulate(replies={CHATS: Reply(500, "it broke"), "GET /logs": log})
     with pytest.raises(GenerationError, match="it broke") as caught:
         Client(max_retries=0).chat("ai/smollm2", CHAT)
     assert "log" not in caught.value.detail
 
 
-def test_a_request_that_was_refused_needs_no_log(simulate):
+def test_a_refused_request_does_not_read_the_log(simulate):
     docker = simulate(replies={CHATS: Reply(400, {"error": {"message": "no such field"}})})
     with pytest.raises(InvalidRequestError):
         Client().chat("ai/smollm2", CHAT)
@@ -64,11 +64,11 @@ def test_a_request_that_was_refused_needs_no_log(simulate):
         ("GET http://user:pa55@proxy:3128/", "user:pa55"),
     ],
 )
-def test_a_secret_is_masked(text, hidden):
+def test_a_secret_in_the_log_is_masked(text, hidden):
     assert hidden not in masked(text)
     assert "***" in masked(text)
 
 
-def test_other_words_are_kept():
+def test_text_without_a_secret_is_not_masked():
     text = "tokens per second: 12, tokenizer.ggml.model = gpt2, n_ctx = 4096"
     assert masked(text) == text

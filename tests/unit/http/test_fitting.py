@@ -1,4 +1,4 @@
-"""Conversations that are too long lose their oldest turns, and nothing else."""
+"""Trimming: a conversation that is too long loses its oldest turns, and nothing else."""
 
 import asyncio
 import itertools
@@ -49,7 +49,7 @@ def conversation(turns, last_calls=0, size=200):
     return prepare(messages)
 
 
-def test_a_conversation_that_fits_stays_whole_after_one_count():
+def test_a_conversation_that_fits_is_kept_whole_after_one_count():
     messages = conversation(2)
     result, counted = fitted(messages, window=10_000)
     assert result.messages == messages
@@ -57,7 +57,7 @@ def test_a_conversation_that_fits_stays_whole_after_one_count():
     assert counted == [len(messages)]
 
 
-def test_the_oldest_turns_are_left_out():
+def test_the_oldest_turns_are_dropped():
     messages = conversation(30)
     result, counted = fitted(messages, window=1000)
     assert result.left_out == len(messages) - len(result.messages) > 0
@@ -76,7 +76,7 @@ def test_the_first_messages_stay_the_same_while_turns_are_added():
     assert len(set(starts)) <= 8, "the cut moves with each turn, so no prompt cache can hit"
 
 
-def test_a_long_round_of_tools_loses_its_oldest_calls():
+def test_a_long_sequence_of_tool_calls_loses_its_oldest_calls():
     messages = conversation(0, last_calls=30)
     result, _ = fitted(messages, window=1000)
     question = next(message for message in messages if message["role"] == "user")
@@ -85,7 +85,7 @@ def test_a_long_round_of_tools_loses_its_oldest_calls():
     assert prepare(result.messages) == result.messages
 
 
-def test_what_must_stay_and_does_not_fit_is_an_error_that_tells_both_numbers():
+def test_messages_that_must_stay_and_do_not_fit_raise_an_error_with_both_numbers():
     with pytest.raises(ContextLengthError) as caught:
         fitted(conversation(3, size=4000), window=300)
     assert caught.value.context_size == 300
@@ -101,7 +101,7 @@ def test_what_must_stay_and_does_not_fit_is_an_error_that_tells_both_numbers():
     window=st.integers(200, 3000),
     max_tokens=st.none() | st.integers(1, 150),
 )
-def test_what_is_left_fits_and_is_a_conversation(turns, last_calls, size, window, max_tokens):
+def test_a_trimmed_conversation_fits_and_is_valid(turns, last_calls, size, window, max_tokens):
     messages = conversation(turns, last_calls, size)
     budget = window - room_for_answer(window, max_tokens)
     try:
@@ -136,5 +136,5 @@ def test_no_conversation_has_more_tokens_than_the_quick_bound(text):
     assert at_most_tokens([{"role": "user", "content": text}]) >= len(text.encode())
 
 
-def test_the_quick_bound_says_nothing_about_images():
+def test_the_quick_bound_is_unknown_for_images():
     assert at_most_tokens([{"role": "user", "content": [{"type": "image_url"}]}]) is None

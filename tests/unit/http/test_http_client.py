@@ -1,4 +1,4 @@
-"""Chats over HTTP: what comes back, and the object that asks."""
+"""`Client`: chats, their results, and the client as an object."""
 
 import asyncio
 import json
@@ -19,22 +19,22 @@ from tests.unit.http.wire import STOP, Wire, events, reply
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_answer(simulate, mode):
+def test_a_chat_returns_an_answer_in_openais_form(simulate, mode):
     docker = simulate({MODEL: [Reasoning("hm"), Text("Yes."), Usage(3, 4)]})
-    said = chat(mode, CLIENT, MODEL, MESSAGES, temperature=0, seed=None)
-    (choice,) = said["choices"]
+    reply = chat(mode, CLIENT, MODEL, MESSAGES, temperature=0, seed=None)
+    (choice,) = reply["choices"]
     assert choice == {
         "index": 0,
         "message": {"role": "assistant", "content": "Yes.", "reasoning_content": "hm"},
         "finish_reason": "stop",
     }
-    assert (said["model"], said["object"], said["usage"]) == (MODEL, "chat.completion", USAGE)
+    assert (reply["model"], reply["object"], reply["usage"]) == (MODEL, "chat.completion", USAGE)
     body = docker.requests[-1].body
     assert (body["messages"], body["temperature"], "seed" in body) == (MESSAGES, 0, False)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_answer_in_pieces(simulate, mode):
+def test_a_streamed_chat_returns_chunks_in_openais_form(simulate, mode):
     docker = simulate({MODEL: [Text("one two three"), Usage(3, 4)]})
     got = chunks(mode, CLIENT, MODEL, MESSAGES)
     assert text(got) == "one two three"
@@ -44,17 +44,17 @@ def test_an_answer_in_pieces(simulate, mode):
     assert docker.requests[-1].body["stream_options"] == {"include_usage": True}
 
 
-def test_pieces_arrive_as_they_are_said(simulate):
+def test_chunks_arrive_while_the_model_is_still_generating(simulate):
     simulate({MODEL: [Text("first"), Hang()]})
     with CLIENT.stream_chat(MODEL, MESSAGES) as stream:
         next(stream)
         assert text([next(stream)])
 
 
-def test_tools_come_in_one_piece_or_in_many(simulate):
+def test_tool_calls_arrive_in_one_chunk_or_in_many(simulate):
     docker = simulate({MODEL: [ToolCall("add", {"a": 1}, id="call_1")]})
-    said = CLIENT.chat(MODEL, MESSAGES, tools=[TOOL])
-    (choice,) = said["choices"]
+    reply = CLIENT.chat(MODEL, MESSAGES, tools=[TOOL])
+    (choice,) = reply["choices"]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["tool_calls"] == [
         {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
@@ -70,14 +70,14 @@ def test_tools_come_in_one_piece_or_in_many(simulate):
     assert len(parts) > 1
 
 
-def test_parameters_go_as_they_are_and_extra_ones_over_them(docker):
+def test_parameters_are_sent_unchanged_and_extra_ones_replace_them(docker):
     CLIENT.chat(MODEL, MESSAGES, top_k=3, temperature=1, extra_body={"temperature": 0, "min_p": 1})
     body = docker.requests[-1].body
     assert (body["top_k"], body["temperature"], body["min_p"]) == (3, 0, 1)
     assert "extra_body" not in body
 
 
-def test_a_reply_that_is_not_streamed_is_one_chunk():
+def test_a_reply_that_is_not_streamed_becomes_one_chunk():
     message = {"role": "assistant", "content": "ok"}
     body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
     with Wire(reply(body=body)) as wire:
@@ -89,7 +89,7 @@ def test_a_reply_that_is_not_streamed_is_one_chunk():
 @pytest.mark.parametrize(
     "body", [{}, {"choices": []}, {"choices": None}, {"object": "list", "data": []}]
 )
-def test_a_reply_without_an_answer_is_an_error_of_its_own(body):
+def test_a_reply_without_choices_is_an_error(body):
     with Wire(reply(body=body)) as wire:
         client = Client(base_url=wire.url)
         for tools in ([TOOL], None):  # asked for in one piece, and as a stream
@@ -101,14 +101,14 @@ def test_a_reply_without_an_answer_is_an_error_of_its_own(body):
         list(Client(base_url=wire.url).stream_chat("m", MESSAGES))
 
 
-def test_only_the_first_choice_of_a_stream_is_put_together():
+def test_a_streamed_chat_returns_only_its_first_choice():
     two = {"choices": [{"index": n, "delta": {"content": word}} for n, word in enumerate("ab")]}
     with Wire(events(two, STOP)) as wire:
-        said = Client(base_url=wire.url).chat("m", MESSAGES)["choices"]
-        assert [one["message"]["content"] for one in said] == ["a"]
+        choices = Client(base_url=wire.url).chat("m", MESSAGES)["choices"]
+        assert [choice["message"]["content"] for choice in choices] == ["a"]
 
 
-def test_a_choice_that_says_nothing_is_no_answer_either():
+def test_a_choice_without_content_is_an_error():
     silent = reply(body={"choices": [{"index": 0, "finish_reason": "stop"}]})
     with Wire(silent) as wire, pytest.raises(GenerationError, match="no answer"):
         Client(base_url=wire.url).chat("m", MESSAGES, tools=[TOOL])
@@ -124,7 +124,7 @@ def test_a_choice_that_says_nothing_is_no_answer_either():
         (MESSAGES, {"stop": {1}}),
     ],
 )
-def test_what_cannot_be_sent_is_refused_at_once(docker, messages, settings):
+def test_an_invalid_request_is_refused_before_anything_is_sent(docker, messages, settings):
     for method in (CLIENT.chat, CLIENT.stream_chat, CLIENT.astream_chat):
         with pytest.raises(InvalidRequestError):
             method(MODEL, messages, **settings)
@@ -132,7 +132,7 @@ def test_what_cannot_be_sent_is_refused_at_once(docker, messages, settings):
 
 
 @pytest.mark.parametrize("model", ["", "-x", "a\nb"])
-def test_a_model_that_has_no_name(docker, model):
+def test_an_invalid_model_name_is_refused(docker, model):
     for method in (CLIENT.chat, CLIENT.stream_chat):
         with pytest.raises(InvalidRequestError):
             method(model, MESSAGES)
@@ -140,15 +140,15 @@ def test_a_model_that_has_no_name(docker, model):
         CLIENT.embed(model, ["a"])
 
 
-def test_one_client_serves_loops_and_threads_one_after_another(docker):
+def test_one_client_serves_several_loops_and_threads_in_turn(docker):
     for _ in range(3):
         assert asyncio.run(CLIENT.achat(MODEL, MESSAGES))["choices"]
     with ThreadPoolExecutor(4) as executor:
-        said = list(executor.map(lambda _: CLIENT.chat(MODEL, MESSAGES), range(8)))
-    assert len(said) == 8
+        replies = list(executor.map(lambda _: CLIENT.chat(MODEL, MESSAGES), range(8)))
+    assert len(replies) == 8
 
 
-def test_a_client_is_a_value():
+def test_clients_with_equal_settings_are_equal_and_picklable():
     settings = {
         "base_url": "h:1",
         "api_key": "hunter1",
@@ -187,12 +187,12 @@ def test_a_client_is_a_value():
         {"command": ""},
     ],
 )
-def test_a_setting_that_cannot_be_is_refused(settings):
+def test_an_invalid_setting_is_refused(settings):
     with pytest.raises(InvalidRequestError):
         Client(**settings)
 
 
-def test_a_forked_process_has_connections_of_its_own(docker):
+def test_a_forked_process_opens_its_own_connections(docker):
     CLIENT.chat(MODEL, MESSAGES)
     context = multiprocessing.get_context("fork")
     results = context.Queue()
@@ -204,7 +204,7 @@ def test_a_forked_process_has_connections_of_its_own(docker):
     assert CLIENT.chat(MODEL, MESSAGES)["model"] == MODEL
 
 
-def test_a_spawned_process_can_be_handed_a_client(docker):
+def test_a_client_can_be_passed_to_a_spawned_process(docker):
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(CLIENT.chat, (MODEL, MESSAGES))["model"] == MODEL
 
@@ -227,7 +227,7 @@ print(DockerModel("ai/smollm2").generate("hi").text)
 """
 
 
-def test_without_httpcore_it_says_what_to_install(docker):
+def test_a_missing_httpcore_names_the_package_to_install(docker):
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_HTTPCORE], capture_output=True, text=True, check=True
     )
@@ -247,7 +247,7 @@ assert client.chat("m", [{"role": "user", "content": "hi"}])
 
 
 @pytest.mark.parametrize("over", ["tcp", "unix"])
-def test_nothing_is_left_open_when_the_interpreter_ends(over, tmp_path):
+def test_no_connection_is_left_open_when_the_interpreter_ends(over, tmp_path):
     with Wire(events("ok", STOP), path=tmp_path / "s" if over == "unix" else None) as wire:
         done = subprocess.run(
             [sys.executable, "-W", "always", "-c", AT_THE_END, wire.url],

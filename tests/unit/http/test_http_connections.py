@@ -1,4 +1,4 @@
-"""Connections: resets, floods, and TLS."""
+"""Connections of the HTTP client: resets, large requests, and TLS."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ BIG = [{"role": "user", "content": "x" * 20_000_000}]
 
 
 def listening(answer):
-    """A server that answers a search, and hands any other connection to `answer`."""
+    """Start a server that answers a search, and passes any other connection to `answer`."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():
@@ -34,8 +34,8 @@ def listening(answer):
     return listener
 
 
-def test_a_server_that_hangs_up_on_a_large_request_finds_it_too_large():
-    """As the runner does when a request is larger than it takes."""
+def test_a_server_that_closes_the_connection_on_a_large_request_reports_it_as_too_large():
+    """The runner does so with a request that is larger than its limit."""
 
     def refuse(connection):
         head = connection.recv(1 << 16)
@@ -43,7 +43,7 @@ def test_a_server_that_hangs_up_on_a_large_request_finds_it_too_large():
             connection.sendall(reply(200, {"object": "list"}, ["Connection: close"]))
         else:
             connection.sendall(reply(413, "request too large", ["Connection: close"]))
-            # What it has not read makes of its end a reset.
+            # Closing with unread data turns the end of the connection into a reset.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 1))
         connection.close()
 
@@ -81,7 +81,7 @@ def https(certificate):
         yield f"https://localhost:{wire.port}"
 
 
-def test_tls_with_the_users_own_certificate(https, certificate):
+def test_tls_accepts_a_certificate_given_by_the_user(https, certificate):
     client = Client(base_url=https, env={"MODEL_RUNNER_TLS_CA_CERT": str(certificate)})
     for _ in range(2):
         assert text(client.stream_chat("m", MESSAGES)) == "ok"
@@ -91,18 +91,18 @@ def test_tls_with_the_users_own_certificate(https, certificate):
     assert text(Client(env=env).stream_chat("m", MESSAGES)) == "ok"
 
 
-def test_tls_that_is_not_trusted_says_so(https):
+def test_an_untrusted_certificate_is_named_in_the_error(https):
     with pytest.raises(RunnerUnavailableError, match="certificate"):
         Client(base_url=https).chat("m", MESSAGES)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_request_cancelled_while_it_connects_leaves_no_socket_open(scheme):
-    """Whatever its loop has done by then: a socket left to the collector causes a warning."""
+def test_cancelling_a_request_while_it_connects_leaves_no_socket_open(scheme):
+    """Cancel after each step of the loop: a socket left to the collector causes a warning."""
     left = []
 
     def leave(connection):
-        while connection.recv(1 << 16):  # no answer to anything
+        while connection.recv(1 << 16):  # never answer
             pass
         connection.close()
         left.append(connection)
@@ -132,7 +132,7 @@ def test_a_request_cancelled_while_it_connects_leaves_no_socket_open(scheme):
     assert left
 
 
-def test_a_connection_that_was_idle_for_too_long_is_not_used_again(monkeypatch):
+def test_a_connection_that_was_idle_for_too_long_is_not_reused(monkeypatch):
     def connections_for_three_requests():
         with Wire(events("ok", STOP)) as wire:
             client = Client(base_url=wire.url)

@@ -1,4 +1,4 @@
-"""Conversations over HTTP: what is sent to strict templates, and what is read of odd engines."""
+"""Conversations over HTTP: the form sent to strict templates, and unusual replies of engines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def refusal(words, status=400):
 
 
 def ask_all(url, prompt="hi"):
-    """The whole answer's text in every way to ask for it."""
+    """Return one function for each method that asks for the whole answer's text."""
     client = Client(base_url=url, max_retries=0)
     messages = [{"role": "user", "content": prompt}]
     return [
@@ -47,18 +47,18 @@ def ask_all(url, prompt="hi"):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_conversation_is_sent_as_templates_take_it(mode):
-    said = [{"role": "user", "content": "a"}, {"role": "user", "content": ["b"]}]
+def test_consecutive_messages_of_one_role_are_merged(mode):
+    messages = [{"role": "user", "content": "a"}, {"role": "user", "content": ["b"]}]
     with Wire(events("ok", STOP)) as wire:
         client = Client(base_url=wire.url)
-        chat(mode, client, "m", said)
-        chunks(mode, client, "m", said)
+        chat(mode, client, "m", messages)
+        chunks(mode, client, "m", messages)
     for *_, body in wire.posts:
         assert body["messages"] == [{"role": "user", "content": "a\n\nb"}]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_template_that_wants_short_ids_gets_them(mode):
+def test_a_template_that_needs_short_ids_gets_them(mode):
     complaint = refusal("Jinja Exception: Tool call IDs should be alphanumeric strings …!", 500)
     for ask in (chat, chunks):
         with Wire(complaint, events("ok", STOP)) as wire:
@@ -69,18 +69,18 @@ def test_a_template_that_wants_short_ids_gets_them(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_template_without_tools_gets_them_as_text(mode):
+def test_a_template_without_tools_gets_calls_and_results_as_text(mode):
     complaint = refusal("Conversation roles must alternate user/assistant/user/assistant/...")
     for ask in (chat, chunks):
         with Wire(complaint, complaint, events("ok", STOP)) as wire:
             assert ask(mode, Client(base_url=wire.url), "m", TOOLS_HISTORY)
         sent = wire.posts[-1][-1]["messages"]
-        assert [one["role"] for one in sent] == ["user", "assistant", "user"]
+        assert [message["role"] for message in sent] == ["user", "assistant", "user"]
         assert "s" in sent[0]["content"]
         assert "add" in sent[1]["content"]
 
 
-def test_a_template_that_takes_no_form_says_what_it_wants():
+def test_a_template_that_refuses_every_form_is_quoted_in_the_error():
     complaints = refusal("Error: roles must alternate"), refusal("Error: no user query found")
     with Wire(*complaints, complaints[1]) as wire:
         with pytest.raises(InvalidRequestError, match=r"roles must alternate(?s:.*)in turns"):
@@ -93,7 +93,7 @@ def test_a_template_that_takes_no_form_says_what_it_wants():
 
 
 @pytest.mark.parametrize("words", ["Failed to parse messages: no", "no such grammar"])
-def test_other_refusals_are_not_tried_again(words):
+def test_other_refusals_are_not_retried(words):
     with Wire(refusal(words, 500)) as wire:
         with pytest.raises(DockerModelError, match=words):
             Client(base_url=wire.url).chat("m", TOOLS_HISTORY)
@@ -107,12 +107,12 @@ def piece(**call):
     return {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}
 
 
-def test_streamed_calls_come_in_openais_form():
+def test_streamed_calls_are_converted_to_openais_form():
     function = {"name": "add", "arguments": {"a": 1}}
     pieces = piece(id="1", function=function), piece(id="2", function=function)
     with Wire(events(*pieces, STOP)) as wire:
         got = list(Client(base_url=wire.url).stream_chat("m", MESSAGES, tools=[TOOL]))
-    calls = [call for one in got for call in one["choices"][0]["delta"].get("tool_calls", ())]
+    calls = [call for chunk in got for call in chunk["choices"][0]["delta"].get("tool_calls", ())]
     assert calls == [
         {
             "index": index,
@@ -124,10 +124,10 @@ def test_streamed_calls_come_in_openais_form():
     ]
 
 
-def test_a_call_without_arguments_is_not_lost_in_a_stream_that_names_no_ending():
+def test_a_streamed_call_without_arguments_and_finish_reason_is_kept():
     with Wire(events(piece(index=0, id="1", function={"name": "now", "arguments": ""}))) as wire:
         got = list(Client(base_url=wire.url).stream_chat("m", MESSAGES, tools=[TOOL]))
-    calls = [call for one in got for call in one["choices"][0]["delta"].get("tool_calls", ())]
+    calls = [call for chunk in got for call in chunk["choices"][0]["delta"].get("tool_calls", ())]
     assert [(call["id"], call["function"]["name"]) for call in calls] == [("1", "now")]
 
 
@@ -138,22 +138,22 @@ def test_a_call_without_arguments_is_not_lost_in_a_stream_that_names_no_ending()
         {"content": "", "function_call": {"name": "add", "arguments": '{"a": 1}'}},
     ],
 )
-def test_whole_calls_come_in_openais_form(message):
+def test_whole_calls_are_converted_to_openais_form(message):
     body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
     with Wire(reply(body=body)) as wire:
-        said = Client(base_url=wire.url).chat("m", MESSAGES, tools=[TOOL])
-    [call] = said["choices"][0]["message"]["tool_calls"]
+        answer = Client(base_url=wire.url).chat("m", MESSAGES, tools=[TOOL])
+    [call] = answer["choices"][0]["message"]["tool_calls"]
     assert call.pop("id")
     assert call == {
         "type": "function",
         "function": {"name": "add", "arguments": '{"a": 1}'},
     }
-    assert "function_call" not in said["choices"][0]["message"]
+    assert "function_call" not in answer["choices"][0]["message"]
 
 
 @pytest.mark.parametrize("mode", range(3))
 @pytest.mark.parametrize("reason", ["abort", "error", "cancelled", "unheard of"])
-def test_an_answer_that_the_engine_gave_up_is_an_error_with_its_text(reason, mode):
+def test_an_answer_that_the_engine_aborted_is_an_error_with_its_text(reason, mode):
     end = {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
     with Wire(events("Hel", end)) as wire, pytest.raises(GenerationError, match=reason) as caught:
         ask_all(wire.url)[mode]()
@@ -173,7 +173,7 @@ def test_an_answer_that_the_engine_gave_up_is_an_error_with_its_text(reason, mod
         b"error: it broke\n\n",
     ],
 )
-def test_an_error_in_a_stream_is_one_in_any_form(error, mode):
+def test_every_form_of_an_error_in_a_stream_is_raised(error, mode):
     with Wire(events("Hel", error)) as wire, pytest.raises(GenerationError) as caught:
         ask_all(wire.url)[mode]()
     assert "it broke" in str(caught.value)
@@ -189,8 +189,8 @@ def test_an_error_in_a_stream_is_one_in_any_form(error, mode):
         (b'data: {"error": {"code": 404, "message": "model not found"}}\n\n', DockerModelError),
     ],
 )
-def test_every_error_in_a_stream_has_the_text_so_far(end, kind, mode):
-    """Also what came with the error in one piece, and if the error is usually one of no answer."""
+def test_an_error_in_a_stream_has_the_text_so_far(end, kind, mode):
+    """The text may arrive with the error, or before an error that usually has no answer."""
     with Wire(events("Hel", end)) as wire, pytest.raises(kind) as caught:
         ask_all(wire.url)[mode]()
     assert caught.value.partial == "Hel"
@@ -216,10 +216,11 @@ def test_a_stream_without_an_end_is_an_error_with_its_text(mode):
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "text/html", ""])
 @pytest.mark.parametrize("form", ["events", "whole"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_a_body_is_read_as_what_it_is_whatever_its_label(mode, kind, form, mark):
+def test_a_body_is_read_by_its_content_and_not_by_its_content_type(mode, kind, form, mark):
     if form == "events":
         lines = b"".join(
-            b"data: " + json.dumps(event(one)).encode() + b"\r\n\r\n" for one in ("Hel", "lo", STOP)
+            b"data: " + json.dumps(event(part)).encode() + b"\r\n\r\n"
+            for part in ("Hel", "lo", STOP)
         )
         data = mark + lines
     else:
@@ -232,8 +233,8 @@ def test_a_body_is_read_as_what_it_is_whatever_its_label(mode, kind, form, mark)
 
 
 @pytest.mark.parametrize("mode", range(3))
-def test_text_in_parts_is_text(mode):
+def test_text_in_parts_is_joined(mode):
     parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Hello"}]
-    said = {"choices": [{"index": 0, "delta": {"content": parts}}]}
-    with Wire(events(said, STOP)) as wire:
+    chunk = {"choices": [{"index": 0, "delta": {"content": parts}}]}
+    with Wire(events(chunk, STOP)) as wire:
         assert ask_all(wire.url)[mode]() == "Hello"

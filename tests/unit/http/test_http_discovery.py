@@ -1,4 +1,4 @@
-"""Finding the runner: what is asked in which order, and who is told what."""
+"""Discovery of the runner: the order of the addresses, caching, and which address gets secrets."""
 
 import asyncio
 import base64
@@ -19,28 +19,28 @@ ANSWER = events("ok", STOP)
 
 @pytest.fixture
 def nowhere(monkeypatch):
-    """No usual address and no socket of Docker's answers, and there is no command."""
+    """Make every usual address, every Docker socket and the command unavailable."""
     monkeypatch.setattr(addresses, "usual", lambda **_: ())
     monkeypatch.setattr(addresses, "docker_sockets", lambda _: ())
     monkeypatch.setenv("DOCKER_MODEL_COMMAND", "/nonexistent/docker model")
 
 
 def at(monkeypatch, *wires):
-    """Make these the usual addresses."""
-    found = tuple(Address(wire if isinstance(wire, str) else wire.url) for wire in wires)
-    monkeypatch.setattr(addresses, "usual", lambda **_: found)
+    """Make these servers the usual addresses."""
+    usual_addresses = tuple(Address(wire if isinstance(wire, str) else wire.url) for wire in wires)
+    monkeypatch.setattr(addresses, "usual", lambda **_: usual_addresses)
 
 
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return one.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 # -- where ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v1", "/engines/v1/", "/engines/llama.cpp/v1"])
-def test_a_base_url_in_any_spelling(path):
+def test_a_base_url_is_accepted_in_any_spelling(path):
     with Wire(ANSWER) as wire:
         client = Client(base_url=wire.url + path)
         assert client.endpoint().url == f"{wire.url}/engines/v1"
@@ -48,12 +48,12 @@ def test_a_base_url_in_any_spelling(path):
         assert wire.posts[0][1] == "/engines/v1/chat/completions"
 
 
-def test_a_server_that_knows_the_alias_alone():
+def test_a_server_that_serves_only_the_alias_path_is_found():
     with Wire(ANSWER, prefix="/v1") as wire:
         assert Client(base_url=wire.url).endpoint().url == f"{wire.url}/v1"
 
 
-def test_a_variable_goes_before_what_is_found(nowhere, monkeypatch):
+def test_a_variable_takes_precedence_over_the_usual_addresses(nowhere, monkeypatch):
     with Wire(ANSWER) as named, Wire(ANSWER) as usual:
         at(monkeypatch, usual)
         monkeypatch.setenv("LLM_URL", f"{named.url}/engines/v1/")
@@ -62,7 +62,7 @@ def test_a_variable_goes_before_what_is_found(nowhere, monkeypatch):
         assert usual.connections == 1
 
 
-def test_openais_own_variables_are_not_looked_at(nowhere, monkeypatch):
+def test_the_variables_of_openai_are_ignored(nowhere, monkeypatch):
     with Wire(ANSWER) as wire:
         monkeypatch.setenv("OPENAI_BASE_URL", wire.url)
         monkeypatch.setenv("OPENAI_API_BASE", wire.url)
@@ -71,7 +71,7 @@ def test_openais_own_variables_are_not_looked_at(nowhere, monkeypatch):
         assert wire.connections == 0
 
 
-def test_the_commands_status_tells(nowhere):
+def test_the_address_is_read_from_the_status_command(nowhere):
     docker = SimulatedDocker().open()
     try:
         # MODEL_RUNNER_HOST, which the command needs, would be found first.
@@ -83,7 +83,7 @@ def test_the_commands_status_tells(nowhere):
     assert not endpoint.link.named
 
 
-def test_docker_desktop_is_on_dockers_socket(nowhere, monkeypatch, tmp_path):
+def test_docker_desktop_is_found_through_the_docker_socket(nowhere, monkeypatch, tmp_path):
     tells = """echo '{"running": true, "kind": "Docker Desktop",
         "endpointHost": "http://localhost/exp/vDD4.40/v1/"}'"""
     path = tmp_path / "docker.sock"
@@ -100,28 +100,32 @@ def test_docker_desktop_is_on_dockers_socket(nowhere, monkeypatch, tmp_path):
     ]
 
 
-def test_a_socket_can_be_named(tmp_path):
+def test_a_base_url_may_name_a_unix_socket(tmp_path):
     path = tmp_path / "docker.sock"
     with Wire(ANSWER, path=path, prefix="/exp/vDD4.40/engines/v1"):
         assert Client(base_url=f"unix://{path}").endpoint().root.endswith("/exp/vDD4.40")
 
 
-def test_the_first_of_the_usual_addresses_that_answers(nowhere, monkeypatch):
-    with Wire(reply(404), prefix="/other") as stranger, Wire(ANSWER) as one, Wire(ANSWER) as two:
+def test_the_first_usual_address_that_answers_is_used(nowhere, monkeypatch):
+    with (
+        Wire(reply(404), prefix="/other") as stranger,
+        Wire(ANSWER) as first,
+        Wire(ANSWER) as second,
+    ):
         refused = f"http://127.0.0.1:{free_port()}"
-        at(monkeypatch, refused, stranger, one, two)
+        at(monkeypatch, refused, stranger, first, second)
         endpoint = Client().endpoint()
-    assert endpoint.root == one.url
-    said = [tried.outcome for tried in endpoint.tried]
-    assert said[0].startswith("there is no program")
-    assert said[1:] == [
+    assert endpoint.root == first.url
+    outcomes = [tried.outcome for tried in endpoint.tried]
+    assert outcomes[0].startswith("there is no program")
+    assert outcomes[1:] == [
         "Connection refused",
         "answers with HTTP 404, not as Docker Model Runner",
         "answers",
     ]
 
 
-def test_an_address_that_never_answers_takes_little_time(nowhere, monkeypatch):
+def test_an_address_that_never_answers_is_given_up_quickly(nowhere, monkeypatch):
     monkeypatch.setattr(discovery, "PROBING", 0.5)
     with socket.create_server(("127.0.0.5", 0)) as silent, Wire(ANSWER) as wire:
         at(monkeypatch, f"http://127.0.0.5:{silent.getsockname()[1]}", wire)
@@ -131,7 +135,7 @@ def test_an_address_that_never_answers_takes_little_time(nowhere, monkeypatch):
 
 
 @pytest.mark.parametrize("body", ["hello", [], {"models": []}])
-def test_a_web_server_that_answers_anything_is_no_runner(nowhere, monkeypatch, body):
+def test_a_web_server_that_answers_every_path_is_not_taken_for_a_runner(nowhere, monkeypatch, body):
     with SimulatedDocker(replies={"*": Reply(200, body)}) as docker:
         monkeypatch.delenv("MODEL_RUNNER_HOST")
         monkeypatch.setenv("DOCKER_MODEL_COMMAND", "/nonexistent")
@@ -140,7 +144,7 @@ def test_a_web_server_that_answers_anything_is_no_runner(nowhere, monkeypatch, b
             Client().endpoint()
 
 
-def test_nowhere_says_what_was_tried(nowhere, monkeypatch):
+def test_the_error_lists_the_addresses_that_were_tried(nowhere, monkeypatch):
     at(monkeypatch, f"http://127.0.0.1:{free_port()}")
     with pytest.raises(RunnerUnavailableError) as caught:
         Client().chat("m", MESSAGES)
@@ -149,7 +153,9 @@ def test_nowhere_says_what_was_tried(nowhere, monkeypatch):
     assert "docker model install-runner" in caught.value.hint
 
 
-def test_a_named_address_is_taken_at_its_word(nowhere, monkeypatch):
+def test_a_base_url_that_refuses_connections_is_not_replaced_by_a_usual_address(
+    nowhere, monkeypatch
+):
     with Wire(ANSWER) as usual:
         at(monkeypatch, usual)
         with pytest.raises(RunnerUnavailableError, match="base_url"):
@@ -157,7 +163,9 @@ def test_a_named_address_is_taken_at_its_word(nowhere, monkeypatch):
         assert usual.connections == 0
 
 
-def test_so_is_one_that_a_variable_names(nowhere, monkeypatch):
+def test_a_variable_that_refuses_connections_is_not_replaced_by_a_usual_address(
+    nowhere, monkeypatch
+):
     with Wire(ANSWER) as usual:
         at(monkeypatch, usual)
         assert not Client().uses_address_unknown_to_cli
@@ -169,7 +177,7 @@ def test_so_is_one_that_a_variable_names(nowhere, monkeypatch):
         assert usual.connections == 0
 
 
-def test_what_is_no_address_says_so(nowhere, monkeypatch):
+def test_an_invalid_address_names_the_setting_it_came_from(nowhere, monkeypatch):
     monkeypatch.setenv("DMR_URL", "http://")
     with pytest.raises(InvalidRequestError, match="DMR_URL"):
         Client().endpoint()
@@ -180,7 +188,7 @@ def test_what_is_no_address_says_so(nowhere, monkeypatch):
 # -- once ----------------------------------------------------------------------------------
 
 
-def test_it_is_looked_for_once(nowhere, monkeypatch):
+def test_concurrent_searches_share_one_request(nowhere, monkeypatch):
     with Wire(ANSWER) as wire:
         at(monkeypatch, wire)
 
@@ -192,7 +200,7 @@ def test_it_is_looked_for_once(nowhere, monkeypatch):
         assert len(wire.asked) == 1
 
 
-def test_a_search_in_vain_is_not_repeated_at_once(nowhere, monkeypatch):
+def test_a_failed_search_is_not_repeated_at_once(nowhere, monkeypatch):
     with Wire(reply(404), prefix="/other") as stranger:
         at(monkeypatch, stranger)
         for _ in range(3):
@@ -202,14 +210,14 @@ def test_a_search_in_vain_is_not_repeated_at_once(nowhere, monkeypatch):
         with pytest.raises(RunnerUnavailableError):  # another place, another search
             Client(env={"DOCKER_CONTEXT": "other"}).endpoint()
         monkeypatch.setattr(discovery, "NOT_AGAIN", 0)
-        asked = len(stranger.asked)
+        requests = len(stranger.asked)
         for env in ({"DOCKER_CONTEXT": "third"}, {"DOCKER_CONTEXT": "third"}):
             with pytest.raises(RunnerUnavailableError):
                 Client(env=env).endpoint()
-        assert len(stranger.asked) == 2 * asked
+        assert len(stranger.asked) == 2 * requests
 
 
-def test_a_named_address_is_asked_again_at_once():
+def test_a_base_url_is_requested_again_at_once_after_a_failure():
     port = free_port()
     client = Client(base_url=f"http://127.0.0.1:{port}")
     with pytest.raises(RunnerUnavailableError):
@@ -218,7 +226,7 @@ def test_a_named_address_is_asked_again_at_once():
         assert client.chat("m", MESSAGES)["choices"]
 
 
-def test_one_that_is_gone_is_looked_for_again(nowhere, monkeypatch):
+def test_a_runner_that_has_gone_is_searched_again(nowhere, monkeypatch):
     with Wire(ANSWER) as first, Wire(ANSWER) as second:
         at(monkeypatch, first, second)
         client = Client()
@@ -228,7 +236,7 @@ def test_one_that_is_gone_is_looked_for_again(nowhere, monkeypatch):
         assert client.endpoint().root == second.url
 
 
-def test_one_that_was_not_sure_is_asked_again():
+def test_an_unverified_endpoint_is_checked_again():
     with SimulatedDocker.broken("runner-off") as docker:
         assert not Client().endpoint().verified
         with pytest.raises(RunnerUnavailableError, match="not running"):
@@ -237,7 +245,7 @@ def test_one_that_was_not_sure_is_asked_again():
         assert Client().chat("ai/smollm2", MESSAGES)
 
 
-def test_a_search_that_nobody_waits_for_does_no_harm(nowhere, monkeypatch):
+def test_a_search_whose_caller_was_cancelled_does_not_disturb_the_next(nowhere, monkeypatch):
     monkeypatch.setattr(discovery, "PROBING", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         at(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
@@ -257,7 +265,7 @@ def test_a_search_that_nobody_waits_for_does_no_harm(nowhere, monkeypatch):
 SECRETS = {"api_key": "hunter2", "headers": {"X-Token": "hunter3"}}
 
 
-def test_secrets_go_to_a_named_address(monkeypatch):
+def test_secrets_are_sent_to_a_named_address(monkeypatch):
     with Wire(ANSWER) as wire:
         Client(base_url=wire.url, **SECRETS).chat("m", MESSAGES)
         monkeypatch.setenv("LLM_URL", wire.url)
@@ -266,7 +274,7 @@ def test_secrets_go_to_a_named_address(monkeypatch):
             assert (headers["authorization"], headers["x-token"]) == ("Bearer hunter2", "hunter3")
 
 
-def test_secrets_never_go_to_one_that_was_found(nowhere, monkeypatch):
+def test_secrets_are_never_sent_to_a_discovered_address(nowhere, monkeypatch):
     with Wire(ANSWER) as wire:
         at(monkeypatch, wire)
         client = Client(**SECRETS)
@@ -277,20 +285,20 @@ def test_secrets_never_go_to_one_that_was_found(nowhere, monkeypatch):
         assert not [request for request in wire.asked if "hunter" in str(request)]
 
 
-def test_probes_hold_no_secrets():
+def test_probes_contain_no_secrets():
     with Wire(ANSWER) as wire:
         Client(base_url=wire.url, **SECRETS).endpoint()
         assert "hunter" not in str(wire.asked)
 
 
-def test_a_server_that_wants_a_key_for_everything_is_found(monkeypatch):
+def test_a_server_that_requires_a_key_for_every_path_is_found(monkeypatch):
     with SimulatedDocker(replies={"GET /engines/v1/models": Reply(401)}) as docker:
         client = Client(base_url=docker.url, api_key="k")
         assert client.endpoint().verified
         assert client.chat("ai/smollm2", MESSAGES)
 
 
-def test_the_key_of_a_variable_belongs_to_its_address(nowhere, monkeypatch):
+def test_the_key_from_a_variable_is_sent_only_to_the_address_of_that_variable(nowhere, monkeypatch):
     monkeypatch.setenv("DOCKER_MODEL_RUNNER_API_KEY", "hunter2")
     with Wire(ANSWER) as wire:
         monkeypatch.setenv("DOCKER_MODEL_RUNNER_URL", wire.url)
@@ -299,14 +307,14 @@ def test_the_key_of_a_variable_belongs_to_its_address(nowhere, monkeypatch):
         assert [post[2].get("authorization") for post in wire.posts] == ["Bearer hunter2", None]
 
 
-def test_a_redirect_is_not_followed_with_them():
+def test_a_redirect_is_not_followed():
     with Wire(ANSWER) as other, Wire(reply(307, headers=[f"Location: {other.url}/x"])) as wire:
         with pytest.raises(RunnerUnavailableError):
             Client(base_url=wire.url, **SECRETS).chat("m", MESSAGES)
         assert other.connections == 0
 
 
-def test_proxies_are_for_far_addresses(monkeypatch):
+def test_proxies_are_used_for_remote_addresses_only(monkeypatch):
     with Wire(ANSWER) as wire, Wire(ANSWER) as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
@@ -319,14 +327,14 @@ def test_proxies_are_for_far_addresses(monkeypatch):
 @pytest.mark.parametrize(
     "proxy", ["socks5://me:hunter2@p:1", "http://p:x", "http://[::1", "http://", "ftp://p"]
 )
-def test_a_proxy_that_cannot_be_used_is_an_error(monkeypatch, proxy):
+def test_an_unsupported_proxy_is_an_error(monkeypatch, proxy):
     monkeypatch.setenv("all_proxy", proxy)
     with pytest.raises(InvalidRequestError, match="no_proxy") as caught:
         Client(base_url=f"http://{abs(hash(proxy))}.invalid:1").chat("m", MESSAGES)
     assert "hunter" not in str(caught.value)
 
 
-def test_a_proxy_is_told_who_asks_and_has_its_exceptions(monkeypatch):
+def test_a_proxy_gets_its_credentials_and_no_proxy_is_honored(monkeypatch):
     with Wire(ANSWER) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url.replace("//", "//me%40home:pa%3Ass@"))
         monkeypatch.setenv("no_proxy", "near.invalid")
@@ -346,15 +354,15 @@ def test_settings_and_reports_show_no_secrets():
         assert "hunter" not in repr(client.transport())
 
 
-def test_certificates_that_cannot_be_read_are_named(monkeypatch):
+def test_an_unreadable_certificate_file_is_named(monkeypatch):
     monkeypatch.setenv("MODEL_RUNNER_TLS_CA_CERT", "/nonexistent.pem")
     with pytest.raises(InvalidRequestError, match="MODEL_RUNNER_TLS_CA_CERT"):
         Client(base_url="https://127.0.0.1:1").endpoint()
 
 
 @pytest.fixture(autouse=True)
-def forgotten():
-    """What one test has found is not there for the next one."""
+def forget_discovery():
+    """Clear the cache of discovered addresses after each test."""
     yield
 
     async def forget():
@@ -365,7 +373,7 @@ def forgotten():
 
 
 @pytest.mark.parametrize("name", ["base_url", "MODEL_RUNNER_HOST"])
-def test_an_address_that_is_named_and_refused_is_to_be_checked(name, monkeypatch):
+def test_a_named_address_that_refuses_connections_is_named_in_the_hint(name, monkeypatch):
     address = "http://127.0.0.1:1"
     if name != "base_url":
         monkeypatch.setenv(name, address)

@@ -1,4 +1,4 @@
-"""Embeddings: texts in, one vector for each of them out, or an error that says why not."""
+"""Embeddings: one vector for each text, or an error that gives the reason."""
 
 import asyncio
 import base64
@@ -37,7 +37,7 @@ def vectors(*pairs):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_vector_for_each_text(simulate, mode):
+def test_each_text_gets_a_vector(simulate, mode):
     docker = simulate(embed=embed)
     texts = ["a", "bb", "ccc"]
     got = call(mode, lambda: Client().embed(MODEL, texts), lambda: Client().aembed(MODEL, texts))
@@ -45,7 +45,7 @@ def test_a_vector_for_each_text(simulate, mode):
     assert sent(docker) == [{"model": MODEL, "input": texts, "encoding_format": "base64"}]
 
 
-def test_many_texts_go_in_batches(simulate):
+def test_many_texts_are_sent_in_batches(simulate):
     docker = simulate(embed=embed)
     texts = ["x" * (n % 7 + 1) for n in range(2 * bodies.BATCH + 1)]
     assert Client().embed(MODEL, texts) == [embed(text) for text in texts]
@@ -53,20 +53,20 @@ def test_many_texts_go_in_batches(simulate):
     assert sizes == [1, bodies.BATCH, bodies.BATCH]
 
 
-def test_long_texts_go_in_smaller_batches(simulate):
+def test_long_texts_are_sent_in_smaller_batches(simulate):
     docker = simulate(embed=embed)
     texts = ["x" * (bodies.EMBEDDED_CHARS // 2)] * 3 + ["y" * 2 * bodies.EMBEDDED_CHARS]
     Client().embed(MODEL, texts)
     assert sorted(len(body["input"]) for body in sent(docker)) == [1, 1, 2]
 
 
-def test_no_texts_need_no_request(docker):
+def test_an_empty_list_sends_no_request(docker):
     assert Client().embed(MODEL, []) == []
     assert docker.requests == []
 
 
 @pytest.mark.parametrize("texts", ["one text", b"bytes", 7, None, [1, 2], [["a"]], [b"a"]])
-def test_only_texts_are_embedded(docker, texts):
+def test_values_that_are_not_texts_are_refused(docker, texts):
     with pytest.raises(InvalidRequestError):
         Client().embed(MODEL, texts)
     assert docker.requests == []
@@ -91,21 +91,21 @@ def test_vectors_without_an_index_are_in_the_order_of_the_texts():
         assert Client(base_url=wire.url).embed("m", ["a", "b"]) == [[1.0], [2.0]]
 
 
-def test_a_vector_of_a_later_batch_is_named_by_its_text(monkeypatch):
+def test_an_invalid_vector_in_a_later_batch_is_named_by_the_index_of_its_text(monkeypatch):
     monkeypatch.setattr(bodies, "BATCH", 2)
     good, bad = vectors((0, [1.0]), (1, [1.0])), vectors((0, [math.nan]))
     with Wire(good, bad) as wire, pytest.raises(GenerationError, match=r"texts\[2\]"):
         Client(base_url=wire.url).embed("m", ["a", "b", "c"])
 
 
-def test_a_chat_model_says_how_to_make_it_one():
+def test_a_chat_model_names_the_command_that_makes_it_an_embedding_model():
     body = {"error": {"code": 400, "message": POOLING, "type": "invalid_request_error"}}
     with Wire(reply(400, body)) as wire, pytest.raises(InvalidRequestError) as caught:
         Client(base_url=wire.url).embed(MODEL, ["a"])
     assert f"docker model configure --mode embedding {MODEL} -- --pooling mean" in caught.value.hint
 
 
-def test_a_text_that_is_too_long():
+def test_a_text_that_is_too_long_is_an_error():
     message = "input (3001 tokens) is too large to process. increase the physical batch size"
     body = {"error": {"code": 500, "message": message, "type": "server_error"}}
     with Wire(reply(500, body)) as wire, pytest.raises(ContextLengthError) as caught:
@@ -113,12 +113,12 @@ def test_a_text_that_is_too_long():
     assert caught.value.prompt_tokens == 3001
 
 
-def test_a_missing_model(docker):
+def test_a_missing_model_is_an_error(docker):
     with pytest.raises(ModelNotFoundError):
         Client().embed("ai/nosuch", ["a"])
 
 
-def test_dimensions_are_never_wrong_in_silence(simulate):
+def test_a_wrong_number_of_dimensions_is_an_error(simulate):
     docker = simulate(embed=embed)
     assert Client().embed(MODEL, ["a"], dimensions=2) == [[1.0, 0.5]]
     assert sent(docker)[-1]["dimensions"] == 2
@@ -126,7 +126,7 @@ def test_dimensions_are_never_wrong_in_silence(simulate):
         Client().embed(MODEL, ["a"], dimensions=64)
 
 
-def test_vectors_are_taken_by_their_index():
+def test_vectors_are_ordered_by_their_index():
     with Wire(vectors((1, [2.0]), (0, [1.0]))) as wire:
         assert Client(base_url=wire.url).embed("m", ["a", "b"]) == [[1.0], [2.0]]
 
@@ -151,12 +151,12 @@ def test_vectors_are_taken_by_their_index():
         (reply(body="hello"), "proxy"),
     ],
 )
-def test_vectors_that_are_none_are_an_error(answer, words):
+def test_an_invalid_vector_is_an_error(answer, words):
     with Wire(answer) as wire, pytest.raises(GenerationError, match=words):
         Client(base_url=wire.url).embed("m", ["a", "b"])
 
 
-def test_cancelling_ends_the_request(simulate):
+def test_cancelling_closes_the_request(simulate):
     simulate(replies={"POST /engines/v1/embeddings": Reply(503, "loading model")})
 
     async def main():
@@ -167,7 +167,7 @@ def test_cancelling_ends_the_request(simulate):
     asyncio.run(main())
 
 
-# --- Texts that are too long: the simulated engine takes 512 tokens, two of which are its own ---
+# --- Texts that are too long: the simulated engine takes 512 tokens, two of which are special ---
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def words(count):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_text_that_is_too_long_is_named_by_its_place(embedder, mode):
+def test_a_text_that_is_too_long_is_named_by_its_index(embedder, mode):
     texts = [*["short"] * 70, words(600), "short"]
     client = Client()
     with pytest.raises(ContextLengthError, match=r"texts\[70\]") as caught:
@@ -195,7 +195,7 @@ def test_a_text_that_is_too_long_is_named_by_its_place(embedder, mode):
 
 
 @pytest.mark.parametrize("count", [511, 600, 5000])
-def test_a_text_that_is_too_long_is_cut_to_what_the_engine_takes(embedder, count):
+def test_a_text_that_is_too_long_is_cut_to_the_limit_of_the_engine(embedder, count):
     texts = ["short", words(510), words(count), "short"]
     vectors = Client().embed("ai/minilm", texts, truncate=True)
     assert [int(length) for length, _ in vectors] == [1, 510, 510, 1]
@@ -205,7 +205,7 @@ def test_a_text_that_is_too_long_is_cut_to_what_the_engine_takes(embedder, count
 @pytest.mark.parametrize(
     "vector", [[0.5, -1.25], base64.b64encode(struct.pack("<2f", 0.5, -1.25)).decode()]
 )
-def test_vectors_come_as_base64_or_as_numbers(vector):
+def test_vectors_are_read_from_base64_or_numbers(vector):
     with Wire(vectors((0, vector))) as wire:
         assert Client(base_url=wire.url).embed("m", ["a"]) == [[0.5, -1.25]]
 
@@ -220,7 +220,7 @@ def test_vectors_come_as_base64_or_as_numbers(vector):
         (base64.b64encode(struct.pack("<2f", math.inf, -math.inf)).decode(), "finite"),
     ],
 )
-def test_base64_that_holds_no_vector_is_an_error(vector, words):
+def test_invalid_base64_is_an_error(vector, words):
     with Wire(vectors((0, vector))) as wire, pytest.raises(GenerationError, match=words) as caught:
         Client(base_url=wire.url).embed("m", ["a"])
     assert "texts[0]" in str(caught.value)

@@ -1,4 +1,4 @@
-"""Chats over HTTP: their limits, and every way to leave one."""
+"""Limits of a chat over HTTP, and every method to end one early."""
 
 import asyncio
 import gc
@@ -23,7 +23,7 @@ from tests.unit.http.chatting import CLIENT, MESSAGES, MODEL, TOOL, chat, chunks
         (Timeouts(total=0.4), [Text("some"), Hang()], ("total", "some")),
     ],
 )
-def test_each_phase_has_its_limit(simulate, mode, limits, script, end):
+def test_each_phase_times_out_with_the_text_so_far(simulate, mode, limits, script, end):
     docker = simulate({MODEL: script})
     client = Client(timeout=limits)
     client.endpoint()
@@ -34,7 +34,7 @@ def test_each_phase_has_its_limit(simulate, mode, limits, script, end):
     docker.wait_gone(2)
 
 
-def test_waiting_for_a_place_has_its_limit_and_places_come_in_order(simulate):
+def test_the_queue_times_out_and_keeps_its_order(simulate):
     docker = simulate(script=lambda prompt: [Text(prompt), Hang()])
     client = Client(max_concurrency=1)
 
@@ -58,14 +58,14 @@ def test_waiting_for_a_place_has_its_limit_and_places_come_in_order(simulate):
     assert docker.prompts == ["hi", "0", "1", "2"]
 
 
-def test_a_slow_consumer_is_no_stalled_model_and_no_memory(simulate):
+def test_a_slow_consumer_causes_no_idle_timeout_and_no_unbounded_buffer(simulate):
     docker = simulate({MODEL: [Text("x" * 20_000, 20_000)] * 600})
     client = Client(timeout=Timeouts(idle=0.5))
     total = 0
     for number, chunk in enumerate(client.stream_chat(MODEL, MESSAGES)):
         if number == 0:
             time.sleep(1)  # longer than `idle`
-            assert not docker.requests[-1].complete  # 12 MB would not be kept for us
+            assert not docker.requests[-1].complete  # the rest of 12 MB is not read yet
         total += len(text([chunk]))
     assert total == 12_000_000
 
@@ -75,14 +75,14 @@ def endless(simulate):
     return simulate({MODEL: [Text("some"), Hang()]})
 
 
-def test_breaking_out_ends_the_request(endless):
+def test_breaking_out_of_a_stream_closes_the_request(endless):
     for _ in CLIENT.stream_chat(MODEL, MESSAGES):
         break
     gc.collect()
     endless.wait_gone()
 
 
-def test_closing_leaves_the_iteration_simply_ended(endless):
+def test_closing_a_stream_ends_the_iteration_without_an_error(endless):
     stream = CLIENT.stream_chat(MODEL, MESSAGES)
     next(stream)
     stream.close()
@@ -90,13 +90,13 @@ def test_closing_leaves_the_iteration_simply_ended(endless):
     endless.wait_gone()
 
 
-def test_leaving_the_with_ends_the_request(endless):
+def test_leaving_the_with_block_closes_the_request(endless):
     with CLIENT.stream_chat(MODEL, MESSAGES) as stream:
         next(stream)
     endless.wait_gone()
 
 
-def test_cancel_from_another_thread_frees_the_reader(endless):
+def test_cancelling_from_another_thread_unblocks_the_reader(endless):
     stream = CLIENT.stream_chat(MODEL, MESSAGES)
     next(stream)
     threading.Timer(0.1, stream.cancel).start()
@@ -104,13 +104,13 @@ def test_cancel_from_another_thread_frees_the_reader(endless):
     endless.wait_gone()
 
 
-def test_an_answer_that_nobody_asked_for_is_not_requested(docker):
+def test_a_stream_that_is_never_iterated_sends_no_request(docker):
     CLIENT.stream_chat(MODEL, MESSAGES).cancel()
     assert docker.requests == []
 
 
 @pytest.mark.parametrize("mode", ["asyncio", "uvloop"])
-def test_cancelling_the_task_ends_the_request(endless, mode):
+def test_cancelling_the_task_closes_the_request(endless, mode):
     async def main():
         for ask in (
             CLIENT.achat(MODEL, MESSAGES),
@@ -133,18 +133,18 @@ def test_cancelling_the_task_ends_the_request(endless, mode):
     endless.wait_gone(5)
 
 
-def test_cancelling_while_it_waits_for_the_reply(simulate):
-    asked = threading.Event()
+def test_cancelling_before_the_reply_starts_closes_the_request(simulate):
+    requested = threading.Event()
 
     def silent(_):
-        asked.set()
+        requested.set()
         yield Sleep(60)
 
     docker = simulate({MODEL: silent})
 
     async def main():
         task = asyncio.create_task(CLIENT.achat(MODEL, MESSAGES))
-        await asyncio.to_thread(asked.wait)
+        await asyncio.to_thread(requested.wait)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

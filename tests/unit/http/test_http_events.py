@@ -1,4 +1,4 @@
-"""A stream's bytes become its events, wherever they are cut."""
+"""Server-sent events: parsing gives the same events for every split of the bytes."""
 
 import json
 
@@ -16,10 +16,10 @@ OBJECTS = st.lists(
 
 def read(data, size):
     events = Events()
-    found = [
+    received = [
         event for at in range(0, len(data), size) for event, _ in events.feed(data[at : at + size])
     ]
-    return found + [event for event, _ in events.close()], events.done
+    return received + [event for event, _ in events.close()], events.done
 
 
 @settings(deadline=None)
@@ -30,11 +30,11 @@ def read(data, size):
     st.sampled_from([b"", b"\xef\xbb\xbf"]),
     st.data(),
 )
-def test_events_are_the_same_wherever_the_bytes_are_cut(objects, end, field, mark, data):
+def test_events_are_the_same_for_every_split_of_the_bytes(objects, end, field, mark, data):
     name = data.draw(st.sampled_from([b"event: message", b"id: 7", b":"]))
     lines = [
-        name + end + field + json.dumps(one, ensure_ascii=False).encode() + end + end
-        for one in objects
+        name + end + field + json.dumps(item, ensure_ascii=False).encode() + end + end
+        for item in objects
     ]
     text = mark + b": a comment" + end + b"".join(lines) + field + b"[DONE]" + end
     size = data.draw(st.integers(1, len(text)))
@@ -43,7 +43,7 @@ def test_events_are_the_same_wherever_the_bytes_are_cut(objects, end, field, mar
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 @given(st.integers(1, 99))
-def test_an_object_may_stand_on_several_lines(end, size):
+def test_an_object_may_span_several_lines(end, size):
     text = b'data: {"a":' + end + b'data:  "b",' + end + b'data: "c": 1}' + end + end
     assert read(text + b'data: {"d": 2}' + end, size) == ([{"a": "b", "c": 1}, {"d": 2}], False)
 
@@ -51,12 +51,12 @@ def test_an_object_may_stand_on_several_lines(end, size):
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("value", [b'{"error": {"message": "m"}}', b'{"message": "m"}'])
 @given(st.integers(1, 99))
-def test_an_event_with_the_name_error_is_one(end, value, size):
+def test_an_event_named_error_is_an_error(end, value, size):
     text = b"event: error" + end + b"data: " + value + end + end + b'data: {"a": 1}' + end
     assert read(text, size) == ([{"error": {"message": "m"}}, {"a": 1}], False)
 
 
-def test_nothing_after_the_end_counts():
+def test_data_after_done_is_ignored():
     assert read(b'data: [DONE]\ndata: {"a": 1}\n', 99) == ([], True)
 
 
@@ -72,7 +72,7 @@ def test_the_last_line_needs_no_newline():
         (b"error: it broke", "it broke"),
     ],
 )
-def test_an_error_of_the_older_form(line, error):
+def test_an_error_in_the_older_form_is_read(line, error):
     assert read(line + b"\n", 99) == ([{"error": error}], False)
 
 
@@ -93,7 +93,7 @@ def test_an_error_of_the_older_form(line, error):
         b'data: {"choices": [], "usage": [1, 2]}',
     ],
 )
-def test_what_is_no_event_is_an_error(line):
+def test_an_invalid_event_is_an_error(line):
     with pytest.raises(GenerationError, match="proxy"):
         read(line + b"\n", 99)
 
@@ -105,11 +105,11 @@ def test_a_long_event_takes_linear_time():
         assert not list(events.feed(data[at : at + 16384]))
 
 
-def test_the_size_of_an_event_is_that_of_its_line():
+def test_the_size_of_an_event_is_the_size_of_its_line():
     assert list(Events().feed(b'data: {"a": 1}\n')) == [({"a": 1}, 14)]
 
 
-def test_a_whole_reply_as_an_event():
+def test_a_whole_reply_is_converted_to_a_chunk():
     message = {"role": "assistant", "content": "x", "tool_calls": [{"id": "1"}]}
     chunk = as_chunk({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
     (choice,) = chunk["choices"]
@@ -118,13 +118,13 @@ def test_a_whole_reply_as_an_event():
     assert choice["finish_reason"] == "stop"
 
 
-def test_no_object_is_an_error():
+def test_json_that_is_not_an_object_is_an_error():
     with pytest.raises(GenerationError):
         parse_object(b"[]")
 
 
 @pytest.mark.parametrize(
-    ("said", "read_as"),
+    ("data", "read_as"),
     [
         (rb"\ud83d\ude00", "😀"),
         (rb"a\ud83d", "a�"),
@@ -133,5 +133,5 @@ def test_no_object_is_an_error():
         (b"a\xff", "a�"),
     ],
 )
-def test_what_is_no_character_is_replaced_as_the_command_does(said, read_as):
-    assert read(b'data: {"a": "' + said + b'"}\n', 99) == ([{"a": read_as}], False)
+def test_invalid_characters_are_replaced_as_the_command_does(data, read_as):
+    assert read(b'data: {"a": "' + data + b'"}\n', 99) == ([{"a": read_as}], False)

@@ -1,4 +1,4 @@
-"""What a reply that is no answer means."""
+"""The error raised for each failed reply of the runner."""
 
 import json
 import pickle
@@ -143,7 +143,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("status", "body", "kind", "words"), CASES)
-def test_each_reply_has_its_error(status, body, kind, words):
+def test_each_failed_reply_raises_its_error(status, body, kind, words):
     error = name_reply(status, body, "ai/x")
     assert type(error) is kind
     assert re.search(words, str(error))
@@ -177,14 +177,14 @@ PARSER = (
         ("Unsupported user content block type: image_url", "text alone"),
     ],
 )
-def test_what_a_chat_template_wants_is_said(lead, status, complaint, hint):
+def test_a_known_complaint_of_a_chat_template_gets_its_hint(lead, status, complaint, hint):
     error = name_reply(status, engine(lead + complaint, status), "ai/x")
     assert type(error) is InvalidRequestError
     assert f"the chat template of 'ai/x' does not take this conversation: {complaint}" in str(error)
     assert hint in error.hint
 
 
-def test_any_other_complaint_of_a_template_is_one():
+def test_an_unknown_complaint_of_a_chat_template_is_quoted():
     error = name_reply(400, engine(PARSER + "It is Monday."), "ai/x")
     assert "chat template of 'ai/x' does not take this conversation: It is Monday." in str(error)
     assert "inspect ai/x" in error.hint
@@ -200,18 +200,18 @@ def test_any_other_complaint_of_a_template_is_one():
         "out of ideas\nand more",
     ],
 )
-def test_the_reason_is_found_wherever_it_stands(text):
+def test_the_reason_is_found_at_any_position_of_the_text(text):
     assert "the engine failed (HTTP 500): out of ideas\n" in str(
         name_reply(500, engine(text, 500), "ai/x")
     )
 
 
-def test_a_full_context_tells_its_numbers():
+def test_a_full_context_names_both_numbers_of_tokens():
     error = name_reply(*CASES[6][:2], "ai/x")
     assert (error.prompt_tokens, error.context_size) == (5000, 4096)
 
 
-def test_the_engines_quotation_of_the_request_stays_out_of_the_message():
+def test_the_request_quoted_by_the_engine_is_not_in_the_message():
     body = engine('Missing content; message = {"role":"user","content":"my secret"}')
     error = name_reply(400, body, "ai/x")
     assert "Missing content" in str(error)
@@ -219,7 +219,7 @@ def test_the_engines_quotation_of_the_request_stays_out_of_the_message():
     assert len(str(name_reply(400, engine("x" * 5000), "ai/x"))) < 600
 
 
-def test_the_whole_reply_is_kept_apart_from_the_message():
+def test_the_whole_reply_is_kept_in_stderr_of_the_error():
     error = name_reply(500, engine("it broke", 500), "ai/x", "some")
     assert '"message": "it broke"' in error.stderr
     assert error.partial == "some"
@@ -237,11 +237,11 @@ def test_the_whole_reply_is_kept_apart_from_the_message():
         (None, GenerationError),
     ],
 )
-def test_errors_within_a_stream(error, kind):
+def test_errors_within_a_stream_raise_their_class(error, kind):
     assert type(name_event(error, "ai/x", "")) is kind
 
 
-def test_what_passes_by_itself():
+def test_temporary_failures_are_recognized():
     assert is_loading(503, engine("Loading model", 503, "unavailable_error"))
     assert not is_loading(503, "")
     assert not is_loading(500, "loading")

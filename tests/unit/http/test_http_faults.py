@@ -1,4 +1,4 @@
-"""Chats over HTTP through every fault: what is raised, and what is asked again."""
+"""Faults of chats over HTTP: the error raised, and which requests are retried."""
 
 import json
 import time
@@ -51,7 +51,7 @@ def test_a_missing_model_is_named_and_not_pulled(simulate):
     assert "/models/create" not in [request.path for request in docker.requests]
 
 
-def test_a_missing_model_can_be_pulled(simulate):
+def test_a_missing_model_is_pulled_if_enabled(simulate):
     docker = simulate(pullable=["ai/other"])
     steps = []
     client = Client(pull="missing", on_progress=steps.append)
@@ -65,13 +65,13 @@ def test_a_missing_model_can_be_pulled(simulate):
     assert [r.path for r in docker.requests].count("/models/create") == 1
 
 
-def test_a_pull_that_fails_is_its_own_error(simulate):
+def test_a_failed_pull_raises_its_own_error(simulate):
     simulate()
     with pytest.raises(ModelNotFoundError, match="registry"):
         Client(pull="missing").chat("ai/nosuch", MESSAGES)
 
 
-def test_an_engine_that_goes_away_before_its_reply_is_asked_again():
+def test_a_connection_closed_before_the_reply_is_retried():
     answer = events("ok", STOP)
     for first in (CUT, reply(500), reply(502, "bad gateway"), reply(503), reply(504), reply(429)):
         with Wire(first, answer) as wire:
@@ -83,7 +83,7 @@ SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 99
 
 
 def part(data):
-    """A reply that breaks off after these bytes of its body."""
+    """Send a reply whose body breaks off after these bytes."""
 
     def answer(connection):
         connection.sendall(SSE + data)
@@ -97,7 +97,7 @@ def part(data):
     [part(b""), part(b'data: {"choi'), events(done=False)],
     ids=["at once", "within a line", "in good order"],
 )
-def test_a_reply_that_breaks_off_before_its_first_event_is_asked_for_again(monkeypatch, first):
+def test_a_reply_that_breaks_off_before_its_first_event_is_retried(monkeypatch, first):
     monkeypatch.setattr("docker_model.http.request.INITIAL_RETRY_DELAY", 0.01)
     with Wire(first, events("ok", STOP)) as wire:
         assert text(Client(base_url=wire.url).stream_chat("m", MESSAGES)) == "ok"
@@ -106,7 +106,7 @@ def test_a_reply_that_breaks_off_before_its_first_event_is_asked_for_again(monke
         Client(base_url=wire.url, max_retries=0).chat("m", MESSAGES)
 
 
-def test_retries_have_an_end_and_can_be_switched_off(monkeypatch):
+def test_retries_are_limited_and_can_be_disabled(monkeypatch):
     monkeypatch.setattr("docker_model.http.request.INITIAL_RETRY_DELAY", 0.01)
     with Wire(reply(500)) as wire:
         for retries in (0, 3):
@@ -125,21 +125,21 @@ NO_IMAGES = {"error": {"code": 500, "message": "image input is not supported - h
     "first",
     [reply(400, "no"), reply(500, "no"), reply(404, "no"), reply(500, NO_IMAGES)],
 )
-def test_what_would_come_again_is_not_asked_again(first):
+def test_a_permanent_failure_is_not_retried(first):
     with Wire(first, events("ok", STOP)) as wire:
         with pytest.raises((InvalidRequestError, GenerationError, RunnerUnavailableError)):
             Client(base_url=wire.url).chat("m", MESSAGES)
         assert len(wire.posts) == 1
 
 
-def test_nothing_is_asked_again_once_something_has_come():
+def test_a_stream_is_not_retried_after_its_first_chunk():
     with Wire(part(b'data: {"choices": []}\n\n')) as wire:
         with pytest.raises(GenerationError, match="broke off"):
             list(Client(base_url=wire.url).stream_chat("m", MESSAGES))
         assert len(wire.posts) == 1
 
 
-def test_a_model_that_loads_is_waited_for(monkeypatch):
+def test_a_loading_model_is_awaited(monkeypatch):
     monkeypatch.setattr("docker_model.http.request.LOADING_POLL_INTERVAL", 0.01)
     loading = reply(503, {"error": {"message": "Loading model", "code": 503}})
     with Wire(*[loading] * 5, events("ok", STOP)) as wire:
@@ -152,7 +152,7 @@ def test_a_model_that_loads_is_waited_for(monkeypatch):
         assert caught.value.phase == "first_output"
 
 
-def test_a_kept_connection_that_was_closed_is_no_failure():
+def test_a_kept_connection_that_was_closed_is_replaced_without_an_error():
     with Wire(events("ok", STOP)) as wire:
         client = Client(base_url=wire.url, max_retries=0)
         for _ in range(3):
@@ -163,7 +163,7 @@ def test_a_kept_connection_that_was_closed_is_no_failure():
         assert wire.connections == 2
 
 
-def test_a_kept_connection_that_is_closed_under_a_request_is_no_failure_either():
+def test_a_kept_connection_that_closes_during_a_request_is_replaced_without_an_error():
     with Wire(events("ok", STOP), CUT, events("ok", STOP)) as wire:
         client = Client(base_url=wire.url, max_retries=0)
         for _ in range(2):
@@ -175,7 +175,7 @@ def test_a_kept_connection_that_is_closed_under_a_request_is_no_failure_either()
         assert len(wire.posts) == 2  # a new one that is closed is a failure
 
 
-def test_a_connection_is_used_again_although_the_end_comes_late():
+def test_a_connection_is_reused_although_the_end_of_its_body_comes_late():
     late = events("ok", STOP)
     at = late.index(b"0\r\n\r\n")
 
@@ -190,13 +190,13 @@ def test_a_connection_is_used_again_although_the_end_comes_late():
         assert wire.connections == 1
 
 
-def test_a_connection_whose_end_never_comes_holds_nobody():
+def test_a_body_whose_end_never_comes_does_not_block_the_caller():
     unended = events("ok", STOP)
     with Wire(unended[: unended.index(b"0\r\n\r\n")]) as wire:
         assert text(Client(base_url=wire.url).stream_chat("m", MESSAGES)) == "ok"
 
 
-def test_compressed_replies_are_read_too():
+def test_compressed_replies_are_decoded():
     import gzip  # noqa: PLC0415
 
     body = {"choices": [{"index": 0, "message": {"content": "ok"}, "finish_reason": "stop"}]}
@@ -209,18 +209,18 @@ def test_compressed_replies_are_read_too():
         assert wire.posts[0][2]["accept-encoding"] == "identity"
 
 
-def test_how_an_answer_ended_is_not_forgotten_for_what_comes_after():
+def test_the_finish_reason_is_kept_when_more_chunks_follow():
     full = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]}
     after = {"choices": [{"index": 0, "delta": {}}], "usage": USAGE}
     with Wire(events("ok", full, after)) as wire:
-        said = Client(base_url=wire.url).chat("m", MESSAGES)
-        assert said["choices"][0]["finish_reason"] == "length"
+        answer = Client(base_url=wire.url).chat("m", MESSAGES)
+        assert answer["choices"][0]["finish_reason"] == "length"
         assert DockerModel("m", base_url=wire.url).generate("hi").finish_reason == "length"
 
 
 @pytest.mark.parametrize("kind", [b"text/html; charset=utf-8", b"application/json", b"text/plain"])
 @pytest.mark.parametrize("status", [200, 404, 500, 501])
-def test_a_web_page_is_some_other_servers(kind, status):
+def test_a_web_page_means_that_another_server_answered(kind, status):
     page = reply(status, "\n<!DOCTYPE html><html>Log in</html>").replace(b"text/plain", kind)
     with Wire(page) as wire:
         client = Client(base_url=wire.url)

@@ -1,4 +1,4 @@
-"""A pull over the API: its progress, its failures, and that its end is no proof."""
+"""Pulls over the API: progress, failures, and a model that is still missing afterwards."""
 
 import pytest
 
@@ -28,8 +28,12 @@ def test_progress_is_the_sum_of_all_layers(simulate):
         Pulled("done"),
     ]
     _, seen = pulled(simulate, *steps)
-    assert [(one.current, one.total) for one in seen[:3]] == [(10, 100), (30, 100), (50, 100)]
-    assert [one.status for one in seen] == ["Downloading"] * 3 + ["careful", "done"]
+    assert [(progress.current, progress.total) for progress in seen[:3]] == [
+        (10, 100),
+        (30, 100),
+        (50, 100),
+    ]
+    assert [progress.status for progress in seen] == ["Downloading"] * 3 + ["careful", "done"]
 
 
 @pytest.mark.parametrize(
@@ -45,12 +49,12 @@ def test_progress_is_the_sum_of_all_layers(simulate):
         ([Raw(b"<html>\n")], PullError, "ended early"),
     ],
 )
-def test_each_failure_has_its_error(simulate, steps, kind, words):
+def test_each_failure_of_a_pull_has_its_error(simulate, steps, kind, words):
     with pytest.raises(kind, match=words):
         pulled(simulate, *steps)
 
 
-def test_it_is_asked_for_as_a_machine_would():
+def test_a_pull_requests_json_with_the_key():
     pulling = reply(body={"type": "success", "message": "done"})
     with Wire(reply(404, "model not found"), pulling, events("ok", STOP)) as wire:
         Client(base_url=wire.url, pull="missing", api_key="k").chat("ai/other", MESSAGES)
@@ -59,7 +63,7 @@ def test_it_is_asked_for_as_a_machine_would():
     assert (headers["accept"], headers["authorization"]) == ("application/json", "Bearer k")
 
 
-def test_a_model_that_is_missing_after_its_pull_is_missing():
+def test_a_model_that_is_missing_after_its_pull_raises_not_found():
     pulling = reply(body={"type": "success", "message": "done"})
     with Wire(reply(404, "model not found"), pulling, reply(404, "model not found")) as wire:
         with pytest.raises(ModelNotFoundError):
@@ -67,7 +71,7 @@ def test_a_model_that_is_missing_after_its_pull_is_missing():
         assert len(wire.posts) == 3
 
 
-def test_a_server_that_cannot_pull():
+def test_a_server_that_cannot_pull_is_an_error():
     with Wire(reply(404, "model not found"), CUT) as wire, pytest.raises(PullError):
         Client(base_url=wire.url, pull="missing").chat("ai/other", MESSAGES)
 
@@ -75,14 +79,14 @@ def test_a_server_that_cannot_pull():
 @pytest.mark.parametrize(
     "line", ["", "hello", "[]", '{"type": "progress"}', '{"type": "progress", "layer": {}}']
 )
-def test_lines_of_other_kinds_do_no_harm(line):
+def test_unknown_lines_are_ignored(line):
     progress = PullReader("m")
     step = progress.read(line)
     assert step is None or step.total is None
     assert not progress.succeeded
 
 
-def test_lines_that_were_made_fit_for_html():
+def test_html_escaped_lines_are_read():
     progress = PullReader("m")
     progress.read("{&#34;type&#34;: &#34;success&#34;, &#34;message&#34;: &#34;x&#34;}")
     assert progress.succeeded

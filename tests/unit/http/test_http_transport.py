@@ -1,4 +1,4 @@
-"""`DockerModel` over HTTP: what holds over the CLI holds here, and what is different."""
+"""`DockerModel` over HTTP: what it shares with the CLI, and what differs."""
 
 import asyncio
 import gc
@@ -37,7 +37,7 @@ def model(**settings):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_way_gives_everything(simulate, mode):
+def test_every_calling_mode_gives_the_whole_completion(simulate, mode):
     docker = simulate({"ai/smollm2": [Reasoning("hm"), Text("Yes."), UsageStep(3, 4)]})
     whole = modes.generate(mode, MODEL, "Really?")
     pieces, streamed = modes.stream(mode, MODEL, "Really?")
@@ -50,14 +50,14 @@ def test_every_way_gives_everything(simulate, mode):
     assert docker.calls == []  # no process has run
 
 
-def test_events_are_those_of_the_command(simulate):
+def test_events_equal_those_of_the_command(simulate):
     simulate({"ai/smollm2": [Reasoning("hm", 9), Text("ok", 9)]})
     *deltas, last = MODEL.stream("x").events()
     assert deltas == [ReasoningDelta("hm"), TextDelta("ok")]
     assert isinstance(last, Completion)
 
 
-def test_a_prompt_arrives_byte_for_byte_and_no_file_is_looked_at(docker, tmp_path):
+def test_a_prompt_arrives_byte_for_byte_and_no_file_is_read(docker, tmp_path):
     (tmp_path / "note.txt").write_text("SECRET")
     prompt = f"  read @{tmp_path}/note.txt \r\n\x00 naïve 東京 👩‍👩‍👧 \n"
     for policy in ("escape", "refuse", "allow"):
@@ -66,14 +66,14 @@ def test_a_prompt_arrives_byte_for_byte_and_no_file_is_looked_at(docker, tmp_pat
 
 
 @pytest.mark.parametrize("prompt", ["", " \n", "a\ud800b"])
-def test_a_prompt_that_cannot_be_sent(docker, prompt):
+def test_an_invalid_prompt_is_refused(docker, prompt):
     for method in (MODEL.generate, MODEL.stream, MODEL.astream):
         with pytest.raises(InvalidRequestError):
             method(prompt)
     assert docker.requests == []
 
 
-def test_stops_cut_the_answer_and_not_the_reasoning(simulate):
+def test_stop_sequences_cut_the_answer_and_not_the_reasoning(simulate):
     script = [Reasoning("STOP here"), Text("one ST", 3), Text("OP two"), Hang()]
     docker = simulate({"ai/smollm2": script})
     got = MODEL.generate("x", stop="STOP")
@@ -83,25 +83,25 @@ def test_stops_cut_the_answer_and_not_the_reasoning(simulate):
     assert "stop" not in docker.requests[-1].body
 
 
-def test_max_chars_cuts_only_what_is_longer(simulate):
+def test_max_chars_cuts_only_longer_answers(simulate):
     simulate({"ai/smollm2": [Text("12345")]})
     short, exact = (model(max_chars=n).generate("x") for n in (3, 5))
     assert (short.text, short.finish_reason) == ("123", "length")
     assert (exact.text, exact.finish_reason) == ("12345", "stop")
 
 
-def test_a_full_context_is_a_length(simulate):
+def test_a_full_context_ends_with_finish_reason_length(simulate):
     simulate({"ai/smollm2": [Text("so far"), Finish("length")]})
     got = MODEL.generate("x")
     assert (got.text, got.finish_reason) == ("so far", "length")
 
 
-def test_what_might_have_become_a_stop_is_given_at_the_end(simulate):
+def test_a_possible_stop_sequence_is_released_at_the_end(simulate):
     simulate({"ai/smollm2": [Text("one ST")]})
     assert MODEL.generate("x", stop="STOP").text == "one ST"
 
 
-def test_reasoning_alone_is_an_answer_and_nothing_at_all_is_none(simulate):
+def test_reasoning_alone_is_an_answer_and_empty_output_is_an_error(simulate):
     simulate({"ai/smollm2": [Reasoning("only")], "ai/mute": []})
     got = MODEL.generate("x")
     assert (got.text, got.reasoning) == ("", "only")
@@ -118,14 +118,14 @@ def test_reasoning_alone_is_an_answer_and_nothing_at_all_is_none(simulate):
         ([Text("part"), Fail("it broke")], GenerationError),
     ],
 )
-def test_failures_are_those_of_the_command(simulate, script, kind):
+def test_failures_raise_the_same_errors_as_the_command(simulate, script, kind):
     simulate({"ai/smollm2": script})
     pieces, error = modes.stream("sync", MODEL, "x")
     assert type(error) is kind
     assert "".join(pieces) == getattr(error, "partial", "")
 
 
-def test_a_missing_model(simulate):
+def test_a_missing_model_is_an_error(simulate):
     docker = simulate(pullable=["ai/other"])
     with pytest.raises(ModelNotFoundError, match="docker model pull ai/other"):
         model(model="ai/other").generate("x")
@@ -136,7 +136,7 @@ def test_a_missing_model(simulate):
     assert docker.calls == []
 
 
-def test_no_runner():
+def test_a_runner_that_refuses_connections_is_unavailable():
     with SimulatedDocker.broken("refused"), pytest.raises(RunnerUnavailableError):
         MODEL.generate("x")
 
@@ -149,7 +149,7 @@ def test_no_runner():
         (Timeouts(total=0.5), [Text("some"), Hang()], "total"),
     ],
 )
-def test_each_phase_has_its_limit(simulate, limits, script, phase):
+def test_each_phase_times_out(simulate, limits, script, phase):
     docker = simulate({"ai/smollm2": script})
     with pytest.raises(GenerationTimeoutError) as caught:
         model(timeout=limits).generate("x")
@@ -157,7 +157,7 @@ def test_each_phase_has_its_limit(simulate, limits, script, phase):
     docker.wait_gone()
 
 
-def test_every_way_out_ends_the_request(simulate):
+def test_leaving_a_stream_in_any_manner_closes_the_request(simulate):
     docker = simulate({"ai/smollm2": [Text("some"), Hang()]})
     for _ in MODEL.stream("x"):
         break
@@ -178,7 +178,7 @@ def test_every_way_out_ends_the_request(simulate):
     docker.wait_gone(4)
 
 
-def test_warm_up_loads_the_model_and_asks_nothing(docker):
+def test_warm_up_loads_the_model_without_a_prompt(docker):
     MODEL.warm_up()
     asyncio.run(MODEL.awarm_up())
     loads = [r for r in docker.requests if r.method == "POST"]
@@ -188,12 +188,12 @@ def test_warm_up_loads_the_model_and_asks_nothing(docker):
         model(model="ai/nosuch").warm_up()
 
 
-def test_warm_up_of_an_older_runner(simulate):
+def test_warm_up_accepts_the_error_of_an_older_runner(simulate):
     with Wire(b"HTTP/1.1 400 X\r\nContent-Length: 2\r\n\r\n{}") as wire:
         DockerModel("m", base_url=wire.url).warm_up()  # it has loaded the model all the same
 
 
-def test_standby_has_nothing_to_keep(docker):
+def test_standby_starts_no_process_over_http(docker):
     with_standby = model(standby=2)
     with_standby.warm_up()
     assert with_standby.generate("x").text == "You said: x"
@@ -204,16 +204,16 @@ def test_standby_has_nothing_to_keep(docker):
 # -- which transport -----------------------------------------------------------------------
 
 
-def test_an_address_or_a_key_means_http(docker):
+def test_a_base_url_or_a_key_selects_http(docker):
     for settings in ({"base_url": docker.url}, {"api_key": "k"}, {}):
         assert DockerModel("ai/smollm2", **settings).generate("x").text == "You said: x"
-    asked = [request for request in docker.requests if request.prompt == "x"]
-    agents = [request.headers["user-agent"].partition("/")[0] for request in asked]
+    requests = [request for request in docker.requests if request.prompt == "x"]
+    agents = [request.headers["user-agent"].partition("/")[0] for request in requests]
     assert agents == ["docker-model-llm", "docker-model-llm", "docker-model-cli"]
 
 
 @pytest.mark.parametrize("settings", [{"base_url": "http://h:1"}, {"api_key": "hunter2"}])
-def test_the_cli_cannot_honour_them(settings):
+def test_the_cli_refuses_a_base_url_and_a_key(settings):
     with pytest.raises(UnsupportedParameterError, match="HTTP") as caught:
         DockerModel("m", transport="cli", **settings)
     assert "hunter2" not in str(caught.value)
@@ -223,19 +223,19 @@ def test_the_cli_cannot_honour_them(settings):
     "settings",
     [{"transport": "pigeon"}, {"base_url": "http://"}, {"api_key": "a\nb"}],
 )
-def test_a_setting_that_cannot_be_is_refused(settings):
+def test_an_invalid_setting_is_refused(settings):
     with pytest.raises(InvalidRequestError):
         DockerModel("m", **settings)
 
 
-def test_a_model_is_still_a_value():
-    one = model(base_url="http://h:1", api_key="hunter2")
-    assert one == model(base_url="http://h:1", api_key="hunter2")
-    assert hash(pickle.loads(pickle.dumps(one))) == hash(one)
-    assert "hunter2" not in repr(one)
+def test_models_with_equal_settings_are_equal_and_hide_the_key():
+    client = model(base_url="http://h:1", api_key="hunter2")
+    assert client == model(base_url="http://h:1", api_key="hunter2")
+    assert hash(pickle.loads(pickle.dumps(client))) == hash(client)
+    assert "hunter2" not in repr(client)
 
 
-def test_the_cli_still_looks_at_files(docker, tmp_path):
+def test_the_cli_still_checks_file_references(docker, tmp_path):
     (tmp_path / "note.txt").write_text("SECRET")
     with pytest.raises(FileReferenceError):
         DockerModel("ai/smollm2", file_references="refuse").generate(f"@{tmp_path}/note.txt")

@@ -1,4 +1,4 @@
-"""What embedding models want before queries and texts."""
+"""Instructions that embedding models expect before queries and texts."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ PASSAGES = "Represent this sentence for searching relevant passages: "
         ("ai/smollm2", "", ""),
     ],
 )
-def test_a_family_is_known_by_the_models_name(model, query, text):
+def test_a_model_family_is_recognized_by_its_name(model, query, text):
     assert instructions_for(model) == Instructions(query, text)
 
 
 @pytest.mark.parametrize("model", ["ai/qwen3-embedding:0.6B", "multilingual-e5-large-instruct"])
-def test_an_instructed_model_is_given_its_task(model):
-    found = instructions_for(model)
-    assert found.query.startswith("Instruct: Given a web search query")
-    assert "\nQuery:" in found.query
-    assert found.text == ""
+def test_an_instructed_model_gets_its_task(model):
+    instructions = instructions_for(model)
+    assert instructions.query.startswith("Instruct: Given a web search query")
+    assert "\nQuery:" in instructions.query
+    assert instructions.text == ""
 
 
-def test_the_users_own_words_go_first_and_an_empty_one_is_none():
+def test_the_users_instructions_take_precedence_and_may_be_empty():
     own = instructions_for("ai/nomic-embed-text-v1.5", query="", text="doc: ")
     assert own == Instructions("", "doc: ")

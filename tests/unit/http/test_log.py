@@ -1,4 +1,4 @@
-"""What the logger `docker_model` says of HTTP: names and counts, and no words of anybody."""
+"""Log records of the HTTP client: names and counts, without prompts, answers or keys."""
 
 import logging
 
@@ -33,7 +33,7 @@ def test_going_over_http_without_a_command_is_logged(caplog):
     assert any("asking the HTTP API at" in message for message in caplog.messages)
 
 
-def test_the_pause_before_a_retry_grows_up_to_a_cap(simulate, monkeypatch, caplog):
+def test_the_pause_before_a_retry_grows_up_to_a_limit(simulate, monkeypatch, caplog):
     monkeypatch.setattr(request, "INITIAL_RETRY_DELAY", 0.01)
     monkeypatch.setattr(request, "MAX_RETRY_DELAY", 0.02)
     docker = simulate(replies={"POST /engines/v1/chat/completions": Reply(503, "busy")})
@@ -42,4 +42,4 @@ def test_the_pause_before_a_retry_grows_up_to_a_cap(simulate, monkeypatch, caplo
         Client(base_url=docker.url, max_retries=8).chat("ai/smollm2", CHAT)
     pauses = [record.args[3] for record in caplog.records if record.msg.startswith("retry ")]
     assert len(pauses) == 8
-    assert all(0.01 <= pause <= 0.02 for pause in pauses[1:])  # 0.64 to 1.28 without the cap
+    assert all(0.01 <= pause <= 0.02 for pause in pauses[1:])  # 0.64 to 1.28 without the limit

@@ -1,4 +1,4 @@
-"""Conversations as engines and chat templates take them."""
+"""Preparation of conversations for engines and chat templates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from docker_model.errors import InvalidRequestError
 from docker_model.http.messages import as_text, first_media, prepare, with_short_ids
 
-# A busy machine is slow, and proves nothing.
+# A busy machine is slow: deadlines would fail without a fault.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -42,18 +42,18 @@ def roles(messages):
 
 
 def calls_of(messages):
-    return [one for message in messages for one in message.get("tool_calls", ())]
+    return [entry for message in messages for entry in message.get("tool_calls", ())]
 
 
 def arguments_of(messages):
-    return [json.loads(one["function"]["arguments"]) for one in calls_of(messages)]
+    return [json.loads(entry["function"]["arguments"]) for entry in calls_of(messages)]
 
 
 # -- what strict templates and engines demand -------------------------------------------------
 
 
 def check_engine(messages):
-    """What llama.cpp refuses before it renders a template."""
+    """Assert what llama.cpp requires before it renders a template."""
     assert messages
     waiting, seen = [], set()
     for message in messages:
@@ -71,21 +71,21 @@ def check_engine(messages):
         assert not waiting
         assert "tool_calls" not in message or message["role"] == "assistant"
         assert message.get("tool_calls") != []
-        for one in message.get("tool_calls", ()):
-            assert one["type"] == "function"
-            assert one["id"]
-            assert one["id"] not in seen
-            assert one["function"]["name"]
-            assert isinstance(json.loads(one["function"]["arguments"]), dict)
-            seen.add(one["id"])
-            waiting.append((one["id"], one["function"]["name"]))
+        for entry in message.get("tool_calls", ()):
+            assert entry["type"] == "function"
+            assert entry["id"]
+            assert entry["id"] not in seen
+            assert entry["function"]["name"]
+            assert isinstance(json.loads(entry["function"]["arguments"]), dict)
+            seen.add(entry["id"])
+            waiting.append((entry["id"], entry["function"]["name"]))
         assert "reasoning_content" not in message or message["reasoning_content"]
     assert not waiting
     json.dumps(messages, ensure_ascii=False, allow_nan=False).encode()
 
 
 def check_templates(messages):
-    """Qwen's, Mistral's, Llama's and gpt-oss's demands."""
+    """Assert what the templates of Qwen, Mistral, Llama and gpt-oss require."""
     assert all(message["role"] != "system" for message in messages[1:])
     assert "user" in roles(messages)
     expected = "user"
@@ -99,7 +99,7 @@ def check_templates(messages):
 
 
 def check_gemma(messages):
-    """Gemma 2's demands: no system message, no tools, strict turns."""
+    """Assert what Gemma 2 requires: no system message, no tools, alternating turns."""
     expected = ["user", "assistant"] * len(messages)
     assert roles(messages) == expected[: len(messages)]
     assert not calls_of(messages)
@@ -161,7 +161,7 @@ MESSAGES = st.one_of(
 
 @UNHURRIED
 @given(st.lists(MESSAGES, max_size=8))
-def test_any_conversation_is_taken_by_every_template(conversation):
+def test_every_template_accepts_any_conversation(conversation):
     before = copy.deepcopy(conversation)
     try:
         prepared = prepare(conversation)
@@ -173,7 +173,7 @@ def test_any_conversation_is_taken_by_every_template(conversation):
     assert prepare(prepared) == prepared
     short = with_short_ids(prepared)
     check_engine(short)
-    assert all(len(one["id"]) == 9 and one["id"].isalnum() for one in calls_of(short))
+    assert all(len(entry["id"]) == 9 and entry["id"].isalnum() for entry in calls_of(short))
     assert prepare(short) == short
     text = as_text(prepared)
     check_engine(text)
@@ -182,8 +182,8 @@ def test_any_conversation_is_taken_by_every_template(conversation):
 
 @UNHURRIED
 @given(st.lists(MESSAGES, max_size=8))
-def test_no_word_of_the_user_and_no_call_is_lost(conversation):
-    said = [
+def test_no_text_of_the_user_and_no_call_is_lost(conversation):
+    texts = [
         part if isinstance(part, str) else part["text"]
         for message in conversation
         if message["role"] in ("user", "system")
@@ -197,10 +197,10 @@ def test_no_word_of_the_user_and_no_call_is_lost(conversation):
     try:
         prepared = prepare(conversation)
     except InvalidRequestError:
-        assert not any(text.strip() for text in said)
+        assert not any(text.strip() for text in texts)
         return
     sent = json.dumps(prepared)
-    assert all(json.dumps(text)[1:-1] in sent for text in said if text.strip())
+    assert all(json.dumps(text)[1:-1] in sent for text in texts if text.strip())
     images = Counter(
         part == IMAGE
         for message in prepared
@@ -222,16 +222,16 @@ def test_no_word_of_the_user_and_no_call_is_lost(conversation):
 
 
 @pytest.mark.parametrize("role", ["developer", "system"])
-def test_system_messages_become_one_at_the_beginning(role):
+def test_system_messages_are_merged_at_the_beginning(role):
     sent = prepare([system("a"), {"role": role, "content": "b"}, user(), assistant(), system("c")])
     assert sent == [system("a\n\nb\n\nc"), user(), {"role": "assistant", "content": "a"}]
 
 
-def test_instructions_alone_are_the_users():
+def test_a_system_message_alone_becomes_a_user_message():
     assert prepare([system("Say hi.")]) == [user("Say hi.")]
 
 
-def test_two_messages_of_the_user_become_one_with_its_images_in_order():
+def test_consecutive_user_messages_are_merged_with_their_images_in_order():
     sent = prepare([user("a"), user(["b", IMAGE, "c"]), user("d")])
     assert sent == [
         user(
@@ -240,7 +240,7 @@ def test_two_messages_of_the_user_become_one_with_its_images_in_order():
     ]
 
 
-def test_an_assistant_that_speaks_first_gets_a_user_before_it():
+def test_an_assistant_message_at_the_beginning_gets_a_user_message_before_it():
     assert roles(prepare([system(), assistant(), user()])) == [
         "system",
         "user",
@@ -249,19 +249,19 @@ def test_an_assistant_that_speaks_first_gets_a_user_before_it():
     ]
 
 
-def test_the_assistant_speaks_between_a_result_and_the_users_next_words():
+def test_an_assistant_message_is_inserted_between_a_result_and_the_next_user_message():
     sent = prepare([user(), assistant("", call()), result(), user("and?")])
     assert roles(sent) == ["user", "assistant", "tool", "assistant", "user"]
     assert sent[3]["content"]
 
 
 @pytest.mark.parametrize("role", ["ai", "model", "chatbot"])
-def test_other_names_of_roles_are_known(role):
+def test_other_names_of_roles_are_recognized(role):
     sent = prepare([{"role": "human", "content": "q"}, {"role": role, "content": "a"}])
     assert roles(sent) == ["user", "assistant"]
 
 
-def test_a_role_of_the_users_own_is_sent_as_it_is():
+def test_an_unknown_role_is_sent_unchanged():
     assert prepare([{"role": "control", "content": "thinking"}, user()]) == [
         {"role": "control", "content": "thinking"},
         user(),
@@ -271,7 +271,7 @@ def test_a_role_of_the_users_own_is_sent_as_it_is():
 @pytest.mark.parametrize(
     "conversation", [[], [user("")], [user(" \n")], [user(None)], [assistant(None)]]
 )
-def test_a_conversation_without_a_word_is_refused(conversation):
+def test_an_empty_conversation_is_refused(conversation):
     with pytest.raises(InvalidRequestError, match=r"no message(?s:.*)Hint: "):
         prepare(conversation)
 
@@ -282,7 +282,7 @@ def test_a_message_without_a_role_is_refused(message):
         prepare([message])
 
 
-def test_the_users_own_keys_are_kept_and_a_servers_remarks_are_not():
+def test_extra_keys_of_the_user_are_kept_and_those_of_a_server_are_removed():
     sent = prepare(
         [
             user(name="ann", cache=True, nothing=None),
@@ -319,16 +319,19 @@ def test_arguments_are_sent_as_an_object(arguments, sent):
     assert arguments_of(prepare([user(), assistant("", call("1", arguments)), result()])) == [sent]
 
 
-def test_a_mistaken_call_has_its_result():
+def test_an_invalid_call_keeps_its_result():
     calls = call("1", "{oops"), call("2", "{}")
     *_, first, _, second = prepare([user(), assistant("", *calls)])
     assert "not a JSON object" in first["content"]
     assert "not run" in second["content"]
     sent = prepare([user(), assistant("", *calls), result("1", "bad arguments"), result("2", "3")])
-    assert [one["content"] for one in sent if one["role"] == "tool"] == ["bad arguments", "3"]
+    assert [message["content"] for message in sent if message["role"] == "tool"] == [
+        "bad arguments",
+        "3",
+    ]
 
 
-def test_each_call_is_a_message_with_its_result_after_it():
+def test_each_call_becomes_a_message_followed_by_its_result():
     conversation = [
         user(),
         assistant("I add.", call("1"), call("2", name="sub"), reasoning_content="hm"),
@@ -350,60 +353,65 @@ def test_each_call_is_a_message_with_its_result_after_it():
 
 
 @pytest.mark.parametrize("number", ["", None, "other"])
-def test_results_without_the_calls_id_belong_to_the_next_call(number):
+def test_results_without_a_known_id_belong_to_the_next_call(number):
     calls = call(None), call(None, name="sub")
     sent = prepare([user(), assistant("", *calls), result(number, "1"), result(number, "2")])
-    assert [(one["name"], one["content"]) for one in sent if one["role"] == "tool"] == [
+    assert [
+        (message["name"], message["content"]) for message in sent if message["role"] == "tool"
+    ] == [
         ("add", "1"),
         ("sub", "2"),
     ]
 
 
-def test_results_without_an_id_are_told_apart_by_name():
+def test_results_without_an_id_are_matched_by_name():
     calls = call(""), call("", name="sub")
     results = result("", "of sub", name="sub"), result("", "of add", name="add")
     sent = prepare([user(), assistant("", *calls), *results])
-    assert [one["content"] for one in sent if one["role"] == "tool"] == ["of add", "of sub"]
+    assert [message["content"] for message in sent if message["role"] == "tool"] == [
+        "of add",
+        "of sub",
+    ]
 
 
-def test_a_call_without_a_name_has_its_results():
+def test_a_call_without_a_name_keeps_its_results():
     sent = prepare([user(), assistant("", call("1", name=None)), result("1", name="add")])
     assert calls_of(sent)[0]["function"]["name"] == sent[-1]["name"] == "add"
 
 
-def test_an_id_that_is_used_again_is_replaced_in_call_and_result():
+def test_a_reused_id_is_replaced_in_the_call_and_its_result():
     turn = assistant("", call("1"), call("1", name="sub")), result("1", "a"), result("1", "b")
     sent = prepare([user(), *turn, *turn])
-    tools = [one for one in sent if one["role"] == "tool"]
-    assert [one["content"] for one in tools] == ["a", "b", "a", "b"]
-    assert [one["tool_call_id"] for one in tools] == [one["id"] for one in calls_of(sent)]
-    assert len({one["id"] for one in calls_of(sent)}) == 4
+    tools = [message for message in sent if message["role"] == "tool"]
+    assert [message["content"] for message in tools] == ["a", "b", "a", "b"]
+    assert [tool["tool_call_id"] for tool in tools] == [entry["id"] for entry in calls_of(sent)]
+    assert len({entry["id"] for entry in calls_of(sent)}) == 4
 
 
-def test_a_result_that_comes_late_stands_after_its_call():
+def test_a_late_result_is_moved_after_its_call():
     sent = prepare([user(), assistant("", call()), user("wait"), assistant("ok"), result()])
     assert sent[2] == {"role": "tool", "tool_call_id": "1", "name": "add", "content": "2"}
 
 
-def test_a_second_result_of_a_call_is_added_to_the_first():
+def test_a_second_result_of_a_call_is_appended_to_the_first():
     sent = prepare([user(), assistant("", call()), result(content="a"), result(content="b")])
-    assert [one["content"] for one in sent if one["role"] == "tool"] == ["a\n\nb"]
+    assert [message["content"] for message in sent if message["role"] == "tool"] == ["a\n\nb"]
 
 
-def test_a_result_without_a_call_is_the_users_text():
+def test_a_result_without_a_call_becomes_text_of_the_user():
     assert prepare([result("9", "42", name="add"), user("and?")]) == [
         user("Result of the tool add: 42\n\nand?")
     ]
 
 
-def test_the_older_form_of_calls_and_results_is_known():
+def test_the_older_form_of_calls_and_results_is_converted():
     older = {"role": "assistant", "content": None, "function_call": call()["function"]}
     sent = prepare([user(), older, {"role": "function", "name": "add", "content": "2"}])
     assert arguments_of(sent) == [{"a": 1}]
     assert sent[-1]["content"] == "2"
 
 
-def test_a_tools_output_that_is_data_is_sent_as_json():
+def test_a_result_that_is_not_text_is_sent_as_json():
     block = {"type": "json", "json": {"a": [1]}}
     sent = prepare([user(), assistant("", call()), result(content=["x", block, IMAGE])])
     assert sent[-1]["content"] == [
@@ -440,7 +448,7 @@ def test_a_tools_output_that_is_data_is_sent_as_json():
     ],
 )
 @pytest.mark.parametrize("twice", [True, False])
-def test_a_call_in_a_block_is_one_call(block, twice):
+def test_a_call_in_a_content_block_becomes_one_call(block, twice):
     calls = [call()] if twice else []
     content = ["I ", {"type": "text", "text": "add."}, block]
     sent = prepare([user(), assistant(content, *calls), result()])
@@ -460,7 +468,7 @@ def test_a_call_in_a_block_is_one_call(block, twice):
         {"text": "hm", "thought": True},
     ],
 )
-def test_thoughts_in_a_block_go_back_with_the_call(block):
+def test_reasoning_in_a_content_block_is_sent_with_the_call(block):
     sent = prepare([user(), assistant([block, "I add."], call()), result()])
     assert sent[1]["reasoning_content"] == "hm"
     assert sent[1]["content"] == "I add."
@@ -481,7 +489,7 @@ def test_thoughts_in_a_block_go_back_with_the_call(block):
         {},
     ],
 )
-def test_what_only_another_provider_reads_is_left_out_of_an_answer(block):
+def test_blocks_of_other_providers_are_removed_from_an_answer(block):
     sent = prepare([user(), assistant([block, "I see."]), user("and?")])
     assert sent[1] == {"role": "assistant", "content": "I see."}
 
@@ -494,7 +502,7 @@ def test_what_only_another_provider_reads_is_left_out_of_an_answer(block):
         {"role": "assistant", "content": [{"type": "output_text", "text": "No.", "logprobs": 1}]},
     ],
 )
-def test_a_refusal_is_what_the_assistant_said(message):
+def test_a_refusal_is_sent_as_the_text_of_the_assistant(message):
     assert prepare([user(), message])[1] == {"role": "assistant", "content": "No."}
 
 
@@ -507,7 +515,7 @@ def test_a_refusal_is_what_the_assistant_said(message):
         {"type": "function_call_output", "call_id": "1", "output": "2"},
     ],
 )
-def test_a_result_in_the_users_message_is_the_tools(block):
+def test_a_result_in_a_user_message_becomes_a_tool_message(block):
     sent = prepare([user(), assistant("", call()), user([block, "and?"])])
     assert roles(sent) == ["user", "assistant", "tool", "assistant", "user"]
     assert (sent[2]["content"], sent[4]["content"]) == ("2", "and?")
@@ -525,7 +533,7 @@ def test_a_result_in_the_users_message_is_the_tools(block):
         (system([{"type": "image", "url": "http://x"}]), "system.*'image'"),
     ],
 )
-def test_what_the_user_wrote_is_refused_by_name_rather_than_dropped(message, named):
+def test_an_unsupported_block_of_the_user_is_refused_by_name(message, named):
     with pytest.raises(InvalidRequestError, match=f"{named}(?s:.*)Hint: "):
         prepare([user(), message])
 
@@ -562,7 +570,7 @@ DATA_URL = {"url": "data:image/png;base64,QUJD"}
         ({"image": {"format": "png", "source": {"bytes": b"ABC"}}}, DATA_URL),
     ],
 )
-def test_images_of_any_style_are_sent_as_openais(block, sent):
+def test_images_of_any_style_are_converted_to_openais(block, sent):
     assert prepare([user(["What?", block])]) == [
         user([{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": sent}])
     ]
@@ -577,7 +585,7 @@ def test_images_of_any_style_are_sent_as_openais(block, sent):
         {"type": "media", "mime_type": "audio/mpeg", "data": "QUJD"},
     ],
 )
-def test_audio_of_any_style_is_sent_as_openais(block):
+def test_audio_of_any_style_is_converted_to_openais(block):
     [sent] = prepare([user([block])])
     assert sent["content"] == [
         {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "mp3"}}
@@ -595,17 +603,17 @@ def test_audio_of_any_style_is_sent_as_openais(block):
         "T",
     ],
 )
-def test_text_of_any_style_is_text(block):
+def test_text_blocks_of_any_style_are_read_as_text(block):
     mark = {"cachePoint": {"type": "default"}}
     assert prepare([user([block, {"type": "text", "text": None}, mark])]) == [user("T")]
 
 
-def test_the_first_medium_is_named():
+def test_the_first_image_or_audio_is_found():
     assert first_media([user("a"), user(["b", IMAGE])]) == "image_url"
     assert first_media([user("a"), assistant([IMAGE])]) is None
 
 
-def test_as_text_spells_calls_and_results_out():
+def test_as_text_writes_calls_and_results_as_text():
     conversation = [system(), user(), assistant("I add.", call()), result(), user("and?")]
     assert as_text(prepare(conversation[:-1])) == [
         user("s\n\nq"),

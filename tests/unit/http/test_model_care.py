@@ -1,4 +1,4 @@
-"""Knowing and configuring models through `Client`: both ways of calling are one body."""
+"""Inspection and configuration of models through `Client`, sync and async."""
 
 import warnings
 
@@ -36,7 +36,7 @@ def runner(simulate):
     )
 
 
-async def test_a_count_equals_the_usage_of_the_same_chat(runner):
+async def test_a_token_count_equals_the_usage_of_the_same_chat(runner):
     client = Client()
     for tools in (None, [TOOL]):
         usage = client.chat("ai/smollm2", CHAT, tools=tools)["usage"]
@@ -44,7 +44,7 @@ async def test_a_count_equals_the_usage_of_the_same_chat(runner):
         assert await client.acount_tokens("ai/smollm2", CHAT, tools) == usage["prompt_tokens"]
 
 
-def test_a_runner_that_cannot_count_is_asked_for_an_answer_of_one_token(simulate):
+def test_a_runner_without_token_counting_is_asked_for_an_answer_of_one_token(simulate):
     path = "POST /engines/v1/messages/count_tokens"
     docker = simulate(replies={path: Reply(404, "404 page not found\n")})
     counted = Client().count_tokens("ai/smollm2", CHAT)
@@ -54,7 +54,7 @@ def test_a_runner_that_cannot_count_is_asked_for_an_answer_of_one_token(simulate
 
 @pytest.mark.parametrize("known", [True, False], ids=["counting", "by-an-answer"])
 @pytest.mark.parametrize("template", ["mistral", "gemma"])
-def test_a_conversation_is_counted_in_the_form_that_the_template_takes(simulate, template, known):
+def test_a_conversation_is_counted_in_the_form_that_the_template_accepts(simulate, template, known):
     path = "POST /engines/v1/messages/count_tokens"
     simulate(template=template, replies={} if known else {path: Reply(404, "not found")})
     call = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
@@ -68,25 +68,25 @@ def test_a_conversation_is_counted_in_the_form_that_the_template_takes(simulate,
     assert Client().count_tokens("ai/smollm2", chat) == usage["prompt_tokens"]
 
 
-async def test_a_model_is_known_once_it_was_inspected(runner):
+async def test_an_inspected_model_is_known_without_another_request(runner):
     client = Client()
     assert client.known_model("ai/smollm2") is None
     model = await client.ainspect_model("ai/smollm2")
-    asked = len(runner.requests)
+    requests = len(runner.requests)
     assert client.known_model("ai/smollm2") == model
-    assert len(runner.requests) == asked
+    assert len(runner.requests) == requests
     assert model.trained_context == 8192
     assert {"chat", "tools"} <= model.capabilities
 
 
-def test_a_missing_model_is_an_error_for_every_question(runner):
+def test_a_missing_model_is_an_error_of_every_method(runner):
     client = Client()
     for ask in (client.inspect_model, client.model_configuration, client.preload_model):
         with pytest.raises(ModelNotFoundError, match="docker model pull ai/nothing"):
             ask("ai/nothing")
 
 
-def test_a_configuration_keeps_what_is_not_named(runner):
+def test_a_configuration_keeps_the_settings_that_are_not_given(runner):
     client = Client()
     assert client.model_configuration("ai/smollm2") is None
     client.configure_model("ai/smollm2", context_size=2048, think=False)
@@ -106,17 +106,17 @@ def test_an_embedding_model_is_configured_for_embeddings(runner):
     assert configuration.runtime_flags == ("--pooling", "mean")
 
 
-async def test_configuring_once_asks_the_runner_once(runner):
+async def test_configure_once_sends_one_request_for_equal_settings(runner):
     client = Client()
     client.configure_once("ai/smollm2", context_size=2048, keep_alive=None)
-    asked = len(runner.requests)
+    requests = len(runner.requests)
     await client.aconfigure_once("ai/smollm2", context_size=2048)
     client.configure_once("ai/smollm2", context_size=None)
-    assert len(runner.requests) == asked
+    assert len(runner.requests) == requests
     assert client.known_model("ai/smollm2").context_size == 2048
 
 
-def test_configuring_once_warns_of_a_change_for_others(runner):
+def test_configure_once_warns_about_a_change_for_other_users(runner):
     Client().configure_model("ai/smollm2", context_size=512)
     with pytest.warns(UserWarning, match="for every user of this runner: context_size=2048"):
         Client().configure_once("ai/smollm2", context_size=2048)
@@ -125,7 +125,7 @@ def test_configuring_once_warns_of_a_change_for_others(runner):
         Client().configure_once("ai/minilm", keep_alive=60)
 
 
-# The engine has another template than the one in the metadata, as one that is packaged apart.
+# The engine uses another template than the one in the metadata: it was packaged separately.
 APART = {"tokenizer.chat_template": TEMPLATES["smollm2"].source}
 
 
@@ -144,30 +144,30 @@ APART = {"tokenizer.chat_template": TEMPLATES["smollm2"].source}
         ({"kind": "embedding"}, {"embedding"}, {"embedding"}),
     ],
 )
-async def test_the_engine_shows_what_was_packaged_apart(
+async def test_a_separately_packaged_template_is_observed_through_the_engine(
     model, by_metadata, by_the_engine, simulate
 ):
     runner = simulate([SimulatedModel("ai/apart", **model)])
     client = Client()
     assert client.inspect_model("ai/apart").capabilities == by_metadata
     assert client.observe_model("ai/apart").capabilities == by_the_engine
-    asked = len(runner.requests)
+    requests = len(runner.requests)
     assert (await client.aobserve_model("ai/apart")).capabilities == by_the_engine
-    assert len(runner.requests) == asked  # once for each process and model
+    assert len(runner.requests) == requests  # once for each process and model
     assert client.inspect_model("ai/apart").capabilities == by_the_engine
     client.configure_model("ai/apart", keep_alive=60)
     client.preload_model("ai/apart")
     assert client.known_model("ai/apart").capabilities == by_the_engine
 
 
-def test_an_engine_that_cannot_count_shows_nothing(simulate, monkeypatch):
+def test_an_engine_without_token_counting_reports_chat_alone(simulate, monkeypatch):
     runner = simulate([SimulatedModel("ai/apart", template="qwen3", gguf=APART)])
     monkeypatch.setattr(tokens, "PATH", "/messages/nowhere")
     assert Client().observe_model("ai/apart").capabilities == {"chat"}
-    assert not [one for one in runner.requests if one.path.endswith("/completions")]
+    assert not [request for request in runner.requests if request.path.endswith("/completions")]
 
 
-async def test_the_best_document_comes_first(runner):
+async def test_reranking_puts_the_best_document_first(runner):
     client = Client()
     ranked = client.rerank("ai/ranker", "capital of France", DOCUMENTS)
     assert ranked[0] == Ranked(1, 5.0)
@@ -175,7 +175,7 @@ async def test_the_best_document_comes_first(runner):
     assert await client.arerank("ai/ranker", "capital of France", DOCUMENTS, top_n=1) == ranked[:1]
 
 
-def test_a_model_that_is_no_reranker_is_refused_unless_forced(runner):
+def test_a_model_that_is_not_a_reranker_is_refused_unless_forced(runner):
     with pytest.raises(InvalidRequestError, match="is no reranker") as caught:
         Client().rerank("ai/smollm2", "capital", DOCUMENTS)
     assert "docker model pull" in caught.value.hint
@@ -198,15 +198,15 @@ def test_a_document_that_is_too_long_is_named(runner):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "pattern"),
     [
         (("", DOCUMENTS), "query"),
         (("capital", "one text"), "several strings"),
         (("capital", ["text", 1]), "document 1"),
     ],
 )
-def test_a_bad_argument_is_named_before_anything_is_sent(runner, arguments, said):
-    with pytest.raises(InvalidRequestError, match=said) as caught:
+def test_an_invalid_argument_is_named_before_anything_is_sent(runner, arguments, pattern):
+    with pytest.raises(InvalidRequestError, match=pattern) as caught:
         Client().rerank("ai/ranker", *arguments)
     assert caught.value.hint
     assert not runner.requests
@@ -229,7 +229,7 @@ def test_a_bad_argument_is_named_before_anything_is_sent(runner, arguments, said
         {"gpu_memory_utilization": -0.1},
     ],
 )
-def test_a_bad_configuration_is_refused_with_a_hint(runner, settings):
+def test_an_invalid_configuration_is_refused_with_a_hint(runner, settings):
     with pytest.raises(InvalidRequestError) as caught:
         Client().configure_model("ai/smollm2", **settings)
     assert caught.value.hint

@@ -17,7 +17,7 @@ transports = []
 
 
 class Server(asyncio.Protocol):
-    """Answers on the paths of Docker Desktop, one request at a time."""
+    """Answer on the paths of Docker Desktop, one request at a time."""
 
     seen = []  # noqa: RUF012
 
@@ -28,10 +28,10 @@ class Server(asyncio.Protocol):
 
     def data_received(self, data):
         self._received += data
-        head, found, body = self._received.partition(b"\r\n\r\n")
+        head, blank_line, body = self._received.partition(b"\r\n\r\n")
         lines = head.decode().lower().splitlines()
         lengths = [int(line.split(":")[1]) for line in lines if line.startswith("content-length")]
-        if not found or len(body) < sum(lengths):
+        if not blank_line or len(body) < sum(lengths):
             return
         self._received = b""
         method, path, _ = head.split(b"\r\n")[0].decode().split()
@@ -55,7 +55,7 @@ class Server(asyncio.Protocol):
 
 @pytest.fixture
 def pipe():
-    """A Docker Desktop; gives what a DOCKER_HOST names it by."""
+    """Serve as a Docker Desktop; yield the DOCKER_HOST that names it."""
     name = f"docker-model-test-{os.getpid()}"
     begun, loops = threading.Event(), []
     transports.clear()
@@ -87,7 +87,7 @@ def pipe():
 
 
 @pytest.mark.parametrize("source", ["DOCKER_HOST", "base_url"])
-def test_an_answer_comes_through_the_pipe(source, pipe, monkeypatch):
+def test_an_answer_is_read_through_the_pipe(source, pipe, monkeypatch):
     settings = {}
     if source == "DOCKER_HOST":
         monkeypatch.setenv("DOCKER_HOST", pipe)
@@ -101,6 +101,6 @@ def test_an_answer_comes_through_the_pipe(source, pipe, monkeypatch):
 
 
 @pytest.mark.parametrize("address", ["npipe:////./pipe/nothing-here", "unix:///var/run/x.sock"])
-def test_a_pipe_that_is_not_there_is_an_unavailable_runner(address):
+def test_a_missing_pipe_is_an_unavailable_runner(address):
     with pytest.raises(RunnerUnavailableError):
         DockerModel("ai/smollm2", transport="http", base_url=address).generate("hi")

@@ -1,4 +1,4 @@
-"""Replies and streams in the forms that engines send."""
+"""Reading of replies and streams in every form that engines send."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from docker_model.http.replies import (
 )
 from docker_model.http.thoughts import ThoughtSplitter, split_thoughts
 
-# A busy machine is slow, and proves nothing.
+# A busy machine is slow: deadlines would fail without a fault.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -33,7 +33,7 @@ def calls_chunk(*pieces, finish=None):
 
 
 def piece(index=..., number=..., name=..., arguments=...):
-    """A piece of a call; `...` leaves a key out."""
+    """Return a piece of a call; `...` omits a key."""
     function = {"name": name, "arguments": arguments}
     function = {key: value for key, value in function.items() if value is not ...}
     whole = {"index": index, "id": number, "type": "function", "function": function}
@@ -41,9 +41,9 @@ def piece(index=..., number=..., name=..., arguments=...):
 
 
 def read(*chunks, **settings):
-    """The whole answer, and what the deltas add up to."""
+    """Return the whole answer, after comparing it with the sum of the deltas."""
     reader = StreamReader(**settings)
-    deltas = [reader.feed(one) for one in chunks] + [reader.close()]
+    deltas = [reader.feed(received) for received in chunks] + [reader.close()]
     answer = reader.answer
     assert "".join(delta.text for delta in deltas) == answer.text
     assert "".join(delta.reasoning for delta in deltas) == answer.reasoning
@@ -54,17 +54,17 @@ def read(*chunks, **settings):
             if getattr(part, key):
                 values.append(getattr(part, key))
     assert list(added) == list(range(len(answer.calls)))
-    for call, one in zip(added.values(), answer.calls, strict=True):
-        assert call["id"] == [one.id]
-        assert "".join(call["name"]) == one.name
-        assert "".join(call["arguments"]) == one.raw
-    assert all(one.id for one in answer.calls)
-    assert len({one.id for one in answer.calls}) == len(answer.calls)
+    for sum_of_parts, call in zip(added.values(), answer.calls, strict=True):
+        assert sum_of_parts["id"] == [call.id]
+        assert "".join(sum_of_parts["name"]) == call.name
+        assert "".join(sum_of_parts["arguments"]) == call.raw
+    assert all(call.id for call in answer.calls)
+    assert len({call.id for call in answer.calls}) == len(answer.calls)
     return answer
 
 
 def calls_of(*chunks, **settings):
-    return [(one.name, one.arguments) for one in read(*chunks, **settings).calls]
+    return [(call.name, call.arguments) for call in read(*chunks, **settings).calls]
 
 
 ONE = [("read_file", {"path": "a"})]
@@ -103,12 +103,13 @@ NAME = "read_file"
         pytest.param([(0, "1", NAME, json.dumps(A))], id="JSON in JSON"),
     ],
 )
-def test_one_call_is_one(pieces):
+def test_a_call_in_any_pieces_is_read_as_one_call(pieces):
     assert (
-        calls_of(*(calls_chunk(piece(*one)) for one in pieces), chunk(finish="tool_calls")) == ONE
+        calls_of(*(calls_chunk(piece(*fields)) for fields in pieces), chunk(finish="tool_calls"))
+        == ONE
     )
     *others, last = pieces
-    chunks = [calls_chunk(piece(*one)) for one in others]
+    chunks = [calls_chunk(piece(*fields)) for fields in others]
     assert calls_of(*chunks, calls_chunk(piece(*last), finish="tool_calls")) == ONE
 
 
@@ -140,19 +141,21 @@ def test_one_call_is_one(pieces):
         ),
     ],
 )
-def test_two_calls_are_two(pieces):
-    assert calls_of(*(calls_chunk(piece(*one)) for one in pieces), chunk(finish="stop")) == TWO
+def test_two_calls_in_any_pieces_are_read_as_two_calls(pieces):
+    assert (
+        calls_of(*(calls_chunk(piece(*fields)) for fields in pieces), chunk(finish="stop")) == TWO
+    )
     if len(pieces) == 2:
-        assert calls_of(calls_chunk(*(piece(*one) for one in pieces), finish="stop")) == TWO
+        assert calls_of(calls_chunk(*(piece(*fields) for fields in pieces), finish="stop")) == TWO
 
 
-def test_two_equal_calls_in_one_chunk_are_two():
+def test_two_equal_calls_in_one_chunk_stay_two_calls():
     same = piece(..., ..., "now", "")
     assert calls_of(calls_chunk(same, same)) == [("now", {}), ("now", {})]
 
 
 @pytest.mark.parametrize("name", ["get", "get_weather", "getget"])
-def test_names_of_tools_tell_a_piece_from_a_repetition(name):
+def test_the_names_of_the_tools_distinguish_a_piece_from_a_repetition(name):
     half = len(name) // 2
     pieces = piece(0, "1", name[:half], ""), piece(0, ..., name[half:], "{}")
     assert calls_of(*map(calls_chunk, pieces), tools=[name]) == [(name, {})]
@@ -180,10 +183,10 @@ CALLS = st.lists(
 
 
 def is_plain_enough(style):
-    """Whether the pieces still say which call they are of."""
+    """Return whether the pieces still identify their call."""
     if style["index"] in ("right", "from one"):
         return True
-    # Only the ids, or a name with the arguments complete before it, tell calls apart.
+    # Only the ids, or a name with the arguments complete before it, distinguish calls.
     if style["interleaved"]:
         return style["id"] == "every" and style["name"] != "late"
     return style["id"] in ("first", "every") or style["name"] in ("first", "every")
@@ -191,25 +194,30 @@ def is_plain_enough(style):
 
 @UNHURRIED
 @given(CALLS, STYLES, st.data())
-def test_calls_are_the_same_however_they_are_streamed(calls, style, data):
+def test_calls_are_the_same_for_every_style_of_streaming(calls, style, data):
     style["interleaved"] &= is_plain_enough(style)
     if not is_plain_enough(style):
         style["id"] = "every"
     streams = [list(pieces_of(number, call, style, data)) for number, call in enumerate(calls)]
     if style["interleaved"]:
-        pieces = [one for row in itertools.zip_longest(*streams) for one in row if one is not None]
+        pieces = [
+            fragment
+            for row in itertools.zip_longest(*streams)
+            for fragment in row
+            if fragment is not None
+        ]
     else:
-        pieces = [one for stream in streams for one in stream]
-    chunks = [calls_chunk(one) for one in pieces]
+        pieces = [fragment for stream in streams for fragment in stream]
+    chunks = [calls_chunk(fragment) for fragment in pieces]
     if style["together"] and style["index"] == "right" and style["name"] != "every":
         chunks = [calls_chunk(*pieces[n : n + 2]) for n in range(0, len(pieces), 2)]
     chunks.append(chunk(finish="tool_calls"))
     answer = read(*chunks, tools=[name for name, _ in calls])
-    assert [(one.name, one.arguments) for one in answer.calls] == calls
-    # What a reader gives out can be read again.
+    assert [(call.name, call.arguments) for call in answer.calls] == calls
+    # The deltas of one reader can be read by another.
     reader, again = StreamReader(), StreamReader()
-    for one in chunks:
-        for delta in reader.feed(one).calls:
+    for received in chunks:
+        for delta in reader.feed(received).calls:
             again.feed(calls_chunk(piece(delta.index, delta.id, delta.name, delta.arguments)))
     for delta in reader.close().calls:
         again.feed(calls_chunk(piece(delta.index, delta.id, delta.name, delta.arguments)))
@@ -249,21 +257,21 @@ def pieces_of(number, call, style, data):
 
 
 @pytest.mark.parametrize("mode", ["delta", "message"])
-def test_the_older_form_of_a_call(mode):
+def test_a_call_in_the_older_form_is_read(mode):
     older = {"function_call": {"name": NAME, "arguments": A}}
     choice = {"index": 0, mode: older, "finish_reason": "function_call"}
     answer = read({"choices": [choice]})
-    assert [(one.name, one.arguments) for one in answer.calls] == ONE
+    assert [(call.name, call.arguments) for call in answer.calls] == ONE
     assert answer.finish_reason == "tool_calls"
 
 
-def test_the_older_form_in_pieces():
+def test_a_call_in_the_older_form_is_read_from_pieces():
     pieces = {"name": NAME, "arguments": A[:3]}, {"arguments": A[3:]}
-    assert calls_of(*(chunk({"function_call": one}) for one in pieces)) == ONE
+    assert calls_of(*(chunk({"function_call": fragment}) for fragment in pieces)) == ONE
 
 
 @pytest.mark.parametrize("arguments", ['{"a": ', '"a"', "[1]", "7", '{"a": NaN}', "{}{}", [1]])
-def test_arguments_that_are_not_an_object_are_no_arguments(arguments):
+def test_arguments_that_are_not_an_object_are_none(arguments):
     [call] = read(calls_chunk(piece(0, "1", "delete", arguments))).calls
     assert (call.arguments, call.ok) == (None, False)
     assert call.raw == (arguments if isinstance(arguments, str) else json.dumps(arguments))
@@ -283,7 +291,7 @@ def test_arguments_that_are_not_an_object_are_no_arguments(arguments):
         ('{"a": "\\ud83d"}', {"a": "�"}),
     ],
 )
-def test_arguments_in_every_form(given_arguments, arguments):
+def test_arguments_are_read_in_every_form(given_arguments, arguments):
     assert read_arguments(given_arguments)[0] == arguments
     [answer] = read_reply(
         {"choices": [{"message": {"tool_calls": [piece(..., "1", "f", given_arguments)]}}]}
@@ -295,7 +303,7 @@ def test_arguments_in_every_form(given_arguments, arguments):
 # -- whole replies ----------------------------------------------------------------------------
 
 
-def test_a_whole_reply_has_an_answer_for_each_choice():
+def test_a_whole_reply_gives_an_answer_for_each_choice():
     choices = [
         {"index": 1, "message": {"content": "b"}, "finish_reason": "length"},
         {"index": 0, "message": {"content": "a", "reasoning": "hm"}, "finish_reason": "stop"},
@@ -315,13 +323,13 @@ def test_several_choices_are_streamed_side_by_side():
         reader.feed(chunk({"content": "a"})),
     ]
     assert not deltas[0].text
-    assert [(one.choice, one.text) for one in deltas[0].others] == [(1, "b")]
+    assert [(delta.choice, delta.text) for delta in deltas[0].others] == [(1, "b")]
     assert deltas[1].text == "a"
     reader.close()
     assert [answer.text for answer in reader.answers] == ["a", "b"]
 
 
-def test_calls_end_an_answer_whatever_the_engine_says():
+def test_calls_set_the_finish_reason_for_every_engine():
     assert read(calls_chunk(piece(0, "1", NAME, A)), chunk(finish="stop")).finish_reason == (
         "tool_calls"
     )
@@ -334,31 +342,31 @@ def test_calls_end_an_answer_whatever_the_engine_says():
         [{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "Hello."}],
     ],
 )
-def test_content_in_parts_is_text_and_thoughts(content):
+def test_content_in_parts_is_split_into_text_and_reasoning(content):
     answer = read(chunk({"content": content}), chunk(finish="stop"))
     assert (answer.text, answer.reasoning) == ("Hello.", "hm")
 
 
 def test_counts_timings_and_logprobs_are_kept():
     reader = StreamReader()
-    one, two = {"token": "a"}, {"token": "b"}
-    for number, token in enumerate((one, two)):
+    first, second = {"token": "a"}, {"token": "b"}
+    for number, token in enumerate((first, second)):
         choice = {"index": 0, "delta": {"content": "x"}, "logprobs": {"content": [token]}}
         delta = reader.feed({"choices": [choice], "usage": {"total_tokens": number}})
         assert delta.logprobs == {"content": [token]}
     reader.feed({"choices": [], "timings": {"prompt_ms": 1}, "usage": None})
     assert (reader.usage, reader.timings) == ({"total_tokens": 1}, {"prompt_ms": 1})
-    assert reader.answer.logprobs == {"content": [one, two]}
+    assert reader.answer.logprobs == {"content": [first, second]}
 
 
-def test_a_chunk_that_says_nothing_is_false():
+def test_a_chunk_without_content_gives_a_false_delta():
     reader = StreamReader()
     assert not reader.feed(chunk({"role": "assistant", "content": ""}))
     assert not reader.feed({"choices": [], "prompt_progress": {"total": 1}})
     assert reader.answer == Answer()
 
 
-def test_answers_survive_pickle():
+def test_answers_are_picklable():
     answer = read(calls_chunk(piece(0, "1", NAME, A)))
     assert pickle.loads(pickle.dumps(answer)) == answer
 
@@ -378,21 +386,21 @@ def test_answers_survive_pickle():
         ("content_filter", "content_filter"),
     ],
 )
-def test_endings_have_one_name(reason, known):
+def test_finish_reasons_of_engines_are_mapped_to_one_name(reason, known):
     assert read(chunk({"content": "a"}), chunk(finish=reason)).finish_reason == known
 
 
 @pytest.mark.parametrize(
     "empty", [piece(0), piece(0, None, None, None), {"index": 0, "function": None}, {}]
 )
-def test_a_piece_that_says_nothing_begins_no_call(empty):
+def test_an_empty_piece_starts_no_call(empty):
     answer = read(chunk({"content": "a"}), calls_chunk(empty), chunk(finish="stop"))
     assert (answer.calls, answer.finish_reason) == ((), "stop")
     later = read(calls_chunk(empty), calls_chunk(piece(0, "1", "f", "{}"), empty))
     assert [(call.id, call.name) for call in later.calls] == [("1", "f")]
 
 
-def test_calls_are_in_the_order_of_their_first_pieces_even_without_content():
+def test_calls_keep_the_order_of_their_first_pieces_even_without_content():
     answer = read(
         calls_chunk(piece(0), piece(1)),
         calls_chunk(piece(1, "b", "sub", "{}")),
@@ -403,7 +411,7 @@ def test_calls_are_in_the_order_of_their_first_pieces_even_without_content():
 
 
 @pytest.mark.parametrize("reason", ["abort", "error", "cancelled", "unheard of", True, 7])
-def test_an_answer_that_the_engine_gave_up_is_an_error(reason):
+def test_an_answer_that_the_engine_aborted_is_an_error(reason):
     reader = StreamReader(model="m")
     reader.feed(chunk({"content": "Hel"}))
     with pytest.raises(GenerationError, match=rf"{reason}(?s:.*)Hint: ") as caught:
@@ -427,7 +435,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_an_error_object_in_any_form_is_an_error(error):
+def test_an_error_object_in_any_form_is_raised(error):
     reader = StreamReader(model="m")
     reader.feed(chunk({"content": "Hel"}))
     with pytest.raises(DockerModelError, match="it failed") as caught:
@@ -446,12 +454,12 @@ def test_an_error_object_in_any_form_is_an_error(error):
         (Answer(finish_reason="stop"), "without.*docker model logs"),
     ],
 )
-def test_an_answer_without_text_says_why(answer, says):
+def test_an_answer_without_text_names_the_reason(answer, says):
     with pytest.raises(EmptyAnswerError, match=f"(?s){says}"):
         require_text(answer, "m")
 
 
-def test_an_answer_with_text_or_a_call_is_one():
+def test_an_answer_with_text_or_a_call_is_not_empty():
     require_text(Answer("a"), "m")
     require_text(read(calls_chunk(piece(0, "1", NAME, ""))), "m")
 
@@ -480,21 +488,21 @@ def test_an_answer_with_text_or_a_call_is_one():
 )
 @UNHURRIED
 @given(st.data())
-def test_thoughts_in_the_text_are_told_apart_for_any_split(text, thoughts, answer, data):
+def test_reasoning_in_the_text_is_separated_for_any_split(text, thoughts, answer, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=4)))
     pieces = [text[a:b] for a, b in itertools.pairwise([0, *cuts, len(text)])]
     splitter = ThoughtSplitter()
-    parts = [*(splitter.feed(one) for one in pieces), splitter.close()]
+    parts = [*(splitter.feed(part) for part in pieces), splitter.close()]
     assert ["".join(part) for part in zip(*parts, strict=True)] == [thoughts, answer]
     assert split_thoughts(text) == (thoughts, answer)
 
 
-def test_text_that_begins_as_json_is_not_held_back():
+def test_text_that_begins_like_json_is_not_held_back():
     splitter = ThoughtSplitter()
     assert splitter.feed(' {"a"') == ("", ' {"a"')
 
 
-def test_thoughts_are_told_from_the_text_where_it_is_asked_for():
+def test_reasoning_is_separated_from_the_text_only_if_enabled():
     text = "<think>hm</think>Hello."
     chunks = [chunk({"content": letter}) for letter in text]
     answer = read(*chunks, thoughts_in_text=True)

@@ -1,4 +1,4 @@
-"""A runner without memory left: another model is unloaded, if that is wanted."""
+"""A runner without free memory: another model is unloaded if `when_full` allows it."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ ANSWER = {
 
 
 class Runner(BaseHTTPRequestHandler):
-    """Has room for one model, and another is loaded."""
+    """Serve a runner that has room for one model, with another model loaded."""
 
     loaded = ()
     unloaded = ()
@@ -30,20 +30,22 @@ class Runner(BaseHTTPRequestHandler):
 
     def do_GET(self):
         kind = type(self)
-        found = {
+        body = {
             "/engines/v1/models": {"object": "list", "data": []},
             "/engines/ps": kind.loaded,
             "/models/ai/new": {"id": "sha256:1", "tags": ["ai/new:latest"], "config": {}},
             "/models": [],
         }.get(self.path, [])
-        self._send(200, found)
+        self._send(200, body)
 
     def do_POST(self):
         kind = type(self)
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/engines/unload":
             kind.unloaded = (*kind.unloaded, *body["models"])
-            kind.loaded = [one for one in kind.loaded if one["model_name"] not in body["models"]]
+            kind.loaded = [
+                model for model in kind.loaded if model["model_name"] not in body["models"]
+            ]
             self._send(200, {"unloaded_runners": 1})
         elif kind.loaded:
             self._send(500, FULL)
@@ -81,7 +83,7 @@ def runner():
         thread.join()
 
 
-async def test_the_idle_model_is_unloaded_and_the_request_made_again(runner):
+async def test_an_idle_model_is_unloaded_and_the_request_is_repeated(runner):
     client = Client(base_url=runner.url, when_full="unload")
     reply = client.chat("ai/new", CHAT)
     assert reply["choices"][0]["message"]["content"] == "Hi."
@@ -90,35 +92,35 @@ async def test_the_idle_model_is_unloaded_and_the_request_made_again(runner):
     assert "docker_model" not in await client.achat("ai/new", CHAT)
 
 
-async def test_a_stream_says_in_its_last_chunk_what_was_unloaded(runner):
+async def test_the_last_chunk_of_a_stream_names_the_unloaded_model(runner):
     client = Client(base_url=runner.url, when_full="unload")
     chunks = [chunk async for chunk in client.astream_chat("ai/new", CHAT)]
     noted = [chunk["docker_model"] for chunk in chunks if "docker_model" in chunk]
     assert noted == [{"unloaded": ["ai/old"]}]
 
 
-def test_without_the_setting_nothing_is_unloaded(runner):
+def test_no_model_is_unloaded_by_default(runner):
     with pytest.raises(ModelLoadError, match="not enough memory"):
         Client(base_url=runner.url).chat("ai/new", CHAT)
     assert runner.unloaded == ()
 
 
 @pytest.mark.parametrize("state", [{"in_use": True}, {"loading": True}, {"keep_alive": "-1"}])
-def test_a_model_in_use_or_kept_for_ever_stays(runner, state):
+def test_a_model_that_is_in_use_or_kept_loaded_is_not_unloaded(runner, state):
     runner.loaded = [entry("docker.io/ai/old:latest", 1, **state)]
     with pytest.raises(ModelLoadError, match="not enough memory"):
         Client(base_url=runner.url, when_full="unload").chat("ai/new", CHAT)
     assert runner.unloaded == ()
 
 
-def test_the_model_that_was_idle_for_longest_goes():
+def test_the_model_that_was_idle_longest_is_unloaded():
     loaded = [entry("ai/b", 2), entry("ai/a", 1, in_use=True), entry("ai/c", 3), entry("ai/d", 1)]
     assert longest_idle(loaded, "ai/new") == "ai/d"
     assert longest_idle(loaded, "ai/d") == "ai/b"
     assert longest_idle([], "ai/new") == ""
 
 
-def test_a_bad_setting_is_named():
+def test_an_invalid_setting_is_named():
     with pytest.raises(InvalidRequestError, match="when_full") as caught:
         Client(when_full="wait")
     assert caught.value.hint

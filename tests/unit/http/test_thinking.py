@@ -1,4 +1,4 @@
-"""One switch for thinking, written for engines and templates."""
+"""The `thinking` setting, translated for engines and templates."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ def model(*capabilities):
         ),
     ],
 )
-def test_a_setting_becomes_parameters_of_the_request(thinking, parameters):
+def test_a_thinking_setting_becomes_parameters_of_the_request(thinking, parameters):
     check_thinking(thinking)
     for known in (None, model(), model("chat", "thinking")):
         assert thinking_parameters(thinking, known) == parameters
 
 
 @pytest.mark.parametrize("thinking", [True, "high", 1])
-def test_a_model_that_cannot_think_is_refused(thinking):
+def test_thinking_is_refused_for_a_model_without_it(thinking):
     with pytest.raises(UnsupportedParameterError, match=r"ai/some.*think") as caught:
         thinking_parameters(thinking, model("chat"))
     assert caught.value.hint
 
 
 @pytest.mark.parametrize("thinking", [None, False])
-def test_a_model_that_cannot_think_need_not(thinking):
+def test_disabled_thinking_is_accepted_for_a_model_without_it(thinking):
     thinking_parameters(thinking, model("chat"))
 
 
 @pytest.mark.parametrize("thinking", ["max", -1, 1.5, []])
-def test_another_value_is_refused_with_a_hint(thinking):
+def test_an_invalid_value_of_thinking_is_refused_with_a_hint(thinking):
     with pytest.raises(InvalidRequestError, match="thinking") as caught:
         check_thinking(thinking)
     assert "low" in caught.value.hint
 
 
-def test_only_a_budget_is_configured():
+def test_only_a_budget_needs_a_configuration():
     settings = (None, True, False, "low", 0, 512)
-    assert [thinking_budget(one) for one in settings] == [None, None, None, None, None, 512]
+    assert [thinking_budget(setting) for setting in settings] == [None, None, None, None, None, 512]

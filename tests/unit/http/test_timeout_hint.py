@@ -1,4 +1,4 @@
-"""A call that took too long names the setting that caps an answer where it was asked."""
+"""The hint of a call that took too long names the setting that caps an answer in that class."""
 
 import pytest
 
@@ -28,7 +28,7 @@ MODEL = "ai/smollm2"
     ],
     ids=["command", "http", "chat", "chat-stream"],
 )
-def test_a_limit_of_the_whole_call_names_the_cap_that_the_caller_has(ask, hint):
+def test_a_total_timeout_names_the_setting_that_caps_an_answer(ask, hint):
     with (
         SimulatedDocker({MODEL: ["On and on. ", Hang()]}),
         pytest.raises(GenerationTimeoutError) as caught,

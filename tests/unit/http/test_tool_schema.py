@@ -1,4 +1,4 @@
-"""Tool calls drawn by a schema: what is sent, and how replies are read in any split."""
+"""Tool calls enforced by a schema: the request, and reading of replies in any split."""
 
 import itertools
 import json
@@ -40,7 +40,7 @@ def schema_of(parameters):
 # --- Requests -------------------------------------------------------------------------------------
 
 
-def test_a_request_with_tools_is_held_to_calls_or_an_answer():
+def test_a_request_with_tools_allows_calls_or_an_answer():
     messages, parameters = plan(USER, {"tools": [WEATHER, TIME], "temperature": 0})
     assert parameters["temperature"] == 0
     assert "tools" not in parameters
@@ -58,10 +58,10 @@ def test_a_request_with_tools_is_held_to_calls_or_an_answer():
 
 
 def branches(schema):
-    found = []
+    leaves = []
     for each in schema.get("anyOf", [schema]):
-        found += branches(each) if "anyOf" in each else [each]
-    return found
+        leaves += branches(each) if "anyOf" in each else [each]
+    return leaves
 
 
 @pytest.mark.parametrize("choice", ["required", "any", True])
@@ -70,24 +70,24 @@ def test_a_required_call_leaves_no_branch_for_an_answer(choice):
     assert all("tool" in each["properties"] for each in branches(schema_of(parameters)))
 
 
-def test_a_tool_by_name_is_the_only_branch_and_the_only_tool_shown():
+def test_a_named_tool_is_the_only_branch_and_the_only_tool_shown():
     messages, parameters = plan(USER, {"tools": [WEATHER, TIME], "tool_choice": "get_weather"})
     assert schema_of(parameters)["properties"]["tool"] == {"const": "get_weather"}
     assert "what.time-is_it" not in messages[0]["content"]
 
 
-def test_an_unknown_tool_by_name_is_refused():
+def test_an_unknown_named_tool_is_refused():
     with pytest.raises(InvalidRequestError, match="get_rain"):
         plan(USER, {"tools": [WEATHER], "tool_choice": "get_rain"})
 
 
-def test_tool_choice_none_asks_for_plain_text():
+def test_tool_choice_none_requests_plain_text():
     messages, parameters = plan(USER, {"tools": [WEATHER], "tool_choice": "none"})
     assert messages == USER
     assert parameters == {}
 
 
-def test_parallel_calls_are_one_call_or_an_array():
+def test_parallel_calls_allow_one_call_or_an_array():
     _, parameters = plan(USER, {"tools": [WEATHER], "parallel_tool_calls": True})
     sent = schema_of(parameters)
     call, calls, answer = sent["anyOf"]
@@ -98,7 +98,7 @@ def test_parallel_calls_are_one_call_or_an_array():
     assert "answer" in answer["properties"]
 
 
-def test_tools_and_a_schema_are_one_request():
+def test_tools_and_a_schema_are_combined_in_one_request():
     schema = {
         "type": "object",
         "properties": {"next": {"$ref": "#/$defs/Node"}},
@@ -113,7 +113,7 @@ def test_tools_and_a_schema_are_one_request():
     assert "next" in messages[0]["content"]
 
 
-def test_history_becomes_turns_that_any_template_takes():
+def test_the_history_becomes_turns_that_any_template_accepts():
     history = prepare(
         [
             {"role": "system", "content": "Be brief."},
@@ -159,7 +159,7 @@ class Node(BaseModel):
     note: str | None = Field(None, pattern="^secret")
 
 
-def test_a_recursive_model_keeps_its_shape_and_loses_what_no_grammar_can_hold():
+def test_a_recursive_model_keeps_its_shape_without_unsupported_keywords():
     schema = grammar_schema(Node.model_json_schema(), prefix="t0_")
     assert schema == {
         "$ref": "#/$defs/t0_Node",
@@ -184,7 +184,7 @@ def test_a_recursive_model_keeps_its_shape_and_loses_what_no_grammar_can_hold():
     }  # fmt: skip
 
 
-def test_a_huge_enumeration_is_any_string():
+def test_a_huge_enumeration_becomes_any_string():
     assert grammar_schema({"enum": [f"v{n}" for n in range(5000)]}) == {"type": "string"}
 
 
@@ -215,10 +215,12 @@ JSON_SCHEMAS = st.recursive(
             st.dictionaries(st.sampled_from("abcd"), inner, max_size=3),
         ),
         st.builds(lambda items: {"type": "array", "items": items, "minItems": 9999}, inner),
-        st.builds(lambda one, other: {"anyOf": [one, other]}, inner, inner),
-        st.builds(lambda one, other: {"oneOf": [one, other], "title": "T"}, inner, inner),
-        st.builds(lambda one: {"allOf": [one], "default": 3}, inner),
-        st.builds(lambda one, other: {"type": "array", "prefixItems": [one, other]}, inner, inner),
+        st.builds(lambda left, right: {"anyOf": [left, right]}, inner, inner),
+        st.builds(lambda left, right: {"oneOf": [left, right], "title": "T"}, inner, inner),
+        st.builds(lambda schema: {"allOf": [schema], "default": 3}, inner),
+        st.builds(
+            lambda left, right: {"type": "array", "prefixItems": [left, right]}, inner, inner
+        ),
     ),
     max_leaves=8,
 )
@@ -234,12 +236,12 @@ def keywords(schema):
         return set().union(*map(keywords, schema))
     if not isinstance(schema, dict):
         return set()
-    found = set(schema)
+    names = set(schema)
     for name, value in schema.items():
         inner = list(value.values()) if name in ("properties", "$defs") else value
         if name not in ("enum", "const"):
-            found |= keywords(inner)
-    return found
+            names |= keywords(inner)
+    return names
 
 
 @given(JSON_SCHEMAS)
@@ -303,7 +305,7 @@ def test_several_calls_are_read_from_any_split(calls, cuts, ascii_only):
 
 
 @given(st.text(), CUTS, st.booleans())
-def test_an_answers_text_is_read_from_any_split(answer, cuts, ascii_only):
+def test_the_text_of_an_answer_is_read_from_any_split(answer, cuts, ascii_only):
     text = json.dumps({"answer": answer}, ensure_ascii=ascii_only)
     assert read(text, cuts) == (answer, [])
 
@@ -312,24 +314,24 @@ ESCAPES = ["a", "é", "\\ud83d", "\\ude00", "\\n", '\\"', "\\u00e9", "\\\\", "\\
 
 
 @given(st.lists(st.sampled_from(ESCAPES)).map("".join), CUTS)
-def test_half_a_surrogate_pair_is_a_replacement_character(escaped, cuts):
+def test_half_a_surrogate_pair_becomes_a_replacement_character(escaped, cuts):
     whole = re.sub("[\ud800-\udfff]", "\ufffd", json.loads(f'"{escaped}"'))
     assert read(f'{{"answer": "{escaped}"}}', cuts) == (whole, [])
 
 
 @given(st.dictionaries(st.text(), JSON_VALUES), CUTS)
-def test_an_answer_that_is_an_object_is_its_json(answer, cuts):
+def test_an_answer_that_is_an_object_is_returned_as_json(answer, cuts):
     text, calls = read(json.dumps({"answer": answer}), cuts)
     assert json.loads(text) == answer
     assert calls == []
 
 
 @pytest.mark.parametrize("text", ["Hello {you}", "42", '"quoted"'])
-def test_a_reply_that_is_no_object_is_plain_text(text):
+def test_a_reply_that_is_not_an_object_is_plain_text(text):
     assert read(text, []) == (text, [])
 
 
-def test_an_answers_text_comes_out_as_it_is_written():
+def test_the_text_of_an_answer_is_streamed_while_it_arrives():
     reader = CallReader()
     assert reader.feed('{"answer": "Hel') == [Text("Hel")]
     assert reader.feed('lo\\n"') == [Text("lo\n")]
@@ -340,7 +342,7 @@ def chunk(content=None, finish=None):
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
 
 
-def test_a_stream_comes_out_as_openais_tool_calls():
+def test_a_stream_is_converted_to_openais_tool_calls():
     reply = json.dumps([{"tool": "a", "arguments": {"x": 1}}, {"tool": "b", "arguments": {}}])
     translator, reader = ReplyTranslator(), replies.StreamReader()
     for character in reply:
@@ -354,7 +356,7 @@ def test_a_stream_comes_out_as_openais_tool_calls():
     assert answer.text == ""
 
 
-def test_a_whole_reply_comes_out_as_openais_tool_call():
+def test_a_whole_reply_is_converted_to_openais_tool_call():
     content = '{"tool": "a", "arguments": {"x": "é"}}'
     reply = {
         "choices": [
@@ -370,7 +372,7 @@ def test_a_whole_reply_comes_out_as_openais_tool_call():
     assert answer.finish_reason == "tool_calls"
 
 
-def test_a_call_that_is_cut_off_is_no_call_with_arguments():
+def test_a_call_that_is_cut_off_has_no_arguments():
     translator, reader = ReplyTranslator(), replies.StreamReader()
     reader.feed(translator.chunk(chunk('{"tool": "a", "arguments": {"x": ')))
     reader.feed(translator.chunk(chunk(finish="length")))
@@ -381,7 +383,7 @@ def test_a_call_that_is_cut_off_is_no_call_with_arguments():
     assert reader.answer.finish_reason == "length"
 
 
-def test_a_model_that_repeats_a_call_is_held_to_an_answer():
+def test_a_model_that_repeats_a_call_must_give_an_answer():
     tools = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}]
     call = {"type": "function", "id": "1", "function": {"name": "now", "arguments": "{}"}}
     made = {"role": "assistant", "content": "", "tool_calls": [call]}
