@@ -14,14 +14,14 @@ All raise the classes of `docker_model.errors`; `GenerationTimeoutError` if they
 
 from __future__ import annotations
 
-import functools
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, get_args
 
 from docker_model._transport.failures import explain
 from docker_model._transport.log import LOG
 from docker_model._transport.model_names import check_model_name
+from docker_model._transport.twins import twins
 from docker_model.errors import (
     DockerModelError,
     DockerNotFoundError,
@@ -34,7 +34,7 @@ from docker_model.options import Timeouts, TransportName, check_choice, check_co
 from docker_model.types import ModelInfo, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from docker_model._docker_cli.management import ManagementCommands
@@ -84,7 +84,6 @@ __all__ = [
     "unload_model",
 ]
 
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 QUICK = 60.0  # seconds; a hung Docker daemon is waited for 5 s and more
@@ -177,33 +176,6 @@ async def _answer(to: _Management, question: Callable[[_Management], Awaitable[_
         raise
 
 
-def _twins(
-    function: Callable[_P, Coroutine[Any, Any, _T]],
-) -> tuple[Callable[_P, _T], Callable[_P, Coroutine[Any, Any, _T]]]:
-    """Make the public functions of a coroutine function for the I/O thread.
-
-    Returns:
-        One that waits, and one that is awaited, with the same signature and documentation.
-    """
-
-    @functools.wraps(function)
-    def wait(*args: _P.args, **settings: _P.kwargs) -> _T:
-        from docker_model._runtime import tasks
-
-        return tasks.run_blocking(function(*args, **settings))
-
-    @functools.wraps(function)
-    async def awaited(*args: _P.args, **settings: _P.kwargs) -> _T:
-        from docker_model._runtime import tasks
-
-        return await tasks.run_async(function(*args, **settings))
-
-    name = function.__name__.removeprefix("_")
-    wait.__name__ = wait.__qualname__ = name
-    awaited.__name__ = awaited.__qualname__ = f"a{name}"
-    return wait, awaited
-
-
 async def _list_models(
     *,
     command: str | Sequence[str] | None = None,
@@ -217,7 +189,7 @@ async def _list_models(
     return await runner.ask(lambda to: to.list_models())
 
 
-list_models, alist_models = _twins(_list_models)
+list_models, alist_models = twins(_list_models)
 
 
 async def _inspect_model(
@@ -242,7 +214,7 @@ async def _inspect_model(
     return await runner.ask(lambda to: to.inspect(name))
 
 
-inspect_model, ainspect_model = _twins(_inspect_model)
+inspect_model, ainspect_model = twins(_inspect_model)
 
 
 def known_model(
@@ -291,7 +263,7 @@ async def _status(
         return Status(running=False, problem=str(error))
 
 
-status, astatus = _twins(_status)
+status, astatus = twins(_status)
 
 
 async def _list_running(
@@ -310,7 +282,7 @@ async def _list_running(
     return await runner.ask(lambda to: to.list_running())
 
 
-list_running, alist_running = _twins(_list_running)
+list_running, alist_running = twins(_list_running)
 
 
 def pull_model(
@@ -410,7 +382,7 @@ async def _preload_model(
     await runner.ask(lambda to: to.preload(name))
 
 
-preload_model, apreload_model = _twins(_preload_model)
+preload_model, apreload_model = twins(_preload_model)
 
 
 async def _unload_model(
@@ -432,7 +404,7 @@ async def _unload_model(
     await runner.ask(lambda to: to.unload(name))
 
 
-unload_model, aunload_model = _twins(_unload_model)
+unload_model, aunload_model = twins(_unload_model)
 
 
 async def _configure_model(
@@ -505,7 +477,7 @@ async def _configure_model(
     await runner.ask(lambda to: to.configure(name, changes))
 
 
-configure_model, aconfigure_model = _twins(_configure_model)
+configure_model, aconfigure_model = twins(_configure_model)
 
 
 async def _model_configuration(
@@ -539,7 +511,7 @@ async def _model_configuration(
     return await runner.ask(lambda to: to.configuration(name, mode))
 
 
-model_configuration, amodel_configuration = _twins(_model_configuration)
+model_configuration, amodel_configuration = twins(_model_configuration)
 
 
 async def _remove_model(
@@ -573,7 +545,7 @@ async def _remove_model(
     await runner.ask(lambda to: to.remove(name, force=force))
 
 
-remove_model, aremove_model = _twins(_remove_model)
+remove_model, aremove_model = twins(_remove_model)
 
 
 async def _tag_model(
@@ -597,7 +569,7 @@ async def _tag_model(
     await runner.ask(lambda to: to.tag(name, tag))
 
 
-tag_model, atag_model = _twins(_tag_model)
+tag_model, atag_model = twins(_tag_model)
 
 
 async def _disk_usage(
@@ -613,7 +585,7 @@ async def _disk_usage(
     return await runner.ask(lambda to: to.disk_usage())
 
 
-disk_usage, adisk_usage = _twins(_disk_usage)
+disk_usage, adisk_usage = twins(_disk_usage)
 
 
 async def _search_models(
@@ -650,7 +622,7 @@ async def _search_models(
     return await runner.commands().search(term, limit)
 
 
-search_models, asearch_models = _twins(_search_models)
+search_models, asearch_models = twins(_search_models)
 
 
 async def _rerank(
@@ -692,4 +664,4 @@ async def _rerank(
     return await operations.rerank(client, model, query, documents, top_n, force=force)
 
 
-rerank, arerank = _twins(_rerank)
+rerank, arerank = twins(_rerank)

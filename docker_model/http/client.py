@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from docker_model._transport.command_words import check_runner_settings
 from docker_model._transport.environment import Environment
+from docker_model._transport.twins import twins
 from docker_model.errors import InvalidRequestError
 from docker_model.http.addresses import named
 from docker_model.options import PullPolicy, Timeouts, WhenFull, check_choice, check_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from docker_model.http.discovery import Endpoint
+    from docker_model.http.management import HttpManagement
     from docker_model.http.streams import AsyncChatStream, ChatStream
     from docker_model.http.transport import HttpTransport
     from docker_model.types import Mode, ModelConfiguration, ModelInfo, Progress, Ranked
@@ -153,16 +155,16 @@ class Client:
 
         return operations.astream_chat(self, model, messages, parameters)
 
-    # -- embeddings ----------------------------------------------------------------------
+    # -- embeddings and rerankers ----------------------------------------------------------
 
-    def embed(
+    def _embed(
         self,
         model: str,
         texts: Iterable[str],
         *,
         dimensions: int | None = None,
         truncate: bool = False,
-    ) -> list[list[float]]:
+    ) -> Coroutine[Any, Any, list[list[float]]]:
         """Embed texts, in batches, a few of them at once.
 
         Args:
@@ -182,68 +184,13 @@ class Client:
             UnsupportedParameterError: If the engine ignores `dimensions`.
             DockerModelError: If the runner or the engine refuses the request.
         """
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
+        from docker_model.http import operations
 
-        return tasks.run_blocking(to.embed(self, model, texts, dimensions, truncate=truncate))
+        return operations.embed(self, model, texts, dimensions, truncate=truncate)
 
-    async def aembed(
-        self,
-        model: str,
-        texts: Iterable[str],
-        *,
-        dimensions: int | None = None,
-        truncate: bool = False,
-    ) -> list[list[float]]:
-        """Await `embed`; cancelling the call ends the requests."""
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
+    embed, aembed = twins(_embed)
 
-        return await tasks.run_async(to.embed(self, model, texts, dimensions, truncate=truncate))
-
-    # -- models --------------------------------------------------------------------------
-
-    def count_tokens(
-        self,
-        model: str,
-        messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        **parameters: Any,
-    ) -> int:
-        """Count the tokens of a conversation exactly as the engine does.
-
-        The count is `usage.prompt_tokens` of the same chat: the chat template and the tools
-        are included. Loads the model, if it is not loaded.
-
-        Args:
-            model: The model's name.
-            messages: OpenAI's message objects.
-            tools: OpenAI's tool objects.
-            parameters: What else changes the prompt, as in `chat`: `chat_template_kwargs`,
-                `tool_calling`, `response_format`.
-
-        Raises:
-            DockerModelError: If the runner or the engine refuses the conversation.
-        """
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
-
-        return tasks.run_blocking(to.count_tokens(self, model, messages, tools, parameters))
-
-    async def acount_tokens(
-        self,
-        model: str,
-        messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        **parameters: Any,
-    ) -> int:
-        """Await `count_tokens`."""
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
-
-        return await tasks.run_async(to.count_tokens(self, model, messages, tools, parameters))
-
-    def rerank(
+    def _rerank(
         self,
         model: str,
         query: str,
@@ -251,7 +198,7 @@ class Client:
         *,
         top_n: int | None = None,
         force: bool = False,
-    ) -> list[Ranked]:
+    ) -> Coroutine[Any, Any, list[Ranked]]:
         """Rank documents by their relevance for a query, in batches.
 
         Args:
@@ -270,61 +217,59 @@ class Client:
             ContextLengthError: If a document and the query are too long together.
             DockerModelError: If the runner or the engine refuses the request.
         """
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
+        from docker_model.http import operations
 
-        work = to.rerank(self, model, query, documents, top_n, force=force)
-        return tasks.run_blocking(work)
+        return operations.rerank(self, model, query, documents, top_n, force=force)
 
-    async def arerank(
+    rerank, arerank = twins(_rerank)
+
+    # -- models --------------------------------------------------------------------------
+
+    def _count_tokens(
         self,
         model: str,
-        query: str,
-        documents: Iterable[str],
-        *,
-        top_n: int | None = None,
-        force: bool = False,
-    ) -> list[Ranked]:
-        """Await `rerank`."""
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **parameters: Any,
+    ) -> Coroutine[Any, Any, int]:
+        """Count the tokens of a conversation exactly as the engine does.
 
-        work = to.rerank(self, model, query, documents, top_n, force=force)
-        return await tasks.run_async(work)
+        The count is `usage.prompt_tokens` of the same chat: the chat template and the tools
+        are included. Loads the model, if it is not loaded.
 
-    def list_models(self) -> list[ModelInfo]:
+        Args:
+            model: The model's name.
+            messages: OpenAI's message objects.
+            tools: OpenAI's tool objects.
+            parameters: What else changes the prompt, as in `chat`: `chat_template_kwargs`,
+                `tool_calling`, `response_format`.
+
+        Raises:
+            DockerModelError: If the runner or the engine refuses the conversation.
+        """
+        from docker_model.http import operations
+
+        return operations.count_tokens(self, model, messages, tools, parameters)
+
+    count_tokens, acount_tokens = twins(_count_tokens)
+
+    def _list_models(self) -> Coroutine[Any, Any, list[ModelInfo]]:
         """List the models of the local store."""
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
+        return self._management().list_models()
 
-        return tasks.run_blocking(to.management(self).list_models())
+    list_models, alist_models = twins(_list_models)
 
-    async def alist_models(self) -> list[ModelInfo]:
-        """Await `list_models`."""
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
-
-        return await tasks.run_async(to.management(self).list_models())
-
-    def inspect_model(self, model: str) -> ModelInfo:
+    def _inspect_model(self, model: str) -> Coroutine[Any, Any, ModelInfo]:
         """Describe a model, and remember it for `known_model`.
 
         Raises:
             ModelNotFoundError: If the model is not in the local store.
         """
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
+        return self._management(model).inspect(model)
 
-        return tasks.run_blocking(to.management(self, model).inspect(model))
+    inspect_model, ainspect_model = twins(_inspect_model)
 
-    async def ainspect_model(self, model: str) -> ModelInfo:
-        """Await `inspect_model`."""
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
-
-        return await tasks.run_async(to.management(self, model).inspect(model))
-
-    def observe_model(self, model: str) -> ModelInfo:
+    def _observe_model(self, model: str) -> Coroutine[Any, Any, ModelInfo]:
         """Describe a model with what its engine shows of it, which loads a chat model.
 
         A chat template or a multimodal projector that was packaged apart is not in the model's
@@ -333,17 +278,9 @@ class Client:
         Raises:
             ModelNotFoundError: If the model is not in the local store.
         """
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
+        return self._management(model).observe(model)
 
-        return tasks.run_blocking(to.management(self, model).observe(model))
-
-    async def aobserve_model(self, model: str) -> ModelInfo:
-        """Await `observe_model`."""
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
-
-        return await tasks.run_async(to.management(self, model).observe(model))
+    observe_model, aobserve_model = twins(_observe_model)
 
     def known_model(self, model: str) -> ModelInfo | None:
         """Return what this process has learned of a model; never asks the runner.
@@ -351,30 +288,22 @@ class Client:
         `inspect_model`, `observe_model`, `preload_model` and `configure_once` learn. A
         configuration by another process is not noticed until one of them is called again.
         """
-        from docker_model.http import operations as to
+        from docker_model.http import operations
 
-        return to.known_model(self, model)
+        return operations.known_model(self, model)
 
-    def preload_model(self, model: str) -> None:
+    def _preload_model(self, model: str) -> Coroutine[Any, Any, None]:
         """Load a model, and wait until it is loaded.
 
         Raises:
             ModelNotFoundError: If the model is not in the local store.
             ModelLoadError: If the engine cannot load it.
         """
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
+        return self._management(model).preload(model)
 
-        tasks.run_blocking(to.management(self, model).preload(model))
+    preload_model, apreload_model = twins(_preload_model)
 
-    async def apreload_model(self, model: str) -> None:
-        """Await `preload_model`."""
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
-
-        await tasks.run_async(to.management(self, model).preload(model))
-
-    def configure_model(self, model: str, **settings: Any) -> None:
+    def _configure_model(self, model: str, **settings: Any) -> Coroutine[Any, Any, None]:
         """Change how the runner starts a model, for all of the runner's users.
 
         Args:
@@ -385,19 +314,25 @@ class Client:
             ModelNotFoundError: If the model is not in the local store.
             GenerationError: If the model is in use.
         """
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
+        return self._management(model).configure(model, checked(settings))
 
-        changes = checked(settings)
-        tasks.run_blocking(to.management(self, model).configure(model, changes))
+    configure_model, aconfigure_model = twins(_configure_model)
 
-    async def aconfigure_model(self, model: str, **settings: Any) -> None:
-        """Await `configure_model`."""
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
+    def _model_configuration(
+        self, model: str, *, mode: Mode | None = None
+    ) -> Coroutine[Any, Any, ModelConfiguration | None]:
+        """Return the configuration of a model; `None` if it has none.
 
-        changes = checked(settings)
-        await tasks.run_async(to.management(self, model).configure(model, changes))
+        Args:
+            model: The model's name.
+            mode: What the configuration is for; default: what the model is for.
+
+        Raises:
+            ModelNotFoundError: If the model is not in the local store.
+        """
+        return self._management(model).configuration(model, mode)
+
+    model_configuration, amodel_configuration = twins(_model_configuration)
 
     def configure_once(self, model: str, **settings: Any) -> None:
         """Configure a model unless it is, once for each process, model and settings.
@@ -414,46 +349,20 @@ class Client:
             GenerationError: If the model is in use.
         """
         from docker_model._runtime import tasks
-        from docker_model.http import operations as to
+        from docker_model.http import operations
 
-        if to.needs_configuring(self, model, settings):
-            work = to.management(self, model).configure_once(model, checked(settings))
+        if operations.needs_configuring(self, model, settings):
+            work = self._management(model).configure_once(model, checked(settings))
             _warn(tasks.run_blocking(work))
 
     async def aconfigure_once(self, model: str, **settings: Any) -> None:
         """Await `configure_once`."""
         from docker_model._runtime import tasks
-        from docker_model.http import operations as to
+        from docker_model.http import operations
 
-        if to.needs_configuring(self, model, settings):
-            work = to.management(self, model).configure_once(model, checked(settings))
+        if operations.needs_configuring(self, model, settings):
+            work = self._management(model).configure_once(model, checked(settings))
             _warn(await tasks.run_async(work))
-
-    def model_configuration(
-        self, model: str, *, mode: Mode | None = None
-    ) -> ModelConfiguration | None:
-        """Return the configuration of a model; `None` if it has none.
-
-        Args:
-            model: The model's name.
-            mode: What the configuration is for; default: what the model is for.
-
-        Raises:
-            ModelNotFoundError: If the model is not in the local store.
-        """
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
-
-        return tasks.run_blocking(to.management(self, model).configuration(model, mode))
-
-    async def amodel_configuration(
-        self, model: str, *, mode: Mode | None = None
-    ) -> ModelConfiguration | None:
-        """Await `model_configuration`."""
-        from docker_model._runtime import tasks
-        from docker_model.http import operations as to
-
-        return await tasks.run_async(to.management(self, model).configuration(model, mode))
 
     # -- the rest ------------------------------------------------------------------------
 
@@ -476,9 +385,9 @@ class Client:
     def engine_log(self) -> str:
         """Return the end of the engine's log, without secrets; empty if the runner keeps none."""
         from docker_model._runtime import tasks
-        from docker_model.http import operations as to
+        from docker_model.http import operations
 
-        return tasks.run_blocking(to.engine_log(self))
+        return tasks.run_blocking(operations.engine_log(self))
 
     @property
     def uses_address_unknown_to_cli(self) -> bool:
@@ -493,6 +402,11 @@ class Client:
 
     def close(self) -> None:
         """Do nothing: over HTTP there are no processes to end."""
+
+    def _management(self, model: str | None = None) -> HttpManagement:
+        from docker_model.http import operations
+
+        return operations.management(self, model)
 
     def transport(
         self,

@@ -95,7 +95,7 @@ def test_an_invalid_vector_in_a_later_batch_is_named_by_the_index_of_its_text(mo
     monkeypatch.setattr(bodies, "BATCH", 2)
     good, bad = vectors((0, [1.0]), (1, [1.0])), vectors((0, [math.nan]))
     with Wire(good, bad) as wire, pytest.raises(GenerationError, match=r"texts\[2\]"):
-        Client(base_url=wire.url).embed("m", ["a", "b", "c"])
+        Client(base_url=wire.url, max_concurrency=1).embed("m", ["a", "b", "c"])
 
 
 def test_a_chat_model_names_the_command_that_makes_it_an_embedding_model():
