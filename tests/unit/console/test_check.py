@@ -1,4 +1,4 @@
-"""`python -m docker_model check`, as its user meets it."""
+"""`python -m docker_model check`, run as a process."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from docker_model.testing import Fail, Hang, SimulatedDocker
 from tests.support.terminal import console, on_terminal
 
 
-def test_check_where_everything_holds(docker):
+def test_check_succeeds_if_everything_works(docker):
     done = console("check")
     assert done.returncode == 0, done
     lines = done.stdout.splitlines()
@@ -31,18 +31,18 @@ def test_check_where_everything_holds(docker):
 
 
 def left_on(shown):
-    """What is left on a terminal of which some lines were written over."""
+    """Return the text left on a terminal after some lines were overwritten."""
     return re.sub(r"[^\n]*\r(?!\n)", "", shown)
 
 
-def test_check_on_a_terminal_shows_what_it_waits_for(docker):
+def test_check_on_a_terminal_shows_the_current_step(docker):
     shown, code = on_terminal("check", TERM="dumb")
     assert code == 0
     assert "        answer  …" in shown
     assert all(line.startswith("ok ") for line in left_on(shown).splitlines())
 
 
-def test_check_that_is_interrupted_leaves_a_clean_line(simulate):
+def test_an_interrupted_check_leaves_a_clean_line(simulate):
     simulate({"ai/smollm2": [Hang()]})
     waiting = "answer  …".encode()
     shown, code = on_terminal("check", TERM="dumb", typed=b"\x03", after=waiting)
@@ -61,7 +61,7 @@ def test_check_that_is_interrupted_leaves_a_clean_line(simulate):
         ("runner-off", "runner", "docker desktop enable model-runner"),
     ],
 )
-def test_check_stops_at_what_is_missing(how, failed, step):
+def test_check_stops_at_the_first_failed_step(how, failed, step):
     with SimulatedDocker.broken(how):
         brief, done = console("check"), console("check", "-v")
     assert done.returncode == brief.returncode == 1
@@ -77,7 +77,7 @@ def test_check_stops_at_what_is_missing(how, failed, step):
 
 
 def api_report(**env):
-    """What `check` says of the HTTP API where neither the command nor a setting knows it."""
+    """Return the report on the HTTP API if neither the command nor a setting knows its address."""
     blank = dict.fromkeys(set(addresses.RELEVANT) - {"HOME"}, "")
     env = os.environ | blank | {"DOCKER_MODEL_COMMAND": "/nonexistent/docker model"} | env
     lines = console("check", "-v", env=env).stdout.splitlines()
@@ -85,24 +85,24 @@ def api_report(**env):
     return lines[start], [line.strip() for line in lines[start + 1 :]]
 
 
-def test_check_tells_the_way_to_the_api(tmp_path):
+def test_check_reports_how_the_api_was_found(tmp_path):
     path = str(tmp_path / "docker.sock")
     with serving_models(path):
-        found, mode = api_report(DOCKER_HOST=f"unix://{path}")
-    assert found.startswith("ok      api     http://localhost/exp/vDD4.40/engines/v1, by Docker's")
-    assert mode[0].startswith("docker model status: there is no program")
-    assert mode[1:] == [f"Docker's socket (unix://{path} /exp/vDD4.40): answers"]
+        report, attempts = api_report(DOCKER_HOST=f"unix://{path}")
+    assert report.startswith("ok      api     http://localhost/exp/vDD4.40/engines/v1, by Docker's")
+    assert attempts[0].startswith("docker model status: there is no program")
+    assert attempts[1:] == [f"Docker's socket (unix://{path} /exp/vDD4.40): answers"]
 
 
-def test_check_tells_where_no_api_was_found():
-    found, mode = api_report(MODEL_RUNNER_URL="http://127.0.0.1:1/engines/v1")
-    assert found == "note    api     Docker Model Runner was not found"
-    assert mode == ["MODEL_RUNNER_URL (http://127.0.0.1:1): Connection refused"]
+def test_check_reports_that_no_api_was_found():
+    report, attempts = api_report(MODEL_RUNNER_URL="http://127.0.0.1:1/engines/v1")
+    assert report == "note    api     Docker Model Runner was not found"
+    assert attempts == ["MODEL_RUNNER_URL (http://127.0.0.1:1): Connection refused"]
 
 
 @contextlib.contextmanager
 def serving_models(path):
-    """A list of models for all who ask, at a Unix socket."""
+    """Serve a list of models to every client, at a Unix socket."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self):
@@ -132,7 +132,7 @@ def serving_models(path):
         ({"ai/smollm2": [Fail.out_of_memory()]}, [], "failed  answer  there is not enough memory"),
     ],
 )
-def test_check_of_models(simulate, models, arguments, line):
+def test_check_reports_the_models(simulate, models, arguments, line):
     simulate(models)
     done = console("check", *arguments)
     assert line in done.stdout

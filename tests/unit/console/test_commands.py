@@ -1,4 +1,4 @@
-"""The subcommands of `python -m docker_model` beside `check`, as their users meet them."""
+"""The subcommands of `python -m docker_model` other than `check`, run as processes."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ def test_list_shows_every_tag(docker):
     assert all("1024" in row for row in rows)
 
 
-def test_ps_and_rm(docker):
+def test_ps_lists_loaded_models_and_rm_removes_one(docker):
     assert "no model is loaded" in console("ps").stderr
     console("ask", "ai/smollm2", "Hi")
     head, row = console("ps").stdout.splitlines()
@@ -37,7 +37,7 @@ def test_ps_and_rm(docker):
     assert (done.returncode, "is not pulled" in done.stderr) == (1, True)
 
 
-def test_configure_changes_and_shows(docker):
+def test_configure_changes_and_shows_the_configuration(docker):
     arguments = ["--keep-alive", "1h", "--no-think", "--", "--temp", "0"]
     done = console("configure", "ai/smollm2", *arguments)
     assert done.stdout.splitlines() == [
@@ -52,7 +52,7 @@ def test_configure_changes_and_shows(docker):
     assert (refused.returncode, "context_size" in refused.stderr) == (1, True)
 
 
-def test_search(simulate):
+def test_search_lists_the_results(simulate):
     simulate([], pullable={"ai/qwen3": [], "ai/smollm2": []})
     lines = console("search", "smol").stdout.splitlines()
     assert lines[0].startswith("NAME")
@@ -62,7 +62,7 @@ def test_search(simulate):
     assert (done.returncode, "cannot search" in done.stderr) == (1, True)
 
 
-def test_another_runner_is_named_by_its_address(docker):
+def test_another_runner_is_selected_by_its_address(docker):
     assert "ai/smollm2" in console("list", "--base-url", docker.url).stdout
     assert not docker.calls
     done = console("list", "--base-url", "http://127.0.0.1:9")
@@ -80,7 +80,7 @@ def test_a_prompt_needs_no_quotes(docker):
     assert done.stdout == "You said: Summarize:\n\na text\n"
 
 
-def test_an_answer_as_json(simulate):
+def test_ask_prints_an_answer_as_json(simulate):
     simulate({"ai/smollm2": [Reasoning("Hm."), Text("Grüße!")]})
     answer = json.loads(console("ask", "ai/smollm2", "--json", "Hi").stdout)
     assert (answer["text"], answer["reasoning"]) == ("Grüße!", "Hm.")
@@ -102,7 +102,7 @@ def test_sampling_parameters_and_roles_are_sent(docker, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--image", "nowhere.png"], "cannot be read"),
         (["--image", "notes.txt"], "no name of an image"),
@@ -112,14 +112,14 @@ def test_sampling_parameters_and_roles_are_sent(docker, tmp_path):
         (["--timeout", "0"], "timeout"),
     ],
 )
-def test_a_bad_option_is_named(docker, arguments, said):
+def test_an_invalid_option_is_named(docker, arguments, message):
     done = console("ask", "ai/smollm2", *arguments, "Hi")
     assert (done.returncode, done.stdout) == (1, "")
-    assert said in done.stderr
+    assert message in done.stderr
     assert "Hint:" in done.stderr
 
 
-def test_an_answer_that_was_all_thought_is_an_error(simulate):
+def test_an_answer_with_only_reasoning_is_an_error(simulate):
     simulate({"ai/smollm2": [Reasoning("Hm. "), Reasoning("Hm?"), Finish("length")]})
     done = console("ask", "ai/smollm2", "Hi")
     assert (done.returncode, done.stdout) == (1, "")
@@ -127,14 +127,14 @@ def test_an_answer_that_was_all_thought_is_an_error(simulate):
     assert "--max-tokens" in done.stderr
 
 
-def test_an_answer_that_was_cut_says_so(simulate):
+def test_an_answer_that_was_cut_is_reported(simulate):
     simulate({"ai/smollm2": "word " * 100})
     done = console("ask", "ai/smollm2", "--max-chars", "20", "Hi")
     assert (done.returncode, done.stdout) == (0, "word word word word \n")
     assert "cut off at a limit" in done.stderr
 
 
-def test_an_answer_may_take_only_so_long(simulate):
+def test_an_answer_times_out(simulate):
     simulate({"ai/smollm2": [Text("so far"), Hang()]})
     done = console("ask", "ai/smollm2", "--timeout", "1", "Hi")
     assert (done.returncode, done.stdout) == (1, "so far\n")
@@ -144,7 +144,7 @@ def test_an_answer_may_take_only_so_long(simulate):
 # -- chat ------------------------------------------------------------------------------------
 
 
-def test_a_conversation(docker, tmp_path):
+def test_chat_sends_and_saves_the_conversation(docker, tmp_path):
     saved = tmp_path / "chat.json"
     typed = f'Hello\n/tokens\n"""two\nlines"""\n/nope\n/save {saved}\n/bye\nnever\n'
     done = console("chat", "ai/smollm2", "--system", "Be brief.", typed=typed)
@@ -162,19 +162,21 @@ def test_a_conversation(docker, tmp_path):
         {"role": "user", "content": "two\nlines"},
         {"role": "assistant", "content": "You said: two\nlines"},
     ]
-    asked = [request.body["messages"] for request in docker.requests if request.prompt is not None]
-    assert asked[-1] == content["messages"][:4]
+    conversations = [
+        request.body["messages"] for request in docker.requests if request.prompt is not None
+    ]
+    assert conversations[-1] == content["messages"][:4]
 
 
-def test_a_conversation_goes_on_with_another_model(simulate):
+def test_chat_continues_after_changing_the_model(simulate):
     simulate({"ai/one": "I am one.", "ai/two": "I am two."})
     typed = "Who?\n/model ai/nothing\n/model ai/two\nWho?\n/clear\n/system Be nice.\n/help\n"
     done = console("chat", "ai/one", typed=typed)
     assert done.returncode == 0
     assert done.stdout.index("I am one.") < done.stdout.index("I am two.")
     assert "is not pulled" in done.stderr
-    for said in ("(a new conversation)", "Be nice.", "/tokens"):
-        assert said in done.stdout
+    for text in ("(a new conversation)", "Be nice.", "/tokens"):
+        assert text in done.stdout
 
 
 @pytest.mark.parametrize("columns", ["60", "120"])
@@ -189,7 +191,7 @@ def test_ctrl_c_ends_the_answer_and_not_the_conversation(simulate, columns):
 
 
 def _typing(keys):
-    """A program that types for `chat` in a terminal of its own: each key after the one before."""
+    """Return a program that types for `chat` in its own terminal, one key after another."""
     script = f"""
 import os, pty, sys
 pid, terminal = pty.fork()

@@ -1,4 +1,4 @@
-"""`python -m docker_model`, as its user meets it: a process, its outputs, its exit code."""
+"""`python -m docker_model`, run as a process: its outputs and its exit code."""
 
 import json
 import os
@@ -32,7 +32,7 @@ NO_RICH = (
 # -- list ------------------------------------------------------------------------------------
 
 
-def test_list(simulate):
+def test_list_prints_a_table(simulate):
     simulate(["ai/smollm2", "hf.co/org/model:Q4_K_M"])
     head, small, other = console("list").stdout.splitlines()
     assert head.split() == [
@@ -57,21 +57,21 @@ def test_list(simulate):
         ("9", "NAME"),
     ],
 )
-def test_list_on_a_terminal_leaves_out_what_does_not_fit(docker, width, columns):
+def test_list_on_a_narrow_terminal_omits_columns(docker, width, columns):
     shown, _ = on_terminal("list", COLUMNS=width)
     head, row = re.sub(r"\x1b\[\d*m", "", shown).splitlines()
     assert head.split() == columns.split()
     assert ("256.35MiB" in row) == ("SIZE" in columns)
 
 
-def test_list_as_json(docker):
+def test_list_prints_json(docker):
     (model,) = json.loads(console("list", "--json").stdout)
     assert model["name"] == "ai/smollm2"
     assert model["tags"] == ["docker.io/ai/smollm2:latest"]
     assert model["created"] == "2025-03-24T11:49:41+00:00"
 
 
-def test_list_of_nothing(simulate):
+def test_listing_an_empty_store_names_the_pull_command(simulate):
     simulate([])
     done = console("list")
     assert (done.returncode, done.stdout) == (0, "")
@@ -82,7 +82,7 @@ def test_list_of_nothing(simulate):
 # -- ask -------------------------------------------------------------------------------------
 
 
-def test_ask(docker):
+def test_ask_prints_the_answer(docker):
     assert console("ask", "ai/smollm2", "Grüße?").stdout == "You said: Grüße?\n"
     done = console("ask", "ai/smollm2", typed="from stdin")
     assert (done.returncode, done.stdout, done.stderr) == (0, "You said: from stdin\n", "")
@@ -90,9 +90,9 @@ def test_ask(docker):
 
 
 def on_windows(code, *arguments, typed=""):
-    """Run the console in a process that takes itself for one on Windows."""
+    """Run the console in a process that takes its system for Windows."""
     code = f"import sys, docker_model.__main__ as main\nmain._WINDOWS = True\n{code}"
-    page = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}  # not UTF-8's
+    page = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}  # not UTF-8
     env = {name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"}
     return subprocess.run(
         [sys.executable, "-c", f"{code}\nsys.exit(main.main(sys.argv[1:]))", *arguments],
@@ -105,13 +105,13 @@ def on_windows(code, *arguments, typed=""):
     )
 
 
-def test_a_pipe_on_windows_is_utf_8_whatever_the_code_page(docker):
+def test_output_to_a_pipe_on_windows_is_utf_8_with_any_code_page(docker):
     done = on_windows("", "ask", "ai/smollm2", typed="Gr\u00fc\u00dfe \u4f60\u597d")
     assert (done.stdout, done.stderr) == ("You said: Gr\u00fc\u00dfe \u4f60\u597d\n", "")
 
 
-def test_a_reader_on_windows_that_has_gone_is_no_failure(docker):
-    """Windows says "Invalid argument", once: afterwards the output goes to the null device."""
+def test_a_closed_output_on_windows_is_no_failure(docker):
+    """Windows reports "Invalid argument" once; afterwards the output goes to the null device."""
     done = on_windows(
         """
 import io
@@ -126,12 +126,12 @@ sys.stdout = Gone(open(1, "wb", closefd=False))
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_pipe_gets_the_answer_alone(simulate):
+def test_a_pipe_gets_only_the_answer(simulate):
     simulate({"ai/smollm2": [*THINKING, Text(" \x1b[31mred\x1b[0m\n")]})
     assert console("ask", "ai/smollm2", "2+2?").stdout == "It is 4. \x1b[31mred\x1b[0m\n"
 
 
-def test_terminal_gets_reasoning_dimmed(simulate):
+def test_a_terminal_gets_dimmed_reasoning(simulate):
     simulate({"ai/smollm2": THINKING})
     shown, code = on_terminal("ask", "ai/smollm2", "2+2?")
     assert code == 0
@@ -140,27 +140,27 @@ def test_terminal_gets_reasoning_dimmed(simulate):
     assert shown.endswith("\r\n\r\nIt is 4.\r\n")
 
 
-def test_models_words_cannot_drive_the_terminal(simulate):
+def test_escape_sequences_in_an_answer_do_not_reach_the_terminal(simulate):
     simulate({"ai/smollm2": "a\tb\x1b]0;title\x07 \x9b31m\r end"})
     shown, _ = on_terminal("ask", "ai/smollm2", "?")
     assert shown == "a\tb␛]0;title␇ \ufffd31m␍ end\r\n"
 
 
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"NO_COLOR": "1"}])
-def test_terminals_without_colours(simulate, environment):
+def test_a_terminal_without_colors_gets_plain_text(simulate, environment):
     simulate({"ai/smollm2": THINKING})
     shown, _ = on_terminal("ask", "ai/smollm2", "2+2?", **environment)
     assert not re.search(r"\x1b\[[34]", shown)
     assert "Let me see." in re.sub(r"\x1b\[\d*m", "", shown)
 
 
-def test_terminal_without_rich(simulate):
+def test_a_terminal_without_rich_gets_plain_text(simulate):
     simulate({"ai/smollm2": THINKING})
     shown, code = on_terminal("ask", "ai/smollm2", "2+2?", command=[sys.executable, "-c", NO_RICH])
     assert (shown, code) == ("Let me see.\r\n\r\nIt is 4.\r\n", 0)
 
 
-def test_prompt_is_typed_on_a_terminal(docker):
+def test_a_prompt_can_be_typed_on_a_terminal(docker):
     shown, code = on_terminal("ask", "ai/smollm2", typed=b"Hi\n\x04", after=b"Ctrl-D:")
     assert code == 0
     assert shown.endswith("You said: Hi\r\n")
@@ -178,7 +178,7 @@ def test_prompt_is_typed_on_a_terminal(docker):
         ([], "usage:"),
     ],
 )
-def test_failures_are_told_on_stderr(docker, arguments, text):
+def test_failures_are_written_to_stderr(docker, arguments, text):
     done = console(*arguments)
     assert done.returncode == (2 if text == "usage:" else 1)
     assert done.stdout == ""
@@ -193,7 +193,7 @@ def test_an_answer_that_breaks_off_ends_its_line(simulate):
     assert "broke off" in done.stderr
 
 
-def test_prompt_that_is_no_text(docker):
+def test_an_undecodable_prompt_is_refused(docker):
     done = subprocess.run(
         [*CONSOLE, "ask", "ai/smollm2"], input=b"\xff\xfe", capture_output=True, check=False
     )
@@ -201,11 +201,11 @@ def test_prompt_that_is_no_text(docker):
     assert b"is not UTF-8" in done.stderr
 
 
-def test_encodings_that_lack_a_character(simulate):
+def test_characters_missing_in_the_encoding_are_replaced(simulate):
     simulate({"ai/smollm2": "caf\u00e9 \u6771"})
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    asked = [*CONSOLE, "ask", "ai/smollm2", "?"]
-    assert subprocess.run(asked, env=env, capture_output=True, check=True).stdout == b"caf? ?\n"
+    command = [*CONSOLE, "ask", "ai/smollm2", "?"]
+    assert subprocess.run(command, env=env, capture_output=True, check=True).stdout == b"caf? ?\n"
 
 
 # -- pull ------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ def test_encodings_that_lack_a_character(simulate):
 DOWNLOAD = [*(Downloaded(n, 100) for n in range(0, 101, 2)), Pulled()]
 
 
-def test_pull_into_a_pipe(simulate):
+def test_pull_prints_lines_into_a_pipe(simulate):
     simulate([], pullable={"ai/smollm2": DOWNLOAD})
     done = console("pull", "ai/smollm2")
     assert (done.returncode, done.stdout) == (0, "ai/smollm2 is here: 256.35MiB\n")
@@ -224,7 +224,7 @@ def test_pull_into_a_pipe(simulate):
     assert len(lines) == 12  # a line for each tenth, of 51
 
 
-def test_pull_on_a_terminal(simulate):
+def test_pull_on_a_terminal_shows_one_changing_line(simulate):
     simulate([], pullable={"ai/smollm2": DOWNLOAD})
     shown, code = on_terminal("pull", "ai/smollm2")
     assert code == 0
@@ -232,10 +232,10 @@ def test_pull_on_a_terminal(simulate):
     assert shown.endswith("ai/smollm2 is here: 256.35MiB\r\n")
 
 
-# -- the ends --------------------------------------------------------------------------------
+# -- interruption ----------------------------------------------------------------------------
 
 
-def test_ctrl_c_leaves_quickly_and_quietly(simulate):
+def test_ctrl_c_ends_the_command_quickly_without_a_traceback(simulate):
     docker = simulate({"ai/smollm2": [Text("one "), Hang()]})
     with subprocess.Popen(
         [*CONSOLE, "ask", "ai/smollm2", "?"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -247,7 +247,7 @@ def test_ctrl_c_leaves_quickly_and_quietly(simulate):
     docker.wait_all_gone()
 
 
-def test_ctrl_c_on_a_terminal(simulate):
+def test_ctrl_c_on_a_terminal_ends_the_line(simulate):
     docker = simulate({"ai/smollm2": [Text("one "), Hang()]})
     shown, code = on_terminal("ask", "ai/smollm2", "?", typed=b"\x03", after=b"one ")
     assert code == 130
@@ -255,7 +255,7 @@ def test_ctrl_c_on_a_terminal(simulate):
     docker.wait_all_gone()
 
 
-def test_ctrl_c_before_the_first_word(simulate):
+def test_ctrl_c_before_the_first_word_ends_the_command(simulate):
     docker = simulate({"ai/smollm2": [Hang()]})
     with subprocess.Popen([*CONSOLE, "ask", "ai/smollm2", "?"], stderr=subprocess.PIPE) as process:
         docker.wait_prompts()
@@ -275,7 +275,7 @@ def test_ctrl_c_ends_a_pull(simulate):
     docker.wait_all_gone()
 
 
-def test_reader_that_leaves(simulate):
+def test_a_closed_pipe_ends_the_command_without_a_traceback(simulate):
     docker = simulate({"ai/smollm2": [Text("word " * 100_000, 50)]})
     arguments = ["ask", "--max-chars", "0", "ai/smollm2", "?"]
     with subprocess.Popen(
@@ -288,23 +288,23 @@ def test_reader_that_leaves(simulate):
     docker.wait_all_gone()
 
 
-# -- what a shell is told ---------------------------------------------------------------------
+# -- shell completion -------------------------------------------------------------------------
 
 
 def completed(line, tmp_path):
-    """What a shell would offer after Tab, as argcomplete tells it."""
-    told = tmp_path / "told"
-    asked = {
+    """Return what a shell would offer after Tab, as argcomplete reports it."""
+    offered = tmp_path / "offered"
+    variables = {
         "_ARGCOMPLETE": "1",
         "_ARGCOMPLETE_IFS": "\n",
-        "_ARGCOMPLETE_STDOUT_FILENAME": str(told),
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(offered),
     }
     line = f"docker-model-llm {line}"
-    console(env={**os.environ, **asked, "COMP_LINE": line, "COMP_POINT": str(len(line))})
-    return told.read_text().split()
+    console(env={**os.environ, **variables, "COMP_LINE": line, "COMP_POINT": str(len(line))})
+    return offered.read_text().split()
 
 
-def test_completion(simulate, tmp_path):
+def test_completion_offers_commands_and_models(simulate, tmp_path):
     simulate(["ai/smollm2", "ai/qwen3"])
     assert completed("l", tmp_path) == ["list"]
     assert completed("list --j", tmp_path) == ["--json"]
@@ -313,7 +313,7 @@ def test_completion(simulate, tmp_path):
 
 
 @pytest.mark.simulated
-def test_completion_where_there_is_no_docker(tmp_path):
+def test_completion_works_without_docker(tmp_path):
     with SimulatedDocker.broken("no-docker"):
         assert completed("ask ai/", tmp_path) == ["ai/smollm2"]  # over HTTP
     with SimulatedDocker.broken("refused"):
@@ -327,7 +327,7 @@ COMMANDS = ["check", "ask", "chat", "list", "ps", "pull", "search", "rm", "confi
 
 
 @pytest.mark.parametrize("arguments", [[], *([command] for command in COMMANDS)])
-def test_help(arguments):
+def test_help_is_printed(arguments):
     done = console(*arguments, "--help")
     assert done.returncode == 0
     words = arguments or [*COMMANDS, "DOCKER_MODEL_COMMAND", "130"]
@@ -335,11 +335,11 @@ def test_help(arguments):
     assert all(word in done.stdout for word in words)
 
 
-def test_version():
+def test_version_is_printed():
     assert re.fullmatch(r"docker-model-llm \d+\.\d+\S*\n", console("--version").stdout)
 
 
-def test_the_wait_is_shown_in_a_line_that_the_answer_overwrites():
+def test_waiting_is_shown_in_a_line_that_the_answer_overwrites():
     with loading_docker():
         shown, code = on_terminal("ask", "ai/smollm2", "?", NO_COLOR="1")
     assert code == 0
@@ -349,7 +349,7 @@ def test_the_wait_is_shown_in_a_line_that_the_answer_overwrites():
     assert answer == "Yes."
 
 
-def test_the_wait_is_not_shown_in_a_pipe(simulate):
+def test_waiting_is_not_shown_in_a_pipe(simulate):
     simulate({"ai/smollm2": [Sleep(1.5), Text("Yes.")]})
     done = console("ask", "ai/smollm2", "?")
     assert (done.stdout, done.stderr) == ("Yes.\n", "")

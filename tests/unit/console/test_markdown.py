@@ -1,4 +1,4 @@
-"""Markdown of an answer that comes in pieces, on a terminal with rich."""
+"""Markdown of an answer that arrives in pieces, on a terminal with rich."""
 
 import io
 import random
@@ -47,7 +47,7 @@ def written(monkeypatch, text, seed):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_last_drawing_holds_every_block_laid_out(monkeypatch, seed):
+def test_the_final_screen_contains_every_block(monkeypatch, seed):
     monkeypatch.setenv("NO_COLOR", "1")
     shown = written(monkeypatch, ANSWER, seed)
     for words in (
@@ -61,12 +61,12 @@ def test_the_last_drawing_holds_every_block_laid_out(monkeypatch, seed):
         "The end",
     ):
         assert words in shown
-    assert "https://docs.docker.com" in shown  # where a link leads is not hidden
+    assert "https://docs.docker.com" in shown  # the target of a link stays visible
     assert "**" not in shown
     assert "```" not in shown.rpartition("y = 2")[2]
 
 
-def test_escape_sequences_of_a_model_are_made_harmless(monkeypatch):
+def test_escape_sequences_of_an_answer_are_escaped(monkeypatch):
     assert "\x1b]0;" not in written(monkeypatch, "Look: \x1b]0;title\x07 here.\n\nMore.", 1)
 
 

@@ -1,4 +1,4 @@
-"""Wrapping an answer between words, whatever pieces it comes in."""
+"""Wrapping of an answer between words, for any split into pieces."""
 
 import io
 import random
@@ -45,7 +45,7 @@ def test_lines_are_wrapped_between_words(text, shown, seed, monkeypatch):
     assert wrapped(text, 9, monkeypatch, seed) == shown
 
 
-def test_nothing_is_wrapped_in_a_pipe():
+def test_a_pipe_is_not_wrapped():
     stream = io.StringIO()
     out = Wrapped(Screen(stream))
     out.write("word " * 100)
@@ -53,7 +53,7 @@ def test_nothing_is_wrapped_in_a_pipe():
     assert stream.getvalue() == "word " * 100
 
 
-def test_a_message_is_wrapped_on_a_terminal_alone(monkeypatch):
+def test_a_message_is_wrapped_only_on_a_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     for stream, lines in ((Terminal(), 3), (io.StringIO(), 1)):
         Screen(stream).paragraph("It failed, and this is what helps: do it once more, please.")
@@ -70,6 +70,6 @@ def test_a_message_is_wrapped_on_a_terminal_alone(monkeypatch):
         ("Running: llama.cpp b9879", "nothing of the kind", ""),
     ],
 )
-def test_a_gpu_is_guessed(state, log, guess):
+def test_the_use_of_a_gpu_is_guessed_from_the_log(state, log, guess):
     assert gpu(state, log).startswith(guess)
     assert bool(gpu(state, log)) == bool(guess)

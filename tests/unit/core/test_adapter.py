@@ -1,4 +1,4 @@
-"""Code written for the original guide runs, and sees errors where it saw text."""
+"""The original adapter: code written for its guide runs, and errors replace error texts."""
 
 import threading
 
@@ -14,7 +14,7 @@ from docker_model.errors import (
 from docker_model.testing import Hang, SimulatedDocker, Text
 
 
-async def test_the_guides_program(simulate):
+async def test_the_program_of_the_guide_runs(simulate):
     simulate(["ai/smollm2", "ai/other"])
     names = await DockerModelRunnerCLIAdapter.get_available_models()
     assert names == ["ai/smollm2", "ai/other"]
@@ -29,7 +29,7 @@ async def test_the_guides_program(simulate):
     assert repr(adapter) == "DockerModelRunnerCLIAdapter('ai/smollm2')"
 
 
-async def test_pieces_come_as_they_are_said(simulate):
+async def test_pieces_arrive_while_the_model_is_still_generating(simulate):
     heard = threading.Event()
 
     def answer(_):
@@ -45,13 +45,13 @@ async def test_pieces_come_as_they_are_said(simulate):
     assert pieces == ["one ", "two"]
 
 
-async def test_stop_and_settings(simulate):
+async def test_stop_sequences_cut_the_answer(simulate):
     simulate({"ai/smollm2": "one END two"})
     assert await DockerModelRunnerCLIAdapter("ai/smollm2", stop="END").generate("?") == "one "
     assert await DockerModelRunnerCLIAdapter("ai/smollm2").generate("?", stop=["two"]) == "one END "
 
 
-async def test_errors_raise(simulate):
+async def test_failures_raise_errors(simulate):
     simulate([])
     adapter = DockerModelRunnerCLIAdapter("ai/smollm2")
     with pytest.raises(ModelNotFoundError):
@@ -64,12 +64,12 @@ async def test_errors_raise(simulate):
 
 
 @pytest.mark.simulated
-async def test_missing_runner_is_no_empty_list():
+async def test_a_missing_runner_raises_instead_of_an_empty_list():
     with SimulatedDocker.broken("refused"), pytest.raises(RunnerUnavailableError):
         await DockerModelRunnerCLIAdapter.get_available_models()
 
 
-async def test_parameters_are_refused_not_ignored(docker):
+async def test_unsupported_parameters_are_refused(docker):
     adapter = DockerModelRunnerCLIAdapter("ai/smollm2")
     with pytest.raises(UnsupportedParameterError, match="max_tokens, temperature"):
         await adapter.generate("Hi", temperature=0.1, max_tokens=9)
@@ -78,7 +78,7 @@ async def test_parameters_are_refused_not_ignored(docker):
     assert docker.calls == []
 
 
-async def test_stream_that_is_left_is_ended(simulate):
+async def test_leaving_a_stream_ends_the_run(simulate):
     docker = simulate({"ai/smollm2": [Text("one "), Hang()]})
     stream = DockerModelRunnerCLIAdapter("ai/smollm2").stream_generate("Hi")
     async for _ in stream:

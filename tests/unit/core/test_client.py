@@ -1,4 +1,4 @@
-"""`DockerModel`: what each setting and each settled case of the interface means."""
+"""`DockerModel`: each setting, and each decided case of the interface."""
 
 import asyncio
 import copy
@@ -36,7 +36,7 @@ def skip_if_old(what, cannot):
         pytest.skip(f"this version of the plugin {what}")
 
 
-def test_generate_gives_everything(simulate):
+def test_generate_returns_the_whole_completion(simulate):
     docker = simulate({"ai/smollm2": [Reasoning("hm"), Text("Yes."), UsageStep(3, 4)]})
     got = MODEL.generate("Really?")
     skip_if_old("prints no usage", got.usage is None)
@@ -47,7 +47,7 @@ def test_generate_gives_everything(simulate):
 
 
 @pytest.mark.parametrize("run", [asyncio.run, other_loop.run])
-def test_the_async_methods_give_the_same_in_any_loop(docker, run):
+def test_the_async_methods_return_the_same_in_any_loop(docker, run):
     async def main():
         whole = await MODEL.agenerate("hi")
         return whole.text, "".join([piece async for piece in MODEL.astream("hi")])
@@ -62,7 +62,7 @@ def test_sync_methods_work_inside_a_running_loop(docker):
     assert asyncio.run(main()) == ("You said: hi", "You said: hi")
 
 
-def test_one_object_serves_threads_and_loops_one_after_another(docker):
+def test_one_object_serves_several_threads_and_loops_in_turn(docker):
     got = []
     threads = [threading.Thread(target=lambda: got.append(MODEL.generate("t"))) for _ in range(4)]
     for thread in threads:
@@ -70,17 +70,17 @@ def test_one_object_serves_threads_and_loops_one_after_another(docker):
     got.extend(asyncio.run(MODEL.agenerate("t")) for _ in range(2))
     for thread in threads:
         thread.join()
-    assert [one.text for one in got] == ["You said: t"] * 6
+    assert [completion.text for completion in got] == ["You said: t"] * 6
 
 
-def test_pieces_arrive_as_they_are_said(simulate):
+def test_pieces_arrive_while_the_model_is_still_generating(simulate):
     simulate({"ai/smollm2": [Text("first"), Hang()]})
     with MODEL.stream("x") as stream:
         assert next(stream)
         assert stream.completion is None
 
 
-def test_events_hold_reasoning_and_end_with_the_completion(simulate):
+def test_events_contain_reasoning_and_end_with_the_completion(simulate):
     simulate({"ai/smollm2": [Reasoning("hm", 9), Sleep(0.05), Text("ok", 9)]})
     stream = MODEL.stream("x")
     *deltas, last = stream.events()
@@ -98,14 +98,14 @@ def test_async_events_need_no_await(simulate):
     assert asyncio.run(main())[-1].text == "ok"
 
 
-def test_plain_iteration_leaves_reasoning_to_the_completion(simulate):
+def test_iteration_yields_text_and_the_completion_has_the_reasoning(simulate):
     simulate({"ai/smollm2": [Reasoning("hm"), Text("ok")]})
     stream = MODEL.stream("x")
     assert "".join(stream) == "ok"
     assert stream.completion.reasoning == "hm"
 
 
-def test_the_models_own_white_space_is_kept(simulate):
+def test_white_space_of_the_answer_is_kept(simulate):
     simulate({"ai/smollm2": [Text("\n a \n\n")]})
     assert MODEL.generate("x").text == "\n a \n\n"
 
@@ -121,14 +121,14 @@ def test_the_prompt_arrives_byte_for_byte_and_never_in_argv(docker):
 # -- stop and max_chars --------------------------------------------------------------------
 
 
-def test_a_stop_sequence_is_cut_across_chunks_and_the_runner_sees_the_client_leave(simulate):
+def test_a_stop_sequence_is_cut_across_chunks_and_the_request_is_closed(simulate):
     docker = simulate({"ai/smollm2": SPLIT})
     got = MODEL.generate("x", stop="STOP")
     assert (got.text, got.finish_reason) == ("one two ", "stop_sequence")
     docker.wait_gone()
 
 
-def test_a_calls_stop_takes_the_place_of_the_models(simulate):
+def test_stop_of_a_call_replaces_that_of_the_model(simulate):
     simulate({"ai/smollm2": [Text("one two three")]})
     model = DockerModel("ai/smollm2", stop=["two"])
     assert model.generate("x").text == "one "
@@ -136,12 +136,12 @@ def test_a_calls_stop_takes_the_place_of_the_models(simulate):
     assert model.generate("x", stop=()).text == "one two three"
 
 
-def test_an_answer_that_a_stop_ends_at_its_start_is_empty_and_no_error(simulate):
+def test_a_stop_at_the_beginning_gives_an_empty_answer_and_no_error(simulate):
     simulate({"ai/smollm2": [Text("STOP")]})
     assert MODEL.generate("x", stop="STOP").text == ""
 
 
-def test_max_chars_cuts_only_what_is_longer(simulate):
+def test_max_chars_cuts_only_longer_answers(simulate):
     simulate({"ai/smollm2": [Text("12345")]})
     short, exact = (DockerModel("ai/smollm2", max_chars=n).generate("x") for n in (3, 5))
     assert (short.text, short.finish_reason) == ("123", "length")
@@ -152,7 +152,7 @@ def test_max_chars_cuts_only_what_is_longer(simulate):
 
 
 @pytest.mark.parametrize("prompt", ["", " \n\t\u2003", "\u00a0", "a\ud800b", None, b"hi", ["hi"]])
-def test_a_prompt_that_cannot_be_sent_is_refused_before_anything_starts(docker, prompt):
+def test_an_invalid_prompt_is_refused_before_a_process_starts(docker, prompt):
     for ask in (MODEL.generate, MODEL.stream, MODEL.astream):
         with pytest.raises(InvalidRequestError):
             ask(prompt)
@@ -188,16 +188,16 @@ def test_a_prompt_that_cannot_be_sent_is_refused_before_anything_starts(docker, 
         {"on_progress": "yes"},
     ],
 )
-def test_a_bad_setting_is_refused(settings):
+def test_an_invalid_setting_is_refused(settings):
     with pytest.raises(InvalidRequestError):
         DockerModel(**{"model": "ai/smollm2", **settings})
 
 
-def test_no_stop_at_all_may_be_written_as_none():
+def test_an_empty_stop_equals_none():
     assert DockerModel("ai/smollm2", stop=None) == MODEL
 
 
-def test_a_model_is_hashable_whatever_is_told_of_progress():
+def test_a_model_is_hashable_with_an_unhashable_on_progress():
     class Bar:
         __hash__ = None
 
@@ -212,7 +212,7 @@ def test_an_unknown_setting_is_a_type_error():
         DockerModel("ai/smollm2", temperatur=0)
 
 
-def test_a_model_is_a_value_that_hides_its_environment():
+def test_models_with_equal_settings_are_equal_and_hide_the_environment():
     model = DockerModel("ai/smollm2", stop="x", env={"TOKEN": "hunter2"}, timeout=5)
     assert model == DockerModel("ai/smollm2", stop=["x"], env={"TOKEN": "hunter2"}, timeout=5)
     assert hash(model) == hash(pickle.loads(pickle.dumps(model)))
@@ -236,21 +236,23 @@ def test_references_to_local_files_are_defused_refused_or_allowed(docker, tmp_pa
     assert allowed == "read SECRET please"
 
 
-def test_each_call_is_made_where_the_caller_is_by_then(docker, tmp_path, monkeypatch):
-    """And in the environment of that moment: the other tests share a model, and no simulation."""
+def test_each_call_uses_the_working_directory_and_environment_of_its_moment(
+    docker, tmp_path, monkeypatch
+):
+    """The environment counts too: the tests share one model, and each has its own simulation."""
     model = DockerModel("ai/smollm2", file_references="allow")
     prompt = "read @note.txt please"
-    for said in ("one", "two"):
-        (tmp_path / said).mkdir()
-        (tmp_path / said / "note.txt").write_text(said)
-        monkeypatch.chdir(tmp_path / said)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "note.txt").write_text(name)
+        monkeypatch.chdir(tmp_path / name)
         model.generate(prompt)
     skip_if_old("reads no file that a prompt names", docker.prompts == [prompt] * 2)
     assert docker.prompts == ["read one please", "read two please"]
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
-def test_a_call_leaves_nothing_in_what_is_pickled_or_shown(docker, transport):
+def test_a_call_changes_neither_the_pickle_nor_the_repr(docker, transport):
     model = DockerModel("ai/smollm2", transport=transport)
 
     def seen():
@@ -274,15 +276,15 @@ def test_warm_up_loads_the_model(docker):
 
 
 @pytest.mark.simulated
-def test_an_old_cli_without_color_is_driven_all_the_same(simulate):
+def test_an_old_cli_without_color_is_supported(simulate):
     docker = simulate({"ai/smollm2": [Reasoning("hm"), Text("Yes.")]}, version="v0.1.40")
     got = [MODEL.generate("x") for _ in range(2)]
-    assert [(one.reasoning, one.text) for one in got] == [("hm", "Yes.")] * 2
+    assert [(completion.reasoning, completion.text) for completion in got] == [("hm", "Yes.")] * 2
     assert docker.prompts == ["x", "x"]
 
 
 @pytest.mark.simulated
-def test_a_model_that_was_found_counts_as_present_until_that_is_too_old(simulate, monkeypatch):
+def test_the_presence_of_a_model_is_remembered_for_a_limited_time(simulate, monkeypatch):
     docker = simulate(["ai/first", "ai/second"])
 
     def looks_of_two_answers(name):

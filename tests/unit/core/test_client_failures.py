@@ -1,4 +1,4 @@
-"""What ends a `DockerModel`'s call before its answer: a missing model, trouble, a limit."""
+"""Failures of a `DockerModel` call before or during its answer: missing model, faults, limits."""
 
 import asyncio
 import os
@@ -39,10 +39,10 @@ from docker_model.testing import (
 MODEL = DockerModel("ai/smollm2")
 
 
-# -- trouble -------------------------------------------------------------------------------
+# -- faults --------------------------------------------------------------------------------
 
 
-def test_a_missing_model_is_never_pulled_unasked(simulate):
+def test_a_missing_model_is_not_pulled_by_default(simulate):
     docker = simulate(pullable=["ai/other"])
     with pytest.raises(ModelNotFoundError, match="docker model pull ai/other"):
         DockerModel("ai/other").generate("x")
@@ -50,7 +50,7 @@ def test_a_missing_model_is_never_pulled_unasked(simulate):
     assert docker.prompts == []
 
 
-def test_pull_missing_pulls_apart_from_the_run(simulate):
+def test_pull_missing_pulls_in_a_separate_process(simulate):
     docker = simulate(pullable=["ai/other"])
     steps = []
     model = DockerModel("ai/other", pull="missing", on_progress=steps.append)
@@ -61,7 +61,7 @@ def test_pull_missing_pulls_apart_from_the_run(simulate):
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
-async def test_callers_at_once_share_a_pull(simulate, transport):
+async def test_concurrent_calls_share_a_pull(simulate, transport):
     docker = simulate(pullable={"ai/other": [Downloaded(1, 2), Sleep(0.5), Pulled()]})
     steps = []
     model = DockerModel("ai/other", transport=transport, pull="missing", on_progress=steps.append)
@@ -72,24 +72,24 @@ async def test_callers_at_once_share_a_pull(simulate, transport):
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
-async def test_a_shared_pull_goes_on_for_those_who_stay(simulate, transport):
+async def test_a_shared_pull_continues_when_one_caller_leaves(simulate, transport):
     simulate(pullable={"ai/other": [Downloaded(1, 2), Sleep(0.5), Pulled()]})
-    told = asyncio.Event()
+    reported = asyncio.Event()
     loop = asyncio.get_running_loop()
     model = DockerModel(
         "ai/other",
         transport=transport,
         pull="missing",
-        on_progress=lambda _: loop.call_soon_threadsafe(told.set),
+        on_progress=lambda _: loop.call_soon_threadsafe(reported.set),
     )
     leaving, staying = (asyncio.create_task(model.agenerate(prompt)) for prompt in "ab")
-    await told.wait()
+    await reported.wait()
     leaving.cancel()
     assert (await staying).text == "You said: b"
     assert leaving.cancelled()
 
 
-def test_a_model_that_vanishes_is_noticed_and_the_run_ended(simulate):
+def test_a_model_that_vanishes_is_reported_and_the_run_ended(simulate):
     docker = simulate(["ai/smollm2"], pullable={"ai/other": [Hang()]})
     model = DockerModel("ai/other")
 
@@ -108,13 +108,13 @@ def looks(docker):
     return len([r for r in docker.requests if r.method == "GET" and "/models/" in r.path])
 
 
-def test_a_yes_is_remembered_so_that_the_next_call_asks_nothing(docker):
+def test_the_presence_of_a_model_is_checked_once(docker):
     for _ in range(3):
         MODEL.generate("x")
-    assert looks(docker) == 3 + 1  # each run looks for itself
+    assert looks(docker) == 3 + 1  # each run checks the model once more
 
 
-def test_many_first_calls_ask_once(docker):
+def test_concurrent_first_calls_check_the_model_once(docker):
     async def main():
         await asyncio.gather(*(MODEL.agenerate(str(i)) for i in range(6)))
 
@@ -122,7 +122,7 @@ def test_many_first_calls_ask_once(docker):
     assert looks(docker) == 6 + 1
 
 
-def test_nothing_said_is_an_error_although_the_exit_code_is_good(simulate):
+def test_empty_output_with_exit_code_zero_is_an_error(simulate):
     simulate({"ai/smollm2": []})
     with pytest.raises(EmptyAnswerError):
         MODEL.generate("x")
@@ -155,7 +155,7 @@ def test_a_killed_command_raises_its_signal(simulate):
 
 
 @pytest.mark.simulated
-def test_stderr_and_exit_code_are_in_the_error(simulate):
+def test_an_error_contains_stderr_and_the_exit_code(simulate):
     simulate({"ai/smollm2": [Stderr("odd\n"), Exit(7)]})
     with pytest.raises(GenerationError) as caught:
         MODEL.generate("x")
@@ -163,7 +163,7 @@ def test_stderr_and_exit_code_are_in_the_error(simulate):
 
 
 @pytest.mark.simulated
-def test_a_grandchild_that_holds_the_pipe_does_not_hold_the_caller(simulate):
+def test_a_grandchild_that_holds_the_pipe_does_not_block_the_caller(simulate):
     simulate({"ai/smollm2": [Grandchild(detached=True), Text("all")]})
     began = time.monotonic()
     assert MODEL.generate("x").text == "all"
@@ -171,14 +171,14 @@ def test_a_grandchild_that_holds_the_pipe_does_not_hold_the_caller(simulate):
 
 
 @pytest.mark.simulated
-def test_closing_stdout_without_ending_is_an_error(simulate):
+def test_closing_stdout_without_an_exit_is_an_error(simulate):
     simulate({"ai/smollm2": [Text("all"), CloseStdout(), Hang()]})
     with pytest.raises(GenerationError, match="did not exit") as caught:
         MODEL.generate("x")
     assert caught.value.partial == "all"
 
 
-def test_a_runner_that_is_off_is_named_and_the_commands_own_words_are_kept(docker):
+def test_a_stopped_runner_is_named_and_the_output_of_the_command_is_kept(docker):
     off = DockerModel("ai/smollm2", env={"MODEL_RUNNER_HOST": "http://127.0.0.1:1"})
     with pytest.raises(RunnerUnavailableError) as caught:
         off.generate("x")
@@ -187,7 +187,7 @@ def test_a_runner_that_is_off_is_named_and_the_commands_own_words_are_kept(docke
 
 
 @pytest.mark.parametrize("where", [{"DOCKER_HOST": "nonsense://"}, {"DOCKER_CONTEXT": "nosuch"}])
-def test_a_wrong_docker_is_no_failure_of_the_engine(docker, where):
+def test_a_wrong_docker_host_or_context_is_an_unavailable_runner(docker, where):
     if os.environ["DOCKER_MODEL_COMMAND"] == shlex.join(docker.command):
         pytest.skip("the simulation reads no contexts")
     elsewhere = {"MODEL_RUNNER_HOST": "", **where}
@@ -207,7 +207,7 @@ def test_a_wrong_docker_is_no_failure_of_the_engine(docker, where):
         (Timeouts(total=0.5), [Text("some"), Hang()], "total", "some"),
     ],
 )
-def test_each_phase_has_its_limit(simulate, limits, script, phase, partial):
+def test_each_phase_times_out_with_the_text_so_far(simulate, limits, script, phase, partial):
     docker = simulate({"ai/smollm2": script})
     with pytest.raises(GenerationTimeoutError) as caught:
         DockerModel("ai/smollm2", timeout=limits).generate("x")
@@ -215,7 +215,7 @@ def test_each_phase_has_its_limit(simulate, limits, script, phase, partial):
     docker.wait_all_gone()
 
 
-def test_waiting_for_a_place_has_its_limit_and_places_come_in_order(simulate):
+def test_the_queue_times_out_and_keeps_its_order(simulate):
     docker = simulate(script=lambda prompt: [Text(prompt), Hang()])
     model = DockerModel("ai/smollm2", max_concurrency=1)
     first = model.stream("first")
@@ -235,7 +235,7 @@ def test_waiting_for_a_place_has_its_limit_and_places_come_in_order(simulate):
     assert docker.prompts == ["first", "0", "1", "2"]
 
 
-def test_a_slow_consumer_is_no_stalled_model(simulate):
+def test_a_slow_consumer_causes_no_idle_timeout(simulate):
     simulate({"ai/smollm2": [Text("x" * 4_000_000)]})
     model = DockerModel("ai/smollm2", timeout=Timeouts(idle=0.6))
     total = 0

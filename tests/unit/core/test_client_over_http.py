@@ -1,4 +1,4 @@
-"""What `DockerModel` has the HTTP API for: sampling parameters, and counting tokens."""
+"""Features of `DockerModel` that use the HTTP API: sampling parameters and token counts."""
 
 import pickle
 
@@ -27,13 +27,13 @@ async def test_sampling_parameters_are_sent_over_http(docker):
         assert {name: request.body[name] for name in SAMPLING} == settings
 
 
-def test_without_sampling_parameters_the_command_answers(docker):
+def test_a_call_without_sampling_parameters_uses_the_command(docker):
     DockerModel("ai/smollm2").generate(PROMPT)
     assert runs(docker)
 
 
 @pytest.mark.parametrize("name", SAMPLING)
-def test_the_command_cannot_honor_a_sampling_parameter(name):
+def test_the_cli_transport_refuses_sampling_parameters(name):
     with pytest.raises(UnsupportedParameterError, match=f"{name}: only the HTTP") as caught:
         DockerModel("ai/smollm2", transport="cli", **{name: 1})
     assert caught.value.hint
@@ -41,18 +41,18 @@ def test_the_command_cannot_honor_a_sampling_parameter(name):
 
 @pytest.mark.parametrize("name", SAMPLING)
 @pytest.mark.parametrize("value", ["1", True, float("nan"), [1]])
-def test_a_sampling_parameter_is_a_number(name, value):
+def test_a_sampling_parameter_must_be_a_valid_number(name, value):
     with pytest.raises(InvalidRequestError, match=f"{name} must be") as caught:
         DockerModel("ai/smollm2", **{name: value})
     assert caught.value.hint
 
 
-def test_no_answer_has_no_tokens():
+def test_max_tokens_zero_is_refused():
     with pytest.raises(InvalidRequestError, match="max_tokens"):
         DockerModel("ai/smollm2", max_tokens=0)
 
 
-async def test_tokens_are_counted_whatever_transport_answers(docker):
+async def test_tokens_are_counted_with_either_transport(docker):
     usage = DockerModel("ai/smollm2", transport="http").generate(PROMPT).usage
     assert usage is not None
     for settings in ({}, {"transport": "http"}):
@@ -61,7 +61,7 @@ async def test_tokens_are_counted_whatever_transport_answers(docker):
         assert await model.acount_tokens(PROMPT) == usage.prompt_tokens
 
 
-async def test_the_command_cannot_count(docker):
+async def test_the_cli_transport_cannot_count_tokens(docker):
     model = DockerModel("ai/smollm2", transport="cli")
     with pytest.raises(UnsupportedParameterError, match="cannot count") as caught:
         model.count_tokens(PROMPT)
@@ -70,7 +70,7 @@ async def test_the_command_cannot_count(docker):
         await model.acount_tokens(PROMPT)
 
 
-def test_without_the_http_api_nothing_is_counted(docker):
+def test_counting_tokens_without_the_http_api_is_an_error(docker):
     model = DockerModel("ai/smollm2", env={"MODEL_RUNNER_HOST": "http://127.0.0.1:9"})
     with pytest.raises(UnsupportedParameterError, match="was not found") as caught:
         model.count_tokens(PROMPT)

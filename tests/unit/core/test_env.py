@@ -1,4 +1,4 @@
-"""`from_env`: which variable counts, and what becomes of the addresses in the wild."""
+"""`from_env`: the order of the variables, and the accepted forms of an address."""
 
 import pytest
 from langchain_core.exceptions import ModelInvalidRequestError
@@ -22,13 +22,13 @@ NAMES = (
 
 @pytest.fixture(autouse=True)
 def variables(monkeypatch):
-    """Sets variables; at first none is set."""
+    """Return a function that sets variables; at first all are unset."""
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     return lambda **values: [monkeypatch.setenv(name, value) for name, value in values.items()]
 
 
-def test_models_name_in_its_order(variables):
+def test_the_name_of_the_model_is_read_in_order(variables):
     variables(DEFAULT_MODEL="c")
     assert from_env() == DockerModel("c")
     variables(MODEL_RUNNER_MODEL="b")
@@ -39,19 +39,19 @@ def test_models_name_in_its_order(variables):
     assert from_env().model == "c"
 
 
-def test_prefix_is_composes(variables):
+def test_prefix_and_name_are_joined(variables):
     variables(EMBEDDING_MODEL_MODEL="ai/embed", EMBEDDING_MODEL_URL="http://h:1/")
     model = from_env("embedding-model")
     assert model.model == "ai/embed"
     assert model.env == {"MODEL_RUNNER_HOST": "http://h:1"}
 
 
-def test_no_model_names_what_to_set():
+def test_a_missing_model_name_lists_the_variables_to_set():
     with pytest.raises(InvalidRequestError, match="LLM_MODEL, MODEL_RUNNER_MODEL, DEFAULT_MODEL"):
         from_env()
 
 
-def test_settings_go_first(variables):
+def test_arguments_take_precedence_over_variables(variables):
     variables(LLM_MODEL="a", LLM_URL="http://h:1", LOCAL_MODEL_TIMEOUT="60000")
     own = {"MODEL_RUNNER_HOST": "http://mine:2", "OTHER": "x"}
     model = from_env(model="mine", timeout=5.0, env=own, stop="END", max_chars=9)
@@ -65,7 +65,7 @@ def test_variables_are_read_from_env_too():
     assert model.env["MODEL_RUNNER_HOST"] == "http://h:1"
 
 
-def test_unknown_setting_is_a_type_error(variables):
+def test_an_unknown_setting_is_a_type_error(variables):
     variables(LLM_MODEL="a")
     with pytest.raises(TypeError):
         from_env(temperatur=0.1)
@@ -87,12 +87,12 @@ def test_unknown_setting_is_a_type_error(variables):
     ],
 )
 @pytest.mark.parametrize("name", ["LLM_URL", "MODEL_RUNNER_URL"])
-def test_addresses_of_every_kind(variables, name, address, host):
+def test_every_spelling_of_an_address_is_accepted(variables, name, address, host):
     variables(LLM_MODEL="a", **{name: address})
     assert from_env().env == {"MODEL_RUNNER_HOST": host}
 
 
-def test_own_address_goes_before_the_common_one(variables):
+def test_llm_url_takes_precedence_over_the_common_variables(variables):
     variables(LLM_MODEL="a", LLM_URL="http://own:1", MODEL_RUNNER_URL="http://common:1")
     assert from_env().env["MODEL_RUNNER_HOST"] == "http://own:1"
 
@@ -101,7 +101,7 @@ def test_own_address_goes_before_the_common_one(variables):
     "address",
     ["http://secret:port/", "http://:12434/", "ftp://secret/", "http://[secret", "//", "unix:///s"],
 )
-def test_no_address(variables, address):
+def test_an_invalid_address_is_refused_and_not_repeated(variables, address):
     variables(LLM_MODEL="a", LLM_URL=address)
     with pytest.raises(InvalidRequestError, match="LLM_URL") as caught:
         from_env()
@@ -109,19 +109,19 @@ def test_no_address(variables, address):
 
 
 @pytest.mark.parametrize("value", ["false", "0", "no", "OFF", "False"])
-def test_refuses_where_the_runner_is_not_to_be_used(variables, value):
+def test_use_model_runner_false_is_refused(variables, value):
     variables(LLM_MODEL="a", USE_MODEL_RUNNER=value)
     with pytest.raises(InvalidRequestError, match="USE_MODEL_RUNNER"):
         from_env()
 
 
 @pytest.mark.parametrize("value", ["true", "1", "YES", "on", "", " "])
-def test_uses_the_runner_otherwise(variables, value):
+def test_use_model_runner_true_is_accepted(variables, value):
     variables(LLM_MODEL="a", USE_MODEL_RUNNER=value, MODEL_RUNNER_TYPE="CLI")
     assert from_env() == DockerModel("a")
 
 
-def test_switches_that_say_nothing(variables):
+def test_invalid_switches_are_refused(variables):
     variables(LLM_MODEL="a", USE_MODEL_RUNNER="maybe")
     with pytest.raises(InvalidRequestError, match="neither true nor false"):
         from_env()
@@ -131,7 +131,7 @@ def test_switches_that_say_nothing(variables):
 
 
 @pytest.mark.parametrize("value", ["api", "HTTP"])
-def test_http_transport_takes_the_address_as_it_is(variables, value):
+def test_http_transport_keeps_the_address_unchanged(variables, value):
     variables(LLM_MODEL="a", MODEL_RUNNER_TYPE=value)
     assert from_env() == DockerModel("a", transport="http")
     variables(LLM_URL="http://h:1/engines/v1/")
@@ -140,19 +140,19 @@ def test_http_transport_takes_the_address_as_it_is(variables, value):
     assert from_env(transport="cli").env == {"MODEL_RUNNER_HOST": "http://h:1"}
 
 
-def test_timeout_is_in_milliseconds(variables):
+def test_timeout_is_read_in_milliseconds(variables):
     variables(LLM_MODEL="a", LOCAL_MODEL_TIMEOUT="60000")
     assert from_env().timeout == Timeouts(total=60.0)
 
 
 @pytest.mark.parametrize("value", ["soon", "0", "-1", "nan"])
-def test_no_timeout(variables, value):
+def test_a_timeout_of_zero_means_unlimited(variables, value):
     variables(LLM_MODEL="a", LOCAL_MODEL_TIMEOUT=value)
     with pytest.raises(InvalidRequestError, match="LOCAL_MODEL_TIMEOUT"):
         from_env()
 
 
-def test_model_of_the_environment_answers(docker, variables):
+def test_a_model_from_the_environment_answers(docker, variables):
     variables(LLM_MODEL="ai/smollm2", LLM_URL=f"{docker.url}/engines/v1/")
     assert from_env(env={}).generate("Hi").text == "You said: Hi"
 
@@ -174,7 +174,7 @@ def name_of(model):
 
 
 @every_class
-def test_a_class_is_made_of_the_environment(made, variables):
+def test_each_class_is_created_from_the_environment(made, variables):
     variables(MINE_MODEL="a", MINE_URL="http://h:1/engines/v1", LOCAL_MODEL_TIMEOUT="5000")
     model = made.from_env("mine", command="podman model")
     assert type(model) is made
@@ -188,7 +188,7 @@ def test_a_class_is_made_of_the_environment(made, variables):
 
 
 @every_class
-def test_a_class_without_a_model(made):
+def test_a_class_without_a_model_name_is_refused(made):
     with pytest.raises(InvalidRequestError, match="MINE_MODEL, MODEL_RUNNER_MODEL") as caught:
         made.from_env("mine")
     if made.__module__.startswith("langchain"):

@@ -1,4 +1,4 @@
-"""Discovery and care by the command and over HTTP: one code for what both return."""
+"""Discovery and management return the same over the command and over HTTP."""
 
 import inspect
 
@@ -35,7 +35,7 @@ def docker(simulate):
     )
 
 
-def test_both_ways_tell_the_same(docker):
+def test_both_transports_return_the_same_data(docker):
     management.configure_model("ai/smollm2", context_size=1024)
     for ask in (management.list_models, management.list_running):
         assert ask(transport="cli") == ask(transport="http")
@@ -44,25 +44,25 @@ def test_both_ways_tell_the_same(docker):
     assert management.inspect_model("ai/smollm2").context_size == 1024
 
 
-def test_what_was_learned_is_known_without_a_request(docker, transport):
+def test_the_context_size_is_known_without_a_request_after_inspect(docker, transport):
     def known(**settings):
-        found = management.known_model("ai/smollm2", **settings)
-        return found and found.context_size
+        model = management.known_model("ai/smollm2", **settings)
+        return model and model.context_size
 
     assert known() is None
     management.inspect_model("ai/smollm2", transport=transport)
-    asked = len(docker.calls), len(docker.requests)
+    requests = len(docker.calls), len(docker.requests)
     assert known() == known(transport=transport) == 2048
     assert known(transport="http" if transport == "cli" else "cli") is None
     assert known(base_url="http://127.0.0.1:1") is known(command="other model") is None
-    assert (len(docker.calls), len(docker.requests)) == asked
+    assert (len(docker.calls), len(docker.requests)) == requests
     management.configure_model("ai/smollm2", context_size=1024, transport=transport)
     assert known() is None
     management.inspect_model("ai/smollm2", transport=transport)
     assert known() == 1024
 
 
-def test_the_command_learns_the_window_by_a_call_and_by_warming_up(docker):
+def test_the_command_learns_the_context_size_by_a_call_and_by_warming_up(docker):
     def known():
         return management.known_model("ai/smollm2", transport="cli").context_size
 
@@ -75,24 +75,24 @@ def test_the_command_learns_the_window_by_a_call_and_by_warming_up(docker):
     assert known() == 1024
 
 
-def test_disk_usage(docker, transport):
+def test_disk_usage_returns_the_size_of_models(docker, transport):
     assert management.disk_usage(transport=transport).models > 1_000_000
 
 
-def test_a_missing_model_is_told_from_similar_ones(simulate, transport):
+def test_a_missing_model_names_similar_models(simulate, transport):
     simulate(["ai/smollm2:360M-Q4_K_M", "ai/qwen3", "hf.co/org/SmolLM2-1.7B:Q8_0"])
-    for name, said in (
+    for name, suggestion in (
         ("ai/smollm2", "but 'ai/smollm2:360M-Q4_K_M' is"),
         ("ai/smolm2", "did you mean 'ai/smollm2:360M-Q4_K_M'"),
         ("ai/qwen-3", "did you mean 'ai/qwen3'"),
     ):
         with pytest.raises(ModelNotFoundError) as caught:
             management.inspect_model(name, transport=transport)
-        assert said in str(caught.value)
+        assert suggestion in str(caught.value)
         assert f"docker model pull {name}" in caught.value.hint
 
 
-def test_what_changes_a_model(docker, transport):
+def test_configuration_changes_are_returned_by_both_transports(docker, transport):
     management.configure_model("ai/smollm2", keep_alive=60, transport=transport)
     management.configure_model(
         "ai/smollm2",
@@ -121,7 +121,7 @@ def test_what_changes_a_model(docker, transport):
     assert management.model_configuration("ai/minilm", transport=transport) is None
 
 
-def test_tagging_and_removing(docker, transport):
+def test_tag_and_remove_change_the_list(docker, transport):
     management.tag_model("ai/smollm2", "myorg/helper:v1", transport=transport)
     assert "myorg/helper:v1" in "".join(management.inspect_model("ai/smollm2").tags)
     management.remove_model("ai/smollm2", transport=transport)
@@ -136,15 +136,15 @@ def test_tagging_and_removing(docker, transport):
         management.tag_model("ai/smollm2", "ai/other", transport=transport)
 
 
-def test_loading_and_unloading(docker, transport):
+def test_load_and_unload_change_the_running_models(docker, transport):
     assert management.list_running(transport=transport) == []
     management.preload_model("ai/smollm2", transport=transport)
-    assert [one.name for one in management.list_running(transport=transport)] == ["ai/smollm2"]
+    assert [model.name for model in management.list_running(transport=transport)] == ["ai/smollm2"]
     management.unload_model("ai/smollm2", transport=transport)
     assert management.list_running(transport=transport) == []
 
 
-def test_pulling_with_progress_and_a_token(simulate, transport):
+def test_pull_accepts_a_token_and_reports_progress(simulate, transport):
     steps = [Downloaded(1_000_000, 4_000_000), Pulled()]
     docker = simulate([], pullable={"hf.co/org/private": steps})
     seen = []
@@ -168,7 +168,7 @@ def test_a_failed_pull_is_an_error(simulate, transport):
         management.pull_model("ai/nothing", transport=transport)
 
 
-def test_status_over_http(docker):
+def test_status_over_http_reports_the_runner(docker):
     status = management.status(transport="http")
     assert status.running
     assert status.backends["llama.cpp"].startswith("Running")
@@ -176,7 +176,7 @@ def test_status_over_http(docker):
     assert status.command == ()
 
 
-def test_status_of_nothing_says_what_to_do():
+def test_status_without_a_runner_has_a_hint():
     status = management.status(base_url="http://127.0.0.1:9")
     assert not status.running
     assert "Hint:" in status.problem
@@ -184,7 +184,7 @@ def test_status_of_nothing_says_what_to_do():
 
 @pytest.mark.simulated
 @pytest.mark.parametrize("how", ["no-docker", "no-plugin"])
-async def test_without_a_command_http_answers(how):
+async def test_http_is_used_if_the_command_is_missing(how):
     with SimulatedDocker.broken(how):
         assert management.list_models() == await management.alist_models()
         assert management.status().running
@@ -194,7 +194,7 @@ async def test_without_a_command_http_answers(how):
             management.list_models(command="/nowhere/docker model")
 
 
-def test_without_a_command_and_http_the_command_is_what_is_missing(monkeypatch, tmp_path):
+def test_a_missing_command_is_named_if_http_is_missing_too(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     monkeypatch.setenv("MODEL_RUNNER_HOST", "http://127.0.0.1:9")
@@ -203,7 +203,7 @@ def test_without_a_command_and_http_the_command_is_what_is_missing(monkeypatch, 
         management.list_models()
 
 
-def test_an_address_means_http(docker):
+def test_a_base_url_selects_http(docker):
     assert management.list_models(base_url=docker.url) == management.list_models(transport="http")
     assert not docker.calls
     with pytest.raises(RunnerUnavailableError):
@@ -214,14 +214,14 @@ def test_an_address_means_http(docker):
         management.list_models(transport="grpc")
 
 
-def test_a_model_in_use_is_not_configured(simulate, transport):
+def test_configuring_a_model_in_use_is_an_error(simulate, transport):
     simulate(replies={"POST /engines/_configure": Reply(409, "runner already active\n")})
     with pytest.raises(GenerationError, match="docker model ps") as caught:
         management.configure_model("ai/smollm2", context_size=512, transport=transport)
     assert "answering a request" in caught.value.message
 
 
-def test_the_command_alone_searches(docker):
+def test_search_needs_the_command(docker):
     for settings in ({"transport": "http"}, {"base_url": docker.url}):
         with pytest.raises(UnsupportedParameterError, match="cannot search") as caught:
             management.search_models("smol", **settings)
@@ -232,7 +232,7 @@ def test_the_command_alone_searches(docker):
 
 
 @pytest.mark.parametrize("name", [name for name in management.__all__ if name[0] != "a"])
-def test_twins_have_one_signature_and_the_same_documentation(name):
+def test_sync_and_async_functions_have_one_signature_and_documentation(name):
     plain, awaited = getattr(management, name), getattr(management, f"a{name}")
     assert getattr(docker_model, name) is plain
     assert inspect.iscoroutinefunction(awaited)
@@ -244,7 +244,7 @@ def test_twins_have_one_signature_and_the_same_documentation(name):
     assert plain.__doc__
 
 
-async def test_ranking_at_the_top(simulate):
+async def test_rerank_puts_the_best_document_first(simulate):
     simulate([SimulatedModel("ai/ranker", kind="reranker")])
     texts = ["Bananas are yellow.", "Paris is the capital of France."]
     ranked = docker_model.rerank("ai/ranker", "capital of France", texts)

@@ -1,4 +1,4 @@
-"""What is said where a package that belongs to an extra is not installed."""
+"""Import errors when a package that belongs to an extra is missing."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ import {package}
 
 
 def import_without(absent, package):
-    """Import a package in a process of its own, where nothing is imported yet."""
+    """Import a package in a new process, where nothing is imported yet."""
     code = BLOCK.format(package=package, absent=absent)
     return subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True
@@ -35,14 +35,14 @@ def import_without(absent, package):
         ("llama_index_docker_model", "llama_index", "llama-index"),
     ],
 )
-def test_a_missing_framework_says_what_to_install(package, absent, extra):
+def test_a_missing_framework_names_the_extra_to_install(package, absent, extra):
     ended = import_without(absent, package)
     assert ended.returncode == 1
     assert f'Hint: pip install "docker-model-llm[{extra}]"' in ended.stderr
     assert f'pip install ".[{extra}]"' in ended.stderr
 
 
-def test_another_missing_module_is_told_as_it_is():
+def test_any_other_missing_module_raises_its_own_error():
     ended = import_without("pydantic", "langchain_docker_model")
     assert "No module named 'pydantic" in ended.stderr
     assert "docker-model-llm" not in ended.stderr

@@ -1,4 +1,4 @@
-"""The stages of a call, as `on_progress` hears them."""
+"""The stages of a call that `on_progress` receives."""
 
 import asyncio
 import threading
@@ -20,7 +20,7 @@ def stages(heard):
 
 
 def part(done, total):
-    """A chunk in which llama.cpp says how much of the prompt it has read."""
+    """Return a chunk in which llama.cpp reports how much of the prompt it has read."""
     delta = {"role": "assistant", "content": None}
     return Event(
         {
@@ -40,8 +40,8 @@ def test_a_prompt_over_http_reports_how_much_of_it_is_read():
         model = DockerModel(MODEL, transport="http", on_progress=heard.append)
         assert model.generate("word " * 5000).text == "Yes."
     assert stages(heard) == ["prompt", "prompt", "prompt", "first_token", "speed"]
-    assert [one.current for one in heard[:3]] == [2048, 4096, 5007]
-    assert [one.percent for one in heard[:3]] == [40, 81, 100]
+    assert [progress.current for progress in heard[:3]] == [2048, 4096, 5007]
+    assert [progress.percent for progress in heard[:3]] == [40, 81, 100]
     assert heard[-1].tokens_per_second == pytest.approx(100)
 
 
@@ -67,7 +67,7 @@ def test_every_form_of_a_chat_reports_its_stages(ask):
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
-def test_a_model_that_is_being_loaded_is_reported(transport):
+def test_loading_of_a_model_is_reported(transport):
     heard = []
     with loading_docker():
         DockerModel(MODEL, transport=transport, on_progress=heard.append).generate("Hello")
@@ -76,7 +76,7 @@ def test_a_model_that_is_being_loaded_is_reported(transport):
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
-def test_nothing_is_asked_for_when_nobody_listens(transport):
+def test_progress_is_not_requested_without_a_listener(transport):
     with SimulatedDocker(script=[Sleep(1.5), Text("Yes.")]) as docker:
         DockerModel(MODEL, transport=transport).generate("Hello")
     assert not any(path.startswith("/engines/ps") for path in paths(docker))
@@ -85,7 +85,7 @@ def test_nothing_is_asked_for_when_nobody_listens(transport):
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
-def test_a_call_that_waits_for_its_turn_is_reported(transport):
+def test_waiting_in_the_queue_is_reported(transport):
     heard = []
     started = threading.Event()
     with SimulatedDocker(script=[Text("One "), Sleep(0.5), Text("two.")]):
@@ -106,7 +106,7 @@ def test_a_call_that_waits_for_its_turn_is_reported(transport):
     assert stages(heard)[0] == "queue"
 
 
-def test_a_pull_comes_before_the_other_stages():
+def test_a_pull_is_reported_before_the_other_stages():
     heard = []
     with SimulatedDocker([], pullable=[MODEL]):
         DockerModel(MODEL, transport="http", pull="missing", on_progress=heard.append).generate(
@@ -117,14 +117,14 @@ def test_a_pull_comes_before_the_other_stages():
     assert all(isinstance(progress, PullProgress) for progress in heard)
 
 
-def test_a_prompt_that_is_being_read_is_no_stall():
+def test_reading_a_long_prompt_causes_no_timeout():
     script = [*[step for n in range(6) for step in (part(n, 6), Sleep(0.4))], Text("Yes.")]
     with SimulatedDocker(script=script):
         model = DockerModel(MODEL, transport="http", timeout=Timeouts(first_output=1, idle=0.1))
         assert model.generate("Hello").text == "Yes."
 
 
-def test_a_prompt_that_is_no_longer_read_times_out_as_first_output():
+def test_a_prompt_that_is_no_longer_read_times_out_in_first_output():
     with SimulatedDocker(script=[part(1, 6), Sleep(5), Text("Yes.")]):
         model = DockerModel(MODEL, transport="http", timeout=Timeouts(first_output=0.3, idle=9))
         with pytest.raises(GenerationTimeoutError) as caught:
@@ -134,7 +134,7 @@ def test_a_prompt_that_is_no_longer_read_times_out_as_first_output():
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
 @pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
-def test_an_error_of_the_listener_ends_its_call_and_no_other(transport, error):
+def test_an_error_of_the_listener_ends_only_its_own_call(transport, error):
     def listen(progress: Progress) -> None:
         raise error(progress.stage)
 
@@ -144,7 +144,7 @@ def test_an_error_of_the_listener_ends_its_call_and_no_other(transport, error):
         assert DockerModel(MODEL, transport=transport).generate("Hello").text == "Yes."
 
 
-def test_an_error_of_the_listener_while_loading_ends_its_call():
+def test_an_error_of_the_listener_during_loading_ends_its_call():
     def listen(progress: Progress) -> None:
         raise SystemExit(progress.stage)
 

@@ -1,4 +1,4 @@
-"""The ways out of a `DockerModel`'s stream: each ends the run, and the iteration with it."""
+"""Each method to leave a `DockerModel` stream early ends the run and the iteration."""
 
 import asyncio
 import gc
@@ -17,14 +17,14 @@ def endless(simulate):
     return simulate({"ai/smollm2": [Text("some"), Hang()]})
 
 
-def test_breaking_out_ends_the_run(simulate):
+def test_breaking_out_of_a_stream_ends_the_run(simulate):
     docker = endless(simulate)
     for _ in MODEL.stream("x"):
         break
     docker.wait_gone()
 
 
-def test_closing_leaves_the_iteration_simply_ended(simulate):
+def test_closing_a_stream_ends_the_iteration_without_an_error(simulate):
     docker = endless(simulate)
     stream = MODEL.stream("x")
     next(stream)
@@ -34,7 +34,7 @@ def test_closing_leaves_the_iteration_simply_ended(simulate):
     docker.wait_gone()
 
 
-def test_a_stream_that_was_left_before_its_first_piece_starts_nothing(docker):
+def test_closing_a_stream_before_its_first_piece_starts_no_process(docker):
     cancelled, closed, left = (MODEL.stream("x") for _ in range(3))
     cancelled.cancel()
     closed.close()
@@ -52,7 +52,7 @@ def test_a_finished_stream_stays_finished(docker):
     assert stream.completion.text == "You said: x"
 
 
-def test_cancel_from_another_thread_frees_the_reader(simulate):
+def test_cancelling_from_another_thread_unblocks_the_reader(simulate):
     docker = endless(simulate)
     stream = MODEL.stream("x")
     next(stream)

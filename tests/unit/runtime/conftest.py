@@ -17,14 +17,14 @@ def liveness():
 
 @pytest.fixture(autouse=True)
 def nothing_left():
-    """Each test gives back its children and descriptors."""
+    """Check that each test has reaped its children and closed its descriptors."""
 
     async def wait_for_children():
         for child in list(io_thread.current().children):
             await child.ended
 
     io_thread.current()
-    other_loop.run(asyncio.sleep(0))  # it keeps two descriptors of its own for good
+    other_loop.run(asyncio.sleep(0))  # uvloop keeps two descriptors of its own
     before = open_descriptors()
     yield
     tasks.run_blocking(wait_for_children())

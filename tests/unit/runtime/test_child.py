@@ -1,4 +1,4 @@
-"""`Child`: each test is a fault that a child can have."""
+"""`Child`: each test is a fault of a child process."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ def go(*steps, **settings):
     return tasks.run_blocking(run(player(*steps), env=ENV, **settings))
 
 
-def test_output_and_exit_code_are_what_the_child_gave():
+def test_output_and_exit_code_are_those_of_the_child():
     got = go(["write", 1, "out"], ["write", 2, "err"], ["exit", 3])
     assert (got.exit_code, got.signal, got.stdout, got.stderr) == (3, None, b"out", "err")
 
@@ -32,11 +32,11 @@ def test_a_signal_is_distinguished_from_an_exit_code(number):
     assert (got.exit_code, got.signal, got.stdout) == (None, number, b"x")
 
 
-def test_a_number_that_looks_like_a_signal_stays_an_exit_code():
+def test_an_exit_code_that_looks_like_a_signal_stays_an_exit_code():
     assert go(["exit", 137]).exit_code == 137
 
 
-def test_both_streams_flooded_and_a_big_stdin_do_not_deadlock():
+def test_flooding_both_outputs_and_a_large_stdin_does_not_deadlock():
     got = go(
         ["write", 2, "e" * 1000, 1000],
         ["write", 1, "o" * 1000, 1000],
@@ -61,23 +61,23 @@ def test_without_stdin_the_child_reads_the_null_device():
     assert go(["read"], ["write", 1, "eof"]).stdout == b"eof"
 
 
-def test_a_grandchild_that_holds_the_pipe_costs_the_drain_window_alone(liveness):
+def test_a_grandchild_that_holds_the_pipe_delays_the_end_only_by_the_drain_timeout(liveness):
     got = tasks.run_blocking(
         run(player(["write", 1, "all"], ["fork"], ["sleep", 60]), env=liveness.env)
     )
     assert (got.exit_code, got.stdout) == (0, b"all")
-    assert liveness.accept().recv(1) == b""  # shared with the grandchild that is a fork
+    assert liveness.accept().recv(1) == b""  # shared with the forked grandchild
 
 
 @posix
-def test_a_grandchild_in_a_session_of_its_own_cannot_hold_the_caller():
+def test_a_grandchild_in_another_session_does_not_block_the_caller():
     began = time.monotonic()
     got = go(["write", 1, "all"], ["fork"], ["setsid"], ["sleep", 3])
     assert (got.exit_code, got.stdout) == (0, b"all")
     assert time.monotonic() - began < 2.5
 
 
-def test_a_grandchild_that_holds_stderr_alone_is_no_lingering_command():
+def test_a_grandchild_that_holds_only_stderr_is_not_treated_as_a_hung_command():
     got = go(["write", 1, "all"], ["fork"], ["sleep", 0.1], ["close", 1], ["sleep", 60])
     assert (got.exit_code, got.signal, got.stdout) == (0, None, b"all")
 
@@ -124,7 +124,7 @@ def test_closing_both_outputs_without_an_exit_ends_the_child(monkeypatch, livene
     assert liveness.accept().recv(1) == b""
 
 
-def test_closing_stdout_a_little_before_the_exit_is_fine():
+def test_closing_stdout_shortly_before_the_exit_is_a_success():
     got = go(["write", 1, "x"], ["close", 1], ["sleep", 0.2], ["exit", 0])
     assert (got.exit_code, got.stdout) == (0, b"x")
 
@@ -149,7 +149,7 @@ def test_a_program_that_cannot_be_started_raises(tmp_path, name, mode, number):
 
 
 @posix
-def test_an_ignored_sigchld_is_never_taken_for_a_success():
+def test_a_failure_is_never_a_success_when_sigchld_is_ignored():
     previous = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         got = go(["write", 1, "x"], ["exit", 7])
@@ -160,8 +160,8 @@ def test_an_ignored_sigchld_is_never_taken_for_a_success():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pidfds are Linux'")
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM, None])
-def test_without_pidfds_the_exit_is_noticed(number, monkeypatch, liveness):
-    """Linux before 5.3, a sandbox that refuses them, and systems that never had them."""
+def test_the_exit_is_noticed_without_pidfds(number, monkeypatch, liveness):
+    """Linux before 5.3, some sandboxes and other systems have no pidfds."""
 
     def refuse(_):
         raise OSError(number, os.strerror(number))
@@ -177,9 +177,9 @@ def test_without_pidfds_the_exit_is_noticed(number, monkeypatch, liveness):
     liveness.wait_all_dead(1)
 
 
-def test_many_runs_from_sixteen_threads_leave_nothing():
+def test_runs_from_sixteen_threads_leave_no_children():
     results = []
-    each = 2 if WINDOWS else 6  # where starts take longer
+    each = 2 if WINDOWS else 6  # starting takes longer there
 
     def work():
         results.extend(go(["read"], ["write", 1, "ok"], stdin=b"x").stdout for _ in range(each))
@@ -192,7 +192,7 @@ def test_many_runs_from_sixteen_threads_leave_nothing():
     assert results == [b"ok"] * 16 * each
 
 
-def test_no_more_than_twice_the_tail_of_stderr_is_in_memory(monkeypatch):
+def test_stderr_in_memory_is_at_most_twice_the_tail(monkeypatch):
     receive, sizes = child.Child.stderr_received, []
 
     def received(self, data):

@@ -1,4 +1,4 @@
-"""The thread itself: fork, and the end of the interpreter."""
+"""The I/O thread: fork, and the exit of the interpreter."""
 
 import os
 import subprocess
@@ -18,8 +18,8 @@ ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
 
 
 @posix
-def test_a_forked_process_starts_anew_and_the_parents_child_gets_its_end_of_input():
-    """A copy of the child's stdin in the forked process would keep it waiting for ever."""
+def test_a_forked_process_does_not_hold_the_stdin_of_the_parents_child():
+    """A copy of the child's stdin in the forked process would keep the child waiting forever."""
     code = textwrap.dedent(
         """
         import asyncio, os, sys
@@ -60,7 +60,7 @@ def test_a_forked_process_starts_anew_and_the_parents_child_gets_its_end_of_inpu
         "threading.Thread(target=run_late).start()",
     ],
 )
-def test_the_interpreters_exit_leaves_no_child(ending, liveness):
+def test_the_exit_of_the_interpreter_leaves_no_child(ending, liveness):
     code = textwrap.dedent(
         f"""
         import asyncio, sys, threading, os

@@ -1,4 +1,4 @@
-"""A process tree on macOS, with the system's answers substituted: kqueue, `killpg`, no `waitid`."""
+"""Process trees on macOS, with the system's answers replaced: kqueue, `killpg`, no `waitid`."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ ENV = dict(os.environ)
 
 
 class Kqueue:
-    """A kqueue for the exit of one process, made of a pidfd."""
+    """Wait for the exit of one process like a kqueue, by a pidfd."""
 
     opened: ClassVar[list] = []
 
@@ -47,7 +47,7 @@ class Kqueue:
 
 @pytest.fixture
 def kqueue(monkeypatch):
-    """Make the module believe that it runs on macOS."""
+    """Make the module take this system for macOS."""
     if hasattr(select, "kqueue"):
         pytest.skip("this is macOS: the other tests run on its own kqueue")
     kqueue = type("Kqueue", (Kqueue,), {"opened": []})
@@ -71,7 +71,7 @@ def test_a_kqueue_notices_the_exit_and_is_closed(kqueue):
 
 
 def test_a_process_that_has_ended_before_it_is_watched_is_reaped(kqueue, monkeypatch):
-    """The kernel answers ESRCH for a zombie."""
+    """The kernel returns ESRCH for a zombie."""
 
     def no_such_process(_, events, __):
         os.waitid(os.P_PID, events[0].ident, os.WEXITED | os.WNOWAIT)
@@ -92,7 +92,7 @@ def test_a_process_that_cannot_be_watched_is_killed(kqueue, monkeypatch, livenes
     assert kqueue.opened[0].closed
 
 
-def test_closing_a_kqueue_that_a_fork_has_closed_does_no_harm(kqueue, monkeypatch):
+def test_closing_a_kqueue_that_a_fork_has_closed_raises_nothing(kqueue, monkeypatch):
     def closed(queue):
         os.close(queue._fd)
         raise OSError(errno.EBADF, "Bad file descriptor")
@@ -101,7 +101,7 @@ def test_closing_a_kqueue_that_a_fork_has_closed_does_no_harm(kqueue, monkeypatc
     assert go(["exit", 3]).exit_code == 3
 
 
-def test_a_group_of_zombies_refuses_signals(monkeypatch):
+def test_a_group_of_zombies_that_refuses_signals_counts_as_ended(monkeypatch):
     killpg = os.killpg
 
     def refuse(group, number):
@@ -114,8 +114,8 @@ def test_a_group_of_zombies_refuses_signals(monkeypatch):
         go(["sleep", 60], seconds=0.2)
 
 
-def test_without_waitid_a_stopped_process_counts_as_silent(monkeypatch):
-    """Before Python 3.13 macOS has no way to look at a process without reaping it."""
+def test_a_stopped_process_counts_as_running_without_waitid(monkeypatch):
+    """Before Python 3.13, macOS cannot inspect a process without reaping it."""
     monkeypatch.delattr(os, "waitid")
 
     async def parked():

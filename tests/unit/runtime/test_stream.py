@@ -1,4 +1,4 @@
-"""`Stream`: one producer on the I/O thread, one consumer anywhere."""
+"""`Stream`: one producer on the I/O thread, one consumer in any thread or loop."""
 
 import asyncio
 import gc
@@ -80,46 +80,46 @@ def test_one_stream_may_move_between_loops_and_threads():
     assert gone.wait(5)
 
 
-def ending_with(said, heard):
-    """A producer that holds the I/O thread up after its last item, until that was `heard`."""
+def ending_with(waited, consumed):
+    """Return a stream whose producer blocks its thread after the last item until `consumed`."""
 
     async def produce(sink):
         sink.put("first")
         sink.put("last", last=True)
-        said.append(heard.wait(5))
+        waited.append(consumed.wait(5))
 
     return Stream(produce)
 
 
-def test_the_end_after_the_last_item_is_not_waited_for():
-    said, heard = [], threading.Event()
-    stream = ending_with(said, heard)
+def test_a_sync_consumer_does_not_wait_for_the_producers_end():
+    waited, consumed = [], threading.Event()
+    stream = ending_with(waited, consumed)
     assert [stream.next() for _ in range(4)] == ["first", "last", None, None]
-    heard.set()
+    consumed.set()
     tasks.run_blocking(asyncio.sleep(0))
-    assert said == [True]
+    assert waited == [True]
 
 
 @pytest.mark.parametrize("run", [asyncio.run, other_loop.run])
-def test_the_end_after_the_last_item_is_not_awaited(run):
-    said, heard = [], threading.Event()
+def test_an_async_consumer_does_not_wait_for_the_producers_end(run):
+    waited, consumed = [], threading.Event()
 
     async def main():
-        got = await collect(ending_with(said, heard))
-        heard.set()
+        got = await collect(ending_with(waited, consumed))
+        consumed.set()
         return got
 
     assert run(main()) == ["first", "last"]
     tasks.run_blocking(asyncio.sleep(0))
-    assert said == [True]
+    assert waited == [True]
 
 
-def test_after_the_last_item_nothing_is_ended_any_more():
+def test_cancelling_after_the_last_item_does_not_cancel_the_producer():
     over = threading.Event()
 
     async def produce(sink):
         sink.put("last", last=True)
-        await asyncio.sleep(0)  # where a task that is cancelled would end
+        await asyncio.sleep(0)  # a cancelled task would end here
         over.set()
 
     stream = Stream(produce)
@@ -130,7 +130,7 @@ def test_after_the_last_item_nothing_is_ended_any_more():
     assert over.wait(5)
 
 
-def test_a_slow_consumer_stops_the_reading_and_loses_nothing():
+def test_a_slow_consumer_pauses_the_reading_and_loses_nothing():
     size = 5 * HIGH_WATER
     stream = chunks(["write", 1, "x" * 1024, size // 1024])
     total = len(stream.next())
@@ -146,7 +146,7 @@ def test_a_slow_consumer_stops_the_reading_and_loses_nothing():
     assert total == size
 
 
-def test_the_producers_error_is_raised_once_after_what_came_before():
+def test_the_producers_error_is_raised_once_after_the_items_before_it():
     async def produce(sink):
         sink.put(1)
         msg = "boom"
@@ -159,7 +159,7 @@ def test_the_producers_error_is_raised_once_after_what_came_before():
     assert stream.next() is None
 
 
-def test_cancel_from_another_thread_ends_a_blocked_consumer():
+def test_cancelling_from_another_thread_unblocks_the_consumer():
     gone = threading.Event()
     stream = counting(1, gone)
     assert stream.next() == 1
@@ -170,7 +170,7 @@ def test_cancel_from_another_thread_ends_a_blocked_consumer():
     assert stream.next() is None
 
 
-def test_a_cancel_that_overtakes_the_producers_first_step_ends_a_blocked_consumer():
+def test_cancelling_before_the_producers_first_step_unblocks_the_consumer():
     blocked, go_on = threading.Event(), threading.Event()
 
     def block():
@@ -187,12 +187,12 @@ def test_a_cancel_that_overtakes_the_producers_first_step_ends_a_blocked_consume
         waiting = executor.submit(stream.next)
         while stream._sink.waiter is None:
             time.sleep(0.001)
-        stream.cancel()  # start and cancel now meet in one turn of the loop
+        stream.cancel()  # start and cancel now run in the same iteration of the loop
         go_on.set()
         assert waiting.result(10) is None
 
 
-def test_cancel_before_the_start_starts_nothing():
+def test_cancelling_before_the_start_starts_no_producer():
     gone = threading.Event()
     stream = counting(1, gone)
     stream.cancel()
@@ -200,7 +200,7 @@ def test_cancel_before_the_start_starts_nothing():
     assert not gone.is_set()
 
 
-def test_a_dropped_stream_ends_its_producer():
+def test_dropping_a_stream_cancels_its_producer():
     gone = threading.Event()
     stream = counting(1, gone)
     stream.next()
@@ -208,7 +208,7 @@ def test_a_dropped_stream_ends_its_producer():
     assert gone.wait(5)
 
 
-def test_a_collected_cycle_ends_its_producer():
+def test_collecting_a_reference_cycle_cancels_the_producer():
     gone = threading.Event()
     stream = counting(1, gone)
     stream.next()
@@ -219,7 +219,7 @@ def test_a_collected_cycle_ends_its_producer():
 
 
 @pytest.mark.parametrize("run", [asyncio.run, other_loop.run])
-def test_a_cancelled_wait_ends_the_producer(run):
+def test_cancelling_a_wait_cancels_the_producer(run):
     gone = threading.Event()
     stream = counting(0, gone)
 
@@ -232,7 +232,7 @@ def test_a_cancelled_wait_ends_the_producer(run):
     assert gone.wait(5)
 
 
-def test_a_loop_closed_under_a_waiting_consumer_ends_the_producer():
+def test_closing_the_loop_of_a_waiting_consumer_cancels_the_producer():
     gone = threading.Event()
     go_on = threading.Event()
 
@@ -256,8 +256,8 @@ def test_a_loop_closed_under_a_waiting_consumer_ends_the_producer():
     task.get_coro().close()
 
 
-def test_a_loop_that_has_not_waited_and_is_closed_ends_nothing():
-    """What it was to be woken by may be called yet, although the item came without."""
+def test_closing_a_loop_that_did_not_wait_keeps_the_producer():
+    """The scheduled wake-up may still run, although the item arrived without it."""
     second = threading.Event()
 
     async def produce(sink):
@@ -266,7 +266,7 @@ def test_a_loop_that_has_not_waited_and_is_closed_ends_nothing():
         while not second.is_set():
             await asyncio.sleep(0.001)
         sink.put(2)
-        await asyncio.sleep(0)  # here it would be ended
+        await asyncio.sleep(0)  # a cancelled producer would end here
         sink.put(3)
 
     stream = Stream(produce)
@@ -294,7 +294,7 @@ def test_a_sync_call_on_the_io_thread_is_refused():
         tasks.run_blocking(on_the_thread())
 
 
-def test_the_caller_of_an_interrupted_run_is_free_and_the_coroutine_cancelled():
+def test_an_interrupted_call_returns_and_cancels_its_coroutine():
     gone = threading.Event()
 
     async def work():

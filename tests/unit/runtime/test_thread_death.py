@@ -1,4 +1,4 @@
-"""An I/O thread that ends unexpectedly: each consumer gets an error, the next call a new thread."""
+"""Unexpected end of the I/O thread: consumers get an error, the next call a new thread."""
 
 import asyncio
 import ctypes
@@ -61,7 +61,7 @@ def raise_in_the_thread(thread):
     ids=lambda kill: kill.__name__,
 )
 def strike(request, caplog):
-    """What ends the thread soon; the thread has to say so in the log."""
+    """Yield a function that ends the thread soon; the thread must log that it ended."""
     yield lambda: request.param(io_thread.current())
     assert [record.getMessage().partition(": ")[0] for record in caplog.get_records("call")] == [
         "the I/O thread ended unexpectedly"
@@ -126,7 +126,7 @@ def test_an_awaiting_consumer_gets_an_error(kill):
     async def main():
         assert [await stream.anext(), await stream.anext()] == ["first", "second"]
         waiting = asyncio.ensure_future(stream.anext())
-        assert await asyncio.to_thread(begun.wait, 10)  # the producer is past its last piece
+        assert await asyncio.to_thread(begun.wait, 10)  # the producer has sent its last piece
         await asyncio.to_thread(kill)
         with pytest.raises(GenerationError) as caught:
             await asyncio.wait_for(waiting, 10)
@@ -136,7 +136,7 @@ def test_an_awaiting_consumer_gets_an_error(kill):
     asyncio.run(main())
 
 
-def test_a_consumer_takes_what_has_arrived_before_the_error(kill):
+def test_a_consumer_gets_the_items_that_arrived_before_the_error(kill):
     begun = threading.Event()
     stream = waiting_stream(begun)
     assert stream.next() == "first"
@@ -149,7 +149,7 @@ def test_a_consumer_takes_what_has_arrived_before_the_error(kill):
     assert stream.next() is None
 
 
-def test_a_call_that_has_not_begun_gets_an_error_and_its_coroutine_is_closed(strike):
+def test_a_call_that_has_not_started_gets_an_error_and_its_coroutine_is_closed(strike):
     blocked, go_on = threading.Event(), threading.Event()
     coroutine = asyncio.sleep(0)
     io_thread.current().post(lambda: (blocked.set(), go_on.wait(10)))
@@ -165,7 +165,7 @@ def test_a_call_that_has_not_begun_gets_an_error_and_its_coroutine_is_closed(str
     check_next_call()
 
 
-def test_the_children_are_killed(kill, liveness):
+def test_the_children_are_killed_when_the_thread_ends(kill, liveness):
     with ThreadPoolExecutor(1) as executor:
         call = run(player(["here"], ["sleep", 60]), env=liveness.env)
         caller = executor.submit(tasks.run_blocking, call)
@@ -177,7 +177,7 @@ def test_the_children_are_killed(kill, liveness):
     check_next_call()
 
 
-def test_a_process_that_is_being_started_is_killed(kill, liveness):
+def test_a_process_that_is_being_started_is_killed_when_the_thread_ends(kill, liveness):
     begun, go_on = threading.Event(), threading.Event()
 
     def command():

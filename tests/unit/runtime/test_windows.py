@@ -1,4 +1,4 @@
-"""A process tree on Windows: jobs, overlapped pipes, and handles that no other process inherits."""
+"""Process trees on Windows: jobs, overlapped pipes, and handles that are not inherited."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ def test_an_exit_code_of_32_bits_is_kept():
     assert tasks.run_blocking(run(player(["exit", -1]), env=ENV)).exit_code == 0xFFFFFFFF
 
 
-def test_the_end_of_a_job_is_no_exit_code():
+def test_the_exit_code_of_a_closed_job_is_unknown():
     async def ended():
         child = await Child.start(player(["sleep", 60]), env=ENV, on_stdout=print)
         child.end()
@@ -32,7 +32,7 @@ def test_the_end_of_a_job_is_no_exit_code():
     assert (end.code, end.signal) == (None, None)
 
 
-def test_a_grandchild_is_in_the_job_and_dies_with_it(liveness):
+def test_a_grandchild_is_killed_with_the_job(liveness):
     grandchild = player(["here"], ["sleep", 60])
     code = f"import subprocess; subprocess.run({grandchild!r})"
 
@@ -52,7 +52,7 @@ def test_a_grandchild_is_in_the_job_and_dies_with_it(liveness):
 
 
 @pytest.mark.parametrize("ending", ["os._exit(0)", "os.kill(os.getpid(), 9)"])
-def test_the_kernel_ends_all_children_of_a_process_that_dies(ending, liveness):
+def test_the_system_ends_all_children_of_a_process_that_dies(ending, liveness):
     code = textwrap.dedent(
         f"""
         import os, sys
@@ -92,8 +92,8 @@ def test_half_a_prompt_is_never_sent(liveness):
     assert connection.recv(1) == b""
 
 
-def test_a_process_that_others_start_inherits_no_pipe():
-    """One that held a copy of stdin's end would keep the child waiting for the end of its input."""
+def test_other_processes_inherit_no_pipe():
+    """A process that held a copy of stdin would keep the child waiting for the end of input."""
 
     async def finish(child):
         child.write(b"x")
@@ -108,7 +108,7 @@ def test_a_process_that_others_start_inherits_no_pipe():
         stranger.stdin.close()
 
 
-def test_a_slow_consumer_stops_the_process():
+def test_a_slow_consumer_pauses_the_process():
     size = 5 * HIGH_WATER
 
     async def produce(sink):
@@ -129,7 +129,7 @@ def test_a_slow_consumer_stops_the_process():
     assert total + sum(map(len, iter(stream.next, None))) == size
 
 
-def test_a_dozen_processes_at_once_leave_no_handle():
+def test_twelve_processes_at_once_leave_no_handle():
     async def all_of():
         runs = [run(player(["read"], ["write", 1, "ok"]), env=ENV, stdin=b"x") for _ in range(12)]
         return [ran.stdout for ran in await asyncio.gather(*runs)]
@@ -140,7 +140,7 @@ def test_a_dozen_processes_at_once_leave_no_handle():
     assert open_descriptors() <= before + 3
 
 
-def test_a_program_that_is_none_raises(tmp_path):
+def test_an_invalid_program_raises(tmp_path):
     program = tmp_path / "garbage.exe"
     program.write_bytes(b"\0garbage")
     for name in (program, tmp_path / "nothing.exe"):
@@ -149,7 +149,7 @@ def test_a_program_that_is_none_raises(tmp_path):
     assert not io_thread.current().children
 
 
-def test_the_loop_leaves_ctrl_c_to_the_callers_loop():
+def test_the_io_loop_leaves_ctrl_c_to_the_callers_loop():
     code = textwrap.dedent(
         """
         import asyncio, signal
@@ -166,7 +166,7 @@ def test_the_loop_leaves_ctrl_c_to_the_callers_loop():
 
 
 def test_a_blocked_consumer_can_be_interrupted():
-    """Python's own wait for a lock cannot be, before 3.14: the consumer waits in slices."""
+    """Before Python 3.14 a lock wait cannot be interrupted: the consumer waits in slices."""
     begun = threading.Event()
 
     async def produce(sink):

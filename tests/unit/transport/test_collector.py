@@ -8,7 +8,7 @@ from docker_model.testing import Reasoning, Text
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
-def test_endless_reasoning_is_cut(simulate, transport):
+def test_reasoning_without_end_is_cut(simulate, transport):
     simulate({"ai/smollm2": [Reasoning("hmm " * 10_000, 100), Text("done")]})
     model = DockerModel("ai/smollm2", max_chars=20, transport=transport)
     completion = model.generate("?")
@@ -18,7 +18,7 @@ def test_endless_reasoning_is_cut(simulate, transport):
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
-def test_reasoning_is_no_part_of_max_chars(simulate, transport):
+def test_reasoning_does_not_count_towards_max_chars(simulate, transport):
     simulate({"ai/smollm2": [Reasoning("hmm " * 100, 100), Text("It is four.")]})
     completion = DockerModel("ai/smollm2", max_chars=5, transport=transport).generate("?")
     assert (completion.text, completion.finish_reason) == ("It is", "length")

@@ -1,4 +1,4 @@
-"""What helps with a failure: similar names, and limits that can be reached."""
+"""Hints of failures: similar names, and limits that can be raised."""
 
 import pytest
 
@@ -36,18 +36,18 @@ PULLED = [
         ("sha256:" + "ab12" * 16, [], []),
     ],
 )
-def test_similar_names(name, tags, similar):
+def test_similar_names_are_found(name, tags, similar):
     assert similar_names(name, PULLED) == (tags, similar)
 
 
-def test_an_error_says_that_only_the_tag_differs():
+def test_an_error_tells_that_only_the_tag_differs():
     error = model_not_found("ai/qwen3:8B")
     add_similar(error, PULLED)
     assert error.message == "the model 'ai/qwen3:8B' is not pulled, but 'ai/qwen3' is"
     assert error.hint == "`docker model pull ai/qwen3:8B`, or use 'ai/qwen3': only the tag differs"
 
 
-def test_an_error_without_similar_models_stays_as_it_is():
+def test_an_error_without_similar_models_is_unchanged():
     error = model_not_found("ai/mistral")
     before = str(error)
     add_similar(error, PULLED)
@@ -55,7 +55,7 @@ def test_an_error_without_similar_models_stays_as_it_is():
 
 
 @pytest.mark.parametrize(
-    ("needed", "trained", "said", "unsaid"),
+    ("needed", "trained", "included", "excluded"),
     [
         (5000, 32768, "--context-size 8192 ai/m", "send shorter"),
         (7000, 8192, "--context-size 8192 ai/m", "16384"),
@@ -64,28 +64,32 @@ def test_an_error_without_similar_models_stays_as_it_is():
         (None, 8192, "--context-size N ai/m", "send shorter"),
     ],
 )
-def test_a_context_is_raised_only_as_far_as_the_model_goes(needed, trained, said, unsaid):
+def test_the_suggested_context_size_is_at_most_the_trained_context(
+    needed, trained, included, excluded
+):
     error = ContextLengthError("too long", hint="old", prompt_tokens=needed)
     add_limits(error, ModelInfo("ai/m", context_size=4096, trained_context=trained))
-    assert said in error.hint
-    assert unsaid not in error.hint
+    assert included in error.hint
+    assert excluded not in error.hint
     assert error.context_size == 4096
 
 
 @pytest.mark.parametrize(
-    ("needed", "trained", "capabilities", "said"),
+    ("needed", "trained", "capabilities", "included"),
     [
         (513, 512, {"embedding"}, "'ai/m' takes 512 tokens at most"),
         (900, 2048, {"embedding"}, "--mode embedding ai/m -- --ubatch-size 2048"),
         (900, 8192, {"chat"}, "--mode embedding ai/m -- --pooling mean --ubatch-size 2048"),
     ],
 )
-def test_a_batch_is_raised_only_for_a_model_that_is_longer(needed, trained, capabilities, said):
+def test_a_larger_batch_is_suggested_only_if_the_model_allows_it(
+    needed, trained, capabilities, included
+):
     detail = f"input ({needed} tokens) is too large to process. increase the physical batch size"
     error = ContextLengthError("too long", prompt_tokens=needed, detail=detail)
     model = ModelInfo("ai/m", trained_context=trained, capabilities=frozenset(capabilities))
     add_limits(error, model)
-    assert said in error.hint
+    assert included in error.hint
 
 
 def test_limits_that_a_message_names_are_not_added_again():
@@ -105,11 +109,14 @@ def test_a_prompt_for_a_missing_model_names_similar_ones(simulate, transport):
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
-def test_a_prompt_that_is_too_long_says_how_far_the_model_goes(simulate, transport):
+def test_a_prompt_that_is_too_long_names_the_limit_of_the_model(simulate, transport):
     simulate([SimulatedModel("ai/short", context_size=64, trained_context=256)])
-    for words, said in ((100, "--context-size 256 ai/short"), (400, "takes 256 tokens at most")):
+    for words, included in (
+        (100, "--context-size 256 ai/short"),
+        (400, "takes 256 tokens at most"),
+    ):
         with pytest.raises(ContextLengthError) as caught:
             DockerModel("ai/short", transport=transport).generate("word " * words)
-        assert said in caught.value.hint
+        assert included in caught.value.hint
         assert caught.value.context_size == 64
         assert f"{caught.value.prompt_tokens} tokens, where 64 fit" in caught.value.message

@@ -1,4 +1,4 @@
-"""What models say of themselves, in the shapes that public models have."""
+"""Parsing of model descriptions, in the shapes that public models have."""
 
 import pytest
 
@@ -204,7 +204,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_public_model_is_described(name):
+def test_a_public_model_is_parsed(name):
     config, context_size, trained, capabilities = MODELS[name]
     fields = {"id": ID, "tags": ["docker.io/ai/model:latest"], "created": 1, "config": config}
     model = with_configuration(parse_model(fields))
@@ -251,7 +251,7 @@ def test_an_empty_store_may_be_null():
         (None, None, ModelConfiguration(context_size=-1), None),
     ],
 )
-def test_the_context_size_in_force(packaged, trained, configuration, in_force):
+def test_the_configured_context_size_takes_precedence(packaged, trained, configuration, in_force):
     config = {"format": "gguf", "architecture": "llama", "context_size": packaged}
     if trained:
         config["gguf"] = gguf("llama", length=trained)
@@ -260,7 +260,7 @@ def test_the_context_size_in_force(packaged, trained, configuration, in_force):
     assert with_configuration(model, configuration).context_size == in_force
 
 
-def test_flags_have_their_values_in_both_forms():
+def test_flags_are_read_in_both_forms():
     words = ["--pooling", "mean", "--jinja", "--temp=0.7", "--top-k", "-1", "-c", "512"]
     assert flag_values(words) == {
         "--pooling": "mean",

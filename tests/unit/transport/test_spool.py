@@ -1,4 +1,4 @@
-"""Answers that outgrow memory are the same answers."""
+"""Answers that are larger than memory allows are kept in a file, unchanged."""
 
 import pickle
 import resource
@@ -31,7 +31,7 @@ def test_a_short_text_stays_in_memory():
     assert (spool.read(), spool.filed, bool(spool), bool(Spool())) == ("aé", False, True, False)
 
 
-def test_a_long_text_comes_back_whole_however_often():
+def test_a_long_text_can_be_read_several_times():
     parts = ["é東" * IN_MEMORY, "b", "c" * (IN_MEMORY + 1), "end"]
     spool = spooled(*parts)
     assert spool.filed
@@ -53,7 +53,7 @@ def no_room(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("no_room")
-def test_where_there_is_no_room_for_a_file_memory_has_to_do():
+def test_memory_is_used_if_no_file_can_be_written():
     parts = ["é" * (IN_MEMORY // 2 + 1), "a" * IN_MEMORY, "b" * IN_MEMORY, "end"]
     spool = spooled(*parts)
     assert spool.read() == spool.read() == "".join(parts)
@@ -61,7 +61,7 @@ def test_where_there_is_no_room_for_a_file_memory_has_to_do():
     assert spool.read() == "".join(parts) + "more"
 
 
-def test_a_spooled_completion_is_a_completion_like_any_other():
+def test_a_spooled_completion_equals_an_ordinary_one():
     text = "x" * (IN_MEMORY + 1)
     got = completion(spooled(text), **FIELDS)
     plain = Completion(text=text, **FIELDS)
@@ -76,7 +76,7 @@ def test_a_spooled_completion_is_a_completion_like_any_other():
     assert copy == plain
 
 
-def test_a_long_answer_is_whole_in_pieces_and_afterwards(simulate):
+def test_a_long_answer_is_complete_in_pieces_and_as_a_whole(simulate):
     simulate({"ai/smollm2": [Text("x" * 3_000_000)]})
     stream = DockerModel("ai/smollm2").stream("go")
     assert sum(map(len, stream)) == 3_000_000

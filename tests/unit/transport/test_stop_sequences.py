@@ -1,4 +1,4 @@
-"""`Cutter` against the plain search that sees the whole text."""
+"""`Cutter`, compared with a plain search in the whole text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def cut_whole(text: str, stops: tuple[str, ...], max_chars: int | None) -> tuple
 )
 @example(pieces=["abcd", "ex"], stops=("bcdef", "cd"), max_chars=None)
 @example(pieces=["ab", "cd", "ef"], stops=("cdef", "d"), max_chars=3)
-def test_equals_the_plain_search(
+def test_every_split_gives_the_result_of_the_plain_search(
     pieces: list[str], stops: tuple[str, ...], max_chars: int | None
 ) -> None:
     assert cut(pieces, stops, max_chars) == cut_whole("".join(pieces), stops, max_chars)
@@ -44,16 +44,16 @@ def test_equals_the_plain_search(
     stops=st.lists(st.text("ab", min_size=1, max_size=5), max_size=4).map(tuple),
     max_chars=st.none() | st.integers(1, 12),
 )
-def test_gives_out_all_that_is_certain(
+def test_text_is_released_as_soon_as_it_is_certain(
     pieces: list[str], stops: tuple[str, ...], max_chars: int | None
 ) -> None:
-    """After each piece: all that every continuation would give out, and nothing more."""
+    """After each piece, all text that every continuation would release has been released."""
     cutter = Cutter(stops, max_chars)
     given_out = text = ""
     for piece in pieces:
         given_out += cutter.feed(piece)
         text += piece
-        # Either nothing more comes, or the rest of a stop that the text ends within, or a
+        # Either nothing follows, or the rest of a stop that the text ends within, or a
         # character that is in no stop.
         endings = ["", "!", *(stop[n:] for stop in stops for n in range(len(stop)))]
         outcomes = [cut_whole(text + ending, stops, max_chars) for ending in endings]
@@ -66,12 +66,12 @@ def test_gives_out_all_that_is_certain(
             assert cutter.finish_reason is None
 
 
-def test_without_anything_to_do_pieces_pass_as_they_are() -> None:
+def test_pieces_are_unchanged_without_stops_and_limits() -> None:
     piece = "abc"
     assert Cutter((), None).feed(piece) is piece
 
 
-def test_the_stop_that_begins_first_wins_though_another_is_complete_earlier() -> None:
+def test_the_stop_that_begins_first_is_used_even_if_another_is_complete_earlier() -> None:
     cutter = Cutter(("END OF ALL", "OF"), None)
     assert cutter.feed("The END OF") == "The "
     assert cutter.finish_reason is None
@@ -79,25 +79,25 @@ def test_the_stop_that_begins_first_wins_though_another_is_complete_earlier() ->
     assert cutter.finish_reason == "stop_sequence"
 
 
-def test_the_later_stop_counts_when_the_earlier_one_is_not_completed() -> None:
+def test_the_later_stop_is_used_if_the_earlier_one_is_not_completed() -> None:
     cutter = Cutter(("END OF ALL", "OF"), None)
     assert [cutter.feed("The END OF"), cutter.feed(" it")] == ["The ", "END "]
     assert cutter.finish_reason == "stop_sequence"
 
 
-def test_the_later_stop_counts_at_the_end_of_the_answer() -> None:
+def test_the_later_stop_is_used_at_the_end_of_the_answer() -> None:
     cutter = Cutter(("END OF ALL", "OF"), None)
     assert [cutter.feed("The END OF"), cutter.flush()] == ["The ", "END "]
     assert cutter.finish_reason == "stop_sequence"
 
 
-def test_after_the_end_nothing_comes() -> None:
+def test_pieces_after_the_end_are_dropped() -> None:
     cutter = Cutter(("stop",), None)
     assert [cutter.feed(piece) for piece in ("a st", "op b", " c", "stop")] == ["a ", "", "", ""]
     assert cutter.flush() == ""
 
 
-def test_a_stop_that_begins_the_answer_leaves_nothing() -> None:
+def test_a_stop_at_the_beginning_gives_an_empty_answer() -> None:
     assert cut(["User:", " hi"], ("User:",)) == ("", "stop_sequence")
 
 
@@ -116,11 +116,11 @@ def test_a_stop_that_begins_the_answer_leaves_nothing() -> None:
         (["👩👩👩", "👩"], ("👩👩👩", "length")),
     ],
 )
-def test_length(pieces: list[str], expected: tuple[str, str | None]) -> None:
+def test_max_chars_cuts_the_text(pieces: list[str], expected: tuple[str, str | None]) -> None:
     assert cut(pieces, ("STOP",), 3) == expected
 
 
-def test_length_ends_with_the_first_character_too_many() -> None:
+def test_max_chars_is_reached_with_the_first_excess_character() -> None:
     cutter = Cutter((), 3)
     assert cutter.feed("abc") == "abc"
     assert cutter.finish_reason is None
@@ -129,7 +129,7 @@ def test_length_ends_with_the_first_character_too_many() -> None:
 
 
 def test_hostile_stops_and_texts_take_linear_time() -> None:
-    # Comparing the stop anew for every piece would take minutes, not half a second.
+    # Comparing the stops again for every piece would take minutes, not half a second.
     length = 100_000
     stop = "a" * length + "b"
     assert cut(["a"] * length + ["b"], (stop,)) == ("", "stop_sequence")
