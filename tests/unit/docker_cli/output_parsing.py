@@ -1,4 +1,4 @@
-"""Ways to run an `OutputParser`, and to say what came out."""
+"""Helpers that run an `OutputParser` and summarize its parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ USAGE_LINE = "\n\nToken usage: 10 prompt + 5 completion = 15 total"
 
 
 def joined(parts: Iterable[Part]) -> list[Part]:
-    """Return the parts with adjacent deltas of one kind made one."""
+    """Return the parts with adjacent deltas of one kind joined."""
     out: list[Part] = []
     for part in parts:
         last = out[-1] if out else None
@@ -44,15 +44,15 @@ def single_bytes(data: bytes) -> Iterator[bytes]:
     return (data[i : i + 1] for i in range(len(data)))
 
 
-class Said(NamedTuple):
+class Output(NamedTuple):
     text: str = ""
     reasoning: str = ""
     usage: Usage | None = None
 
 
-def said(parts: Iterable[Part]) -> Said:
+def output_of(parts: Iterable[Part]) -> Output:
     parts = list(parts)
-    return Said(
+    return Output(
         "".join(part.text for part in parts if isinstance(part, TextDelta)),
         "".join(part.text for part in parts if isinstance(part, ReasoningDelta)),
         next((part for part in parts if isinstance(part, Usage)), None),

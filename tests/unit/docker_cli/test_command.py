@@ -1,4 +1,4 @@
-"""Which program, which arguments, which environment."""
+"""The program, the arguments and the environment of a command."""
 
 import os
 import pickle
@@ -27,7 +27,7 @@ from docker_model.errors import (
 from docker_model.types import ModelConfiguration
 from tests.support.platforms import posix
 
-pytestmark = posix  # Windows' rules are tested as data, with `windows=True`
+pytestmark = posix  # the rules of Windows are tested as data, with `windows=True`
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def no_command(monkeypatch):
 
 @pytest.fixture
 def programs(tmp_path):
-    """A directory of programs that could be run."""
+    """Create a directory of executable programs."""
     for name in ("docker", "docker-model", "wrapper"):
         path = tmp_path / name
         path.write_text("#!/bin/sh\n")
@@ -59,45 +59,45 @@ def command_prefix(setting, env):
 # -- the command -----------------------------------------------------------------------------
 
 
-def test_default_is_docker_model(programs):
+def test_the_default_command_is_docker_model(programs):
     assert prefix(None, programs) == (f"{programs}/docker", "model")
 
 
 @pytest.mark.parametrize("setting", ["wrapper 'a b' c", ["wrapper", "a b", "c"]])
-def test_setting_is_split_as_a_shell_would(programs, setting):
+def test_a_setting_is_split_as_a_shell_does(programs, setting):
     assert prefix(setting, programs) == (f"{programs}/wrapper", "a b", "c")
 
 
-def test_variable_is_next(programs):
+def test_the_variable_is_used_without_a_setting(programs):
     assert prefix(None, programs, DOCKER_MODEL_COMMAND="wrapper x")[1:] == ("x",)
     assert prefix("docker model", programs, DOCKER_MODEL_COMMAND="wrapper x")[1:] == ("model",)
 
 
-def test_blank_variable_is_unset(programs):
+def test_a_blank_variable_counts_as_unset(programs):
     assert prefix(None, programs, DOCKER_MODEL_COMMAND=" ") == (f"{programs}/docker", "model")
 
 
 @pytest.mark.parametrize(
     "setting", ["", "  ", [], [""], ["docker", 1], ["docker", "a\0"], 'docker "model', "a\0b"]
 )
-def test_no_command_is_refused(programs, setting):
+def test_an_empty_command_is_refused(programs, setting):
     with pytest.raises(InvalidRequestError):
         prefix(setting, programs)
 
 
-def test_open_quotation_in_the_variable_names_the_variable(programs):
+def test_an_unclosed_quotation_in_the_variable_names_the_variable(programs):
     with pytest.raises(InvalidRequestError, match="DOCKER_MODEL_COMMAND cannot be split"):
         prefix(None, programs, DOCKER_MODEL_COMMAND="docker 'model")
 
 
-def test_relative_names_are_judged_in_the_callers_directory(programs, monkeypatch):
+def test_relative_names_are_resolved_in_the_callers_directory(programs, monkeypatch):
     monkeypatch.chdir(programs)
     absolute = (f"{programs}/wrapper",)
     assert prefix("./wrapper", programs) == absolute
     assert command_prefix("wrapper", {"PATH": f"/nonexistent{os.pathsep}."}) == absolute
 
 
-def test_directories_and_plain_files_on_path_are_passed_over(programs, tmp_path_factory):
+def test_directories_and_plain_files_on_path_are_skipped(programs, tmp_path_factory):
     first = tmp_path_factory.mktemp("first")
     (first / "docker").mkdir()
     (first / "wrapper").write_text("")
@@ -107,46 +107,46 @@ def test_directories_and_plain_files_on_path_are_passed_over(programs, tmp_path_
 
 
 @pytest.mark.parametrize("setting", ["nothing", "./nothing", "directory", "/nonexistent/docker"])
-def test_no_such_program(programs, setting):
+def test_a_missing_program_is_an_error(programs, setting):
     with pytest.raises(DockerNotFoundError, match="there is no program") as caught:
         prefix(setting, programs)
     assert "docs.docker.com" in caught.value.hint
 
 
-def test_not_executable(programs):
+def test_a_program_that_is_not_executable_is_an_error(programs):
     with pytest.raises(DockerNotFoundError, match="is not executable") as caught:
         prefix("not-executable", programs)
     assert caught.value.hint == f"chmod +x {programs}/not-executable"
 
 
-def test_no_path_at_all_is_the_systems_default():
+def test_an_unset_path_means_the_systems_default():
     assert command_prefix("sh", {}) == ("/bin/sh",)
 
 
 # -- Docker Desktop --------------------------------------------------------------------------
 
 
-def test_docker_is_found_where_docker_desktop_has_it(programs, monkeypatch):
-    """A program that macOS starts from the Dock has a short PATH."""
+def test_docker_is_found_in_the_folder_of_docker_desktop(programs, monkeypatch):
+    """A program started from the Dock of macOS has a short PATH."""
     home = programs / "home"
-    found = home / ".docker" / "bin" / "docker"
-    found.parent.mkdir(parents=True)
-    (programs / "docker").rename(found)
+    docker = home / ".docker" / "bin" / "docker"
+    docker.parent.mkdir(parents=True)
+    (programs / "docker").rename(docker)
     monkeypatch.setattr(command, "_SYSTEM", "darwin")
     nowhere_else = str(programs)
     isfile = os.path.isfile
     monkeypatch.setattr(os.path, "isfile", lambda p: p.startswith(nowhere_else) and isfile(p))
-    assert prefix(None, programs, HOME=str(home)) == (str(found), "model")
+    assert prefix(None, programs, HOME=str(home)) == (str(docker), "model")
     with pytest.raises(DockerNotFoundError, match="no program 'docker-other' on PATH"):
         prefix("docker-other", programs, HOME=str(home))
 
 
-def test_path_comes_before_docker_desktops_folders(programs, monkeypatch):
+def test_path_takes_precedence_over_docker_desktops_folders(programs, monkeypatch):
     monkeypatch.setattr(command, "_SYSTEM", "darwin")
     assert prefix(None, programs, HOME="/Users/me") == (f"{programs}/docker", "model")
 
 
-def test_docker_desktops_folders():
+def test_the_folders_of_docker_desktop_are_known_for_each_system():
     assert desktop_folders({"PROGRAMFILES": r"D:\Programs"}, "win32") == [
         r"D:\Programs\Docker\Docker\resources\bin"
     ]
@@ -160,8 +160,8 @@ def test_docker_desktops_folders():
     assert desktop_folders({"HOME": "/home/me"}, "linux") == []
 
 
-def test_docker_desktops_placeholder_in_wsl_is_named(programs):
-    """Windows' own PATH is a part of the distribution's."""
+def test_the_placeholder_of_docker_desktop_in_wsl_is_named(programs):
+    """The PATH of Windows is a part of the distribution's."""
     folder = programs / "mnt" / "c" / "Program Files" / "Docker" / "Docker" / "resources" / "bin"
     folder.mkdir(parents=True)
     (programs / "docker").rename(folder / "docker")
@@ -193,7 +193,7 @@ def test_a_command_is_split_by_the_rules_of_windows(command, words):
     assert split_command(None, {"DOCKER_MODEL_COMMAND": command}, windows=True) == words
 
 
-def test_an_open_quotation_is_refused_on_windows():
+def test_an_unclosed_quotation_is_refused_on_windows():
     with pytest.raises(InvalidRequestError, match="No closing quotation"):
         split_command('"C:\\docker.exe model', {}, windows=True)
 
@@ -226,7 +226,7 @@ def test_candidates_on_windows_have_a_suffix():
     assert candidates("./docker", "/a:/b", windows=False) == ["./docker"]
 
 
-def test_a_batch_file_is_refused(programs, monkeypatch):
+def test_a_batch_file_is_refused_on_windows(programs, monkeypatch):
     monkeypatch.setattr(command, "_WINDOWS", True)
     (programs / "docker.cmd").write_text("@docker %*")
     (programs / "docker.cmd").chmod(0o755)
@@ -235,7 +235,7 @@ def test_a_batch_file_is_refused(programs, monkeypatch):
     assert ".exe" in caught.value.hint
 
 
-def test_names_of_variables_have_no_case_on_windows():
+def test_names_of_variables_are_case_insensitive_on_windows():
     variables = {"Path": "1", "PATH": "2", "HF_Token": "3"}
     assert environment._canonical(variables, windows=True) == {"PATH": "2", "HF_TOKEN": "3"}
     assert environment._canonical(variables, windows=False) == variables
@@ -244,7 +244,7 @@ def test_names_of_variables_have_no_case_on_windows():
 # -- the plugin's own file -------------------------------------------------------------------
 
 
-def test_plugin_file_is_run_as_docker_runs_it(programs):
+def test_the_plugin_file_is_run_as_docker_runs_it(programs):
     file = str(programs / "docker-model")
     assert prefix(file, programs) == (file, "model")
     assert prefix([file, "model"], programs) == (file, "model")
@@ -258,7 +258,7 @@ def test_plugin_file_is_run_as_docker_runs_it(programs):
 # -- the environment -------------------------------------------------------------------------
 
 
-def test_defaults_unless_set_otherwise(monkeypatch):
+def test_defaults_are_set_unless_the_environment_has_them(monkeypatch):
     assert child_environment().items() >= {
         ("MODEL_RUNNER_NO_AUTO_INSTALL", "1"),
         ("DOCKER_MODEL_NO_WEBSEARCH", "1"),
@@ -271,41 +271,41 @@ def test_defaults_unless_set_otherwise(monkeypatch):
     assert child_environment({"NO_COLOR": ""})["NO_COLOR"] == ""
 
 
-def test_callers_environment_is_inherited_and_untouched(monkeypatch):
+def test_the_callers_environment_is_inherited_and_unchanged(monkeypatch):
     monkeypatch.setenv("MINE", "1")
     before = dict(os.environ)
     assert child_environment({"MINE": "2", "OTHER": "3"}).items() >= {("MINE", "2"), ("OTHER", "3")}
     assert dict(os.environ) == before
 
 
-def test_environment_hides_its_values():
+def test_repr_of_an_environment_hides_its_values():
     env = Environment({"HF_TOKEN": "secret"})
     assert "secret" not in f"{env!r}{env}"
     assert env["HF_TOKEN"] == "secret"
     assert dict(env) == {"HF_TOKEN": "secret"}
 
 
-def test_environment_is_a_value():
-    one, other = Environment({"A": "1", "B": "2"}), Environment({"B": "2", "A": "1"})
-    assert one == other == {"A": "1", "B": "2"}
-    assert hash(one) == hash(other)
-    assert one != Environment({"A": "1"})
-    assert pickle.loads(pickle.dumps(one)) == one
-    assert Environment.of(one) is one
+def test_equal_environments_are_equal_hashable_and_picklable():
+    environment, equal = Environment({"A": "1", "B": "2"}), Environment({"B": "2", "A": "1"})
+    assert environment == equal == {"A": "1", "B": "2"}
+    assert hash(environment) == hash(equal)
+    assert environment != Environment({"A": "1"})
+    assert pickle.loads(pickle.dumps(environment)) == environment
+    assert Environment.of(environment) is environment
     assert Environment.of(None) == {}
     with pytest.raises(TypeError):
-        one["A"] = "3"
+        environment["A"] = "3"
 
 
-def test_environment_is_independent_of_its_source():
+def test_an_environment_is_independent_of_its_source():
     source = {"A": "1"}
     env = Environment(source)
     source["A"] = "2"
     assert env["A"] == "1"
 
 
-def test_unpickled_environment_has_this_processs_hash():
-    # Hashes of strings differ between processes; a copied one would never be found again.
+def test_an_unpickled_environment_has_the_hash_of_this_process():
+    # Hashes of strings differ between processes; a copied hash would never match.
     script = (
         "import pickle, sys; from docker_model._docker_cli.command import Environment;"
         "env = pickle.load(sys.stdin.buffer); sys.exit(hash(env) != hash(Environment(env)))"
@@ -321,7 +321,7 @@ def test_unpickled_environment_has_this_processs_hash():
 @pytest.mark.parametrize(
     "env", [{"": "x"}, {"A=B": "x"}, {"A\0": "x"}, {1: "x"}, {"A": 1}, {"A": "secret\0"}]
 )
-def test_bad_variables_are_refused_without_their_values(env):
+def test_invalid_variables_are_refused_without_their_values(env):
     with pytest.raises(InvalidRequestError) as caught:
         Environment.of(env)
     assert "secret" not in str(caught.value)
@@ -330,7 +330,7 @@ def test_bad_variables_are_refused_without_their_values(env):
 # -- arguments -------------------------------------------------------------------------------
 
 
-def test_arguments():
+def test_arguments_of_each_command_are_built():
     assert command.run_arguments("ai/smollm2") == ["run", "--color", "no", "--", "ai/smollm2"]
     assert command.run_arguments("m", color=False) == ["run", "--", "m"]
     assert command.preload_arguments("m") == ["run", "--detach", "--", "m"]
@@ -351,7 +351,7 @@ def test_arguments():
     assert command.search_arguments("-x", 5) == ["search", "--json", "--limit", "5", "--", "-x"]
 
 
-def test_arguments_of_a_whole_configuration():
+def test_arguments_of_a_whole_configuration_are_built():
     configuration = ModelConfiguration(
         context_size=-1,
         keep_alive=90,
@@ -382,7 +382,7 @@ def test_arguments_of_a_whole_configuration():
     ]
 
 
-def test_the_command_has_no_flag_for_a_number_of_thoughts():
+def test_a_thinking_budget_is_refused_by_the_command():
     with pytest.raises(UnsupportedParameterError, match="think") as caught:
         command.configure_arguments("m", ModelConfiguration(think=512))
     assert "http" in caught.value.hint

@@ -1,4 +1,4 @@
-"""What went wrong, told from every failure that any recorded version printed, and more."""
+"""Errors named from every failure that any recorded version printed, and from other sources."""
 
 import errno
 import os
@@ -123,7 +123,7 @@ def name(transcript, ending):
     )
 
 
-def said(text, *, command="run", exit_code=1, **more):
+def failure(text, *, command="run", exit_code=1, **more):
     return name_failure(
         command=command, model="ai/smollm2", exit_code=exit_code, stderr=text, **more
     )
@@ -133,12 +133,12 @@ def said(text, *, command="run", exit_code=1, **more):
 
 
 @every_failure
-def test_every_failure_has_a_name_a_cause_and_no_secret(transcript, ending):
+def test_every_recorded_failure_has_a_class_a_cause_and_no_secret(transcript, ending):
     error = name(transcript, ending)
     if transcript.case in NAMES and ending.exit_code != 2:
         assert type(error) in (NAMES[transcript.case], PluginNotFoundError)
     assert error.message
-    # Addresses come from the environment; the CLI's own words stay in the attributes.
+    # Addresses come from the environment; the CLI's own output stays in the attributes.
     for secret in ("//RUNNER", "(RUNNER)", "REFUSED", "/nonexistent", "so far", "\x1b"):
         assert secret not in str(error)
     copy = pickle.loads(pickle.dumps(error))
@@ -149,13 +149,13 @@ def test_every_case_of_the_table_is_recorded():
     assert NAMES.keys() <= {transcript.case for transcript, _ in FAILED}
 
 
-def test_plugin_is_too_old_only_where_it_says_so():
+def test_a_plugin_is_too_old_only_if_it_lacks_the_flag():
     for transcript, ending in FAILED:
         if isinstance(name(transcript, ending), PluginNotFoundError):
             assert b"unknown" in ending.stderr
 
 
-def test_signals_are_never_taken_for_something_else():
+def test_a_signal_is_named_in_the_error():
     for transcript, ending in FAILED:
         if transcript.case.startswith("signal-"):
             error = name(transcript, ending)
@@ -163,21 +163,21 @@ def test_signals_are_never_taken_for_something_else():
             assert "signal" in str(error) or "SIG" in str(error)
 
 
-def test_unknown_flag_is_the_plugins_own():
+def test_an_unknown_flag_gives_the_output_of_the_plugin():
     for transcript, ending in FAILED:
         unknown = is_unknown_flag(ending.stderr.decode(), "--color")
         says_so = b"unknown flag: --color" in ending.stderr
         assert unknown == (says_so and not transcript.case.startswith("absent-plugin"))
 
 
-def test_context_is_too_long():
+def test_a_context_that_is_too_long_has_its_error():
     (transcript, *_) = load("run-http-400")
     error = name(transcript, transcript.ending)
     assert (error.prompt_tokens, error.context_size) == (5000, 4096)
     assert "`docker model configure --context-size 8192 ai/smollm2`" in error.hint
 
 
-def test_engines_words_are_kept():
+def test_the_message_of_the_engine_is_kept():
     (transcript, *_) = load("run-http-500")
     error = name(transcript, transcript.ending)
     assert "cudaMalloc failed: out of memory" in error.detail
@@ -189,7 +189,7 @@ def test_engines_words_are_kept():
 
 
 @pytest.mark.parametrize("transcript", load("run-http-412"), ids=str)
-def test_backends_install_command_is_the_clis_own(transcript):
+def test_the_command_that_installs_a_backend_is_the_one_the_cli_names(transcript):
     text = transcript.ending.stderr.decode()
     hint = name(transcript, transcript.ending).hint
     step = text.rpartition("→ ")[2].strip() if "→" in text else "docker model reinstall-runner"
@@ -197,14 +197,14 @@ def test_backends_install_command_is_the_clis_own(transcript):
 
 
 @pytest.mark.parametrize("case", ["absent-plugin-list", "absent-plugin-bare"])
-def test_missing_plugin_says_how_to_get_it(case):
+def test_a_missing_plugin_names_how_to_install_it(case):
     (transcript, *_) = load(case)
     hint = name(transcript, transcript.ending).hint
     assert "apt-get install docker-model-plugin" in hint
     assert "docker desktop enable model-runner" in hint
 
 
-# -- those that are read in sources or documents, not recorded -------------------------------
+# -- failures from sources or documents, not recorded ----------------------------------------
 
 
 VLLM = "This model's maximum context length is 4096 tokens. However, you requested 5010 tokens"
@@ -225,8 +225,8 @@ LOOKUP = "dial tcp: lookup secret: no such host"
         ("Context size has been exceeded.", None, None),
     ],
 )
-def test_context_lengths_of_other_engines(text, tokens, size):
-    error = said(f"Failed to generate a response: error response: status=400 body={text}\n")
+def test_context_lengths_of_other_engines_are_read(text, tokens, size):
+    error = failure(f"Failed to generate a response: error response: status=400 body={text}\n")
     assert isinstance(error, ContextLengthError)
     assert (error.prompt_tokens, error.context_size) == (tokens, size)
     assert f"--context-size {'N' if tokens is None else 8192} ai/smollm2" in error.hint
@@ -244,15 +244,17 @@ def test_context_lengths_of_other_engines(text, tokens, size):
         ),
     ],
 )
-def test_models_that_are_not_loaded(text, words):
-    error = said(f"Failed to generate a response: error response: {text}")
+def test_models_that_cannot_be_loaded_raise_their_error(text, words):
+    error = failure(f"Failed to generate a response: error response: {text}")
     assert type(error) is ModelLoadError
     assert words in str(error)
     assert text in error.detail
 
 
-def test_backend_that_is_not_installed():
-    error = said(f"{INSTALLING}Failed to generate a response: error parsing response: unexpected")
+def test_a_backend_that_is_not_installed_is_named():
+    error = failure(
+        f"{INSTALLING}Failed to generate a response: error parsing response: unexpected"
+    )
     assert type(error) is ModelLoadError
     assert "could not install the backend vllm" in str(error)
 
@@ -268,8 +270,8 @@ def test_backend_that_is_not_installed():
         ("service unavailable", "not running"),
     ],
 )
-def test_runners_that_are_not_reached(text, words):
-    error = said(f"Failed to list models: {text}" if "querying" in text else text)
+def test_unreachable_runners_raise_their_error(text, words):
+    error = failure(f"Failed to list models: {text}" if "querying" in text else text)
     assert type(error) is RunnerUnavailableError
     assert words in str(error)
     assert "secret" not in str(error)
@@ -287,8 +289,8 @@ def test_runners_that_are_not_reached(text, words):
         ("something new", GenerationError, "exit code 1"),
     ],
 )
-def test_other_texts(text, kind, words):
-    error = said(text)
+def test_other_messages_raise_their_error(text, kind, words):
+    error = failure(text)
     assert type(error) is kind
     assert words in str(error)
 
@@ -296,28 +298,30 @@ def test_other_texts(text, kind, words):
 # -- ends without a text ---------------------------------------------------------------------
 
 
-def test_ends_without_a_text():
-    assert "SIGTERM" in str(said("", exit_code=None, signal=signal.SIGTERM))
-    killed = said("model not found", exit_code=None, signal=signal.SIGKILL, partial="so far")
+def test_an_end_without_a_message_names_the_signal_or_exit_code():
+    assert "SIGTERM" in str(failure("", exit_code=None, signal=signal.SIGTERM))
+    killed = failure("model not found", exit_code=None, signal=signal.SIGKILL, partial="so far")
     assert (killed.signal, killed.exit_code, killed.partial) == (9, None, "so far")
     assert "memory" in killed.hint
-    assert "signal 40" in str(said("", exit_code=None, signal=40))
-    assert "reaped" in str(said("", exit_code=None))
-    assert "signal" in str(said("", exit_code=255))
-    assert type(said("", exit_code=137)) is GenerationError
-    assert type(said("", exit_code=255, command="pull")) is PullError
+    assert "signal 40" in str(failure("", exit_code=None, signal=40))
+    assert "reaped" in str(failure("", exit_code=None))
+    assert "signal" in str(failure("", exit_code=255))
+    assert type(failure("", exit_code=137)) is GenerationError
+    assert type(failure("", exit_code=255, command="pull")) is PullError
 
 
-def test_good_end_without_an_answer():
-    empty = said("", exit_code=0)
+def test_exit_code_zero_without_an_answer_is_an_error():
+    empty = failure("", exit_code=0)
     assert isinstance(empty, EmptyAnswerError)
     assert empty.exit_code == 0
-    # Older engines send an error as a line, which the CLI copies to stderr, and ends well.
-    told = said('error: {"code":400,"type":"exceed_context_size_error","n_ctx":4096}', exit_code=0)
-    assert isinstance(told, ContextLengthError)
+    # Older engines send an error as a line, which the CLI copies to stderr; it exits with code 0.
+    error = failure(
+        'error: {"code":400,"type":"exceed_context_size_error","n_ctx":4096}', exit_code=0
+    )
+    assert isinstance(error, ContextLengthError)
 
 
-def test_errors_for_what_is_known_without_a_failure():
+def test_errors_without_a_process_have_their_hints():
     missing = model_not_found("hf.co/a/b:Q4")
     assert (missing.model, missing.hint) == ("hf.co/a/b:Q4", "`docker model pull hf.co/a/b:Q4`")
     assert "docker desktop enable model-runner" in not_running().hint
@@ -337,14 +341,14 @@ def test_errors_for_what_is_known_without_a_failure():
         ("odd", GenerationError),
     ],
 )
-def test_the_commands_own_words_are_in_detail_alone(text, kind):
-    error = pickled(said(f"SECRET\n{text}"))
+def test_output_of_the_command_is_in_detail_only(text, kind):
+    error = pickled(failure(f"SECRET\n{text}"))
     assert type(error) is kind
     assert "SECRET" in error.detail
     assert "SECRET" not in str(error)
 
 
-# -- what cannot be started ------------------------------------------------------------------
+# -- failures to start a process -------------------------------------------------------------
 
 
 def start(argv, **settings):
@@ -365,7 +369,7 @@ def script(path, text):
     return [str(path)]
 
 
-def test_what_cannot_be_started(tmp_path):
+def test_a_program_that_cannot_be_started_is_an_error(tmp_path):
     missing = start([str(tmp_path / "missing")])
     assert type(missing) is DockerNotFoundError
     assert missing.errno == errno.ENOENT
@@ -385,14 +389,14 @@ def test_what_cannot_be_started(tmp_path):
     assert "working directory" in str(nowhere)
 
 
-def test_too_much_to_start_with():
+def test_an_environment_that_is_too_large_is_refused_without_its_values():
     error = start(["/bin/true"], env={"A": "secret" * 100_000})
     assert type(error) is InvalidRequestError
     assert "secret" not in str(error)
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM])
-def test_nothing_left_to_start_it_with(number):
+def test_exhausted_resources_are_a_resource_error(number):
     error = pickled(name_start_failure(OSError(number, os.strerror(number)), ["docker"]))
     assert type(error) is ResourceError
     assert error.errno == number
@@ -407,5 +411,5 @@ def test_nothing_left_to_start_it_with(number):
     ],
 )
 def test_a_connection_that_breaks_off_on_windows_is_named(words):
-    error = said(f"Failed to generate a response: error reading response stream: {words}")
+    error = failure(f"Failed to generate a response: error reading response stream: {words}")
     assert "broke off" in error.message

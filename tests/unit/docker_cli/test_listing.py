@@ -1,4 +1,4 @@
-"""What the commands beside `run` print, of every recorded version and of none."""
+"""Output of the commands other than `run`, of every recorded version and malformed."""
 
 import json
 from datetime import UTC, datetime
@@ -28,14 +28,14 @@ ANYTHING = st.recursive(
 
 
 def recorded(pattern):
-    """The well-ended calls of `docker` whose case matches."""
-    found = [
+    """Parametrize by the successful calls of `docker` whose case matches."""
+    calls = [
         transcript
         for transcript in load(pattern)
         if transcript.argv[0] == "docker" and transcript.ending.exit_code == 0
     ]
-    assert found
-    return pytest.mark.parametrize("transcript", found, ids=str)
+    assert calls
+    return pytest.mark.parametrize("transcript", calls, ids=str)
 
 
 def stdout(transcript):
@@ -46,11 +46,11 @@ def stdout(transcript):
 
 
 @recorded("list-json*")
-def test_lists_of_every_version(transcript):
-    found = parse_models(stdout(transcript))
+def test_lists_of_every_version_are_parsed(transcript):
+    models = parse_models(stdout(transcript))
     sent = json.loads(stdout(transcript)) or []
-    assert [model.id for model in found] == [model["id"] for model in sent]
-    for model, fields in zip(found, sent, strict=True):
+    assert [model.id for model in models] == [model["id"] for model in sent]
+    for model, fields in zip(models, sent, strict=True):
         assert list(model.tags) == fields.get("tags", [])
         assert model.created == datetime.fromtimestamp(fields["created"], UTC)
         config = fields["config"] or {}
@@ -60,14 +60,14 @@ def test_lists_of_every_version(transcript):
 
 
 @recorded("list-json-untagged")
-def test_untagged_model_has_its_id_as_name(transcript):
+def test_an_untagged_model_has_its_id_as_name(transcript):
     untagged, tagged = parse_models(stdout(transcript))
     assert untagged.name == untagged.id == "sha256:" + "77aa" * 16
     assert tagged.name == "ai/smollm2"
 
 
 @recorded("inspect-config-null")
-def test_model_without_config(transcript):
+def test_a_model_without_config_is_parsed(transcript):
     model = parse_model(stdout(transcript))
     assert model == ModelInfo(
         name="ai/smollm2",
@@ -78,11 +78,11 @@ def test_model_without_config(transcript):
 
 
 @recorded("inspect-context-size")
-def test_first_tag_names_the_model(transcript):
+def test_the_first_tag_names_the_model(transcript):
     model = parse_model(stdout(transcript))
     assert model is not None
     assert model.name == "ai/qwen3:0.6B-Q4_K_M"
-    assert model.context_size in (40960, None)  # v0.1.27 does not pass it on
+    assert model.context_size in (40960, None)  # v0.1.27 omits it
 
 
 @pytest.mark.parametrize(
@@ -90,16 +90,16 @@ def test_first_tag_names_the_model(transcript):
     [t for t in load("inspect-dots") if t.ending.exit_code == 0],
     ids=str,
 )
-def test_object_without_id_is_no_model(transcript):
+def test_an_object_without_an_id_is_not_a_model(transcript):
     assert parse_model(stdout(transcript)) is None
 
 
-def test_lines_before_the_json_are_passed_over():
+def test_lines_before_the_json_are_skipped():
     text = "Warning: unable to open context store: x\n[not json\n" + json.dumps([{"id": ID}])
     assert [model.id for model in parse_models(text)] == [ID]
 
 
-def test_help_instead_of_json():
+def test_help_instead_of_json_means_that_the_plugin_is_missing():
     # `docker model nosuchcommand` prints it, with exit code 0.
     for parse in (parse_models, parse_model, parse_status):
         with pytest.raises(PluginNotFoundError):
@@ -107,7 +107,7 @@ def test_help_instead_of_json():
 
 
 @pytest.mark.parametrize("created", [0, -(10**20), 10**20, 1e9, True, "1742816981", None])
-def test_time_that_is_none(created):
+def test_an_invalid_time_is_none(created):
     model = parse_model(json.dumps({"id": ID, "created": created}))
     assert model is not None
     assert model.created is None
@@ -120,10 +120,10 @@ def test_time_that_is_none(created):
         )
     )
 )
-def test_no_json_makes_it_crash(models):
-    found = parse_models(json.dumps(models, indent=4))
-    assert len(found) == len(models)
-    for model in found:
+def test_no_json_value_makes_the_parser_fail(models):
+    parsed = parse_models(json.dumps(models, indent=4))
+    assert len(parsed) == len(models)
+    for model in parsed:
         assert isinstance(model.name, str)
         assert all(isinstance(tag, str) for tag in model.tags)
         assert model.context_size is None or type(model.context_size) is int
@@ -134,7 +134,7 @@ def test_no_json_makes_it_crash(models):
 
 
 @recorded("status-json")
-def test_state_of_every_version(transcript):
+def test_the_status_of_every_version_is_parsed(transcript):
     status = parse_status(stdout(transcript))
     assert status.running
     assert status.backends["llama.cpp"] == "Running: llama.cpp b9879"
@@ -143,12 +143,12 @@ def test_state_of_every_version(transcript):
 
 
 @recorded("status-json-503")
-def test_state_of_a_runner_that_is_off(transcript):
+def test_the_status_of_a_stopped_runner_is_parsed(transcript):
     assert not parse_status(stdout(transcript)).running
 
 
 @recorded("status-json-not-json")
-def test_state_without_backends(transcript):
+def test_a_status_without_backends_is_parsed(transcript):
     status = parse_status(stdout(transcript))
     assert status.running
     assert status.backends == {}
@@ -168,31 +168,31 @@ def test_state_without_backends(transcript):
             {"endpoint": "http://172.17.0.1:12434/engines/v1/"},
             "http://172.17.0.1:12434/engines/v1/",
         ),
-        # Docker Desktop: a path on its socket, which is no address.
+        # Docker Desktop: a path on its socket, which is not an address.
         ({"endpoint": "http://x/", "endpointHost": "http://localhost/exp/vDD4.40/v1/"}, None),
         ({"endpoint": "http://model-runner.docker.internal/engines/v1/"}, None),
         ({"endpoint": "http://:0/engines/v1/"}, None),
         ({}, None),
     ],
 )
-def test_endpoint_is_one_for_this_host(fields, endpoint):
+def test_the_endpoint_can_be_reached_from_this_host(fields, endpoint):
     assert parse_status(json.dumps({"running": True, **fields})).endpoint == endpoint
 
 
 @given(st.dictionaries(st.sampled_from(["running", "backends", "kind", "endpoint"]), ANYTHING))
-def test_no_state_makes_it_crash(fields):
+def test_no_status_value_makes_the_parser_fail(fields):
     parse_status(json.dumps(fields))
 
 
 @recorded("version*")
-def test_plugins_version(transcript):
+def test_the_version_of_the_plugin_is_parsed(transcript):
     version, engine = parse_version(stdout(transcript))
     recorded_by = transcript.versions[-1].removeprefix("cli-")
     assert version in (recorded_by, "head-642c721")
     assert engine in ("Docker Engine", "Docker Engine (Manual Install)")
 
 
-def test_engine_that_cannot_be_told():
+def test_an_unreachable_engine_is_none():
     text = "Client:\n Version:    v1.2.6\n\nServer:\n Version:    (not reachable)\n"
     assert parse_version(f"{text} Engine:     (not reachable)\n") == ("v1.2.6", None)
     assert parse_version("help\n") == (None, None)
@@ -202,7 +202,7 @@ def test_engine_that_cannot_be_told():
 
 
 @recorded("ps")
-def test_loaded_models_of_every_version(transcript):
+def test_loaded_models_of_every_version_are_parsed(transcript):
     small, embedding, big, kept = parse_running(stdout(transcript))
     assert small == RunningModel("ai/smollm2", "llama.cpp", "completion")
     assert embedding.name.lower() == "ai/qwen3:0.6b"
@@ -212,11 +212,11 @@ def test_loaded_models_of_every_version(transcript):
 
 
 @recorded("ps-empty")
-def test_nothing_loaded(transcript):
+def test_an_empty_table_gives_an_empty_list(transcript):
     assert parse_running(stdout(transcript)) == []
 
 
-def test_model_without_tags_is_loaded_by_its_id():
+def test_a_loaded_model_without_tags_is_named_by_its_id():
     text = (
         "Warning: something\n"
         "MODEL NAME    BACKEND    MODE        UNTIL               \n"
@@ -225,7 +225,7 @@ def test_model_without_tags_is_loaded_by_its_id():
     assert parse_running(text) == [RunningModel("ab12ab12ab12", "llama.cpp", "completion")]
 
 
-def test_help_instead_of_a_table():
+def test_help_instead_of_a_table_means_that_the_plugin_is_missing():
     with pytest.raises(PluginNotFoundError):
         parse_running("Usage:  docker model COMMAND\n")
 
@@ -234,15 +234,15 @@ def test_help_instead_of_a_table():
 
 
 @recorded("pull")
-def test_progress_of_every_version(transcript):
+def test_pull_progress_of_every_version_is_parsed(transcript):
     quarter, whole, end = PullOutput("ai/smollm2").feed(transcript.ending.stdout)
     assert (quarter.current, whole.current) == (25_000_000, 100_000_000)
-    assert whole.total in (100_000_000, None)  # v0.1.30 and older do not say it
+    assert whole.total in (100_000_000, None)  # v0.1.30 and older omit it
     assert end == PullProgress("ai/smollm2", "Model pulled successfully")
 
 
 @recorded("pull*")
-def test_progress_is_the_same_for_every_split(transcript):
+def test_pull_progress_is_the_same_for_every_split(transcript):
     output = transcript.ending.stdout
     single = PullOutput("m")
     steps = [
@@ -262,6 +262,6 @@ def test_progress_is_the_same_for_every_split(transcript):
         ("Downloaded 1.2.3MB of 4MB", None, None),
     ],
 )
-def test_sizes(line, current, total):
+def test_sizes_of_a_progress_line_are_parsed(line, current, total):
     (step,) = PullOutput("m").feed(f"{line}\n".encode())
     assert (step.status, step.current, step.total) == (line, current, total)

@@ -1,4 +1,4 @@
-"""What is logged under `docker_model`: never a prompt, an answer or a variable."""
+"""Log records under `docker_model`: never a prompt, an answer or a variable."""
 
 import logging
 import os
@@ -18,9 +18,9 @@ pytestmark = pytest.mark.simulated
 
 @pytest.fixture
 def log(caplog):
-    """The messages so far, of a process that has not logged its programs yet."""
+    """Yield the messages so far, in a process that has not logged its programs yet."""
 
-    async def forget():  # and keep the connections, which nothing would close any more
+    async def forget():  # keeps the connections, which would never be closed otherwise
         io_thread.current()._locals.pop(command_spec._Programs, None)
 
     tasks.run_blocking(forget())
@@ -46,7 +46,7 @@ def test_the_program_is_logged_once_and_again_when_it_changes(log, simulate, tmp
     ]
 
 
-def test_a_program_without_color_is_logged(log, simulate, tmp_path):
+def test_a_program_without_the_color_flag_is_logged(log, simulate, tmp_path):
     installed = Installed(simulate(version="v0.1.40"), tmp_path)
     for _ in range(2):
         DockerModel("ai/smollm2").generate("x")
@@ -65,7 +65,7 @@ def test_a_standby_process_that_died_is_logged(log, simulate, tmp_path, monkeypa
     model.close()
 
 
-def test_a_pull_is_logged_at_its_begin_and_its_end(log, simulate, tmp_path):
+def test_the_begin_and_the_end_of_a_pull_are_logged(log, simulate, tmp_path):
     docker = simulate(pullable={"ai/good": [Pulled()], "ai/bad": [Fail("disk full")]})
     Installed(docker, tmp_path)
     pull_model("ai/good")

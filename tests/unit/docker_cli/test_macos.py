@@ -1,4 +1,4 @@
-"""The prompt guard on macOS, with the system's answers substituted."""
+"""The prompt guard on macOS, with the system's answers replaced."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ pytestmark = posix
 
 
 class FileSystem:
-    """A file system that knows one name by any case and normalization, as APFS does."""
+    """A file system that finds a name in any case and normalization, as APFS does."""
 
     name = "posix"
     R_OK = os.R_OK
@@ -27,7 +27,7 @@ class FileSystem:
 
     def __init__(self, *names):
         self._names = {self._folded(name.encode()): name for name in names}
-        self.open, self.close = os.open, os.close  # there is no O_PATH, and no O_DIRECTORY either
+        self.open, self.close = os.open, os.close  # there is neither O_PATH nor O_DIRECTORY
 
     @staticmethod
     def _folded(name):
@@ -45,7 +45,7 @@ class FileSystem:
 
 @pytest.fixture
 def apfs(monkeypatch):
-    """Put secret files under names in one spelling on a file system that takes them in any."""
+    """Put secret files on a file system that finds them under any spelling."""
     names = ("Secret.TXT", unicodedata.normalize("NFD", "caf\u00e9.txt"), "Stra\u00dfe.png")
     monkeypatch.setattr(local_files, "os", FileSystem(*names))
     monkeypatch.setattr(local_files, "_process_file_systems", frozenset)
@@ -71,14 +71,14 @@ def test_a_name_in_another_case_or_normalization_is_found(apfs, prompt, tmp_path
     assert find_references(guarded, cwd=cwd) == ()
 
 
-def test_another_name_is_left_as_it_is(apfs, tmp_path):
+def test_another_name_is_left_unchanged(apfs, tmp_path):
     prompt = "@secret.tx @caf\u00e8.txt 'strase.png'"
     assert guard(prompt, "escape", cwd=str(tmp_path)) is prompt
 
 
 @pytest.fixture
 def linked(tmp_path, monkeypatch):
-    """A temporary directory behind a link, as /var is one to /private/var."""
+    """Create a temporary directory behind a link, as /var links to /private/var."""
     real = tmp_path / "private" / "var" / "folders"
     real.mkdir(parents=True)
     (tmp_path / "var").symlink_to(real.parent)
@@ -89,8 +89,8 @@ def linked(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_run_sees_its_directory_without_the_links_and_so_does_the_guard(linked, simulate):
-    """Upwards from the private directory is where the file system has it, not where a link is."""
+def test_a_run_and_the_guard_resolve_links_of_the_directory(linked, simulate):
+    """The parent of the private directory is its real parent, not the parent of a link."""
     (linked / "private" / "var" / "secret.txt").write_text("SECRET")
     (linked / "deeper" / "decoy.txt").write_text("DECOY")
     docker = simulate()
@@ -104,8 +104,8 @@ def test_a_run_sees_its_directory_without_the_links_and_so_does_the_guard(linked
     Path(workdir.private_directory()).rmdir()
 
 
-def test_a_number_in_dev_fd_counts_as_there(monkeypatch, tmp_path):
-    """The command that will look it up has descriptors of its own."""
+def test_a_number_in_dev_fd_counts_as_existing(monkeypatch, tmp_path):
+    """The command that opens the name has descriptors of its own."""
     monkeypatch.setattr(local_files, "sys", SimpleNamespace(platform="darwin"))
     local_files._process_file_systems.cache_clear()
     try:

@@ -39,7 +39,7 @@ TAKEN = [
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_what_the_cli_takes_for_a_model_passes_unchanged(name):
+def test_a_valid_model_name_is_passed_unchanged(name):
     assert check_model_name(name) is name
 
 
@@ -72,7 +72,7 @@ def test_what_the_cli_takes_for_a_model_passes_unchanged(name):
         ("nvcr.io/nim/google/gemma-3-1b-it:latest", "NVIDIA NIM"),
     ],
 )
-def test_what_would_mean_something_else_is_refused_with_the_reason(name, fault):
+def test_a_name_with_another_meaning_is_refused_with_the_reason(name, fault):
     with pytest.raises(InvalidRequestError, match=fault) as raised:
         check_model_name(name)
     assert raised.value.hint
@@ -101,12 +101,12 @@ def test_what_would_mean_something_else_is_refused_with_the_reason(name, fault):
         (DIGITS[:12].upper(), f"ai/{DIGITS[:12]}:latest"),
     ],
 )
-def test_canonical_forms(name, form):
+def test_a_name_has_its_canonical_form(name, form):
     assert canonical(name) == form
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("name", "other_name", "same"),
     [
         ("smollm2", "docker.io/ai/smollm2:latest", True),
         ("ai/smollm2", "ai/smollm2:360M", False),
@@ -121,9 +121,9 @@ def test_canonical_forms(name, form):
         ("ai/smollm2", "ai/gemma3", False),
     ],
 )
-def test_same_model(one, other, same):
-    assert same_model(one, other) is same
-    assert same_model(other, one) is same
+def test_names_of_the_same_model_are_equal(name, other_name, same):
+    assert same_model(name, other_name) is same
+    assert same_model(other_name, name) is same
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_same_model(one, other, same):
         ([], None, ""),
     ],
 )
-def test_display_name(tags, model_id, name):
+def test_the_display_name_is_the_shortest_tag_or_the_id(tags, model_id, name):
     assert display_name(tags, model_id) == name
 
 
@@ -161,7 +161,7 @@ NAMES = st.builds("{}{}{}".format, REGISTRY, PATH, TAG).filter(lambda name: ".."
 
 
 @given(name=NAMES | IDS)
-def test_a_canonical_form_is_its_own_and_still_a_name(name):
+def test_the_canonical_form_of_a_canonical_form_is_the_form_itself(name):
     form = canonical(name)
     assert canonical(form) == form
     assert same_model(name, form)
@@ -176,7 +176,7 @@ def test_a_display_name_means_the_tag_it_was_made_of(tag):
 
 
 @given(name=st.text(max_size=20))
-def test_whatever_comes_a_name_is_passed_or_refused(name):
+def test_any_text_is_accepted_unchanged_or_refused(name):
     try:
         assert check_model_name(name) is name
     except InvalidRequestError:

@@ -1,4 +1,4 @@
-"""`OutputParser`: look-alikes, holding back, and any splitting against a plain reference."""
+"""`OutputParser`: look-alikes, buffering, and any split compared with a plain reference."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from tests.unit.docker_cli.output_parsing import (
     STORE_WARNING,
     USAGE_LINE,
     joined,
+    output_of,
     parse,
-    said,
     single_bytes,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# --- what comes before the answer ---------------------------------------------------------------
+# --- before the answer --------------------------------------------------------------------------
 
 
-def test_context_warnings_come_before_everything() -> None:
+def test_context_warnings_are_read_before_everything_else() -> None:
     other = 'Warning: unable to read context "gpu": not found'
     stdout = (
         f"{STORE_WARNING}\n{other}\n{NOTICE}\nModel pulled successfully\nThinking:\nA\n\n--\n\nB\n"
@@ -51,7 +51,7 @@ def test_context_warnings_come_before_everything() -> None:
     ]
 
 
-def test_pull_with_retries_and_credential_warnings() -> None:
+def test_a_pull_with_retries_and_credential_warnings_is_read() -> None:
     pull = [
         "Warning: failed to sync Docker credentials to runner: no",
         "Downloaded 1.05MB of 2.10MB",
@@ -68,7 +68,7 @@ def test_pull_with_retries_and_credential_warnings() -> None:
     ]
 
 
-def test_pull_that_ends_without_a_result() -> None:
+def test_a_pull_without_a_result_is_read() -> None:
     assert parse(f"{NOTICE}\nDownloaded 1MB of 2MB\n\nHi\n") == [
         PullNotice(MODEL),
         Chatter("Downloaded 1MB of 2MB"),
@@ -78,7 +78,7 @@ def test_pull_that_ends_without_a_result() -> None:
 
 
 @pytest.mark.parametrize("cut_off", ["Downl", "Downloaded 1M", "\r\x1b[KDownloaded: 25", "Mod"])
-def test_pull_that_is_cut_off(cut_off: str) -> None:
+def test_a_pull_that_is_cut_off_is_read(cut_off: str) -> None:
     assert parse(f"{NOTICE}\n{cut_off}") == [PullNotice(MODEL), Chatter(cut_off)]
 
 
@@ -92,13 +92,13 @@ def test_pull_that_is_cut_off(cut_off: str) -> None:
         ("hf.co/Org/M", "hf.co/org/m:latest"),
     ],
 )
-def test_notice_in_the_words_of_v0_1_46(typed: str, printed: str) -> None:
+def test_the_notice_of_v0_1_46_is_read(typed: str, printed: str) -> None:
     for name in (typed, printed):
         notice = f"Unable to find model '{name}' locally. Pulling from the server.\n"
         assert parse(*single_bytes(notice.encode()), model=typed) == [PullNotice(name)]
 
 
-# --- the model's own text stays -----------------------------------------------------------------
+# --- text of the model is kept ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_notice_in_the_words_of_v0_1_46(typed: str, printed: str) -> None:
         "a\n\nToken usage: " + "9" * 5000,
     ],
 )
-def test_lookalike_survives(answer: str) -> None:
+def test_an_answer_that_looks_like_cli_output_is_kept(answer: str) -> None:
     stdout = f"{answer}\n".encode()
     expected = [TextDelta(answer)] if answer else []
     assert parse(stdout) == expected
@@ -146,20 +146,20 @@ def test_lookalike_survives(answer: str) -> None:
 @pytest.mark.parametrize(
     "answer", ["Hi", "Hi\n", "\n", f"Hi{USAGE_LINE}", f"{USAGE_LINE}\n", "Thinking"]
 )
-def test_only_the_last_line_is_usage(answer: str) -> None:
+def test_only_the_last_line_is_read_as_usage(answer: str) -> None:
     stdout = f"{answer}{USAGE_LINE}\n".encode()
     assert parse(*single_bytes(stdout)) == [TextDelta(answer), Usage(10, 5, 15)]
 
 
-def test_usage_without_any_answer() -> None:
+def test_usage_without_an_answer_is_read() -> None:
     assert parse(f"{USAGE_LINE}\n") == [Usage(10, 5, 15)]
 
 
-def test_usage_after_reasoning_alone() -> None:
+def test_usage_after_reasoning_alone_is_read() -> None:
     assert parse(f"Thinking:\nhmm{USAGE_LINE}\n") == [ReasoningDelta("hmm"), Usage(10, 5, 15)]
 
 
-def test_separator_after_a_usage_lookalike() -> None:
+def test_a_separator_after_a_line_that_looks_like_usage_is_read() -> None:
     stdout = f"Thinking:\nhmm{USAGE_LINE}\n\n--\n\nanswer\n"
     assert parse(*single_bytes(stdout.encode())) == [
         ReasoningDelta(f"hmm{USAGE_LINE}"),
@@ -167,7 +167,7 @@ def test_separator_after_a_usage_lookalike() -> None:
     ]
 
 
-# --- against a reference that sees everything at once -------------------------------------------
+# --- comparison with a reference that sees all output at once -----------------------------------
 
 PROGRESS = r"(?:(?:Downloaded |(?:\r\x1b\[K)?Downloaded: )[^\n]*(?:\n|\Z))"
 PULL_LINE = rf"(?:{PROGRESS}|Warning: failed to [^\n]*(?:\n|\Z))"
@@ -236,7 +236,7 @@ def split(data: bytes, cuts: Iterable[int]) -> list[bytes]:
 @example(f"{NOTICE}\n\n\nThinking:\nx", [])
 @example(f"Thinking:\n{SEPARATOR}", [5, 12])
 @example(f"{NOTICE}\n{NOTICE}\n", [])
-def test_incremental_equals_reference(stdout: str, cuts: list[int]) -> None:
+def test_any_split_equals_the_reference(stdout: str, cuts: list[int]) -> None:
     expected = reference(stdout)
     data = stdout.encode()
     assert parse(data) == expected
@@ -245,7 +245,9 @@ def test_incremental_equals_reference(stdout: str, cuts: list[int]) -> None:
 
 
 @given(OUTPUTS, st.lists(st.integers(0, 2000), max_size=20))
-def test_old_separator_equals_reference(stdout: str, cuts: list[int]) -> None:
+def test_any_split_with_the_old_separator_equals_the_reference(
+    stdout: str, cuts: list[int]
+) -> None:
     expected = reference(stdout, SEPARATOR_TO_V0_1_40)
     assert parse(*split(stdout.encode(), cuts), separator=SEPARATOR_TO_V0_1_40) == expected
 
@@ -253,12 +255,12 @@ def test_old_separator_equals_reference(stdout: str, cuts: list[int]) -> None:
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=20))
 @example(b"\xf0\x9f\x91\xa9\xe2\x80", [1, 2, 3, 4, 5])
 @example(b"\xed\xa0\x80\xc3", [1, 2, 3])
-def test_any_bytes_in_any_split(data: bytes, cuts: list[int]) -> None:
+def test_any_bytes_are_read_in_any_split(data: bytes, cuts: list[int]) -> None:
     text = data.decode("utf-8", "replace")
     assert parse(*split(b"Answer: " + data, cuts)) == reference(f"Answer: {text}")
 
 
-# --- nothing is held back that is certain -------------------------------------------------------
+# --- text is released as soon as it is certain --------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -296,10 +298,12 @@ def test_any_bytes_in_any_split(data: bytes, cuts: list[int]) -> None:
         ("a\xc3", ""),
     ],
 )
-def test_holds_back_only_what_is_uncertain(stdout: str, held: str) -> None:
+def test_only_uncertain_text_is_held_back(stdout: str, held: str) -> None:
     parser = OutputParser(MODEL)
-    given_out = said([part for byte in single_bytes(stdout.encode()) for part in parser.feed(byte)])
-    assert given_out.text == stdout.removesuffix(held)
+    released = output_of(
+        [part for byte in single_bytes(stdout.encode()) for part in parser.feed(byte)]
+    )
+    assert released.text == stdout.removesuffix(held)
 
 
 @pytest.mark.parametrize(
@@ -314,18 +318,18 @@ def test_holds_back_only_what_is_uncertain(stdout: str, held: str) -> None:
         ("abc\n\nTh", ""),
     ],
 )
-def test_holds_back_only_what_is_uncertain_in_reasoning(reasoning: str, held: str) -> None:
+def test_only_uncertain_reasoning_is_held_back(reasoning: str, held: str) -> None:
     parser = OutputParser(MODEL)
-    given_out = said(parser.feed(f"Thinking:\n{reasoning}".encode()))
-    assert given_out.reasoning == reasoning.removesuffix(held)
+    released = output_of(parser.feed(f"Thinking:\n{reasoning}".encode()))
+    assert released.reasoning == reasoning.removesuffix(held)
 
 
-def test_a_notice_is_told_at_once() -> None:
+def test_a_notice_is_released_at_once() -> None:
     parser = OutputParser(MODEL)
     assert parser.feed(f"{NOTICE}\n".encode()) == [PullNotice(MODEL)]
 
 
-def test_incomplete_character_is_held() -> None:
+def test_an_incomplete_character_is_held_back() -> None:
     parser = OutputParser(MODEL)
     assert parser.feed("a東".encode()[:-1]) == [TextDelta("a")]
     assert parser.feed("東".encode()[-1:]) == [TextDelta("東")]
@@ -337,7 +341,7 @@ def test_incomplete_character_is_held() -> None:
 )
 @pytest.mark.parametrize("before", ["", "Thinking:\na", f"{STORE_WARNING}"])
 def test_long_outputs_take_linear_time(before: str, piece: str) -> None:
-    # A rescan of what is held would make this a minute instead of a second.
+    # Scanning the held text again for each piece would take a minute instead of a second.
     text = before + piece * (100_000 // len(piece))
     data = text.encode()
     parts = parse(*(data[i : i + 4] for i in range(0, len(data), 4)))

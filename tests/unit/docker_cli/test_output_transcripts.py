@@ -1,4 +1,4 @@
-"""`OutputParser` against what every recorded version of the CLI printed."""
+"""`OutputParser` on the recorded output of every version of the CLI."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from docker_model._docker_cli.output_parser import (
 )
 from docker_model.types import TextDelta, Usage
 from tests.support.transcripts import Transcript, load
-from tests.unit.docker_cli.output_parsing import MODEL, Said, parse, said, single_bytes
+from tests.unit.docker_cli.output_parsing import MODEL, Output, output_of, parse, single_bytes
 
 
 def is_one_shot(transcript: Transcript) -> bool:
-    """Whether it is a question and its answer, as this package would ask it."""
+    """Return whether it is one question with its answer, as this package asks it."""
     if transcript.argv[0] != "docker" or transcript.pty:
         return False
     if {"-d", "--detach", "--debug", "--help"} & set(transcript.argv):
         return False
-    # Without a prompt, older versions begin a chat; v0.1.27 begins one with stdin, too.
+    # Without a prompt, older versions start a chat; v0.1.27 starts one with stdin, too.
     return b"> " not in transcript.ending.stdout
 
 
@@ -35,12 +35,12 @@ NO_REASONING = {"v0.1.27"}
 NO_USAGE = {"v0.1.27", "v0.1.40"}
 
 
-def scene_says(transcript: Transcript) -> Said:
-    """What the scripted runner said, as far as this version of the CLI shows it at all."""
+def scene_output(transcript: Transcript) -> Output:
+    """Return the output of the scripted runner, as far as this version of the CLI prints it."""
     version = transcript.versions[-1]
     chat = [r["body"] for r in transcript.requests if r["path"].endswith("/chat/completions")]
     if not any(body["messages"] for body in chat):  # a preload has none
-        return Said()
+        return Output()
     text = reasoning = ""
     usage = None
     thinking_again = False
@@ -50,7 +50,7 @@ def scene_says(transcript: Transcript) -> Said:
             usage = Usage(prompt, completion, prompt + completion)
         thought, content = thought_and_content(step, chat[0]["messages"][-1]["content"])
         if thought and version not in NO_REASONING:
-            if text:  # what is thought after the first piece of the answer is the answer's
+            if text:  # reasoning after the first piece of the answer belongs to it
                 text += f"\n\nThinking:\n{thought}"
                 thinking_again = True
             else:
@@ -58,15 +58,15 @@ def scene_says(transcript: Transcript) -> Said:
         if content:
             text += separator_of(transcript) + content if thinking_again else content
             thinking_again = False
-    return Said(text, reasoning, usage)
+    return Output(text, reasoning, usage)
 
 
 def thought_and_content(
     step: dict[str, Any], prompt: str | list[dict[str, Any]]
 ) -> tuple[str, str]:
-    """One step of a scene; `prompt` as the runner received it, for the steps that echo it."""
+    """Return one step of a scene; `prompt` as the runner received it, for steps that echo it."""
     if "echo" in step:
-        text = prompt if isinstance(prompt, str) else prompt[0]["text"]  # then come the images
+        text = prompt if isinstance(prompt, str) else prompt[0]["text"]  # images follow
         return "", f"You said: {text}"
     if "burst" in step:
         return "", step["burst"][0] * step["burst"][1]
@@ -75,33 +75,33 @@ def thought_and_content(
     return delta["reasoning_content"], delta["content"]
 
 
-# Where the scene is not what is printed, or not what is found in it, by case; with a version,
-# in the records of that version alone.
-FOUND_INSTEAD: dict[str, Said] = {
-    # Nobody could tell these from the CLI's own.
-    "run-lookalike-thinking": Said("answer", "not really"),
-    "run-lookalike-thinking@v0.1.40": Said("--\n\nanswer", "not really"),
-    "run-lookalike-usage": Said("done", "", Usage(1, 2, 3)),
-    "run-lookalike-usage-twice@v0.1.40": Said("done", "", Usage(1, 2, 3)),
-    "run-think-newlines": Said("second\n\n\n--\n\n\n\nanswer\n", "\nfirst"),
-    "run-think-newlines@v0.1.27": Said("\n\nanswer\n"),
-    "run-think-newlines@v0.1.40": Said("--\n\nsecond\n\n\n\n\nanswer\n", "\nfirst"),
-    # The scene's steps that are no deltas.
-    "run-json-reply@v1.2.6": Said("whole answer", "", Usage(10, 5, 15)),
-    "run-tool-call-unknown@v1.2.6": Said("after 1 tool round"),
-    "run-line-over-64k": Said("ok "),  # the CLI fails at the long line
+# Where the output differs from the scene, by case; with a version, in the records of that
+# version alone.
+EXPECTED_INSTEAD: dict[str, Output] = {
+    # These cannot be distinguished from output of the CLI.
+    "run-lookalike-thinking": Output("answer", "not really"),
+    "run-lookalike-thinking@v0.1.40": Output("--\n\nanswer", "not really"),
+    "run-lookalike-usage": Output("done", "", Usage(1, 2, 3)),
+    "run-lookalike-usage-twice@v0.1.40": Output("done", "", Usage(1, 2, 3)),
+    "run-think-newlines": Output("second\n\n\n--\n\n\n\nanswer\n", "\nfirst"),
+    "run-think-newlines@v0.1.27": Output("\n\nanswer\n"),
+    "run-think-newlines@v0.1.40": Output("--\n\nsecond\n\n\n\n\nanswer\n", "\nfirst"),
+    # Steps of the scene that are not deltas.
+    "run-json-reply@v1.2.6": Output("whole answer", "", Usage(10, 5, 15)),
+    "run-tool-call-unknown@v1.2.6": Output("after 1 tool round"),
+    "run-line-over-64k": Output("ok "),  # the CLI fails at the long line
     # `--color yes` passes code blocks through a Markdown renderer.
-    "run-color-yes-code@v1.2.6": Said(
+    "run-color-yes-code@v1.2.6": Output(
         "Here:\n\n" + " " * 78 + "\n    print(1)" + " " * 66 + "\n\nDone **bold**."
     ),
 }
 
 
-def expected(transcript: Transcript) -> Said:
+def expected(transcript: Transcript) -> Output:
     for version in transcript.versions:
-        if found := FOUND_INSTEAD.get(f"{transcript.case}@{version}"):
-            return found
-    return FOUND_INSTEAD.get(transcript.case) or scene_says(transcript)
+        if override := EXPECTED_INSTEAD.get(f"{transcript.case}@{version}"):
+            return override
+    return EXPECTED_INSTEAD.get(transcript.case) or scene_output(transcript)
 
 
 RUNS = [t for t in load() if t.argv[1:3] == ("model", "run") and is_one_shot(t)]
@@ -110,22 +110,24 @@ CUT_SHORT = [transcript for transcript in RUNS if transcript not in WHOLE]
 
 
 @pytest.mark.parametrize("transcript", WHOLE, ids=str)
-def test_transcript(transcript: Transcript) -> None:
+def test_a_recorded_run_gives_the_output_of_its_scene(transcript: Transcript) -> None:
     separator = separator_of(transcript)
     model = next((word for word in transcript.argv if "/" in word), MODEL)
     whole = parse(transcript.ending.stdout, model=model, separator=separator)
-    assert said(whole) == expected(transcript)
+    assert output_of(whole) == expected(transcript)
     bytewise = single_bytes(transcript.ending.stdout)
     assert parse(*bytewise, model=model, separator=separator) == whole
 
 
 @pytest.mark.parametrize("transcript", CUT_SHORT, ids=str)
-def test_transcript_of_a_run_that_was_ended(transcript: Transcript) -> None:
+def test_a_recorded_run_that_was_ended_gives_the_beginning_of_its_scene(
+    transcript: Transcript,
+) -> None:
     for ending in transcript.endings:
-        assert scene_says(transcript).text.startswith(said(parse(ending.stdout)).text)
+        assert scene_output(transcript).text.startswith(output_of(parse(ending.stdout)).text)
 
 
-def test_transcripts_are_all_there() -> None:
+def test_the_number_of_transcripts_is_known() -> None:
     assert {version for transcript in WHOLE for version in transcript.versions} >= {
         "v0.1.27", "v0.1.40", "cli-v0.1.41", "cli-v1.0.7", "v1.0.18", "v1.1.26", "v1.2.6"
     }  # fmt: skip
@@ -136,7 +138,7 @@ def test_transcripts_are_all_there() -> None:
 @pytest.mark.parametrize(
     "transcript", [t for t in WHOLE if t.case.startswith("run-missing-pull")], ids=str
 )
-def test_notice_and_pull_are_the_clis(transcript: Transcript) -> None:
+def test_the_notice_and_the_pull_are_not_part_of_the_answer(transcript: Transcript) -> None:
     model = next(word for word in transcript.argv if "/" in word)
     parts = parse(transcript.ending.stdout, model=model)
     before = [part for part in parts if isinstance(part, (PullNotice, Chatter))]
@@ -151,7 +153,7 @@ def test_notice_and_pull_are_the_clis(transcript: Transcript) -> None:
         )
 
 
-def test_recorded_context_warning() -> None:
+def test_a_recorded_context_warning_is_read() -> None:
     (transcript,) = load("context-store-warning", version="v1.2.6")
     line = transcript.ending.stdout.decode()
     assert parse(f"{line}Hello\n") == [Chatter(line.removesuffix("\n")), TextDelta("Hello")]

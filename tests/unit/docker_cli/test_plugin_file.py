@@ -1,4 +1,4 @@
-"""Where the plugin's file is, and what keeps `docker` in front of it."""
+"""Location of the plugin's file, and reasons to keep `docker` in front of it."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def program(path, data=ELF, mode=0o755):
 
 
 class Machine:
-    """A file system with a `docker`, a configuration and system folders of its own."""
+    """A file system with its own `docker`, configuration and system folders."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -50,14 +50,14 @@ class Machine:
         return find_plugin(self.env)
 
     def path(self):
-        found = self.find()
-        assert isinstance(found, PluginFile), found
-        return found.path
+        plugin_file = self.find()
+        assert isinstance(plugin_file, PluginFile), plugin_file
+        return plugin_file.path
 
     def reason(self):
-        found = self.find()
-        assert isinstance(found, Front), found
-        return found.reason
+        front = self.find()
+        assert isinstance(front, Front), front
+        return front.reason
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_folders_are_searched_in_the_order_of_docker(machine):
     assert machine.reason() == "no plugin folder has the file docker-model"
 
 
-def test_the_folders_of_the_system_are_those_of_docker():
+def test_the_system_folders_are_those_of_docker():
     assert plugin_paths({}, "/home/me/.docker", ["/extra"], windows=False) == [
         "/extra/docker-model",
         "/home/me/.docker/cli-plugins/docker-model",
@@ -92,7 +92,7 @@ def test_the_folders_of_the_system_are_those_of_docker():
     ]
 
 
-def test_windows_has_folders_and_a_suffix_of_its_own():
+def test_windows_has_its_own_folders_and_suffix():
     env = {"PROGRAMDATA": r"C:\ProgramData", "PROGRAMFILES": r"C:\Program Files"}
     assert plugin_paths(env, r"C:\Users\me\.docker", [r"D:\extra"], windows=True) == [
         r"D:\extra\docker-model.exe",
@@ -106,9 +106,9 @@ def test_windows_has_folders_and_a_suffix_of_its_own():
 @pytest.mark.parametrize("config", ["plugins", "./plugins", r"C:plugins"])
 def test_a_relative_folder_keeps_docker_in_front(config):
     for windows in (False, True):
-        found = plugin_paths({}, config, [], windows=windows)
-        assert isinstance(found, Front)
-        assert "relative" in found.reason
+        front = plugin_paths({}, config, [], windows=windows)
+        assert isinstance(front, Front)
+        assert "relative" in front.reason
 
 
 def test_the_configuration_is_in_the_home_directory_by_default():
@@ -122,14 +122,14 @@ def test_the_configuration_is_in_the_home_directory_by_default():
     assert config_folder(windows, home=r"C:\else", windows=True) == r"C:\Users\me\.docker"
 
 
-def test_no_home_directory_in_the_environment_is_the_users_own(machine, monkeypatch):
+def test_the_home_directory_is_found_without_home_in_the_environment(machine, monkeypatch):
     monkeypatch.setenv("HOME", str(machine.folder / "home"))
     file = program(machine.folder / "home" / ".docker" / "cli-plugins" / "docker-model")
     del machine.env["DOCKER_CONFIG"]
     assert machine.path() == str(file)
 
 
-def test_a_live_link_is_followed_and_a_dead_one_is_passed_over(machine):
+def test_a_valid_link_is_followed_and_a_dead_link_is_skipped(machine):
     own = machine.config / "cli-plugins"
     target = program(machine.folder / "versions" / "docker-model-1.2.6")
     own.mkdir()
@@ -141,7 +141,7 @@ def test_a_live_link_is_followed_and_a_dead_one_is_passed_over(machine):
 
 
 def test_docker_desktops_integration_in_wsl_is_found(machine):
-    """Links to what Docker Desktop mounts: `docker` in /usr/bin, the plugin in /usr/local/lib."""
+    """Docker Desktop mounts links: `docker` in /usr/bin, the plugin in /usr/local/lib."""
     tools = machine.folder / "mnt" / "wsl" / "docker-desktop" / "cli-tools" / "usr"
     docker = program(tools / "bin" / "docker")
     plugin = program(tools / "local" / "lib" / "docker" / "cli-plugins" / "docker-model")
@@ -149,14 +149,17 @@ def test_docker_desktops_integration_in_wsl_is_found(machine):
     machine.docker.symlink_to(docker)
     machine.system[0].mkdir()
     (machine.system[0] / "docker-model").symlink_to(plugin)
-    found = machine.find()
-    assert (found.path, found.docker) == (f"{machine.system[0]}/docker-model", str(machine.docker))
-    tools.rename(machine.folder / "unmounted")  # the integration was turned off: links are dead
+    plugin_file = machine.find()
+    assert (plugin_file.path, plugin_file.docker) == (
+        f"{machine.system[0]}/docker-model",
+        str(machine.docker),
+    )
+    tools.rename(machine.folder / "unmounted")  # the integration is turned off: dead links
     assert machine.reason() == "no plugin folder has the file docker-model"
 
 
-def test_docker_desktop_on_macos_names_the_folder_inside_the_application(machine):
-    """By `cliPluginsExtraDirs`; a folder that nothing names is not looked at, as by `docker`."""
+def test_the_folder_inside_docker_desktop_on_macos_is_read_from_the_configuration(machine):
+    """`cliPluginsExtraDirs` names it; `docker` does not search a folder that is not named."""
     folder = machine.folder / "Applications/Docker.app/Contents/Resources/cli-plugins"
     file = program(folder / "docker-model")
     assert machine.reason() == "no plugin folder has the file docker-model"
@@ -164,8 +167,8 @@ def test_docker_desktop_on_macos_names_the_folder_inside_the_application(machine
     assert machine.path() == str(file)
 
 
-def test_only_the_first_file_counts(machine):
-    """`docker` looks at no other one, and says that it has no such command."""
+def test_only_the_first_file_is_considered(machine):
+    """`docker` considers no further file, and reports an unknown command."""
     first = machine.config / "cli-plugins" / "docker-model"
     program(machine.system[0] / "docker-model")
     first.mkdir(parents=True)
@@ -175,7 +178,7 @@ def test_only_the_first_file_counts(machine):
     assert machine.reason() == f"{first} is not executable"
 
 
-def test_a_file_in_the_place_of_a_folder_keeps_docker_in_front(machine):
+def test_a_file_in_place_of_a_folder_keeps_docker_in_front(machine):
     program(machine.config / "cli-plugins")
     program(machine.system[0] / "docker-model")
     assert "cannot be examined" in machine.reason()
@@ -183,7 +186,7 @@ def test_a_file_in_the_place_of_a_folder_keeps_docker_in_front(machine):
 
 @pytest.mark.skipif(not IS_ROOT, reason="needs root, to be somebody else for a moment")
 @pytest.mark.parametrize("locked", ["file", "folder"])
-def test_a_plugin_for_root_alone_keeps_docker_in_front(machine, locked):
+def test_a_plugin_that_only_root_can_read_keeps_docker_in_front(machine, locked):
     file = program(machine.config / "cli-plugins" / "docker-model", mode=0o700)
     if locked == "folder":
         file.chmod(0o755)
@@ -235,7 +238,7 @@ def test_every_change_of_the_file_changes_its_stamp(machine):
         (b'{"aliases": {"builder": "buildx"}, "cliPluginsExtraDirs": ["/a"]}', ("/a",)),
     ],
 )
-def test_extra_folders_of_the_configuration(text, extra):
+def test_extra_folders_are_read_from_the_configuration(text, extra):
     assert parse_config(text) == extra
 
 
@@ -254,19 +257,19 @@ def test_extra_folders_of_the_configuration(text, extra):
     ],
 )
 def test_a_configuration_that_keeps_docker_in_front(text, reason):
-    found = parse_config(text)
-    assert isinstance(found, Front)
-    assert reason in found.reason
+    front = parse_config(text)
+    assert isinstance(front, Front)
+    assert reason in front.reason
 
 
-def test_no_configuration_is_an_empty_one(machine):
+def test_a_missing_configuration_counts_as_empty(machine):
     file = program(machine.config / "cli-plugins" / "docker-model")
     assert machine.path() == str(file)
     (machine.config / "config.json").symlink_to(machine.folder / "nothing")
     assert machine.path() == str(file)
 
 
-def test_a_configuration_that_cannot_be_read_keeps_docker_in_front(machine):
+def test_an_unreadable_configuration_keeps_docker_in_front(machine):
     program(machine.config / "cli-plugins" / "docker-model")
     (machine.config / "config.json").mkdir()
     assert "config.json cannot be read" in machine.reason()
@@ -279,7 +282,7 @@ def metadata(**fields):
     return json.dumps({**METADATA, **fields}).encode()
 
 
-def test_metadata_that_every_docker_accepts():
+def test_metadata_that_every_docker_accepts_is_accepted():
     assert judge_metadata(metadata()) is None
     assert judge_metadata(b'{"schemaversion": "0.1.0", "VENDOR": "me"}\n') is None
 
@@ -302,9 +305,9 @@ def test_metadata_that_every_docker_accepts():
     ],
 )
 def test_metadata_that_keeps_docker_in_front(printed, reason):
-    found = judge_metadata(printed)
-    assert isinstance(found, Front)
-    assert reason in found.reason
+    front = judge_metadata(printed)
+    assert isinstance(front, Front)
+    assert reason in front.reason
 
 
 # -- docker itself ---------------------------------------------------------------------------
@@ -319,7 +322,7 @@ def test_metadata_that_keeps_docker_in_front(printed, reason):
         (r"C:\Program Files\Docker\Docker\resources\bin\docker.exe", b"MZ\x90"),
     ],
 )
-def test_dockers_own_program_need_not_be_in_front(resolved, head):
+def test_the_program_of_docker_need_not_be_in_front(resolved, head):
     assert judge_docker("docker", resolved, head) is None
 
 
@@ -336,9 +339,9 @@ def test_dockers_own_program_need_not_be_in_front(resolved, head):
     ],
 )
 def test_another_docker_stays_in_front(resolved, head, reason):
-    found = judge_docker("/usr/bin/docker", resolved, head)
-    assert isinstance(found, Front)
-    assert reason in found.reason
+    front = judge_docker("/usr/bin/docker", resolved, head)
+    assert isinstance(front, Front)
+    assert reason in front.reason
 
 
 def test_a_script_and_a_link_to_podman_stay_in_front(machine):
@@ -350,16 +353,16 @@ def test_a_script_and_a_link_to_podman_stay_in_front(machine):
     assert machine.reason() == f"{machine.docker} is {machine.folder}/bin/podman"
 
 
-def test_without_docker_the_plugin_is_found_all_the_same(machine):
+def test_the_plugin_is_found_without_docker(machine):
     file = program(machine.config / "cli-plugins" / "docker-model")
-    found = machine.find()
-    assert (found.path, found.docker) == (str(file), str(machine.docker))
+    plugin_file = machine.find()
+    assert (plugin_file.path, plugin_file.docker) == (str(file), str(machine.docker))
     machine.docker.unlink()
-    found = machine.find()
-    assert (found.path, found.docker) == (str(file), None)
+    plugin_file = machine.find()
+    assert (plugin_file.path, plugin_file.docker) == (str(file), None)
 
 
-# -- beside the real docker ------------------------------------------------------------------
+# -- compared with the real docker -----------------------------------------------------------
 
 REAL_DOCKER = next(
     (path for path in map(Path, ("/usr/bin/docker", "/usr/local/bin/docker")) if path.exists()),
@@ -487,16 +490,21 @@ def test_the_real_docker_runs_the_same_file(tmp_path, arrange):
     machine = Machine(tmp_path)
     machine.env["PATH"] = f"{REAL_DOCKER.parent}:/usr/bin:/bin"
     arrange(machine)
-    found = machine.find()
-    if arrange is no_plugin and isinstance(found, PluginFile):
+    plugin_file = machine.find()
+    if arrange is no_plugin and isinstance(plugin_file, PluginFile):
         pytest.skip("the plugin is in a folder of the system")
-    if isinstance(found, PluginFile):
-        asked = subprocess.run([found.path, METADATA_ARGUMENT], capture_output=True, check=False)
-        found = judge_metadata(asked.stdout if asked.returncode == 0 else b"") or found
+    if isinstance(plugin_file, PluginFile):
+        metadata_run = subprocess.run(
+            [plugin_file.path, METADATA_ARGUMENT], capture_output=True, check=False
+        )
+        plugin_file = (
+            judge_metadata(metadata_run.stdout if metadata_run.returncode == 0 else b"")
+            or plugin_file
+        )
     command = ["docker", "model", "list", "-q"]
     docker = subprocess.run(command, capture_output=True, text=True, env=machine.env, check=False)
     if arrange in RUNS:
-        assert docker.stdout == f"{found.path} model list -q\n"
+        assert docker.stdout == f"{plugin_file.path} model list -q\n"
     else:
-        assert isinstance(found, Front)
+        assert isinstance(plugin_file, Front)
         assert docker.returncode == 0 if arrange is broken_configuration else docker.returncode

@@ -1,4 +1,4 @@
-"""The plugin's file, started without `docker`: when it is, and when `docker` stays in front."""
+"""Starting the plugin's file without `docker`, and the cases that keep `docker` in front."""
 
 import asyncio
 import os
@@ -46,16 +46,16 @@ class Installed:
 
     def update(self, docker=None, **settings):
         install_plugin(docker or self.docker, self.config, log=self.log, **settings)
-        os.environ.update(self.env)  # a simulation that was opened since has changed it
+        os.environ.update(self.env)  # another simulation may have changed it
 
     @property
     def starts(self):
-        """The arguments of each start of the plugin's file, in order."""
+        """Return the arguments of each start of the plugin's file, in order."""
         return self.log.read_text().splitlines() if self.log.exists() else []
 
-    def found(self):
-        program = tasks.run_blocking(CommandSpec.of(None, None).program())
-        return program.argv, program.reason
+    def program(self):
+        spec = tasks.run_blocking(CommandSpec.of(None, None).program())
+        return spec.argv, spec.reason
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def wait_until(true, seconds=10):
 # -- without docker --------------------------------------------------------------------------
 
 
-def test_every_command_starts_the_plugin_alone(simulate, tmp_path):
+def test_every_command_starts_only_the_plugin(simulate, tmp_path):
     installed = Installed(simulate(pullable=["ai/other"]), tmp_path)
     model = DockerModel("ai/smollm2", standby=1)
     assert model.generate("a").text == "You said: a"
@@ -97,8 +97,8 @@ def test_every_command_starts_the_plugin_alone(simulate, tmp_path):
     assert {RUN, INSPECT, "model list --json", "model pull ai/other"} <= set(calls)
 
 
-def test_the_plugin_is_told_the_path_of_docker(installed, monkeypatch):
-    """As `docker` tells it; the socket of another `docker`, whose plugin we are, is none of it."""
+def test_the_plugin_gets_the_path_of_docker(installed, monkeypatch):
+    """`docker` passes its path too; the socket of an outer `docker` is not inherited."""
     variable = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND"
     monkeypatch.setenv(variable, "outer")
     monkeypatch.setenv("DOCKER_CLI_PLUGIN_SOCKET", "@docker_cli_outer")
@@ -108,13 +108,13 @@ def test_the_plugin_is_told_the_path_of_docker(installed, monkeypatch):
         assert "DOCKER_CLI_PLUGIN_SOCKET" not in call.env
 
 
-def test_status_and_check_tell_the_file(installed):
+def test_status_and_check_report_the_file(installed):
     assert status().command == (str(installed.file), "model")
     line, *_ = console("check").stdout.splitlines()
     assert line == f"ok      docker  {installed.file} model (without docker in front)"
 
 
-def test_without_docker_the_plugin_works_and_check_says_so(installed, monkeypatch):
+def test_a_missing_docker_is_reported_by_check_and_the_plugin_works(installed, monkeypatch):
     (installed.bin / "docker").unlink()
     monkeypatch.setenv("PATH", str(installed.bin))
     assert DockerModel("ai/smollm2").generate("x").text == "You said: x"
@@ -123,7 +123,7 @@ def test_without_docker_the_plugin_works_and_check_says_so(installed, monkeypatc
     assert line == f"ok      docker  {installed.file} model (there is no docker on PATH)"
 
 
-def test_without_docker_and_without_a_plugin_docker_is_missing(installed, monkeypatch):
+def test_a_missing_docker_without_a_plugin_is_an_error(installed, monkeypatch):
     installed.file.unlink()
     (installed.bin / "docker").unlink()
     monkeypatch.setenv("PATH", str(installed.bin))
@@ -136,7 +136,7 @@ def test_without_docker_and_without_a_plugin_docker_is_missing(installed, monkey
 # -- once per file ---------------------------------------------------------------------------
 
 
-def test_concurrent_calls_ask_for_the_metadata_once(installed):
+def test_concurrent_calls_read_the_metadata_once(installed):
     model = DockerModel("ai/smollm2")
 
     async def main():
@@ -146,7 +146,7 @@ def test_concurrent_calls_ask_for_the_metadata_once(installed):
     assert installed.starts.count(METADATA) == 1
 
 
-def test_a_changed_file_is_asked_again(installed):
+def test_a_changed_file_is_read_again(installed):
     model = DockerModel("ai/smollm2")
     model.generate("a")
     os.utime(installed.file)
@@ -156,7 +156,7 @@ def test_a_changed_file_is_asked_again(installed):
 
 
 def test_an_update_between_two_calls_is_noticed(simulate, tmp_path):
-    """What was learned of the old file, such as its missing flag, is not believed of the new."""
+    """Facts about the old file, such as a missing flag, are not used for the new one."""
     script = [Reasoning("hm"), Text("yes")]
     installed = Installed(simulate(script=script, version="v0.1.40"), tmp_path)
     model = DockerModel("ai/smollm2")
@@ -170,7 +170,7 @@ def test_an_update_between_two_calls_is_noticed(simulate, tmp_path):
     assert RUN in installed.starts[-2:]
 
 
-def test_an_update_while_runs_are_parked_loses_no_answer(installed, monkeypatch):
+def test_an_update_of_the_plugin_with_standby_loses_no_answer(installed, monkeypatch):
     monkeypatch.setattr(standby_pool, "_GAP", 0.0)
     model = DockerModel("ai/smollm2", standby=2)
     model.warm_up()
@@ -189,7 +189,7 @@ def test_an_update_while_runs_are_parked_loses_no_answer(installed, monkeypatch)
     assert installed.docker.prompts == ["x", "y"]
 
 
-def test_a_removed_plugin_leaves_what_is_parked_usable(installed):
+def test_standby_processes_of_a_removed_plugin_still_answer(installed):
     model = DockerModel("ai/smollm2", standby=1)
     model.warm_up()
     installed.docker.wait_calls(4)
@@ -203,7 +203,7 @@ def test_a_removed_plugin_leaves_what_is_parked_usable(installed):
 
 
 def front(installed):
-    """Make `docker` a script that works."""
+    """Make `docker` a script that runs."""
     words = " ".join(f"'{word}'" for word in installed.docker.command[:-1])
     write_program(installed.bin / "docker", f'#!/bin/sh\nexec {words} "$@"\n')
 
@@ -221,7 +221,7 @@ def test_a_docker_that_is_a_script_stays_in_front(installed):
 
 
 @pytest.mark.parametrize("by", ["command", "variable"])
-def test_a_command_that_was_given_is_run(installed, monkeypatch, by):
+def test_a_configured_command_takes_precedence_over_the_plugin_file(installed, monkeypatch, by):
     front(installed)
     if by == "variable":
         monkeypatch.setenv("DOCKER_MODEL_COMMAND", "docker model")
@@ -246,12 +246,12 @@ def test_a_command_that_was_given_is_run(installed, monkeypatch, by):
 def test_a_plugin_that_docker_would_refuse_is_left_to_docker(installed, settings, reason):
     installed.update(**settings)
     for _ in range(2):
-        argv, why = installed.found()
+        argv, why = installed.program()
         assert argv == (str(installed.bin / "docker"), "model")
         assert why == f"docker in front: {reason}"
     assert installed.starts == [METADATA]
     installed.update()
-    assert installed.found()[0] == (str(installed.file), "model")
+    assert installed.program()[0] == (str(installed.file), "model")
 
 
 @pytest.mark.parametrize(
@@ -263,30 +263,30 @@ def test_a_plugin_that_docker_would_refuse_is_left_to_docker(installed, settings
 )
 def test_a_plugin_that_cannot_be_started_is_left_to_docker(installed, text, reason):
     write_program(installed.file, text)
-    assert installed.found()[1] == f"docker in front: {installed.file} {reason}"
+    assert installed.program()[1] == f"docker in front: {installed.file} {reason}"
 
 
 def test_a_plugin_that_is_not_executable_is_left_to_docker(installed):
     installed.file.chmod(0o644)
-    assert installed.found()[1] == f"docker in front: {installed.file} is not executable"
+    assert installed.program()[1] == f"docker in front: {installed.file} is not executable"
     installed.file.chmod(0o755)
-    assert installed.found()[0] == (str(installed.file), "model")
+    assert installed.program()[0] == (str(installed.file), "model")
 
 
 @pytest.mark.parametrize("text", ["{", '{"aliases": {"builder": "image"}}'])
 def test_a_configuration_with_aliases_or_errors_is_left_to_docker(installed, text):
     (installed.config / "config.json").write_text(text)
-    assert "config.json" in installed.found()[1]
+    assert "config.json" in installed.program()[1]
     assert installed.starts == []
     (installed.config / "config.json").unlink()
-    assert installed.found()[0] == (str(installed.file), "model")
+    assert installed.program()[0] == (str(installed.file), "model")
 
 
 # -- time and threads ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_files_are_looked_at_in_the_worker_thread(installed, monkeypatch, asynchronous):
+def test_files_are_checked_in_the_worker_thread(installed, monkeypatch, asynchronous):
     threads = []
 
     def find(env):
@@ -304,7 +304,7 @@ def test_files_are_looked_at_in_the_worker_thread(installed, monkeypatch, asynch
     assert set(threads) == {"docker-model-worker"}
 
 
-def test_metadata_that_does_not_come_is_a_timeout_and_leaves_nothing(installed):
+def test_metadata_that_never_arrives_times_out_and_leaves_no_process(installed):
     installed.update(before="exec sleep 60")
     model = DockerModel("ai/smollm2", timeout=Timeouts(first_output=0.2))
     with pytest.raises(GenerationTimeoutError) as caught:
@@ -315,7 +315,7 @@ def test_metadata_that_does_not_come_is_a_timeout_and_leaves_nothing(installed):
     assert DockerModel("ai/smollm2").generate("x").text == "You said: x"
 
 
-def test_the_program_of_a_call_shows_no_environment(installed, monkeypatch):
+def test_repr_of_a_program_shows_no_environment(installed, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     program = tasks.run_blocking(CommandSpec.of(None, None).program())
     assert "hf_secret" not in f"{program!r}{program.reason}"
@@ -328,8 +328,8 @@ def test_the_program_of_a_call_shows_no_environment(installed, monkeypatch):
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL, signal.SIGSEGV]
 )
-def test_a_plugin_that_is_killed_tells_the_signal_itself(simulate, tmp_path, number):
-    """With `docker` in front it would be exit code 255, or 1."""
+def test_a_killed_plugin_is_reported_with_its_signal(simulate, tmp_path, number):
+    """With `docker` in front, only exit code 255 or 1 is known."""
     Installed(simulate({"ai/smollm2": [Text("some"), Hang()]}), tmp_path)
     stream = DockerModel("ai/smollm2").stream("x")
     assert next(stream) == "some"
@@ -344,7 +344,7 @@ def test_a_plugin_that_is_killed_tells_the_signal_itself(simulate, tmp_path, num
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_parked_plugin_that_is_killed_costs_one_cold_start(installed, number):
+def test_a_killed_standby_plugin_is_replaced_by_a_new_start(installed, number):
     model = DockerModel("ai/smollm2", standby=1)
     model.warm_up()
     (pid,) = parked()
@@ -354,7 +354,7 @@ def test_a_parked_plugin_that_is_killed_costs_one_cold_start(installed, number):
     model.close()
 
 
-def test_cancelling_ends_the_one_process(simulate, tmp_path):
+def test_cancelling_ends_the_only_process(simulate, tmp_path):
     docker = simulate({"ai/smollm2": [Text("some"), Hang()]})
     Installed(docker, tmp_path)
     stream = DockerModel("ai/smollm2").stream("x")

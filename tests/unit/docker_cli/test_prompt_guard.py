@@ -54,7 +54,7 @@ def test_blank_prompts_are_refused(prompt):
 
 
 @pytest.mark.parametrize("prompt", ["x", "\0", "\x1c", "\u200b", "\ufeff", " 😀\r\n", "\x1b[0m"])
-def test_anything_else_that_utf8_can_write_is_a_prompt(prompt):
+def test_any_other_text_is_a_valid_prompt(prompt):
     check_prompt(prompt)
 
 
@@ -62,7 +62,7 @@ def test_lone_surrogates_are_refused_without_the_prompt_in_the_error():
     with pytest.raises(InvalidRequestError, match=r"U\+DC80.* at 6") as raised:
         check_prompt("secret\udc80 rest")
     assert "secret" not in str(raised.value)
-    assert raised.value.__context__ is None  # a UnicodeEncodeError would hold it
+    assert raised.value.__context__ is None  # a UnicodeEncodeError would contain the prompt
 
 
 ESCAPED = {
@@ -73,18 +73,18 @@ ESCAPED = {
     "@'b c.txt' @\"b c.txt\"": "@ 'b c.txt' @ \"b c.txt\"",
     "@b\\ c.txt": "@b\\ c.txt",  # the CLI stops at the blank
     "@'b\\ c.txt'": "@ 'b\\ c.txt'",
-    "@@a.txt": "@ @ a.txt",  # the second one is the CLI's next, once the first is none
-    "@v\vt.txt": "@ v\vt.txt",  # Go's \s has no \v
+    "@@a.txt": "@ @ a.txt",  # the CLI tries the second if the first is no name
+    "@v\vt.txt": "@ v\vt.txt",  # \s of Go does not match \v
     "@é.txt @e\u0301.txt": "@ é.txt @e\u0301.txt",
     "@link.txt @sub @missing @": "@ link.txt @sub @missing @",
     "@../": "@../",
     "@sub/@x/n.txt": "@ sub/@x/n.txt",
     "@~/a.txt @$HOME": "@~/a.txt @$HOME",
-    "@a.txt\0": "@a.txt\0",  # the CLI reads nothing then
+    "@a.txt\0": "@a.txt\0",  # the CLI reads no file then
     "r.png": "r.png",  # neither `@` nor a path
     "./r.png": "./ r.png",
     "'r.png' \"./r.png\"": "' r.png' \" ./r.png\"",
-    "'p.png' ./p.png": "'p. png' ./p. png",  # ` p.png` is there as well
+    "'p.png' ./p.png": "'p. png' ./p. png",  # ` p.png` exists as well
     "'pic 1.webp'": "' pic 1.webp'",
     "'two\nlines.png' ./two\nlines.png": "' two\nlines.png' ./two\nlines.png",
     "in ./pic 1.webp.bak": "in ./ pic 1.webp.bak",
@@ -92,7 +92,7 @@ ESCAPED = {
     "x/./r.png": "x/./r.png",  # the path begins at the first slash of the line
     "and/or\n./r.png": "and/or\n./ r.png",
     "./r.pngs ./r.png_ ./r.png1": "./r.pngs ./r.png_ ./r.png1",
-    "./r.pngé": "./ r.pngé",  # Go's \b knows ASCII alone
+    "./r.pngé": "./ r.pngé",  # \b of Go matches ASCII only
     "./R.PNG": "./R.PNG",
     "./q.JPEG": "./ q.JPEG",
     "./dir.png": "./ dir.png",  # the CLI would fail
@@ -100,25 +100,25 @@ ESCAPED = {
     "./dangling.png": "./dangling.png",
     "@./q.JPEG": "@./ q.JPEG",  # one space for both rules: the rest is a directory
     "@r.png": "@ r.png",
-    "/\0.png x.png\n./q.JPEG": "/\0. png x. png\n./ q.JPEG",  # fails whatever it is
+    "/\0.png x.png\n./q.JPEG": "/\0. png x. png\n./ q.JPEG",  # always fails
     "file://./q.JPEG": "file://./q.JPEG",
 }
 
 
 @pytest.mark.parametrize("prompt", ESCAPED)
-def test_one_space_breaks_what_would_be_found_and_nothing_else(prompt, cwd):
+def test_a_space_breaks_each_reference_and_nothing_else(prompt, cwd):
     guarded = guard(prompt, "escape", cwd=cwd)
     assert guarded == ESCAPED[prompt]
     assert find_references(guarded, cwd=cwd) == ()
     assert (guarded is prompt) == (guarded == prompt)
 
 
-def test_relative_names_mean_what_they_mean_in_the_runs_directory(cwd, tmp_path):
+def test_relative_names_are_resolved_in_the_directory_of_the_run(cwd, tmp_path):
     prompt = f"@a.txt ./p.png @../a.txt @{cwd}/a.txt"
     assert guard(prompt, "escape", cwd=str(tmp_path)) == f"@a.txt ./p.png @../a.txt @ {cwd}/a.txt"
 
 
-def test_refuse_lists_what_it_found_in_order(cwd):
+def test_refuse_lists_the_references_in_order(cwd):
     prompt = "'q.JPEG' @a.txt @missing ./dir.png @'b c.txt' @a.txt"
     with pytest.raises(FileReferenceError) as raised:
         guard(prompt, "refuse", cwd=cwd)
@@ -129,7 +129,7 @@ def test_refuse_lists_what_it_found_in_order(cwd):
     assert guard("@missing", "refuse", cwd=cwd) == "@missing"
 
 
-def test_refusing_many_references_says_so_shortly(cwd):
+def test_refusing_many_references_gives_a_short_message(cwd):
     prompt = " ".join(f"@./{'./' * n}a.txt" for n in range(500))
     with pytest.raises(FileReferenceError) as raised:
         guard(prompt, "refuse", cwd=cwd)
@@ -138,41 +138,41 @@ def test_refusing_many_references_says_so_shortly(cwd):
     assert "and 495 more" in str(raised.value)
 
 
-def test_allow_sends_it_as_it_is(cwd):
+def test_allow_sends_the_prompt_unchanged(cwd):
     prompt = "@a.txt ./p.png"
     assert guard(prompt, "allow", cwd=cwd) is prompt
 
 
-def test_nothing_is_opened(tmp_path):
-    os.mkfifo(tmp_path / "fifo")  # to open it would wait for a writer
+def test_no_file_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "fifo")  # opening it would wait for a writer
     os.mkfifo(tmp_path / "fifo.png")
     assert guard("@fifo ./fifo.png", "escape", cwd=str(tmp_path)) == "@ fifo ./ fifo.png"
 
 
-def test_a_socket_cannot_be_read_and_fails_the_cli_as_an_image(tmp_path, monkeypatch):
+def test_a_socket_is_not_included_and_is_broken_as_an_image(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("s", "s.png"):
-        with socket.socket(socket.AF_UNIX) as one:
-            one.bind(name)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(name)
     assert guard("@s ./s.png", "escape", cwd=str(tmp_path)) == "@s ./ s.png"
 
 
 @pytest.mark.skipif(IS_ROOT, reason="root reads everything")
-def test_a_file_without_leave_to_read_is_no_inclusion_but_a_failing_image(tmp_path):
+def test_an_unreadable_file_is_not_included_and_is_broken_as_an_image(tmp_path):
     for name in ("a", "a.png"):
         (tmp_path / name).touch(mode=0)
     assert guard("@a ./a.png", "escape", cwd=str(tmp_path)) == "@a ./ a.png"
 
 
-def test_a_relative_name_may_be_as_long_as_the_system_takes(cwd):
-    # Joined to the directory's own name this would be too long, and taken for absent.
+def test_a_relative_name_may_be_as_long_as_the_system_allows(cwd):
+    # Joined to the name of the directory, it would be too long and count as missing.
     name = "./" * 2040 + "a.txt"
     assert find_references(f"@{name}", cwd=cwd) == (name,)
     too_long = "./" * 2050 + "a.txt"
     assert find_references(f"@{too_long}", cwd=cwd) == ()
 
 
-def test_a_picture_with_too_long_a_name_is_ended_at_every_extension(cwd):
+def test_an_image_with_a_name_that_is_too_long_is_broken_at_every_extension(cwd):
     name = f"/{'x' * 5000}"
     prompt = f"{name}.png or .jpg\n'{name}.png' x.png"
     guarded = guard(prompt, "escape", cwd=cwd)
@@ -183,7 +183,7 @@ def test_a_picture_with_too_long_a_name_is_ended_at_every_extension(cwd):
 @pytest.mark.parametrize(
     "path",
     [
-        "/proc/4194304/environ",  # no process has this number, yet
+        "/proc/4194304/environ",  # no process has this number
         "/proc/self/task/4194304/environ",
         "/proc/4194304/root/x.png",
         "/dev/fd/4194304",
@@ -192,7 +192,7 @@ def test_a_picture_with_too_long_a_name_is_ended_at_every_extension(cwd):
         "../../../../../../../../../../../../proc/4194304/environ",
     ],
 )
-def test_what_the_run_itself_brings_into_proc_counts_as_there(path, cwd):
+def test_names_in_proc_that_a_new_process_may_add_count_as_existing(path, cwd):
     for prompt in (f"@{path}", f'"{path}/x.png"'):
         guarded = guard(prompt, "escape", cwd=cwd)
         assert guarded != prompt
@@ -200,29 +200,29 @@ def test_what_the_run_itself_brings_into_proc_counts_as_there(path, cwd):
 
 
 @needs_proc
-def test_numbers_elsewhere_are_names_like_any_other(cwd):
+def test_numbers_outside_of_proc_are_ordinary_names(cwd):
     prompt = f"@/proc/missing @/2024/x @{cwd}/1/x @1/2/3 './1/2024.png'"
     assert guard(prompt, "escape", cwd=cwd) is prompt
-    maze = f"@{cwd}/{'1/../' * 17}x"  # nobody needs so many; looking at all would take long
+    maze = f"@{cwd}/{'1/../' * 17}x"  # checking every step would take too long
     assert guard(maze, "escape", cwd=cwd) == maze.replace("@", "@ ")
 
 
-def test_a_directory_that_cannot_be_looked_into_is_an_error(tmp_path):
+def test_a_directory_that_cannot_be_searched_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         guard("@a.txt", "escape", cwd=str(tmp_path / "gone"))
 
 
 @pytest.mark.parametrize("unit", ["/", "@", '"', "\"'", "./", "/\n", "\\", "/a.png", '@"', "@'a "])
-def test_the_time_grows_with_the_prompt(unit, cwd):
+def test_the_time_grows_linearly_with_the_prompt(unit, cwd):
     many = unit * (1_000_000 // len(unit))
     began = time.monotonic()
     for picture in (" /x/a.png", "\n/x/a.png"):
         guard(many + picture, "escape", cwd=cwd)
-    assert time.monotonic() - began < 10  # a second or less; if it were quadratic, hours
+    assert time.monotonic() - began < 10  # about a second; hours if it were quadratic
 
 
 @pytest.mark.parametrize("unit", ["@{}/a.txt ", "{}/p.png\n", "'{}/dir.png'", "/\0{}.png.png "])
-def test_the_time_grows_with_what_is_found(unit, cwd):
+def test_the_time_grows_linearly_with_the_number_of_references(unit, cwd):
     prompt = unit.format(cwd) * 20_000
     began = time.monotonic()
     guarded = guard(prompt, "escape", cwd=cwd)
@@ -235,7 +235,7 @@ PIECES = ["@", '"', "'", "/", "./", "\\", " ", "\n", ".", ".png", "a.txt", "p.pn
 
 @settings(max_examples=500, deadline=None)
 @given(parts=st.lists(st.sampled_from([*PIECES, "sub/@x/n.txt", "dir.png", "\0", "C:"])))
-def test_a_guarded_prompt_names_nothing_and_is_the_same_but_for_spaces(cwd, parts):
+def test_a_guarded_prompt_has_no_reference_and_differs_only_in_spaces(cwd, parts):
     prompt = "".join(parts)
     guarded = guard(prompt, "escape", cwd=cwd)
     assert find_references(guarded, cwd=cwd) == ()
@@ -244,7 +244,7 @@ def test_a_guarded_prompt_names_nothing_and_is_the_same_but_for_spaces(cwd, part
     assert (guarded is prompt) == (find_references(prompt, cwd=cwd) == ())
 
 
-def test_on_windows_a_server_is_never_asked(tmp_path):
+def test_a_windows_server_name_is_never_looked_up(tmp_path):
     there = tmp_path / "a.txt"
     there.touch()
     files = _Windows(str(tmp_path))
@@ -257,7 +257,7 @@ def test_on_windows_a_server_is_never_asked(tmp_path):
     assert (files.reads("a.txt/b"), files.misses("a.txt/b")) == (False, False)
 
 
-def test_a_name_is_looked_up_once(cwd):
+def test_each_name_is_looked_up_once(cwd):
     with LocalFiles(cwd) as files:
         assert [files.read("a.txt") for _ in range(100)] == [True] * 100
         assert files.read.cache_info().misses == 1

@@ -1,4 +1,4 @@
-"""Standby: parked runs answer, are replaced, and end without ever having asked for anything."""
+"""Standby: processes answer, are replaced, and end without a request if they are not used."""
 
 import asyncio
 import gc
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.usefixtures("idle")
 
 @pytest.fixture
 def idle(monkeypatch):
-    """No pause between two starts, and no dependence on this machine's processors."""
+    """Remove the pause between two starts, and the dependence on this machine's processors."""
     monkeypatch.setattr(standby_pool, "_GAP", 0.0)
     monkeypatch.setattr(standby_pool, "BACK_OFF", 0.05)
 
 
 def parked():
-    """The process ids of the children that wait for a prompt."""
+    """Return the process ids of the children that wait for a prompt."""
 
     async def ask():
         return [child.pid for child in io_thread.current().children]
@@ -38,7 +38,7 @@ def parked():
 
 
 def wait_until(true, seconds=10):
-    """Await a state of the I/O thread, which tells nobody when it gets there."""
+    """Wait for a state of the I/O thread, which sends no notification."""
 
     async def poll():
         async with asyncio.timeout(seconds):
@@ -56,7 +56,7 @@ def model(docker):
     docker.wait_all_gone()
 
 
-def test_a_parked_run_answers_and_is_replaced(docker, model):
+def test_a_standby_process_answers_and_is_replaced(docker, model):
     model.warm_up()
     before = parked()
     assert len(before) == 2
@@ -67,7 +67,7 @@ def test_a_parked_run_answers_and_is_replaced(docker, model):
 
 
 @pytest.mark.simulated
-def test_warming_up_an_old_cli_parks_runs_without_color(simulate):
+def test_warming_up_with_an_old_cli_starts_standby_without_color(simulate):
     docker = simulate(version="v0.1.40")
     model = DockerModel("ai/smollm2", standby=2)
     model.warm_up()
@@ -79,34 +79,34 @@ def test_warming_up_an_old_cli_parks_runs_without_color(simulate):
     assert sum("--color" in argv for argv in argvs) == 1
 
 
-def test_each_is_used_once_and_nothing_is_lost_or_delivered_twice(docker, model):
+def test_each_standby_process_answers_exactly_one_prompt(docker, model):
     model.warm_up()
     got = [model.generate(str(i)).text for i in range(8)]
     assert got == [f"You said: {i}" for i in range(8)]
     assert docker.prompts == [str(i) for i in range(8)]
 
 
-def test_constructing_parks_nothing(docker, model):
+def test_constructing_a_model_starts_no_process(docker, model):
     assert parked() == []
     assert docker.calls == []
 
 
-def test_the_first_call_fills_the_standby_by_itself(docker, model):
+def test_the_first_call_fills_the_standby(docker, model):
     model.generate("x")
     wait_until(lambda: len(parked()) == 2)
 
 
-def test_close_ends_them_and_none_of_them_asks_for_anything(docker, model):
+def test_close_ends_the_standby_without_a_request(docker, model):
     model.warm_up()
-    asked = len(docker.requests)
+    requests = len(docker.requests)
     model.close()
     docker.wait_all_gone()
-    assert len(docker.requests) == asked
+    assert len(docker.requests) == requests
     assert model.generate("again").text == "You said: again"
     wait_until(lambda: len(parked()) == 2)
 
 
-def test_a_run_from_before_close_does_not_fill_it_again(simulate):
+def test_a_run_that_ends_after_close_does_not_refill_the_standby(simulate):
     docker = simulate({"ai/smollm2": [Text("some"), Hang()]})
     model = DockerModel("ai/smollm2", standby=1)
     stream = model.stream("x")
@@ -119,7 +119,7 @@ def test_a_run_from_before_close_does_not_fill_it_again(simulate):
     wait_until(lambda: parked() == [])
 
 
-def test_a_stream_that_begins_after_close_does_not_either(docker):
+def test_a_stream_that_starts_after_close_does_not_refill_the_standby(docker):
     model = DockerModel("ai/smollm2", standby=1)
     stream = model.stream("x")
     model.close()
@@ -128,7 +128,7 @@ def test_a_stream_that_begins_after_close_does_not_either(docker):
     wait_until(lambda: parked() == [])
 
 
-def test_a_collected_model_takes_its_standby_along(docker):
+def test_collecting_a_model_ends_its_standby(docker):
     model = DockerModel("ai/smollm2", standby=2)
     model.warm_up()
     del model
@@ -137,7 +137,7 @@ def test_a_collected_model_takes_its_standby_along(docker):
     wait_until(lambda: parked() == [])
 
 
-def test_equal_models_share_and_the_last_one_ends_them(docker):
+def test_equal_models_share_the_standby_until_the_last_one_closes(docker):
     first, second = (DockerModel("ai/smollm2", standby=2) for _ in range(2))
     first.warm_up()
     second.warm_up()
@@ -148,7 +148,7 @@ def test_equal_models_share_and_the_last_one_ends_them(docker):
     docker.wait_all_gone()
 
 
-def test_a_pickled_model_comes_without_processes(docker, model):
+def test_unpickling_a_model_starts_no_process(docker, model):
     model.warm_up()
     copy = pickle.loads(pickle.dumps(model))
     assert copy == model
@@ -156,7 +156,7 @@ def test_a_pickled_model_comes_without_processes(docker, model):
     assert len(parked()) == 2
 
 
-def test_parked_runs_that_were_killed_cost_nothing_but_a_cold_start(docker, model):
+def test_killed_standby_processes_are_replaced_by_a_new_start(docker, model):
     model.warm_up()
     for pid in parked():
         os.killpg(pid, signal.SIGKILL)
@@ -164,7 +164,7 @@ def test_parked_runs_that_were_killed_cost_nothing_but_a_cold_start(docker, mode
     assert docker.prompts == ["x"]
 
 
-def test_one_that_dies_as_it_is_taken_costs_nothing_but_a_cold_start(docker, model):
+def test_a_standby_process_that_dies_while_it_is_taken_is_replaced(docker, model):
     model.warm_up()
     pids = parked()
     blocked, go_on = threading.Event(), threading.Event()
@@ -180,14 +180,14 @@ def test_one_that_dies_as_it_is_taken_costs_nothing_but_a_cold_start(docker, mod
         answer = executor.submit(lambda: "".join(stream))
         while stream._stream._sink.waiter is None:
             time.sleep(0.001)
-        for pid in pids:  # the news of their end comes after the call
+        for pid in pids:  # their exit is noticed after the call
             os.killpg(pid, signal.SIGKILL)
         go_on.set()
         assert answer.result(10) == "You said: x"
     assert docker.prompts == ["x"]
 
 
-def test_a_stopped_parked_run_is_no_danger_to_the_end(docker, model):
+def test_a_stopped_standby_process_is_ended_by_close(docker, model):
     model.warm_up()
     for pid in parked():
         os.killpg(pid, signal.SIGSTOP)
@@ -195,8 +195,8 @@ def test_a_stopped_parked_run_is_no_danger_to_the_end(docker, model):
     docker.wait_all_gone()
 
 
-def test_stopped_ones_are_not_used(docker, model):
-    """Nobody knows when they would go on."""
+def test_stopped_standby_processes_are_not_used(docker, model):
+    """Their time of continuation is unknown."""
     model.warm_up()
     stopped = parked()
     for pid in stopped:
@@ -206,7 +206,7 @@ def test_stopped_ones_are_not_used(docker, model):
     wait_until(lambda: not set(stopped) & set(parked()))
 
 
-def test_old_ones_are_not_used(docker, model, monkeypatch):
+def test_old_standby_processes_are_not_used(docker, model, monkeypatch):
     model.warm_up()
     before = parked()
     monkeypatch.setattr(standby_pool, "MAX_AGE", 0.0)
@@ -216,7 +216,7 @@ def test_old_ones_are_not_used(docker, model, monkeypatch):
 
 
 @pytest.mark.simulated
-def test_noisy_ones_are_not_used(simulate):
+def test_standby_processes_with_output_are_not_used(simulate):
     docker = simulate(startup=[Stderr("a warning\n")])
     model = DockerModel("ai/smollm2", standby=1)
     model.warm_up()
@@ -225,7 +225,7 @@ def test_noisy_ones_are_not_used(simulate):
     docker.wait_all_gone()
 
 
-def test_a_missing_model_is_still_not_pulled(simulate):
+def test_a_missing_model_is_not_pulled_by_standby(simulate):
     docker = simulate(pullable=["ai/other"])
     model = DockerModel("ai/other", standby=1)
     with pytest.raises(ModelNotFoundError):
@@ -247,21 +247,23 @@ def test_cancelling_during_the_hand_over_sends_no_half_prompt(simulate):
     assert all(len(prompt) == 10_000_000 for prompt in docker.prompts)
 
 
-def test_many_at_once_from_standby(docker):
+def test_concurrent_calls_are_answered_from_standby(docker):
     model = DockerModel("ai/smollm2", standby=6, max_concurrency=6)
     model.warm_up()
 
     async def main():
         return await asyncio.gather(*(model.agenerate(str(i)) for i in range(12)))
 
-    assert [one.text for one in asyncio.run(main())] == [f"You said: {i}" for i in range(12)]
+    assert [completion.text for completion in asyncio.run(main())] == [
+        f"You said: {i}" for i in range(12)
+    ]
     model.close()
     docker.wait_all_gone()
     assert sorted(docker.prompts, key=int) == [str(i) for i in range(12)]
 
 
 @pytest.mark.parametrize("adapter", [LangChainLLM, LlamaIndexLLM])
-def test_a_standby_that_is_given_up_ends(docker, adapter):
+def test_a_standby_that_is_disabled_ends(docker, adapter):
     llm = adapter(model="ai/smollm2", standby=1)
     llm.warm_up()
     assert len(parked()) == 1
@@ -271,8 +273,8 @@ def test_a_standby_that_is_given_up_ends(docker, adapter):
 
 
 @pytest.mark.parametrize("transport", [None, "cli"])
-def test_closing_a_model_that_has_gone_over_to_http(docker, transport):
-    """Whatever its fields say by now: what it had started over the CLI ends."""
+def test_closing_a_model_that_switched_to_http_ends_its_standby(docker, transport):
+    """Processes started for the CLI end, whatever the fields of the model are now."""
     llm = LlamaIndexLLM(model="ai/smollm2", standby=1, transport=transport)
     llm.warm_up()
     assert len(parked()) == 1
@@ -282,7 +284,7 @@ def test_closing_a_model_that_has_gone_over_to_http(docker, transport):
 
 
 @pytest.mark.parametrize("adapter", [LangChainLLM, LlamaIndexLLM])
-def test_both_frameworks_keep_it_between_calls_by_one_field(docker, adapter):
+def test_the_adapters_keep_the_standby_between_calls(docker, adapter):
     llm = adapter(model="ai/smollm2", standby=1)
     llm.warm_up()
     before = parked()
