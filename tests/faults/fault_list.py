@@ -1,4 +1,4 @@
-"""Faults as data: what the child, or the model behind it, does, and how a call then ends.
+"""Faults as data: the behavior of the child or of the model, and the expected end of the call.
 
 The end is the answer's text, or the class of the error with its attributes.
 """
@@ -42,7 +42,7 @@ MB = 1_000_000
 
 @dataclass(frozen=True)
 class Fault:
-    """One of them.
+    """One fault and the expected end of the call.
 
     `script` is the simulated model's, or `steps` are the player's; `settings` are the model's.
     """
@@ -54,7 +54,7 @@ class Fault:
     prompt: str = "hi"
     settings: dict[str, Any] = field(default_factory=dict)
     linger: float = 2.0
-    survives: bool = False  # it has left the group, which is all that anybody can kill
+    survives: bool = False  # it has left the process group, so it cannot be killed
 
     def __str__(self) -> str:
         return self.name
@@ -78,7 +78,7 @@ def late(phase, partial="", **limits):
 
 
 def judge(expected, end):
-    """Compare how a call ended with what a fault says of it."""
+    """Compare the end of a call with the expected end."""
     if isinstance(expected, tuple):
         kind, attributes = expected
         assert type(end) is kind, end
@@ -94,7 +94,7 @@ def judge(expected, end):
 LINGERED = error(exit_code=None, signal=None, partial="all")
 EXHAUSTED = "panic: runtime error\n\ngoroutine 1 [running]:\n"
 
-# What the model or its runner does: the same with the real command.
+# Faults of the model or its runner: the same with the real command.
 MODEL_FAULTS = [
     Fault("hangs before output", script=[Hang()], **late("first_output", first_output=0.5)),
     Fault("hangs after output", script=[Text("some"), Hang()], **late("idle", "some", idle=0.3)),
@@ -151,7 +151,7 @@ MODEL_FAULTS = [
     Fault("usage whose sum is wrong", "ok", script=[Text("ok"), Usage(1, 2, 3)]),
 ]
 
-# What becomes of `docker` and its plugin.
+# Faults of `docker` and its plugin.
 COMMAND_FAULTS = [
     Fault("exits before any output", failed(3, partial=""), script=[Exit(3)]),
     Fault("exits after some", failed(4, partial="some"), script=[Text("some"), Exit(4)]),
@@ -197,7 +197,7 @@ COMMAND_FAULTS = [
     ),
 ]
 
-# What any child can do with its pipes, its signals and its descendants.
+# Faults that any child can have with its pipes, its signals and its descendants.
 CHILD_FAULTS = [
     Fault(
         "a segmentation fault",

@@ -15,7 +15,7 @@ async def exhaust(stream):
 
 
 class Script(subprocess.Popen):
-    """A Python process that uses the model; what it prints, line by line."""
+    """A Python process that uses the model; its output is read line by line."""
 
     def __init__(self, code, prologue=PROLOGUE, **settings):
         super().__init__(
@@ -28,7 +28,7 @@ class Script(subprocess.Popen):
         )
 
     def __exit__(self, kind, *args):
-        self.kill()  # it has ended, unless the test has failed
+        self.kill()  # it still runs only if the test has failed
         if kind is not None and not self.stderr.closed:
             sys.stderr.write(self.stderr.read())
         super().__exit__(kind, *args)
@@ -37,6 +37,6 @@ class Script(subprocess.Popen):
         return self.stdout.readline().rstrip()
 
     def end(self, timeout=10):
-        """Its exit code, and the rest of both its outputs."""
+        """Return its exit code, and the rest of both outputs."""
         out, err = self.communicate(timeout=timeout)
         return self.returncode, out.rstrip(), err.rstrip()

@@ -1,4 +1,4 @@
-"""Cancelling a call at any moment of its life."""
+"""Cancellation of a call at any moment."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from docker_model import DockerModel
 from docker_model.testing import Downloaded, Hang, Text
 from tests.support import other_loop
 
-SOON = 1.0  # seconds until the runner has seen the client leave
+SOON = 1.0  # seconds until the runner has seen the client disconnect
 MODEL = DockerModel("ai/smollm2")
 
 
@@ -111,12 +111,12 @@ WAYS_TO_CANCEL = {
 
 @pytest.mark.parametrize("mode", WAYS_TO_CANCEL)
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_cancelling_at_this_moment_ends_the_call(mode, moment, simulate):
+def test_cancelling_at_any_moment_ends_the_call(mode, moment, simulate):
     with moment(simulate) as (model, ready):
         WAYS_TO_CANCEL[mode](model, ready)
 
 
-def test_a_stream_that_is_cancelled_before_it_began_starts_nothing(docker):
+def test_cancelling_a_stream_before_it_starts_starts_no_process(docker):
     stream = MODEL.stream("hi")
     stream.cancel()
     assert list(stream) == []
@@ -134,7 +134,7 @@ def test_cancelling_after_the_end_changes_nothing(simulate):
 
 
 def test_cancelling_while_reading_is_paused_ends_the_child(simulate):
-    """The consumer does not come, the pipe is full, and the child waits in its write."""
+    """The consumer is slow, the pipe is full, and the child is blocked in its write."""
     docker = simulate(script=[Text("x" * 30_000_000, 10_000)])
     stream = MODEL.stream("hi")
     next(stream)

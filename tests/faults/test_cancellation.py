@@ -1,4 +1,4 @@
-"""Every way to leave a call that goes on: the child ends, and the runner sees its client leave."""
+"""Every method to leave a running call ends the child and disconnects from the runner."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from docker_model._runtime.child import TERM_TO_KILL_TIMEOUT
 from docker_model.testing import Hang, IgnoreSignals, Text
 from tests.support import other_loop
 
-SOON = 1.0  # seconds until the runner has seen the client leave
+SOON = 1.0  # seconds until the runner has seen the client disconnect
 MODEL = DockerModel("ai/smollm2")
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, other_loop.run])
 
@@ -33,11 +33,11 @@ async def exhaust(stream):
 
 @pytest.fixture
 def docker(simulate):
-    """It begins to answer and never ends by itself."""
+    """Simulate a model whose answer never ends."""
     return simulate(script=[Text("some", 4), Hang()])
 
 
-# -- out of a loop, without another thread or task -------------------------------------------
+# -- from a synchronous loop, without another thread or task ---------------------------------
 
 
 def leaves_with():
@@ -316,7 +316,7 @@ def test_leaving_an_async_stream_ends_the_child(cancellation, run, docker):
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, other_loop.new_event_loop])
-def test_closing_a_loop_under_a_stream_ends_the_child(new_loop, docker):
+def test_closing_the_loop_of_a_stream_ends_the_child(new_loop, docker):
     loop = new_loop()
     stream = MODEL.astream("hi")
     loop.run_until_complete(anext(stream))
@@ -338,7 +338,7 @@ def test_a_child_that_ignores_signals_is_killed_after_a_quarter_of_a_second(run,
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await anext(stream)
-        assert time.monotonic() - began < TERM_TO_KILL_TIMEOUT  # no caller waits for it
+        assert time.monotonic() - began < TERM_TO_KILL_TIMEOUT  # the caller does not wait for it
 
     run(main())
     docker.wait_gone(timeout=SOON)

@@ -1,4 +1,4 @@
-"""Crowds: queues, many at once, answers that are too large, a machine that has run out."""
+"""Concurrency and limits: queues, many calls at once, large answers, exhausted resources."""
 
 import asyncio
 import collections
@@ -19,7 +19,7 @@ from tests.support.playing import player
 
 CALLS = 1000
 
-# What starts in two milliseconds: it writes down its prompt, and says it.
+# Starts in two milliseconds, records its prompt, and prints it.
 SHELL = """
 for word; do [ "$word" = inspect ] && exit; done
 prompt=$(cat)
@@ -39,15 +39,15 @@ def shell_model(record, **settings):
     return DockerModel("ai/smollm2", command=command, env={"RECORD": str(record)}, **settings)
 
 
-async def held(model, count):
-    """Take so many places: streams that have begun, and go on."""
+async def occupy(model, count):
+    """Start streams that occupy this number of slots."""
     streams = [model.astream("hold") for _ in range(count)]
     assert await asyncio.gather(*map(anext, streams)) == ["held"] * count
     return streams
 
 
 async def all_places_are_there(model):
-    streams = await held(model, model.max_concurrency)
+    streams = await occupy(model, model.max_concurrency)
     late = DockerModel(**{**vars(model), "timeout": Timeouts(queue=0.2)})
     with pytest.raises(GenerationTimeoutError) as caught:
         await late.agenerate("one too many")
@@ -57,11 +57,11 @@ async def all_places_are_there(model):
 
 
 async def run_all(model, seed):
-    """A thousand calls, half of them cancelled: in the queue, and while others end."""
+    """Start a thousand calls and cancel half of them, in the queue and while others end."""
     chance = random.Random(seed)
-    holders = await held(model, model.max_concurrency)
+    holders = await occupy(model, model.max_concurrency)
     tasks = [asyncio.create_task(model.agenerate(str(number))) for number in range(CALLS)]
-    await asyncio.sleep(0)  # each has begun
+    await asyncio.sleep(0)  # each has started
     doomed = chance.sample(range(CALLS), CALLS // 2)
     for number in doomed[::2]:
         tasks[number].cancel()
@@ -100,7 +100,7 @@ def test_a_queue_keeps_its_order_and_loses_no_slot(limit, record):
 
 
 def meeting(count):
-    """A script that answers only once so many are there at the same time."""
+    """Return a script that answers only when this number of calls is present at the same time."""
     barrier = threading.Barrier(count, timeout=60)
 
     def answer(prompt):
@@ -110,7 +110,7 @@ def meeting(count):
     return answer
 
 
-def test_sixty_four_streams_at_once_all_complete(simulate):
+def test_sixty_four_concurrent_streams_all_complete(simulate):
     docker = simulate(script=meeting(64))
     model = DockerModel("ai/smollm2", max_concurrency=64)
 
@@ -124,7 +124,7 @@ def test_sixty_four_streams_at_once_all_complete(simulate):
     docker.wait_all_gone()
 
 
-def test_thirty_two_threads_at_once_all_get_answers(simulate):
+def test_thirty_two_threads_all_get_answers(simulate):
     docker = simulate(script=meeting(32))
     model = DockerModel("ai/smollm2", max_concurrency=32)
     with ThreadPoolExecutor(32) as threads:
@@ -133,7 +133,7 @@ def test_thirty_two_threads_at_once_all_get_answers(simulate):
     docker.wait_all_gone()
 
 
-def test_sixty_four_streams_from_threads_leave_at_once(simulate):
+def test_cancelling_sixty_four_streams_from_threads_returns_at_once(simulate):
     docker = simulate(script=[Text("some"), Hang()])
     model = DockerModel("ai/smollm2", max_concurrency=64)
     streams = [model.stream(str(number)) for number in range(64)]
@@ -150,8 +150,8 @@ def test_sixty_four_streams_from_threads_leave_at_once(simulate):
 # -- large answers ---------------------------------------------------------------------------
 
 MB = 1_000_000
-AHEAD = 2 * MB  # what may wait for a consumer: `HIGH_WATER`, a chunk, and two pipes
-HELD = 8 * MB  # memory: that, as bytes and as text, and the last megabyte of the whole
+AHEAD = 2 * MB  # data waiting for a consumer: `HIGH_WATER`, a chunk, and two pipes
+HELD = 8 * MB  # memory: that data, as bytes and as text, and the last megabyte of the whole
 
 CONSUMER = """
 import re, sys
@@ -170,26 +170,26 @@ print(size, peak() - before)
 """
 
 
-def test_a_child_gets_no_further_ahead_of_a_slow_consumer_than_a_buffer(liveness):
+def test_a_child_is_paused_when_a_slow_consumers_buffer_is_full(liveness):
     megabyte = (["write", 1, "x" * 10_000, MB // 10_000], ["here"])
     model = DockerModel("ai/smollm2", command=player(["read"], *megabyte * 8), env=liveness.env)
     stream = model.stream("hi")
     taken = len(next(stream))
-    said = liveness.accept()
-    time.sleep(0.5)  # it would write all in a twentieth of that
-    written = len(said.recv(8))
+    connection = liveness.accept()
+    time.sleep(0.5)  # enough to write everything twenty times
+    written = len(connection.recv(8))
     assert 1 <= written < 8
     for piece in stream:
         assert written * MB - taken < AHEAD
         taken += len(piece)
-        said.setblocking(False)
+        connection.setblocking(False)
         with contextlib.suppress(BlockingIOError):
-            written += len(said.recv(8))
+            written += len(connection.recv(8))
     assert taken == 8 * MB
 
 
 def test_a_consumer_that_resumes_after_the_end_starts_no_timer(liveness, caplog):
-    """Room is made for a run that has long been ended, and its limits with it."""
+    """Reading makes room for a run that has already ended, together with its limits."""
     steps = ["read"], ["write", 1, "x" * 10_000, 1000]
     limits = Timeouts(idle=0.2, total=1.0)
     model = DockerModel("ai/smollm2", command=player(*steps), env=liveness.env, timeout=limits)
@@ -202,7 +202,7 @@ def test_a_consumer_that_resumes_after_the_end_starts_no_timer(liveness, caplog)
     assert caplog.messages == []
 
 
-def test_a_hundred_megabytes_are_never_held_as_a_whole():
+def test_an_answer_of_a_hundred_megabytes_is_never_held_whole():
     steps = ["read"], ["write", 1, "x" * 50_000, 2000]
     ran = subprocess.run(
         [sys.executable, "-c", CONSUMER, repr(player(*steps))], check=True, stdout=subprocess.PIPE
@@ -212,7 +212,7 @@ def test_a_hundred_megabytes_are_never_held_as_a_whole():
     assert grown < HELD
 
 
-def test_an_answer_without_end_is_capped(liveness):
+def test_an_endless_answer_is_capped(liveness):
     steps = ["read"], ["write", 1, "x" * 50_000, 1_000_000]
     model = DockerModel("ai/smollm2", command=player(*steps), env=liveness.env, max_chars=3 * MB)
     got = model.generate("hi")
@@ -227,7 +227,7 @@ def test_a_prompt_of_fifty_megabytes_arrives_whole(mode):
     assert generate(mode, model, "y" * 50 * MB).text.strip() == str(50 * MB)
 
 
-# -- nothing left ----------------------------------------------------------------------------
+# -- exhausted resources ---------------------------------------------------------------------
 
 EXHAUSTED = """
 import asyncio, os, resource, threading

@@ -1,4 +1,4 @@
-"""Ctrl-C, once and twice, and a callback that ends the program on a thread of ours."""
+"""Ctrl-C, once and twice, and a callback that raises SystemExit on the I/O thread."""
 
 import re
 import signal
@@ -28,7 +28,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("name", CALLS)
 def test_ctrl_c_ends_the_child(name, simulate):
-    """The process goes on afterwards, and nothing of the call does."""
+    """The process continues afterwards, and the call does not."""
     docker = simulate(script=ENDLESS)
     code = "try:\n" + textwrap.indent(CALLS[name], "    ")
     code += "\nexcept KeyboardInterrupt:\n    print('interrupted', flush=True)\nsys.stdin.read()"
@@ -36,7 +36,7 @@ def test_ctrl_c_ends_the_child(name, simulate):
         docker.wait_prompts()
         began = time.monotonic()
         script.send_signal(signal.SIGINT)
-        if name == "in a loop":  # asyncio takes the first one for its task, which blocks
+        if name == "in a loop":  # asyncio uses the first one to cancel its task, which blocks
             time.sleep(0.05)
             script.send_signal(signal.SIGINT)
         assert script.line() == "interrupted"
@@ -46,7 +46,7 @@ def test_ctrl_c_ends_the_child(name, simulate):
         assert script.end() == (0, "", "")
 
 
-# A finalizer that Ctrl-C hits cannot pass it on: Python says so, and goes on.
+# A finalizer cannot pass on Ctrl-C: Python reports it and continues.
 SWALLOWED = re.compile(
     r"^Exception ignored in.*\n(Traceback.*\n(  .*\n|\n)+)?KeyboardInterrupt: ?\n", re.MULTILINE
 )
@@ -54,9 +54,9 @@ SWALLOWED = re.compile(
 
 @pytest.mark.parametrize("name", ["generate", "stream", "asyncio", "astream"])
 def test_ctrl_c_pressed_repeatedly_leaves_nothing_behind(name, simulate, tmp_path):
-    """Two signals in a row, at any distance: they end calls, and none is left running."""
+    """Two signals in a row, at any distance, end the calls, and no process is left."""
     docker = simulate(script=ENDLESS)
-    # Not over stdin: what a signal takes out of a read line is lost.
+    # Not over stdin: characters that a signal removes from a read line are lost.
     code = f"""
 def wait(i):
     gc.collect()  # the tasks of a loop whose end was interrupted
@@ -112,8 +112,8 @@ def test_ctrl_c_without_a_handler_ends_the_process(name, simulate):
 
 @pytest.mark.parametrize("kind", ["SystemExit", "KeyboardInterrupt"])
 @pytest.mark.parametrize("call", CALLS)
-def test_a_callback_that_ends_the_program_ends_no_thread_of_ours(call, kind, simulate):
-    """It runs on the I/O thread, which others need."""
+def test_system_exit_in_a_callback_does_not_end_the_io_thread(call, kind, simulate):
+    """The callback runs on the I/O thread, which other calls need."""
     docker = simulate(
         ["ai/other"], pullable={"ai/smollm2": [Downloaded(1, 2), Hang()]}, script="fine"
     )

@@ -1,4 +1,4 @@
-"""A caller's own function that fails while a pull reports to it."""
+"""A function of the caller that fails while a pull reports progress."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Every fault in every way to call: it ends as specified, and nothing of it lives on."""
+"""Every fault in every calling mode: the call ends as listed, and no process is left."""
 
 import pytest
 
@@ -22,8 +22,8 @@ def check(fault, mode, model):
     """Call by `generate` and by `stream`; the pieces must equal the result of the stream."""
     pieces, end = stream(mode, model, fault.prompt)
     judge(fault.end, end)
-    said = end.text if isinstance(end, Completion) else getattr(end, "partial", "")
-    assert "".join(pieces) == said
+    text = end.text if isinstance(end, Completion) else getattr(end, "partial", "")
+    assert "".join(pieces) == text
     judge(fault.end, generate(mode, model, fault.prompt))
 
 

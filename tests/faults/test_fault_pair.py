@@ -1,4 +1,4 @@
-"""`docker` and its plugin, each ended or stopped by somebody else: with the real pair, too."""
+"""`docker` and its plugin, each ended or stopped from outside; also with the real programs."""
 
 import contextlib
 import os
@@ -19,16 +19,16 @@ SOME = [Text("some", 4), Hang()]
 
 
 def children(pid):
-    """The live children of a process, those of all its threads."""
-    found = []
+    """Return the live children of a process, those of all its threads."""
+    pids = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
-            found += map(int, (task / "children").read_text().split())
-    return found
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            pids += map(int, (task / "children").read_text().split())
+    return pids
 
 
 def pair():
-    """The only `docker` of ours, and its plugin."""
+    """Return our only `docker` and its plugin."""
     for docker in children(os.getpid()):
         for plugin in children(docker):
             return docker, plugin
@@ -36,7 +36,7 @@ def pair():
 
 
 def end_of(mode, model, strike):
-    """How a stream ends after `strike(docker, plugin)` in its middle, and what it gave."""
+    """Return the error of a stream after `strike(docker, plugin)` in its middle."""
     pieces = []
 
     def sync():
@@ -60,7 +60,7 @@ modes = pytest.mark.parametrize("mode", MODES)
 
 @modes
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
-def test_the_death_of_docker_alone_is_an_error(mode, number, simulate):
+def test_killing_only_docker_is_an_error(mode, number, simulate):
     docker = simulate(script=SOME)
     end = end_of(mode, MODEL, lambda docker, _: os.kill(docker, number))
     judge(error(signal=number, exit_code=None, partial="some"), end)
@@ -69,7 +69,7 @@ def test_the_death_of_docker_alone_is_an_error(mode, number, simulate):
 
 
 @modes
-def test_a_sigterm_to_docker_alone_is_an_error(mode, simulate):
+def test_sigterm_to_docker_alone_is_an_error(mode, simulate):
     docker = simulate(script=SOME)
     end = end_of(mode, MODEL, lambda docker, _: os.kill(docker, signal.SIGTERM))
     if REAL_COMMAND and isinstance(end, GenerationTimeoutError):
@@ -80,7 +80,7 @@ def test_a_sigterm_to_docker_alone_is_an_error(mode, simulate):
 
 
 @modes
-def test_the_death_of_the_plugin_alone_is_an_error(mode, simulate):
+def test_killing_only_the_plugin_is_an_error(mode, simulate):
     docker = simulate(script=SOME)
     end = end_of(mode, MODEL, lambda _, plugin: os.kill(plugin, signal.SIGKILL))
     judge(error(signal=None, exit_code=255, partial="some"), end)
@@ -88,7 +88,7 @@ def test_the_death_of_the_plugin_alone_is_an_error(mode, simulate):
 
 
 @modes
-def test_stopping_both_ends_in_a_timeout(mode, simulate):
+def test_stopping_both_processes_ends_in_a_timeout(mode, simulate):
     docker = simulate(script=SOME)
     model = DockerModel("ai/smollm2", timeout=Timeouts(idle=0.3))
     end = end_of(mode, model, lambda docker, _: os.killpg(docker, signal.SIGSTOP))

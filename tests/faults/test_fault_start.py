@@ -1,4 +1,4 @@
-"""Commands that cannot be started, and processes of ours in an odd state."""
+"""Commands that cannot be started, and unusual states of this process."""
 
 import errno
 import os
@@ -68,7 +68,7 @@ def no_interpreter(path):
 
 @modes
 @pytest.mark.parametrize("make", [nothing, not_executable, directory, garbage, no_interpreter])
-def test_a_command_that_is_no_program_is_not_found(make, mode, tmp_path):
+def test_a_file_that_is_not_a_program_is_not_found(make, mode, tmp_path):
     program, words = make(tmp_path / "docker")
     for end in generate_and_stream(
         mode, DockerModel("ai/smollm2", command=(str(program), "model"))
@@ -81,7 +81,7 @@ def test_a_command_that_is_no_program_is_not_found(make, mode, tmp_path):
 
 
 @modes
-def test_a_command_that_is_being_written_is_not_found(mode, tmp_path):
+def test_a_program_that_is_still_being_written_is_not_found(mode, tmp_path):
     program = tmp_path / "docker"
     program.write_bytes(Path(sys.executable).resolve().read_bytes()[:4096])
     program.chmod(0o755)
@@ -93,8 +93,8 @@ def test_a_command_that_is_being_written_is_not_found(mode, tmp_path):
 
 
 @modes
-def test_a_start_that_hangs_is_a_timeout_and_the_late_child_is_killed(mode, monkeypatch):
-    """As on a dead network file system."""
+def test_a_start_that_hangs_times_out_and_its_late_child_is_killed(mode, monkeypatch):
+    """A dead network file system has this effect."""
     go_on, late = threading.Event(), []
 
     class Hanging(subprocess.Popen):
@@ -124,22 +124,24 @@ def test_an_environment_that_is_too_large_is_refused(mode, docker):
 
 
 @pytest.mark.parametrize("word", ["a\0b", "a\ud800b", 1])
-def test_a_word_that_no_process_can_be_given_is_refused(word):
+def test_invalid_arguments_and_variables_are_refused(word):
     for settings in ({"command": ("docker", word)}, {"env": {"A": word}}, {"env": {word: "a"}}):
         with pytest.raises(InvalidRequestError):
             DockerModel("ai/smollm2", **settings)
 
 
 @modes
-def test_a_deleted_working_directory_is_an_error_or_unused(mode, liveness, tmp_path, monkeypatch):
+def test_a_deleted_working_directory_is_an_error_if_it_is_needed(
+    mode, liveness, tmp_path, monkeypatch
+):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "here").rmdir()
-    said = {"command": player(["write", 1, "ok"]), "env": liveness.env}
+    settings = {"command": player(["write", 1, "ok"]), "env": liveness.env}
     for policy in ("allow", "refuse"):
         with pytest.raises(InvalidRequestError, match="directory"):
-            DockerModel("ai/smollm2", file_references=policy, **said).generate("hi")
-    for end in generate_and_stream(mode, DockerModel("ai/smollm2", **said)):
+            DockerModel("ai/smollm2", file_references=policy, **settings).generate("hi")
+    for end in generate_and_stream(mode, DockerModel("ai/smollm2", **settings)):
         judge("ok", end)
 
 
@@ -163,7 +165,7 @@ def sigchld_ignored():
 
 
 @modes
-def test_with_sigchld_ignored_no_failure_is_a_success(mode, liveness, sigchld_ignored):
+def test_a_failure_is_never_a_success_when_sigchld_is_ignored(mode, liveness, sigchld_ignored):
     model = DockerModel(
         "ai/smollm2", command=player(["write", 1, "some"], ["exit", 7]), env=liveness.env
     )
@@ -173,7 +175,7 @@ def test_with_sigchld_ignored_no_failure_is_a_success(mode, liveness, sigchld_ig
 
 
 @modes
-def test_when_other_code_reaps_no_failure_is_a_success(mode, liveness):
+def test_a_failure_is_never_a_success_when_other_code_reaps_the_child(mode, liveness):
     over = threading.Event()
 
     def reap_everything():
@@ -191,7 +193,7 @@ def test_when_other_code_reaps_no_failure_is_a_success(mode, liveness):
         model = DockerModel("ai/smollm2", command=player(["exit", 7]), env=liveness.env)
         for end in generate_and_stream(mode, model):
             assert type(end) is GenerationError
-            assert end.exit_code in (None, 7)  # who was first
+            assert end.exit_code in (None, 7)  # depends on which thread reaps first
     finally:
         over.set()
         thread.join()
@@ -227,7 +229,7 @@ ODD = textwrap.dedent(
 
 
 @pytest.mark.parametrize("closed", ["", "<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_plain_locale_and_standard_streams_that_are_closed(closed, docker, tmp_path):
+def test_a_call_works_in_the_c_locale_with_closed_standard_streams(closed, docker, tmp_path):
     """A pipe to the child may then be descriptor 0, 1 or 2."""
     report = tmp_path / "report"
     env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LANG": ""}
@@ -244,8 +246,8 @@ def test_a_plain_locale_and_standard_streams_that_are_closed(closed, docker, tmp
 # -- from outside ----------------------------------------------------------------------------
 
 
-def test_a_child_that_writes_dies_with_a_killed_owner(liveness):
-    """Nothing of ours can run then: the pipe's end does it."""
+def test_a_writing_child_ends_when_its_owner_is_killed(liveness):
+    """Killed code cannot clean up: the closed pipe ends the child."""
     code = f"""
 from docker_model import DockerModel
 for _ in DockerModel("ai/smollm2", command={player(["drip", 1, "x" * 9999, 0.01])!r}).stream("hi"):

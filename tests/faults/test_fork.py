@@ -1,4 +1,4 @@
-"""Forks in the middle of a call, and worker processes with calls of their own."""
+"""Forks in the middle of a call, and worker processes with their own calls."""
 
 import os
 import subprocess
@@ -16,8 +16,8 @@ SOON = 1.0
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_fork_in_the_middle_of_a_stream_leaves_it_to_the_parent(simulate):
-    """The parent's stream goes on; the forked process has calls of its own, and a clear error."""
+def test_a_fork_leaves_a_running_stream_to_the_parent(simulate):
+    """The parent's stream continues; the forked process can start calls, and gets a clear error."""
     docker = simulate(
         {"ai/smollm2": [Text("12345678", 1), Sleep(0.3), Text("end")], "ai/other": "own"}
     )
@@ -45,8 +45,8 @@ def test_a_fork_in_the_middle_of_a_stream_leaves_it_to_the_parent(simulate):
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_worker_processes_make_calls_of_their_own(method, simulate, tmp_path):
-    """A model goes to them by pickle, or by fork in the middle of a stream of its own."""
+def test_worker_processes_can_start_their_own_calls(method, simulate, tmp_path):
+    """They get a model by pickle, or by fork in the middle of a stream of the parent."""
     simulate()
     program = tmp_path / "program.py"
     program.write_text(
@@ -83,8 +83,8 @@ def test_worker_processes_make_calls_of_their_own(method, simulate, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_fork_keeps_no_copy_of_a_parked_runs_input(simulate):
-    """Copies of their inputs in the forked process would keep them waiting for the prompt's end."""
+def test_a_forked_process_keeps_no_copy_of_the_stdin_of_standby(simulate):
+    """Copies of stdin would keep the standby processes waiting for the end of the prompt."""
     docker = simulate()
     code = """
     warnings.simplefilter("ignore")
@@ -107,7 +107,7 @@ def test_a_fork_keeps_no_copy_of_a_parked_runs_input(simulate):
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_ctrl_c_while_a_fork_waits_for_a_start_breaks_nothing(simulate):
-    """The fork goes on without its lock, and does not give back that of the start."""
+    """The forked process continues without the lock, and does not release the parent's."""
     docker = simulate()
     code = """
     warnings.simplefilter("ignore")
@@ -173,7 +173,7 @@ methods = pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 
 
 def work(method, name, tmp_path):
-    """What a worker process prints that does this."""
+    """Return the output of a worker process that runs this function."""
     program = tmp_path / "program.py"
     program.write_text(WORKER)
     done = subprocess.run(
@@ -189,17 +189,17 @@ def work(method, name, tmp_path):
 
 
 @methods
-def test_parked_runs_do_not_take_a_workers_end_for_the_end_of_their_input(
+def test_standby_processes_do_not_take_the_end_of_a_worker_for_the_end_of_input(
     method, simulate, tmp_path
 ):
-    """It runs nothing of `atexit`; and they would go on and ask for the model."""
+    """A worker runs no `atexit` function; its standby processes would send a request."""
     docker = simulate()
     model = DockerModel("ai/smollm2")
     model.warm_up()
-    asked = len(docker.requests)
+    requests = len(docker.requests)
     assert work(method, "parks", tmp_path) == ""
     docker.wait_all_gone(SOON)
-    assert len(docker.requests) == 2 * asked
+    assert len(docker.requests) == 2 * requests
 
 
 @methods
@@ -211,7 +211,7 @@ def test_a_stream_that_a_worker_leaves_open_is_ended(method, simulate, tmp_path)
 
 
 @methods
-def test_a_workers_thread_reads_to_the_end(method, simulate, tmp_path):
+def test_a_thread_of_a_worker_reads_to_the_end(method, simulate, tmp_path):
     docker = simulate(script=[Text("all "), Sleep(0.2), Text("of it")])
     assert work(method, "leaves_a_thread", tmp_path) == "all of it\n"
     docker.wait_all_gone(SOON)

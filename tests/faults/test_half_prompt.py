@@ -1,4 +1,4 @@
-"""A prompt whose call is cancelled while it is written: half of it never seems complete."""
+"""A call that is cancelled while its prompt is written: half a prompt never seems complete."""
 
 import asyncio
 import threading
@@ -12,15 +12,15 @@ from tests.faults.scripts import Script
 from tests.support.playing import player
 
 BIG = 10_000_000
-# Reads nothing for a long time; if it ever came to the end of its input, it would say so.
+# Reads nothing for a long time; at the end of its input, it would report that.
 SLOW_READER = player(["here"], ["sleep", 60], ["read"], ["here"])
 
 
-def said_until_dead(connection):
-    said = b""
+def read_until_closed(connection):
+    received = b""
     while data := connection.recv(16):
-        said += data
-    return said
+        received += data
+    return received
 
 
 @pytest.mark.parametrize("cancellation", ["cancel", "timeout", "task"])
@@ -49,10 +49,10 @@ def test_cancelling_while_the_prompt_is_written_sends_no_half_prompt(cancellatio
         connection = liveness.accept()
         stream.cancel()
         thread.join()
-    assert said_until_dead(connection) in (b"", b"!")
+    assert read_until_closed(connection) in (b"", b"!")
 
 
-def test_the_interpreters_end_sends_no_half_prompt(liveness):
+def test_the_exit_of_the_interpreter_sends_no_half_prompt(liveness):
     code = f"""
     model = DockerModel("ai/smollm2", command={SLOW_READER!r})
     threading.Thread(target=model.generate, args=("y" * {BIG},), daemon=True).start()
@@ -62,11 +62,11 @@ def test_the_interpreters_end_sends_no_half_prompt(liveness):
         connection = liveness.accept()
         assert connection.recv(1) == b"!"
         assert script.end() == (0, "", "")
-        assert said_until_dead(connection) == b""
+        assert read_until_closed(connection) == b""
 
 
 def test_cancelling_at_many_moments_sends_no_half_prompt(simulate):
-    """At many moments of its writing, with the real command too."""
+    """Many moments during the write, with the real command too."""
     docker = simulate(script=lambda prompt: [Hang()] if len(prompt) == BIG else "fine")
     model = DockerModel("ai/smollm2")
     for i in range(25):

@@ -1,4 +1,4 @@
-"""The end of the interpreter, in every way."""
+"""The exit of the interpreter, of every kind."""
 
 import os
 import sys
@@ -38,7 +38,7 @@ warnings.simplefilter('ignore')
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_the_interpreters_end_ends_the_child(name, simulate):
+def test_the_exit_of_the_interpreter_ends_the_child(name, simulate):
     docker = simulate(script=DRIPPING)
     ending, code, error = ENDS[name]
     with Script(BEGIN + ending) as script:
@@ -53,8 +53,10 @@ def test_the_interpreters_end_ends_the_child(name, simulate):
 
 
 @pytest.mark.parametrize("script", [[Text("a"), Hang()], DRIPPING], ids=["waiting", "reading"])
-def test_daemon_threads_do_not_take_the_interpreters_end_for_an_answers_end(script, simulate):
-    """A thread that waits is not woken; one that begins to wait gets an error."""
+def test_daemon_threads_never_take_the_exit_of_the_interpreter_for_the_end_of_an_answer(
+    script, simulate
+):
+    """A waiting thread is not woken; a thread that starts to wait gets an error."""
     docker = simulate(script=script)
     code = f"""{BEGIN}
 def read(call, *args):
@@ -67,15 +69,15 @@ time.sleep(0.1)
     with Script(code) as process:
         code, out, err = process.end()
     assert (code, out) == (0, "")
-    # The thread may be stopped for good while it prints its error.
+    # The thread may be stopped while it prints its error.
     assert err == "" or (script is DRIPPING and err.startswith("Exception in thread"))
     docker.wait_gone(timeout=SOON)
     docker.wait_all_gone()
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
-def test_leaving_a_stream_just_before_the_end_prints_nothing(transport, simulate):
-    """What is being closed when the interpreter ends is closed: no word of a pending task."""
+def test_leaving_a_stream_just_before_the_exit_prints_nothing(transport, simulate):
+    """Closing that is under way when the interpreter exits is finished, without a warning."""
     docker = simulate(script=ENDLESS)
     code = f"""
 for _ in DockerModel("ai/smollm2", transport={transport!r}).stream("hi"):
@@ -87,8 +89,8 @@ for _ in DockerModel("ai/smollm2", transport={transport!r}).stream("hi"):
     docker.wait_all_gone()
 
 
-def test_a_process_that_is_being_started_at_the_end_is_killed():
-    """The start is waited for and its process killed, or it would outlive its owner."""
+def test_a_process_that_is_being_started_at_the_exit_is_killed():
+    """The exit waits for the start and kills its process, or it would outlive its owner."""
     code = """
 import subprocess
 begun = threading.Event()
@@ -109,19 +111,19 @@ begun.wait()
         os.kill(pid, 0)
 
 
-# Starts no thread any more once its main one has ended: python/cpython#113964.
+# Starts no thread after its main thread has ended: python/cpython#113964.
 ENDS_EARLY = (3, 12) <= sys.version_info < (3, 12, 2)
 
 
 @pytest.mark.skipif(ENDS_EARLY, reason="python/cpython#113964")
-def test_a_thread_that_is_no_daemon_reads_to_the_end(simulate):
+def test_a_thread_that_is_not_a_daemon_reads_to_the_end(simulate):
     simulate(script=[Text("all of it")])
     code = "threading.Thread(target=lambda: print(MODEL.generate('hi'), flush=True)).start()"
     with Script(code) as script:
         assert script.end() == (0, "all of it", "")
 
 
-def test_a_first_call_at_exit_answers_or_says_why_not(simulate):
+def test_a_first_call_at_the_exit_answers_or_names_the_reason(simulate):
     simulate(script=[Text("all of it")])
     code = """
     def say():
@@ -132,9 +134,9 @@ def test_a_first_call_at_exit_answers_or_says_why_not(simulate):
     atexit.register(say)
     """
     with Script(code) as script:
-        code, said, errors = script.end()
+        code, output, errors = script.end()
     assert (code, errors) == (0, "")
-    assert "the interpreter is ending" in said if ENDS_EARLY else said == "all of it"
+    assert "the interpreter is ending" in output if ENDS_EARLY else output == "all of it"
 
 
 @pytest.mark.parametrize("call", ["MODEL.generate('hi')", "list(MODEL.stream('hi'))"])
@@ -156,7 +158,7 @@ def test_a_call_after_the_shutdown_is_an_error_and_does_not_hang(call, simulate)
 @pytest.mark.parametrize(
     "ending", ["os._exit(0)", "os.kill(os.getpid(), 15)", "os.kill(os.getpid(), 9)"]
 )
-def test_a_child_that_writes_ends_after_a_hard_death_of_python(ending, simulate):
+def test_a_writing_child_ends_when_python_dies(ending, simulate):
     docker = simulate(script=DRIPPING)
     with Script(BEGIN + ending) as script:
         script.wait(10)

@@ -1,10 +1,10 @@
-"""LangChain with a handler that keeps each exception, and with it core's generators.
+"""Cancellation of LangChain chains, with a handler that keeps each exception alive.
 
-However a caller leaves, the run ends at once: the runner sees its client go within a second.
-Not here, being core's: a synchronous `prompt | llm | parser`, whose stream it reads to its
-end; `RunnableParallel`, whose tasks it does not cancel; and where something stands between a
-chain's error and the model's stream (a parser, a piece that has just come), which core drops
-instead of closing it, so that it lives as long as the error that the handler keeps.
+Leaving a chain ends the run at once: the runner sees the client disconnect within a second.
+Three cases are core's and not tested here: a synchronous `prompt | llm | parser`, whose stream
+core reads to its end; `RunnableParallel`, whose tasks core does not cancel; and an object between
+a chain's error and the model's stream (a parser, a piece that has just arrived), which core drops
+without closing it, so that it lives as long as the error that the handler keeps.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from docker_model.testing import Hang, Text
 from langchain_docker_model import DockerModelLLM
 
-SOON = 1.0  # seconds until the runner has seen the client leave
+SOON = 1.0  # seconds until the runner has seen the client disconnect
 
 
 class Keeper(BaseCallbackHandler):
-    """Keeps what it receives, as tracers do until they have sent it."""
+    """A handler that keeps its arguments, as tracers do until they have sent them."""
 
     def __init__(self):
         self.kept = []
@@ -49,7 +49,7 @@ def keeper():
 
 @pytest.fixture
 def docker(simulate):
-    """It begins to answer and never ends by itself."""
+    """Simulate a model whose answer never ends."""
     return simulate(script=[Text("some", 4), Hang()])
 
 
@@ -163,7 +163,7 @@ async def times_out(stream):
     now = asyncio.get_running_loop().time
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(None) as limit:
-            async for _ in stream:  # no other piece comes
+            async for _ in stream:  # no further piece comes
                 limit.reschedule(now() + 0.05)
 
 
@@ -175,7 +175,7 @@ async def is_cancelled(stream):
     begun = asyncio.Event()
     task = asyncio.create_task(read())
     await begun.wait()
-    await asyncio.sleep(0.05)  # it waits for the next piece, which never comes
+    await asyncio.sleep(0.05)  # the task waits for a piece that never comes
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

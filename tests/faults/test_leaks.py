@@ -1,4 +1,4 @@
-"""After many generations, left in random ways, everything is as it was."""
+"""After many generations that end at random moments, no resource is left."""
 
 import random
 import threading
@@ -14,7 +14,7 @@ def standing():
     return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
 
 
-def test_descriptors_threads_and_children_are_what_they_were(docker):
+def test_generations_leave_no_descriptors_threads_or_children(docker):
     model = DockerModel("ai/smollm2")
     chance = random.Random(500)
 

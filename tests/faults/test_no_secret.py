@@ -1,8 +1,8 @@
-"""Markers in environment, key, prompt and answer: they are searched for wherever text goes.
+"""Markers in environment, key, prompt and answer are searched in every text that leaves a call.
 
-An error's `partial` is the answer so far, its `stderr` and `detail` are the command's and the
-engine's own words, which may quote a prompt, and its `references` are what it names. Nothing
-else of an error may hold one, and no secret is in any of it.
+An error's `partial` is the answer so far, its `stderr` and `detail` are output of the command
+and the engine, which may quote a prompt, and its `references` are the files it names. No other
+part of an error may contain a marker, and no part may contain a secret.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ QUOTING = {"partial", "stderr", "detail"}
 
 pytestmark = [
     pytest.mark.simulated,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # core's own of its methods
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # core's warning for its own methods
 ]
 
 
@@ -56,10 +56,10 @@ def check_error(error):
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
     has_none(MARKERS, "".join(traceback.format_exception(error)))
-    for one in chain:
-        has_none(MARKERS, str(one), repr(one), repr(one.args))
-        has_none(SECRETS, repr(vars(one)))
-        has_none(MARKERS, repr({k: v for k, v in vars(one).items() if k not in QUOTING}))
+    for link in chain:
+        has_none(MARKERS, str(link), repr(link), repr(link.args))
+        has_none(SECRETS, repr(vars(link)))
+        has_none(MARKERS, repr({k: v for k, v in vars(link).items() if k not in QUOTING}))
     if isinstance(error, DockerModelError):
         has_none(SECRETS, pickle.dumps(error).decode("latin-1"))
         for name in QUOTING & vars(error).keys():
@@ -89,7 +89,7 @@ def core(**settings):
 
 
 class Tracer(BaseTracer):
-    """Takes what a tracing service would be sent."""
+    """A tracer that keeps what a tracing service would receive."""
 
     def __init__(self):
         super().__init__()
@@ -103,7 +103,7 @@ class Tracer(BaseTracer):
         for run in self.runs:
             sent = json.loads(run.model_dump_json())
             has_none(SECRETS, json.dumps(sent))
-            # The framework itself sends what went in and what came out.
+            # The framework itself sends the input and the output.
             for name in ("inputs", "outputs", "events"):
                 sent.pop(name)
             has_none(MARKERS, json.dumps(sent))
@@ -111,7 +111,7 @@ class Tracer(BaseTracer):
 
 
 class Traced:
-    """A LangChain model each of whose calls is traced."""
+    """A LangChain model whose every call is traced."""
 
     def __init__(self, llm, prompt):
         self.llm, self.prompt = llm, prompt
@@ -150,7 +150,7 @@ def langchain_chat(**settings):
 
 
 class Events(BaseEventHandler):
-    """What LlamaIndex tells of a call; the prompt and the answer are its own to tell."""
+    """The events of LlamaIndex for a call, which may contain the prompt and the answer."""
 
     _events: list = PrivateAttr(default_factory=list)
 
@@ -201,7 +201,7 @@ HTTP = {"core": core, "langchain": langchain_chat, "llama_index": llama_index}
 
 
 def check_ends(calls, kind=None):
-    """Make each call; it succeeds, or fails with an error of this name, as its ways demand."""
+    """Make each call; each one succeeds, or fails with an error of this class."""
     for call in calls:
         if kind is None:
             assert ANSWER in repr(call())
@@ -214,7 +214,7 @@ def check_ends(calls, kind=None):
 
 @pytest.fixture(autouse=True)
 def logged(caplog):
-    """Everything that is logged, by anybody, whatever its level."""
+    """Collect all log records of every logger and level."""
     caplog.set_level(logging.DEBUG)
     yield
     has_none(MARKERS, caplog.text)
@@ -222,9 +222,9 @@ def logged(caplog):
         has_none(MARKERS, repr(vars(record)))
 
 
-# -- what happens to them --------------------------------------------------------------------
+# -- scenes ----------------------------------------------------------------------------------
 
-# As engines quote. Over HTTP, the words before the JSON are the message's.
+# Quotations by engines. Over HTTP, the text before the JSON is part of the message.
 QUOTED = f'Missing content; message = {{"role":"user","content":"{PROMPT} {ANSWER}"}}'
 SCENES = {
     "a success": (None, [Reasoning(ANSWER, 99), Text(ANSWER, 99)]),
@@ -251,7 +251,7 @@ def test_a_command_call_shows_no_secret(scene, caller):
         check_ends(CLI[caller](env={"TOKEN": ENV}, timeout=LATE), kind)
 
 
-# A chat's answer may be empty, and a runner that is off is asked again for minutes.
+# A chat may have an empty answer, and a request to a stopped runner is retried for minutes.
 OVER_HTTP = SCENES.keys() - {"nothing", "off"}
 
 
