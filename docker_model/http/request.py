@@ -237,18 +237,22 @@ class HttpRequest:
                     raise failure
             if retries == self._options.max_retries or isinstance(failure, InvalidRequestError):
                 raise failure
-            pause = min(INITIAL_RETRY_DELAY * 2**retries, MAX_RETRY_DELAY)
-            pause *= random.uniform(0.5, 1)  # noqa: S311  no secret
             retries += 1
-            LOG.info(
-                "retry %d of %d for %r in %.1f s after %s",
-                retries,
-                self._options.max_retries,
-                self._model,
-                pause,
-                type(failure).__name__,
-            )
-            await asyncio.sleep(pause)
+            await self._wait_to_retry(retries, failure)
+
+    async def _wait_to_retry(self, retry: int, failure: DockerModelError) -> None:
+        """Wait before the first, second, … retry, longer before each."""
+        pause = min(INITIAL_RETRY_DELAY * 2 ** (retry - 1), MAX_RETRY_DELAY)
+        pause *= random.uniform(0.5, 1)  # noqa: S311  no secret
+        LOG.info(
+            "retry %d of %d for %r in %.1f s after %s",
+            retry,
+            self._options.max_retries,
+            self._model,
+            pause,
+            type(failure).__name__,
+        )
+        await asyncio.sleep(pause)
 
     async def _running(self) -> list[RunningModel]:
         listing = self._options.list_running
