@@ -29,7 +29,7 @@ from llama_index_docker_model._responses import chat_response, completion_respon
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
-    from types import AsyncGeneratorType, GeneratorType
+    from types import AsyncGeneratorType, FrameType, GeneratorType
 
     from llama_index_docker_model._backends import Backend, Cancellable, Reader
     from llama_index_docker_model._responses import AnswerState
@@ -177,6 +177,11 @@ class OwnedStream(Generator[_R, None, None]):
         self._stream = stream
         self._layers = layers
 
+    @property
+    def gi_frame(self) -> FrameType | None:
+        """A generator's attribute: `None` once it has ended. OpenInference reads it."""
+        return cast("GeneratorType[_R, None, None]", self._layers[-1]).gi_frame
+
     def send(self, value: None, /) -> _R:
         """Return the next response."""
         try:
@@ -220,6 +225,11 @@ class OwnedAsyncStream(AsyncGenerator[_R, None]):
     def __init__(self, stream: Cancellable, *layers: AsyncGenerator[_R, None]) -> None:
         self._stream = stream
         self._layers = layers
+
+    @property
+    def ag_frame(self) -> FrameType | None:
+        """An async generator's attribute: `None` once it has ended. OpenInference reads it."""
+        return cast("AsyncGeneratorType[_R, None]", self._layers[-1]).ag_frame
 
     async def asend(self, value: None, /) -> _R:
         """Return the next response."""
