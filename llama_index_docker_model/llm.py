@@ -62,6 +62,8 @@ __all__ = ["DockerModelLLM"]
 
 # The engine's own size, for a model that was neither packaged nor configured with one.
 _ENGINE_CONTEXT = 4096
+# More than chat templates add to one message: SmolLM2's adds 30, with its own system message.
+_TEMPLATE_TOKENS = 64
 
 
 class DockerModelLLM(FromEnv, FunctionCallingLLM):
@@ -264,9 +266,11 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     """
 
     num_output: int | None = Field(default=None, gt=0)
-    """Tokens that LlamaIndex leaves for the answer when it packs a prompt.
+    """Tokens that LlamaIndex leaves free when it packs a prompt.
 
-    `None` is `max_tokens`, up to half the window, else 256, up to a quarter of it.
+    `None` is room for the answer and for what the chat template adds, which LlamaIndex does not
+    count. The answer's is `max_tokens`, up to half the window, else 256, up to a quarter of it.
+    The template's is 64, up to an eighth of the window.
     """
 
     is_chat_model: bool = True
@@ -311,12 +315,12 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
         over_http = transport_of(self.__dict__) == "http"
         takes_tools = over_http or by_prompt(self.__dict__)
         window = self.context_window or self.context_size or self._known_window(over_http)
-        num_output = self.num_output
-        if num_output is None and (self.max_tokens or 0) > 0:
-            num_output = min(self.max_tokens or 0, window // 2)
+        answer = min(DEFAULT_NUM_OUTPUTS, window // 4)
+        if self.max_tokens is not None and self.max_tokens > 0:
+            answer = min(self.max_tokens, window // 2)
         return LLMMetadata(
             context_window=window,
-            num_output=num_output or min(DEFAULT_NUM_OUTPUTS, window // 4),
+            num_output=self.num_output or answer + min(_TEMPLATE_TOKENS, window // 8),
             is_chat_model=self.is_chat_model,
             is_function_calling_model=takes_tools and self.is_function_calling_model is not False,
             model_name=self.model,

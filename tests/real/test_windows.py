@@ -1,5 +1,7 @@
 """What frameworks pack fits the window of a real model: run it for a small and a large one."""
 
+import logging
+
 import pytest
 from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
@@ -12,6 +14,7 @@ from llama_index.core.response_synthesizers import Refine, TreeSummarize
 from langchain_docker_model import ChatDockerModel
 from llama_index_docker_model import DockerModelLLM
 
+LOG = logging.getLogger(__name__)
 TEXT = (
     "The harbor opens at six and closes at ten. Ships with cargo wait at berth three until the "
     "tide is high. "
@@ -57,6 +60,7 @@ def test_a_summary_index_fits(llm, synthesizer):
     get_dispatcher().add_event_handler(handler)
     engine = index.as_query_engine(llm=llm, response_synthesizer=synthesizer(llm=llm, **room))
     assert str(engine.query("When does the harbor open?"))
+    LOG.info("%s: prompts of %s tokens, window %d", synthesizer.__name__, handler.counts, window)
     assert len(handler.counts) > 1
     assert window // 2 < max(handler.counts) <= window - SHORT["max_tokens"]
 
@@ -78,5 +82,6 @@ def test_an_agent_that_talks_for_long_fits(model):
     messages = [*history, ("user", "When does the harbor open?")]
     assert chat.get_num_tokens_from_messages(messages) > window
     agent.invoke({"messages": messages}, {"callbacks": [Counts()], "recursion_limit": 8})
+    LOG.info("agent: prompts of %s tokens, window %d", counts, window)
     assert counts
     assert max(counts) <= window - SHORT["max_tokens"]

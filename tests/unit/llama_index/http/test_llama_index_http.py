@@ -52,9 +52,9 @@ def test_otherwise_it_is_none():
     assert llm.metadata.is_function_calling_model is True
     llm.is_function_calling_model = False
     assert llm.metadata.is_function_calling_model is False
-    assert llm.metadata.num_output == 256
+    assert llm.metadata.num_output == 256 + 64
     llm.max_tokens = 5
-    assert llm.metadata.num_output == 5
+    assert llm.metadata.num_output == 5 + 64
 
 
 @every_way
