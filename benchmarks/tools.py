@@ -1,12 +1,15 @@
 """Tool calls and objects of small models, beside the OpenAI and Ollama clients on one runner.
 
-    python benchmarks/tools.py --model ai/smollm2 --model ai/smollm2-tools --write
+    python benchmarks/tools.py --model ai/smollm2 --model ai/smollm2-tools
+    python benchmarks/tools.py --model ai/smollm2-think --thinking 40 --write
 
 Twenty prompts for calls and twenty for objects, for each class and model, at temperature 0 and
 with at most 64 tokens. Four tools are bound, and whether to call one is left to the model. A call
 is valid if the tool's own model takes its arguments, and right if it is also the tool that the
 prompt needs. An object is what `with_structured_output` returns. Results are kept in `--results`,
 so that a model can be measured at a time; `--write` puts the table into docs/tools.md.
+A model that thinks is configured to think so many tokens as `--thinking` says, for all classes,
+and may write as many more.
 
 Needs the dependency group `bench`. `MODEL_RUNNER_HOST` is where the runner is, for all classes.
 """
@@ -23,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import tool
 from pydantic import BaseModel, ValidationError
+
+from docker_model import configure_model, unload_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +103,7 @@ QUESTIONS = [f"Describe the city {city}." for city in CITIES]
 QUESTIONS += [f"In which country is {city}, and how many people live there?" for city in CITIES]
 
 
-def contenders(model: str, address: str) -> dict[str, Callable[[], BaseChatModel]]:
+def contenders(model: str, address: str, limit: int) -> dict[str, Callable[[], BaseChatModel]]:
     from langchain_ollama import ChatOllama
     from langchain_openai import ChatOpenAI
 
@@ -106,7 +111,7 @@ def contenders(model: str, address: str) -> dict[str, Callable[[], BaseChatModel
 
     def ours(tool_calling: Any) -> Callable[[], BaseChatModel]:
         return lambda: ChatDockerModel(
-            model=model, tool_calling=tool_calling, temperature=0, max_tokens=MOST_TOKENS
+            model=model, tool_calling=tool_calling, temperature=0, max_tokens=limit
         )
 
     return {
@@ -116,10 +121,10 @@ def contenders(model: str, address: str) -> dict[str, Callable[[], BaseChatModel
             base_url=f"{address}/engines/v1",
             api_key="any",
             temperature=0,
-            extra_body={"max_tokens": MOST_TOKENS},
+            extra_body={"max_tokens": limit},
         ),
         "`ChatOllama`": lambda: ChatOllama(
-            model=model, base_url=address, temperature=0, num_predict=MOST_TOKENS
+            model=model, base_url=address, temperature=0, num_predict=limit
         ),
     }
 
@@ -188,6 +193,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--model", action="append", default=[], help="a model to measure")
     options.add_argument("--only", default="", help="part of the names of the classes to measure")
+    options.add_argument("--thinking", type=int, default=0, help="tokens that a model may think")
     options.add_argument("--results", type=Path, default=Path("tools.json"))
     options.add_argument("--write", action="store_true", help="write the table into docs/tools.md")
     chosen = options.parse_args()
@@ -196,7 +202,10 @@ def main() -> None:
         results = json.loads(chosen.results.read_text())
     address = os.environ.get("MODEL_RUNNER_HOST", "http://localhost:12434").rstrip("/")
     for model in chosen.model:
-        for name, make in contenders(model, address).items():
+        if chosen.thinking:
+            unload_model(model)
+            configure_model(model, think=chosen.thinking, transport="http")
+        for name, make in contenders(model, address, MOST_TOKENS + chosen.thinking).items():
             if chosen.only in name:
                 print(model, name, flush=True)
                 results.setdefault(model, {})[name] = measure(make())
