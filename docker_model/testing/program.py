@@ -5,10 +5,10 @@ reads, writes and ends as it is ordered (`docker_model.testing.command` orders i
 to nothing, so that it starts in about 10 ms.
 
 As the real one it is two processes where that is possible: `docker` starts its plugin in its own
-process group and waits. Each signal to `docker` closes the pipe between the two, the third one
-kills the plugin. Here the plugin is a fork. With `--plugin` before `ADDRESS` the program is the
-plugin alone, started without `docker`. All processes hold the connection: it ends when the last
-of them has ended, whatever ended them, and they end when the test's process does.
+process group and waits. A signal to `docker` closes the pipe between the two. Here the plugin is
+a fork. With `--plugin` before `ADDRESS` the program is the plugin alone, started without `docker`.
+All processes hold the connection: it ends when the last of them has ended, whatever ended them,
+and they end when the test's process does.
 
 An order is a line of a verb and a size, and so many bytes. What the program says are lines:
 first a size with the call, whose parts are separated by NUL, then `pid N`, `cancel` (`docker`
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
 
 FORKS = hasattr(os, "fork")
 STDIN, STDOUT, STDERR = 0, 1, 2
-DOCKERS_PATIENCE = 3
-TOLD_AFTER = 1 << 14
-CHARACTER_DEVICE, FILE_KIND = 0o020000, 0o170000
+REPORTED_AFTER = 1 << 14  # bytes of output
 
 if FORKS:
     from _signal import (
@@ -123,7 +121,7 @@ class Connection:
                 if not FORKS:
                     os._exit(1)  # as SIGPIPE would end it elsewhere
                 break  # closed by the script
-        if self._written >= TOLD_AFTER:
+        if self._written >= REPORTED_AFTER:
             self.socket.sendall(b"done %d\n" % self._written)
             self._written = 0
 
@@ -137,17 +135,9 @@ class Connection:
 
 def main(address: str, words: list[str], *, alone: bool) -> NoReturn:
     """Say how the program was called, and do what it is ordered."""
-    for descriptor in (STDIN, STDOUT, STDERR):
-        # A closed one would be taken for the next thing to be opened.
-        try:
-            mode = os.fstat(descriptor).st_mode
-        except OSError:
-            mode = os.fstat(os.open(os.devnull, os.O_RDWR)).st_mode
-        if descriptor == STDIN:
-            device = mode & FILE_KIND == CHARACTER_DEVICE
     try:
         connection = Connection(address, alone=alone)
-        facts = [str(os.getpid()), str(int(device)), os.getcwd(), str(len(words)), *words]
+        facts = [str(os.getpid()), os.getcwd(), str(len(words)), *words]
         facts += [f"{name}={value}" for name, value in os.environ.items()]
         call = "\0".join(facts).encode("utf-8", "surrogateescape")
         connection.socket.sendall(b"%d\n%b" % (len(call), call))
@@ -212,17 +202,11 @@ def become_pair(connection: Connection, data: bytes) -> None:
 
 def _fork(connection: Connection, *, deaf: bool) -> None:
     reading, writing = os.pipe()
-    signals: list[int] = []
-    plugin = 0
 
-    def on_signal(number: int, _frame: object) -> None:
-        signals.append(number)
-        if len(signals) == 1:
-            os.close(writing)
-        elif len(signals) == DOCKERS_PATIENCE:
-            os.write(STDERR, b"got 3 SIGTERM/SIGINTs, forcefully exiting\n")
-            os.kill(plugin, SIGKILL)
-            os._exit(1)
+    def on_signal(_number: int, _frame: object) -> None:
+        for number in (SIGTERM, SIGINT):
+            signal(number, SIG_IGN)
+        os.close(writing)
 
     signal(SIGUSR1, lambda _number, _frame: os.close(STDOUT))
     signal(SIGTERM, on_signal)

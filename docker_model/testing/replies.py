@@ -108,6 +108,7 @@ class ChatReply(_Stream):
     def __init__(self, client: Client, body: Mapping[str, Any], prompt: ChatPrompt) -> None:
         super().__init__(client)
         self._prompt = prompt
+        self._answers = body.get("n") or 1
         self._streamed = bool(body.get("stream"))
         self._counted = bool((body.get("stream_options") or {}).get("include_usage"))
         self._progress = bool(body.get("return_progress"))
@@ -129,8 +130,9 @@ class ChatReply(_Stream):
         if not self._streamed:
             message = {**SPEAKER, **self._message}
             message |= {"tool_calls": self._calls} if self._calls else {}
-            choice = {"index": 0, "finish_reason": self._finish, "message": message}
-            reply = {**FRAME, "object": "chat.completion", "choices": [choice], **self._counts()}
+            choice = {"finish_reason": self._finish, "message": message}
+            choices = [{"index": index, **choice} for index in range(self._answers)]
+            reply = {**FRAME, "object": "chat.completion", "choices": choices, **self._counts()}
             self._client.reply(200, JSON, _dump(reply))
             return
         if self._finish is not None:
@@ -197,7 +199,6 @@ class ChatReply(_Stream):
         usage: dict[str, Any] = {
             "prompt_tokens": len(self._prompt.tokens),
             "completion_tokens": self._pieces,
-            "prompt_tokens_details": {"cached_tokens": self._prompt.cached},
         }
         total = None
         if self._usage:

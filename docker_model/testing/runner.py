@@ -44,7 +44,6 @@ _API = re.compile(r" (?:/engines(?:/(?:llama\.cpp|vllm|sglang|mlx))?)?/v1/")
 _ENGINE = re.compile(r" (?:/engines(?:/llama\.cpp)?)?/(rerank|_configure)$")
 STATUS = {"llama.cpp": "Running: llama.cpp b9879", "vllm": "Not Installed"}
 ENGINE_SIZE, MODEL_SIZE = 51_200_000, 268_800_000
-LARGEST = 10 * 1024 * 1024
 NO_PAGE = Reply(404, "404 page not found\n")
 NO_MODEL = Reply(404, "model not found\n")
 # Paths below which a model answers, and the mode in which it does.
@@ -104,7 +103,6 @@ class Runner:
         self._store = Store(models, template, any_model=scenario.any_model)
         for name in scenario.pullable:
             self._store.hide(name)
-        self._read: dict[str, list[str]] = {}  # what each model has read last
         self._server = Server(lambda link: Exchange(link, self._serve), socket.SHUT_RDWR)
         # With a command, its end is awaited.
         self._commands = Server(self._watch, socket.SHUT_WR)
@@ -171,13 +169,7 @@ class Runner:
 
     def _run(self, process: CommandProcess) -> None:
         scenario = self._scenario
-        session = Session(
-            process,
-            self.answer,
-            version=scenario.version,
-            address=self.address,
-            retry_wait=scenario.retry_wait,
-        )
+        session = Session(process, self.answer, self.address, scenario)
         try:
             run_command(process, session, scenario.startup, plugin=scenario.plugin)
         except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
@@ -194,8 +186,6 @@ class Runner:
         try:
             if fixed is not None:
                 reply = fixed if isinstance(fixed, Reply) else fixed(request)
-            elif request.size > LARGEST:
-                reply = Reply(400, "request too large\n")
             elif request.method == "POST" and not isinstance(body, dict) and "/tag" not in path:
                 reply = Reply(400, "invalid request\n")
             elif route in INFERENCE:
@@ -205,8 +195,7 @@ class Runner:
                 self._pull(client, body.get("from", ""))
                 return
             else:
-                arguments = dict(parse_qsl(query, keep_blank_values=True))
-                reply = self._manage(route, arguments, body)
+                reply = self._manage(route, dict(parse_qsl(query)), body)
         except RunnerError as error:
             reply = Reply(error.status, f"{error}\n")
         except EngineError as error:
@@ -248,8 +237,6 @@ class Runner:
             raise EngineError(msg, 500)
         prompt = read_chat(request.body, model.model, self._template)
         prompt.check_length(config.get("context-size") or model.context_size)
-        prompt.remember(self._read.get(model.id, ()))
-        self._read[model.id] = prompt.tokens
         scripts = self._scenario.scripts
         named = (scripts[tag] for tag in model.tags if tag in scripts)
         stream = ChatReply(client, request.body, prompt)
@@ -275,8 +262,7 @@ class Runner:
         try:
             if mode == "embedding":
                 return Reply(body=embeddings(body, limits, scenario.embed))
-            score = scenario.score if model.model.kind == "reranker" else None
-            return Reply(body=rank(body, limits, score))
+            return Reply(body=rank(body, limits, scenario.score))
         except EngineError:
             raise
         except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
@@ -294,44 +280,29 @@ class Runner:
 
     def _manage(self, route: str, arguments: Mapping[str, str], body: Any) -> Reply:
         """Answer what concerns the models, and asks none of them."""
-        page = self._pages().get(route)
-        if page:
-            return Reply(body=page())
+        store, models = self._store, self._store.all()
         match route:
-            case "GET /engines/_configure":
-                return Reply(body=self._store.configurations(arguments.get("model", "")))
             case "POST /engines/_configure":
-                self._store.configure(body)
+                store.configure(body)
                 return Reply(202)
             case "POST /engines/unload":
-                names, backend = body.get("models") or [], body.get("backend") or ""
-                everything = bool(body.get("all"))
-                count = self._store.unload(names, everything=everything, backend=backend)
+                count = store.unload(body.get("models") or (), everything=bool(body.get("all")))
                 return Reply(body={"unloaded_runners": count})
-            case "GET /simulated/search":
-                return Reply(body=self._search(arguments.get("q", "")))
-        method, _, path = route.partition(" ")
-        if path.startswith(("/models/", "/engines/v1/models/")):
-            return self._model(method, path, arguments)
-        return NO_PAGE
-
-    def _pages(self) -> dict[str, Callable[[], Any]]:
-        store = self._store
-        return {
-            "GET /": lambda: "Docker Model Runner is running",
-            "GET /version": lambda: {"version": self._scenario.version},
-            "GET /engines/status": lambda: STATUS,
-            "GET /engines/df": lambda: {
-                "models_disk_usage": MODEL_SIZE * len(store.all()),
+        pages: dict[str, Any] = {
+            "GET /": "Docker Model Runner is running",
+            "GET /engines/status": STATUS,
+            "GET /engines/df": {
+                "models_disk_usage": MODEL_SIZE * len(models),
                 "default_backend_disk_usage": ENGINE_SIZE,
             },
-            "GET /engines/ps": store.loaded,
-            "GET /models": lambda: [model.data for model in store.all()],
-            "GET /engines/v1/models": lambda: {
-                "object": "list",
-                "data": [_openai(model) for model in store.all()],
-            },
+            "GET /engines/ps": store.loaded(),
+            "GET /engines/_configure": store.configurations(arguments.get("model", "")),
+            "GET /models": [model.data for model in models],
+            "GET /engines/v1/models": {"object": "list", "data": list(map(_openai, models))},
+            "GET /simulated/search": self._search(arguments.get("q", "")),
         }
+        page = pages.get(route)
+        return self._manage_one(route, arguments) if page is None else Reply(body=page)
 
     def _search(self, term: str) -> list[dict[str, Any]]:
         """Return what Docker Hub would say; what can be pulled is there."""
@@ -340,27 +311,23 @@ class Runner:
         short = [name.removeprefix("docker.io/").removesuffix(":latest") for name in names]
         return [_found(name) for name in short if term.lower() in name.lower()]
 
-    def _model(self, method: str, path: str, arguments: Mapping[str, str]) -> Reply:
+    def _manage_one(self, route: str, arguments: Mapping[str, str]) -> Reply:
         """Answer what concerns one model."""
-        store = self._store
-        start, _, name = path.partition("/models/")
-        is_openai = bool(start)
-        if method == "GET":
-            model = store.find(name, partly=not is_openai)
-            if model is None:
-                return NO_MODEL
-            return Reply(body=_openai(model) if is_openai else model.data)
-        if method == "DELETE" and not is_openai:
-            done = store.remove(name, force=arguments.get("force") in ("", "true", "1"))
-            if done == []:
-                msg = f'unable to delete "{name}" (must be forced) due to multiple tag references'
-                return Reply(409, f"{msg}: resource conflict\n")
-            return NO_MODEL if done is None else Reply(body=done)
-        if method == "POST" and name.endswith("/tag"):
-            target = f"{arguments.get('repo', '')}:{arguments.get('tag', '')}"
-            is_there = store.tag(name.removesuffix("/tag"), target)
-            return Reply(201, {"target": target}) if is_there else NO_MODEL
-        return NO_PAGE
+        start, _, name = route.partition("/models/")
+        model = self._store.find(name.removesuffix("/tag"))
+        if start not in ("GET ", "GET /engines/v1", "DELETE ", "POST "):
+            return NO_PAGE
+        if model is None:
+            return NO_MODEL
+        match start:
+            case "DELETE ":
+                removed = self._store.remove(model, name, force=arguments.get("force") == "true")
+                return Reply(body=removed)
+            case "POST ":
+                target = f"{arguments['repo']}:{arguments['tag']}"
+                self._store.tag(model, target)
+                return Reply(201, {"target": target})
+        return Reply(body=model.data if start == "GET " else _openai(model))
 
 
 def _found(name: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import select
 import socket
 import sys
 import threading
+from http.client import responses
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -22,17 +23,6 @@ if TYPE_CHECKING:
 END_TIMEOUT = 10.0
 PLAIN = "text/plain; charset=utf-8"
 JSON = "application/json"
-# Go's words, which `docker model` prints; those of Python depend on its version.
-_PHRASES = {
-    413: "Request Entity Too Large",
-    416: "Requested Range Not Satisfiable",
-    422: "Unprocessable Entity",
-}
-
-
-def phrase(status: int) -> str:
-    """Return the words for an HTTP status."""
-    return _PHRASES.get(status) or BaseHTTPRequestHandler.responses.get(status, ("",))[0]
 
 
 class Gone(Exception):
@@ -127,25 +117,12 @@ class Exchange(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a request of any method."""
-        self.text = self._body()
-        self._answer(self)
+        size = int(self.headers.get("Content-Length", "0"))
+        self.text = self.rfile.read(size)
+        if len(self.text) == size:  # else the client left in the middle of it
+            self._answer(self)
 
     do_POST = do_DELETE = do_PUT = do_GET  # noqa: N815 - as above
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding") != "chunked":
-            return self._exactly(int(self.headers.get("Content-Length", "0")))
-        data = b""
-        while size := int(self.rfile.readline().strip() or b"0", 16):
-            data += self._exactly(size)
-            self.rfile.readline()
-        return data
-
-    def _exactly(self, size: int) -> bytes:
-        data = self.rfile.read(size)
-        if len(data) < size:
-            raise Gone
-        return data
 
     @property
     def target(self) -> str:
@@ -173,7 +150,7 @@ class Exchange(BaseHTTPRequestHandler):
         self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     def _head(self, status: int, content_type: str, name: str, value: str) -> None:
-        self.send_response_only(status, phrase(status))
+        self.send_response_only(status, responses.get(status, ""))
         self.send_header("Content-Type", content_type)
         self.send_header(name, value)
         try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BACKEND = "llama.cpp"
 SHORT_ID = 12
 _REFUSED_FLAG = re.compile(r"--(log-file|model|host|port|api-key|mmproj)\b|.*[/\\]|.*=--")
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 
 class RunnerError(Exception):
@@ -68,8 +68,7 @@ class StoredModel:
     @property
     def shown_name(self) -> str:
         """The first tag, or the id without one."""
-        names: list[str] = [*(self.data.get("tags") or ()), self.id]
-        return names[0]
+        return next(iter(self.tags), self.id)
 
     @property
     def context_size(self) -> int | None:
@@ -78,18 +77,19 @@ class StoredModel:
         return size
 
     def is_named(self, name: str) -> bool:
-        """Return whether this is a tag of it, its id or the start of that."""
-        plain, digest = name.removeprefix("sha256:"), self.id.removeprefix("sha256:")
-        is_short = len(plain) == SHORT_ID and digest.startswith(plain)
-        return normalize(name) in self.tags or plain == digest or is_short
+        """Return whether this is a tag of it, its last part, the id or the start of the id."""
+        if normalize(name) in self.tags:
+            return True
+        lasts = [tag.rpartition("/")[2] for tag in self.tags]
+        digest = name.removeprefix("sha256:")
+        is_id = len(digest) >= SHORT_ID and self.id.removeprefix("sha256:").startswith(digest)
+        return is_id or name in lasts or f"{name}:latest" in lasts
 
 
 class Store:
     """Models by name; safe to use from several threads."""
 
-    def __init__(
-        self, models: Sequence[Described], template: str | Template, *, any_model: bool
-    ) -> None:
+    def __init__(self, models: Sequence[Described], template: Template, *, any_model: bool) -> None:
         """Fill the store.
 
         Args:
@@ -116,25 +116,17 @@ class Store:
         with self._lock:
             return list(self._models)
 
-    def find(self, name: str, *, partly: bool = True) -> StoredModel | None:
-        """Return the model that the runner finds by this name.
+    def _known(self) -> list[StoredModel]:
+        return [*self._models, *self._imagined.values()]
 
-        Args:
-            name: A tag or an id.
-            partly: Whether a tag's last part is enough, which it is for `inspect`.
-        """
+    def find(self, name: str) -> StoredModel | None:
+        """Return the model that the runner finds by this tag or id."""
         with self._lock:
-            for model in [*self._models, *self._imagined.values()]:
-                if model.is_named(name):
-                    return model
-            for model in self._models if partly and "/" not in name else ():
-                for tag in model.data.get("tags") or ():
-                    if tag.rpartition("/")[2] in (name, f"{name}:latest"):
-                        return model
             wanted = normalize(name)
-            if self._any_model and wanted not in self._absent:
-                return self._imagined.setdefault(wanted, self._stored(name))
-            return None
+            found = next((model for model in self._known() if model.is_named(name)), None)
+            if found is None and self._any_model and wanted not in self._absent:
+                found = self._imagined[wanted] = self._stored(name)
+            return found
 
     def hide(self, name: str) -> None:
         """Take a name out of those that are always there, until it is added."""
@@ -143,35 +135,31 @@ class Store:
     def add(self, name: str) -> None:
         """Add a model that was pulled."""
         with self._lock:
-            if self.find(name, partly=False) is None:
+            if self.find(name) is None:
                 self._models.append(self._stored(name))
 
-    def tag(self, name: str, tag: str) -> bool:
-        """Give a model one more tag. Return whether the model is there."""
+    def tag(self, model: StoredModel, tag: str) -> None:
+        """Give a model one more tag."""
         with self._lock:
-            model = self.find(name, partly=False)
-            if model and normalize(tag) not in model.tags:
+            if normalize(tag) not in model.tags:
                 model.data.setdefault("tags", []).append(normalize(tag))
-            return model is not None
 
-    def remove(self, name: str, *, force: bool) -> list[dict[str, str]] | None:
-        """Take away a tag, or the model with its last one. Return what was done."""
+    def remove(self, model: StoredModel, name: str, *, force: bool) -> list[dict[str, str]]:
+        """Take away a tag, or the model with its last one. Return what was done.
+
+        Raises:
+            RunnerError: If `name` is an id, and stands for several tags.
+        """
         with self._lock:
-            model = self.find(name, partly=False)
-            if model is None:
-                return None
-            done = []
             tags = model.data.setdefault("tags", [])
-            if normalize(name) in tags:
+            if normalize(name) in tags and len(tags) > 1:
                 tags.remove(normalize(name))
-                done.append({"Untagged": normalize(name)})
-                if tags:
-                    return done
-            elif len(tags) > 1 and not force:
-                return done
-            if model in self._models:
-                self._models.remove(model)
-            return [*done, *({"Untagged": tag} for tag in tags), {"Deleted": model.id}]
+                return [{"Untagged": normalize(name)}]
+            if len(tags) > 1 and not force:
+                msg = f'unable to delete "{name}" (must be forced) due to multiple tag references'
+                raise RunnerError(msg, 409)
+            self._models = [each for each in self._models if each is not model]
+            return [*({"Untagged": tag} for tag in tags), {"Deleted": model.id}]
 
     # --- In memory --------------------------------------------------------------------------------
 
@@ -186,11 +174,6 @@ class Store:
         finally:
             with self._lock:
                 model.busy.remove(mode)
-                if model.configs.get(mode, {}).get("keep_alive") == "0" and mode not in model.busy:
-                    model.loaded.pop(mode, None)
-
-    def _known(self) -> list[StoredModel]:
-        return [*self._models, *self._imagined.values()]
 
     def loaded(self) -> list[dict[str, Any]]:
         """Return what is in memory, as the runner says it."""
@@ -209,17 +192,14 @@ class Store:
                 for kept in [model.configs.get(mode, {}).get("keep_alive")]
             ]
 
-    def unload(self, names: list[str], *, everything: bool, backend: str) -> int:
-        """Take idle models out of memory, and forget configurations. Return how many there were."""
+    def unload(self, names: Sequence[str], *, everything: bool) -> int:
+        """Take idle models out of memory. Return how many there were."""
         count = 0
         with self._lock:
-            chosen = self._known() if everything else filter(None, map(self.find, names))
-            for model in chosen:
-                for mode in [mode for mode in model.loaded if mode not in model.busy]:
+            for model in self._known() if everything else filter(None, map(self.find, names)):
+                for mode in set(model.loaded) - set(model.busy):
                     del model.loaded[mode]
                     count += 1
-                if everything or backend == BACKEND:
-                    model.configs.clear()
         return count
 
     def configure(self, request: Mapping[str, Any]) -> None:
@@ -235,7 +215,7 @@ class Store:
             raise RunnerError(msg)
         mode = request.get("mode") or ("embedding" if "--embeddings" in flags else "completion")
         if "keep_alive" in config:
-            config["keep_alive"] = go_duration(str(config["keep_alive"]))
+            config["keep_alive"] = go_duration(config["keep_alive"])
         with self._lock:
             model = self.find(str(request.get("model", "")))
             if model is None or model.configs.get(mode) == config:
@@ -249,7 +229,6 @@ class Store:
     def configurations(self, name: str = "") -> list[dict[str, Any]]:
         """Return the configurations of one model or all, as the runner says them."""
         with self._lock:
-            chosen = [self.find(name)] if name else self._known()
             return [
                 {
                     "Backend": BACKEND,
@@ -258,8 +237,8 @@ class Store:
                     "Mode": mode,
                     "Config": config,
                 }
-                for model in chosen
-                if model
+                for model in self._known()
+                if not name or model.is_named(name)
                 for mode, config in model.configs.items()
             ]
 
@@ -269,18 +248,10 @@ def _by_name(name: str) -> SimulatedModel:
 
 
 def go_duration(text: str) -> str:
-    """Return a duration as Go writes it: `5m0s` for `5m` and for `300s`; `0` and `-1` stay.
-
-    Raises:
-        RunnerError: If it is no duration.
-    """
-    if text == "0" or text.startswith("-"):
-        return text if text == "0" else "-1"
-    found = _DURATION.fullmatch(text)
-    if not (text and found):
-        msg = "invalid request"
-        raise RunnerError(msg, 400)
-    hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    total = hours * 3600 + minutes * 60 + seconds
-    text = f"{total // 3600}h{total // 60 % 60}m{total % 60}s"
-    return text.removeprefix("0h").removeprefix("0m")
+    """Return a duration as Go writes it: `5m0s` for `5m` and for `300s`; `0` and `-1` stay."""
+    parts = re.findall(r"(\d+)([hms])", text)
+    if not parts:
+        return text
+    minutes, seconds = divmod(sum(int(number) * _SECONDS[unit] for number, unit in parts), 60)
+    whole = f"{minutes // 60}h{minutes % 60}m{seconds}s"
+    return whole.removeprefix("0h").removeprefix("0m")

@@ -7,6 +7,7 @@ Here a template is a list of rules and a text; the text is what the metadata pub
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -40,26 +41,19 @@ class Template:
         return next((complaint for complaint, refuses in self.rules if refuses(messages)), None)
 
 
-def _other_roles(messages: Messages) -> bool:
-    return any(m["role"] not in ("system", "user", "assistant", "tool") for m in messages)
+def _roles(messages: Messages) -> str:
+    """Return a letter for each message: that of its role, `c` for calls, `?` for other roles."""
+    letters = {"system": "s", "user": "u", "assistant": "a", "tool": "t"}
+    return "".join("c" if _calls(m) else letters.get(m["role"], "?") for m in messages)
 
 
-def _late_system(messages: Messages) -> bool:
-    return any(message["role"] == "system" for message in messages[1:])
+def _matching(pattern: str) -> Callable[[Messages], bool]:
+    """Return a function that tells whether a pattern is in the letters of the messages' roles."""
+    return lambda messages: re.search(pattern, _roles(messages)) is not None
 
 
-def _no_user(messages: Messages) -> bool:
-    return all(message["role"] != "user" for message in messages)
-
-
-def _no_turns(messages: Messages) -> bool:
-    users = [message["role"] == "user" for message in messages]
-    return users != [at % 2 == 0 for at in range(len(users))]
-
-
-def _no_turns_but_tools(messages: Messages) -> bool:
-    start = 1 if messages and messages[0]["role"] == "system" else 0
-    return _no_turns([m for m in messages[start:] if m["role"] != "tool" and not _calls(m)])
+def _calls(message: Mapping[str, Any]) -> Sequence[Any]:
+    return message.get("tool_calls") or ()
 
 
 def _ids_of_other_length(messages: Messages) -> bool:
@@ -76,15 +70,8 @@ def _nameless_results(messages: Messages) -> bool:
     return any(message["role"] == "tool" and not message.get("name") for message in messages)
 
 
-def _results_first(messages: Messages) -> bool:
-    kinds = ["call" if _calls(message) else message["role"] for message in messages]
-    return "tool" in kinds and "call" not in kinds[: kinds.index("tool")]
-
-
-def _calls(message: Mapping[str, Any]) -> Sequence[Any]:
-    return message.get("tool_calls") or ()
-
-
+_OTHER_ROLES = _matching(r"\?")
+_LATE_SYSTEM = _matching(r".s")
 _CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + "
     "message['content'] + '<|im_end|>\\n' }}{% endfor %}"
@@ -95,11 +82,7 @@ _THINK = (
     "{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
 )
 _TURNS = "onversation roles must alternate user/assistant/user/assistant/..."
-_RESULT = "Message has tool role, but there was no previous assistant message with a tool call!"
-_ROLES = (
-    "Only user and assistant roles are supported, with the exception of an initial optional "
-    "system message!"
-)
+_ONE_SYSTEM = "Only user and assistant roles are supported, with an optional system message!"
 
 TEMPLATES: dict[str, Template] = {
     # Takes every conversation, as Qwen 2.5's and Hermes' do.
@@ -110,20 +93,23 @@ TEMPLATES: dict[str, Template] = {
     "qwen3.5": Template(
         _TOOLS + _CHATML + _THINK,
         (
-            ("No user query found in messages.", _no_user),
-            ("System message must be at the beginning.", _late_system),
-            ("Unexpected message role.", _other_roles),
+            ("No user query found in messages.", _matching(r"^[^u]*$")),
+            ("System message must be at the beginning.", _LATE_SYSTEM),
+            ("Unexpected message role.", _OTHER_ROLES),
         ),
         tools=True,
         thinking=True,
     ),
-    "gemma": Template(_CHATML, ((f"C{_TURNS}", _no_turns),), system=False),
+    "gemma": Template(_CHATML, ((f"C{_TURNS}", _matching(r"^(?!(u[^u])*u?$)")),), system=False),
     "mistral": Template(
         _TOOLS + _CHATML,
         (
-            (f"After the optional system message, c{_TURNS}", _no_turns_but_tools),
-            (_ROLES, _other_roles),
-            (_ROLES, _late_system),
+            (
+                f"After the optional system message, c{_TURNS}",
+                _matching(r"^(?!s?[ct]*(u[ct]*[^uct][ct]*)*(u[ct]*)?$)"),
+            ),
+            (_ONE_SYSTEM, _OTHER_ROLES),
+            (_ONE_SYSTEM, _LATE_SYSTEM),
             ("Tool call IDs should be alphanumeric strings with length 9!", _ids_of_other_length),
         ),
         tools=True,
@@ -136,14 +122,14 @@ TEMPLATES: dict[str, Template] = {
     "functionary": Template(
         _TOOLS + _CHATML,
         (
-            ("Invalid role.", _other_roles),
+            ("Invalid role.", _OTHER_ROLES),
             ("A tool message needs the name of its tool.", _nameless_results),
         ),
         tools=True,
     ),
     "gpt-oss": Template(
         _TOOLS + _CHATML + "{{ reasoning_effort }}",
-        ((_RESULT, _results_first),),
+        (("Message has tool role, but there was no previous tool call!", _matching(r"^[^c]*t")),),
         tools=True,
         thinking=True,
     ),

@@ -54,19 +54,20 @@ CONFIGURE = (
 # Name to function, flags as `parse` takes them, and those of v0.1.40.
 COMMANDS: dict[str, tuple[Command, str, str]] = {
     "configure": (manage.configure, CONFIGURE, "context-size="),
-    "df": (manage.df, "", ""),
-    "inspect": (manage.inspect, "", ""),
-    "list": (manage.list_models, "json", "json"),
-    "ps": (manage.ps, "", ""),
+    "df": (manage.query("/engines/df", manage.print_usage), "", ""),
+    "inspect": (manage.query("/models/{0}", manage.print_json), "", ""),
+    "list": (manage.query("/models", manage.print_json), "json", "json"),
+    "ps": (manage.query("/engines/ps", manage.print_running), "", ""),
     "pull": (manage.pull_command, "", ""),
     "rm": (manage.remove, "force", "force"),
     "run": (run, "color= detach", ""),
-    "search": (manage.search, "limit= json", ""),
+    "search": (manage.query("/simulated/search?q={0}", manage.print_found), "limit= json", ""),
     "status": (manage.status, "json", "json"),
     "tag": (manage.tag, "", ""),
     "unload": (manage.unload, "all", "all"),
     "version": (manage.version, "", ""),
 }
+WITHOUT_ENGINE = ("search", "version")
 
 
 def parse(args: Sequence[str], known: str) -> Flags:
@@ -123,6 +124,8 @@ def _dispatch(session: Session, words: list[str]) -> int:
         return 0
     run_it, known, known_to_old = COMMANDS[name]
     try:
+        if name not in WITHOUT_ENGINE:
+            session.need_engine(always=name == "status")
         run_it(session, parse(args, known_to_old if session.old else known))
     except CommandError as error:
         session.process.err(f"{error}\n")

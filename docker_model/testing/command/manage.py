@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from docker_model.testing.command.process import CommandError
 from docker_model.testing.command.session import (
-    ACCEPTED,
-    CREATED,
-    NOT_FOUND,
     NOT_RUNNING,
     UNAVAILABLE,
     QueryError,
@@ -19,25 +16,65 @@ from docker_model.testing.command.session import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from docker_model.testing.command import Flags
     from docker_model.testing.command.session import Session
 
 RETRIES = 4
 RETRIED = (502, UNAVAILABLE, 504)
 KILO = 1000
-# The flags of `configure` in the words of the request's body.
-_NUMBERS = {
-    "speculative-num-tokens": ("speculative", "num_tokens"),
-    "speculative-min-acceptance-rate": ("speculative", "min_acceptance_rate"),
-    "gpu-memory-utilization": ("vllm", "gpu-memory-utilization"),
-}
 
 
-def _print_json(session: Session, value: Any) -> None:
+def query(path: str, show: Callable[[Session, Any], None]) -> Callable[[Session, Flags], None]:
+    """Return a command that prints what the runner has under a path.
+
+    Args:
+        path: The path, with `{0}` for the first word of the command line.
+        show: Prints the JSON value of the reply.
+    """
+
+    def command(session: Session, flags: Flags) -> None:
+        text = session.ask("GET", path.format(*flags.words), "the command failed")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            refuse("failed to unmarshal response body: invalid character")
+        show(session, value)
+
+    return command
+
+
+def print_json(session: Session, value: Any) -> None:
+    """Print a value as it is."""
     session.process.out(json.dumps(value, ensure_ascii=False, indent=4) + "\n")
 
 
-def _print_table(session: Session, *rows: list[str]) -> None:
+def print_running(session: Session, running: Any) -> None:
+    """Print the table of `docker model ps`."""
+    rows = [["MODEL NAME", "BACKEND", "MODE", "UNTIL"]]
+    for model in running:
+        until = "Loading..." if model.get("loading") else "4 minutes from now"
+        rows.append([model["model_name"], model["backend_name"], model["mode"], until])
+    _print_table(session, rows)
+
+
+def print_usage(session: Session, usage: Any) -> None:
+    """Print the table of `docker model df`."""
+    engine = usage.get("default_backend_disk_usage")
+    rows = [["TYPE", "SIZE"], ["Models", _size(usage["models_disk_usage"])]]
+    _print_table(session, [*rows, *([["Inference engine", _size(engine)]] if engine else [])])
+
+
+def print_found(session: Session, found: Any) -> None:
+    """Print the result of `docker model search --json`."""
+    if found:
+        print_json(session, found)
+    else:
+        session.process.out("No models found\n")
+
+
+def _print_table(session: Session, rows: list[list[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
@@ -52,79 +89,37 @@ def _size(number: float) -> str:
     return f"{number:.2f}{units[-1]}"
 
 
-# --- Models ---------------------------------------------------------------------------------------
-
-
-def find(session: Session, model: str, failed: str = "Failed to inspect model") -> Any:
-    """Return what the store has under this name; `None` for nothing."""
-    if session.old and "/" not in model:
-        refuse(f"{failed}: invalid model name: {model}")
-    return session.fetch(f"/models/{model}", failed)
-
-
-def inspect(session: Session, flags: Flags) -> None:
-    """Run `docker model inspect MODEL`."""
-    session.need_engine()
-    model = flags.words[0]
-    failed = f"Failed to get model {model}"
-    found = find(session, model, failed)
-    if found is None:
-        refuse(f"{failed}: {model}: model not found")
-    _print_json(session, found)
-
-
-def list_models(session: Session, _flags: Flags) -> None:
-    """Run `docker model list --json`."""
-    session.need_engine()
-    _print_json(session, session.fetch("/models", "Failed to list models"))
-
-
 def remove(session: Session, flags: Flags) -> None:
     """Run `docker model rm MODEL`."""
-    session.need_engine()
-    [model] = flags.words
     force = "true" if flags.on("force") else "false"
-    failed = "Failed to remove model"
-    reply = session.ask("DELETE", f"/models/{model}?force={force}", failed)
-    if reply.status == NOT_FOUND:
-        refuse(f"{failed}: no such model: {model}")
-    reply.check(f"{failed}: removing {model} failed")
+    session.ask("DELETE", f"/models/{flags.words[0]}?force={force}", "Failed to remove model")
 
 
 def tag(session: Session, flags: Flags) -> None:
     """Run `docker model tag SOURCE TARGET`."""
-    session.need_engine()
     source, target = flags.words
     name, colon, label = target.rpartition(":")
     if not colon or "/" in label:
         name, label = target, "latest"
     path = f"/models/{source}/tag?repo={name}&tag={label}"
-    failed = "failed to tag model"
-    session.ask("POST", path, failed).check(f"{failed}: tagging failed", CREATED)
+    session.ask("POST", path, "failed to tag model")
 
 
-def search(session: Session, flags: Flags) -> None:
-    """Run `docker model search --json TERM`; Docker Hub has what can be pulled."""
-    [term] = flags.words
-    found = session.fetch(f"/simulated/search?q={term}", "search failed")
-    if found:
-        _print_json(session, found[: int(flags.text("limit", "32"))])
-    else:
-        session.process.out(f"No models found matching {json.dumps(term)}\n")
-
-
-# --- The runner -----------------------------------------------------------------------------------
+def unload(session: Session, flags: Flags) -> None:
+    """Run `docker model unload MODEL…`."""
+    body = {"all": flags.on("all"), "backend": "", "models": flags.words}
+    text = session.ask("POST", "/engines/unload", "Failed to unload models", body)
+    session.process.out(f"Unloaded {json.loads(text)['unloaded_runners']} model(s).\n")
 
 
 def status(session: Session, _flags: Flags) -> None:
     """Run `docker model status --json`."""
-    session.need_engine(always=True)
     failed = "Failed to get Docker Model Runner status"
     shown: dict[str, Any] = {"running": True, "backends": {}}
     try:
-        session.ask("GET", "/models", failed).check(failed)
+        session.ask("GET", "/models", failed)
         with contextlib.suppress(ValueError):
-            shown["backends"] = json.loads(session.ask("GET", "/engines/status", failed).text)
+            shown["backends"] = json.loads(session.ask("GET", "/engines/status", failed))
     except UnavailableError:
         shown["running"] = False
     if session.old:
@@ -132,27 +127,7 @@ def status(session: Session, _flags: Flags) -> None:
     else:
         shown["kind"] = session.kind
         shown["endpointHost"] = f"{session.base}/v1/"
-    _print_json(session, shown)
-
-
-def ps(session: Session, _flags: Flags) -> None:
-    """Run `docker model ps`."""
-    session.need_engine()
-    running = session.fetch("/engines/ps", "Failed to list running models") or ()
-    rows = []
-    for model in running:
-        until = "Loading..." if model.get("loading") else "4 minutes from now"
-        rows.append([model["model_name"], model["backend_name"], model["mode"], until])
-    _print_table(session, ["MODEL NAME", "BACKEND", "MODE", "UNTIL"], *rows)
-
-
-def df(session: Session, _flags: Flags) -> None:
-    """Run `docker model df`."""
-    session.need_engine()
-    usage = session.fetch("/engines/df", "Failed to list running models") or {}
-    models, engine = usage.get("models_disk_usage", 0), usage.get("default_backend_disk_usage")
-    rows = [["Inference engine", _size(engine)]] if engine else []
-    _print_table(session, ["TYPE", "SIZE"], ["Models", _size(models)], *rows)
+    print_json(session, shown)
 
 
 def version(session: Session, _flags: Flags) -> None:
@@ -164,51 +139,41 @@ def version(session: Session, _flags: Flags) -> None:
     session.process.out(text)
 
 
-def unload(session: Session, flags: Flags) -> None:
-    """Run `docker model unload MODEL…`."""
-    session.need_engine()
-    body = {"all": flags.on("all"), "backend": "", "models": flags.words}
-    failed = "Failed to unload models"
-    reply = session.ask("POST", "/engines/unload", failed, body)
-    reply.check(f"{failed}: unloading failed")
-    count = json.loads(reply.text).get("unloaded_runners", 0)
-    nothing = "No such model(s) running.\n"
-    session.process.out(f"Unloaded {count} model(s).\n" if count else nothing)
-
-
 def configure(session: Session, flags: Flags) -> None:
     """Run `docker model configure`; no output when the runner took it."""
-    session.need_engine()
-    if flags.words[0] == "show" and not session.old:
-        query = f"?model={flags.words[1]}" if flags.words[1:] else ""
-        _print_json(session, session.fetch(f"/engines/_configure{query}", "Failed"))
-        return
-    reply = session.request("POST", "/engines/_configure", _configuration(flags))
-    if reply.status != ACCEPTED:
-        unavailable = reply.status == UNAVAILABLE
-        refuse("service unavailable" if unavailable else f"{reply.text} (status={reply.status})")
-
-
-def _configuration(flags: Flags) -> dict[str, Any]:
     model, *runtime_flags = flags.words
+    if model == "show" and not session.old:
+        named = "".join(flags.words[1:])
+        query(f"/engines/_configure?model={named}", print_json)(session, flags)
+        return
+    overrides = flags.text("hf_overrides", "null")
     body: dict[str, Any] = {
         "model": model,
         "mode": flags.text("mode"),
-        "context-size": int(flags.text("context-size", "0")),
+        "context-size": _number(flags, "context-size"),
         "runtime-flags": runtime_flags,
-        "speculative": {"draft_model": flags.text("speculative-draft-model")},
-        "vllm": {},
         "keep_alive": flags.text("keep-alive"),
+        "speculative": {
+            "draft_model": flags.text("speculative-draft-model"),
+            "num_tokens": _number(flags, "speculative-num-tokens"),
+            "min_acceptance_rate": _number(flags, "speculative-min-acceptance-rate"),
+        },
+        "vllm": {
+            "hf-overrides": json.loads(overrides),
+            "gpu-memory-utilization": _number(flags, "gpu-memory-utilization"),
+        },
     }
-    for flag, (part, name) in _NUMBERS.items():
-        body[part][name] = json.loads(flags.text(flag, "0"))
-    if flags.text("hf_overrides"):
-        body["vllm"]["hf-overrides"] = json.loads(flags.text("hf_overrides"))
-    if flags.text("think"):
-        body["llamacpp"] = {"reasoning-budget": -1 if flags.on("think") else 0}
     for name in ("speculative", "vllm"):
         body[name] = {key: value for key, value in body[name].items() if value}
-    return {key: value for key, value in body.items() if value}
+    body = {key: value for key, value in body.items() if value}
+    if flags.text("think"):
+        body["llamacpp"] = {"reasoning-budget": -1 if flags.on("think") else 0}
+    session.ask("POST", "/engines/_configure", "the configuration was refused", body)
+
+
+def _number(flags: Flags, name: str) -> float:
+    number: float = json.loads(flags.text(name, "0"))
+    return number
 
 
 # --- Pulls ----------------------------------------------------------------------------------------
@@ -220,7 +185,6 @@ class _RetryError(CommandError):
 
 def pull_command(session: Session, flags: Flags) -> None:
     """Run `docker model pull MODEL`."""
-    session.need_engine()
     pull(session, flags.words[0])
 
 
@@ -248,7 +212,6 @@ class _Pull:
         self._layers: dict[str, int] = {}
         self._rest = b""
         self._message = ""
-        self._is_strange = self._is_progress = False
         body = {"from": model}
         token = session.env.get("HF_TOKEN")
         if token and model.lower().startswith(("hf.co/", "huggingface.co/")):
@@ -262,22 +225,15 @@ class _Pull:
             raise _RetryError(NOT_RUNNING if unavailable else f"status={reply.status}")
         reply.check(f"Failed to pull model: pulling {model} failed")
         self._take(b"\n")
-        if self._is_strange and not self._is_progress:
-            refuse("Failed to pull model: not valid progress data")
         self._out(f"{self._message}\n")
 
     def _take(self, data: bytes) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in filter(None, lines):
-            try:
-                step = json.loads(line)
-            except ValueError:
-                self._is_strange = True
-            else:
-                self._step(step)
+            with contextlib.suppress(ValueError):  # what is no progress is left out
+                self._step(json.loads(line))
 
     def _step(self, step: dict[str, Any]) -> None:
-        self._is_progress = True
         message = str(step.get("message", ""))
         match step.get("type"):
             case "progress":

@@ -46,7 +46,6 @@ class CommandProcess:
 
     Attributes:
         call: What is on record of it.
-        device: Whether its stdin is a character device, such as `/dev/null`.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -56,13 +55,12 @@ class CommandProcess:
         facts = self._reader.read(int(self._reader.readline() or b"0"))
         if not facts:
             raise Gone
-        pid, device, cwd, count, *rest = facts.decode("utf-8", "surrogateescape").split("\0")
+        pid, cwd, count, *rest = facts.decode("utf-8", "surrogateescape").split("\0")
         argv, env = rest[: int(count)], rest[int(count) :]
         # A name may begin with "=" on Windows.
         ends = [pair.index("=", 1) for pair in env]
         variables = {pair[:end]: pair[end + 1 :] for pair, end in zip(env, ends, strict=True)}
         self.call = Call(tuple(argv), cwd, variables, int(pid))
-        self.device = device == "1"
         self._canceled = self._ended = self._stdin_ended = False
         self._stdin = bytearray()
         self._ahead = 0

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from docker_model.testing.command.manage import find, pull
+from docker_model.testing.command.manage import pull
 from docker_model.testing.command.process import CommandError
 from docker_model.testing.command.prompt import rewrite
 from docker_model.testing.command.session import (
     NOT_RUNNING,
     OK,
     UNAVAILABLE,
+    NotFoundError,
     parse_json,
     refuse,
 )
@@ -31,8 +32,10 @@ def run(session: Session, flags: Flags) -> None:
     if not flags.on("detach"):
         text = session.process.read_stdin().decode("utf-8", "surrogateescape")
         prompt = "\n\n".join(filter(None, (prompt, text)))
-    session.need_engine()
-    if find(session, model) is None:
+    try:
+        text = session.ask("GET", f"/models/{model}", "Failed to inspect model")
+        parse_json(text, "Failed to inspect model")
+    except NotFoundError:
         session.process.out(f"Unable to find model '{model}' locally. Pulling from the server.\n")
         pull(session, model)
     if flags.on("detach"):

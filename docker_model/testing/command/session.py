@@ -14,9 +14,10 @@ from docker_model.testing.records import Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from docker_model.testing.runner import Scenario
     from docker_model.testing.steps import ProcessStep
 
-OK, CREATED, ACCEPTED, NOT_FOUND, UNAVAILABLE = 200, 201, 202, 404, 503
+OK, ERRORS, NOT_FOUND, UNAVAILABLE = 200, 400, 404, 503
 ENGINE = "http://localhost:12434"
 NOT_RUNNING = "Docker Model Runner is not running. Please start it and try again."
 NO_ENGINE = "failed to connect to the docker API at {}; check if the daemon is running"
@@ -24,6 +25,10 @@ NO_ENGINE = "failed to connect to the docker API at {}; check if the daemon is r
 
 class QueryError(CommandError):
     """A request did not reach the runner."""
+
+
+class NotFoundError(CommandError):
+    """The runner replied with HTTP 404."""
 
 
 class UnavailableError(CommandError):
@@ -90,9 +95,9 @@ class RunnerReply:
         """Do a step that concerns the command."""
         self._process.play(step)
 
-    def check(self, failed: str, expected: int = OK) -> None:
-        """Refuse any other status; the text begins with `failed`."""
-        if self.status != expected:
+    def check(self, failed: str) -> None:
+        """Refuse the status of an error; the text begins with `failed`."""
+        if self.status >= ERRORS:
             reason = f"{self.status} {responses.get(self.status, '')}"
             refuse(f"{failed} with status {reason}: {self.text}")
 
@@ -114,16 +119,14 @@ class Session:
         self,
         process: CommandProcess,
         answer: Callable[[RunnerReply, Request], None],
-        *,
-        version: str,
         address: str,
-        retry_wait: float,
+        scenario: Scenario,
     ) -> None:
         """Find the runner, by the same variables as the real CLI."""
-        self.process, self.retry_wait = process, retry_wait
+        self.process, self.retry_wait = process, scenario.retry_wait
         self.env = process.call.env
-        self.version = version.removeprefix("cli-").replace("p", "v", 1)
-        self.old = rank(version) < rank("v0.1.45")
+        self.version = scenario.version.removeprefix("cli-").replace("p", "v", 1)
+        self.old = rank(self.version) < rank("v0.1.45")
         host = self.env.get("MODEL_RUNNER_HOST", "")
         self.kind = "Docker Engine (Manual Install)" if host else "Docker Engine"
         url = host if "://" in host else f"http://{host}"
@@ -179,20 +182,28 @@ class Session:
             raise QueryError(msg) from None
         return reply
 
-    def ask(self, method: str, path: str, failed: str, body: Any = None) -> RunnerReply:
-        """Send a request; the text of an error begins with `failed`."""
+    def ask(self, method: str, path: str, failed: str, body: Any = None) -> str:
+        """Return the body of a reply to a request.
+
+        Args:
+            method: `GET`, …
+            path: The path with its query.
+            failed: The beginning of an error's text.
+            body: Sent as JSON; `None` for no body.
+
+        Raises:
+            NotFoundError: If the runner knows no such model.
+            UnavailableError: If the runner is off.
+            CommandError: If it refuses the request.
+        """
         try:
             reply = self.request(method, path, body)
         except QueryError as error:
             refuse(f"{failed}: {error}")
+        if reply.status == NOT_FOUND:
+            msg = f"{failed}: no such model"
+            raise NotFoundError(msg)
         if reply.status == UNAVAILABLE:
             raise UnavailableError(NOT_RUNNING)
-        return reply
-
-    def fetch(self, path: str, failed: str) -> Any:
-        """Return a JSON value of the runner; `None` for what is not found."""
-        reply = self.ask("GET", path, failed)
-        if reply.status == NOT_FOUND:
-            return None
         reply.check(failed)
-        return parse_json(reply.text, failed)
+        return reply.text

@@ -140,10 +140,10 @@ def test_models_are_loaded_configured_and_unloaded():
         assert docker.prompts == []
         assert "smollm2" in call(docker, "ps").stdout
         assert call(docker, "configure", "--context-size", "8192", MODEL).stdout == ""
-        (config,) = json.loads(call(docker, "configure", "show").stdout)
+        (config,) = json.loads(call(docker, "configure", "show", "").stdout)
         assert config["Config"] == {"context-size": 8192}
         assert call(docker, "unload", MODEL).stdout == "Unloaded 1 model(s).\n"
-        assert call(docker, "unload", "--all").stdout == "No such model(s) running.\n"
+        assert call(docker, "unload", MODEL).stdout == "Unloaded 0 model(s).\n"
 
 
 def test_a_reply_can_be_fixed():

@@ -63,15 +63,7 @@ REFUSED = [
     (conversation(call(), tool_call_id=None), 500, "type must be string, but is null"),
     ([{**USER, "name": None}], 500, "Failed to parse messages: [json.exception.type_error.302]"),
     ([{**USER, "reasoning_content": None}], 500, "type must be string, but is null"),
-    (conversation(call(type="custom")), 500, "Missing tool call function: {"),
-    (conversation({"id": "x", "function": {"name": "add"}}), 500, "Missing tool call type: {"),
-    (conversation({"id": "x", "type": "function"}), 500, "Missing tool call function: {"),
-    (conversation(call(function={"arguments": "{}"})), 500, "Missing tool call name: {"),
-    (conversation(call(function={"name": "add"})), 500, "Missing tool call arguments: {"),
-    ([{"content": "x"}], 500, "Missing 'role' in message: {"),
-    ([{"role": "user"}], 400, "All non-assistant messages must contain 'content'"),
     ([USER, {"role": "assistant"}], 400, "must contain either 'content' or 'tool_calls'!"),
-    ([{"role": "user", "content": 3}], 400, "Expected 'content' to be a string or an array"),
     ([{"role": "user", "content": [{"type": "thinking"}]}], 400, "unsupported content[].type"),
     ([{"role": "user", "content": [IMAGE]}], 500, "you may need to provide the mmproj"),
     ("hi", 400, "Expected 'messages' to be an array"),
@@ -94,9 +86,7 @@ def test_settings_that_the_engine_refuses():
     refused = [
         ({"tool_choice": "any"}, "Invalid tool_choice: any"),
         ({"response_format": {"type": "xml"}}, 'must be one of "text" or "json_object"'),
-        ({"response_format": {"schema": {"type": "odd"}}}, "JSON schema error at #: unrecognized"),
-        ({"chat_template_kwargs": {"enable_thinking": "no"}}, 'invalid type for "enable_thinking"'),
-        ({"max_tokens": "x"}, "Field 'max_tokens': type must be number"),
+        ({"response_format": {"schema": {"type": "odd"}}}, "JSON schema error: unrecognized type"),
     ]
     with SimulatedDocker() as docker:
         for settings, words in refused:
@@ -135,7 +125,7 @@ def test_conversations_that_a_template_refuses():
         ("functionary", conversation(call()), "needs the name of its tool"),
         ("qwen3.5", [USER, SYSTEM], "System message must be at the beginning."),
         ("qwen3.5", [SYSTEM], "No user query found in messages."),
-        ("gpt-oss", [USER, conversation(call())[-1]], "no previous assistant message with a tool"),
+        ("gpt-oss", [USER, conversation(call())[-1]], "there was no previous tool call"),
     ]
     models = [SimulatedModel(f"ai/{name}", template=name) for name in TEMPLATES]
     with SimulatedDocker(models) as docker:
@@ -174,16 +164,6 @@ def test_a_count_is_that_of_the_answer(template, shown):
         assert ask(docker, COUNT, {"messages": blocks})[1]["input_tokens"] == bare
     assert bare == usage["prompt_tokens"]
     assert (tools > bare) == shown
-
-
-def test_what_was_read_before_is_cached():
-    with SimulatedDocker(script="Three.") as docker:
-        first = ask(docker, CHAT, {"messages": [USER]})[1]
-        again = ask(docker, CHAT, {"messages": [USER, SAID, USER]})[1]
-    assert first["timings"]["cache_n"] == 0
-    cached = again["usage"]["prompt_tokens_details"]["cached_tokens"]
-    assert 0 < cached == again["timings"]["cache_n"]
-    assert again["timings"]["prompt_n"] == again["usage"]["prompt_tokens"] - cached
 
 
 def test_a_long_prompt_reports_its_progress_when_asked():
@@ -247,10 +227,6 @@ def test_a_reranker_ranks():
         assert best["relevance_score"] > 0 > last["relevance_score"]
         assert len(ask(docker, path, {**question, "top_n": 1})[1]["results"]) == 1
         assert ask(docker, path, {"query": "x", "documents": []})[0] == 400
-    with SimulatedDocker(score=lambda _query, _document: 1) as docker:
-        # No reranker: the scores are not even those that were scripted.
-        scores = [each["relevance_score"] for each in ask(docker, path, question)[1]["results"]]
-        assert scores != [1, 1]
 
 
 def test_metadata_tell_what_a_model_can_do():

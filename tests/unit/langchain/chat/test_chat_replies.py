@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import assume, given, settings
@@ -12,7 +13,6 @@ from langchain_core.messages import AIMessageChunk
 from docker_model.errors import EmptyAnswerError
 from langchain_docker_model._replies import ChunkReader, read_whole
 from langchain_docker_model._request import RequestSettings
-from tests.unit.langchain.chat.scripted_runner import deltas, message, parts
 
 USAGE = {
     "prompt_tokens": 9,
@@ -30,6 +30,33 @@ def call(arguments, **more):
         "id": "1",
         "function": {"name": "add", "arguments": arguments},
     } | more
+
+
+def message(said):
+    kept = ("content", "reasoning_content", "tool_calls")
+    return {"role": "assistant", "content": None} | {key: said[key] for key in kept if key in said}
+
+
+def parts(said):
+    reason = said.get("finish_reason") or ("tool_calls" if said.get("tool_calls") else "stop")
+    logprobs = {"logprobs": said["logprobs"]} if "logprobs" in said else {}
+    return {"finish_reason": reason, **logprobs}
+
+
+def deltas(said):
+    yield {"delta": {"role": "assistant", "content": None}}
+    for name in ("reasoning_content", "content"):
+        for piece in re.findall(r"(?s).{1,7}", said.get(name) or ""):
+            yield {"delta": {name: piece}}
+    for entry in (said.get("logprobs") or {}).get("content", ()):
+        yield {"delta": {"content": ""}, "logprobs": {"content": [entry]}}
+    for index, call in enumerate(said.get("tool_calls") or ()):
+        function = call["function"]
+        start = {**call, "index": index, "function": {"name": function["name"], "arguments": ""}}
+        yield {"delta": {"tool_calls": [start]}}
+        for piece in re.findall(r"(?s).{1,5}", function["arguments"]):
+            yield {"delta": {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}}
+    yield {"delta": {}, "finish_reason": parts(said)["finish_reason"]}
 
 
 def settings_of(**parameters):

@@ -15,6 +15,7 @@ from docker_model import Timeouts
 from langchain_docker_model import ChatDockerModel
 from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
 from tests.unit.langchain.chat.modes import NOWHERE
+from tests.unit.langchain.chat.scripted_model import bodies
 
 
 @pytest.mark.parametrize(
@@ -97,21 +98,21 @@ def test_secrets_are_never_shown():
 
 
 def test_it_pickles_with_its_secrets(ask):
-    chat, runner = ask({"content": "Hello."}, api_key="sesame", env={"A": "b"}, temperature=0)
+    chat, docker = ask({"content": "Hello."}, api_key="sesame", env={"A": "b"}, temperature=0)
     copy = pickle.loads(pickle.dumps(chat))
     assert (copy.api_key, copy.env, copy.temperature) == (SecretStr("sesame"), {"A": "b"}, 0)
     assert copy.invoke("Hi.").content == "Hello."
-    assert runner.headers[0]["Authorization"] == "Bearer sesame"
+    assert docker.requests[-1].headers["authorization"] == "Bearer sesame"
 
 
 def test_what_changes_the_answer_changes_the_cache_key(ask):
     cache = InMemoryCache()
-    chat, runner = ask({"content": "Hello."}, cache=cache)
+    chat, docker = ask({"content": "Hello."}, cache=cache)
     changed = [{"model": "ai/other"}, {"stop": ["x"]}, {"temperature": 0}, {"seed": 1}]
     others = [chat.model_copy(update=update) for update in changed]
     for one in (chat, *others, chat, *others):
         one.invoke("Hi.")
-    assert len(runner.bodies) == 1 + len(others)
+    assert len(bodies(docker)) == 1 + len(others)
 
 
 def test_what_is_traced():

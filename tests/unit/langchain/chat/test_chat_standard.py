@@ -1,4 +1,4 @@
-"""LangChain's standard suites, unit and integration, on both of our runners.
+"""LangChain's standard suites, unit and integration, on simulated models.
 
 Nothing is marked as expected to fail. `tests/real` has the same suite for a real runner.
 """
@@ -68,7 +68,7 @@ class EveryCapability(ChatModelIntegrationTests):
         return True
 
 
-@pytest.mark.usefixtures("at_either_runner", "no_downloads")
+@pytest.mark.usefixtures("at_obedient_models", "no_downloads")
 class TestChatIntegration(EveryCapability):
     @property
     def chat_model_params(self):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, field_validator
 from langchain_docker_model import ChatDockerModel
 from langchain_docker_model.errors import InvalidRequestError
 from tests.unit.langchain.chat.modes import ADD, TOOL
+from tests.unit.langchain.chat.scripted_model import bodies
 
 
 class Tree(BaseModel):
@@ -54,10 +55,10 @@ def test_what_was_cut_off_is_no_object(ask, schema, include_raw):
 
 
 def test_a_recursive_schema_keeps_its_references(ask):
-    chat, runner = ask({"content": '{"name": "a", "leaves": [{"name": "b"}]}'})
+    chat, docker = ask({"content": '{"name": "a", "leaves": [{"name": "b"}]}'})
     tree = chat.with_structured_output(Tree, strict=True).invoke("Hi.")
     assert tree == Tree(name="a", leaves=[Tree(name="b")])
-    wanted = runner.bodies[0]["response_format"]["json_schema"]
+    wanted = bodies(docker)[0]["response_format"]["json_schema"]
     assert (wanted["name"], wanted["strict"]) == ("Tree", True)
     assert "$defs" in wanted["schema"]
 
@@ -74,24 +75,24 @@ def test_a_recursive_schema_keeps_its_references(ask):
     ],
 )
 def test_schemas_in_every_form(ask, schema, name):
-    chat, runner = ask({"content": '{"a": 1}'})
+    chat, docker = ask({"content": '{"a": 1}'})
     assert chat.with_structured_output(schema).invoke("Hi.") == {"a": 1}
-    assert runner.bodies[0]["response_format"]["json_schema"]["name"] == name
+    assert bodies(docker)[0]["response_format"]["json_schema"]["name"] == name
 
 
 def test_json_without_a_schema(ask):
-    chat, runner = ask({"content": '{"a": 1}'})
+    chat, docker = ask({"content": '{"a": 1}'})
     assert chat.with_structured_output(method="json_mode").invoke("Hi.") == {"a": 1}
-    assert runner.bodies[0]["response_format"] == {"type": "json_object"}
+    assert bodies(docker)[0]["response_format"] == {"type": "json_object"}
     for wrong in ({"method": "guess"}, {"method": "json_schema"}):
         with pytest.raises(InvalidRequestError, match="method"):
             chat.with_structured_output(**wrong)
 
 
 def test_a_schema_as_the_models_own_format(ask):
-    chat, runner = ask({"content": "{}"}, response_format=Tree)
+    chat, docker = ask({"content": "{}"}, response_format=Tree)
     chat.invoke("Hi.")
-    assert runner.bodies[0]["response_format"]["json_schema"]["name"] == "Tree"
+    assert bodies(docker)[0]["response_format"]["json_schema"]["name"] == "Tree"
 
 
 class Even(BaseModel):
@@ -114,8 +115,8 @@ def says(serve):
 
     def make(*answers, **settings):
         left = list(answers)
-        runner = serve(lambda _: {"content": left.pop(0), "prompt_tokens": 5})
-        return ChatDockerModel(model="ai/smollm2", base_url=runner.url, **settings), runner
+        docker = serve(lambda _: {"content": left.pop(0), "prompt_tokens": 5})
+        return ChatDockerModel(model="ai/smollm2", base_url=docker.url, **settings), docker
 
     return make
 
@@ -128,33 +129,33 @@ async def streamed(chain, way):
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
 async def test_a_streamed_object_is_repaired_once(says, way):
-    chat, runner = says('{"number": 1}', '{"number": 2}')
+    chat, docker = says('{"number": 1}', '{"number": 2}')
     assert await streamed(chat.with_structured_output(Even), way) == [Even(number=2)]
-    wrong, correction = runner.bodies[1]["messages"][-2:]
+    wrong, correction = bodies(docker)[1]["messages"][-2:]
     assert wrong == {"role": "assistant", "content": '{"number": 1}'}
     assert "number: Value error, must be even" in correction["content"]
 
 
 def test_an_object_in_a_code_block_needs_no_repair(says):
-    chat, runner = says('```json\n{"number": 2}\n```')
+    chat, docker = says('```json\n{"number": 2}\n```')
     assert chat.with_structured_output(Even).invoke("Hi.") == Even(number=2)
-    assert len(runner.bodies) == 1
+    assert len(bodies(docker)) == 1
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
 async def test_a_streamed_object_that_stays_wrong_is_an_error(says, way):
-    chat, runner = says('{"number": 1}', '{"number": 3}')
+    chat, docker = says('{"number": 1}', '{"number": 3}')
     with pytest.raises(OutputParserException, match="must be even"):
         await streamed(chat.with_structured_output(Even), way)
-    assert len(runner.bodies) == 2
+    assert len(bodies(docker)) == 2
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
 async def test_a_streamed_object_that_was_cut_off_is_an_error(ask, way):
-    chat, runner = ask({"content": '{"number": 2, "x', "finish_reason": "length"})
+    chat, docker = ask({"content": '{"number": 2, "x', "finish_reason": "length"})
     with pytest.raises(OutputParserException, match="cut off"):
         await streamed(chat.with_structured_output(Even), way)
-    assert len(runner.bodies) == 1
+    assert len(bodies(docker)) == 1
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -178,10 +179,10 @@ async def test_the_message_of_a_repaired_stream_counts_both_answers(says):
 
 
 async def test_a_stream_that_no_parser_reads_holds_one_answer(says):
-    chat, runner = says('{"number": 1}')
+    chat, docker = says('{"number": 1}')
     parts = [part async for part in chat.bind(response_format=Even).astream("Hi.")]
     assert "".join(part.text for part in parts) == '{"number": 1}'
-    assert len(runner.bodies) == 1
+    assert len(bodies(docker)) == 1
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])

@@ -8,6 +8,7 @@ import pytest
 
 from langchain_docker_model.errors import InvalidRequestError
 from tests.unit.langchain.chat.modes import ADD, MODES, OTHER, TOOL, answer
+from tests.unit.langchain.chat.scripted_model import bodies
 
 
 @pytest.mark.parametrize(
@@ -25,10 +26,10 @@ from tests.unit.langchain.chat.modes import ADD, MODES, OTHER, TOOL, answer
     ],
 )
 def test_modes_of_choosing_a_tool(ask, choice, sent):
-    chat, runner = ask({"tool_calls": [ADD]}, tool_calling="native")
+    chat, docker = ask({"tool_calls": [ADD]}, tool_calling="native")
     chat.bind_tools([TOOL, OTHER], tool_choice=choice).invoke("Hi.")
-    assert runner.bodies[0].get("tool_choice") == sent
-    assert runner.bodies[0]["tools"] == [TOOL, OTHER]
+    assert bodies(docker)[0].get("tool_choice") == sent
+    assert bodies(docker)[0]["tools"] == [TOOL, OTHER]
 
 
 @pytest.mark.parametrize(
@@ -41,11 +42,11 @@ def test_modes_of_choosing_a_tool(ask, choice, sent):
     ],
 )
 def test_a_tool_by_name_is_the_only_one_sent(ask, choice):
-    chat, runner = ask({"tool_calls": [ADD]}, tool_calling="native")
+    chat, docker = ask({"tool_calls": [ADD]}, tool_calling="native")
     bound = chat.bind_tools([TOOL, OTHER], tool_choice=choice, parallel_tool_calls=False)
     assert bound.kwargs["tool_choice"] == {"type": "function", "function": {"name": "add"}}
     bound.invoke("Hi.")
-    [body] = runner.bodies
+    [body] = bodies(docker)
     assert (body["tools"], body["tool_choice"]) == ([TOOL], "required")
     assert body["parallel_tool_calls"] is False
 
@@ -57,11 +58,11 @@ def test_a_tool_that_is_not_there(ask):
 
 
 def test_no_tools_at_all(ask):
-    chat, runner = ask({"content": "{}"})
+    chat, docker = ask({"content": "{}"})
     bound = chat.bind_tools([], tool_choice="any", response_format={"type": "json_object"})
     bound.invoke("Hi.")
-    assert runner.bodies[0].keys().isdisjoint({"tools", "tool_choice"})
-    assert runner.bodies[0]["response_format"] == {"type": "json_object"}
+    assert bodies(docker)[0].keys().isdisjoint({"tools", "tool_choice"})
+    assert bodies(docker)[0]["response_format"] == {"type": "json_object"}
 
 
 @pytest.mark.parametrize("mode", MODES)

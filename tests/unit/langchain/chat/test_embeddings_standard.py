@@ -9,7 +9,7 @@ from langchain_tests.integration_tests import EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 from pydantic import ValidationError
 
-from docker_model.testing import SimulatedDocker, SimulatedModel
+from docker_model.testing import Reply, SimulatedDocker, SimulatedModel
 from langchain_docker_model import DockerModelEmbeddings
 from langchain_docker_model.errors import (
     ContextLengthError,
@@ -28,7 +28,7 @@ class TestEmbeddingsUnit(EmbeddingsUnitTests):
         return {"model": "ai/mxbai-embed-large"}
 
 
-@pytest.mark.usefixtures("at_either_runner")
+@pytest.mark.usefixtures("at_obedient_models")
 class TestEmbeddingsIntegration(EmbeddingsIntegrationTests):
     @property
     def embeddings_class(self):
@@ -40,16 +40,29 @@ class TestEmbeddingsIntegration(EmbeddingsIntegrationTests):
 
 
 @pytest.fixture
-def embeddings(obedient_runner):
-    return DockerModelEmbeddings(model="ai/all-minilm", base_url=obedient_runner.url)
+def lengths():
+    """A simulation whose vectors begin with the length of the text; the last text comes first."""
+
+    def reply(request):
+        texts = request.body["input"]
+        data = [
+            {"index": at, "embedding": [len(text), 0.5, -0.25]} for at, text in enumerate(texts)
+        ]
+        return Reply(body={"object": "list", "data": data[::-1], "usage": {}})
+
+    with SimulatedDocker(None, replies={"POST /v1/embeddings": reply}) as docker:
+        yield docker
 
 
-async def test_vectors_come_in_the_order_of_the_texts_which_go_as_texts(
-    embeddings, obedient_runner
-):
+@pytest.fixture
+def embeddings(lengths):
+    return DockerModelEmbeddings(model="ai/all-minilm", base_url=lengths.url)
+
+
+async def test_vectors_come_in_the_order_of_the_texts_which_go_as_texts(embeddings, lengths):
     expected = [[1.0, 0.5, -0.25], [3.0, 0.5, -0.25]]
     assert embeddings.embed_documents(["a", "abc"]) == expected
-    assert obedient_runner.bodies[-1]["input"] == ["a", "abc"]
+    assert lengths.requests[-1].body["input"] == ["a", "abc"]
     assert await embeddings.aembed_documents(["a", "abc"]) == expected
     assert embeddings.embed_query("ab") == await embeddings.aembed_query("ab") == [2.0, 0.5, -0.25]
 
@@ -68,8 +81,8 @@ async def test_no_vector_of_the_wrong_length_comes_back(embeddings):
     assert embeddings.model_copy(update={"dimensions": 3}).embed_query("ab")[0] == 2.0
 
 
-def test_a_chat_model_says_how_it_would_become_one(embeddings):
-    chat = embeddings.model_copy(update={"model": "ai/chat"})
+def test_a_chat_model_says_how_it_would_become_one(docker):
+    chat = DockerModelEmbeddings(model="ai/x", base_url=docker.url)
     with pytest.raises(InvalidRequestError, match="docker model configure --mode embedding"):
         chat.embed_query("ab")
 
