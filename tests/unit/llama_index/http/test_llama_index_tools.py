@@ -61,9 +61,8 @@ async def test_a_call(mode, runner):
 
 @pytest.mark.parametrize("mode", WITH_TOOLS)
 async def test_a_call_that_was_cut_off_is_an_error(mode, runner):
-    cut, _ = reply(None, calls=[("add", '{"a": 2, "b"', {})])
-    just, _ = reply(None, calls=[CALL])
-    runner.replies = [(cut, "length"), (just, "length")]
+    cut = reply(None, calls=[("add", '{"a": 2, "b"', {})], finish="length")
+    runner.replies = [cut, reply(None, calls=[CALL], finish="length")]
     with pytest.raises(GenerationError, match="cut off within the arguments of 'add'"):
         await with_tools(model(runner), mode)
     assert await with_tools(model(runner), mode)
@@ -103,7 +102,9 @@ def test_modes_of_choosing_a_tool(choice, runner):
 
 
 def test_calls_without_ids_get_their_own(runner):
-    runner.replies = [reply(None, calls=[(*CALL[:2], {}), ("add", '{"a": 1, "b": 1}', {})])]
+    runner.replies = [
+        reply(None, calls=[(*CALL[:2], {"id": ""}), ("add", '{"a": 1, "b": 1}', {"id": ""})])
+    ]
     llm = model(runner)
     both = llm.chat_with_tools([ADD], "go", allow_parallel_tool_calls=True)
     first, second = llm.get_tool_calls_from_response(both)
