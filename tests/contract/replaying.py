@@ -12,8 +12,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from tests.contract.scenes import simulate
 from tests.support.transcripts import Ending, Transcript
-from tests.unit.testing.scenes import simulate
 
 if TYPE_CHECKING:
     from pathlib import Path
