@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from docker_model.testing.steps import Reply
 from docker_model.testing.templates import Template, template_named
 
 if TYPE_CHECKING:
@@ -28,21 +29,27 @@ _SCHEMA_TYPES = ("object", "array", "string", "integer", "number", "boolean", "n
 _PARSER = "Unable to generate parser for this template. Automatic parser generation failed: "
 
 
-class EngineError(Exception):
-    """A refusal.
+class RunnerError(Exception):
+    """A refusal by the runner.
 
     Attributes:
-        status: The HTTP status.
-        error: The object under `error` in the reply.
+        reply: The refusal as a reply.
     """
+
+    def __init__(self, message: str, status: int = 500) -> None:
+        super().__init__(message)
+        self.reply = Reply(status, f"{message}\n")
+
+
+class EngineError(RunnerError):
+    """A refusal by the engine."""
 
     def __init__(
         self, message: str, status: int = 400, *, kind: str | None = None, **more: int
     ) -> None:
         super().__init__(message)
-        self.status = status
-        kind = kind or _KINDS[status]
-        self.error = {"code": status, "message": message, "type": kind, **more}
+        error = {"code": status, "message": message, "type": kind or _KINDS[status], **more}
+        self.reply = Reply(status, {"error": error})
 
 
 def _too_long(message: str, count: int, size: int) -> EngineError:
@@ -99,12 +106,7 @@ class ChatPrompt:
 def read_chat(
     body: Mapping[str, Any], model: SimulatedModel, template: str | Template
 ) -> ChatPrompt:
-    """Check a chat as llama.cpp does, and return what the model reads.
-
-    Args:
-        body: The request's body.
-        model: The model that is asked.
-        template: The chat template of models that name none.
+    """Check a chat as llama.cpp does, and return what the model reads; `template` is the default.
 
     Raises:
         EngineError: If llama.cpp refuses it.
@@ -305,9 +307,7 @@ def embeddings(
     if not given and given != "":
         msg = '"input" must be provided, and must not be empty'
         raise EngineError(msg)
-    texts = [given] if isinstance(given, str) or isinstance(given[0], int) else given
-    # Token ids are of whatever vocabulary.
-    texts = [each if isinstance(each, str) else " ".join(map(str, each)) for each in texts]
+    texts = [given] if isinstance(given, str) else given
     counts = [limits.count(text) for text in texts]
     data: list[dict[str, Any]] = []
     for index, text in enumerate(texts):
@@ -327,13 +327,7 @@ def _usage(counts: Sequence[int]) -> dict[str, int]:
 def rank(
     body: Mapping[str, Any], limits: Limits, score: Callable[[str, str], float]
 ) -> dict[str, Any]:
-    """Return documents by their relevance for a query.
-
-    Args:
-        body: The request's body.
-        limits: What the runner was started with.
-        score: Gives the score of a document for a query.
-    """
+    """Return documents by their relevance for a query, the best first."""
     if limits.pooling != "rank":
         msg = "This server does not support reranking. Start it with `--reranking`"
         raise EngineError(msg, 501)

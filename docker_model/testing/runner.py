@@ -18,6 +18,7 @@ from docker_model.testing.command.session import Session
 from docker_model.testing.engine import (
     EngineError,
     Limits,
+    RunnerError,
     embeddings,
     from_messages_api,
     rank,
@@ -28,7 +29,7 @@ from docker_model.testing.records import Memory, Prompt, Request
 from docker_model.testing.replies import ChatReply, PullReply, send_reply
 from docker_model.testing.server import Exchange, Gone, Server
 from docker_model.testing.steps import Fail, Pulled, Reply, steps_of
-from docker_model.testing.store import RunnerError, Store
+from docker_model.testing.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -196,10 +197,12 @@ class Runner:
                 return
             else:
                 reply = self._manage(route, dict(parse_qsl(query)), body)
-        except RunnerError as error:
-            reply = Reply(error.status, f"{error}\n")
-        except EngineError as error:
-            reply = Reply(error.status, {"error": error.error})
+        except Gone:
+            raise
+        except RunnerError as refusal:
+            reply = refusal.reply
+        except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
+            reply = Reply(500, self._failed(error))
         send_reply(client, reply)
 
     # --- Inference --------------------------------------------------------------------------------
@@ -214,20 +217,23 @@ class Runner:
         if model is None:
             msg = f"error while getting model: get model '\"{name}\"': model not found"
             raise RunnerError(msg, 404)
+        body, scenario = request.body, self._scenario
         with self._store.running(model, normalize(name), mode) as config:
             if "x-preload-only" in request.headers:
-                send_reply(client, Reply())
-            elif mode != "completion":
-                send_reply(client, self._texts(mode, request.body, model, config))
+                reply = Reply()
+            elif mode == "embedding":
+                limits = Limits.of(model.model, mode, config)
+                reply = Reply(body=embeddings(body, limits, scenario.embed))
+            elif mode == "reranking":
+                limits = Limits.of(model.model, mode, config)
+                reply = Reply(body=rank(body, limits, scenario.score))
             elif route.endswith("count_tokens"):
-                prompt = read_chat(from_messages_api(request.body), model.model, self._template)
-                send_reply(client, Reply(body={"input_tokens": len(prompt.tokens)}))
+                prompt = read_chat(from_messages_api(body), model.model, scenario.template)
+                reply = Reply(body={"input_tokens": len(prompt.tokens)})
             else:
                 self._chat(client, request, model, config)
-
-    @property
-    def _template(self) -> Template:
-        return self._scenario.template
+                return
+            send_reply(client, reply)
 
     def _chat(
         self, client: Client, request: Request, model: StoredModel, config: Mapping[str, Any]
@@ -235,7 +241,7 @@ class Runner:
         if model.model.kind != "chat":
             msg = "the current context does not support logits computation. skipping"
             raise EngineError(msg, 500)
-        prompt = read_chat(request.body, model.model, self._template)
+        prompt = read_chat(request.body, model.model, self._scenario.template)
         prompt.check_length(config.get("context-size") or model.context_size)
         scripts = self._scenario.scripts
         named = (scripts[tag] for tag in model.tags if tag in scripts)
@@ -253,20 +259,6 @@ class Runner:
     def _failed(self, error: Exception) -> str:
         self.memory.errors.append(error)
         return "the script failed: " + "".join(traceback.format_exception_only(error)).strip()
-
-    def _texts(
-        self, mode: str, body: Mapping[str, Any], model: StoredModel, config: Mapping[str, Any]
-    ) -> Reply:
-        limits = Limits.of(model.model, mode, config)
-        scenario = self._scenario
-        try:
-            if mode == "embedding":
-                return Reply(body=embeddings(body, limits, scenario.embed))
-            return Reply(body=rank(body, limits, scenario.score))
-        except EngineError:
-            raise
-        except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
-            return Reply(500, self._failed(error))
 
     # --- Models -----------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from docker_model.testing.engine import RunnerError
 from docker_model.testing.models import SimulatedModel, normalize
 
 if TYPE_CHECKING:
@@ -22,18 +23,6 @@ BACKEND = "llama.cpp"
 SHORT_ID = 12
 _REFUSED_FLAG = re.compile(r"--(log-file|model|host|port|api-key|mmproj)\b|.*[/\\]|.*=--")
 _SECONDS = {"h": 3600, "m": 60, "s": 1}
-
-
-class RunnerError(Exception):
-    """A refusal by the runner itself.
-
-    Attributes:
-        status: The HTTP status.
-    """
-
-    def __init__(self, message: str, status: int = 500) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 @dataclass(eq=False, slots=True)
@@ -90,13 +79,7 @@ class Store:
     """Models by name; safe to use from several threads."""
 
     def __init__(self, models: Sequence[Described], template: Template, *, any_model: bool) -> None:
-        """Fill the store.
-
-        Args:
-            models: What is in it.
-            template: The chat template of models that name none.
-            any_model: Whether every model is there, described as its name alone would be.
-        """
+        """Fill the store; with `any_model`, every other model is there by its name."""
         self._template = template
         self._any_model = any_model
         self._lock = threading.RLock()

@@ -183,13 +183,7 @@ class Session:
         return reply
 
     def ask(self, method: str, path: str, failed: str, body: Any = None) -> str:
-        """Return the body of a reply to a request.
-
-        Args:
-            method: `GET`, …
-            path: The path with its query.
-            failed: The beginning of an error's text.
-            body: Sent as JSON; `None` for no body.
+        """Return the body of a reply to a request; the text of an error begins with `failed`.
 
         Raises:
             NotFoundError: If the runner knows no such model.
