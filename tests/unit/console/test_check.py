@@ -1,16 +1,14 @@
 """`python -m docker_model check`, run as a process."""
 
-import contextlib
 import os
 import re
-import socketserver
-import threading
 
 import pytest
 
 from docker_model.http import addresses
 from docker_model.testing import Fail, Hang, SimulatedDocker
 from tests.support.terminal import console, on_terminal
+from tests.unit.http.wire import Wire
 
 
 def test_check_succeeds_if_everything_works(docker):
@@ -87,7 +85,7 @@ def api_report(**env):
 
 def test_check_reports_how_the_api_was_found(tmp_path):
     path = str(tmp_path / "docker.sock")
-    with serving_models(path):
+    with Wire(path=path, prefix="/exp/vDD4.40/engines/v1"):
         report, attempts = api_report(DOCKER_HOST=f"unix://{path}")
     assert report.startswith("ok      api     http://localhost/exp/vDD4.40/engines/v1, by Docker's")
     assert attempts[0].startswith("docker model status: there is no program")
@@ -98,26 +96,6 @@ def test_check_reports_that_no_api_was_found():
     report, attempts = api_report(MODEL_RUNNER_URL="http://127.0.0.1:1/engines/v1")
     assert report == "note    api     Docker Model Runner was not found"
     assert attempts == ["MODEL_RUNNER_URL (http://127.0.0.1:1): Connection refused"]
-
-
-@contextlib.contextmanager
-def serving_models(path):
-    """Serve a list of models to every client, at a Unix socket."""
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self):
-            while self.rfile.readline().strip():
-                pass
-            body = b'{"object": "list", "data": []}'
-            head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
-            self.wfile.write(head % len(body) + body)
-
-    with socketserver.ThreadingUnixStreamServer(path, Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(

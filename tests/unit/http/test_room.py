@@ -1,67 +1,40 @@
 """A runner without free memory: another model is unloaded if `when_full` allows it."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 
 from docker_model.errors import InvalidRequestError, ModelLoadError
 from docker_model.http import Client
 from docker_model.http.room import longest_idle
+from docker_model.testing import Reply, SimulatedDocker, Text
 
 CHAT = [{"role": "user", "content": "Hello"}]
 FULL = "unable to load runner: llama.cpp failed: not enough GPU memory to load the model (CUDA)"
-ANSWER = {
-    "choices": [
-        {"index": 0, "message": {"role": "assistant", "content": "Hi."}, "finish_reason": "stop"}
-    ]
-}
 
 
-class Runner(BaseHTTPRequestHandler):
-    """Serve a runner that has room for one model, with another model loaded."""
+class FullRunner(SimulatedDocker):
+    """A runner that has room for one model, with another model loaded.
 
-    loaded = ()
-    unloaded = ()
+    Attributes:
+        loaded: The entries of `GET /engines/ps`.
+        unloaded: The names of the models that were unloaded.
+    """
 
-    def log_message(self, *_):
-        pass
+    def __init__(self):
+        super().__init__(
+            ["ai/old", "ai/new"],
+            script=lambda _prompt: Reply(500, FULL) if self.loaded else Text("Hi."),
+            replies={
+                "GET /engines/ps": lambda _request: Reply(body=self.loaded),
+                "POST /engines/unload": self._unload,
+            },
+        )
+        self.loaded = [entry("docker.io/ai/old:latest", 1)]
+        self.unloaded = ()
 
-    def do_GET(self):
-        kind = type(self)
-        body = {
-            "/engines/v1/models": {"object": "list", "data": []},
-            "/engines/ps": kind.loaded,
-            "/models/ai/new": {"id": "sha256:1", "tags": ["ai/new:latest"], "config": {}},
-            "/models": [],
-        }.get(self.path, [])
-        self._send(200, body)
-
-    def do_POST(self):
-        kind = type(self)
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path == "/engines/unload":
-            kind.unloaded = (*kind.unloaded, *body["models"])
-            kind.loaded = [
-                model for model in kind.loaded if model["model_name"] not in body["models"]
-            ]
-            self._send(200, {"unloaded_runners": 1})
-        elif kind.loaded:
-            self._send(500, FULL)
-        elif self.headers.get("X-Preload-Only"):
-            self._send(200, "")
-        else:
-            self._send(200, ANSWER)
-
-    def _send(self, status, content):
-        text = content if isinstance(content, str) else json.dumps(content)
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(text)))
-        kind = "text/plain" if isinstance(content, str) else "application/json"
-        self.send_header("Content-Type", kind)
-        self.end_headers()
-        self.wfile.write(text.encode())
+    def _unload(self, request):
+        self.unloaded = (*self.unloaded, *request.body["models"])
+        self.loaded = []
+        return Reply(body={"unloaded_runners": 1})
 
 
 def entry(name, used, **more):
@@ -73,14 +46,8 @@ def entry(name, used, **more):
 
 @pytest.fixture
 def runner():
-    kind = type("TheRunner", (Runner,), {"loaded": [entry("docker.io/ai/old:latest", 1)]})
-    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        kind.url = f"http://127.0.0.1:{server.server_port}"
-        yield kind
-        server.shutdown()
-        thread.join()
+    with FullRunner() as docker:
+        yield docker
 
 
 async def test_an_idle_model_is_unloaded_and_the_request_is_repeated(runner):

@@ -1,4 +1,8 @@
-"""A server that says, byte for byte, what a test wants: over TCP or a Unix socket."""
+"""A server that sends the bytes that a test writes, over TCP, TLS or a Unix socket.
+
+For what no script of `SimulatedDocker` can do: broken heads, no reply at all, connections that
+are counted, closed between two requests or opened again at the same port, other sockets.
+"""
 
 import contextlib
 import json
