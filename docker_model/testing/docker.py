@@ -47,9 +47,9 @@ REFUSED = "http://127.0.0.1:1"
 class SimulatedDocker:
     """A `docker` with the plugin `docker model`, a runner behind it, and models that you write.
 
-    The command is a real program with the real one's output, exit codes, signals and two
-    processes, so everything between your code and the model is tested, and what your code
-    sends is on record::
+    The command is a real program with two processes, exit codes and signals as the real one
+    has them, and its output means the same to this package. So everything between your code
+    and the model is tested, and what your code sends is on record::
 
         from docker_model import DockerModel
         from docker_model.testing import SimulatedDocker
