@@ -11,7 +11,7 @@ from docker_model._docker_cli.failures import name_failure
 from docker_model._docker_cli.output_parser import SEPARATOR, SEPARATOR_TO_V0_1_40
 from tests.contract.replaying import Replay, replay
 from tests.support.transcripts import NEWEST, Ending, Transcript, load
-from tests.unit.docker_cli.output_parsing import MODEL, parse, said
+from tests.unit.docker_cli.output_parsing import MODEL, output_of, parse
 
 # The versions that are simulated; a case is played as the first of these that has it.
 VERSIONS = (NEWEST, "v0.1.40")
@@ -141,7 +141,7 @@ def understood(this: Replay, ending: Ending) -> tuple[object, ...]:
     end = (ending.exit_code, ending.signal)
     if command == "run":
         separator = SEPARATOR_TO_V0_1_40 if old else SEPARATOR
-        read = said(parse(this.fill_bytes(ending.stdout), model=model, separator=separator))
+        read = output_of(parse(this.fill_bytes(ending.stdout), model=model, separator=separator))
     elif command == "pull":
         read = listing.PullOutput(model).feed(ending.stdout)
     elif command in READERS and ending.exit_code == 0 and ending.stdout:
