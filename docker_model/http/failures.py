@@ -177,7 +177,7 @@ _CAUSES = (
             r"produced output that does not match the expected|Failed to parse input at pos",
             GenerationError,
             "the engine could not read what {model!r} wrote as a tool call",
-            "try again, raise max_tokens, or take a model made for tool calling",
+            'try again, raise max_tokens, or set tool_calling="schema"',
         ),
         (
             r"^status=501\n(?P<words>.*)",

@@ -111,7 +111,7 @@ def notice_no_call(
         )
     else:
         return
-    warnings.warn(f"{problem}; try a model made for tool calling", stacklevel=2)
+    warnings.warn(f'{problem}; tool_calling="schema" calls with every model', stacklevel=2)
 
 
 def _prompt_tokens(reply: Mapping[str, Any]) -> int | None:

@@ -9,7 +9,7 @@ from llama_index.core import Document, Settings, SummaryIndex
 from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.node_parser import SentenceSplitter
-from llama_index.core.response_synthesizers import Refine, TreeSummarize
+from llama_index.core.response_synthesizers import CompactAndRefine, TreeSummarize
 
 from langchain_docker_model import ChatDockerModel
 from llama_index_docker_model import DockerModelLLM
@@ -48,7 +48,7 @@ def llm(model, monkeypatch):
     return llm
 
 
-@pytest.mark.parametrize("synthesizer", [TreeSummarize, Refine])
+@pytest.mark.parametrize("synthesizer", [TreeSummarize, CompactAndRefine])
 def test_a_summary_index_fits(llm, synthesizer):
     window = llm.metadata.context_window
     document = Document(text=TEXT * (window // 20))  # longer than the window
