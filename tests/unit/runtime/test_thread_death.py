@@ -56,7 +56,13 @@ def raise_in_the_thread(thread):
         raise_in_a_callback,
         stop_the_loop,
         break_the_selector,
-        raise_in_the_thread,
+        pytest.param(
+            raise_in_the_thread,
+            marks=pytest.mark.skipif(
+                sys.gettrace() is not None,
+                reason="traced, as for coverage, Python 3.11 raises no such exception and spins",
+            ),
+        ),
     ],
     ids=lambda kill: kill.__name__,
 )
