@@ -1,4 +1,4 @@
-"""The eight methods, to be tested alike."""
+"""The eight methods of a LlamaIndex LLM, tested alike."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def chat_of(text):
     return [ChatMessage(role="user", content=text)]
 
 
-class Way:
-    """One of the eight methods, called with a prompt, its answers as a list."""
+class Method:
+    """One of the eight methods; a call returns its responses as a list."""
 
     def __init__(self, name):
         self.name = name
@@ -27,7 +27,7 @@ class Way:
         return self.name
 
     def begin(self, llm, prompt="hi", **kwargs):
-        """What the method returns: an answer, a generator or a coroutine."""
+        """Return what the method returns: a response, a generator or a coroutine."""
         if self.is_chat and isinstance(prompt, str):
             prompt = chat_of(prompt)
         return getattr(llm, self.name)(prompt, **kwargs)
@@ -54,7 +54,7 @@ class Way:
 
 
 MODES = [
-    Way(prefix + stream + kind)
+    Method(prefix + stream + kind)
     for prefix in ("", "a")
     for stream in ("", "stream_")
     for kind in ("complete", "chat")
@@ -62,10 +62,10 @@ MODES = [
 STREAMS = [mode for mode in MODES if mode.is_stream]
 
 
-# Core's agents and workflows call what is deprecated.
+# Agents and workflows of core call deprecated functions.
 agents_of_core = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-# What the first releases of core 0.14 did not have yet.
+# Features that the first releases of core 0.14 lack.
 HAS_PAYLOAD = hasattr(LLM, "to_payload")
 HAS_THINKING = hasattr(types, "ThinkingBlock")
 HAS_TOOL_CALLS = hasattr(types, "ToolCallBlock")

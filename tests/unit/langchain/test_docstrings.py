@@ -36,12 +36,12 @@ def examples(name):
 
 @pytest.mark.parametrize("name", CLASSES)
 async def test_every_example_of_a_docstring_runs(name):
-    found = examples(name)
-    assert len(found) >= 3
+    code_blocks = examples(name)
+    assert len(code_blocks) >= 3
     with SimulatedDocker([SimulatedModel("ai/smollm2", script=answer), *MODELS]):
         embeddings = DockerModelEmbeddings(model="ai/mxbai-embed-large")
         names = {"encoded": "QUJD", "vector_store": InMemoryVectorStore(embeddings)}
-        for example in found:
+        for example in code_blocks:
             code = compile(example, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             result = eval(code, names)
             if inspect.iscoroutine(result):

@@ -1,4 +1,4 @@
-"""The progress of a call, as LangChain's custom events."""
+"""Progress of a call, as custom events of LangChain."""
 
 import threading
 
@@ -15,7 +15,7 @@ STAGES = ["prompt", "prompt", "first_token", "speed"]
 
 
 class Listener(BaseCallbackHandler):
-    """Takes the stages down."""
+    """A handler that records the stages."""
 
     def __init__(self):
         self.stages = []
@@ -34,7 +34,7 @@ class Listener(BaseCallbackHandler):
 
 
 class AsyncListener(AsyncCallbackHandler):
-    """Takes the stages down, awaited."""
+    """An async handler that records the stages."""
 
     def __init__(self):
         self.stages = []
@@ -44,11 +44,11 @@ class AsyncListener(AsyncCallbackHandler):
 
 
 class Deaf(BaseCallbackHandler):
-    """Takes no custom events."""
+    """A handler that accepts no custom events."""
 
 
 class Broken(BaseCallbackHandler):
-    """Raises, as handlers may with `raise_error`."""
+    """A handler that raises, which `raise_error` allows."""
 
     raise_error = True
 
@@ -114,14 +114,14 @@ async def test_an_async_prompt_sends_events(docker):
 
 
 @pytest.mark.parametrize("kind", [ChatDockerModel, DockerModelLLM])
-def test_a_call_over_the_command_sends_events_while_the_model_is_loaded(kind):
+def test_loading_a_model_over_the_command_sends_events(kind):
     listener = Listener()
     with loading_docker():
         kind(model=MODEL, transport="cli").invoke("Hi", {"callbacks": [listener]})
     assert listener.stages == ["load", "first_token"]
 
 
-async def test_an_answer_that_comes_at_once_sends_no_events(docker):
+async def test_an_immediate_answer_sends_no_events(docker):
     listener, other = Listener(), AsyncListener()
     chat = ChatDockerModel(model=MODEL)
     chat.invoke("Hi", {"callbacks": [listener]})
@@ -129,7 +129,7 @@ async def test_an_answer_that_comes_at_once_sends_no_events(docker):
     assert listener.stages == other.stages == []
 
 
-def test_own_and_framework_listeners_hear_the_same(docker):
+def test_on_progress_and_handlers_receive_the_same_stages(docker):
     heard, listener = [], Listener()
     chat = ChatDockerModel(model=MODEL, on_progress=heard.append)
     chat.invoke(LONG, {"callbacks": [listener]})
@@ -137,7 +137,7 @@ def test_own_and_framework_listeners_hear_the_same(docker):
 
 
 @pytest.mark.parametrize("callbacks", [[], [Deaf()]])
-def test_nothing_is_asked_for_when_no_handler_takes_custom_events(docker, callbacks):
+def test_progress_is_not_requested_without_a_handler(docker, callbacks):
     ChatDockerModel(model=MODEL).invoke(LONG, {"callbacks": callbacks})
     assert "return_progress" not in docker.requests[-1].body
 
@@ -150,7 +150,7 @@ def test_an_error_of_a_handler_that_raises_is_raised(docker, model):
         model.invoke(LONG, {"callbacks": [Broken()]})
 
 
-def test_leaving_a_stream_early_leaves_no_thread_behind(docker):
+def test_leaving_a_stream_early_leaves_no_thread(docker):
     for _ in ChatDockerModel(model=MODEL).stream(LONG, {"callbacks": [Listener()]}):
         break
     for thread in threading.enumerate():

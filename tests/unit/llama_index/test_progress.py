@@ -1,4 +1,4 @@
-"""The progress of a call, as LlamaIndex's instrumentation events."""
+"""Progress of a call, as instrumentation events of LlamaIndex."""
 
 import pytest
 from llama_index.core.instrumentation import get_dispatcher
@@ -16,7 +16,7 @@ CHAT = [ChatMessage(LONG, role="user")]
 
 
 class Listener(BaseEventHandler):
-    """Takes the events down."""
+    """A handler that records the events."""
 
     events: list = []  # noqa: RUF012  pydantic copies it
 
@@ -29,7 +29,7 @@ class Listener(BaseEventHandler):
 
     @property
     def progress(self):
-        return [one for one in self.events if isinstance(one, DockerModelProgressEvent)]
+        return [event for event in self.events if isinstance(event, DockerModelProgressEvent)]
 
     @property
     def stages(self):
@@ -69,7 +69,7 @@ async def test_every_async_call_sends_events(docker, listener, call):
     prompt = CHAT if call.endswith("chat") else LONG
     result = await getattr(over_http(), call)(prompt)
     if call.startswith("astream"):
-        assert [one async for one in result]
+        assert [response async for response in result]
     assert listener.stages == STAGES
 
 
@@ -81,18 +81,18 @@ def test_events_belong_to_the_span_of_their_call(docker, listener):
     assert spans != {""}
 
 
-def test_a_call_over_the_command_sends_events_while_the_model_is_loaded(listener):
+def test_loading_a_model_over_the_command_sends_events(listener):
     with loading_docker():
         DockerModelLLM(model=MODEL).complete("Hi")
     assert listener.stages == ["load", "first_token"]
 
 
-def test_an_answer_that_comes_at_once_sends_no_events(docker, listener):
+def test_an_immediate_answer_sends_no_events(docker, listener):
     over_http().complete("Hi")
     DockerModelLLM(model=MODEL).complete("Hi")
     assert listener.progress == []
 
 
-def test_nothing_is_asked_for_without_a_handler(docker):
+def test_progress_is_not_requested_without_a_handler(docker):
     over_http().chat(CHAT)
     assert "return_progress" not in docker.requests[-1].body

@@ -19,7 +19,7 @@ def serve():
 
 @pytest.fixture
 def ask(serve):
-    """A chat model whose every answer is this message, and the simulation that it asks."""
+    """Return a function that makes a chat with one answer, and the simulation that gives it."""
 
     def make(message=None, **settings):
         docker = serve(obedient if message is None else lambda _body: message)
@@ -36,6 +36,6 @@ def obedient_docker():
 
 @pytest.fixture
 def at_obedient_models(obedient_docker, monkeypatch):
-    """Lead to a simulation whose models do what the standard suites ask of them."""
+    """Connect to a simulation whose models do what the standard suites request."""
     for name, value in obedient_docker.env.items():
         monkeypatch.setenv(name, value)

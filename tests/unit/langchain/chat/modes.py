@@ -1,4 +1,4 @@
-"""The four ways to ask a chat model, as one function, and tools to ask with."""
+"""The four methods of a chat model as one function, and tools to bind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ADD = {"type": "function", "id": "1", "function": {"name": "add", "arguments": '
 
 
 async def answer(chat, mode, messages="Hi.", **settings):
-    """The whole answer; a stream's pieces added up."""
+    """Return the whole answer; chunks of a stream are added up."""
     match mode:
         case "invoke":
             return chat.invoke(messages, **settings)

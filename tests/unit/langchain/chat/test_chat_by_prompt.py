@@ -1,4 +1,4 @@
-"""Tools and structured output over the CLI, by the prompt alone."""
+"""Tools and structured output over the CLI, by the prompt only."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class City(BaseModel):
 
 @pytest.fixture
 def says():
-    """A chat over the CLI whose model says these texts, one after the other."""
+    """Return a function that makes a chat over the CLI whose model gives these answers in turn."""
     with SimulatedDocker(models=("ai/smollm2",), script=lambda _: texts.pop(0)) as docker:
         texts: list[str] = []
 
@@ -42,28 +42,28 @@ def says():
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_call_over_the_cli(says, mode):
+async def test_a_call_is_read_from_the_answer_of_the_cli(says, mode):
     chat, docker = says(CALL)
-    said = await answer(chat.bind_tools([add]), mode, "What is 2 + 3?")
-    [call] = said.tool_calls
+    message = await answer(chat.bind_tools([add]), mode, "What is 2 + 3?")
+    [call] = message.tool_calls
     assert (call["name"], call["args"]) == ("add", {"a": 2, "b": 3})
-    assert said.response_metadata["tool_calling"] == "schema"
-    assert said.response_metadata["finish_reason"] == "tool_calls"
+    assert message.response_metadata["tool_calling"] == "schema"
+    assert message.response_metadata["finish_reason"] == "tool_calls"
     [prompt] = docker.prompts
     assert "- add: Add two numbers." in prompt
     assert prompt.endswith("What is 2 + 3?")
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_wrong_call_is_repaired_once(says, mode):
+async def test_an_invalid_call_is_repaired_once(says, mode):
     chat, docker = says('{"tool": "add", "arguments": {"a": 2}}', CALL)
-    said = await answer(chat.bind_tools([add]), mode, "What is 2 + 3?")
-    assert said.tool_calls[0]["args"] == {"a": 2, "b": 3}
+    message = await answer(chat.bind_tools([add]), mode, "What is 2 + 3?")
+    assert message.tool_calls[0]["args"] == {"a": 2, "b": 3}
     assert "arguments.b: is missing" in docker.prompts[1]
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_call_that_stays_wrong_is_an_error_that_names_http(says, mode):
+async def test_a_call_that_stays_invalid_is_an_error_that_names_http(says, mode):
     chat, docker = says("add(2, 3)", "add(2, 3)")
     with pytest.raises(GenerationError, match=r"not a valid tool call(?s:.*)HTTP") as caught:
         await answer(chat.bind_tools([add], tool_choice="any"), mode)
@@ -72,7 +72,7 @@ async def test_a_call_that_stays_wrong_is_an_error_that_names_http(says, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_an_object_over_the_cli(says, mode):
+async def test_an_object_is_read_from_the_answer_of_the_cli(says, mode):
     chat, docker = says('{"name": "Oslo", "people": "many"}', '{"name": "Oslo", "people": 7}')
     chain = chat.with_structured_output(City)
     parts = []
@@ -89,7 +89,7 @@ async def test_an_object_over_the_cli(says, mode):
     assert "people: must be of type integer" in docker.prompts[1]
 
 
-async def test_the_class_of_the_user_checks_an_object(says):
+async def test_an_object_is_validated_by_the_users_class(says):
     class Even(BaseModel):
         number: int
 
@@ -107,7 +107,7 @@ async def test_the_class_of_the_user_checks_an_object(says):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_history_of_calls_is_told_in_words(says, mode):
+async def test_calls_in_the_history_are_written_as_text(says, mode):
     chat, docker = says("It is 5.")
     history = [
         HumanMessage("What is 2 + 3?"),
@@ -118,7 +118,7 @@ async def test_history_of_calls_is_told_in_words(says, mode):
     assert "Result of add: 5" in docker.prompts[0]
 
 
-def test_an_agent_over_the_cli(says):
+def test_an_agent_runs_over_the_cli(says):
     chat, docker = says(CALL, '{"answer": {"name": "Oslo", "people": 5}}')
     agent = create_agent(chat, [add], response_format=City)
     result = agent.invoke({"messages": [HumanMessage("Go.")]})
@@ -134,7 +134,7 @@ def test_tools_over_the_cli_are_off_by_default(says, tool_calling):
     assert docker.prompts == []
 
 
-def test_parameters_stay_refused_over_the_cli(says):
+def test_sampling_parameters_stay_refused_over_the_cli(says):
     chat, _ = says(temperature=0)
     with pytest.raises(UnsupportedParameterError, match="cannot use temperature"):
         chat.bind_tools([add]).invoke("What is 2 + 3?")

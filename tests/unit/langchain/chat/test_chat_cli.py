@@ -1,4 +1,4 @@
-"""A chat without an API: over the CLI, and when it is not."""
+"""A chat without the HTTP API: answered over the CLI or refused."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from tests.unit.langchain.chat.modes import MODES, NOWHERE, TOOL, answer
 
 @pytest.fixture
 def docker(monkeypatch):
-    """A simulated `docker` whose runner's API only the command itself finds."""
-    said = [Reasoning("Hm."), Text("Hello."), Usage(7, 5)]
-    with SimulatedDocker(models=("ai/smollm2",), script=said) as simulated:
+    """Simulate a `docker` whose API only the command itself finds."""
+    script = [Reasoning("Hm."), Text("Hello."), Usage(7, 5)]
+    with SimulatedDocker(models=("ai/smollm2",), script=script) as simulated:
         yield simulated
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_conversation_over_the_cli(docker, mode):
+async def test_a_conversation_is_answered_over_the_cli(docker, mode):
     chat = ChatDockerModel(model="ai/smollm2", transport="cli")
-    said = await answer(chat, mode, [SystemMessage("Be brief."), HumanMessage("Hi.")])
-    assert said.content == "Hello."
+    message = await answer(chat, mode, [SystemMessage("Be brief."), HumanMessage("Hi.")])
+    assert message.content == "Hello."
     assert docker.prompts == ["Be brief.\n\nHi."]
-    assert [block["type"] for block in said.content_blocks] == ["reasoning", "text"]
-    assert said.usage_metadata["total_tokens"] == 12
-    said.response_metadata.pop("token_usage", None)  # of a whole answer, in core's older words
-    assert said.response_metadata == {
+    assert [block["type"] for block in message.content_blocks] == ["reasoning", "text"]
+    assert message.usage_metadata["total_tokens"] == 12
+    message.response_metadata.pop("token_usage", None)  # core's older name, only in whole answers
+    assert message.response_metadata == {
         "model_name": "ai/smollm2",
         "model_provider": "docker_model",
         "finish_reason": "stop",
@@ -41,14 +41,16 @@ async def test_a_conversation_over_the_cli(docker, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_without_an_api_the_cli_is_asked(docker, no_endpoint, mode):
+async def test_the_cli_is_used_if_no_api_is_found(docker, no_endpoint, mode):
     assert (await answer(ChatDockerModel(model="ai/smollm2"), mode)).content == "Hello."
     assert docker.prompts == ["Hi."]
 
 
 @pytest.mark.parametrize("variable", ["MODEL_RUNNER_URL", "LLM_URL"])
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_prompt_for_a_dead_address_does_not_go_elsewhere(docker, mode, variable):
+async def test_a_configured_address_that_refuses_connections_is_not_replaced(
+    docker, mode, variable
+):
     chat = ChatDockerModel(model="ai/smollm2", env={"MODEL_RUNNER_HOST": "", variable: NOWHERE})
     with pytest.raises(RunnerUnavailableError, match=f"{variable} \\({NOWHERE}\\)"):
         await answer(chat, mode)
@@ -56,14 +58,14 @@ async def test_a_prompt_for_a_dead_address_does_not_go_elsewhere(docker, mode, v
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_search_in_vain_is_not_repeated_by_each_call(mode, monkeypatch):
+async def test_a_failed_search_is_not_repeated_by_each_call(mode, monkeypatch):
     searches = []
 
     async def run(self):
         searches.append(self)
 
     monkeypatch.setattr(discovery.Search, "run", run)
-    env = {"MODEL_RUNNER_HOST": "", "DOCKER_CONTEXT": mode}  # a place that no other test has
+    env = {"MODEL_RUNNER_HOST": "", "DOCKER_CONTEXT": mode}  # no other test uses this context
     chat = ChatDockerModel(model="ai/smollm2", env=env)
     for _ in range(3):
         with pytest.raises(UnsupportedParameterError):
@@ -72,7 +74,7 @@ async def test_a_search_in_vain_is_not_repeated_by_each_call(mode, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_what_the_cli_cannot_honour(no_endpoint, mode):
+async def test_sampling_parameters_are_refused_over_the_cli(no_endpoint, mode):
     chat = ChatDockerModel(model="ai/smollm2", temperature=0)
     with pytest.raises(UnsupportedParameterError, match=r"temperature, tools(?s:.*)HTTP") as caught:
         await answer(chat.bind_tools([TOOL]), mode)
@@ -81,7 +83,7 @@ async def test_what_the_cli_cannot_honour(no_endpoint, mode):
 
 @pytest.mark.parametrize("settings", [{"transport": "http"}, {"base_url": NOWHERE}])
 @pytest.mark.parametrize("mode", MODES)
-async def test_who_wants_http_gets_no_cli(docker, no_endpoint, settings, mode):
+async def test_transport_http_never_falls_back_to_the_cli(docker, no_endpoint, settings, mode):
     chat = ChatDockerModel(model="ai/smollm2", max_retries=0, **settings)
     with pytest.raises(RunnerUnavailableError):
         await answer(chat, mode)
@@ -89,7 +91,7 @@ async def test_who_wants_http_gets_no_cli(docker, no_endpoint, settings, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_call_that_took_too_long_names_the_cap_that_a_chat_has(mode):
+async def test_a_timeout_names_max_tokens_as_the_limit_of_an_answer(mode):
     with SimulatedDocker({"ai/smollm2": ["On and on. ", Hang()]}):
         chat = ChatDockerModel(model="ai/smollm2", transport="cli", timeout=2)
         with pytest.raises(GenerationTimeoutError) as caught:
@@ -101,7 +103,7 @@ async def test_a_call_that_took_too_long_names_the_cap_that_a_chat_has(mode):
 
 @pytest.fixture
 def no_endpoint(monkeypatch):
-    """The runner's API is nowhere; `docker model run` works all the same."""
+    """Hide the runner's API; `docker model run` still works."""
 
     async def find(*_):
         raise discovery.nowhere([])

@@ -1,4 +1,4 @@
-"""What a chat knows of its model: its window, its abilities, its tokens, its care."""
+"""Facts about the model: context window, capabilities, tokens; and its configuration."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def chat(model="ai/plain", **settings):
 # --- The profile ---
 
 
-def test_a_profile_says_without_a_request_what_the_class_provides():
+def test_a_profile_without_a_request_has_the_capabilities_of_the_class():
     profile = ChatDockerModel(model="ai/nowhere").profile
     assert profile["tool_calling"] is profile["structured_output"] is True
     assert "max_input_tokens" not in profile
@@ -43,41 +43,43 @@ def test_a_profile_of_the_cli_has_no_tools():
     assert ChatDockerModel(model="ai/plain", transport="cli").profile["tool_calling"] is False
 
 
-async def test_a_profile_has_the_window_once_the_model_is_loaded(docker):
-    one, other = chat(), chat("ai/thinker")
-    one.warm_up()
-    assert one.profile["max_input_tokens"] == 512
-    await other.awarm_up()
-    assert other.profile["max_input_tokens"] == 4096
-    assert other.profile["reasoning_output"] is True
-    assert chat().profile["max_input_tokens"] == 512  # the process knows it now
+async def test_a_profile_has_the_context_window_once_the_model_is_loaded(docker):
+    plain, thinker = chat(), chat("ai/thinker")
+    plain.warm_up()
+    assert plain.profile["max_input_tokens"] == 512
+    await thinker.awarm_up()
+    assert thinker.profile["max_input_tokens"] == 4096
+    assert thinker.profile["reasoning_output"] is True
+    assert chat().profile["max_input_tokens"] == 512  # remembered by the process
 
 
-async def test_a_profile_has_the_window_over_the_command(docker):
-    one, other = (ChatDockerModel(model="ai/plain", transport="cli") for _ in range(2))
-    one.warm_up()
-    assert one.profile["max_input_tokens"] == 512
-    await other.ainvoke("Hi")
-    assert other.profile["max_input_tokens"] == 512
+async def test_a_profile_has_the_context_window_over_the_command(docker):
+    warmed, called = (ChatDockerModel(model="ai/plain", transport="cli") for _ in range(2))
+    warmed.warm_up()
+    assert warmed.profile["max_input_tokens"] == 512
+    await called.ainvoke("Hi")
+    assert called.profile["max_input_tokens"] == 512
     assert ChatDockerModel(model="ai/plain").profile["max_input_tokens"] == 512
 
 
-def test_a_template_that_was_packaged_apart_may_think(docker):
+def test_reasoning_is_detected_in_a_separately_packaged_template(docker):
     thinking = chat("ai/apart", thinking=True)
     thinking.invoke("Hi")
-    [body] = [one.body for one in docker.requests if one.path.endswith("/chat/completions")]
+    [body] = [
+        request.body for request in docker.requests if request.path.endswith("/chat/completions")
+    ]
     assert body["chat_template_kwargs"] == {"enable_thinking": True}
     assert chat("ai/apart").profile["reasoning_output"] is True
 
 
-def test_a_profile_has_the_inputs_that_a_model_is_known_to_take():
+def test_a_profile_has_the_known_inputs_of_a_model():
     seeing = ModelInfo("ai/x", capabilities=frozenset({"chat", "vision", "audio"}))
     assert {"image_inputs", "audio_inputs"} <= known_profile_of(seeing).keys()
     assert known_profile_of(ModelInfo("ai/x")) == {"name": "ai/x"}
     assert known_profile_of(None) == {}
 
 
-def test_a_profile_of_the_users_is_left_alone(docker):
+def test_a_profile_given_by_the_user_is_kept(docker):
     own = chat(profile={"max_input_tokens": 9})
     own.warm_up()
     assert own.profile == {"max_input_tokens": 9}
@@ -92,7 +94,7 @@ CONVERSATION = [
 ]
 
 
-def test_tokens_are_counted_as_the_engine_counts_them(docker):
+def test_token_counts_equal_those_of_the_engine(docker):
     usage = chat().invoke("Three small words").usage_metadata
     assert chat().get_num_tokens("Three small words") == usage["input_tokens"]
     usage = chat("ai/thinker").bind_tools([TOOL]).invoke(CONVERSATION).usage_metadata
@@ -103,15 +105,15 @@ def test_tokens_are_counted_as_the_engine_counts_them(docker):
 
 @pytest.mark.filterwarnings("ignore:the model has not seen its tools")
 @pytest.mark.parametrize("tool_calling", ["auto", "native", "schema"])
-def test_tools_are_counted_as_they_are_shown_to_the_model(docker, tool_calling):
-    for model in ("ai/thinker", "ai/plain"):  # whose template shows tools, and does not
-        one = chat(model, tool_calling=tool_calling)
-        usage = one.bind_tools([TOOL]).invoke("What is 2 plus 3?").usage_metadata
+def test_tools_are_counted_in_the_form_the_model_sees(docker, tool_calling):
+    for model in ("ai/thinker", "ai/plain"):  # with and without tools in the template
+        model_chat = chat(model, tool_calling=tool_calling)
+        usage = model_chat.bind_tools([TOOL]).invoke("What is 2 plus 3?").usage_metadata
         messages = [HumanMessage("What is 2 plus 3?")]
-        assert one.get_num_tokens_from_messages(messages, [TOOL]) == usage["input_tokens"]
+        assert model_chat.get_num_tokens_from_messages(messages, [TOOL]) == usage["input_tokens"]
 
 
-def test_nothing_has_no_tokens(docker):
+def test_empty_input_has_zero_tokens(docker):
     assert chat().get_num_tokens("") == chat().get_num_tokens_from_messages([]) == 0
 
 
@@ -122,18 +124,18 @@ def test_messages_are_trimmed_by_exact_counts(docker):
     assert kept == messages[-1:]
 
 
-def test_a_tokenizer_of_the_users_counts():
+def test_a_tokenizer_given_by_the_user_is_used():
     own = ChatDockerModel(model="ai/plain", custom_get_token_ids=lambda text: [1] * len(text))
     assert own.get_num_tokens("Hi.") == 3
     assert own.get_token_ids("Hi.") == [1, 1, 1]
 
 
-def test_the_cli_cannot_count_and_says_what_can(docker):
+def test_counting_tokens_over_the_cli_names_the_alternative(docker):
     with pytest.raises(UnsupportedParameterError, match=r"HTTP(?s:.*)count_tokens_approximately"):
         ChatDockerModel(model="ai/plain", transport="cli").get_num_tokens("Hi.")
 
 
-def test_token_ids_need_a_tokenizer_of_the_users():
+def test_token_ids_need_a_tokenizer_from_the_user():
     with pytest.raises(NotImplementedError, match="custom_get_token_ids"):
         ChatDockerModel(model="ai/plain").get_token_ids("Hi.")
 
@@ -142,7 +144,7 @@ def test_token_ids_need_a_tokenizer_of_the_users():
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_thinking_is_put_into_what_the_template_knows(docker, mode):
+async def test_thinking_sets_the_variable_of_the_template(docker, mode):
     thinker = chat("ai/thinker", thinking=True)
     await answer(thinker, mode)
     assert docker.requests[-1].body["chat_template_kwargs"] == {"enable_thinking": True}
@@ -151,20 +153,20 @@ async def test_thinking_is_put_into_what_the_template_knows(docker, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_model_that_cannot_think_refuses_to(docker, mode):
+async def test_thinking_is_refused_for_a_model_without_it(docker, mode):
     with pytest.raises(UnsupportedParameterError, match="think"):
         await answer(chat(thinking="high"), mode)
     assert await answer(chat(thinking=False), mode)
 
 
-def test_the_users_template_variables_go_before_the_switch(docker):
+def test_template_variables_of_the_user_take_precedence_over_thinking(docker):
     variables = {"enable_thinking": False, "tone": "dry"}
     chat("ai/thinker", thinking=True, chat_template_kwargs=variables).invoke("Hi.")
     assert docker.requests[-1].body["chat_template_kwargs"] == variables
 
 
 @pytest.mark.parametrize("thinking", ["much", -1, 1.5])
-def test_what_is_no_switch_for_thinking_is_refused(thinking):
+def test_an_invalid_value_of_thinking_is_refused(thinking):
     with pytest.raises(ValueError, match="thinking"):
         chat(thinking=thinking)
 
@@ -178,23 +180,23 @@ async def test_a_context_size_is_configured_before_the_first_request(docker):
 
 
 @pytest.mark.parametrize("setting", [{"thinking": True}, {"context_size": 9}, {"overflow": "trim"}])
-def test_the_cli_refuses_what_it_cannot_do(docker, setting):
+def test_settings_of_http_are_refused_by_the_cli(docker, setting):
     with pytest.raises(InvalidRequestError, match=next(iter(setting))):
         ChatDockerModel(model="ai/plain", transport="cli", **setting).invoke("Hi.")
 
 
-# --- Care ---
+# --- Management ---
 
 
-async def test_models_are_listed_and_processes_closed(docker):
+async def test_models_are_listed_and_a_closed_chat_answers_again(docker):
     assert {model.name for model in ChatDockerModel.list_models()} == {
         "ai/plain",
         "ai/thinker",
         "ai/apart",
     }
-    one = ChatDockerModel(model="ai/plain", transport="cli", standby=1)
-    assert one.invoke("Hi.").content
-    one.close()
-    await one.aclose()
-    assert (await one.ainvoke("Hi.")).content
-    one.close()
+    cli_chat = ChatDockerModel(model="ai/plain", transport="cli", standby=1)
+    assert cli_chat.invoke("Hi.").content
+    cli_chat.close()
+    await cli_chat.aclose()
+    assert (await cli_chat.ainvoke("Hi.")).content
+    cli_chat.close()

@@ -1,4 +1,4 @@
-"""Messages on their way to the runner, and flattened for the CLI."""
+"""Conversion of messages for the runner, and to text for the CLI."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CALL = {"name": "add", "args": {"a": 1, "b": "é"}, "id": "1", "type": "tool_cal
 
 
 def translated(message):
-    """The message as it is sent; a question stands before an answer."""
+    """Return the message as it is sent; a question precedes an answer."""
     *_, last = to_openai([HumanMessage("?"), AIMessage("."), message])
     return last
 
@@ -46,20 +46,20 @@ def test_each_class_of_message_has_its_role():
     assert sent[3] == {"role": "tool", "tool_call_id": "1", "name": "add", "content": "3"}
 
 
-def test_a_result_of_the_older_form_has_its_tools_name():
+def test_a_result_of_the_older_form_has_the_name_of_its_tool():
     call = AIMessage("", additional_kwargs={"function_call": {"name": "add", "arguments": "{}"}})
     sent = to_openai([HumanMessage("?"), call, FunctionMessage("3", name="add")])
     assert (sent[-1]["role"], sent[-1]["name"], sent[-1]["content"]) == ("tool", "add", "3")
     assert sent[-1]["tool_call_id"] == sent[1]["tool_calls"][0]["id"]
 
 
-def test_system_messages_become_one_at_the_beginning():
+def test_system_messages_are_merged_at_the_beginning():
     messages = [SystemMessage("A."), SystemMessage("B."), HumanMessage("Hi."), SystemMessage("C.")]
-    roles = [(one["role"], one["content"]) for one in to_openai(messages)]
+    roles = [(message["role"], message["content"]) for message in to_openai(messages)]
     assert roles == [("system", "A.\n\nB.\n\nC."), ("user", "Hi.")]
 
 
-def test_an_answer_keeps_its_calls_and_thoughts():
+def test_an_answer_keeps_its_calls_and_reasoning():
     message = AIMessage(
         [
             {"type": "reasoning", "reasoning": "Hm"},
@@ -73,16 +73,16 @@ def test_an_answer_keeps_its_calls_and_thoughts():
     )
     _, *sent = to_openai([HumanMessage("?"), message])
     assert (sent[0]["content"], sent[0]["reasoning_content"]) == ("I add.", "Hmm.")
-    calls = [call for one in sent for call in one.get("tool_calls", ())]
+    calls = [call for message in sent for call in message.get("tool_calls", ())]
     assert [(call["id"], call["function"]) for call in calls] == [
         ("1", {"name": "add", "arguments": '{"a": 1, "b": "é"}'}),
         ("2", {"name": "sub", "arguments": '{"unreadable_arguments": "{oops"}'}),
     ]
-    results = [one["tool_call_id"] for one in sent if one["role"] == "tool"]
+    results = [message["tool_call_id"] for message in sent if message["role"] == "tool"]
     assert results == ["1", "2"]
 
 
-def test_text_in_parts_becomes_one_text():
+def test_text_in_parts_is_joined():
     content = ["one", {"type": "text", "text": "two", "cache_control": {"type": "ephemeral"}}]
     assert translated(HumanMessage(content))["content"] == "one\ntwo"
 
@@ -113,7 +113,7 @@ DATA_URL = {"url": "data:image/png;base64,QUJD"}
         ),
     ],
 )
-def test_images_in_every_style(block, sent):
+def test_images_of_every_style_are_converted(block, sent):
     content = [{"type": "text", "text": "What is it?"}, block]
     assert translated(HumanMessage(content))["content"] == [
         {"type": "text", "text": "What is it?"},
@@ -128,7 +128,7 @@ def test_images_in_every_style(block, sent):
         {"type": "audio", "base64": "QUJD", "mime_type": "audio/mpeg"},
     ],
 )
-def test_sound_in_both_styles(block):
+def test_audio_of_both_styles_is_converted(block):
     [part] = translated(HumanMessage([block]))["content"]
     assert part == {"type": "input_audio", "input_audio": {"data": "QUJD", "format": "mp3"}}
 
@@ -144,22 +144,22 @@ def test_sound_in_both_styles(block):
         (RemoveMessage(id="1"), "RemoveMessage"),
     ],
 )
-def test_what_cannot_be_sent_is_named(message, named):
+def test_an_unsupported_block_is_named(message, named):
     with pytest.raises(InvalidRequestError, match=named):
         to_openai([message])
 
 
-def test_no_message_at_all():
+def test_an_empty_conversation_is_refused():
     with pytest.raises(InvalidRequestError, match="no message"):
         to_openai([])
 
 
-def test_a_lone_question_is_a_prompt_as_it_is():
+def test_a_single_question_is_sent_unchanged_as_the_prompt():
     assert to_prompt([HumanMessage("Hi @me.")]) == "Hi @me."
     assert to_prompt([SystemMessage("Be brief."), HumanMessage("Hi.")]) == "Be brief.\n\nHi."
 
 
-def test_a_conversation_is_written_out():
+def test_a_conversation_is_written_as_text():
     messages = [
         SystemMessage("Be brief."),
         HumanMessage("Hello."),
@@ -180,6 +180,6 @@ def test_a_conversation_is_written_out():
         (HumanMessage([{"type": "image", "url": "http://x"}]), "images"),
     ],
 )
-def test_what_the_cli_cannot_send(message, named):
+def test_an_unsupported_block_is_named_over_the_cli(message, named):
     with pytest.raises(UnsupportedParameterError, match=f"{named}(?s:.*)HTTP"):
         to_prompt([HumanMessage("Hi."), message])

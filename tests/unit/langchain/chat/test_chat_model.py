@@ -1,4 +1,4 @@
-"""What `ChatDockerModel` sends, and what comes back."""
+"""Requests that `ChatDockerModel` sends, and the messages it returns."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EVERY = {
 }
 
 
-# --- What is sent ---
+# --- Requests ---
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -44,54 +44,54 @@ async def test_every_parameter_is_sent_by_its_name(ask, mode):
     assert body["messages"] == [{"role": "user", "content": "Hi."}]
 
 
-def test_nothing_is_sent_that_was_not_set(ask):
+def test_unset_parameters_are_not_sent(ask):
     chat, docker = ask({"content": "Hello."})
     chat.invoke("Hi.")
     assert bodies(docker)[0].keys() - {"stream", "stream_options"} == {"model", "messages"}
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_calls_settings_take_the_place_of_the_models(ask, mode):
+async def test_settings_of_a_call_replace_those_of_the_model(ask, mode):
     chat, docker = ask({"content": "Hello."}, temperature=1, stop=["a"])
-    said = await answer(chat, mode, temperature=0, model="ai/other", stop=["b"])
+    message = await answer(chat, mode, temperature=0, model="ai/other", stop=["b"])
     [body] = bodies(docker)
     assert (body["temperature"], body["model"], body["stop"]) == (0, "ai/other", ["b"])
-    assert said.response_metadata["model_name"] == "ai/other"
+    assert message.response_metadata["model_name"] == "ai/other"
 
 
-def test_no_stop_in_a_call_is_the_models_own(ask):
+def test_an_empty_stop_in_a_call_keeps_the_stop_of_the_model(ask):
     chat, docker = ask({"content": "Hello."}, stop=["a"])
     chat.invoke("Hi.", stop=[])
     assert bodies(docker)[0]["stop"] == ["a"]
 
 
-def test_a_key_goes_to_the_address_that_was_named(ask):
+def test_the_key_and_headers_are_sent_to_the_base_url(ask):
     chat, docker = ask({"content": "Hello."}, api_key="sesame", headers={"X-Team": "blue"})
     chat.invoke("Hi.")
     headers = docker.requests[-1].headers
     assert (headers["authorization"], headers["x-team"]) == ("Bearer sesame", "blue")
 
 
-def test_several_answers_at_once(ask):
+def test_generate_returns_several_answers(ask):
     chat, _ = ask({"content": "Hello."}, n=2)
     [several] = chat.generate([[HumanMessage("Hi.")]]).generations
-    assert [one.text for one in several] == ["Hello.", "Hello."]
+    assert [generation.text for generation in several] == ["Hello.", "Hello."]
     with pytest.raises(UnsupportedParameterError, match="n=2"):
         list(chat.stream("Hi."))
 
 
-# --- What comes back ---
+# --- Replies ---
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_reasoning_usage_and_the_engines_timings(ask, mode):
+async def test_reasoning_usage_and_timings_are_returned(ask, mode):
     chat, _ = ask({"content": "Hello.", "reasoning_content": "Be polite.", "prompt_tokens": 7})
-    said = await answer(chat, mode)
-    assert [block["type"] for block in said.content_blocks] == ["reasoning", "text"]
-    assert said.usage_metadata["input_tokens"] == 7
-    metadata = said.response_metadata
+    message = await answer(chat, mode)
+    assert [block["type"] for block in message.content_blocks] == ["reasoning", "text"]
+    assert message.usage_metadata["input_tokens"] == 7
+    metadata = message.response_metadata
     assert metadata["timings"]["predicted_per_second"] == 100
-    assert metadata["model_name"] == "ai/smollm2"  # the engine says the name of a file
+    assert metadata["model_name"] == "ai/smollm2"  # the engine reports the name of a file
     assert metadata["model_provider"] == "docker_model"
     assert metadata["finish_reason"] == "stop"
 
@@ -104,13 +104,13 @@ def test_usage_of_several_prompts_is_summed(ask):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_errors_are_langchains_too(ask, mode):
+async def test_errors_are_errors_of_langchain_too(ask, mode):
     chat, _ = ask({"status": 404, "error": "error while getting model: model not found"})
     with pytest.raises(ModelNotFoundError, match="docker model pull ai/smollm2"):
         await answer(chat, mode)
 
 
-async def test_leaving_a_stream_early(ask):
+async def test_leaving_a_stream_early_closes_the_request(ask):
     chat, _ = ask({"content": "word " * 1000})
     for _ in chat.stream("Hi."):
         break
@@ -122,7 +122,7 @@ async def test_leaving_a_stream_early(ask):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_missing_model_is_pulled_when_that_is_wanted(mode):
+async def test_a_missing_model_is_pulled_if_enabled(mode):
     steps = []
     with SimulatedDocker(models=(), pullable=("ai/smollm2",)):
         chat = ChatDockerModel(

@@ -1,4 +1,4 @@
-"""The runner's replies as messages: whole, and in pieces."""
+"""Conversion of the runner's replies to messages, whole and in chunks."""
 
 from __future__ import annotations
 
@@ -63,30 +63,30 @@ def settings_of(**parameters):
     return RequestSettings("ai/smollm2", [], None, parameters)
 
 
-def whole(said, **parameters):
-    choice = {"index": 0, "message": message(said), **parts(said)}
-    reply = {"model": "ai/smollm2", "choices": [choice], "usage": USAGE, "timings": TIMINGS}
-    result, _ = read_whole(reply, settings_of(**parameters))
+def whole(reply_message, **parameters):
+    choice = {"index": 0, "message": message(reply_message), **parts(reply_message)}
+    body = {"model": "ai/smollm2", "choices": [choice], "usage": USAGE, "timings": TIMINGS}
+    result, _ = read_whole(body, settings_of(**parameters))
     return result.generations[0].message
 
 
-def pieces(said, **parameters):
+def pieces(reply_message, **parameters):
     chunks = ChunkReader(settings_of(**parameters))
-    events = [{"choices": [choice]} for choice in deltas(said)]
+    events = [{"choices": [choice]} for choice in deltas(reply_message)]
     events.append({"choices": [], "usage": USAGE, "timings": TIMINGS})
     fed = [chunk for event in events if (chunk := chunks.feed(event))]
     return [chunk.message for chunk in (*fed, chunks.close())]
 
 
-def joined(said, **parameters):
-    first, *others = pieces(said, **parameters)
+def joined(reply_message, **parameters):
+    first, *others = pieces(reply_message, **parameters)
     return sum(others, first)
 
 
 @pytest.mark.parametrize("form", [whole, joined])
-def test_what_a_message_holds(form):
-    said = {"content": "Hello, you.", "reasoning_content": "Be polite. Always."}
-    answer = form(said)
+def test_content_and_reasoning_are_in_the_message(form):
+    reply_message = {"content": "Hello, you.", "reasoning_content": "Be polite. Always."}
+    answer = form(reply_message)
     assert answer.content == "Hello, you."
     assert answer.additional_kwargs == {"reasoning_content": "Be polite. Always."}
     kinds = [
@@ -110,20 +110,22 @@ def test_what_a_message_holds(form):
 
 
 @pytest.mark.parametrize("form", [whole, joined])
-def test_calls(form):
+def test_calls_of_a_reply_become_tool_calls(form):
     without_id = call("")
     without_id.pop("id")
     answer = form({"tool_calls": [call('{"a": 1}'), without_id]})
     made = answer.tool_calls[1]["id"]
-    named = [(one["name"], one["args"], one["id"]) for one in answer.tool_calls]
+    named = [
+        (tool_call["name"], tool_call["args"], tool_call["id"]) for tool_call in answer.tool_calls
+    ]
     assert named == [("add", {"a": 1}, "1"), ("add", {}, made)]
     assert made not in ("", "1")  # the engine gave none
     assert answer.response_metadata["finish_reason"] == "tool_calls"
 
 
-def test_a_call_of_nothing_is_a_call_that_no_tool_answers():
-    [one] = whole({"tool_calls": [{"id": "1"}]}).tool_calls
-    assert (one["name"], one["args"], one["id"]) == ("", {}, "1")
+def test_a_call_without_a_name_is_kept_with_an_empty_name():
+    [tool_call] = whole({"tool_calls": [{"id": "1"}]}).tool_calls
+    assert (tool_call["name"], tool_call["args"], tool_call["id"]) == ("", {}, "1")
 
 
 NO_OBJECTS = [
@@ -145,9 +147,9 @@ NO_OBJECTS = [
 
 @pytest.mark.parametrize("text", NO_OBJECTS)
 @pytest.mark.parametrize("form", [whole, joined])
-def test_arguments_that_are_no_object_are_an_invalid_call(form, text):
+def test_arguments_that_are_not_an_object_are_an_invalid_call(form, text):
     answer = form({"tool_calls": [call(text, id="3"), call('{"a": 1}', id="4")]})
-    assert [one["id"] for one in answer.tool_calls] == ["4"]
+    assert [tool_call["id"] for tool_call in answer.tool_calls] == ["4"]
     [invalid] = answer.invalid_tool_calls
     assert (invalid["name"], invalid["id"]) == ("add", "3")
     assert invalid["args"].startswith(text)
@@ -155,58 +157,58 @@ def test_arguments_that_are_no_object_are_an_invalid_call(form, text):
 
 @pytest.mark.parametrize("text", ["", " ", "null", "{}", '"{}"'])
 @pytest.mark.parametrize("form", [whole, joined])
-def test_a_call_without_arguments_is_a_call(form, text):
-    [one] = form({"tool_calls": [call(text)]}).tool_calls
-    assert one["args"] == {}
+def test_empty_arguments_are_an_empty_object(form, text):
+    [tool_call] = form({"tool_calls": [call(text)]}).tool_calls
+    assert tool_call["args"] == {}
 
 
 @pytest.mark.parametrize("form", [whole, joined])
-def test_an_object_within_a_text_is_the_arguments(form):
-    [one] = form({"tool_calls": [call(json.dumps('{"a": 1}'))]}).tool_calls
-    assert one["args"] == {"a": 1}
+def test_an_object_encoded_as_text_is_read_as_arguments(form):
+    [tool_call] = form({"tool_calls": [call(json.dumps('{"a": 1}'))]}).tool_calls
+    assert tool_call["args"] == {"a": 1}
 
 
-def test_an_invalid_call_says_why():
+def test_an_invalid_call_names_the_reason():
     [invalid] = whole({"tool_calls": [call("{oops")]}).invalid_tool_calls
     assert "JSON" in invalid["error"]
 
 
 @pytest.mark.parametrize("form", [whole, joined])
 @pytest.mark.parametrize("opening", ["<think>", ""])
-def test_thoughts_in_the_text_are_thoughts_where_json_is_wanted(form, opening):
-    said = {"content": f"{opening}Is it {{}}?</think>\n{{}}"}
-    answer = form(said, response_format={"type": "json_object"})
+def test_reasoning_in_the_text_is_separated_if_json_is_requested(form, opening):
+    reply_message = {"content": f"{opening}Is it {{}}?</think>\n{{}}"}
+    answer = form(reply_message, response_format={"type": "json_object"})
     assert (answer.content, answer.additional_kwargs) == ("{}", {"reasoning_content": "Is it {}?"})
-    assert form(said).content == said["content"]
+    assert form(reply_message).content == reply_message["content"]
 
 
 @pytest.mark.parametrize("form", [whole, joined])
 @pytest.mark.parametrize("reason", ["stop", "length"])
-def test_an_answer_that_is_nothing_but_thoughts_is_an_error(form, reason):
+def test_an_answer_with_only_reasoning_is_an_error(form, reason):
     with pytest.raises(EmptyAnswerError, match="think") as caught:
         form({"reasoning_content": "Hm.", "finish_reason": reason})
     assert "max_tokens" in caught.value.hint
 
 
-def test_pieces_of_a_call_have_its_index_and_one_id():
+def test_chunks_of_a_call_share_one_index_and_id():
     calls = [
-        one
+        part
         for chunk in pieces({"tool_calls": [call('{"a": 1}')]})
-        for one in chunk.tool_call_chunks
+        for part in chunk.tool_call_chunks
     ]
-    assert {one["index"] for one in calls} == {0}
-    assert [one["id"] for one in calls] == ["1"] + [None] * (len(calls) - 1)
-    assert "".join(one["args"] for one in calls) == '{"a": 1}'
+    assert {part["index"] for part in calls} == {0}
+    assert [part["id"] for part in calls] == ["1"] + [None] * (len(calls) - 1)
+    assert "".join(part["args"] for part in calls) == '{"a": 1}'
 
 
 @pytest.mark.parametrize("form", [whole, joined])
-def test_logprobs(form):
+def test_logprobs_are_in_the_metadata(form):
     entries = [{"token": "He", "logprob": -0.1}, {"token": "y", "logprob": -0.2}]
     answer = form({"content": "Hey", "logprobs": {"content": entries}})
     assert answer.response_metadata["logprobs"] == {"content": entries}
 
 
-def test_usage_and_constants_are_in_the_last_piece_alone():
+def test_usage_and_metadata_are_only_in_the_last_chunk():
     *others, last = pieces({"content": "Hello, you.", "reasoning_content": "Hm."})
     assert last.usage_metadata["total_tokens"] == 13
     assert last.chunk_position == "last"
@@ -215,7 +217,7 @@ def test_usage_and_constants_are_in_the_last_piece_alone():
         assert chunk.response_metadata == {"model_provider": "docker_model"}
 
 
-def test_usage_that_grows_in_every_piece_counts_once():
+def test_cumulative_usage_is_counted_once():
     chunks = ChunkReader(settings_of())
     for count in (1, 2, 3):
         piece = {"choices": [{"delta": {"content": "a"}}], "usage": {"completion_tokens": count}}
@@ -223,7 +225,7 @@ def test_usage_that_grows_in_every_piece_counts_once():
     assert chunks.close().message.usage_metadata["output_tokens"] == 3
 
 
-def test_an_answer_without_anything_still_has_an_end():
+def test_a_stream_without_content_still_has_a_last_chunk():
     chunks = ChunkReader(settings_of())
     assert chunks.feed({"choices": [{"delta": {"role": "assistant", "content": None}}]}) is None
     assert chunks.close().message.response_metadata["model_name"] == "ai/smollm2"
@@ -245,9 +247,9 @@ def test_an_answer_without_anything_still_has_an_end():
         },
     )
 )
-def test_pieces_add_up_to_the_whole(said):
-    assume(said.get("content", "").strip() or said.get("tool_calls"))
-    answer, added = whole(said), joined(said)
+def test_chunks_add_up_to_the_whole_message(reply_message):
+    assume(reply_message.get("content", "").strip() or reply_message.get("tool_calls"))
+    answer, added = whole(reply_message), joined(reply_message)
     assert isinstance(added, AIMessageChunk)
     for field in (
         "content",

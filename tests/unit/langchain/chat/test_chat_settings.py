@@ -1,4 +1,4 @@
-"""The fields of `ChatDockerModel`: what is refused, hidden, traced, and part of a cache key."""
+"""The fields of `ChatDockerModel`: refused, hidden, traced, and part of a cache key."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from tests.unit.langchain.chat.scripted_model import bodies
         {"base_url": "http://ann:sesame@localhost:1/v1"},
     ],
 )
-def test_settings_that_cannot_be(settings):
+def test_an_invalid_setting_is_refused(settings):
     with pytest.raises(ValidationError) as caught:
         ChatDockerModel(**{"model": "ai/smollm2", "headers": {"X": "sesame"}} | settings)
     assert "sesame" not in str(caught.value)
 
 
-def test_a_wrong_timeout_is_one_error():
+def test_an_invalid_timeout_gives_a_single_error():
     with pytest.raises(ValidationError) as caught:
         ChatDockerModel(model="ai/smollm2", timeout="soon")
     assert caught.value.error_count() == 1
@@ -57,19 +57,19 @@ def test_a_wrong_timeout_is_one_error():
         ("format", "response_format"),
     ],
 )
-def test_a_setting_by_another_name_is_told_the_name_here(name, meant):
+def test_a_setting_with_another_name_is_refused_with_the_name_used_here(name, meant):
     with pytest.raises(ValidationError, match=rf"{name}(?s:.*)\b{meant}\b"):
         ChatDockerModel(model="ai/smollm2", **{name: 1})
 
 
-def test_every_setting_has_a_description_and_a_place_in_the_signature():
+def test_every_setting_has_a_description_and_is_in_the_signature():
     fields = ChatDockerModel.model_fields.keys() - BaseChatModel.model_fields.keys()
     assert all(ChatDockerModel.model_fields[name].description for name in fields)
     assert fields <= inspect.signature(ChatDockerModel).parameters.keys()
 
 
 @pytest.mark.parametrize("name", ["api_key", "base_url", "headers"])
-def test_the_cli_has_no_address(name):
+def test_transport_cli_refuses_an_address_and_a_key(name):
     given = {name: {"X": "y"} if name == "headers" else NOWHERE}
     with pytest.raises(UnsupportedParameterError, match=name):
         ChatDockerModel(model="ai/smollm2", transport="cli", **given)
@@ -80,7 +80,7 @@ def test_the_cli_has_no_address(name):
 
 
 @pytest.mark.parametrize("name", ["temprature", "api_key", "base_url", "env"])
-def test_keywords_that_no_call_takes(ask, name):
+def test_unknown_keywords_of_a_call_are_refused(ask, name):
     chat, _ = ask()
     with pytest.raises(InvalidRequestError, match=f"{name}(?s:.*)extra_body"):
         chat.invoke("Hi.", **{name: "x"})
@@ -97,7 +97,7 @@ def test_secrets_are_never_shown():
     assert "sesame" not in f"{shown} {chat!r} {chat} {dumps(chat)} {chat.model_dump()}"
 
 
-def test_it_pickles_with_its_secrets(ask):
+def test_pickling_keeps_the_secrets(ask):
     chat, docker = ask({"content": "Hello."}, api_key="sesame", env={"A": "b"}, temperature=0)
     copy = pickle.loads(pickle.dumps(chat))
     assert (copy.api_key, copy.env, copy.temperature) == (SecretStr("sesame"), {"A": "b"}, 0)
@@ -105,17 +105,17 @@ def test_it_pickles_with_its_secrets(ask):
     assert docker.requests[-1].headers["authorization"] == "Bearer sesame"
 
 
-def test_what_changes_the_answer_changes_the_cache_key(ask):
+def test_settings_that_change_the_answer_change_the_cache_key(ask):
     cache = InMemoryCache()
     chat, docker = ask({"content": "Hello."}, cache=cache)
     changed = [{"model": "ai/other"}, {"stop": ["x"]}, {"temperature": 0}, {"seed": 1}]
     others = [chat.model_copy(update=update) for update in changed]
-    for one in (chat, *others, chat, *others):
-        one.invoke("Hi.")
+    for variant in (chat, *others, chat, *others):
+        variant.invoke("Hi.")
     assert len(bodies(docker)) == 1 + len(others)
 
 
-def test_what_is_traced():
+def test_tracing_receives_the_parameters_without_secrets():
     chat = ChatDockerModel(model="ai/smollm2", temperature=0.5, max_tokens=9, stop="END")
     params = chat._get_ls_params()
     assert params == {
@@ -132,12 +132,12 @@ def test_what_is_traced():
     assert "docker-model-llm" in chat.metadata["lc_versions"]
 
 
-def test_a_profile_is_the_users():
+def test_a_profile_can_be_given():
     profile = {"tool_calling": False}
     assert ChatDockerModel(model="ai/smollm2", profile=profile).profile == profile
 
 
-def test_phases_and_numbers_as_timeouts():
+def test_timeout_accepts_a_number_or_timeouts():
     timeouts = Timeouts(first_output=1)
     assert ChatDockerModel(model="ai/smollm2", timeout=timeouts).timeout == timeouts
     assert ChatDockerModel(model="ai/smollm2", timeout=5).timeout == 5

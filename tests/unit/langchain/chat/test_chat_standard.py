@@ -31,13 +31,13 @@ class TestChatUnit(ChatModelUnitTests):
 
 @pytest.fixture
 def no_downloads(monkeypatch):
-    """Give the suites a picture and a sound without the network."""
+    """Provide the suites with an image and a sound without the network."""
     monkeypatch.setenv("LANGCHAIN_TESTS_USER_AGENT", "tests")
     monkeypatch.setattr(httpx, "get", lambda *_, **__: SimpleNamespace(content=b"media"))
 
 
 class EveryCapability(ChatModelIntegrationTests):
-    """The suite with all that the package supports; `tests/real` takes it for a real runner."""
+    """The suite with all supported features; `tests/real` uses it with a real runner."""
 
     @property
     def chat_model_class(self):

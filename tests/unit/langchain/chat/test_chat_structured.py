@@ -1,4 +1,4 @@
-"""Answers held to a schema, in every form of one."""
+"""Structured output with every form of schema."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Tree(BaseModel):
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
 @pytest.mark.parametrize("include_raw", [False, True])
-def test_what_does_not_parse(ask, method, include_raw):
+def test_an_answer_that_does_not_match_is_a_parsing_error(ask, method, include_raw):
     call = {**ADD, "function": {"name": "Tree", "arguments": '{"leaves": 3}'}}
     chat, _ = ask({"content": '{"leaves": 3}', "tool_calls": [call]})
     structured = chat.with_structured_output(Tree, method=method, include_raw=include_raw)
@@ -40,7 +40,7 @@ def test_what_does_not_parse(ask, method, include_raw):
 
 @pytest.mark.parametrize("schema", [Tree, {"title": "Tree", "type": "object"}])
 @pytest.mark.parametrize("include_raw", [False, True])
-def test_what_was_cut_off_is_no_object(ask, schema, include_raw):
+def test_an_answer_that_was_cut_off_is_an_error(ask, schema, include_raw):
     half = {"content": '{"name": "oak", "lea', "finish_reason": "length"}
     structured = ask(half)[0].with_structured_output(schema, include_raw=include_raw)
     if include_raw:
@@ -74,13 +74,13 @@ def test_a_recursive_schema_keeps_its_references(ask):
         ({"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}, "x"),
     ],
 )
-def test_schemas_in_every_form(ask, schema, name):
+def test_every_form_of_a_schema_is_accepted(ask, schema, name):
     chat, docker = ask({"content": '{"a": 1}'})
     assert chat.with_structured_output(schema).invoke("Hi.") == {"a": 1}
     assert bodies(docker)[0]["response_format"]["json_schema"]["name"] == name
 
 
-def test_json_without_a_schema(ask):
+def test_json_mode_needs_no_schema(ask):
     chat, docker = ask({"content": '{"a": 1}'})
     assert chat.with_structured_output(method="json_mode").invoke("Hi.") == {"a": 1}
     assert bodies(docker)[0]["response_format"] == {"type": "json_object"}
@@ -89,7 +89,7 @@ def test_json_without_a_schema(ask):
             chat.with_structured_output(**wrong)
 
 
-def test_a_schema_as_the_models_own_format(ask):
+def test_a_schema_can_be_given_as_response_format(ask):
     chat, docker = ask({"content": "{}"}, response_format=Tree)
     chat.invoke("Hi.")
     assert bodies(docker)[0]["response_format"]["json_schema"]["name"] == "Tree"
@@ -111,7 +111,7 @@ class Even(BaseModel):
 
 @pytest.fixture
 def says(serve):
-    """A chat whose model says these answers, one after the other."""
+    """Return a function that makes a chat whose model gives these answers in turn."""
 
     def make(*answers, **settings):
         left = list(answers)
@@ -121,16 +121,16 @@ def says(serve):
     return make
 
 
-async def streamed(chain, way):
-    if way == "stream":
+async def streamed(chain, method):
+    if method == "stream":
         return await asyncio.to_thread(lambda: list(chain.stream("Hi.")))
     return [part async for part in chain.astream("Hi.")]
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
-async def test_a_streamed_object_is_repaired_once(says, way):
+@pytest.mark.parametrize("method", ["stream", "astream"])
+async def test_a_streamed_object_is_repaired_once(says, method):
     chat, docker = says('{"number": 1}', '{"number": 2}')
-    assert await streamed(chat.with_structured_output(Even), way) == [Even(number=2)]
+    assert await streamed(chat.with_structured_output(Even), method) == [Even(number=2)]
     wrong, correction = bodies(docker)[1]["messages"][-2:]
     assert wrong == {"role": "assistant", "content": '{"number": 1}'}
     assert "number: Value error, must be even" in correction["content"]
@@ -142,24 +142,24 @@ def test_an_object_in_a_code_block_needs_no_repair(says):
     assert len(bodies(docker)) == 1
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
-async def test_a_streamed_object_that_stays_wrong_is_an_error(says, way):
+@pytest.mark.parametrize("method", ["stream", "astream"])
+async def test_a_streamed_object_that_stays_invalid_is_an_error(says, method):
     chat, docker = says('{"number": 1}', '{"number": 3}')
     with pytest.raises(OutputParserException, match="must be even"):
-        await streamed(chat.with_structured_output(Even), way)
+        await streamed(chat.with_structured_output(Even), method)
     assert len(bodies(docker)) == 2
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
-async def test_a_streamed_object_that_was_cut_off_is_an_error(ask, way):
+@pytest.mark.parametrize("method", ["stream", "astream"])
+async def test_a_streamed_object_that_was_cut_off_is_an_error(ask, method):
     chat, docker = ask({"content": '{"number": 2, "x', "finish_reason": "length"})
     with pytest.raises(OutputParserException, match="cut off"):
-        await streamed(chat.with_structured_output(Even), way)
+        await streamed(chat.with_structured_output(Even), method)
     assert len(bodies(docker)) == 1
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-async def test_a_repaired_object_beside_its_message(says, streaming):
+async def test_include_raw_returns_the_message_of_a_repaired_object(says, streaming):
     chat, _ = says('{"number": 1}', '{"number": 2}', streaming=streaming)
     result = chat.with_structured_output(Even, include_raw=True).invoke("Hi.")
     assert result["parsed"] == Even(number=2)
@@ -168,7 +168,7 @@ async def test_a_repaired_object_beside_its_message(says, streaming):
     assert result["raw"].response_metadata["model_name"] == "ai/smollm2"
 
 
-async def test_the_message_of_a_repaired_stream_counts_both_answers(says):
+async def test_usage_of_a_repaired_stream_counts_both_answers(says):
     chat, _ = says('{"number": 1}', '{"number": 2}')
     chain = chat.with_structured_output(Even, include_raw=True)
     parts = [part async for part in chain.astream("Hi.")]
@@ -178,17 +178,17 @@ async def test_the_message_of_a_repaired_stream_counts_both_answers(says):
     assert [part["parsed"] for part in parts if "parsed" in part][-1] == Even(number=2)
 
 
-async def test_a_stream_that_no_parser_reads_holds_one_answer(says):
+async def test_a_stream_with_a_bound_response_format_is_not_repaired(says):
     chat, docker = says('{"number": 1}')
     parts = [part async for part in chat.bind(response_format=Even).astream("Hi.")]
     assert "".join(part.text for part in parts) == '{"number": 1}'
     assert len(bodies(docker)) == 1
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
-async def test_a_dictionary_grows_in_a_stream(says, way):
+@pytest.mark.parametrize("method", ["stream", "astream"])
+async def test_a_streamed_dictionary_grows(says, method):
     chat, _ = says('{"name": "oak", "leaves": [{"name": "a long one"}]}')
     chain = chat.with_structured_output({**Tree.model_json_schema(), "title": "Tree"})
-    parts = await streamed(chain, way)
+    parts = await streamed(chain, method)
     assert len(parts) > 2
     assert parts[-1] == {"name": "oak", "leaves": [{"name": "a long one"}]}

@@ -1,4 +1,4 @@
-"""Tools: what is sent of them, and what is said when they were not used."""
+"""Tools: how they are sent, and warnings if the model did not use them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.unit.langchain.chat.scripted_model import bodies
         ({"type": "auto"}, "auto"),
     ],
 )
-def test_modes_of_choosing_a_tool(ask, choice, sent):
+def test_tool_choice_is_sent_in_the_form_of_the_api(ask, choice, sent):
     chat, docker = ask({"tool_calls": [ADD]}, tool_calling="native")
     chat.bind_tools([TOOL, OTHER], tool_choice=choice).invoke("Hi.")
     assert bodies(docker)[0].get("tool_choice") == sent
@@ -41,7 +41,7 @@ def test_modes_of_choosing_a_tool(ask, choice, sent):
         {"name": "add"},
     ],
 )
-def test_a_tool_by_name_is_the_only_one_sent(ask, choice):
+def test_a_named_tool_is_the_only_one_sent(ask, choice):
     chat, docker = ask({"tool_calls": [ADD]}, tool_calling="native")
     bound = chat.bind_tools([TOOL, OTHER], tool_choice=choice, parallel_tool_calls=False)
     assert bound.kwargs["tool_choice"] == {"type": "function", "function": {"name": "add"}}
@@ -51,13 +51,13 @@ def test_a_tool_by_name_is_the_only_one_sent(ask, choice):
     assert body["parallel_tool_calls"] is False
 
 
-def test_a_tool_that_is_not_there(ask):
+def test_an_unknown_tool_choice_is_refused(ask):
     chat, _ = ask()
     with pytest.raises(InvalidRequestError, match=r"'mul'(?s:.*)add, sub"):
         chat.bind_tools([TOOL, OTHER], tool_choice="mul")
 
 
-def test_no_tools_at_all(ask):
+def test_an_empty_list_of_tools_is_not_sent(ask):
     chat, docker = ask({"content": "{}"})
     bound = chat.bind_tools([], tool_choice="any", response_format={"type": "json_object"})
     bound.invoke("Hi.")
@@ -66,29 +66,29 @@ def test_no_tools_at_all(ask):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_demanded_call_that_did_not_come(ask, mode):
+async def test_a_missing_required_call_causes_a_warning(ask, mode):
     chat, _ = ask({"content": "No.", "prompt_tokens": 9999}, tool_calling="native")
     with pytest.warns(UserWarning, match="demanded and the model made none"):
         await answer(chat.bind_tools([TOOL], tool_choice="any"), mode)
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_tools_that_cannot_have_been_seen(ask, mode):
+async def test_tools_that_the_prompt_did_not_contain_cause_a_warning(ask, mode):
     chat, _ = ask({"content": "No.", "prompt_tokens": 5}, tool_calling="native")
     with pytest.warns(UserWarning, match="has not seen its tools"):
         await answer(chat.bind_tools([TOOL]), mode)
 
 
 @pytest.mark.parametrize(
-    ("said", "choice"),
+    ("reply", "choice"),
     [
         ({"tool_calls": [ADD], "prompt_tokens": 5}, "any"),
         ({"content": "No.", "prompt_tokens": 9999}, None),
         ({"content": "No.", "prompt_tokens": 5}, "none"),
     ],
 )
-def test_nothing_to_warn_of(ask, said, choice):
-    chat, _ = ask(said, tool_calling="native")
+def test_a_plausible_reply_causes_no_warning(ask, reply, choice):
+    chat, _ = ask(reply, tool_calling="native")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         chat.bind_tools([TOOL], tool_choice=choice).invoke("Hi.")

@@ -1,4 +1,4 @@
-"""Tools and an object in one request: LangChain's and LangGraph's agents, and bound chats."""
+"""Tools with a schema in one request: agents of LangChain and LangGraph, and bound chats."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def add(a: int, b: int) -> int:
 
 @pytest.fixture
 def docker():
-    """A model that calls first, and then gives the object in whichever form is asked for."""
+    """Simulate a model that calls first, and then gives the object in the requested form."""
 
     def script(prompt):
         body = prompt.body
         schema = json.dumps(body.get("response_format") or {})
-        if body.get("tools"):  # by the engine
+        if body.get("tools"):  # enforced by the engine
             answered = body["messages"][-1]["role"] == "tool"
             return "It is 5." if answered else [ToolCall("add", {"a": 2, "b": 3})]
         if "Result of add" in prompt or '"tool"' not in schema:
@@ -69,11 +69,11 @@ def test_langgraphs_prebuilt_agent_calls_first_and_then_gives_an_object():
 
 
 @pytest.mark.usefixtures("docker")
-def test_a_chat_with_tools_gives_an_object():
+def test_a_chat_with_tools_and_a_schema_gives_an_object():
     chat = ChatDockerModel(model="ai/smollm2")
     bound = chat.bind_tools([add], response_format=Sum)
-    said = bound.invoke("What is 2 + 3?")
-    assert said.tool_calls[0]["args"] == {"a": 2, "b": 3}
+    message = bound.invoke("What is 2 + 3?")
+    assert message.tool_calls[0]["args"] == {"a": 2, "b": 3}
     chain = chat.with_structured_output(Sum, tools=chat.bind_tools([add]).kwargs["tools"])
-    said = chain.first.invoke("What is 2 + 3?")
-    assert said.tool_calls[0]["args"] == {"a": 2, "b": 3}
+    message = chain.first.invoke("What is 2 + 3?")
+    assert message.tool_calls[0]["args"] == {"a": 2, "b": 3}

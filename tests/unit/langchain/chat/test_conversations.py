@@ -1,4 +1,4 @@
-"""Conversations as agents and other providers leave them, with templates as strict as any."""
+"""Histories of agents and other providers, with strict chat templates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from docker_model.testing.templates import TEMPLATES
 from langchain_docker_model import ChatDockerModel
 from langchain_docker_model.errors import EmptyAnswerError
 
-# --- What other providers' models leave in a history ---
+# --- Blocks of other providers in a history ---
 
 ADD = {"name": "add", "args": {"a": 1, "b": 2}, "id": "call_1", "type": "tool_call"}
 BROKEN = {"name": "add", "args": '{"a": ', "id": "call_2", "type": "invalid_tool_call", "error": ""}
@@ -153,7 +153,7 @@ def template(request):
 
 
 @pytest.mark.parametrize("name", HISTORIES)
-def test_no_template_refuses_a_history(template, name):
+def test_every_template_accepts_every_history(template, name):
     with SimulatedDocker([SimulatedModel("m", template=template, script="ok")]) as docker:
         chat = ChatDockerModel(model="m", max_retries=0)
         assert chat.invoke(HISTORIES[name]).content == "ok"
@@ -165,7 +165,7 @@ def test_no_template_refuses_a_history(template, name):
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_another_providers_answer_arrives_as_text_and_one_call(name):
+def test_an_answer_of_another_provider_is_sent_as_text_and_one_call(name):
     with SimulatedDocker([SimulatedModel("m", script="ok")]) as docker:
         ChatDockerModel(model="m").invoke([QUESTION, ANSWERS[name], RESULT])
     _, answer, *results = docker.requests[-1].body["messages"]
@@ -182,9 +182,9 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-def test_a_local_model_takes_over_from_a_model_of_another_provider():
+def test_a_local_model_continues_the_history_of_another_provider():
     class Cloud(ChatDockerModel):
-        """Calls a tool, and fails at the next question."""
+        """A model that calls a tool, and fails at the next question."""
 
         def _generate(self, messages, stop=None, run_manager=None, **settings):
             if isinstance(messages[-1], ToolMessage):
@@ -234,24 +234,24 @@ def city(script, schema=City, **settings):
         [OSLO, Finish("length")],
     ],
 )
-def test_an_object_is_found_behind_and_among_thoughts(script):
+def test_an_object_is_found_after_and_within_reasoning(script):
     assert city(script) == City(name="Oslo", people=7)
 
 
-def test_an_answer_that_is_nothing_but_thoughts_is_no_object():
+def test_an_answer_with_only_reasoning_is_no_object():
     with pytest.raises(EmptyAnswerError, match="thought"):
         city([Reasoning("Hm …")])
 
 
-def test_an_object_that_was_wrong_is_corrected_once():
-    asked = []
+def test_an_invalid_object_is_corrected_once():
+    prompts = []
 
     def script(prompt):
-        asked.append(prompt)
-        return OSLO if len(asked) > 1 else '{"name": "Oslo", "people": "many"}'
+        prompts.append(prompt)
+        return OSLO if len(prompts) > 1 else '{"name": "Oslo", "people": "many"}'
 
     assert city(script) == City(name="Oslo", people=7)
-    assert "people" in asked[1].messages[-1]["content"]
+    assert "people" in prompts[1].messages[-1]["content"]
 
 
 class Address(TypedDict):
@@ -274,7 +274,7 @@ class Guest(TypedDict):
     age: NotRequired[int]
 
 
-def test_a_typed_dictionary_says_which_fields_may_be_missing():
+def test_optional_fields_of_a_typed_dictionary_are_not_required():
     with SimulatedDocker({"m": '{"name": "Ann"}'}) as docker:
         for schema in (Guest, Person):
             answer = ChatDockerModel(model="m").with_structured_output(schema).invoke("q")
@@ -292,7 +292,7 @@ def test_a_typed_dictionary_says_which_fields_may_be_missing():
 
 
 class Tools:
-    """Tools that keep what they were called with."""
+    """Tools that record their arguments."""
 
     def __init__(self):
         self.calls = []
@@ -317,7 +317,7 @@ class Tools:
 
         @tool
         def fly(to: str) -> str:
-            """Fly to a place; fails."""
+            """Fly to a place; always fails."""
             self.calls.append(("fly", {"to": to}))
             msg = "there are no wings"
             raise ToolException(msg)
@@ -327,7 +327,7 @@ class Tools:
 
 
 class Model:
-    """A model that calls tools, rightly and wrongly, and gives up after a few rounds."""
+    """A model that calls tools, correctly and incorrectly, and stops after a few rounds."""
 
     def __init__(self, random):
         self.random = random
@@ -340,7 +340,7 @@ class Model:
     def __call__(self, prompt):
         last = str(prompt.messages[-1]["content"])
         if "Reply again, and correct this." in last:
-            self.replies.pop()  # no tool ran on it
+            self.replies.pop()  # no tool was run
         rounds = json.dumps(prompt.body["messages"]).count("noon") + len(self.replies) % 4
         if not prompt.body.get("tools") and not prompt.schema:
             return "Bare words."
@@ -405,8 +405,8 @@ def run_agent(agent, messages, mode):
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
-def test_agents_run_every_call_once_and_none_on_invented_arguments(template, seed):
-    """Over 200 conversations in all: 8 for each seed and template."""
+def test_agents_run_every_valid_call_once_and_no_invalid_call(template, seed):
+    """More than 200 conversations in total: 8 for each seed and template."""
     random = Random(f"{template} {seed}")
     for _ in range(8):
         tools, model = Tools(), Model(random)
@@ -422,7 +422,7 @@ def test_agents_run_every_call_once_and_none_on_invented_arguments(template, see
         assert sorted(map(str, tools.calls)) == sorted(map(str, model.calls))
 
 
-def test_a_failing_engine_in_the_middle_of_a_conversation_is_tried_again():
+def test_an_engine_failure_during_an_agents_conversation_is_retried():
     replies = iter([ToolCall("add", {"a": 1, "b": 2}), Fail("slot busy", 503), Text("3")])
     with SimulatedDocker({"m": lambda _: [next(replies)]}, retry_wait=0.01):
         agent = create_agent(ChatDockerModel(model="m"), [add])

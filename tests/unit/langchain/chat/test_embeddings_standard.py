@@ -1,4 +1,4 @@
-"""LangChain's standard suites for embeddings, and `DockerModelEmbeddings`' own promises."""
+"""LangChain's standard suites for embeddings, and further tests of `DockerModelEmbeddings`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def embeddings(lengths):
     return DockerModelEmbeddings(model="ai/all-minilm", base_url=lengths.url)
 
 
-async def test_vectors_come_in_the_order_of_the_texts_which_go_as_texts(embeddings, lengths):
+async def test_vectors_have_the_order_of_the_texts(embeddings, lengths):
     expected = [[1.0, 0.5, -0.25], [3.0, 0.5, -0.25]]
     assert embeddings.embed_documents(["a", "abc"]) == expected
     assert lengths.requests[-1].body["input"] == ["a", "abc"]
@@ -67,12 +67,12 @@ async def test_vectors_come_in_the_order_of_the_texts_which_go_as_texts(embeddin
     assert embeddings.embed_query("ab") == await embeddings.aembed_query("ab") == [2.0, 0.5, -0.25]
 
 
-async def test_no_texts_need_no_request():
+async def test_an_empty_list_sends_no_request():
     embeddings = DockerModelEmbeddings(model="ai/x", base_url="http://127.0.0.1:9", max_retries=0)
     assert embeddings.embed_documents([]) == await embeddings.aembed_documents([]) == []
 
 
-async def test_no_vector_of_the_wrong_length_comes_back(embeddings):
+async def test_vectors_of_another_length_than_dimensions_are_refused(embeddings):
     shorter = embeddings.model_copy(update={"dimensions": 2})
     with pytest.raises(UnsupportedParameterError, match="dimensions"):
         shorter.embed_query("ab")
@@ -81,7 +81,7 @@ async def test_no_vector_of_the_wrong_length_comes_back(embeddings):
     assert embeddings.model_copy(update={"dimensions": 3}).embed_query("ab")[0] == 2.0
 
 
-def test_a_chat_model_says_how_it_would_become_one(docker):
+def test_a_chat_model_names_the_command_that_makes_it_an_embedding_model(docker):
     chat = DockerModelEmbeddings(model="ai/x", base_url=docker.url)
     with pytest.raises(InvalidRequestError, match="docker model configure --mode embedding"):
         chat.embed_query("ab")
@@ -90,18 +90,18 @@ def test_a_chat_model_says_how_it_would_become_one(docker):
 @pytest.mark.parametrize(
     "settings", [{"modle": "x"}, {"model": "-rf"}, {"dimensions": 0}, {"base_url": "ftp://x"}]
 )
-def test_settings_that_cannot_be(settings):
+def test_an_invalid_setting_is_refused(settings):
     with pytest.raises(ValidationError):
         DockerModelEmbeddings(**{"model": "ai/x"} | settings)
 
 
-def test_the_command_makes_no_embeddings():
+def test_transport_cli_is_refused():
     with pytest.raises(UnsupportedParameterError, match="transport='cli'"):
         DockerModelEmbeddings(model="ai/x", transport="cli")
     assert DockerModelEmbeddings(model="ai/x", transport="http").embed_documents([]) == []
 
 
-def test_it_pickles_and_keeps_its_secrets_to_itself(embeddings):
+def test_pickling_keeps_the_secrets_and_repr_hides_them(embeddings):
     secrets = {"api_key": "sesame", "headers": {"X": "sesame"}, "env": {"T": "sesame"}}
     known = DockerModelEmbeddings(model="ai/x", **secrets)
     copy = pickle.loads(pickle.dumps(known))
@@ -125,14 +125,14 @@ def inputs(docker):
     return [text for body in bodies for text in body["input"]]
 
 
-async def test_what_the_models_card_wants_is_put_before_queries_and_texts(docker):
+async def test_instructions_of_the_model_are_put_before_queries_and_texts(docker):
     embeddings = DockerModelEmbeddings(model="ai/nomic-embed-text-v1.5")
     embeddings.embed_query("a")
     await embeddings.aembed_documents(["b"])
     assert inputs(docker) == ["search_query: a", "search_document: b"]
 
 
-async def test_instructions_of_the_users_go_before_the_cards(docker):
+async def test_instructions_given_by_the_user_take_precedence(docker):
     embeddings = DockerModelEmbeddings(
         model="ai/nomic-embed-text-v1.5", query_instruction="", text_instruction="text: "
     )
@@ -147,7 +147,7 @@ def test_texts_may_come_from_a_generator(docker):
 
 
 @pytest.mark.parametrize(("texts", "named"), [(["a", " "], r"texts\[1\]"), ("abc", "iterable")])
-def test_what_cannot_be_embedded_is_named_before_anything_is_sent(docker, texts, named):
+def test_invalid_texts_are_named_before_anything_is_sent(docker, texts, named):
     embeddings = DockerModelEmbeddings(model="ai/nomic-embed-text-v1.5")
     with pytest.raises(InvalidRequestError, match=named):
         embeddings.embed_documents(texts)
@@ -163,7 +163,7 @@ def test_texts_that_are_too_long_are_named_or_cut(docker):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-async def test_a_model_is_put_into_embedding_mode_when_that_is_wanted(docker):
+async def test_auto_configure_sets_the_embedding_mode(docker):
     with pytest.raises(InvalidRequestError, match="docker model configure"):
         DockerModelEmbeddings(model="ai/x").embed_query("a")
     configured = DockerModelEmbeddings(model="ai/x", auto_configure=True)
@@ -171,7 +171,7 @@ async def test_a_model_is_put_into_embedding_mode_when_that_is_wanted(docker):
     assert configured.embed_query("a")
 
 
-async def test_a_long_job_tells_how_far_it_is(docker):
+async def test_progress_of_many_texts_is_reported(docker):
     steps = []
     embeddings = DockerModelEmbeddings(
         model="ai/nomic-embed-text-v1.5", on_embedded=lambda *step: steps.append(step)
@@ -198,12 +198,12 @@ def test_caches_of_different_models_and_instructions_have_different_names():
     assert DockerModelEmbeddings(model="ai/x").cache_namespace in names
 
 
-def test_the_model_may_be_called_model_name(monkeypatch):
+def test_model_name_is_accepted_for_model(monkeypatch):
     assert DockerModelEmbeddings(model_name="ai/x") == DockerModelEmbeddings(model="ai/x")
     assert DockerModelEmbeddings.from_env(model_name="ai/x").model == "ai/x"
 
 
-async def test_a_model_is_loaded_before_it_is_used(docker):
+async def test_warm_up_loads_the_model(docker):
     embeddings = DockerModelEmbeddings(model="ai/nomic-embed-text-v1.5")
     embeddings.warm_up()
     await embeddings.awarm_up()

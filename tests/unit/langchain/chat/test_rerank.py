@@ -25,7 +25,7 @@ def docker():
 
 @pytest.fixture(params=["compress_documents", "acompress_documents"])
 def rerank(request, docker):
-    """Rank documents, either way."""
+    """Return a function that ranks documents, sync or async."""
 
     async def run(documents, query="cat", **settings):
         reranker = DockerModelRerank(**{"model": "ai/reranker"} | settings)
@@ -39,20 +39,20 @@ def documents():
     return [Document(text, metadata={"n": n}, id=str(n)) for n, text in enumerate(TEXTS)]
 
 
-async def test_the_best_come_first_and_equal_scores_stay_in_their_order(rerank):
+async def test_the_best_documents_come_first_and_equal_scores_keep_their_order(rerank):
     given = documents()
     best = await rerank(given)
     assert [document.id for document in best] == ["1", "3", "0"]
     assert best[0].metadata == {"n": 1, "relevance_score": 4.5}
-    assert given == documents()  # which stay as they were
+    assert given == documents()  # the input is unchanged
 
 
 @pytest.mark.parametrize(("top_n", "count"), [(1, 1), (9, 4), (None, 4)])
-async def test_as_many_come_back_as_are_wanted(rerank, top_n, count):
+async def test_top_n_limits_the_number_of_documents(rerank, top_n, count):
     assert len(await rerank(documents(), top_n=top_n)) == count
 
 
-async def test_scores_are_normalized_when_that_is_wanted(rerank):
+async def test_scores_are_normalized_if_enabled(rerank):
     best = await rerank(documents(), top_n=None, normalize=True)
     scores = [document.metadata["relevance_score"] for document in best]
     assert scores == sorted(scores, reverse=True)
@@ -60,36 +60,36 @@ async def test_scores_are_normalized_when_that_is_wanted(rerank):
     assert 0.98 < scores[0] < 1
 
 
-async def test_no_documents_need_no_request(rerank, docker):
+async def test_an_empty_list_sends_no_request(rerank, docker):
     assert await rerank([]) == []
     assert docker.requests == []
 
 
-async def test_a_model_that_is_no_reranker_is_refused_unless_it_is_forced(rerank):
+async def test_a_model_that_is_not_a_reranker_is_refused_unless_forced(rerank):
     with pytest.raises(InvalidRequestError, match="rerank"):
         await rerank(documents(), model="ai/chat")
     assert len(await rerank(documents(), model="ai/chat", force=True)) == 3
 
 
 @pytest.mark.parametrize("settings", [{"top_n": 0}, {"model": "-rf"}, {"topn": 3}])
-def test_settings_that_cannot_be_used_are_refused(settings):
+def test_an_invalid_setting_is_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         DockerModelRerank(**{"model": "ai/reranker"} | settings)
 
 
-def test_the_command_cannot_rerank():
+def test_transport_cli_is_refused():
     with pytest.raises(UnsupportedParameterError, match="rerank"):
         DockerModelRerank(model="ai/reranker", transport="cli")
 
 
-def test_a_reranker_is_a_compressor_and_pickles():
+def test_a_reranker_is_a_document_compressor_and_picklable():
     reranker = DockerModelRerank(model_name="ai/reranker", api_key="sesame")
     assert isinstance(reranker, BaseDocumentCompressor)
     assert pickle.loads(pickle.dumps(reranker)) == reranker
     assert "sesame" not in repr(reranker)
 
 
-async def test_a_reranker_is_loaded_before_it_is_used(monkeypatch):
+async def test_warm_up_loads_the_model(monkeypatch):
     models = [SimulatedModel("ai/reranker", kind="reranker")]
     with SimulatedDocker(models, score=lambda *_: 1.0) as docker:
         reranker = DockerModelRerank(model="ai/reranker")
@@ -102,7 +102,7 @@ async def test_a_reranker_is_loaded_before_it_is_used(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [DockerModelEmbeddings, DockerModelRerank])
-def test_the_model_may_be_given_under_one_of_its_two_names(kind):
+def test_both_names_of_the_model_cannot_be_given(kind):
     assert kind(model_name="ai/embed").model == "ai/embed"
     with pytest.raises(InvalidRequestError, match=r"both are given\nHint: give model alone"):
         kind(model="ai/embed", model_name="ai/embed")

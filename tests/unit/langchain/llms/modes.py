@@ -1,4 +1,4 @@
-"""The six ways to ask an LLM, as one function."""
+"""The six methods of an LLM as one function."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ MODES = (*ONE_PROMPT, "batch", "abatch")
 
 
 async def ask(llm, mode, prompt="hi", config=None, **settings):
-    """The answer's text; the batches ask twice and give the first answer."""
+    """Return the text of the answer; a batch asks twice and returns the first answer."""
     match mode:
         case "invoke":
             return llm.invoke(prompt, config, **settings)

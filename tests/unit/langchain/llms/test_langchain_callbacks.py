@@ -1,4 +1,4 @@
-"""What callbacks, event streams and traces get to see."""
+"""Callbacks, event streams and traces of `DockerModelLLM`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.langchain.llms.modes import ONE_PROMPT, ask
 
 
 class Recorder(BaseCallbackHandler):
-    """Writes down what happened; `raise_error` keeps core from swallowing its failures."""
+    """A handler that records events; `raise_error` keeps core from ignoring its failures."""
 
     raise_error = True
 
@@ -27,7 +27,7 @@ class Recorder(BaseCallbackHandler):
         return [kind for kind, _ in self.events]
 
     def of(self, kind):
-        return [value for one, value in self.events if one == kind]
+        return [value for event_kind, value in self.events if event_kind == kind]
 
     def on_llm_start(self, serialized, prompts, **kwargs):
         self.events.append(("start", (serialized, prompts, kwargs)))
@@ -63,14 +63,14 @@ def llm():
 
 @pytest.mark.parametrize(
     ("mode", "recorder"),
-    # Sync calls run async handlers elsewhere, at some time.
+    # Sync calls run async handlers later, in another thread.
     [
         *((mode, Recorder) for mode in ONE_PROMPT),
         ("ainvoke", AsyncRecorder),
         ("astream", AsyncRecorder),
     ],
 )
-async def test_callbacks_come_in_order_and_with_chunks(mode, recorder, llm):
+async def test_callbacks_are_called_in_order_and_with_chunks(mode, recorder, llm):
     heard = recorder()
     with SimulatedDocker(script=[Reasoning("Hm."), Text("An answer.")]):
         answer = await ask(llm, mode, config={"callbacks": [heard]})
@@ -86,7 +86,7 @@ async def test_callbacks_come_in_order_and_with_chunks(mode, recorder, llm):
     assert generation.generation_info["reasoning"] == "Hm."
 
 
-async def test_a_token_is_told_before_it_is_given_out(llm, docker):
+async def test_a_token_reaches_the_callback_before_the_caller(llm, docker):
     heard = Recorder()
     stream = llm.stream("hi", {"callbacks": [heard]})
     next(stream)
@@ -100,7 +100,7 @@ async def test_a_token_is_told_before_it_is_given_out(llm, docker):
 
 
 @pytest.mark.parametrize("mode", ONE_PROMPT)
-async def test_a_failure_ends_a_run_with_the_error_and_the_text_so_far(mode, llm):
+async def test_a_failed_run_ends_with_the_error_and_the_text_so_far(mode, llm):
     heard = Recorder()
     with SimulatedDocker(script=[Text("So far"), Cut()]), pytest.raises(GenerationError):
         await ask(llm, mode, config={"callbacks": [heard]})
@@ -112,8 +112,8 @@ async def test_a_failure_ends_a_run_with_the_error_and_the_text_so_far(mode, llm
 
 
 @pytest.mark.parametrize("mode", ["batch", "abatch"])
-async def test_with_several_prompts_only_the_firsts_tokens_are_told(mode, llm, docker):
-    """Core gives no way to tell the others' tokens to their own runs."""
+async def test_a_batch_reports_only_the_tokens_of_the_first_prompt(mode, llm, docker):
+    """Core cannot assign the tokens of the other prompts to their runs."""
     heard = Recorder()
     prompts = ["one", "two", "three"]
     if mode == "batch":
@@ -121,8 +121,8 @@ async def test_with_several_prompts_only_the_firsts_tokens_are_told(mode, llm, d
     else:
         answers = await llm.abatch(prompts, {"callbacks": [heard]})
     assert "".join(token for token, _ in heard.of("token")) == answers[0]
-    # Each run ends by itself, and core tells of them in any order.
-    assert sorted(one.generations[0][0].text for one in heard.of("end")) == sorted(answers)
+    # Each run ends separately, and core reports the ends in any order.
+    assert sorted(result.generations[0][0].text for result in heard.of("end")) == sorted(answers)
 
 
 @pytest.mark.parametrize("mode", ONE_PROMPT)
@@ -138,7 +138,7 @@ async def test_a_callback_that_raises_ends_the_run(mode, llm, docker):
 
 @pytest.mark.filterwarnings("ignore:astream_events version='v1'")
 @pytest.mark.parametrize("version", ["v1", "v2"])
-async def test_events_as_root_and_inside_a_chain_and_inside_a_node(version, llm, docker):
+async def test_events_are_emitted_at_the_root_in_a_chain_and_in_a_node(version, llm, docker):
     async def node(prompt):
         return await llm.ainvoke(prompt)
 

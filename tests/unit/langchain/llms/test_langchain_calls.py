@@ -1,4 +1,4 @@
-"""Settings of a single call, and what the cache makes of them."""
+"""Settings of a single call, and their effect on the cache."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def llm(docker):
 
 
 @pytest.mark.parametrize("name", ["temperature", "foo"])
-async def test_what_cannot_be_honoured_is_refused_by_every_call(llm, name):
-    llm.invoke("hi")  # it would be in the cache
+async def test_unsupported_parameters_are_refused_by_every_method(llm, name):
+    llm.invoke("hi")  # a cached answer must not hide the error
     calls = [
         lambda: llm.invoke("hi", **{name: 1}),
         lambda: llm.batch(["hi"], **{name: 1}),
@@ -37,7 +37,7 @@ async def test_what_cannot_be_honoured_is_refused_by_every_call(llm, name):
         _ = [piece async for piece in llm.astream("hi", **{name: 1})]
 
 
-async def test_a_bad_setting_of_a_call_is_an_invalid_request(llm):
+async def test_an_invalid_setting_of_a_call_is_an_invalid_request(llm):
     with pytest.raises(InvalidRequestError) as caught:
         llm.invoke("hi", max_chars=-1)
     assert isinstance(caught.value, ModelInvalidRequestError)
@@ -45,7 +45,7 @@ async def test_a_bad_setting_of_a_call_is_an_invalid_request(llm):
         _ = [piece async for piece in llm.astream("hi", max_chars=-1)]
 
 
-async def test_a_calls_own_settings_take_the_place_of_the_models(llm):
+async def test_settings_of_a_call_replace_those_of_the_model(llm):
     whole = llm.invoke("hi")
     assert llm.invoke("hi", max_chars=3) == whole[:3]
     assert await llm.ainvoke("hi", max_chars=4) == whole[:4]
@@ -56,7 +56,7 @@ async def test_a_calls_own_settings_take_the_place_of_the_models(llm):
     assert llm.max_chars is None
 
 
-async def test_a_configurable_field(docker):
+async def test_configurable_fields_are_applied(docker):
     llm = DockerModelLLM(model="ai/smollm2", env={"A": "b"}).configurable_fields(
         max_chars=ConfigurableField(id="length")
     )
@@ -66,7 +66,7 @@ async def test_a_configurable_field(docker):
     assert await configured.ainvoke("hi") == whole[:3]
 
 
-def test_the_cache_answers_a_second_time(llm, docker):
+def test_a_cached_answer_is_returned_without_a_run(llm, docker):
     assert llm.invoke("hi") == llm.invoke("hi")
     assert len(docker.prompts) == 1
 
@@ -76,8 +76,8 @@ def test_the_cache_answers_a_second_time(llm, docker):
     [{"model": "ai/other"}, {"stop": ["i"]}, {"max_chars": 3}, {"file_references": "allow"}],
     ids=str,
 )
-def test_the_cache_tells_models_and_settings_apart(llm, docker, other):
-    """Fields, settings of a call and bound ones alike."""
+def test_the_cache_distinguishes_models_and_settings(llm, docker, other):
+    """Fields, settings of a call and bound settings count equally."""
     llm.invoke("hi")
     DockerModelLLM(model="ai/smollm2", cache=llm.cache).invoke("hi")
     assert len(docker.prompts) == 1
@@ -92,7 +92,7 @@ def test_the_cache_tells_models_and_settings_apart(llm, docker, other):
     assert len(docker.prompts) == 4
 
 
-def test_the_cache_keeps_a_models_stop_and_a_calls_apart(llm, docker):
+def test_the_cache_distinguishes_the_stop_of_a_model_and_of_a_call(llm, docker):
     llm.stop = ["said"]
     first = llm.invoke("hi")
     llm.stop = ["You"]

@@ -1,4 +1,4 @@
-"""However a caller leaves, the child ends: judged by the kernel, not by our own books."""
+"""Every method to leave a call ends the child, checked with the kernel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from langchain_docker_model import DockerModelLLM
 
 @pytest.fixture
 def docker():
-    """It begins to answer and never ends by itself."""
+    """Simulate a model whose answer never ends."""
     with SimulatedDocker(script=[Text("once upon a time "), Hang()]) as simulated:
         yield simulated
 
@@ -51,13 +51,13 @@ def given(name):
 
 
 @pytest.mark.parametrize("name", CHAINS)
-def test_breaking_out_of_a_stream(name, llm, docker):
+def test_breaking_out_of_a_stream_ends_the_child(name, llm, docker):
     for _ in CHAINS[name](llm).stream(given(name)):
         break
     docker.wait_all_gone()
 
 
-def test_closing_a_stream(llm, docker):
+def test_closing_a_stream_ends_the_child(llm, docker):
     stream = llm.stream("hi")
     next(stream)
     assert docker.alive == 1
@@ -65,7 +65,7 @@ def test_closing_a_stream(llm, docker):
     docker.wait_all_gone()
 
 
-def test_an_error_in_the_loop(llm, docker):
+def test_an_error_in_the_loop_ends_the_child(llm, docker):
     def loop():
         for _ in llm.stream("hi"):
             raise ZeroDivisionError
@@ -75,7 +75,7 @@ def test_an_error_in_the_loop(llm, docker):
     docker.wait_all_gone()
 
 
-def test_a_stream_that_is_dropped_by_another_thread(llm, docker):
+def test_dropping_a_stream_in_another_thread_ends_the_child(llm, docker):
     holder = [llm.stream("hi")]
     next(holder[0])
     thread = threading.Thread(target=holder.clear)
@@ -85,7 +85,7 @@ def test_a_stream_that_is_dropped_by_another_thread(llm, docker):
     docker.wait_all_gone()
 
 
-def test_a_stream_that_is_never_begun_starts_nothing(llm, docker):
+def test_a_stream_that_is_never_iterated_starts_no_process(llm, docker):
     llm.stream("hi")
     gc.collect()
     assert docker.alive == 0
@@ -93,8 +93,8 @@ def test_a_stream_that_is_never_begun_starts_nothing(llm, docker):
 
 
 @pytest.mark.parametrize("call", ["invoke('hi')", "batch(['hi'] * 3)", "stream('hi')"])
-def test_ctrl_c(call, docker):
-    """In a process of its own, so that the signal has the main thread to itself."""
+def test_ctrl_c_ends_the_child(call, docker):
+    """In a separate process, whose main thread receives the signal."""
     code = f"""
 from langchain_docker_model import DockerModelLLM
 try:
@@ -120,21 +120,21 @@ async def all_gone(docker):
 
 
 @pytest.mark.parametrize("name", ASYNC_CHAINS)
-async def test_breaking_out_of_an_async_stream(name, llm, docker):
+async def test_breaking_out_of_an_async_stream_ends_the_child(name, llm, docker):
     async for _ in ASYNC_CHAINS[name](llm).astream(given(name)):
         break
     await all_gone(docker)
 
 
 @pytest.mark.parametrize("name", ASYNC_CHAINS)
-async def test_closing_an_async_stream(name, llm, docker):
+async def test_closing_an_async_stream_ends_the_child(name, llm, docker):
     async with contextlib.aclosing(ASYNC_CHAINS[name](llm).astream(given(name))) as pieces:
         async for _ in pieces:
             break
     await all_gone(docker)
 
 
-async def test_leaving_an_event_stream(llm, docker):
+async def test_leaving_an_event_stream_ends_the_child(llm, docker):
     async for event in chain_of(llm).astream_events({"x": "hi"}, version="v2"):
         if event["event"] == "on_llm_stream":
             break
@@ -157,7 +157,7 @@ async def exhaust(pieces):
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_cancelled_task(name, llm, docker):
+async def test_cancelling_a_task_ends_the_child(name, llm, docker):
     task = asyncio.create_task(CALLS[name](llm))
     await asyncio.to_thread(docker.wait_prompts, 3 if name == "abatch" else 1, 30)
     task.cancel()
@@ -167,14 +167,14 @@ async def test_a_cancelled_task(name, llm, docker):
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_timeout_of_the_callers(name, llm, docker):
+async def test_a_timeout_of_the_caller_ends_the_child(name, llm, docker):
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
             await CALLS[name](llm)
     await all_gone(docker)
 
 
-def test_the_end_of_the_loop(llm, docker):
+def test_the_end_of_the_loop_ends_the_child(llm, docker):
     async def leaves_everything_behind():
         pieces = llm.astream("hi")
         await anext(pieces)
@@ -185,9 +185,9 @@ def test_the_end_of_the_loop(llm, docker):
     docker.wait_all_gone()
 
 
-# Core's own generator wants to await its callbacks when it is collected.
+# When collected, core's own generator tries to await its callbacks.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_loop_that_is_closed_without_farewell(llm, docker):
+def test_closing_the_loop_without_shutdown_ends_the_child(llm, docker):
     loop = asyncio.new_event_loop()
     pieces = llm.astream("hi")
     loop.run_until_complete(anext(pieces))
@@ -197,7 +197,7 @@ def test_a_loop_that_is_closed_without_farewell(llm, docker):
     docker.wait_all_gone()
 
 
-def test_the_end_of_the_interpreter(docker):
+def test_the_exit_of_the_interpreter_ends_the_child(docker):
     code = """
 from langchain_docker_model import DockerModelLLM
 stream = DockerModelLLM(model="ai/smollm2").stream("hi")

@@ -1,4 +1,4 @@
-"""Each error is docker_model's and LangChain's at once."""
+"""Each error is an error of docker_model and of LangChain."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_error_of_docker_model_is_in_the_table():
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_an_error_becomes_both(name):
+def test_an_error_is_converted_to_its_langchain_class(name):
     original = getattr(core, name)("what happened", hint="do this")
     error = raised(original)
     in_langchain, retryable = EXPECTED[name]
@@ -56,19 +56,19 @@ def test_an_error_becomes_both(name):
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_it_keeps_its_builtin_base(name):
+def test_an_error_keeps_its_builtin_base(name):
     builtin = [base for base in getattr(core, name).__mro__ if base.__module__ == "builtins"]
     assert issubclass(getattr(ours, name), tuple(builtin[:-3]) or Exception)
     assert not issubclass(getattr(ours, name), RuntimeError)
 
 
-def test_kinds_of_an_error_stay_kinds_of_it():
+def test_subclasses_stay_subclasses():
     assert issubclass(ours.FileReferenceError, ours.InvalidRequestError)
     assert issubclass(ours.UnsupportedParameterError, ours.InvalidRequestError)
     assert issubclass(ours.EmptyAnswerError, ours.GenerationError)
 
 
-def test_it_carries_what_the_original_carried():
+def test_an_error_keeps_the_attributes_of_the_original():
     original = core.GenerationError("cut off", exit_code=1, stderr="oops", partial="so far")
     original.add_note("while testing")
     error = raised(original)
@@ -82,7 +82,7 @@ def test_it_carries_what_the_original_carried():
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_it_pickles(name):
+def test_an_error_is_picklable(name):
     error = raised(getattr(core, name)("what happened", hint="do this"))
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
@@ -90,7 +90,7 @@ def test_it_pickles(name):
     assert vars(copy) == vars(error)
 
 
-def test_an_error_of_a_kind_unknown_here_becomes_the_nearest():
+def test_an_unknown_subclass_is_converted_to_its_nearest_base():
     class NewTimeoutError(docker_model.GenerationTimeoutError):
         pass
 
@@ -99,13 +99,13 @@ def test_an_error_of_a_kind_unknown_here_becomes_the_nearest():
     assert error.phase == "idle"
 
 
-def test_an_error_in_its_langchain_form_passes_as_it_is():
+def test_a_converted_error_is_raised_unchanged():
     error = ours.ModelNotFoundError("gone", model="ai/x")
     assert raised(error) is error
     assert error.__cause__ is None
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit, ZeroDivisionError])
-def test_what_is_not_ours_passes_untouched(kind):
+def test_other_exceptions_are_raised_unchanged(kind):
     error = kind()
     assert raised(error) is error

@@ -1,4 +1,4 @@
-"""What goes wrong behind the command arrives as an error that both sides know."""
+"""Failures of the command are raised as errors of docker_model and of LangChain."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from langchain_docker_model import DockerModelLLM
 from tests.unit.langchain.llms.modes import MODES, ask
 
 
-async def asked(llm, mode, prompt="hi"):
-    """The error that a call ended with."""
+async def error_of(llm, mode, prompt="hi"):
+    """Return the error that a call raises."""
     with pytest.raises(docker_model.DockerModelError) as caught:
         await ask(llm, mode, prompt)
     return caught.value
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_missing_model(mode, docker):
-    error = await asked(DockerModelLLM(model="ai/not-there"), mode)
+async def test_a_missing_model_raises_not_found(mode, docker):
+    error = await error_of(DockerModelLLM(model="ai/not-there"), mode)
     assert isinstance(error, docker_model.ModelNotFoundError)
     assert isinstance(error, langchain.ModelNotFoundError)
     assert not error.is_retryable
@@ -32,17 +32,19 @@ async def test_a_missing_model(mode, docker):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_no_docker(mode):
-    error = await asked(DockerModelLLM(model="ai/smollm2", command="/no/such/docker model"), mode)
+async def test_a_missing_docker_raises_not_found(mode):
+    error = await error_of(
+        DockerModelLLM(model="ai/smollm2", command="/no/such/docker model"), mode
+    )
     assert isinstance(error, docker_model.DockerNotFoundError)
     assert isinstance(error, FileNotFoundError)
     assert isinstance(error, langchain.ModelError)
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_no_runner(mode):
+async def test_a_missing_runner_is_unavailable(mode):
     with SimulatedDocker.broken("runner-off"):
-        error = await asked(DockerModelLLM(model="ai/smollm2"), mode)
+        error = await error_of(DockerModelLLM(model="ai/smollm2"), mode)
     assert isinstance(error, docker_model.RunnerUnavailableError)
     assert isinstance(error, ConnectionError)
     assert isinstance(error, langchain.ModelConnectionError)
@@ -50,9 +52,9 @@ async def test_no_runner(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_run_that_fails_half_way(mode):
+async def test_a_run_that_fails_halfway_has_the_text_so_far(mode):
     with SimulatedDocker(script=[Text("So far"), Cut()]):
-        error = await asked(DockerModelLLM(model="ai/smollm2"), mode)
+        error = await error_of(DockerModelLLM(model="ai/smollm2"), mode)
     assert isinstance(error, docker_model.GenerationError)
     assert isinstance(error, langchain.ModelAPIError)
     assert error.partial == "So far"
@@ -61,10 +63,10 @@ async def test_a_run_that_fails_half_way(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_timeout(mode):
+async def test_a_timeout_names_its_phase(mode):
     with SimulatedDocker(script=[Text("So far"), Sleep(60)]) as docker:
         llm = DockerModelLLM(model="ai/smollm2", timeout=docker_model.Timeouts(idle=0.3))
-        error = await asked(llm, mode)
+        error = await error_of(llm, mode)
         docker.wait_all_gone()
     assert isinstance(error, TimeoutError)
     assert isinstance(error, langchain.ModelTimeoutError)
@@ -72,23 +74,23 @@ async def test_a_timeout(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_silence(mode):
+async def test_empty_output_is_an_error(mode):
     with SimulatedDocker(script=[]):
-        error = await asked(DockerModelLLM(model="ai/smollm2"), mode)
+        error = await error_of(DockerModelLLM(model="ai/smollm2"), mode)
     assert isinstance(error, docker_model.EmptyAnswerError)
     assert isinstance(error, langchain.ModelAPIError)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("prompt", ["", " \n", "\ud800"], ids=ascii)
-async def test_a_prompt_that_cannot_be_sent(mode, prompt, docker):
-    error = await asked(DockerModelLLM(model="ai/smollm2"), mode, prompt)
+async def test_an_invalid_prompt_is_refused(mode, prompt, docker):
+    error = await error_of(DockerModelLLM(model="ai/smollm2"), mode, prompt)
     assert isinstance(error, docker_model.InvalidRequestError)
     assert isinstance(error, langchain.ModelInvalidRequestError)
     assert docker.prompts == []
 
 
-async def test_listing_models():
+async def test_failures_to_list_models_are_raised():
     with SimulatedDocker.broken("runner-off"):
         with pytest.raises(langchain.ModelConnectionError):
             DockerModelLLM.list_models()
@@ -101,8 +103,8 @@ def slow_but_for_one(prompt):
 
 
 @pytest.mark.parametrize("position", [0, 1, 5])
-async def test_the_first_prompt_that_fails_ends_the_others(position):
-    """Wherever it stands, while others run and others yet wait for their turn."""
+async def test_the_first_prompt_that_fails_cancels_the_others(position):
+    """The position does not matter; some calls are running and some are in the queue."""
     prompts = ["slow"] * 6
     prompts[position] = "fails"
     with SimulatedDocker(script=slow_but_for_one) as docker:
@@ -117,13 +119,13 @@ async def test_the_first_prompt_that_fails_ends_the_others(position):
         assert time.monotonic() - began < 20
 
 
-def test_batch_can_return_its_exceptions(docker):
+def test_batch_can_return_exceptions(docker):
     llm = DockerModelLLM(model="ai/not-there")
     answers = llm.batch(["a", "b"], return_exceptions=True)
     assert all(isinstance(answer, langchain.ModelNotFoundError) for answer in answers)
 
 
-async def test_retries_and_fallbacks_go_by_the_type(docker):
+async def test_retries_and_fallbacks_depend_on_the_error_class(docker):
     missing = DockerModelLLM(model="ai/not-there")
     llm = DockerModelLLM(model="ai/smollm2")
     fallback = missing.with_fallbacks([llm], exceptions_to_handle=(langchain.ModelNotFoundError,))

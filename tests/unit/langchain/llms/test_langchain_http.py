@@ -1,4 +1,4 @@
-"""`DockerModelLLM` over HTTP: the same answers, errors and ways out as over the command."""
+"""`DockerModelLLM` over HTTP: the same answers, errors and cancellation as over the command."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from langchain_docker_model import DockerModelLLM
 from tests.unit.langchain.llms.modes import MODES, ask
 
 NOWHERE = "http://127.0.0.1:9"
-pytestmark = pytest.mark.simulated  # which runner is asked, not which command
+pytestmark = pytest.mark.simulated  # depends on the runner, not on the command
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_a_transport_an_address_or_a_key_is_enough(mode, docker):
+async def test_a_transport_an_address_or_a_key_selects_http(mode, docker):
     for settings in ({"transport": "http"}, {"base_url": docker.url}, {"api_key": "sesame"}):
-        # Without the command, it can only have been the API.
+        # Without the command, only the API can answer.
         llm = DockerModelLLM(model="ai/smollm2", command="/nowhere", **settings)
         assert await ask(llm, mode) == "You said: hi"
         plain = DockerModelLLM(model="ai/smollm2", command="/nowhere")
@@ -24,21 +24,21 @@ async def test_a_transport_an_address_or_a_key_is_enough(mode, docker):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_stops_and_limits_hold(mode, docker):
+async def test_stops_and_limits_are_applied(mode, docker):
     llm = DockerModelLLM(model="ai/smollm2", transport="http", stop=["aid"])
     assert await ask(llm, mode) == "You s"
     assert await ask(llm, mode, max_chars=3) == "You"
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_errors_are_langchains_too(mode, docker):
+async def test_errors_are_errors_of_langchain_too(mode, docker):
     with pytest.raises(ModelNotFoundError):
         await ask(DockerModelLLM(model="ai/absent", transport="http"), mode)
     with pytest.raises(ModelConnectionError):
         await ask(DockerModelLLM(model="ai/smollm2", base_url=NOWHERE), mode)
 
 
-async def test_leaving_early_ends_the_models_work():
+async def test_leaving_a_stream_early_closes_the_request():
     with SimulatedDocker(script=[Text("On and on. "), Hang()]) as docker:
         llm = DockerModelLLM(model="ai/smollm2", transport="http")
         for _ in llm.stream("hi"):

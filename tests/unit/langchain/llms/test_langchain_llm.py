@@ -1,4 +1,4 @@
-"""Every way to ask, and what comes back."""
+"""Every method to generate text, and its results."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def llm():
 
 @pytest.fixture
 def answering():
-    """A `docker` that always gives `ANSWER`, in small pieces that split characters."""
+    """Simulate a model that always gives `ANSWER`, in small pieces that split characters."""
     with SimulatedDocker(script=[Text(ANSWER)]) as docker:
         yield docker
 
 
 @pytest.fixture
 def thoughtful():
-    """A `docker` that thinks first and counts tokens."""
+    """Simulate a model that thinks first and counts tokens."""
     with SimulatedDocker(
         script=[Reasoning("Let me "), Reasoning("see."), Text("An answer."), Usage(3, 4)]
     ) as docker:
@@ -50,7 +50,7 @@ def thoughtful():
 # --- Text in, text out ---
 
 
-async def test_each_way_gives_the_same_answer(llm, answering):
+async def test_every_method_gives_the_same_answer(llm, answering):
     assert llm.invoke("hi") == ANSWER
     assert await llm.ainvoke("hi") == ANSWER
     assert "".join(llm.stream("hi")) == ANSWER
@@ -62,7 +62,7 @@ async def test_each_way_gives_the_same_answer(llm, answering):
     assert answering.prompts == ["hi"] * 8
 
 
-async def test_a_piece_comes_as_soon_as_the_model_has_said_it(llm):
+async def test_pieces_arrive_while_the_model_is_still_generating(llm):
     heard = threading.Event()
 
     def script(prompt):
@@ -101,7 +101,7 @@ async def test_batches_keep_their_order(llm, docker):
 
 
 @pytest.mark.parametrize("at_once", [6, 2])
-async def test_several_prompts_run_at_once_but_no_more_than_allowed(at_once):
+async def test_concurrent_prompts_are_limited(at_once):
     running, most, lock = 0, 0, threading.Lock()
 
     def script(prompt):
@@ -123,24 +123,24 @@ async def test_several_prompts_run_at_once_but_no_more_than_allowed(at_once):
         assert most == at_once
 
 
-async def test_many_calls_at_once(docker):
+async def test_fifty_concurrent_calls_complete(docker):
     llm = DockerModelLLM(model="ai/smollm2", max_chars=2)
     answers = await asyncio.gather(*(llm.ainvoke(f"call {number}") for number in range(100)))
     assert answers == ["Yo"] * 100
 
 
-def test_long_prompts_and_odd_characters_arrive(llm, docker):
+def test_long_prompts_and_unusual_characters_arrive_unchanged(llm, docker):
     prompt = "-- $HOME `x` \"quoted\" 'so' \\n Ünï©ode 🐳 " + "long " * 60_000 + "end"
     llm.invoke(prompt)
     assert docker.prompts == [prompt]
 
 
-def test_messages_are_flattened(llm, docker):
+def test_messages_are_flattened_to_text(llm, docker):
     llm.invoke([SystemMessage("Be brief."), HumanMessage("Hi.")])
     assert docker.prompts == ["System: Be brief.\nHuman: Hi."]
 
 
-async def test_chains(llm, docker):
+async def test_chains_give_the_answer(llm, docker):
     chain = PromptTemplate.from_template("About {topic}?") | llm | StrOutputParser()
     answer = chain.invoke({"topic": "whales"})
     assert "About whales?" in answer
@@ -158,7 +158,7 @@ def test_sync_calls_work_inside_a_running_loop(llm, docker):
     assert "".join(pieces) == whole == batch[0]
 
 
-def test_one_object_serves_several_loops_one_after_another(llm, docker):
+def test_one_object_serves_several_loops_in_turn(llm, docker):
     answer = llm.invoke("hi")
     for loop_factory in (asyncio.new_event_loop, other_loop.new_event_loop, asyncio.new_event_loop):
         with asyncio.Runner(loop_factory=loop_factory) as runner:
@@ -173,7 +173,7 @@ def test_one_object_serves_several_threads(llm, docker):
     assert answers == [f"You said: {number} bottles" for number in range(16)]
 
 
-async def test_async_calls_leave_the_loop_and_its_default_executor_alone(llm):
+async def test_async_calls_do_not_block_the_loop_or_use_its_executor(llm):
     def no_executor(*args):
         pytest.fail("the default executor was used")
 
@@ -200,10 +200,10 @@ async def test_async_calls_leave_the_loop_and_its_default_executor_alone(llm):
 
 
 @pytest.mark.parametrize("stop", ["white", ["nothing", "white space"], ["space", "Its own white"]])
-async def test_stops_end_the_answer_wherever_they_are_given(answering, stop):
-    """Across the borders of pieces, which are shorter than a stop."""
+async def test_a_stop_sequence_ends_the_answer_in_every_method(answering, stop):
+    """A stop sequence may span several pieces, which are shorter than the sequence."""
     stops = [stop] if isinstance(stop, str) else stop
-    expected = ANSWER[: min(ANSWER.find(one) for one in stops if one in ANSWER)]
+    expected = ANSWER[: min(ANSWER.find(text) for text in stops if text in ANSWER)]
     own = DockerModelLLM(model="ai/smollm2", stop=stop)
     plain = DockerModelLLM(model="ai/smollm2")
     assert own.invoke("hi") == expected
@@ -214,17 +214,17 @@ async def test_stops_end_the_answer_wherever_they_are_given(answering, stop):
     assert "".join([piece async for piece in plain.astream("hi", stop=stops)]) == expected
 
 
-def test_a_calls_stop_replaces_the_models_and_an_empty_one_is_none(answering):
+def test_stop_of_a_call_replaces_that_of_the_model_unless_empty(answering):
     llm = DockerModelLLM(model="ai/smollm2", stop=["runner"])
     assert llm.invoke("hi") == "A "
     assert llm.invoke("hi", stop=["models"]) == "A runner of "
     assert llm.invoke("hi", stop=[]) == "A "
 
 
-# --- What comes with the text ---
+# --- Metadata of an answer ---
 
 
-async def test_results_say_how_the_answer_ended(llm, thoughtful):
+async def test_results_contain_the_finish_reason(llm, thoughtful):
     for result in (llm.generate(["hi"]), await llm.agenerate(["hi"])):
         ((generation,),) = result.generations
         assert generation.text == "An answer."
@@ -240,7 +240,7 @@ async def test_results_say_how_the_answer_ended(llm, thoughtful):
         }
 
 
-async def test_what_is_not_known_is_not_there(llm, answering):
+async def test_unknown_metadata_is_omitted(llm, answering):
     for result in (llm.generate(["hi"]), await llm.agenerate(["hi"])):
         assert result.generations[0][0].generation_info == {
             "finish_reason": "stop",
@@ -258,7 +258,7 @@ async def test_usage_is_summed_over_prompts(llm, thoughtful):
         }
 
 
-def test_a_finish_reason_for_each_end(llm, answering):
+def test_each_kind_of_end_has_its_finish_reason(llm, answering):
     def finish_reason(**settings):
         return llm.generate(["hi"], **settings).generations[0][0].generation_info["finish_reason"]
 
@@ -276,7 +276,7 @@ async def test_chunks_add_up_to_the_result(llm, thoughtful):
         assert (total.text, total.generation_info) == (whole.text, whole.generation_info)
 
 
-async def test_the_last_chunk_alone_says_how_the_answer_ended(llm, thoughtful):
+async def test_only_the_last_chunk_contains_the_finish_reason(llm, thoughtful):
     for chunks in (list(llm._stream("hi")), [chunk async for chunk in llm._astream("hi")]):
         *pieces, last = chunks
         assert last.text == ""
@@ -294,7 +294,7 @@ async def test_an_empty_answer_that_a_stop_ended_is_no_error(llm, answering):
     assert "".join([piece async for piece in llm.astream("hi", stop=["A "])]) == ""
 
 
-async def test_an_answer_that_is_nothing_but_thoughts_is_an_error_in_every_mode(llm):
+async def test_an_answer_with_only_reasoning_is_an_error_in_every_mode(llm):
     with SimulatedDocker(script=[Reasoning("Hm.")]):
         with pytest.raises(EmptyAnswerError, match="thought, but not answered"):
             llm.invoke("hi")
@@ -311,7 +311,7 @@ SOUND = {"type": "audio", "base64": "QUJD", "mime_type": "audio/wav"}
 
 
 @pytest.mark.parametrize("block", [IMAGE, SOUND, {"type": "file", "file_id": "1"}])
-async def test_what_is_not_text_is_refused_and_not_left_out(llm, docker, block):
+async def test_blocks_that_are_not_text_are_refused(llm, docker, block):
     messages = [HumanMessage([{"type": "text", "text": "What is this?"}, block])]
     calls = [
         lambda: llm.invoke(messages),
@@ -329,7 +329,7 @@ async def test_what_is_not_text_is_refused_and_not_left_out(llm, docker, block):
     assert docker.prompts == []
 
 
-def test_structured_output_is_refused_and_names_the_class_that_has_it(llm):
+def test_structured_output_is_refused_and_names_the_chat_class(llm):
     with pytest.raises(UnsupportedParameterError, match="ChatDockerModel"):
         llm.with_structured_output({"title": "City", "type": "object"})
 
@@ -337,14 +337,14 @@ def test_structured_output_is_refused_and_names_the_class_that_has_it(llm):
 # --- Models ---
 
 
-async def test_the_models_can_be_listed():
+async def test_models_are_listed():
     with SimulatedDocker(models=("ai/smollm2", "ai/qwen3")):
         names = {model.name for model in DockerModelLLM.list_models()}
         assert names == {"ai/smollm2", "ai/qwen3"}
         assert {model.name for model in await DockerModelLLM.alist_models()} == names
 
 
-async def test_the_models_of_another_command_can_be_listed():
+async def test_models_of_another_command_are_listed():
     with SimulatedDocker(models=("ai/there",)) as there:
         command, env = there.command, there.env
         with SimulatedDocker(models=("ai/here",)):
@@ -354,7 +354,7 @@ async def test_the_models_of_another_command_can_be_listed():
             assert model.name == "ai/there"
 
 
-async def test_warming_up_and_closing_leave_it_usable(llm, docker):
+async def test_a_model_can_be_used_after_close(llm, docker):
     llm.warm_up()
     await llm.awarm_up()
     llm.close()

@@ -1,4 +1,4 @@
-"""Fields, copies, secrets, cache keys and traces: nothing here starts a process but the cache."""
+"""Fields, copies, secrets, cache keys and traces; only the cache test starts a process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LLM_SETTINGS = DockerModelLLM.model_fields.keys() - LLM.model_fields.keys()
 
 
 def progress(step):
-    """A module-level function, so that it pickles."""
+    """Do nothing: a module-level function, which can be pickled."""
 
 
 def full() -> DockerModelLLM:
@@ -50,14 +50,14 @@ def full() -> DockerModelLLM:
 
 
 def settings(llm: DockerModelLLM) -> docker_model.DockerModel:
-    """What a call would be made with."""
+    """Return the settings that a call would use."""
     return llm._docker_model({})
 
 
 # --- Construction ---
 
 
-def test_the_package_exports():
+def test_the_package_exports_its_public_names():
     assert sorted(langchain_docker_model.__all__) == [
         "ChatDockerModel",
         "DockerModelEmbeddings",
@@ -89,18 +89,18 @@ def test_every_setting_of_docker_model_is_a_field():
         base_url="http://localhost:12434",
         api_key=SECRET,
     )
-    chats = ChatDockerModel.model_fields.keys() - LLM_SETTINGS  # temperature and the like
+    chats = ChatDockerModel.model_fields.keys() - LLM_SETTINGS  # such as temperature
     assert docker_model.DockerModel.__dataclass_fields__.keys() - chats == LLM_SETTINGS
 
 
 @pytest.mark.parametrize("stop", [None, [], "END", ["END", "STOP"], ("END",)])
-def test_stop_takes_the_forms_that_langchain_and_docker_model_have(stop):
+def test_stop_accepts_a_text_or_a_sequence(stop):
     llm = DockerModelLLM(model="ai/smollm2", stop=stop)
     assert settings(llm) == docker_model.DockerModel("ai/smollm2", stop=stop or ())
 
 
 @pytest.mark.parametrize("timeout", [5, 5.0, None, Timeouts(idle=1)])
-def test_timeout_takes_the_forms_that_docker_model_has(timeout):
+def test_timeout_accepts_the_forms_of_docker_model(timeout):
     llm = DockerModelLLM(model="ai/smollm2", timeout=timeout)
     assert settings(llm).timeout == Timeouts.of(timeout)
 
@@ -126,7 +126,7 @@ def test_timeout_takes_the_forms_that_docker_model_has(timeout):
     ],
     ids=str,
 )
-def test_what_is_wrong_is_refused_at_construction(wrong):
+def test_an_invalid_setting_is_refused_at_construction(wrong):
     with pytest.raises(ValidationError):
         DockerModelLLM(**{"model": "ai/smollm2"} | wrong)
 
@@ -135,19 +135,21 @@ def test_what_is_wrong_is_refused_at_construction(wrong):
     "name",
     ["temperature", "max_tokens", "top_p", "top_k", "seed", "num_predict", "tools"],
 )
-def test_what_a_prompt_has_no_place_for_is_refused_at_construction(name):
+def test_sampling_parameters_are_refused_at_construction(name):
     with pytest.raises(UnsupportedParameterError, match=name) as caught:
         DockerModelLLM(model="ai/smollm2", **{name: 1})
     assert isinstance(caught.value, ModelInvalidRequestError)
     assert "HTTP" in str(caught.value)
 
 
-def test_a_subclass_has_fields_of_its_own(docker):
+def test_a_subclass_can_add_fields(docker):
     class Polite(DockerModelLLM):
         system: str = ""
 
         def _generate(self, prompts, *args, **kwargs):
-            return super()._generate([f"{self.system} {one}" for one in prompts], *args, **kwargs)
+            return super()._generate(
+                [f"{self.system} {prompt}" for prompt in prompts], *args, **kwargs
+            )
 
     polite = Polite(model="ai/smollm2", system="Please.")
     assert polite.invoke("hi") == "You said: Please. hi"
@@ -157,7 +159,7 @@ def test_a_subclass_has_fields_of_its_own(docker):
 
 
 @pytest.mark.parametrize("given", [{"base_url": "http://x"}, {"api_key": SECRET}], ids=list)
-def test_the_cli_has_no_address(given):
+def test_transport_cli_refuses_an_address_and_a_key(given):
     with pytest.raises(UnsupportedParameterError, match=next(iter(given))):
         DockerModelLLM(model="ai/smollm2", transport="cli", **given)
     llm = DockerModelLLM(model="ai/smollm2", **given)
@@ -165,12 +167,12 @@ def test_the_cli_has_no_address(given):
         llm.invoke("hi", transport="cli")
 
 
-def test_a_limit_in_tokens_points_to_the_limit_in_characters():
+def test_max_tokens_is_refused_and_points_to_max_chars():
     with pytest.raises(UnsupportedParameterError, match="max_chars"):
         DockerModelLLM(model="ai/smollm2", max_tokens=100)
 
 
-def test_importing_and_constructing_starts_nothing():
+def test_importing_and_constructing_starts_no_process():
     code = """
 import sys, threading
 started = []
@@ -207,9 +209,9 @@ def test_copies_keep_every_setting(how):
     assert settings(llm).model == "ai/smollm2"
 
 
-def test_changed_copies_and_assignments_are_never_stale():
+def test_changed_copies_and_assignments_take_effect():
     llm = full()
-    assert llm._serialized  # whatever could be kept is kept now
+    assert llm._serialized  # fills every cache
     changed = llm.model_copy(update={"model": "ai/other"})
     assert settings(changed).model == "ai/other"
     assert "ai/other" in changed._serialized["repr"]
@@ -219,7 +221,7 @@ def test_changed_copies_and_assignments_are_never_stale():
 
 
 class Own(DockerModelLLM):
-    """A user's class."""
+    """A class of a user."""
 
     colour: str = "blue"
     sizes: list[int] = Field(default_factory=list)
@@ -241,7 +243,7 @@ class Own(DockerModelLLM):
         ChatDockerModel(model="ai/smollm2", temperature=0, stop=["END"], extra_body={"a": 1}),
     ],
 )
-def test_what_is_shown_is_what_core_would_show(llm):
+def test_repr_equals_that_of_core(llm):
     assert llm.__repr_args__() == Serializable.__repr_args__(llm)
     assert llm._serialized["repr"] == repr(llm)
 
@@ -249,7 +251,7 @@ def test_what_is_shown_is_what_core_would_show(llm):
 # --- Secrets ---
 
 
-def test_env_and_on_progress_stay_out_of_everything_shown():
+def test_env_and_on_progress_are_never_shown():
     llm = full()
     shown = [
         repr(llm),
@@ -292,7 +294,7 @@ def test_identifying_params_hold_what_changes_the_answer_and_no_more():
     assert full().asdict()["_type"] == "docker_model" == full()._llm_type
 
 
-def test_langsmith_params():
+def test_langsmith_parameters_contain_the_model():
     llm = DockerModelLLM(model="ai/smollm2", stop="END")
     assert llm._get_ls_params() == {
         "ls_provider": "docker_model",
@@ -315,20 +317,20 @@ def test_traces_name_the_version():
 # --- Token counting ---
 
 
-def test_counting_tokens_needs_a_tokenizer_and_says_so():
+def test_counting_tokens_without_a_tokenizer_is_an_error():
     llm = DockerModelLLM(model="ai/smollm2")
     with warnings.catch_warnings(), pytest.raises(NotImplementedError, match="approximately"):
         llm.get_num_tokens("three small words")
 
 
-def test_counting_tokens_with_the_users_tokenizer():
+def test_counting_tokens_uses_the_tokenizer_of_the_user():
     llm = DockerModelLLM(
         model="ai/smollm2", custom_get_token_ids=lambda text: [len(word) for word in text.split()]
     )
     assert llm.get_num_tokens("three small words") == 3
 
 
-def test_tokens_are_counted_as_the_engine_counts_them_over_http(docker):
+def test_token_counts_over_http_equal_those_of_the_engine(docker):
     llm = DockerModelLLM(model="ai/smollm2", transport="http")
     used = llm.generate(["three small words"]).llm_output["token_usage"]
     assert llm.get_num_tokens("three small words") == used["prompt_tokens"]

@@ -1,4 +1,4 @@
-"""A runner whose replies the tests write."""
+"""A runner with scripted replies."""
 
 from __future__ import annotations
 

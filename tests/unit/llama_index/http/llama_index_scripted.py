@@ -1,4 +1,4 @@
-"""A simulation whose answers the tests write, and which remembers what it was asked."""
+"""A simulation with scripted replies that records its requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ USAGE = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
 
 
 def model(runner, **settings):
-    """A model that asks this runner for tools as they are, without a look at its template."""
+    """Return a model with native tool calling, which does not examine the template."""
     settings = {"tool_calling": "native", **settings}
     return DockerModelLLM(model="ai/smollm2", base_url=runner.url, **settings)
 
@@ -34,7 +34,7 @@ def reply(content="Hello.", *, calls=(), reasoning=None, finish=None, counted=Fa
 
 
 class Runner:
-    """Answers chats with `replies` in turn, the last for good; texts with their lengths."""
+    """Answer chats with `replies` in turn, the last one repeatedly; embed a text as its length."""
 
     def __init__(self):
         self.replies = [reply()]
@@ -43,7 +43,7 @@ class Runner:
         self.url = self._docker.url
 
     @property
-    def asked(self):
+    def bodies(self):
         return [request.body for request in self._docker.requests if request.method == "POST"]
 
     @property

@@ -1,4 +1,4 @@
-"""Chats as agents, users and other providers' models leave them, on strict chat templates."""
+"""Histories of agents, users and other providers, with strict chat templates."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def result(number, text="2"):
     return Message(text, role="tool", additional_kwargs={"tool_call_id": number})
 
 
-# --- What is sent ---
+# --- Requests ---
 
 
 @needs_tool_calls
@@ -102,7 +102,7 @@ def result(number, text="2"):
         *("no-result", "no-ids", "broken-call", "no-call", "same-id-twice", "empty"),
     ],
 )
-def test_a_strict_template_takes_the_history(history, template):
+def test_a_strict_template_accepts_the_history(history, template):
     with simulation("ok", template):
         assert model().chat(history).message.content == "ok"
 
@@ -123,30 +123,30 @@ class Dumped(BaseModel):
 @pytest.mark.parametrize(
     "call", [OPENAI, ANTHROPIC, BEDROCK, Dumped()], ids=["openai", "anthropic", "bedrock", "object"]
 )
-def test_another_providers_call_in_the_history_is_sent_as_one(call):
-    asked = Message("I add.", role="assistant", additional_kwargs={"tool_calls": [call]})
+def test_a_call_of_another_provider_is_sent_as_one_call(call):
+    history = Message("I add.", role="assistant", additional_kwargs={"tool_calls": [call]})
     with simulation("ok") as docker:
-        model().chat([user(), asked, result("call_1"), user("and?")])
-        _, said, answered, *_ = sent(docker)
-    assert said["content"] == "I add."
-    [one] = said["tool_calls"]
-    assert json.loads(one["function"]["arguments"]) == {"a": 1}
-    assert (one["id"], one["function"]["name"]) == (answered["tool_call_id"], "add")
-    assert answered["name"] == "add"
+        model().chat([user(), history, result("call_1"), user("and?")])
+        _, answer, tool_result, *_ = sent(docker)
+    assert answer["content"] == "I add."
+    [sent_call] = answer["tool_calls"]
+    assert json.loads(sent_call["function"]["arguments"]) == {"a": 1}
+    assert (sent_call["id"], sent_call["function"]["name"]) == (tool_result["tool_call_id"], "add")
+    assert tool_result["name"] == "add"
 
 
 @needs_thinking
 @needs_tool_calls
-def test_thoughts_go_back_between_a_call_and_its_result():
-    asked = called("call_1", {"a": 1})
-    asked.blocks.insert(0, ThinkingBlock(content="I need add."))
+def test_reasoning_is_sent_between_a_call_and_its_result():
+    message = called("call_1", {"a": 1})
+    message.blocks.insert(0, ThinkingBlock(content="I need add."))
     with simulation("ok") as docker:
-        model().chat([user(), asked, result("call_1")])
+        model().chat([user(), message, result("call_1")])
         assert sent(docker)[1]["reasoning_content"] == "I need add."
 
 
 @needs_thinking
-def test_a_thought_without_text_is_no_python_error():
+def test_a_reasoning_block_without_text_is_skipped():
     answer = Message(role="assistant", blocks=[ThinkingBlock(), TextBlock(text="a")])
     with simulation("ok"):
         assert model().chat([user(), answer, user()]).message.content == "ok"
@@ -170,7 +170,7 @@ def test_text_in_documents_and_citable_blocks_is_sent():
     ],
     ids=["document", "video"],
 )
-def test_what_the_user_wrote_and_the_api_has_no_form_for_is_refused(block):
+def test_an_unsupported_block_of_the_user_is_refused(block):
     message = Message(role="user", blocks=[TextBlock(text="What is this?"), block])
     kind = message.blocks[1].block_type
     with simulation("ok") as docker:
@@ -180,16 +180,16 @@ def test_what_the_user_wrote_and_the_api_has_no_form_for_is_refused(block):
         assert docker.prompts == []
 
 
-def test_sound_is_sent_as_base64(runner):
+def test_audio_is_sent_as_base64(runner):
     sound = AudioBlock(audio=b"abc", format="wav")
     llm = DockerModelLLM(model="m", base_url=runner.url)
     llm.chat([Message(role="user", blocks=[TextBlock(text="What is this?"), sound])])
-    part = runner.asked[-1]["messages"][0]["content"][1]
+    part = runner.bodies[-1]["messages"][0]["content"][1]
     assert part == {"type": "input_audio", "input_audio": {"data": "YWJj", "format": "wav"}}
 
 
 @pytest.mark.parametrize("mode", ["chat", "stream_chat"])
-def test_an_image_over_the_cli_is_refused_and_not_left_out(mode):
+def test_an_image_over_the_cli_is_refused(mode):
     image = ImageBlock(url="data:image/png;base64,iVBORw0KGgo=")
     llm = DockerModelLLM(model="ai/model", transport="cli")
     with simulation("ok") as docker:
@@ -198,7 +198,7 @@ def test_an_image_over_the_cli_is_refused_and_not_left_out(mode):
         assert docker.prompts == []
 
 
-# --- What is read ---
+# --- Replies ---
 
 ran = []
 
@@ -210,7 +210,7 @@ def read(path: str = "made up") -> str:
 
 
 def anything(**settings) -> str:
-    """Do something with whatever it is given."""
+    """Do something with any argument."""
     ran.append(settings)
     return "done"
 
@@ -240,8 +240,8 @@ both = pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "wh
 @pytest.mark.parametrize(
     "arguments", ['"a"', '["a"]', "5", "nonsense", '{"path": ', '{"path" "a"}']
 )
-async def test_arguments_that_are_no_object_never_run_a_tool(arguments, tool, streaming):
-    """The model is told so as that call's result, and can try again."""
+async def test_invalid_arguments_never_run_a_tool(arguments, tool, streaming):
+    """The model gets the error as the result of that call, and can try again."""
 
     def script(prompt):
         if is_answered(prompt):
@@ -250,11 +250,11 @@ async def test_arguments_that_are_no_object_never_run_a_tool(arguments, tool, st
 
     with simulation(script) as docker:
         answer, events = await run_agent(model(), tool, streaming=streaming)
-        *_, asked, answered = sent(docker)
+        *_, message, tool_result = sent(docker)
     assert (answer, ran) == ("done", [])
-    assert "not a JSON object" in answered["content"]
-    assert answered["tool_call_id"] == asked["tool_calls"][0]["id"]
-    assert asked["tool_calls"][0]["function"]["name"] == tool.__name__
+    assert "not a JSON object" in tool_result["content"]
+    assert tool_result["tool_call_id"] == message["tool_calls"][0]["id"]
+    assert message["tool_calls"][0]["function"]["name"] == tool.__name__
     [failed] = [event for event in events if type(event).__name__ == "ToolCallResult"]
     assert failed.tool_output.is_error
 
@@ -264,13 +264,13 @@ async def test_arguments_that_are_no_object_never_run_a_tool(arguments, tool, st
 @pytest.mark.parametrize(
     ("arguments", "path"),
     [
-        ("", "made up"),  # none were given: the tool's own default
+        ("", "made up"),  # no arguments: the default of the tool
         ("{}", "made up"),
         ('{"path": "a\nb"}', "a\nb"),
         (json.dumps('{"path": "a"}'), "a"),
     ],
 )
-async def test_arguments_that_can_be_read_run_the_tool(arguments, path, streaming):
+async def test_readable_arguments_run_the_tool(arguments, path, streaming):
     def script(prompt):
         return "done" if is_answered(prompt) else [ToolCall("read", arguments)]
 
@@ -281,7 +281,7 @@ async def test_arguments_that_can_be_read_run_the_tool(arguments, path, streamin
 
 @agents_of_core
 @both
-async def test_a_second_call_is_not_lost_beside_a_broken_one(streaming):
+async def test_a_second_call_is_kept_beside_an_invalid_one(streaming):
     calls = [
         ToolCall("read", {"path": "a"}),
         ToolCall("read", "?"),
@@ -295,7 +295,7 @@ async def test_a_second_call_is_not_lost_beside_a_broken_one(streaming):
     assert [text.split()[0] for text in results] == ["content", "Error:", "content"]
 
 
-async def test_predict_and_call_raises_for_a_call_without_arguments_that_can_be_read():
+async def test_predict_and_call_raises_for_a_call_with_invalid_arguments():
     tool = FunctionTool.from_defaults(read)
     with simulation([ToolCall("read", "?")]):
         with pytest.raises(GenerationError, match="not a JSON object") as caught:
@@ -316,7 +316,7 @@ OSLO = '{"name": "Oslo", "people": 7}'
 @pytest.mark.parametrize(
     "thoughts", ["<think>\nIt may be {Oslo}.\n</think>\n\n", "Hm, {}.</think>\n"]
 )
-def test_thoughts_before_an_object_are_not_part_of_it(thoughts):
+def test_reasoning_before_an_object_is_removed(thoughts):
     with simulation(thoughts + OSLO):
         assert model().structured_predict(City, PromptTemplate("q")) == City(name="Oslo", people=7)
 
@@ -326,12 +326,12 @@ MODES += ["stream_structured_predict", "astream_structured_predict"]
 
 
 async def objects(mode, llm):
-    found = getattr(llm, mode)(City, PromptTemplate("q"))
+    result = getattr(llm, mode)(City, PromptTemplate("q"))
     if mode.startswith("a"):
-        found = await found
+        result = await result
     if "stream" not in mode:
-        return [found]
-    return [one async for one in found] if mode.startswith("a") else list(found)
+        return [result]
+    return [part async for part in result] if mode.startswith("a") else list(result)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -340,7 +340,7 @@ async def objects(mode, llm):
     [['{"name": "Os', Finish("length")], [Reasoning("Hm …"), Finish("length")]],
     ids=["in-json", "in-thoughts"],
 )
-async def test_an_object_that_was_cut_off_says_so(script, mode):
+async def test_an_object_that_was_cut_off_is_an_error(script, mode):
     with simulation(script), pytest.raises(GenerationError, match="cut off") as caught:
         await objects(mode, model())
     assert "max_tokens" in caught.value.hint
@@ -353,8 +353,8 @@ async def test_an_object_that_does_not_match_is_repaired_once(mode):
         return OSLO if corrected else '{"name": "Oslo", "people": "many"}'
 
     with simulation(script) as docker:
-        found = await objects(mode, model())
-        assert found[-1] == City(name="Oslo", people=7)
+        parts = await objects(mode, model())
+        assert parts[-1] == City(name="Oslo", people=7)
         assert len(docker.prompts) == 2
     with simulation('{"name": "Oslo"}') as docker:
         with pytest.raises(ValueError, match="people"):
@@ -363,7 +363,7 @@ async def test_an_object_that_does_not_match_is_repaired_once(mode):
 
 
 @pytest.mark.parametrize("mode", MODES[2:])
-async def test_an_object_grows(mode):
+async def test_a_streamed_object_grows(mode):
     with simulation([Text(OSLO, size=3)]):
         *partial, whole = await objects(mode, model())
     assert whole == City(name="Oslo", people=7)
@@ -399,7 +399,7 @@ NONSENSE = ["the end", "</tool_call>", "{", "add(1)", "<think>", "🤷"]
 
 
 def random_calls(chance):
-    """Calls of a model that is good at nothing, and how many of them can run."""
+    """Return random calls, valid and invalid, and the number of valid ones."""
     calls, good = [], 0
     for _ in range(chance.randint(1, 3)):
         name = chance.choice([*GIVEN, "unknown"])
@@ -411,7 +411,7 @@ def random_calls(chance):
 
 
 def random_history(chance):
-    """What another model may have left."""
+    """Return a random history of another model."""
     parts = [
         [Message("s", role="system")],
         [user("before"), user("again")],
@@ -435,13 +435,13 @@ def random_history(chance):
 @pytest.mark.parametrize(
     "seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 20))]
 )
-async def test_random_conversations_lose_no_call_and_make_up_no_arguments(seed):
-    """Ten a seed, on a strict template."""
+async def test_random_conversations_lose_no_call_and_invent_no_arguments(seed):
+    """Run ten conversations for each seed, on a strict template."""
     chance = random.Random(seed)
     runs = []
     for _ in range(10):
         answers = [random_calls(chance) for _ in range(chance.randint(0, 3))]
-        end = chance.choice(NONSENSE)  # text without a call ends an agent's run
+        end = chance.choice(NONSENSE)  # text without a call ends the run of an agent
         runs.append(([calls for calls, _ in answers], sum(good for _, good in answers), end))
     script = InTurn(*(step for calls, _, end in runs for step in (*calls, end)))
     with simulation(script, STRICT[seed % len(STRICT)]):

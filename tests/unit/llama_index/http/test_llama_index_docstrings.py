@@ -27,7 +27,7 @@ def examples_of(public):
 
 @agents_of_core
 @pytest.mark.parametrize("public", [DockerModelLLM, DockerModelEmbedding, DockerModelRerank])
-async def test_the_examples_of_a_class_run(public, capsys):
+async def test_every_example_of_a_docstring_runs(public, capsys):
     names = {"__name__": "example"}
     script = lambda prompt: '{"name": "Oslo"}' if prompt.schema else "Hello."  # noqa: E731
     with SimulatedDocker(MODELS, script=script):

@@ -21,24 +21,24 @@ def embedding(runner):
     return DockerModelEmbedding(model_name="ai/embed", base_url=runner.url, embed_batch_size=2)
 
 
-async def test_one_text_is_one_request(embedding, runner):
+async def test_each_single_text_is_one_request(embedding, runner):
     assert embedding.get_text_embedding("hi") == [2.0, 1.0]
     assert embedding.get_query_embedding("hello") == [5.0, 1.0]
     assert await embedding.aget_text_embedding("hi") == [2.0, 1.0]
     assert await embedding.aget_query_embedding("hello") == [5.0, 1.0]
-    assert [one["input"] for one in runner.asked] == [["hi"], ["hello"], ["hi"], ["hello"]]
+    assert [body["input"] for body in runner.bodies] == [["hi"], ["hello"], ["hi"], ["hello"]]
 
 
-async def test_a_batch_is_one_request_and_keeps_its_order(embedding, runner):
+async def test_a_batch_is_sent_in_few_requests_and_keeps_its_order(embedding, runner):
     texts = ["a", "ab", "abc", "abcd", "abcde"]
     expected = [[float(length), 1.0] for length in range(1, 6)]
     assert embedding.get_text_embedding_batch(texts) == expected
-    assert len(runner.asked) == 3
+    assert len(runner.bodies) == 3
     assert await embedding.aget_text_embedding_batch(texts) == expected
-    assert len(runner.asked) == 6
+    assert len(runner.bodies) == 6
 
 
-def test_dimensions_are_kept_or_refused(embedding, runner):
+def test_dimensions_that_do_not_match_are_refused(embedding, runner):
     embedding.dimensions = 2
     assert embedding.get_text_embedding("hi") == [2.0, 1.0]
     embedding.dimensions = 3
@@ -46,14 +46,14 @@ def test_dimensions_are_kept_or_refused(embedding, runner):
         embedding.get_text_embedding("hi")
 
 
-def test_a_model_that_makes_no_embeddings_names_the_command():
+def test_a_chat_model_names_the_command_that_makes_it_an_embedding_model():
     with SimulatedDocker([SimulatedModel("ai/chat")]) as docker:
         embedding = DockerModelEmbedding(model_name="ai/chat", base_url=docker.url)
         with pytest.raises(InvalidRequestError, match="docker model configure"):
             embedding.get_text_embedding("hi")
 
 
-def test_a_copy_has_the_key_and_a_dictionary_has_not(embedding, runner):
+def test_a_copy_keeps_the_key_and_a_dictionary_omits_it(embedding, runner):
     embedding = DockerModelEmbedding(model_name="ai/embed", base_url=runner.url, api_key="hunter2")
     assert "hunter2" not in f"{embedding!r} {embedding.to_dict()}"
     pickle.loads(pickle.dumps(embedding)).get_text_embedding("hi")
@@ -62,7 +62,7 @@ def test_a_copy_has_the_key_and_a_dictionary_has_not(embedding, runner):
     assert (copy.model_name, copy.base_url, copy.api_key) == ("ai/embed", runner.url, None)
 
 
-def test_http_is_the_only_transport():
+def test_transport_cli_is_refused():
     for transport in (None, "http"):
         assert DockerModelEmbedding(model_name="ai/embed", transport=transport)
     with pytest.raises(UnsupportedParameterError, match="'http'"):
@@ -77,14 +77,14 @@ def test_an_invalid_setting_is_named(setting):
         DockerModelEmbedding(model_name="ai/embed", **setting)
 
 
-def test_both_names_of_the_model_are_taken():
+def test_both_names_of_the_model_are_accepted():
     assert DockerModelEmbedding(model="ai/embed").model_name == "ai/embed"
 
 
 @pytest.mark.parametrize(
     ("kind", "name"), [(DockerModelEmbedding, "model_name"), (DockerModelRerank, "model")]
 )
-def test_only_one_name_of_the_model_may_be_given(kind, name):
+def test_both_names_of_the_model_cannot_be_given(kind, name):
     with pytest.raises(InvalidRequestError, match=rf"both are given\nHint: give {name} alone"):
         kind(model="ai/embed", model_name="ai/embed")
 
@@ -96,7 +96,7 @@ def test_only_one_name_of_the_model_may_be_given(kind, name):
         ({"query_instruction": "", "text_instruction": "doc: "}, "hi", "doc: hi"),
     ],
 )
-async def test_the_model_cards_instructions_stand_before_texts(settings, query, text, runner):
+async def test_instructions_of_the_model_are_put_before_texts(settings, query, text, runner):
     embedding = DockerModelEmbedding(
         model="ai/nomic-embed-text-v1.5", base_url=runner.url, **settings
     )
@@ -104,11 +104,11 @@ async def test_the_model_cards_instructions_stand_before_texts(settings, query, 
     await embedding.aget_query_embedding("hi")
     embedding.get_text_embedding_batch(["hi"])
     await embedding.aget_text_embedding("hi")
-    assert [one["input"] for one in runner.asked] == [[query], [query], [text], [text]]
+    assert [body["input"] for body in runner.bodies] == [[query], [query], [text], [text]]
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_auto_configure_puts_a_chat_model_into_embedding_mode_once(is_async):
+async def test_auto_configure_sets_the_embedding_mode_once(is_async):
     with SimulatedDocker([SimulatedModel("ai/smollm2")]) as docker:
         embedding = DockerModelEmbedding(model="ai/smollm2", auto_configure=True)
         if is_async:

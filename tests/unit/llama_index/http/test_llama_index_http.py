@@ -20,14 +20,14 @@ from tests.unit.llama_index.http.llama_index_scripted import USAGE, model, reply
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
 )
-every_way = pytest.mark.parametrize("mode", MODES, ids=repr)
+every_method = pytest.mark.parametrize("mode", MODES, ids=repr)
 
 
 # --- Which transport ---
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "settings",
     [
         {"temperature": 0.0},
         {"max_tokens": 5},
@@ -38,13 +38,13 @@ every_way = pytest.mark.parametrize("mode", MODES, ids=repr)
         {"transport": "http"},
     ],
 )
-def test_what_only_http_can_do_makes_it_a_function_calling_model(asked):
+def test_a_setting_of_http_makes_it_a_function_calling_model(settings):
     with SimulatedDocker() as docker:
-        assert DockerModelLLM(model="ai/smollm2", **asked).metadata.is_function_calling_model
+        assert DockerModelLLM(model="ai/smollm2", **settings).metadata.is_function_calling_model
         assert docker.calls == docker.requests == []
 
 
-def test_otherwise_it_is_none():
+def test_by_default_it_is_not_a_function_calling_model():
     llm = DockerModelLLM(model="ai/smollm2")
     assert isinstance(llm, FunctionCallingLLM)
     assert llm.metadata.is_function_calling_model is False
@@ -57,19 +57,19 @@ def test_otherwise_it_is_none():
     assert llm.metadata.num_output == 5 + 64
 
 
-@every_way
-async def test_a_call_alone_may_ask_for_http(mode, runner, monkeypatch):
+@every_method
+async def test_a_single_call_may_select_http(mode, runner, monkeypatch):
     with SimulatedDocker() as docker:
         llm = DockerModelLLM(model="ai/smollm2")
         assert "You said" in mode.text_of((await mode(llm))[-1])
         monkeypatch.setenv("MODEL_RUNNER_HOST", runner.url)
         assert mode.text_of((await mode(llm, temperature=0))[-1]) == "Hello."
-        assert runner.asked[-1]["temperature"] == 0
+        assert runner.bodies[-1]["temperature"] == 0
         assert len(docker.prompts) == 1
 
 
 @pytest.mark.parametrize("setting", [{"max_chars": 5}, {"file_references": "allow"}])
-def test_what_only_the_cli_can_do(setting):
+def test_settings_of_the_cli_are_refused_over_http(setting):
     with pytest.raises(UnsupportedParameterError, match=next(iter(setting))):
         DockerModelLLM(model="ai/smollm2", temperature=0, **setting)
     llm = DockerModelLLM(model="ai/smollm2", **setting)
@@ -77,15 +77,15 @@ def test_what_only_the_cli_can_do(setting):
         llm.complete("hi", temperature=0)
 
 
-@every_way
-async def test_a_call_may_say_that_it_gives_no_stop(mode, runner):
+@every_method
+async def test_an_explicit_none_for_stop_is_sent(mode, runner):
     for stop, sent in ((["x"], ["x"]), (None, None)):
         llm = model(runner, stop=stop)
         assert mode.text_of((await mode(llm, stop=None))[-1]) == "Hello."
-        assert runner.asked[-1].get("stop") == sent
+        assert runner.bodies[-1].get("stop") == sent
 
 
-def test_the_key_stays_out_of_what_is_shown(runner):
+def test_the_key_is_never_shown(runner):
     llm = model(runner, api_key="hunter2")
     assert "hunter2" not in f"{llm!r} {llm} {llm.to_dict()} {llm.to_payload()}"
     copy = pickle.loads(pickle.dumps(llm))
@@ -97,8 +97,8 @@ def test_the_key_stays_out_of_what_is_shown(runner):
 # --- Answers ---
 
 
-@every_way
-async def test_an_answer_with_reasoning_and_usage(mode, runner):
+@every_method
+async def test_an_answer_has_reasoning_and_usage(mode, runner):
     runner.replies = [reply("Hello there.", reasoning="Hmm.", counted=True)]
     responses = await mode(model(runner, temperature=0, stop="x"), top_p=0.9)
     last = responses[-1]
@@ -110,47 +110,47 @@ async def test_an_answer_with_reasoning_and_usage(mode, runner):
         "usage": USAGE,
         "reasoning": "Hmm.",
     }
-    asked = runner.asked[-1]
-    assert (asked["temperature"], asked["top_p"], asked["stop"]) == (0, 0.9, ["x"])
-    assert asked["messages"] == [{"role": "user", "content": "hi"}]
+    body = runner.bodies[-1]
+    assert (body["temperature"], body["top_p"], body["stop"]) == (0, 0.9, ["x"])
+    assert body["messages"] == [{"role": "user", "content": "hi"}]
     if mode.is_stream:
-        assert "".join(one.delta for one in responses) == "Hello there."
+        assert "".join(response.delta for response in responses) == "Hello there."
         assert responses[0].additional_kwargs == {"thinking_delta": "Hmm."}
     if mode.is_chat:
         thinking = ["thinking"] if HAS_THINKING else []
         assert [block.block_type for block in last.message.blocks] == [*thinking, "text"]
 
 
-@every_way
-async def test_a_model_that_says_nothing(mode, runner):
+@every_method
+async def test_an_empty_answer_is_an_error(mode, runner):
     runner.replies = [reply("")]
     with pytest.raises(EmptyAnswerError, match="ai/smollm2"):
         await mode(model(runner))
-    # What a stop sequence ended at its start, or a limit, says nothing and is no error.
+    # An empty answer that a stop sequence or a limit ended is no error.
     assert mode.text_of((await mode(model(runner), stop="x"))[-1]) == ""
     runner.replies = [reply("", finish="length")]
     assert mode.text_of((await mode(model(runner)))[-1]) == ""
 
 
-@every_way
+@every_method
 @pytest.mark.parametrize("finish", ["stop", "length"])
-async def test_an_answer_of_thoughts_alone_is_an_error_that_says_so(mode, finish, runner):
+async def test_an_answer_with_only_reasoning_is_an_error(mode, finish, runner):
     runner.replies = [reply("", reasoning="Hmm.", finish=finish)]
     with pytest.raises(EmptyAnswerError, match=r"think|thought") as caught:
         await mode(model(runner))
     assert "max_tokens" in caught.value.hint
 
 
-def test_each_role_becomes_one_of_the_api(runner):
+def test_each_role_becomes_a_role_of_the_api(runner):
     for role in MessageRole:
         chat = [ChatMessage("before", role="user"), ChatMessage("this text", role=role)]
         model(runner).chat(chat)
-        messages = runner.asked[-1]["messages"]
-        assert {one["role"] for one in messages} <= {"system", "user", "assistant", "tool"}
+        messages = runner.bodies[-1]["messages"]
+        assert {message["role"] for message in messages} <= {"system", "user", "assistant", "tool"}
         assert "this text" in str(messages)
 
 
-def test_tokens_are_counted(runner):
+def test_usage_is_counted_by_the_token_handler(runner):
     counter = TokenCountingHandler(tokenizer=lambda _: [])
     runner.replies = [reply(counted=True)]
     model(runner, callback_manager=CallbackManager([counter])).complete("hi")
@@ -158,7 +158,7 @@ def test_tokens_are_counted(runner):
 
 
 @pytest.mark.parametrize("source", ["bytes", "path", "url"])
-def test_images(source, runner, tmp_path):
+def test_images_are_sent_as_urls_or_base64(source, runner, tmp_path):
     path = tmp_path / "x.png"
     path.write_bytes(PIXEL)
     inline = f"data:image/png;base64,{base64.b64encode(PIXEL).decode()}"
@@ -169,24 +169,24 @@ def test_images(source, runner, tmp_path):
     }[source]
     text = TextBlock(text="What is this?")
     model(runner).chat([ChatMessage(role="user", blocks=[text, block])])
-    assert runner.asked[-1]["messages"][0]["content"] == [
+    assert runner.bodies[-1]["messages"][0]["content"] == [
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": inline}},
     ]
 
 
 @pytest.mark.parametrize("chat", [[], [ChatMessage(role="user")], [ChatMessage(" \n")]])
-def test_an_empty_chat(chat, runner):
+def test_an_empty_chat_is_refused(chat, runner):
     with pytest.raises(InvalidRequestError, match="empty"):
         model(runner).chat(chat)
-    assert runner.asked == []
+    assert runner.bodies == []
 
 
 # --- Leaving ---
 
 
 @pytest.mark.parametrize("mode", ["stream_chat", "astream_chat"])
-async def test_leaving_a_stream_ends_the_request(mode):
+async def test_leaving_a_stream_closes_the_request(mode):
     with SimulatedDocker(script=[Text("a long story "), Hang()]) as docker:
         llm = DockerModelLLM(model="ai/smollm2", temperature=0)
         if mode == "stream_chat":

@@ -1,4 +1,4 @@
-"""What `DockerModelLLM` knows of its model, counts, and configures."""
+"""Facts that `DockerModelLLM` learns about its model, token counts, and configuration."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def window(llm):
 # --- The window ---
 
 
-def test_the_window_is_a_constant_before_the_model_was_asked(docker):
+def test_the_context_window_is_a_constant_before_the_model_is_inspected(docker):
     assert window(http()) == (4096, 256 + 64)
     assert docker.requests == docker.calls == []
 
 
 @every_way
-async def test_the_window_is_known_after_a_call_by_the_command(mode, docker):
+async def test_the_context_window_is_known_after_a_call_by_the_command(mode, docker):
     llm = DockerModelLLM(model="ai/small", transport="cli")
     await mode(llm)
     started = len(docker.calls)
@@ -61,7 +61,7 @@ async def test_the_window_is_known_after_a_call_by_the_command(mode, docker):
     assert len(docker.calls) == started
 
 
-def test_the_window_is_known_after_the_model_was_inspected(docker):
+def test_the_context_window_is_known_after_inspect_model(docker):
     docker_model.inspect_model("ai/small")  # by the command
     assert window(DockerModelLLM(model="ai/small", transport="cli")) == (512, 128 + 64)
     assert window(http()) == (512, 128 + 64)
@@ -69,24 +69,24 @@ def test_the_window_is_known_after_the_model_was_inspected(docker):
 
 
 @every_way
-async def test_thinking_is_taken_from_the_engines_template(mode, docker):
+async def test_thinking_is_read_from_the_template_of_the_engine(mode, docker):
     await mode(http("ai/apart"), thinking=True)
     [body] = bodies(docker, "/chat/completions")
     assert body["chat_template_kwargs"] == {"enable_thinking": True}
 
 
 @every_way
-async def test_the_window_is_the_models_own_after_a_call(mode, docker):
+async def test_the_context_window_is_known_after_a_call(mode, docker):
     llm = http()
     await mode(llm)
-    asked = len(docker.requests)
+    requests = len(docker.requests)
     assert window(llm) == (512, 128 + 64)
-    assert len(docker.requests) == asked
+    assert len(docker.requests) == requests
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_the_window_is_the_models_own_after_warming_up(transport, is_async, docker):
+async def test_the_context_window_is_known_after_warming_up(transport, is_async, docker):
     for name, expected in (("ai/small", (512, 128 + 64)), ("ai/large", (8192, 256 + 64))):
         llm = DockerModelLLM(model=name, transport=transport)
         if is_async:
@@ -108,12 +108,12 @@ async def test_the_window_is_the_models_own_after_warming_up(transport, is_async
         ({"max_tokens": -1}, (4096, 256 + 64)),
     ],
 )
-def test_settings_go_before_what_is_known(settings, expected):
+def test_settings_take_precedence_over_known_values(settings, expected):
     assert window(http(**settings)) == expected
 
 
 @pytest.mark.parametrize("name", ["ai/small", "ai/large"])
-def test_prompts_are_packed_to_fit_the_window(name, docker):
+def test_prompts_are_packed_to_fit_the_context_window(name, docker):
     llm = http(name, max_tokens=20)
     llm.warm_up()
     helper = PromptHelper.from_llm_metadata(llm.metadata, tokenizer=llm.tokenizer)
@@ -135,7 +135,7 @@ def lookup(key: str) -> str:
     return key
 
 
-def test_tokens_of_a_chat_are_those_that_the_engine_counts(docker):
+def test_tokens_of_a_chat_equal_those_of_the_engine(docker):
     llm = http("ai/large", tool_calling="native")
     chat = [Message("Be brief.", role="system"), Message("What is 2 + 2?", role="user")]
     tool = FunctionTool.from_defaults(lookup)
@@ -150,9 +150,9 @@ def test_tokens_of_a_text_are_counted_without_the_template(docker):
     assert [llm.get_num_tokens(text) for text in ("", "one", "one two, three")] == [0, 1, 4]
     tokenizer = pickle.loads(pickle.dumps(llm.tokenizer))
     assert len(tokenizer("one two")) == 2
-    asked = len(docker.requests)
+    requests = len(docker.requests)
     assert len(tokenizer("one two")) == 2
-    assert len(docker.requests) == asked  # remembered
+    assert len(docker.requests) == requests  # remembered
 
 
 def test_a_memory_keeps_as_many_tokens_as_the_engine_counts(docker):
@@ -164,7 +164,7 @@ def test_a_memory_keeps_as_many_tokens_as_the_engine_counts(docker):
     assert len(memory.get()) < 3
 
 
-def test_the_cli_cannot_count_and_says_what_can():
+def test_counting_tokens_over_the_cli_names_the_alternative():
     llm = DockerModelLLM(model="ai/small", transport="cli")
     for count in (llm.get_num_tokens, lambda _: llm.get_num_tokens_from_messages([])):
         with pytest.raises(UnsupportedParameterError, match="count") as caught:
@@ -176,11 +176,13 @@ def test_the_cli_cannot_count_and_says_what_can():
 
 
 def bodies(docker, path):
-    found = [
-        one.body for one in docker.requests if one.method == "POST" and one.path.endswith(path)
+    matching = [
+        request.body
+        for request in docker.requests
+        if request.method == "POST" and request.path.endswith(path)
     ]
     docker.requests.clear()
-    return found
+    return matching
 
 
 @every_way
@@ -198,21 +200,21 @@ async def test_the_model_is_configured_once_before_the_first_call(mode, docker):
     ("thinking", "sent"),
     [(True, {"enable_thinking": True}), (False, {"enable_thinking": False})],
 )
-async def test_thinking_is_put_into_what_the_template_knows(mode, thinking, sent, docker):
+async def test_thinking_sets_the_variable_of_the_template(mode, thinking, sent, docker):
     await mode(http("ai/thinker"), thinking=thinking)
     [body] = bodies(docker, "/chat/completions")
     assert body["chat_template_kwargs"] == sent
 
 
 @every_way
-async def test_a_model_that_cannot_think_is_refused_before_anything_is_sent(mode, docker):
+async def test_thinking_is_refused_for_a_model_without_it(mode, docker):
     with pytest.raises(UnsupportedParameterError, match="think"):
         await mode(http(), thinking=True)
     assert docker.prompts == []
     assert await mode(http(), thinking=False)
 
 
-def test_a_budget_of_thoughts_is_configured(docker):
+def test_a_thinking_budget_is_configured(docker):
     http("ai/thinker", thinking=256).complete("hi")
     [body] = bodies(docker, "/_configure")
     assert body["llamacpp"] == {"reasoning-budget": 256}
@@ -236,7 +238,7 @@ async def test_an_unknown_level_of_thinking_is_refused(mode, docker):
     ],
     ids=lambda setting: setting[0],
 )
-def test_settings_that_only_http_honors(setting):
+def test_settings_of_http_are_refused_by_the_cli(setting):
     setting, name = dict([setting]), setting[0]
     assert DockerModelLLM(model="ai/small", **setting).metadata.is_function_calling_model
     with pytest.raises(UnsupportedParameterError, match=name):
@@ -263,7 +265,7 @@ def test_a_chat_that_is_too_long_is_refused_before_it_is_sent(docker):
     assert docker.prompts == []
 
 
-def test_the_oldest_turns_of_a_chat_that_is_too_long_are_left_out(docker):
+def test_the_oldest_turns_of_a_chat_that_is_too_long_are_dropped(docker):
     response = http(overflow="trim").chat(LONG)
     assert response.raw["trimmed"] > 0
     messages = bodies(docker, "/chat/completions")[-1]["messages"]
@@ -271,7 +273,7 @@ def test_the_oldest_turns_of_a_chat_that_is_too_long_are_left_out(docker):
     assert messages[-1] == {"role": "user", "content": "The last question"}
 
 
-# --- Showing nothing ---
+# --- Secrets ---
 
 
 def test_headers_are_sent_and_not_shown(runner):

@@ -27,7 +27,7 @@ def docker():
 
 @pytest.fixture(params=[False, True], ids=["sync", "async"])
 def rank(request):
-    """Rank nodes in either way."""
+    """Return a function that ranks nodes, sync or async."""
 
     async def rank(rerank, nodes, **query):
         if request.param:
@@ -42,37 +42,37 @@ def nodes_of(*texts):
 
 
 def shown(nodes):
-    return [(one.node.get_content(), one.score) for one in nodes]
+    return [(node.node.get_content(), node.score) for node in nodes]
 
 
-async def test_the_best_nodes_come_first_and_equal_ones_in_their_order(rank, docker):
+async def test_the_best_nodes_come_first_and_equal_scores_keep_their_order(rank, docker):
     nodes = nodes_of(*SCORES)
     best = await rank(DockerModelRerank(model=RERANKER), nodes, query_str="capital")
     assert shown(best) == [("Paris", 3.0), ("Nice", 1.0), ("Oslo", -2.0)]
-    assert [one.score for one in nodes] == [0.5] * 4  # the given nodes stay as they are
+    assert [node.score for node in nodes] == [0.5] * 4  # the given nodes stay as they are
 
 
-async def test_top_n_and_normalized_scores(rank, docker):
+async def test_top_n_limits_the_nodes_and_scores_are_normalized(rank, docker):
     rerank = DockerModelRerank(model=RERANKER, top_n=2, normalize=True, keep_retrieval_score=True)
     best = await rank(rerank, nodes_of(*SCORES), query_str="capital")
     assert shown(best) == [
         ("Paris", pytest.approx(0.9526, abs=1e-4)),
         ("Nice", pytest.approx(0.7311, abs=1e-4)),
     ]
-    assert [one.node.metadata["retrieval_score"] for one in best] == [0.5, 0.5]
+    assert [node.node.metadata["retrieval_score"] for node in best] == [0.5, 0.5]
 
 
-async def test_no_nodes_ask_nobody(rank, docker):
+async def test_an_empty_list_sends_no_request(rank, docker):
     assert await rank(DockerModelRerank(model=RERANKER), [], query_str="capital") == []
     assert docker.requests == []
 
 
-async def test_a_query_is_needed(rank, docker):
+async def test_a_missing_query_is_refused(rank, docker):
     with pytest.raises(InvalidRequestError, match="query"):
         await rank(DockerModelRerank(model=RERANKER), nodes_of("Oslo"))
 
 
-async def test_a_model_that_is_no_reranker_is_refused_unless_forced(rank, docker):
+async def test_a_model_that_is_not_a_reranker_is_refused_unless_forced(rank, docker):
     with pytest.raises(InvalidRequestError, match="no reranker") as caught:
         await rank(DockerModelRerank(model="ai/smollm2"), nodes_of("Oslo"), query_str="capital")
     assert RERANKER in caught.value.hint
@@ -80,7 +80,7 @@ async def test_a_model_that_is_no_reranker_is_refused_unless_forced(rank, docker
     assert len(await rank(forced, nodes_of("Oslo"), query_str="capital")) == 1
 
 
-async def test_events_and_callbacks_come_once(rank, docker):
+async def test_events_and_callbacks_are_sent_once(rank, docker):
     class Seen(BaseEventHandler):
         events: list
 
@@ -101,12 +101,12 @@ async def test_events_and_callbacks_come_once(rank, docker):
     assert len(debug.get_event_pairs(CBEventType.RERANKING)) == 1
 
 
-def test_both_names_of_the_model_are_taken():
+def test_both_names_of_the_model_are_accepted():
     assert DockerModelRerank(model_name=RERANKER).model == RERANKER
 
 
 @pytest.mark.parametrize("name", ["top_k", "topn", "request_timeout"])
-def test_an_unknown_setting_is_refused_with_the_name_that_was_meant(name):
+def test_an_unknown_setting_is_refused_with_the_nearest_name(name):
     with pytest.raises(
         ValueError,
         match=rf"no setting {name}; (did you mean top_n|request_timeout is called timeout)",
@@ -114,12 +114,12 @@ def test_an_unknown_setting_is_refused_with_the_name_that_was_meant(name):
         DockerModelRerank(model=RERANKER, **{name: 5})
 
 
-def test_the_cli_cannot_rank():
+def test_transport_cli_is_refused():
     with pytest.raises(UnsupportedParameterError, match="rerank"):
         DockerModelRerank(model=RERANKER, transport="cli")
 
 
-async def test_a_copy_has_the_settings_and_a_dictionary_no_secret(docker):
+async def test_a_copy_keeps_the_settings_and_a_dictionary_hides_secrets(docker):
     rerank = DockerModelRerank(
         model=RERANKER, top_n=1, api_key="hunter2", headers={"X-Key": "hunter3"}
     )

@@ -1,4 +1,4 @@
-"""Agents and tools on models whose chat template knows no tools: calls drawn by a schema."""
+"""Agents and tools on models whose template shows no tools: calls enforced by a schema."""
 
 from __future__ import annotations
 
@@ -66,38 +66,40 @@ async def with_tools(mode, **settings):
         result = await result
     if "stream" not in mode:
         return [result]
-    return [one async for one in result] if mode.startswith("a") else list(result)
+    return [part async for part in result] if mode.startswith("a") else list(result)
 
 
 @modes
 @pytest.mark.parametrize("template", TEMPLATES)
-async def test_a_call_comes_out_as_any_other(mode, template):
+async def test_a_call_by_schema_is_returned_as_an_ordinary_tool_call(mode, template):
     with simulation(calls(call()), template=template):
         responses = await with_tools(mode, allow_parallel_tool_calls=True)
-    [found] = llm().get_tool_calls_from_response(responses[-1])
-    assert (found.tool_name, found.tool_kwargs) == ("add", {"a": 2, "b": 2})
-    assert found.tool_id
+    [tool_call] = llm().get_tool_calls_from_response(responses[-1])
+    assert (tool_call.tool_name, tool_call.tool_kwargs) == ("add", {"a": 2, "b": 2})
+    assert tool_call.tool_id
     assert responses[-1].message.content in ("", None)
     assert responses[-1].raw["tool_calling"] == "schema"
 
 
 @modes
-async def test_an_answers_text_streams_as_it_is_written(mode):
+async def test_the_text_of_an_answer_is_streamed_while_it_arrives(mode):
     with simulation(answer("It is 4, and no more.")):
         responses = await with_tools(mode)
     assert responses[-1].message.content == "It is 4, and no more."
     if "stream" in mode:
-        deltas = [one.delta for one in responses]
+        deltas = [response.delta for response in responses]
         assert "".join(deltas) == "It is 4, and no more."
         assert len([delta for delta in deltas if delta]) > 1
 
 
 @modes
-async def test_a_demanded_call_leaves_the_model_no_other_answer(mode):
+async def test_a_required_call_excludes_an_answer_in_the_schema(mode):
     with simulation(json.dumps(call())) as docker:
         await with_tools(mode, tool_required=True)
-        [request] = [one for one in docker.requests if one.path.endswith("/chat/completions")]
-    schema = json.dumps(request.body["response_format"])
+        [sent] = [
+            request for request in docker.requests if request.path.endswith("/chat/completions")
+        ]
+    schema = json.dumps(sent.body["response_format"])
     assert '"add"' in schema
     assert '"answer"' not in schema
 
@@ -135,7 +137,7 @@ async def test_an_agent_calls_first_and_then_gives_an_object(streaming):
     assert result.get_pydantic_model(Sum) == Sum(total=4)
 
 
-async def test_one_step_repairs_a_call_that_does_not_fit():
+async def test_predict_and_call_repairs_a_call_with_invalid_arguments():
     wrong, right = calls(call(a="two", b=2)), calls(call())
     with simulation(wrong, right) as docker:
         response = await llm().apredict_and_call([ADD], "q", allow_parallel_tool_calls=True)
@@ -144,7 +146,7 @@ async def test_one_step_repairs_a_call_that_does_not_fit():
     assert ran == [(2, 2)]
 
 
-def test_a_program_makes_an_object_of_a_call():
+def test_a_program_makes_an_object_from_a_call():
     program = FunctionCallingProgram.from_defaults(
         output_cls=Sum, prompt=PromptTemplate("{q}"), llm=llm()
     )
@@ -154,7 +156,7 @@ def test_a_program_makes_an_object_of_a_call():
         assert program(q="Add.") == Sum(total=4)
 
 
-def test_native_calls_are_left_to_the_engine():
+def test_native_calls_are_not_enforced_by_a_schema():
     with simulation("I cannot call.") as docker:
         response = llm(tool_calling="native").chat_with_tools([ADD], "q")
         assert response.raw["tool_calling"] == "native"

@@ -1,4 +1,4 @@
-"""What the tests of the LlamaIndex part share."""
+"""Fixtures of the LlamaIndex tests."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.support.llama_index_modes import MODES
 
 
 def pytest_configure(config):
-    """Bear with the database of core's `Memory`, which nobody closes.
+    """Ignore the unclosed database of core's `Memory`.
 
-    It goes when it is collected, in whichever test that is; so this holds for all of them.
+    The database is closed when it is collected, possibly in another test; so this holds for all.
     """
     unclosed = "ignore:<aiosqlite.core.Connection:ResourceWarning"
     config.addinivalue_line("filterwarnings", unclosed)
@@ -25,7 +25,7 @@ def pytest_configure(config):
 
 @pytest.fixture(autouse=True)
 def no_internet(monkeypatch):
-    """Core must not download a tokenizer or a corpus on our behalf."""
+    """Prevent core from downloading a tokenizer or a corpus."""
     look_up = socket.getaddrinfo
 
     def look_up_local(host, *args, **kwargs):
@@ -48,7 +48,7 @@ def llm():
 
 @pytest.fixture
 def debug():
-    """The stock handler that keeps every exception, and with it core's generators."""
+    """Return the stock handler that keeps every exception, and core's generators with it."""
     return LlamaDebugHandler(print_trace_on_end=False)
 
 
@@ -59,7 +59,7 @@ def observed(llm, debug):
 
 
 class Seen(BaseEventHandler):
-    """Core's instrumentation events, in order."""
+    """A handler that records core's instrumentation events, in order."""
 
     events: list
 

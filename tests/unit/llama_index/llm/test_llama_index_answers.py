@@ -1,4 +1,4 @@
-"""What the eight methods send to the model, and what they give."""
+"""Prompts and responses of the eight methods."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
 ENDED = {"model": "ai/smollm2", "finish_reason": "stop"}
 
 
-async def test_the_answer(mode, llm, docker):
+async def test_every_method_returns_the_answer(mode, llm, docker):
     responses = await mode(llm, "What is Docker?")
     assert mode.text_of(responses[-1]) == f"You said: {docker.prompts[0]}"
     assert responses[-1].raw == ENDED
 
 
-async def test_one_call_asks_once(mode, llm, docker):
+async def test_one_call_starts_one_run(mode, llm, docker):
     await mode(llm, "What is Docker?")
     assert docker.prompts == [
         "user: What is Docker?\nassistant:" if mode.is_chat else "What is Docker?"
@@ -38,8 +38,8 @@ async def test_one_call_asks_once(mode, llm, docker):
 
 
 @pytest.mark.parametrize("mode", STREAMS, ids=repr)
-async def test_pieces_come_as_they_are_made(mode, llm):
-    """The model says the next word only when the last one has arrived here."""
+async def test_pieces_arrive_while_the_model_is_still_generating(mode, llm):
+    """The model sends the next word only after the previous one has arrived."""
     words = ["one ", "two ", "three ", "four"]
     arrived = threading.Semaphore(0)
 
@@ -60,24 +60,24 @@ async def test_pieces_come_as_they_are_made(mode, llm):
 
 
 @pytest.mark.parametrize("mode", STREAMS, ids=repr)
-async def test_every_piece_is_an_object_of_its_own(mode, llm, docker):
-    """Chat engines rewrite the last one's message."""
+async def test_every_chunk_has_its_own_objects(mode, llm, docker):
+    """Chat engines modify the message of the last chunk."""
     responses = await mode(llm)
-    for one, other in itertools.pairwise(responses):
-        assert one.raw is not other.raw
+    for first, second in itertools.pairwise(responses):
+        assert first.raw is not second.raw
         if mode.is_chat:
-            assert one.message is not other.message
-            assert one.message.blocks is not other.message.blocks
+            assert first.message is not second.message
+            assert first.message.blocks is not second.message.blocks
 
 
-async def test_usage(mode, llm):
+async def test_usage_is_in_the_response(mode, llm):
     with SimulatedDocker(script=["Hello.", Usage(3, 4)]):
         responses = await mode(llm)
     assert responses[-1].raw == {**ENDED, "usage": USAGE}
     assert all("usage" not in response.raw for response in responses[:-1])
 
 
-async def test_reasoning(mode, llm):
+async def test_reasoning_is_in_the_response(mode, llm):
     with SimulatedDocker(script=[Reasoning("Let me think."), Text("Hello.")]):
         responses = await mode(llm)
     last = responses[-1]
@@ -91,13 +91,13 @@ async def test_reasoning(mode, llm):
             [("thinking", "Let me think.")] if HAS_THINKING else []
         )
         assert last.message.additional_kwargs == {}
-    thoughts = [one.additional_kwargs.get("thinking_delta", "") for one in responses]
+    thoughts = [response.additional_kwargs.get("thinking_delta", "") for response in responses]
     assert "".join(thoughts) == ("Let me think." if mode.is_stream else "")
     for response, thought in zip(responses, thoughts, strict=True):
         assert not (thought and response.delta)
 
 
-async def test_nothing_of_an_answer_leaks_into_the_next_turn(mode, llm):
+async def test_data_of_an_answer_does_not_leak_into_the_next_turn(mode, llm):
     if not mode.is_chat:
         return
     with SimulatedDocker(script=[Reasoning("secret"), Text("Hello."), Usage(3, 4)]) as docker:
@@ -111,7 +111,7 @@ async def test_nothing_of_an_answer_leaks_into_the_next_turn(mode, llm):
 
 
 @pytest.mark.parametrize("name", ["complete", "stream_complete"])
-def test_completion_to_prompt(name, docker):
+def test_completion_to_prompt_formats_the_prompt(name, docker):
     llm = DockerModelLLM(model="ai/smollm2", completion_to_prompt=lambda prompt: f"<{prompt}>")
     list(getattr(llm, name)("hi"))
     list(getattr(llm, name)("hi", formatted=True))
@@ -119,7 +119,7 @@ def test_completion_to_prompt(name, docker):
     assert docker.prompts == ["<hi>", "hi", "hi"]
 
 
-def test_messages_to_prompt(docker):
+def test_messages_to_prompt_formats_the_messages(docker):
     llm = DockerModelLLM(
         model="ai/smollm2", messages_to_prompt=lambda chat: " / ".join(m.content for m in chat)
     )
@@ -127,26 +127,28 @@ def test_messages_to_prompt(docker):
     assert docker.prompts == ["one / two"]
 
 
-def test_prompt_functions_taken_away(llm, docker):
+def test_missing_prompt_functions_use_the_defaults(llm, docker):
     llm.messages_to_prompt = llm.completion_to_prompt = None
     llm.complete("hi")
     llm.chat(chat_of("hi"))
     assert docker.prompts == ["hi", "user: hi\nassistant:"]
 
 
-def test_every_role_reaches_the_model(llm, docker):
+def test_every_role_is_sent_to_the_model(llm, docker):
     roles = ["system", "developer", "user", "assistant", "function", "tool", "chatbot", "model"]
     llm.chat([ChatMessage(role=role, content=f"from {role}") for role in roles])
     for role in roles:
         assert f"{role}: from {role}" in docker.prompts[0]
 
 
-def test_the_prompt_as_a_keyword(llm, docker):
+def test_the_prompt_may_be_a_keyword(llm, docker):
     assert llm.complete(prompt="hi").text == "You said: hi"
-    assert "".join(one.delta for one in llm.stream_complete(prompt="hi")) == "You said: hi"
+    assert (
+        "".join(response.delta for response in llm.stream_complete(prompt="hi")) == "You said: hi"
+    )
 
 
-def test_a_prompt_that_is_missing_or_given_twice(llm):
+def test_a_missing_or_repeated_prompt_is_refused(llm):
     for method in (llm.complete, llm.stream_complete):
         with pytest.raises(ValueError, match="No prompt"):
             method()
@@ -167,7 +169,7 @@ CALL = {"block_type": "tool_call", "tool_name": "add", "tool_kwargs": {}}
         pytest.param(CALL, "tool_call", marks=needs_tool_calls),
     ],
 )
-async def test_blocks_that_the_cli_cannot_send(block, kind, mode, llm, docker):
+async def test_unsupported_blocks_are_refused_over_the_cli(block, kind, mode, llm, docker):
     if not mode.is_chat:
         return
     llm.transport = "cli"
@@ -177,7 +179,7 @@ async def test_blocks_that_the_cli_cannot_send(block, kind, mode, llm, docker):
     assert docker.calls == []
 
 
-def test_blocks_that_hold_nothing_to_send(llm, docker):
+def test_blocks_without_text_are_skipped(llm, docker):
     blocks = [
         TextBlock(text="hi"),
         CachePoint(cache_control=CacheControl(type="ephemeral")),
@@ -189,7 +191,7 @@ def test_blocks_that_hold_nothing_to_send(llm, docker):
 
 
 @pytest.mark.parametrize("chat", [[], [ChatMessage(role="user")], chat_of(" \n")])
-async def test_an_empty_chat(chat, mode, llm, docker):
+async def test_an_empty_chat_is_refused(chat, mode, llm, docker):
     if not mode.is_chat:
         return
     with pytest.raises(InvalidRequestError, match="empty"):
@@ -197,13 +199,13 @@ async def test_an_empty_chat(chat, mode, llm, docker):
     assert docker.calls == []
 
 
-async def test_a_blank_prompt(mode, llm, docker):
+async def test_a_blank_prompt_is_refused(mode, llm, docker):
     with pytest.raises(InvalidRequestError):
         await mode(llm, " ")
     assert docker.calls == []
 
 
-async def test_a_local_file_named_in_a_prompt(mode, llm, docker, tmp_path):
+async def test_a_file_reference_in_a_prompt_is_not_read(mode, llm, docker, tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("hunter2")
     await mode(llm, f"What is in @{secret}?")
@@ -214,7 +216,7 @@ async def test_a_local_file_named_in_a_prompt(mode, llm, docker, tmp_path):
 # --- Settings of a single call ---
 
 
-async def test_stop(mode, llm):
+async def test_a_stop_sequence_cuts_the_answer(mode, llm):
     with SimulatedDocker(script="Thought: yes\nObservation: 4, and more"):
         whole = await mode(llm)
         responses = await mode(llm, stop="\nObservation:")
@@ -225,16 +227,16 @@ async def test_stop(mode, llm):
     assert mode.text_of(several[-1]) == "Thought"
 
 
-async def test_a_calls_stop_takes_the_place_of_the_models(mode):
+async def test_stop_of_a_call_replaces_that_of_the_model(mode):
     llm = DockerModelLLM(model="ai/smollm2", stop="b")
     with SimulatedDocker(script="abcdef"):
         assert mode.text_of((await mode(llm))[-1]) == "a"
         assert mode.text_of((await mode(llm, stop="d"))[-1]) == "abc"
         assert mode.text_of((await mode(llm, stop=()))[-1]) == "abcdef"
-        assert mode.text_of((await mode(llm, stop=None))[-1]) == "a"  # none is given
+        assert mode.text_of((await mode(llm, stop=None))[-1]) == "a"  # the model's own is used
 
 
-async def test_other_settings_of_a_call(mode, llm, docker):
+async def test_other_settings_of_a_call_are_used(mode, llm, docker):
     responses = await mode(
         llm, "hi there", max_chars=3, model="ai/other", timeout=Timeouts(total=60)
     )
@@ -244,7 +246,7 @@ async def test_other_settings_of_a_call(mode, llm, docker):
     assert llm.model == "ai/smollm2"
 
 
-async def test_a_setting_of_a_call_that_cannot_be(mode, llm, docker):
+async def test_an_invalid_setting_of_a_call_is_refused(mode, llm, docker):
     with pytest.raises(InvalidRequestError, match="max_chars"):
         await mode(llm, max_chars=0)
     with pytest.raises(InvalidRequestError, match="env"):

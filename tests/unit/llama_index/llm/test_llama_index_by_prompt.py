@@ -1,4 +1,4 @@
-"""Tools and objects over the CLI, by the prompt alone."""
+"""Tools and objects over the CLI, by the prompt only."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class City(BaseModel):
 
 @pytest.fixture
 def says():
-    """A model over the CLI that says these texts, one after the other."""
+    """Return a function that makes a model over the CLI that gives these answers in turn."""
     with SimulatedDocker(models=("ai/smollm2",), script=lambda _: texts.pop(0)) as docker:
         texts: list = []
 
@@ -64,11 +64,11 @@ async def with_tools(llm, mode, **settings):
         result = await result
     if "stream" not in mode:
         return result
-    return [one async for one in result][-1] if mode.startswith("a") else list(result)[-1]
+    return [part async for part in result][-1] if mode.startswith("a") else list(result)[-1]
 
 
 @pytest.mark.parametrize("mode", WITH_TOOLS)
-async def test_a_call_over_the_cli(says, mode):
+async def test_a_call_is_read_from_the_answer_of_the_cli(says, mode):
     llm, docker = says(CALL)
     assert llm.metadata.is_function_calling_model
     response = await with_tools(llm, mode)
@@ -79,7 +79,7 @@ async def test_a_call_over_the_cli(says, mode):
 
 
 @pytest.mark.parametrize("mode", WITH_TOOLS)
-async def test_a_wrong_call_is_repaired_once(says, mode):
+async def test_an_invalid_call_is_repaired_once(says, mode):
     llm, docker = says('{"tool": "add", "arguments": {"a": 2}}', CALL)
     [call] = llm.get_tool_calls_from_response(await with_tools(llm, mode))
     assert call.tool_kwargs == {"a": 2, "b": 3}
@@ -87,7 +87,7 @@ async def test_a_wrong_call_is_repaired_once(says, mode):
 
 
 @pytest.mark.parametrize("mode", WITH_TOOLS)
-async def test_a_call_that_stays_wrong_is_an_error_that_names_http(says, mode):
+async def test_a_call_that_stays_invalid_is_an_error_that_names_http(says, mode):
     llm, docker = says("add(2, 3)", "add(2, 3)")
     with pytest.raises(GenerationError, match=r"not a valid tool call(?s:.*)HTTP"):
         await with_tools(llm, mode, tool_required=True)
@@ -95,7 +95,7 @@ async def test_a_call_that_stays_wrong_is_an_error_that_names_http(says, mode):
 
 
 @pytest.mark.parametrize("mode", ["", "a", "stream_", "astream_"])
-async def test_an_object_over_the_cli(says, mode):
+async def test_an_object_is_read_from_the_answer_of_the_cli(says, mode):
     llm, docker = says('{"name": "Oslo", "people": -1}', '{"name": "Oslo", "people": 7}')
     result = getattr(llm, f"{mode}structured_predict")(City, PromptTemplate("Name a city."))
     if mode.startswith("a"):
@@ -103,13 +103,13 @@ async def test_an_object_over_the_cli(says, mode):
     if mode == "stream_":
         result = list(result)[-1]
     elif mode == "astream_":
-        result = [one async for one in result][-1]
+        result = [part async for part in result][-1]
     assert result == City(name="Oslo", people=7)
     assert len(docker.prompts) == 2
     assert "must not be negative" in docker.prompts[1]
 
 
-def test_an_object_that_stays_wrong_is_an_error_that_names_http(says):
+def test_an_object_that_stays_invalid_is_an_error_that_names_http(says):
     llm, docker = says("Oslo", "Oslo")
     with pytest.raises(GenerationError, match=r"not the JSON that was asked for(?s:.*)HTTP"):
         llm.structured_predict(City, PromptTemplate("Name a city."))
@@ -117,23 +117,23 @@ def test_an_object_that_stays_wrong_is_an_error_that_names_http(says):
 
 
 @agents_of_core
-async def test_an_agent_over_the_cli(says):
+async def test_an_agent_runs_over_the_cli(says):
     llm, docker = says(CALL, "It is 5.")
     agent = FunctionAgent(tools=[ADD], llm=llm, streaming=False)
     assert str(await agent.run("What is 2 + 3?")) == "It is 5."
     assert "Result of add: 5" in docker.prompts[1]
 
 
-def test_a_completion_is_held_to_the_schema_too(says):
+def test_a_completion_is_checked_against_the_schema(says):
     wanted = {"type": "json_schema", "json_schema": {"schema": City.model_json_schema()}}
     llm, docker = says("Oslo", '{"name": "Oslo", "people": 7}', response_format=wanted)
     assert llm.complete("Name a city.").text == '{"name": "Oslo", "people": 7}'
     assert len(docker.prompts) == 2
 
 
-def test_a_chat_without_tools_streams_as_ever(says):
+def test_a_chat_without_tools_is_streamed(says):
     llm, docker = says(["One ", "two."])
-    pieces = [one.delta for one in llm.stream_chat([ChatMessage("Hello.")])]
+    pieces = [response.delta for response in llm.stream_chat([ChatMessage("Hello.")])]
     assert "".join(pieces) == "One two."
     assert len(docker.prompts) == 1
 
@@ -148,7 +148,7 @@ async def test_cancelling_a_call_over_the_cli_ends_the_run(says):
     await asyncio.to_thread(docker.wait_gone)
 
 
-def test_the_users_own_prompt_is_used(says):
+def test_a_prompt_function_of_the_user_is_used(says):
     llm, docker = says(CALL, messages_to_prompt=lambda chat: "|".join(m.role for m in chat))
     llm.chat_with_tools([ADD], "What is 2 + 3?")
     assert docker.prompts == ["system|user"]

@@ -1,7 +1,7 @@
-"""However a call is left, its processes end: judged by the kernel, not by our own books.
+"""Every method to leave a call ends its processes, checked with the kernel.
 
-Everything once without a callback handler and once with the stock `LlamaDebugHandler`, which
-keeps every exception, and with it core's generators.
+Each test runs once without a callback handler and once with the stock `LlamaDebugHandler`, which
+keeps every exception, and core's generators with it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ async_streams = pytest.mark.parametrize("mode", ASYNC, ids=repr)
 
 @pytest.fixture
 def docker():
-    """It begins to answer and never ends by itself."""
+    """Simulate a model whose answer never ends."""
     with SimulatedDocker(script=[Text("once upon a time "), Hang()]) as simulated:
         yield simulated
 
@@ -53,21 +53,21 @@ def llm(request, debug):
 
 
 @sync_streams
-def test_a_stream_read_to_its_end(mode, llm):
+def test_a_stream_read_to_its_end_leaves_no_process(mode, llm):
     with SimulatedDocker() as docker:
         assert list(mode.begin(llm))
         docker.wait_all_gone(GONE)
 
 
 @sync_streams
-def test_breaking_out_of_a_loop(mode, llm, docker):
+def test_breaking_out_of_a_loop_ends_the_child(mode, llm, docker):
     for _ in mode.begin(llm):
         break
     docker.wait_all_gone(GONE)
 
 
 @sync_streams
-def test_closing(mode, llm, docker):
+def test_closing_a_stream_ends_the_child(mode, llm, docker):
     stream = mode.begin(llm)
     next(stream)
     assert docker.alive == 1
@@ -77,7 +77,7 @@ def test_closing(mode, llm, docker):
 
 
 @sync_streams
-def test_dropping(mode, llm, docker):
+def test_dropping_a_stream_ends_the_child(mode, llm, docker):
     stream = mode.begin(llm)
     next(stream)
     del stream
@@ -85,7 +85,7 @@ def test_dropping(mode, llm, docker):
 
 
 @sync_streams
-def test_a_cycle_that_is_collected(mode, llm, docker):
+def test_collecting_a_reference_cycle_ends_the_child(mode, llm, docker):
     cycle = [mode.begin(llm)]
     next(cycle[0])
     cycle.append(cycle)
@@ -95,7 +95,7 @@ def test_a_cycle_that_is_collected(mode, llm, docker):
 
 
 @sync_streams
-def test_an_error_in_the_loop(mode, llm, docker):
+def test_an_error_in_the_loop_ends_the_child(mode, llm, docker):
     def loop():
         for _ in mode.begin(llm):
             raise ZeroDivisionError
@@ -106,7 +106,7 @@ def test_an_error_in_the_loop(mode, llm, docker):
 
 
 @sync_streams
-def test_an_error_thrown_into_the_stream(mode, llm, docker):
+def test_an_error_thrown_into_the_stream_ends_the_child(mode, llm, docker):
     stream = mode.begin(llm)
     next(stream)
     with pytest.raises(ZeroDivisionError):
@@ -115,13 +115,13 @@ def test_an_error_thrown_into_the_stream(mode, llm, docker):
 
 
 @sync_streams
-def test_a_stream_that_is_never_begun(mode, llm, docker):
+def test_a_stream_that_is_never_iterated_starts_no_process(mode, llm, docker):
     mode.begin(llm)
     assert docker.calls == []
 
 
 @sync_streams
-def test_reading_and_dropping_in_another_thread(mode, llm, docker):
+def test_dropping_a_stream_in_another_thread_ends_the_child(mode, llm, docker):
     holder = [mode.begin(llm)]
 
     def read():
@@ -135,8 +135,8 @@ def test_reading_and_dropping_in_another_thread(mode, llm, docker):
 
 
 @sync_streams
-def test_closing_while_another_thread_waits_for_more(mode, llm, docker):
-    """A generator of Python's own would say `generator already executing`."""
+def test_closing_a_stream_while_another_thread_waits_ends_the_child(mode, llm, docker):
+    """A Python generator would raise `generator already executing`."""
     stream = mode.begin(llm)
     next(stream)
     rest = []
@@ -150,8 +150,8 @@ def test_closing_while_another_thread_waits_for_more(mode, llm, docker):
 
 
 @pytest.mark.parametrize("name", ["complete", "stream_complete"])
-def test_ctrl_c(name, docker):
-    """In a process of its own, so that the signal has the main thread to itself."""
+def test_ctrl_c_ends_the_child(name, docker):
+    """In a separate process, whose main thread receives the signal."""
     code = f"""
 from llama_index_docker_model import DockerModelLLM
 try:
@@ -169,7 +169,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.parametrize("mode", MODES, ids=repr)
-async def test_a_time_limit(mode, llm, docker):
+async def test_a_timeout_ends_the_child(mode, llm, docker):
     with pytest.raises(GenerationTimeoutError):
         await mode(llm, timeout=0.3)
     docker.wait_all_gone(GONE)
@@ -183,21 +183,21 @@ async def all_gone(docker):
 
 
 @async_streams
-async def test_an_async_stream_read_to_its_end(mode, llm):
+async def test_an_async_stream_read_to_its_end_leaves_no_process(mode, llm):
     with SimulatedDocker() as docker:
         assert [response async for response in await mode.begin(llm)]
         await all_gone(docker)
 
 
 @async_streams
-async def test_breaking_out_of_an_async_loop(mode, llm, docker):
+async def test_breaking_out_of_an_async_loop_ends_the_child(mode, llm, docker):
     async for _ in await mode.begin(llm):
         break
     await all_gone(docker)
 
 
 @async_streams
-async def test_aclosing(mode, llm, docker):
+async def test_aclosing_a_stream_ends_the_child(mode, llm, docker):
     stream = await mode.begin(llm)
     await anext(stream)
     await stream.aclose()
@@ -206,7 +206,7 @@ async def test_aclosing(mode, llm, docker):
 
 
 @async_streams
-async def test_aclosing_while_another_task_waits_for_more(mode, llm, docker):
+async def test_aclosing_a_stream_while_another_task_waits_ends_the_child(mode, llm, docker):
     stream = await mode.begin(llm)
     await anext(stream)
 
@@ -222,7 +222,7 @@ async def test_aclosing_while_another_task_waits_for_more(mode, llm, docker):
 
 
 @async_streams
-async def test_dropping_an_async_stream(mode, llm, docker):
+async def test_dropping_an_async_stream_ends_the_child(mode, llm, docker):
     stream = await mode.begin(llm)
     await anext(stream)
     del stream
@@ -230,7 +230,7 @@ async def test_dropping_an_async_stream(mode, llm, docker):
 
 
 @async_streams
-async def test_an_error_in_an_async_loop(mode, llm, docker):
+async def test_an_error_in_an_async_loop_ends_the_child(mode, llm, docker):
     async def loop():
         async for _ in await mode.begin(llm):
             raise ZeroDivisionError
@@ -241,7 +241,7 @@ async def test_an_error_in_an_async_loop(mode, llm, docker):
 
 
 @async_streams
-async def test_an_error_thrown_into_an_async_stream(mode, llm, docker):
+async def test_an_error_thrown_into_an_async_stream_ends_the_child(mode, llm, docker):
     stream = await mode.begin(llm)
     await anext(stream)
     with pytest.raises(ZeroDivisionError):
@@ -250,13 +250,13 @@ async def test_an_error_thrown_into_an_async_stream(mode, llm, docker):
 
 
 @async_streams
-async def test_an_async_stream_that_is_never_begun(mode, llm, docker):
+async def test_an_async_stream_that_is_never_iterated_starts_no_process(mode, llm, docker):
     await mode.begin(llm)
     assert docker.calls == []
 
 
 @pytest.mark.parametrize("mode", AWAITED, ids=repr)
-async def test_cancelling_the_task(mode, llm, docker):
+async def test_cancelling_the_task_ends_the_child(mode, llm, docker):
     task = asyncio.create_task(mode(llm))
     await asyncio.to_thread(docker.wait_prompts)
     task.cancel()
@@ -266,7 +266,7 @@ async def test_cancelling_the_task(mode, llm, docker):
 
 
 @pytest.mark.parametrize("mode", AWAITED, ids=repr)
-async def test_asyncio_timeout(mode, llm, docker):
+async def test_asyncio_timeout_ends_the_child(mode, llm, docker):
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
             await mode(llm)
@@ -274,8 +274,8 @@ async def test_asyncio_timeout(mode, llm, docker):
 
 
 @async_streams
-async def test_breaking_out_inside_a_nested_asyncio_run(mode, llm, docker):
-    """Core's way from sync to async inside a loop: it never finalises async generators."""
+async def test_breaking_out_inside_a_nested_asyncio_run_ends_the_child(mode, llm, docker):
+    """Core runs sync code inside a loop in this manner: it never finalizes async generators."""
 
     async def read():
         async for _ in await mode.begin(llm):
@@ -286,7 +286,7 @@ async def test_breaking_out_inside_a_nested_asyncio_run(mode, llm, docker):
 
 
 @async_streams
-def test_a_stream_that_outlives_its_loop(mode, llm, docker):
+def test_a_stream_that_outlives_its_loop_ends_its_child(mode, llm, docker):
     async def begin():
         stream = await mode.begin(llm)
         await anext(stream)
@@ -298,7 +298,7 @@ def test_a_stream_that_outlives_its_loop(mode, llm, docker):
 
 
 @async_streams
-def test_cancelled_by_hand_on_a_loop_that_then_ends(mode, llm, docker):
+def test_cancelling_a_task_of_a_loop_that_then_closes_ends_the_child(mode, llm, docker):
     loop = asyncio.new_event_loop()
     task = loop.create_task(mode(llm))
     loop.run_until_complete(asyncio.to_thread(docker.wait_prompts))
@@ -310,12 +310,12 @@ def test_cancelled_by_hand_on_a_loop_that_then_ends(mode, llm, docker):
     docker.wait_all_gone(GONE)
 
 
-# --- What core puts on top ---
+# --- Objects of core ---
 
 
 @agents_of_core
 @pytest.mark.parametrize("streaming", [True, False])
-async def test_cancelling_the_run_of_an_agent(streaming, llm, docker):
+async def test_cancelling_the_run_of_an_agent_ends_the_child(streaming, llm, docker):
     agent = ReActAgent(tools=[], llm=llm, streaming=streaming)
     handler = agent.run("hi")
     await asyncio.to_thread(docker.wait_prompts)
@@ -325,15 +325,15 @@ async def test_cancelling_the_run_of_an_agent(streaming, llm, docker):
         await handler
 
 
-def test_a_token_stream(llm, docker):
+def test_leaving_a_token_stream_ends_the_child(llm, docker):
     for _ in llm.stream(PromptTemplate("Tell me about {x}."), x="whales"):
         break
     docker.wait_all_gone(GONE)
 
 
-# The reader gets the error, and core lets it fall out of the thread as well.
+# The reader gets the error, and core raises it in the thread as well.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_an_error_within_a_chat_engines_thread(llm):
+def test_an_error_in_the_thread_of_a_chat_engine_reaches_the_reader(llm):
     with SimulatedDocker(script=[Text("once "), Hang()]) as docker:
         llm.timeout = 0.5
         engine = SimpleChatEngine.from_defaults(llm=llm)

@@ -1,4 +1,4 @@
-"""Core's events: exactly one pair for each call, whichever way it ends."""
+"""Core's events: exactly one pair for each call, for every kind of end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.llama_index_modes import HAS_PAYLOAD, STREAMS, needs_rate_lim
 
 
 class Log(BaseCallbackHandler):
-    """The callbacks' events, in order; may raise at a given one."""
+    """The events of the callbacks, in order; may raise at a given one."""
 
     def __init__(self, raise_at=None):
         super().__init__([], [])
@@ -31,7 +31,7 @@ class Log(BaseCallbackHandler):
         self.note("end", event_type, payload)
 
     def note(self, what, event_type, payload):
-        if event_type != CBEventType.LLM:  # core notes an error once more, as an event of its own
+        if event_type != CBEventType.LLM:  # core sends an error as a separate event, too
             return
         self.seen.append((what, event_type, payload))
         if what == self.raise_at:
@@ -52,14 +52,14 @@ def log(llm):
 
 
 def shown_of(llm):
-    """What observability is shown of a model."""
+    """Return what observability tools receive about a model."""
     return llm.to_payload() if HAS_PAYLOAD else llm.to_dict()
 
 
-# --- A call that ends well ---
+# --- A call that succeeds ---
 
 
-async def test_one_pair_of_callbacks(mode, llm, log, docker):
+async def test_a_call_sends_one_pair_of_callbacks(mode, llm, log, docker):
     responses = await mode(llm, "hi")
     (start, start_type, given), (end, end_type, ended) = log.seen
     assert (start, end) == ("start", "end")
@@ -74,7 +74,7 @@ async def test_one_pair_of_callbacks(mode, llm, log, docker):
     assert given[EventPayload.SERIALIZED] == shown_of(llm)
 
 
-async def test_the_events_of_instrumentation(mode, llm, seen, docker):
+async def test_a_call_sends_instrumentation_events(mode, llm, seen, docker):
     responses = await mode(llm, "hi")
     kind = "LLMChat" if mode.is_chat else "LLMCompletion"
     between = [f"{kind}InProgressEvent"] * len(responses) if mode.is_stream else []
@@ -86,7 +86,7 @@ async def test_the_events_of_instrumentation(mode, llm, seen, docker):
         event.model_dump_json()
 
 
-async def test_one_span(mode, llm, docker):
+async def test_a_call_opens_one_span(mode, llm, docker):
     spans = SimpleSpanHandler()
     dispatcher = get_dispatcher()
     dispatcher.span_handlers.append(spans)
@@ -105,7 +105,7 @@ async def test_the_keywords_of_a_call_are_in_its_event(mode, llm, log, docker):
     assert log.seen[0][2][EventPayload.ADDITIONAL_KWARGS] == {"stop": ["x"]}
 
 
-def test_the_payload_tells_the_model_and_no_secret(docker):
+def test_the_payload_contains_the_model_and_no_secret(docker):
     llm = DockerModelLLM(model="ai/smollm2", env={"TOKEN": "hunter2"})
     payload = llm.to_payload()
     assert payload["model"] == payload["model_name"] == "ai/smollm2"
@@ -125,7 +125,7 @@ class Limiter:
 
 
 @needs_rate_limiter
-async def test_the_rate_limiter_is_asked_once(mode, docker):
+async def test_the_rate_limiter_is_acquired_once(mode, docker):
     limiter = Limiter()
     await mode(DockerModelLLM(model="ai/smollm2", rate_limiter=limiter))
     assert limiter.calls == ["async_acquire" if mode.is_async else "acquire"]
@@ -134,7 +134,7 @@ async def test_the_rate_limiter_is_asked_once(mode, docker):
 # --- A call that fails ---
 
 
-async def test_a_call_that_fails(mode, llm, log, seen):
+async def test_a_failed_call_sends_the_error(mode, llm, log, seen):
     with SimulatedDocker(script=[Text("so far "), Cut()]), pytest.raises(GenerationError) as caught:
         await mode(llm)
     assert caught.value.partial == "so far "
@@ -145,13 +145,13 @@ async def test_a_call_that_fails(mode, llm, log, seen):
     assert not any(name.endswith("EndEvent") for name in seen.names)
 
 
-async def test_a_model_that_says_nothing(mode, llm, log):
+async def test_an_empty_answer_sends_one_pair_of_callbacks(mode, llm, log):
     with SimulatedDocker(script=[]), pytest.raises(EmptyAnswerError):
         await mode(llm)
     assert [what for what, _, _ in log.seen] == ["start", "end"]
 
 
-async def test_a_request_that_cannot_be_sent(mode, llm, log, docker):
+async def test_an_invalid_request_sends_one_pair_of_callbacks(mode, llm, log, docker):
     with pytest.raises(ValueError):
         await mode(llm, " ")
     (_, _, _), (_, _, ended) = log.seen
@@ -159,7 +159,7 @@ async def test_a_request_that_cannot_be_sent(mode, llm, log, docker):
 
 
 @pytest.mark.parametrize("mode", STREAMS, ids=repr)
-async def test_a_stream_that_is_left_early(mode, llm, log, seen):
+async def test_leaving_a_stream_early_sends_the_end_event(mode, llm, log, seen):
     with SimulatedDocker(script=[Text("once "), Hang()]) as docker:
         stream = mode.begin(llm)
         if mode.is_async:
@@ -179,8 +179,8 @@ async def test_a_stream_that_is_left_early(mode, llm, log, seen):
 
 
 @pytest.mark.parametrize("moment", ["start", "end"])
-async def test_a_handler_that_raises(mode, moment, llm):
-    """At the start nothing has begun; at the end everything has to be over."""
+async def test_a_handler_that_raises_leaves_no_process(mode, moment, llm):
+    """At the start no process has started yet; at the end every process has ended."""
     llm.callback_manager = CallbackManager([Log(raise_at=moment)])
     with SimulatedDocker() as docker:
         with pytest.raises(ZeroDivisionError):
@@ -214,5 +214,5 @@ async def test_tokens_are_counted_from_the_text_without_usage(mode, llm, counter
         await mode(llm, "hi there")
     assert counter.completion_llm_token_count == (
         4 if mode.is_chat else 3
-    )  # `assistant: ` is counted, too
+    )  # `assistant: ` counts, too
     assert counter.prompt_llm_token_count >= 2

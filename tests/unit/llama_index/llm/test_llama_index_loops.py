@@ -1,4 +1,4 @@
-"""Event loops and threads: one object for all of them."""
+"""Event loops and threads: one object serves all of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ awaited = pytest.mark.parametrize("mode", AWAITED, ids=repr)
 
 
 @awaited
-async def test_the_loop_ticks_on(mode, llm):
+async def test_a_call_does_not_block_the_loop(mode, llm):
     longest = 0.0
 
     async def tick():
@@ -39,8 +39,8 @@ async def test_the_loop_ticks_on(mode, llm):
 
 
 @awaited
-async def test_calls_run_at_once(mode, llm):
-    """The model answers none of them before all five have arrived."""
+async def test_five_calls_run_concurrently(mode, llm):
+    """The model answers no call before all five have arrived."""
     together = threading.Barrier(5)
 
     def speak(prompt):
@@ -49,10 +49,12 @@ async def test_calls_run_at_once(mode, llm):
 
     with SimulatedDocker(script=speak):
         answers = await asyncio.gather(*(mode(llm, f"no. {n}") for n in range(5)))
-    assert [f"no. {n}" in mode.text_of(one[-1]) for n, one in enumerate(answers)] == [True] * 5
+    assert [f"no. {n}" in mode.text_of(responses[-1]) for n, responses in enumerate(answers)] == [
+        True
+    ] * 5
 
 
-async def test_no_more_at_once_than_wanted(docker):
+async def test_concurrent_calls_are_limited(docker):
     llm = DockerModelLLM(model="ai/smollm2", max_concurrency=2)
     most = running = 0
     lock = threading.Lock()
@@ -73,21 +75,21 @@ async def test_no_more_at_once_than_wanted(docker):
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, other_loop.new_event_loop])
-def test_several_loops_one_after_another(new_loop, mode, llm, docker):
+def test_one_object_serves_several_loops_in_turn(new_loop, mode, llm, docker):
     for _ in range(2):
         with asyncio.Runner(loop_factory=new_loop) as runner:
             responses = runner.run(mode(llm, "hi"))
         assert "You said: " in mode.text_of(responses[-1])
 
 
-def test_threads_share_one_object(llm, docker):
+def test_one_object_serves_several_threads(llm, docker):
     with ThreadPoolExecutor(6) as pool:
         texts = list(pool.map(lambda n: llm.complete(f"no. {n}").text, range(12)))
     assert texts == [f"You said: no. {n}" for n in range(12)]
 
 
 @awaited
-async def test_core_runs_a_coroutine_from_sync_code_inside_a_loop(mode, llm, docker):
+async def test_core_can_run_a_coroutine_from_sync_code_inside_a_loop(mode, llm, docker):
     responses = asyncio_run(mode(llm, "hi"))
     assert "You said: " in mode.text_of(responses[-1])
 
@@ -114,8 +116,8 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", FAILURES)
 @awaited
-async def test_an_error_passes_through_core_untouched(name, mode, llm):
-    """Core's `asyncio_run` replaces any `RuntimeError`, with a remark about nested loops."""
+async def test_an_error_passes_through_core_unchanged(name, mode, llm):
+    """Core's `asyncio_run` replaces any `RuntimeError`, with a note about nested loops."""
     script, settings = FAILURES[name]
     with SimulatedDocker(script=script), pytest.raises(docker_model.DockerModelError) as caught:
         asyncio_run(mode(llm, **settings))
@@ -124,7 +126,7 @@ async def test_an_error_passes_through_core_untouched(name, mode, llm):
 
 
 @pytest.mark.parametrize("name", BROKEN)
-async def test_an_error_of_the_machine_passes_through(name, mode, llm):
+async def test_an_error_of_the_system_passes_through_core_unchanged(name, mode, llm):
     with SimulatedDocker.broken(BROKEN[name]):
         with pytest.raises(getattr(docker_model, name)) as caught:
             await mode(llm)

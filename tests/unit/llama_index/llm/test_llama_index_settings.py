@@ -1,4 +1,4 @@
-"""Making the model, changing it, copying it, and sending it elsewhere."""
+"""Construction, assignment, copies and pickles of `DockerModelLLM`."""
 
 from __future__ import annotations
 
@@ -58,45 +58,45 @@ def settings_of(llm):
     return {name: getattr(llm, name) for name in type(llm).model_fields}
 
 
-# --- Making it ---
+# --- Construction ---
 
 
-def test_the_settings_are_those_of_docker_model_with_its_defaults(llm):
+def test_the_settings_have_the_defaults_of_docker_model(llm):
     plain = DockerModel("ai/smollm2")
     for name in DockerModel.__dataclass_fields__.keys() - {"_"}:
         assert getattr(llm, name) == getattr(plain, name), name
 
 
-def test_every_setting_and_every_field_of_the_base_is_taken():
+def test_every_setting_and_every_field_of_the_base_is_accepted():
     given = dict.fromkeys(LLM.model_fields.keys() - {"pydantic_program_mode"}) | SETTINGS
     llm = DockerModelLLM(**given, env={"A": "b"}, on_progress=note)
     assert SETTINGS.items() <= settings_of(llm).items()
 
 
-def test_making_one_starts_nothing(docker):
+def test_construction_starts_no_process(docker):
     DockerModelLLM(**SETTINGS)
     assert docker.calls == []
 
 
 @pytest.mark.parametrize("name", ["temprature", "model_name", "Stop"])
-def test_an_unknown_keyword(name):
+def test_an_unknown_keyword_is_refused(name):
     with pytest.raises(ValidationError, match=name):
         DockerModelLLM(model="ai/smollm2", **{name: "x"})
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_p", "seed", "tools", "api_key"])
-def test_a_parameter_that_the_cli_cannot_honour(name):
+def test_sampling_parameters_are_refused_over_the_cli(name):
     with pytest.raises(UnsupportedParameterError, match=name) as caught:
         DockerModelLLM(model="ai/smollm2", transport="cli", **{name: "x"})
     assert "HTTP" in caught.value.hint
 
 
-def test_a_limit_that_the_cli_cannot_honour_names_the_one_there_is():
+def test_max_tokens_is_refused_over_the_cli_and_points_to_max_chars():
     with pytest.raises(UnsupportedParameterError, match="max_chars"):
         DockerModelLLM(model="ai/smollm2", transport="cli", max_tokens=100)
 
 
-def test_function_calling_is_refused_rather_than_promised():
+def test_function_calling_is_refused_over_the_cli():
     with pytest.raises(UnsupportedParameterError, match="ReActAgent"):
         DockerModelLLM(model="ai/smollm2", transport="cli", is_function_calling_model=True)
 
@@ -117,12 +117,12 @@ def test_function_calling_is_refused_rather_than_promised():
         ("context_window", -1),
     ],
 )
-def test_a_setting_that_cannot_be(name, value):
+def test_an_invalid_setting_is_refused(name, value):
     with pytest.raises(ValueError, match=name):
         DockerModelLLM(**{"model": "ai/smollm2", "env": {"TOKEN": "hunter2"}, name: value})
 
 
-def test_the_error_of_a_bad_setting_shows_no_secret():
+def test_the_error_of_an_invalid_setting_shows_no_secret():
     with pytest.raises(ValueError) as caught:
         DockerModelLLM(model="ai/smollm2", env={"TOKEN": "hunter2"}, standby=-1)
     assert "hunter2" not in str(caught.value)
@@ -136,7 +136,7 @@ def test_repr_and_str_show_no_secret():
 # --- Metadata ---
 
 
-def test_metadata_starts_nothing_and_needs_no_docker():
+def test_reading_metadata_starts_no_process():
     with SimulatedDocker() as docker:
         llm = DockerModelLLM(**SETTINGS)
         for _ in range(1000):
@@ -151,7 +151,7 @@ def test_metadata_starts_nothing_and_needs_no_docker():
         assert DockerModelLLM(model="ai/smollm2").metadata.is_chat_model is True
 
 
-# --- Changing it ---
+# --- Assignment ---
 
 
 def test_settings_may_be_assigned(llm, docker):
@@ -163,14 +163,14 @@ def test_settings_may_be_assigned(llm, docker):
     assert llm.metadata.model_name == "ai/other"
 
 
-def test_a_bad_assignment_is_told_by_the_next_call(llm, docker):
+def test_an_invalid_assignment_is_refused_by_the_next_call(llm, docker):
     llm.max_chars = 0
     with pytest.raises(docker_model.InvalidRequestError, match="max_chars"):
         llm.complete("hi")
     assert docker.calls == []
 
 
-def test_what_is_no_setting_cannot_be_assigned(llm):
+def test_an_unknown_attribute_cannot_be_assigned(llm):
     with pytest.raises(ValueError, match="temprature"):
         llm.temprature = 0.5
 
@@ -178,18 +178,18 @@ def test_what_is_no_setting_cannot_be_assigned(llm):
 # --- Dictionaries ---
 
 
-def test_there_and_back_by_a_dictionary():
+def test_a_model_is_restored_from_a_dictionary():
     llm = DockerModelLLM(**SETTINGS)
     again = DockerModelLLM.from_dict(llm.to_dict())
     assert SETTINGS.items() <= settings_of(again).items()
 
 
-def test_there_and_back_by_json():
+def test_a_model_is_restored_from_json():
     again = DockerModelLLM.from_json(DockerModelLLM(**SETTINGS).to_json())
     assert SETTINGS.items() <= settings_of(again).items()
 
 
-def test_a_dictionary_holds_no_secret_and_no_function():
+def test_a_dictionary_contains_no_secret_and_no_function():
     llm = DockerModelLLM(
         model="ai/smollm2", env={"TOKEN": "hunter2"}, on_progress=note, completion_to_prompt=shout
     )
@@ -211,7 +211,7 @@ def through_pickle(llm):
     [through_pickle, copy.copy, copy.deepcopy, DockerModelLLM.model_copy],
     ids=["pickle", "copy", "deepcopy", "model_copy"],
 )
-def test_a_copy_has_everything(copied, docker):
+def test_a_copy_keeps_every_setting(copied, docker):
     given = SETTINGS | {
         "command": docker.command,
         "env": {**docker.env, "TOKEN": "hunter2"},
@@ -229,7 +229,7 @@ def test_a_copy_has_everything(copied, docker):
 
 
 @pytest.mark.parametrize("name", ["completion_to_prompt", "messages_to_prompt", "on_progress"])
-def test_a_function_that_cannot_be_pickled_is_told_of(name):
+def test_pickling_warns_about_a_function_that_cannot_be_pickled(name):
     llm = DockerModelLLM(model="ai/smollm2", env={"TOKEN": "hunter2"}, **{name: lambda _: "x"})
     with pytest.warns(UserWarning, match=name) as caught:
         pickle.dumps(llm)
@@ -237,15 +237,15 @@ def test_a_function_that_cannot_be_pickled_is_told_of(name):
     assert caught[0].filename == __file__
 
 
-def test_pickling_leaves_the_model_as_it_is(docker):
-    """Core drops what cannot be pickled from the living object."""
+def test_pickling_does_not_change_the_model(docker):
+    """Core removes attributes that cannot be pickled from the living object."""
     llm = DockerModelLLM(model="ai/smollm2", completion_to_prompt=lambda _: "abc")
     with pytest.warns(UserWarning, match="completion_to_prompt"):
         pickle.dumps(llm)
     assert llm.complete("hi").text == "You said: abc"
 
 
-def test_a_model_whose_functions_pickle_warns_of_nothing():
+def test_pickling_with_picklable_functions_causes_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pickle.dumps(DockerModelLLM(model="ai/smollm2", completion_to_prompt=shout))
@@ -255,8 +255,8 @@ def ask(llm, prompt):
     return llm.complete(prompt).text
 
 
-def test_a_worker_process_of_its_own(docker):
-    """Both ends of a call cross: the model with its functions, an answer, and an error."""
+def test_a_worker_process_can_use_the_model(docker):
+    """The model with its functions, an answer and an error are pickled between the processes."""
     llm = DockerModelLLM(
         model="ai/smollm2", env=docker.env, completion_to_prompt=shout, max_chars=12
     )
@@ -272,7 +272,7 @@ def test_a_worker_process_of_its_own(docker):
 # --- The models behind the command ---
 
 
-async def test_the_models_there_are(docker):
+async def test_models_are_listed(docker):
     names = ["ai/other", "ai/smollm2"]
     assert sorted(model.name for model in DockerModelLLM.list_models()) == names
     assert sorted(model.name for model in await DockerModelLLM.alist_models()) == names
@@ -280,7 +280,7 @@ async def test_the_models_there_are(docker):
     assert sorted(model.name for model in listed) == names
 
 
-async def test_warming_up_and_closing(llm, docker):
+async def test_a_model_can_be_used_after_close(llm, docker):
     llm.warm_up()
     await llm.awarm_up()
     assert docker.calls
@@ -293,7 +293,7 @@ async def test_warming_up_and_closing(llm, docker):
 # --- Importing ---
 
 
-def test_importing_starts_no_thread_and_no_process():
+def test_importing_starts_no_thread_or_process():
     code = """
 import threading, subprocess, socket, os
 def refuse(*args, **kwargs):

@@ -1,4 +1,4 @@
-"""What people build with LlamaIndex, on a scripted model."""
+"""Typical uses of LlamaIndex, on a scripted model."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ TELL = PromptTemplate("Tell me about {x}.")
 
 
 @pytest.mark.parametrize("is_chat_model", [True, False])
-async def test_predict_and_stream_with_a_system_prompt(is_chat_model, docker):
+async def test_predict_and_stream_use_the_system_prompt(is_chat_model, docker):
     llm = model(is_chat_model=is_chat_model, system_prompt="Be brief.")
     texts = [
         llm.predict(TELL, x="whales"),
@@ -78,7 +78,7 @@ class Whale(BaseModel):
 
 
 @pytest.mark.parametrize("is_chat_model", [True, False])
-async def test_structured_prediction(is_chat_model):
+async def test_structured_predict_returns_an_object(is_chat_model):
     llm = model(is_chat_model=is_chat_model)
     answer = 'Here it is:\n{"name": "Moby", "length": 18}\nCall me Ishmael.'
     with SimulatedDocker(script=answer) as docker:
@@ -92,7 +92,7 @@ async def test_structured_prediction(is_chat_model):
 
 
 @needs_text_program_streams
-async def test_structured_prediction_as_a_stream():
+async def test_stream_structured_predict_yields_objects():
     with SimulatedDocker(script='{"name": "Moby", "length": 18}'):
         llm = model()
         assert list(llm.stream_structured_predict(Whale, TELL, x="whales"))[-1].name == "Moby"
@@ -100,7 +100,7 @@ async def test_structured_prediction_as_a_stream():
         assert [whale async for whale in stream][-1].length == 18
 
 
-def test_structured_prediction_without_structure():
+def test_structured_predict_raises_for_an_answer_without_an_object():
     with SimulatedDocker(script="I would rather not."), pytest.raises(ValueError, match="json"):
         model().structured_predict(Whale, TELL, x="whales")
 
@@ -117,13 +117,15 @@ def vector_index():
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-async def test_a_query_engine(streaming, docker):
+async def test_a_query_engine_gives_the_answer_of_the_model(streaming, docker):
     engine = vector_index().as_query_engine(llm=model(), streaming=streaming, similarity_top_k=2)
     answer = str(engine.query("What do whales do?"))
     assert answer == f"You said: {docker.prompts[0]}"
     assert sum(text in answer for text in TEXTS) == 2
     response = await engine.aquery("What do whales do?")
-    text = "".join([one async for one in response.async_response_gen()]) if streaming else response
+    text = (
+        "".join([token async for token in response.async_response_gen()]) if streaming else response
+    )
     assert str(text) == answer
 
 
@@ -140,7 +142,7 @@ async def test_a_query_engine(streaming, docker):
         ResponseMode.GENERATION,
     ],
 )
-async def test_the_response_modes_inside_a_running_loop(mode, use_async, docker):
+async def test_every_response_mode_works_inside_a_running_loop(mode, use_async, docker):
     nodes = [NodeWithScore(node=TextNode(text=text), score=1) for text in TEXTS]
     synthesizer = get_response_synthesizer(llm=model(), response_mode=mode, use_async=use_async)
     assert "You said: " in str(synthesizer.synthesize("What do whales do?", nodes))
@@ -148,12 +150,12 @@ async def test_the_response_modes_inside_a_running_loop(mode, use_async, docker)
 
 
 @pytest.mark.parametrize("use_async", [False, True])
-async def test_an_error_inside_a_query_is_what_the_caller_gets(use_async, docker):
+async def test_an_error_inside_a_query_reaches_the_caller(use_async, docker):
     llm = DockerModelLLM(model="ai/nowhere")
     synthesizer = get_response_synthesizer(
         llm=llm, response_mode=ResponseMode.ACCUMULATE, use_async=use_async
     )
-    # One node, one call: of several, core leaves the others behind on a loop that it closes.
+    # One node, one call: with several, core abandons the others on a loop that it closes.
     engine = RetrieverQueryEngine(vector_index().as_retriever(similarity_top_k=1), synthesizer)
     with pytest.raises(ModelNotFoundError, match="docker model pull ai/nowhere"):
         engine.query("What do whales do?")
@@ -161,7 +163,7 @@ async def test_an_error_inside_a_query_is_what_the_caller_gets(use_async, docker
         await engine.aquery("What do whales do?")
 
 
-async def test_a_router_picks_by_the_models_answer():
+async def test_a_router_uses_the_choice_of_the_model():
     llm = model()
     tools = [
         QueryEngineTool.from_defaults(
@@ -176,7 +178,7 @@ async def test_a_router_picks_by_the_models_answer():
         assert str(await router.aquery("What do fish do?")) == "Fish swim."
 
 
-def test_reranking():
+def test_llm_rerank_uses_the_scores_of_the_model():
     nodes = [NodeWithScore(node=TextNode(text=text), score=1) for text in TEXTS]
     with SimulatedDocker(script="Doc: 3, Relevance: 9\nDoc: 1, Relevance: 4\n"):
         ranked = LLMRerank(llm=model(), top_n=2).postprocess_nodes(nodes, query_str="songs")
@@ -184,8 +186,8 @@ def test_reranking():
 
 
 @pytest.mark.parametrize("workers", [None, 2])
-def test_an_ingestion_pipeline(workers, docker):
-    """With several workers, the model crosses into processes of their own."""
+def test_an_ingestion_pipeline_uses_the_model(workers, docker):
+    """With several workers, the model is pickled into their processes."""
     extractor = TitleExtractor(llm=model(env=docker.env), nodes=1, show_progress=False)
     nodes = [TextNode(text=text) for text in TEXTS]
     for node in nodes:
@@ -196,7 +198,7 @@ def test_an_ingestion_pipeline(workers, docker):
     assert all("You said: " in node.metadata["document_title"] for node in done)
 
 
-def test_what_a_query_costs_in_tokens(monkeypatch):
+def test_tokens_of_a_query_are_counted(monkeypatch):
     counter = TokenCountingHandler(tokenizer=str.split)
     monkeypatch.setattr(Settings, "_callback_manager", CallbackManager([counter]))
     llm = model()
@@ -213,7 +215,7 @@ def test_what_a_query_costs_in_tokens(monkeypatch):
 @pytest.mark.parametrize(
     "mode", [ChatMode.SIMPLE, ChatMode.CONTEXT, ChatMode.CONDENSE_PLUS_CONTEXT]
 )
-async def test_chat_engines(mode, docker):
+async def test_every_chat_engine_gives_the_answer(mode, docker):
     engine = vector_index().as_chat_engine(chat_mode=mode, llm=model(), system_prompt="Be brief.")
     assert "first" in str(engine.chat("the first"))
     assert "second" in str(await engine.achat("the second"))
@@ -251,7 +253,7 @@ REPLY = "Thought: I can answer without using any more tools.\nAnswer: It is 4."
 
 @agents_of_core
 @pytest.mark.parametrize("streaming", [True, False])
-async def test_a_react_agent(streaming):
+async def test_a_react_agent_runs_its_tool(streaming):
     llm = model(stop="\nObservation:")
     agent = ReActAgent(tools=[TOOL], llm=llm, streaming=streaming)
     with SimulatedDocker(script=InTurn(CALL, REPLY)) as docker:
@@ -268,32 +270,32 @@ async def test_a_react_agent(streaming):
 
 @agents_of_core
 @needs_thinking
-async def test_the_thoughts_of_an_agents_model():
+async def test_the_reasoning_of_an_agent_is_streamed():
     script = [Reasoning("Two and two."), Text(REPLY)]
     with SimulatedDocker(script=script):
         handler = ReActAgent(tools=[TOOL], llm=model()).run("What is 2 + 2?")
         events = [event async for event in handler.stream_events()]
         await handler
-    thoughts = [one.thinking_delta or "" for one in events if isinstance(one, AgentStream)]
+    thoughts = [event.thinking_delta or "" for event in events if isinstance(event, AgentStream)]
     assert "".join(thoughts) == "Two and two."
 
 
 @agents_of_core
-async def test_an_agent_whose_model_is_missing(docker):
-    """The error ends the run; it is not taken for something that the model said."""
+async def test_a_missing_model_ends_the_run_of_an_agent(docker):
+    """The error must not be taken for an answer of the model."""
     with pytest.raises(ModelNotFoundError, match="docker model pull ai/nowhere"):
         await ReActAgent(tools=[TOOL], llm=DockerModelLLM(model="ai/nowhere")).run("hi")
 
 
 @agents_of_core
-async def test_a_workflow_picks_the_agent_that_fits():
+async def test_a_workflow_selects_a_react_agent_over_the_cli():
     workflow = AgentWorkflow.from_tools_or_functions([add], llm=model(stop="\nObservation:"))
     with SimulatedDocker(script=InTurn(CALL, REPLY)):
         assert str(await workflow.run("What is 2 + 2?")) == "It is 4."
 
 
 @agents_of_core
-async def test_an_agent_that_writes_code():
+async def test_a_code_agent_runs_its_code():
     async def execute(code):
         return str(eval(code))
 
@@ -305,7 +307,7 @@ async def test_an_agent_that_writes_code():
 
 
 @agents_of_core
-async def test_an_agent_that_needs_tools_over_the_api_says_so(docker):
+async def test_a_function_agent_over_the_cli_is_refused(docker):
     with pytest.raises(ValueError, match="FunctionCallingLLM"):
         await FunctionAgent(tools=[TOOL], llm=model()).run("What is 2 + 2?")
 
@@ -313,7 +315,7 @@ async def test_an_agent_that_needs_tools_over_the_api_says_so(docker):
 @agents_of_core
 @needs_steps_outside_a_run
 @pytest.mark.parametrize("inside_a_loop", [True, False])
-def test_predict_and_call(inside_a_loop):
+def test_predict_and_call_runs_the_tool(inside_a_loop):
     async def inside():
         return model().predict_and_call([TOOL], "What is 2 + 2?")
 
@@ -328,6 +330,6 @@ def test_predict_and_call(inside_a_loop):
 
 @agents_of_core
 @needs_steps_outside_a_run
-async def test_apredict_and_call():
+async def test_apredict_and_call_runs_the_tool():
     with SimulatedDocker(script=CALL):
         assert str(await model().apredict_and_call([TOOL], "What is 2 + 2?")) == "4"
