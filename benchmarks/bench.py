@@ -1,8 +1,8 @@
 """All benchmarks side by side, in one run: `make bench`.
 
-The contenders of each table take turns, round by round, against one scripted runner in a
-process of its own; figures are medians. Ratios are what counts: absolute times are this
-machine's. DOCKER_MODEL_COMMAND chooses the command, `docker model` by default.
+The contenders of each table run in turn, round by round, against one scripted runner in a
+separate process; figures are medians. Compare the ratios: absolute times depend on this
+machine. DOCKER_MODEL_COMMAND selects the command, `docker model` by default.
 
     python benchmarks/bench.py [--rounds N] [--only NAME,…] [--write]
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HERE = Path(__file__).parent
-CROWD = 64
+STREAMS = 64
 
 
 def milliseconds(seconds: list[float]) -> float:
@@ -37,14 +37,14 @@ def milliseconds(seconds: list[float]) -> float:
 
 
 def take_turns(runs: dict[str, Callable[[], float]], rounds: int, rest: float = 0.0):
-    """Run each contender once a round; the medians, in ms, by name.
+    """Run each contender once per round; return the medians in ms, by name.
 
-    In another order each time: who comes after a process that has just ended, or a client that
-    has filled the caches, would always be the same one.
+    The order changes each time: otherwise the same contender would always follow a process that
+    has just ended, or a client that has filled the caches.
     """
     took: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
-        run()  # once unmeasured: connections, imports, remembered models
+        run()  # not measured: connections, imports, caches
     for _ in range(rounds):
         for name, run in random.sample(list(runs.items()), len(runs)):
             time.sleep(rest)  # for the standby to refill
@@ -97,7 +97,7 @@ def bench_first(url: str, rounds: int):
 
 
 def bench_back_to_back(url: str, rounds: int):
-    """Over HTTP alone, where nothing has to be made ready in between."""
+    """Measure over HTTP only, where nothing has to be prepared between calls."""
     streams = {
         "DockerModel, HTTP": contenders.ours(transport="http"),
         "LangChain ChatDockerModel, HTTP": contenders.langchain_chat(),
@@ -181,11 +181,11 @@ def bench_cold_invoke(url: str, rounds: int):
                 alone, input=b"hi", capture_output=True, check=True, env=program.env
             )
         )
-    return take_turns(runs, max(rounds, 100))  # the goal is near
+    return take_turns(runs, max(rounds, 100))  # the result is close to the goal
 
 
 def bench_token_delay(url: str, rounds: int):
-    """From the moment the runner sends a token until the caller has it, in microseconds."""
+    """Measure the time from sending a token in the runner to its arrival, in microseconds."""
     from docker_model import DockerModel
 
     name = "ai/150-3"
@@ -197,7 +197,7 @@ def bench_token_delay(url: str, rounds: int):
 
     def delays(stamp: str) -> list[float]:
         now = time.monotonic_ns()
-        return [(now - int(one)) / 1000 for one in stamp.split()]
+        return [(now - int(sent)) / 1000 for sent in stamp.split()]
 
     def sync(stream) -> list[float]:
         return [delay for piece in stream for delay in delays(piece)]
@@ -219,15 +219,15 @@ def bench_token_delay(url: str, rounds: int):
     return {n: statistics.median(values) for n, values in took.items()}
 
 
-def bench_crowd(url: str, rounds: int):
-    """64 answers of 50 tokens, 20 ms apart: 1 s would be ideal."""
+def bench_concurrent(url: str, rounds: int):
+    """Measure 64 answers of 50 tokens, 20 ms apart: 1 s would be ideal."""
     from docker_model import DockerModel
 
     name = "ai/50-20"
     loop = asyncio.new_event_loop()
-    warm = DockerModel(name, standby=CROWD, max_concurrency=CROWD)
-    cold = DockerModel(name, max_concurrency=CROWD)
-    over_http = DockerModel(name, max_concurrency=CROWD, transport="http")
+    warm = DockerModel(name, standby=STREAMS, max_concurrency=STREAMS)
+    cold = DockerModel(name, max_concurrency=STREAMS)
+    over_http = DockerModel(name, max_concurrency=STREAMS, transport="http")
     chat = contenders.chat_openai(url, name)
 
     async def drain(stream) -> None:
@@ -236,7 +236,7 @@ def bench_crowd(url: str, rounds: int):
 
     def together(make) -> float:
         async def run() -> None:
-            await asyncio.gather(*(drain(make()) for _ in range(CROWD)))
+            await asyncio.gather(*(drain(make()) for _ in range(STREAMS)))
 
         began = time.perf_counter()
         loop.run_until_complete(run())
@@ -251,7 +251,7 @@ def bench_crowd(url: str, rounds: int):
     loop.run_until_complete(drain(chat.astream("hi")))
     for _ in range(max(2, rounds // 15)):
         warm.warm_up()
-        time.sleep(6)  # 64 starts take 5 s of processor time; none of it is to be measured
+        time.sleep(6)  # 64 starts take 5 s of processor time, which is not measured
         took["DockerModel, standby"].append(together(lambda: warm.astream("hi")))
         warm.close()
         time.sleep(1)
@@ -262,13 +262,13 @@ def bench_crowd(url: str, rounds: int):
 
 
 def bench_parked(url: str, rounds: int):
-    """Resident memory of one parked run, in MB."""
+    """Measure the resident memory of one standby process, in MB."""
     from docker_model import DockerModel
 
     def parked(command: str | None) -> float:
         model = DockerModel("ai/20-0", standby=1, command=command)
         model.warm_up()
-        time.sleep(0.5)  # for the command to get to its wait for stdin
+        time.sleep(0.5)  # until the command waits for stdin
         pids = descendants(os.getpid(), {"docker", "docker-model"})
         size = sum(map(resident_memory, pids))
         model.close()
@@ -282,13 +282,13 @@ def bench_parked(url: str, rounds: int):
 
 def descendants(pid: int, names: set[str]) -> list[int]:
     """Return all processes of these names that `pid` and its children have started."""
-    found = []
+    pids = []
     for folder in Path(f"/proc/{pid}/task").iterdir():
         for child in map(int, (folder / "children").read_text().split()):
             if Path(f"/proc/{child}/comm").read_text().strip() in names:
-                found.append(child)
-            found += descendants(child, names)
-    return found
+                pids.append(child)
+            pids += descendants(child, names)
+    return pids
 
 
 def resident_memory(pid: int) -> float:
@@ -297,7 +297,7 @@ def resident_memory(pid: int) -> float:
 
 
 def bench_memory(url: str, rounds: int):
-    """Growth of the peak resident size over an answer of 100 MB, in MB."""
+    """Measure the growth of the peak resident size over an answer of 100 MB, in MB."""
     code = """
 import resource, sys
 from docker_model import DockerModel
@@ -313,7 +313,7 @@ print(peak() - before)
 
 
 def bench_imports(url: str, rounds: int):
-    """Time of the processor over that of a bare interpreter, in ms."""
+    """Measure the processor time in addition to a bare interpreter, in ms."""
     programs = {
         "bare Python": "pass",
         "docker_model": "import docker_model",
@@ -327,7 +327,7 @@ def bench_imports(url: str, rounds: int):
         "langchain_openai": "import langchain_openai",
     }
 
-    # Byte code is made once, as an installer makes it.
+    # Compile byte code once, as an installer does.
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
     def run(code: str) -> float:
@@ -348,7 +348,7 @@ BENCHES = {
     "async_first": bench_async_first,
     "cold_invoke": bench_cold_invoke,
     "token_delay": bench_token_delay,
-    "crowd": bench_crowd,
+    "concurrent": bench_concurrent,
     "parked": bench_parked,
     "memory": bench_memory,
     "imports": bench_imports,
@@ -359,8 +359,8 @@ def machine() -> str:
     version = subprocess.run(
         [*contenders.COMMAND, "version"], capture_output=True, text=True, check=True
     )
-    said = version.stdout.splitlines()
-    lines = [line.split(":", 1)[1].strip() for line in said if "Version:" in line]
+    output = version.stdout.splitlines()
+    lines = [line.split(":", 1)[1].strip() for line in output if "Version:" in line]
     plugin = f"`docker model` {lines[0]}" if lines else "the simulated `docker`"
     python, system = platform.python_version(), platform.system()
     return f"{plugin}, Python {python}, {os.cpu_count()} processors, {system}"

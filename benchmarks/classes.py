@@ -1,7 +1,7 @@
-"""The classes that the table of features compares, each set up and asked in its own way.
+"""The classes in the table of features, each set up and called in its own manner.
 
-A class of another package is given the runner's address, and a key where it wants one; where
-a feature has to be switched on, how that is done is here, under `switches`.
+A class of another package gets the runner's address, and a key where it requires one; how a
+feature is enabled, if it is not on by default, is in `switches`.
 """
 
 from __future__ import annotations
@@ -41,23 +41,23 @@ def add(a: int) -> int:
 
 
 class NotOffered(Exception):
-    """The class has nothing of the kind."""
+    """The class does not have this feature."""
 
 
 @dataclass(frozen=True)
 class _Contender:
-    """One class; how it is asked is its framework's.
+    """One class, called in the manner of its framework.
 
     Attributes:
-        title: What it is called in the table, as two classes of ours have one name.
-        name: The class's.
-        package: Where it is imported from.
-        address: Gives the settings that lead it to a runner.
-        path: What the address has after the runner's own.
+        title: Its name in the table, as two of our classes have the same name.
+        name: Its name.
+        package: The package to import it from.
+        address: Returns the settings that connect it to a runner.
+        path: The path after the runner's own address.
         ollama: Whether it speaks Ollama's API.
-        brief: Keeps a real model's answers short; a small one may ramble for minutes.
-        switches: What switches a row's feature on, where it is not on by itself.
-        embedding: The class for embeddings beside it: its module, name, and name of the model.
+        brief: Settings that keep the answers of a real model short; small models may not stop.
+        switches: Settings that enable the feature of a row that is not on by default.
+        embedding: Its class for embeddings: module, name, and name of the model setting.
     """
 
     title: str
@@ -88,12 +88,12 @@ class _Contender:
         return made(**({key: model} | self.embedding_address(url) | settings))
 
     def embedding_address(self, url: str) -> dict[str, Any]:
-        """Return the settings that lead that to a runner."""
+        """Return the settings that connect the class for embeddings to a runner."""
         return self.address(url)
 
 
-class _Told(BaseCallbackHandler):
-    """What LangChain tells its tracers: for an LLM there is no other way to see it."""
+class _Recorder(BaseCallbackHandler):
+    """Record what tracers of LangChain receive: for an LLM there is no other access to it."""
 
     def __init__(self) -> None:
         self.generations: list[Any] = []
@@ -106,9 +106,9 @@ class LangChain(_Contender):
     """A class of LangChain's."""
 
     def ask(self, llm: Any, prompt: str) -> tuple[str, Any]:
-        told = _Told()
-        reply = llm.invoke(prompt, {"callbacks": [told]})
-        return reply if isinstance(reply, str) else str(reply.text), told.generations
+        recorder = _Recorder()
+        reply = llm.invoke(prompt, {"callbacks": [recorder]})
+        return reply if isinstance(reply, str) else str(reply.text), recorder.generations
 
     def stream(self, llm: Any, prompt: str) -> Iterator[Any]:
         return llm.stream(prompt)
@@ -117,10 +117,10 @@ class LangChain(_Contender):
         async for piece in llm.astream(prompt):
             yield piece
 
-    def told(self, llm: Any, prompt: str) -> list[Any]:
-        told = _Told()
-        list(llm.stream(prompt, {"callbacks": [told]}))
-        return told.generations
+    def streamed_results(self, llm: Any, prompt: str) -> list[Any]:
+        recorder = _Recorder()
+        list(llm.stream(prompt, {"callbacks": [recorder]}))
+        return recorder.generations
 
     def structured(self, llm: Any) -> Any:
         return llm.with_structured_output(City).invoke("Which city?")
@@ -130,7 +130,7 @@ class LangChain(_Contender):
             raise NotOffered
         bound = llm.bind_tools([tool(add)])
         if stream:
-            reply = functools.reduce(lambda one, other: one + other, bound.stream("Use it"))
+            reply = functools.reduce(lambda left, right: left + right, bound.stream("Use it"))
         else:
             reply = bound.invoke("Use it")
         return [call["args"] for call in reply.tool_calls]
@@ -157,7 +157,7 @@ class LlamaIndex(_Contender):
         async for piece in await llm.astream_chat([ChatMessage(prompt)]):
             yield piece
 
-    def told(self, llm: Any, prompt: str) -> list[Any]:
+    def streamed_results(self, llm: Any, prompt: str) -> list[Any]:
         return list(self.stream(llm, prompt))
 
     def structured(self, llm: Any) -> Any:
@@ -197,7 +197,7 @@ class _LlamaIndexOllama(LlamaIndex):
 
 
 def _llama_cpp(url: str) -> dict[str, Any]:
-    return {"base_url": f"{url}/engines"}  # it adds /v1
+    return {"base_url": f"{url}/engines"}  # the class adds /v1
 
 
 def _ollama(url: str) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def _ollama(url: str) -> dict[str, Any]:
 
 
 def _llama_index_ollama(url: str) -> dict[str, Any]:
-    # Without it the class asks the runner, whose reply lacks what Ollama's client insists on.
+    # Otherwise the class asks the runner, whose reply lacks a field that Ollama's client requires.
     return {"base_url": url, "context_window": 8192}
 
 

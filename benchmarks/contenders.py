@@ -1,4 +1,4 @@
-"""Everybody who answers a prompt here, each as an iterator of pieces."""
+"""All contenders that answer a prompt, each as an iterator of pieces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMAND = os.environ.get("DOCKER_MODEL_COMMAND", "docker model").split()
 
 
 def plugin() -> Program | None:
-    """Return the plugin's own file, if that is what runs without a named command."""
+    """Return the plugin's own file, if it runs without a configured command."""
     from docker_model._docker_cli.command_spec import CommandSpec
     from docker_model._runtime import tasks
 
@@ -25,8 +25,8 @@ def plugin() -> Program | None:
     return program if program.plugin else None
 
 
-def _started(model: str) -> subprocess.Popen[bytes]:
-    """Return our command without our environment."""
+def _start(model: str) -> subprocess.Popen[bytes]:
+    """Start our command without our environment."""
     return subprocess.Popen(
         [*COMMAND, "run", "--color", "no", "--", model],
         stdin=subprocess.PIPE,
@@ -36,8 +36,8 @@ def _started(model: str) -> subprocess.Popen[bytes]:
     )
 
 
-def _asked(process: subprocess.Popen[bytes]) -> Iterator[str]:
-    """Its answer, read straight from the pipe."""
+def _read_answer(process: subprocess.Popen[bytes]) -> Iterator[str]:
+    """Yield the answer, read directly from the pipe."""
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(b"hi")
@@ -50,7 +50,7 @@ def _asked(process: subprocess.Popen[bytes]) -> Iterator[str]:
 
 def bare_cli(model: str) -> Iterator[str]:
     """Time the bare command."""
-    yield from _asked(_started(model))
+    yield from _read_answer(_start(model))
 
 
 def bare_standby() -> Callable[[str], Iterator[str]]:
@@ -59,19 +59,19 @@ def bare_standby() -> Callable[[str], Iterator[str]]:
 
     def end() -> None:
         for process in waiting:
-            os.killpg(process.pid, signal.SIGKILL)  # an end of its stdin would have it ask
+            os.killpg(process.pid, signal.SIGKILL)  # closing its stdin would start a request
 
     atexit.register(end)
 
     def stream(model: str) -> Iterator[str]:
-        yield from _asked(waiting.pop() if waiting else _started(model))
-        waiting.append(_started(model))
+        yield from _read_answer(waiting.pop() if waiting else _start(model))
+        waiting.append(_start(model))
 
     return stream
 
 
 def raw_http(url: str) -> Callable[[str], Iterator[str]]:
-    """httpx, and no more of the protocol than it takes."""
+    """Stream with httpx, with as little of the protocol as possible."""
     import json
 
     import httpx
@@ -136,7 +136,7 @@ def openai_like(url: str) -> Callable[[str], Iterator[str]]:
 
 
 def ours(standby: int = 0, transport: str | None = None) -> Callable[[str], Iterator[str]]:
-    """`DockerModel.stream`."""
+    """Stream with `DockerModel.stream`."""
     from docker_model import DockerModel
 
     models: dict[str, DockerModel] = {}
@@ -151,7 +151,7 @@ def ours(standby: int = 0, transport: str | None = None) -> Callable[[str], Iter
 
 
 def langchain_chat() -> Callable[[str], Iterator[str]]:
-    """`langchain_docker_model.ChatDockerModel.stream`, over HTTP."""
+    """Stream with `langchain_docker_model.ChatDockerModel.stream`, over HTTP."""
     from langchain_docker_model import ChatDockerModel
 
     models: dict[str, ChatDockerModel] = {}
@@ -165,7 +165,7 @@ def langchain_chat() -> Callable[[str], Iterator[str]]:
 
 
 def langchain_ours(standby: int = 0) -> Callable[[str], Iterator[str]]:
-    """`langchain_docker_model.DockerModelLLM.stream`."""
+    """Stream with `langchain_docker_model.DockerModelLLM.stream`."""
     from langchain_docker_model import DockerModelLLM
 
     models: dict[str, DockerModelLLM] = {}

@@ -1,9 +1,9 @@
-"""The Ollama side of Docker Model Runner, in front of a simulated one, for the Ollama clients.
+"""Ollama's API of Docker Model Runner, in front of a simulated one, for the Ollama clients.
 
-The real runner turns a request to `/api/…` into one to its OpenAI-compatible API, and the
-answer back. What is lost on that way is lost here, too, as it was seen with a real runner: no
-schema, no system prompt of `generate`, no token counts, no reason for the end, no text of an
-error in a stream, and no embeddings.
+The real runner converts a request to `/api/…` to one for its OpenAI-compatible API, and the
+answer back. The same data is lost here as with a real runner: schemas, the system prompt of
+`generate`, token counts, the reason for the end, the text of an error in a stream, and
+embeddings.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from docker_model.testing.server import Exchange, Gone, Server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The options that have a name on the other side; all others are dropped.
+# The options that have a name on the other side; all others are ignored.
 OPTIONS = {name: name for name in ("temperature", "top_p", "top_k", "stop", "seed")} | {
     "presence_penalty": "presence_penalty",
     "frequency_penalty": "frequency_penalty",
@@ -60,12 +60,12 @@ class _Request:
         watch = threading.Thread(target=self._watch)
         watch.start()
         try:
-            # A client that left has closed the connection to the runner, too.
+            # A client that disconnected has closed the connection to the runner, too.
             with contextlib.suppress(OSError, http.client.HTTPException):
                 self._answer(exchange.command, exchange.target, exchange.json())
         finally:
             with contextlib.suppress(OSError):
-                exchange.connection.shutdown(socket.SHUT_RDWR)  # which ends the watch
+                exchange.connection.shutdown(socket.SHUT_RDWR)  # ends the watch
             watch.join()
             self._runner.close()
 
@@ -86,7 +86,7 @@ class _Request:
             case "GET", "/api/tags":
                 models = json.loads(self._send("GET", "/models").read())
                 names = [tag for model in models for tag in model["tags"]]
-                self._reply(200, {"models": [{"name": one, "model": one} for one in names]})
+                self._reply(200, {"models": [{"name": name, "model": name} for name in names]})
             case "POST", "/api/show":
                 known = self._send("GET", f"/models/{body['model']}").status == 200
                 details = {"format": "gguf", "family": "llama", "families": ["llama"]}
@@ -99,7 +99,7 @@ class _Request:
     def _send(self, method: str, path: str, body: Any = None) -> http.client.HTTPResponse:
         data = None if body is None else json.dumps(body)
         self._runner.request(method, path, data, self._headers)
-        self._socket = self._runner.sock  # which a reply that is the last one takes away
+        self._socket = self._runner.sock  # the last reply of a connection removes it
         return self._runner.getresponse()
 
     def _reply(self, status: int, body: object) -> None:
@@ -109,9 +109,9 @@ class _Request:
 
     def _ask(self, body: Any, messages: list[Any], *, generate: bool) -> None:
         options = body.get("options") or {}
-        asked = {
+        chat = {
             "model": body["model"],
-            "messages": [_message(one) for one in messages],
+            "messages": [_message(message) for message in messages],
             "stream": body.get("stream", True),
             **({"tools": body["tools"]} if body.get("tools") else {}),
             **{to: options[name] for name, to in OPTIONS.items() if name in options},
@@ -119,20 +119,20 @@ class _Request:
         if options.get("num_ctx"):
             size = {"model": body["model"], "context-size": options["num_ctx"]}
             self._send("POST", "/engines/_configure", size).read()
-        reply = self._send("POST", "/engines/v1/chat/completions", asked)
-        if asked["stream"]:
+        reply = self._send("POST", "/engines/v1/chat/completions", chat)
+        if chat["stream"]:
             self._stream(reply, body["model"], generate=generate)
         elif reply.status == 200:
             message = json.loads(reply.read())["choices"][0]["message"]
-            self._reply(200, _said(body["model"], message, generate=generate) | {"done": True})
+            self._reply(200, _answer_of(body["model"], message, generate=generate) | {"done": True})
         else:
-            said = reply.read().decode()
+            text = reply.read().decode()
             with contextlib.suppress(ValueError, KeyError):
-                said = json.dumps({"error": json.loads(said)["error"]["message"]})
-            self._reply(reply.status, said)
+                text = json.dumps({"error": json.loads(text)["error"]["message"]})
+            self._reply(reply.status, text)
 
     def _stream(self, reply: http.client.HTTPResponse, model: str, *, generate: bool) -> None:
-        """Everything that is no event is dropped, the body of an error, too."""
+        """Send the events; drop other lines, including the body of an error."""
         self._exchange.begin(JSON, reply.status)
         for line in _lines(reply):
             data = line.strip().removeprefix(b"data: ")
@@ -143,7 +143,7 @@ class _Request:
                 event = {"model": model, **STAMP, **last, "done": True}
             else:
                 choices = json.loads(data).get("choices") or [{"delta": {}}]
-                event = _said(model, choices[0]["delta"], generate=generate) | {"done": False}
+                event = _answer_of(model, choices[0]["delta"], generate=generate) | {"done": False}
             self._exchange.piece(json.dumps(event).encode() + b"\n")
         self._exchange.piece(b"")
 
@@ -151,10 +151,10 @@ class _Request:
         reply = self._send("POST", "/models/create", {"from": model})
         self._exchange.begin("application/x-ndjson")
         for line in reply:
-            told = json.loads(line)
-            match told["type"]:
+            progress = json.loads(line)
+            match progress["type"]:
                 case "progress":
-                    layer = told["layer"]
+                    layer = progress["layer"]
                     event = {
                         "status": f"pulling {layer['id'][7:19]}",
                         "digest": layer["id"],
@@ -164,7 +164,7 @@ class _Request:
                 case "success":
                     event = {"status": "success"}
                 case _:
-                    event = {"error": told["message"]}
+                    event = {"error": progress["message"]}
             self._exchange.piece(json.dumps(event).encode() + b"\n")
         self._exchange.piece(b"")
 
@@ -173,7 +173,7 @@ def _lines(reply: http.client.HTTPResponse) -> Iterator[bytes]:
     """Return the reply's lines.
 
     Raises:
-        HTTPException: It breaks off, over which a reply's own iterator would say nothing.
+        HTTPException: If the reply breaks off, which its own iterator would hide.
     """
     rest = b""
     while data := reply.read1():
@@ -190,19 +190,19 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
     return {"role": message["role"], "content": content}
 
 
-def _said(model: str, message: dict[str, Any], *, generate: bool) -> dict[str, Any]:
+def _answer_of(model: str, message: dict[str, Any], *, generate: bool) -> dict[str, Any]:
     content, thinking = message.get("content") or "", message.get("reasoning_content")
     thought = {"thinking": thinking} if thinking else {}
     if generate:
         return {"model": model, **STAMP, "response": content, **thought}
-    calls = [_call(one) for one in message.get("tool_calls") or ()]
+    calls = [_call(call) for call in message.get("tool_calls") or ()]
     called = {"tool_calls": calls} if calls else {}
-    said = {"role": "assistant", "content": content, **thought, **called}
-    return {"model": model, **STAMP, "message": said}
+    answer = {"role": "assistant", "content": content, **thought, **called}
+    return {"model": model, **STAMP, "message": answer}
 
 
 def _call(call: dict[str, Any]) -> dict[str, Any]:
-    """Arguments are an object there; pieces of a streamed one are passed on as they are."""
+    """Return a call with its arguments as an object; pieces of a streamed call stay unchanged."""
     function = call["function"]
     arguments = function["arguments"]
     with contextlib.suppress(ValueError):

@@ -12,30 +12,30 @@ TABLES = {
     "async_first": ("First piece, async, after a pause of 0.15 s", "ms"),
     "cold_invoke": ("Cold `invoke` against `subprocess.run` of the same command", "ms"),
     "token_delay": ("From the runner's send to the caller's hands, per token", "µs"),
-    "crowd": ("64 concurrent streams of 50 tokens, 20 ms apart", "ms"),
+    "concurrent": ("64 concurrent streams of 50 tokens, 20 ms apart", "ms"),
     "parked": ("Resident memory of one parked run", "MB"),
     "memory": ("Growth of peak memory over a 100 MB answer", "MB"),
     "imports": ("Import, processor time over a bare interpreter", "ms"),
 }
 
 
-# What the machine took where the goals in µs and ms were set: a token straight from the pipe,
-# and importing asyncio.
+# Times of the machine on which the goals in µs and ms were set: a token read directly from the
+# pipe, and importing asyncio.
 PIPE_THERE = 81
 ASYNCIO_THERE = 39
 AT_THEIR_PACE = "the same, at the pace of the goals' machine"
 
 
 def goals(results):
-    """Return the goals that these results can be held to: what, measured, goal."""
+    """Return the goals that these results can be compared with: name, measured value, goal."""
 
-    def ratio(name, one, other):
+    def ratio(name, numerator, denominator):
         values = results.get(name)
-        return values and values[one] / values[other]
+        return values and values[numerator] / values[denominator]
 
-    def difference(name, one, other):
+    def difference(name, minuend, subtrahend):
         values = results.get(name)
-        return values and values[one] - values[other]
+        return values and values[minuend] - values[subtrahend]
 
     standby = "DockerModel, standby"
     http = "DockerModel, HTTP"
@@ -71,10 +71,10 @@ def goals(results):
         (AT_THEIR_PACE, there(delay, "token_delay", pipe, PIPE_THERE), 50, " µs"),
         ("added delay per token, async", async_delay, 80, " µs"),
         (AT_THEIR_PACE, there(async_delay, "token_delay", pipe, PIPE_THERE), 80, " µs"),
-        ("64 streams: standby / `ChatOpenAI`", ratio("crowd", standby, "ChatOpenAI"), 1.0, ""),
+        ("64 streams: standby / `ChatOpenAI`", ratio("concurrent", standby, "ChatOpenAI"), 1.0, ""),
         (
             "64 streams: cold / `ChatOpenAI`",
-            ratio("crowd", "DockerModel, cold", "ChatOpenAI"),
+            ratio("concurrent", "DockerModel, cold", "ChatOpenAI"),
             1.9,
             "",
         ),
@@ -109,9 +109,9 @@ def table(name, values):
 
 
 def losses(results):
-    """Where somebody else is faster than the fastest of ours, in words."""
+    """Describe where a contender is faster than the fastest class of ours."""
     for name, values in results.items():
-        if name == "imports":  # the others there are what ours stand on
+        if name == "imports":  # the others are dependencies of ours
             continue
         ours = {who: value for who, value in values.items() if "DockerModel" in who}
         best = min(ours, key=ours.__getitem__)
@@ -125,7 +125,7 @@ def losses(results):
 
 
 def floors(results):
-    """Return what the goals' own yardsticks leave room for."""
+    """Return the limits that the measured baselines set for the goals."""
     if "first" in results:
         first = results["first"]
         floor, cli = first["bare CLI, started beforehand"], first["bare CLI"]
@@ -178,7 +178,7 @@ def page(results, machine, rounds):
 
 
 def plot(values):
-    """Return the time to the first piece, as horizontal bars."""
+    """Return the time to the first piece, as a horizontal bar chart."""
     widest = max(values.values())
     height = 26 * len(values) + 40
     bars = []

@@ -4,11 +4,11 @@
 
 Recall: every paragraph of `examples/rag/documents` is a passage, and the questions are those of
 `examples/rag/evaluation.jsonl`; cosine similarity, no store, no reranker. Speed: short texts, in
-turns of `--turn` texts for each class, so that all of them meet the same machine. On a CPU the
-engine's own work is nearly all of the time, so the CPU time of this process is shown as well.
+turns of `--turn` texts for each class, so that all of them run under the same load. On a CPU the
+work of the engine is nearly all of the time, so the CPU time of this process is shown as well.
 
-Needs `ai/all-minilm` and the dependency groups `bench` and `rag`. `MODEL_RUNNER_HOST` is where
-the runner is, for all classes.
+Needs `ai/all-minilm` and the dependency groups `bench` and `rag`. `MODEL_RUNNER_HOST` is the
+address of the runner, for all classes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def contenders(address: str) -> dict[str, Embed]:
     from llama_index_docker_model import DockerModelEmbedding
 
     url = f"{address.rstrip('/')}/engines/v1"
-    # Without the last setting it sends numbers of tokens of another model's vocabulary.
+    # Without the last setting it sends token ids of another model's vocabulary.
     openai = OpenAIEmbeddings(
         model=MODEL, base_url=url, api_key="any", check_embedding_ctx_length=False
     )
@@ -55,7 +55,7 @@ def contenders(address: str) -> dict[str, Embed]:
 
 
 def recall(embed: Embed) -> tuple[float, float]:
-    """Give recall@1 and recall@3."""
+    """Return recall@1 and recall@3."""
     import numpy as np
 
     sys.path.insert(0, str(RAG))
@@ -70,14 +70,14 @@ def recall(embed: Embed) -> tuple[float, float]:
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
     best = np.argsort(-(questions @ texts.T), axis=1)[:, :3]
     places = [
-        next((n for n, i in enumerate(found) if row["evidence"] in passages[i]), 9)
-        for row, found in zip(rows, best, strict=True)
+        next((n for n, i in enumerate(ranked) if row["evidence"] in passages[i]), 9)
+        for row, ranked in zip(rows, best, strict=True)
     ]
     return sum(place < 1 for place in places) / len(rows), sum(p < 3 for p in places) / len(rows)
 
 
 def speed(embeds: dict[str, Embed], count: int, turn: int) -> dict[str, tuple[float, float]]:
-    """Give for each class texts per second, and milliseconds of its own CPU for 200 texts."""
+    """Return for each class texts per second, and milliseconds of its own CPU for 200 texts."""
     texts = [
         f"Ferry number {n} leaves at {n % 24}.{n % 60:02} from berth {n % 3}." for n in range(count)
     ]
@@ -99,13 +99,13 @@ def main() -> None:
     parser.add_argument("--turn", type=int, default=500)
     options = parser.parse_args()
     embeds = contenders(os.environ["MODEL_RUNNER_HOST"])
-    found = {}
+    recalls = {}
     for name, embed in embeds.items():
-        found[name] = recall(embed)
-        print(f"{name}: {found[name]}", file=sys.stderr, flush=True)
+        recalls[name] = recall(embed)
+        print(f"{name}: {recalls[name]}", file=sys.stderr, flush=True)
     rates = speed(embeds, options.texts, options.turn)
     print("| | recall@1 | recall@3 | texts/s | own CPU, ms for 200 texts |\n|---|---|---|---|---|")
-    for name, (first, three) in found.items():
+    for name, (first, three) in recalls.items():
         rate, cpu = rates[name]
         print(f"| {name} | {first:.3f} | {three:.3f} | {rate:.0f} | {cpu:.0f} |", flush=True)
 

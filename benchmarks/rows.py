@@ -1,4 +1,4 @@
-"""The rows of the table of features: how each is tried, on one class and one runner."""
+"""The rows of the table of features: how each is tested, on one class and one runner."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 MODEL = "ai/smollm2"
 ABSENT = "ai/absent"
-NOBODY = "http://127.0.0.1:1"  # nothing listens there
+UNUSED_ADDRESS = "http://127.0.0.1:1"  # no server listens there
 SOON = 3.0
 
 
 @dataclass
 class Scene:
-    """A runner, and one class that asks it.
+    """A runner, and one class that uses it.
 
     Attributes:
-        docker: The simulation; `None` where the runner is real.
+        docker: The simulation; `None` if the runner is real.
         url: The runner's address.
         ollama: The address of its Ollama API.
     """
@@ -42,7 +42,7 @@ class Scene:
     ollama: str
 
     def make(self, model: str = MODEL, url: str | None = None, **settings: Any) -> Any:
-        """Return the class's object, led to the runner."""
+        """Return an object of the class, connected to the runner."""
         address = self.ollama if self.contender.ollama else self.url
         brief = {} if self.docker else self.contender.brief
         return self.contender.make(url or address, model, **(brief | settings))
@@ -52,7 +52,7 @@ class Scene:
         return self.contender.ask(llm, prompt)[0]
 
     def address(self, path: str = "") -> dict[str, Any]:
-        """Return the settings that lead a class of ours to the runner without `docker`."""
+        """Return the settings that connect a class of ours to the runner without `docker`."""
         if not self.contender.ours:
             return {}
         if "base_url" not in type(self.make()).model_fields:
@@ -61,18 +61,18 @@ class Scene:
 
     @property
     def simulated(self) -> SimulatedDocker:
-        """The simulation, for rows that a real runner cannot show."""
+        """Return the simulation, for rows that a real runner cannot show."""
         assert self.docker is not None
         return self.docker
 
-    def asked(self) -> dict[str, Any]:
-        """Return what the model was asked last."""
-        asked = [one for one in self.simulated.requests if one.prompt is not None]
-        return asked[-1].body
+    def last_body(self) -> dict[str, Any]:
+        """Return the body of the last request to the model."""
+        requests = [request for request in self.simulated.requests if request.prompt is not None]
+        return requests[-1].body
 
 
 def error_of(act: Callable[[], object]) -> Exception | None:
-    """Return how a call ends."""
+    """Return the error of a call, or `None`."""
     try:
         act()
     except Exception as error:  # noqa: BLE001  what it is, is the question
@@ -96,14 +96,14 @@ ROWS: list[Row] = []
 
 
 def row(title: str, key: str = "", *, script: Any = "Yes.", real: bool = False, replies=None):
-    """Say that this function finds a row's cells.
+    """Register this function as the test of a row.
 
     Args:
         title: The first cell.
-        key: Under which a class's `switches` has what switches it on.
-        script: What the simulated model does.
-        real: Whether a real runner can show it.
-        replies: What the simulated runner says in place of its own replies.
+        key: The key of a class's `switches` with the settings that enable the feature.
+        script: The script of the simulated model.
+        real: Whether a real runner can show the row.
+        replies: Replies of the simulated runner that replace its own.
     """
 
     def register(run: Any) -> Any:
@@ -114,20 +114,20 @@ def row(title: str, key: str = "", *, script: Any = "Yes.", real: bool = False, 
 
 
 def leaves(value: Any) -> Iterator[tuple[str, Any]]:
-    """All named values in it, however deep."""
+    """Yield all named values in an object, at any depth."""
     if isinstance(value, BaseModel):
-        value = dict(value)  # what was not foreseen in it, too
+        value = dict(value)  # includes extra fields
     if isinstance(value, dict):
-        for name, one in value.items():
-            yield str(name), one
-            yield from leaves(one)
+        for name, item in value.items():
+            yield str(name), item
+            yield from leaves(item)
     elif isinstance(value, list | tuple):
-        for one in value:
-            yield from leaves(one)
+        for item in value:
+            yield from leaves(item)
 
 
 def answers(scene: Scene, _: Any) -> bool:
-    """Whether there is an answer at all."""
+    """Return whether there is an answer at all."""
     return bool(scene.ask(scene.make()))
 
 
@@ -147,7 +147,7 @@ def portless(scene: Scene, _: Any) -> bool:
     over_cli = {"transport": "cli"} if scene.contender.name.startswith("Chat") else {}
     command = os.environ.get("DOCKER_MODEL_COMMAND", "docker model")
     os.environ["DOCKER_MODEL_COMMAND"] = f"env MODEL_RUNNER_HOST={scene.url} {command}"
-    os.environ["MODEL_RUNNER_HOST"] = NOBODY
+    os.environ["MODEL_RUNNER_HOST"] = UNUSED_ADDRESS
     return bool(scene.ask(scene.make(**over_cli)))
 
 
@@ -172,7 +172,7 @@ def pulls(scene: Scene, _: Any) -> bool | str:
     if scene.contender.ours:
         seen: list[Any] = []
         llm = scene.make(ABSENT, pull="missing", on_progress=seen.append)
-        return bool(scene.ask(llm)) and any(one.current for one in seen)
+        return bool(scene.ask(llm)) and any(progress.current for progress in seen)
     client = getattr(scene.make(ABSENT), "client", None)
     if not hasattr(client, "pull"):
         return False
@@ -188,7 +188,7 @@ def context_size(scene: Scene, settings: dict[str, Any]) -> bool:
         configure_model(MODEL, context_size=8192)
     else:
         scene.ask(scene.make(**settings))
-    bodies = [one.body for one in scene.simulated.requests if one.path == "/engines/_configure"]
+    bodies = [sent.body for sent in scene.simulated.requests if sent.path == "/engines/_configure"]
     return any(body and 8192 in body.values() for body in bodies)
 
 
@@ -202,28 +202,28 @@ def streams(scene: Scene, _: Any) -> bool:
 
 @row("reasoning apart from the answer", "reasoning", script=[Reasoning("Hm."), Text("Yes.")])
 def reasoning(scene: Scene, settings: dict[str, Any]) -> bool:
-    text, told = scene.contender.ask(scene.make(**settings), "Hi")
-    thought = [value for _, value in leaves(told) if value == "Hm."]
-    if text == "Yes." and not thought and "Hm." in str(getattr(told, "raw", "")):
+    text, metadata = scene.contender.ask(scene.make(**settings), "Hi")
+    thought = [value for _, value in leaves(metadata) if value == "Hm."]
+    if text == "Yes." and not thought and "Hm." in str(getattr(metadata, "raw", "")):
         return "in `raw`"
     return text == "Yes." and bool(thought)
 
 
 @row("token usage of a stream", "usage")
 def usage(scene: Scene, settings: dict[str, Any]) -> bool:
-    told = scene.contender.told(scene.make(**settings), "Hi")
-    counts = [value for name, value in leaves(told) if "token" in name or "eval_count" in name]
-    return any(isinstance(one, int) and one > 0 for one in counts)
+    metadata = scene.contender.streamed_results(scene.make(**settings), "Hi")
+    counts = [value for name, value in leaves(metadata) if "token" in name or "eval_count" in name]
+    return any(isinstance(count, int) and count > 0 for count in counts)
 
 
 @row("sampling parameters (`temperature`, `seed`)", "sampling")
 def sampling(scene: Scene, settings: dict[str, Any]) -> bool:
     scene.ask(scene.make(**(settings or SAMPLING)))
-    return scene.asked().items() >= SAMPLING.items()
+    return scene.last_body().items() >= SAMPLING.items()
 
 
 def in_kind(body: dict[str, Any]) -> Iterator[Any]:
-    """Call a tool where there is one, and follow a schema where there is one."""
+    """Call a tool if there is one, and follow a schema if there is one."""
     if body.get("tools"):
         name = body["tools"][0]["function"]["name"]
         yield ToolCall(name, {"name": "Paris"} if name == "City" else {"a": 1})
@@ -246,7 +246,7 @@ def tools(scene: Scene, settings: dict[str, Any]) -> bool:
 @row("images", "images")
 def images(scene: Scene, settings: dict[str, Any]) -> bool:
     scene.contender.see(scene.make(**settings))
-    content = scene.asked()["messages"][-1]["content"]
+    content = scene.last_body()["messages"][-1]["content"]
     return isinstance(content, list) and any(part["type"] == "image_url" for part in content)
 
 
@@ -273,7 +273,7 @@ def named_file(scene: Scene, _: Any) -> bool | str:
     return "yes, a space is put in" if "sesame" not in sent else False
 
 
-# --- Leaving ---
+# --- Cancellation ---
 
 
 def on_and_on(_: str) -> Iterator[Any]:
@@ -322,7 +322,7 @@ def pickles(scene: Scene, _: Any) -> bool:
     return bool(scene.ask(pickle.loads(pickle.dumps(scene.make()))))
 
 
-# --- When something is wrong ---
+# --- Errors ---
 
 
 @row("a missing model: the error names the command that pulls it", real=True)
@@ -332,13 +332,13 @@ def missing(scene: Scene, _: Any) -> bool | str:
 
 @row("no runner: the error names the command that starts it")
 def off(scene: Scene, _: Any) -> bool | str:
-    os.environ["MODEL_RUNNER_HOST"] = NOBODY
-    made = scene.make() if scene.contender.ours else scene.make(url=NOBODY)
+    os.environ["MODEL_RUNNER_HOST"] = UNUSED_ADDRESS
+    made = scene.make() if scene.contender.ours else scene.make(url=UNUSED_ADDRESS)
     return _names(error_of(lambda: scene.ask(made)), "docker desktop enable model-runner")
 
 
 def name_of(error: BaseException | None) -> str:
-    """As a cell."""
+    """Return the name of an error's class, as the text of a cell."""
     return "no error" if error is None else f"`{type(error).__name__}`"
 
 
@@ -373,7 +373,7 @@ def empty(scene: Scene, _: Any) -> bool:
     return error_of(lambda: scene.ask(scene.make())) is not None
 
 
-# --- What the others are made for ---
+# --- Features of the other classes ---
 
 _ELSEWHERE = Reply(404, "404 page not found")
 
@@ -392,8 +392,8 @@ def elsewhere(scene: Scene, _: Any) -> bool:
 def client(scene: Scene, settings: dict[str, Any]) -> bool:
     if scene.contender.ours:
         settings = {"headers": HEADERS, **scene.address()}
-    settings = {name: one() if callable(one) else one for name, one in settings.items()}
+    settings = {name: value() if callable(value) else value for name, value in settings.items()}
     if not settings:
         raise NotOffered
     scene.ask(scene.make(**settings))
-    return any("x-mine" in one.headers for one in scene.simulated.requests)
+    return any("x-mine" in sent.headers for sent in scene.simulated.requests)

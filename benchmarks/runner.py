@@ -1,10 +1,10 @@
-"""A scripted runner for the benchmarks: its own process, no pauses but those asked for.
+"""A scripted runner for the benchmarks: a separate process, without pauses except scripted ones.
 
-Speaks what `docker model`, the OpenAI clients and the Ollama client need, and no more than
-that, so that it takes as little as it can of the times that are measured. The model's name
-is the script: `ai/N-MS` says N tokens, MS milliseconds apart (0: as fast as it can), each of
-them the time at which it was sent, in nanoseconds of the monotonic clock that all processes
-share; `ai/big-MB` says so many megabytes.
+It implements only what `docker model`, the OpenAI clients and the Ollama client need, so that it
+adds as little as possible to the measured times. The name of the model is the script: `ai/N-MS`
+sends N tokens, MS milliseconds apart (0: as fast as possible), each of them the time at which it
+was sent, in nanoseconds of the monotonic clock that all processes share; `ai/big-MB` sends so
+many megabytes.
 
     python benchmarks/runner.py      prints its address, serves until its stdin is closed
 """
@@ -30,8 +30,8 @@ async def tokens(model: str) -> AsyncIterator[str]:
         for _ in range(int(name.removeprefix("big-")) * 125):
             yield "x" * 8000
         return
-    found = re.fullmatch(r"(\d+)-(\d+)", name)
-    count, pause = (int(found[1]), int(found[2]) / 1000) if found else (3, 0.0)
+    match = re.fullmatch(r"(\d+)-(\d+)", name)
+    count, pause = (int(match[1]), int(match[2]) / 1000) if match else (3, 0.0)
     for i in range(count):
         if i and pause:
             await asyncio.sleep(pause)
@@ -80,7 +80,7 @@ async def ollama(model: str) -> AsyncIterator[bytes]:
 
 
 class Connection(asyncio.Protocol):
-    """One client; requests come one after another, each with a length."""
+    """One client; its requests arrive one after another, each with a length."""
 
     def __init__(self) -> None:
         self.received = b""
@@ -103,10 +103,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.received += data
-        header, found, rest = self.received.partition(b"\r\n\r\n")
+        header, blank_line, rest = self.received.partition(b"\r\n\r\n")
         length = LENGTH.search(header)
         size = int(length[1]) if length else 0
-        if not found or len(rest) < size:
+        if not blank_line or len(rest) < size:
             return
         self.received = rest[size:]
         method, path, _ = header.split(b" ", 2)

@@ -1,12 +1,12 @@
-"""Thousands of generations with random faults and cancels: does anything pile up?
+"""Thousands of generations with random faults and cancellations: no resource may accumulate.
 
     python benchmarks/soak.py --count 10000 --seconds 600
 
-The simulated runner lives in this process and the caller in another, so that the caller's
+The simulated runner runs in this process and the caller in another, so that the caller's
 descriptors, threads, children and memory are its own. Four threads and eight asyncio tasks
 generate and stream, with and without standby; the model answers, thinks, hangs, fails, breaks
-off, exits or is killed; the caller reads to the end, leaves early, cancels or runs out of
-time. Exit code 0: every generation ended as it must, and afterwards nothing was left.
+off, exits or is killed; the caller reads to the end, leaves early, cancels or times out. Exit
+code 0: every generation ended as expected, and afterwards no resource was left.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ THREADS = 4
 TASKS = 8
 ANSWER = "This is the answer, and it has several pieces."
 SAMPLES = 10
-PATIENCE = 30.0  # seconds, for what runs when the time is over
+PATIENCE = 30.0  # seconds, for generations that still run when the time is over
 
 SCENES = {
     "answers": [Text(ANSWER), Usage(5, 10)],
@@ -68,7 +68,7 @@ SCENES = {
     "exits": [Text("some"), Exit(3)],
     "is killed": [Text("some"), Kill()],
 }
-# How a scene that is neither left nor cancelled must end.
+# The expected end of a scene that is neither left nor cancelled.
 ENDS = {
     "answers": ANSWER,
     "thinks": ANSWER,
@@ -89,11 +89,11 @@ MODELS = [
 
 
 class Wrong(Exception):
-    """A generation ended as it must not."""
+    """The end of a generation is not the expected one."""
 
 
 class Soak:
-    """The caller's side: generations until so many are done or the time is over."""
+    """The caller's side: generations until the count or the time is reached."""
 
     def __init__(self, count: int, seconds: float, seed: int) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -104,7 +104,7 @@ class Soak:
         self._seeds = itertools.count(seed)
 
     def _plans(self):
-        """Yield what this worker does next: a model, the model's scene, the caller's mode."""
+        """Yield the next plan of this worker: a model, the model's scene, the caller's mode."""
         chance = random.Random(next(self._seeds))
         for _ in self._numbers:
             if time.monotonic() > self._end or self.failures:
@@ -182,7 +182,7 @@ class Soak:
         asyncio.run(main())
 
     def run(self, watch: Callable[[], object]) -> None:
-        """Do them all, calling `watch` every now and then."""
+        """Run them all, calling `watch` regularly."""
         targets = [self._in_a_thread] * THREADS + [self._all_tasks]
         workers = [threading.Thread(target=target, daemon=True) for target in targets]
         for worker in workers:
@@ -196,7 +196,7 @@ class Soak:
 
 
 def standing() -> tuple[int, int, int, int]:
-    """Descriptors, threads, children, and resident kilobytes of this process."""
+    """Return descriptors, threads, children, and resident kilobytes of this process."""
     status = Path("/proc/self/status").read_text()
     resident = re.search(r"VmRSS:\s+(\d+)", status)
     return (
@@ -222,7 +222,7 @@ def at_rest() -> tuple[int, int, int, int]:
 
 
 def caller(count: int, seconds: float, seed: int) -> int:
-    """Print the figures before, during and after; the exit code."""
+    """Print the figures before, during and after; return the exit code."""
 
     def tell(when: str, figures: tuple[int, int, int, int]) -> None:
         files, threads, children, kilobytes = figures

@@ -153,12 +153,12 @@ def is_valid(call: dict[str, Any]) -> bool:
 
 
 def objects(chat: BaseChatModel) -> int:
-    found = answers(chat.with_structured_output(City), QUESTIONS)
-    return sum(isinstance(answer, City) for answer in found)
+    results = answers(chat.with_structured_output(City), QUESTIONS)
+    return sum(isinstance(answer, City) for answer in results)
 
 
 def answers(chain: Runnable[Any, Any], prompts: list[str]) -> list[Any]:
-    """Return an answer to each prompt; `None` for an error, which is what a user would have."""
+    """Return an answer to each prompt; `None` for an error, as a user would get one."""
 
     def attempt(prompt: str) -> Any:
         try:
@@ -179,11 +179,11 @@ def measure(chat: BaseChatModel) -> dict[str, int]:
 
 
 def table(results: dict[str, dict[str, dict[str, int]]]) -> str:
-    """Write the results in Markdown."""
+    """Return the results as a Markdown table."""
     columns = ("valid call", "right tool", "valid object")
     lines = [f"| model | class | {' | '.join(columns)} |", "|---|---|---|---|---|"]
-    for model, found in results.items():
-        for name, counts in found.items():
+    for model, classes in results.items():
+        for name, counts in classes.items():
             cells = " | ".join(f"{counts[column]} of 20" for column in columns)
             lines.append(f"| `{model}` | {name} | {cells} |")
     return "\n".join(lines) + "\n"
