@@ -79,14 +79,14 @@ def run(llm: DockerModelLLM, source: str, target: str) -> int:
     nodes = int(ray.cluster_resources().get(RUNNER, 0))
     if not nodes:
         sys.exit(f"No node has a runner: ray start … --resources='{{\"{RUNNER}\": 1}}'")
-    asked = ray.data.read_json(source, lines=True).map_batches(
+    answers = ray.data.read_json(source, lines=True).map_batches(
         Ask,
         fn_constructor_args=(llm,),
         batch_size=4 * AT_ONCE,
         concurrency=nodes,
         resources={RUNNER: 1},  # one on each node that has a runner
     )
-    asked.write_json(target)
+    answers.write_json(target)
     return ray.data.read_json(target, lines=True).filter(expr=col("error") != "").count()
 
 

@@ -60,9 +60,9 @@ def main() -> None:
 
 def real_model() -> str | None:
     """Return the first model of the real runner that answers questions, if there is one."""
-    found = status()
-    if not found.running:
-        console.print(found.problem, style="yellow", markup=False, soft_wrap=True)
+    runner = status()
+    if not runner.running:
+        console.print(runner.problem, style="yellow", markup=False, soft_wrap=True)
         console.print(GET_ONE, markup=False, soft_wrap=True)
         return None
     models = list_models()
@@ -71,7 +71,7 @@ def real_model() -> str | None:
     if model is None:
         console.print("No model to ask yet. `docker model pull ai/smollm2` gets one.")
         return None
-    console.print(f"This is the [bold green]real[/] docker model {found.version}.")
+    console.print(f"This is the [bold green]real[/] docker model {runner.version}.")
     if is_small(model):
         console.print(
             f"{model.name} has {model.parameters} parameters, which is small: it writes fluently "

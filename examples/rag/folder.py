@@ -63,8 +63,8 @@ def reranker() -> dict[str, Any] | None:
     """Return a reranker's settings: Compose's, or the first pulled model that is a reranker."""
     if "RERANKER_MODEL" in os.environ:
         return model("reranker")
-    found = (info.name for info in list_models() if "reranking" in info.capabilities)
-    name = next(found, None)
+    names = (info.name for info in list_models() if "reranking" in info.capabilities)
+    name = next(names, None)
     return {"model": name} if name else None
 
 

@@ -94,17 +94,17 @@ class Rag:
     def __init__(self, store: VectorStore) -> None:
         """Take a store; a reranker is used if one is pulled."""
         self.store = store
-        found = reranker()
-        self.rerank = DockerModelRerank(**found, top_n=KEPT) if found else None
+        settings = reranker()
+        self.rerank = DockerModelRerank(**settings, top_n=KEPT) if settings else None
         self.chat = ChatDockerModel(**model("chat"), temperature=0, max_tokens=120)
 
     async def find(self, question: str, count: int = KEPT) -> list[Document]:
         """Return the passages for a question, best first."""
-        found = await self.store.asimilarity_search(question, k=max(FOUND, count))
+        documents = await self.store.asimilarity_search(question, k=max(FOUND, count))
         if self.rerank:
             rerank = self.rerank.model_copy(update={"top_n": count})
-            found = list(await rerank.acompress_documents(found, question))
-        return found[:count]
+            documents = list(await rerank.acompress_documents(documents, question))
+        return documents[:count]
 
     async def answer(self, question: str, passages: list[Document]) -> AsyncIterator[str]:
         """Yield the answer as it is written."""

@@ -102,8 +102,8 @@ class Rag:
     def __init__(self, index: VectorStoreIndex) -> None:
         """Take an index; a reranker is used if one is pulled."""
         self.index = index
-        found = reranker()
-        self.rerank = DockerModelRerank(**found, top_n=KEPT) if found else None
+        settings = reranker()
+        self.rerank = DockerModelRerank(**settings, top_n=KEPT) if settings else None
         self.llm = DockerModelLLM(**model("chat"), temperature=0, max_tokens=120)
 
     async def find(self, question: str, count: int = KEPT) -> list[NodeWithScore]:
@@ -111,11 +111,11 @@ class Rag:
         # The stores on disk have no async client, so the model alone is awaited.
         query = QueryBundle(question)
         query.embedding = await self.index._embed_model.aget_query_embedding(question)  # noqa: SLF001
-        found = self.index.as_retriever(similarity_top_k=max(FOUND, count)).retrieve(query)
+        nodes = self.index.as_retriever(similarity_top_k=max(FOUND, count)).retrieve(query)
         if self.rerank:
             rerank = self.rerank.model_copy(update={"top_n": count})
-            found = await rerank.apostprocess_nodes(found, query)
-        return found[:count]
+            nodes = await rerank.apostprocess_nodes(nodes, query)
+        return nodes[:count]
 
     async def answer(self, question: str, passages: list[NodeWithScore]) -> AsyncIterator[str]:
         """Yield the answer as it is written."""
