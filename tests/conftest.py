@@ -1,10 +1,10 @@
-"""The one fixture that all suites share: a simulated `docker`, or the real one.
+"""The fixture that all suites share: a simulated `docker`, or the real one.
 
 With DOCKER_MODEL_COMMAND in the environment (such as `docker model`), the same tests run that
-command in front of the same scripted runner; those that script the process itself are skipped.
+command in front of the same scripted runner; tests that script the process itself are skipped.
 
 With DOCKER_MODEL_TEST_PLUGIN=1 there is no `docker` in front: the simulated plugin, or the real
-one, is found as `command=None` finds it.
+one, is found by `command=None`.
 """
 
 import os
@@ -24,7 +24,7 @@ for name, default in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG
     if number is not None and signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, default)
 
-# Enough to find a fault that random data finds; `--hypothesis-profile=thorough` looks further.
+# Enough examples for frequent faults; `--hypothesis-profile=thorough` runs more.
 ANY_SPEED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("usual", max_examples=40, **ANY_SPEED)
 settings.register_profile("thorough", max_examples=1000, **ANY_SPEED)
@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def environment():
-    """Give back the environment: monkeypatch, undone last, may restore what a simulation set."""
+    """Restore the environment: monkeypatch, undone last, may restore values of a simulation."""
     before = dict(os.environ)
     yield
     if dict(os.environ) != before:
@@ -66,7 +66,7 @@ def environment():
 
 @pytest.fixture
 def simulate(monkeypatch, tmp_path_factory):
-    """Make a `SimulatedDocker`, open until the test ends, after which nothing may be alive."""
+    """Return a function that opens a `SimulatedDocker`; no child may be alive after the test."""
     with ExitStack() as stack:
 
         def make(*args, **settings):
@@ -90,7 +90,7 @@ def wait_for_children():
     """Wait until every child of the I/O thread has been reaped."""
 
     async def all_ended():
-        # A start that is under way, as a closed model's standby may leave one, is a child after it.
+        # A start that is under way, such as one of a closed model's standby, becomes a child later.
         await io_thread.current().run_in_worker(lambda: None, lambda _: None)
         for child in list(io_thread.current().children):
             await child.ended

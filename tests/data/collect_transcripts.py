@@ -4,9 +4,9 @@ For maintainers, after new recordings::
 
     python tests/data/collect_transcripts.py DIRECTORY
 
-`DIRECTORY` holds one folder per version of the CLI with one JSON file per case. What went in
-and what came out is kept; times and the cutting into chunks are not, since neither is a
-promise. Versions that behaved alike share one line, so the file says where they differ.
+`DIRECTORY` holds one folder per version of the CLI with one JSON file per case. Input and
+output are kept; times and the split into chunks are not, since neither is a promise. Versions
+with the same behavior share one line, so the file shows where they differ.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 
 TARGET = Path(__file__).with_name("transcripts.jsonl.gz")
 
-# Alike in all of these is alike. `requests` and `note` are kept too, from the newest version
-# of a group: each request names the version in its User-Agent, so they would never be equal.
+# Records that agree in all of these fields are equal. `requests` and `note` are kept too, from
+# the newest version of a group: each request names the version in its User-Agent.
 BEHAVIOUR = (
     "case",
     "argv",
@@ -47,15 +47,15 @@ FROM_NEWEST = ("note", "requests", "requests_race")
 
 
 def age(version: str) -> tuple[bool, tuple[int, ...]]:
-    """Sort key, oldest first; `head` is newer than every release."""
+    """Return the sort key, oldest first; `head` is newer than every release."""
     return version == "head", tuple(int(n) for n in re.findall(r"\d+", version))
 
 
 def expand(value: Any) -> Any:
     """Write out the long texts that a recording holds only as digest, head and tail.
 
-    All of them repeat a short piece; gzip makes nothing of them again. How often each variant
-    was seen is dropped: a race falls differently in every recording.
+    All of them repeat a short piece, which gzip compresses again. The frequency of each variant
+    is dropped: it depends on races, which differ in every recording.
     """
     if isinstance(value, list):
         return [expand(item) for item in value]
@@ -72,7 +72,7 @@ def expand(value: Any) -> Any:
 
 
 def collect(directory: Path) -> list[dict[str, Any]]:
-    """Return one record per distinct behaviour, sorted by case, then by age."""
+    """Return one record per distinct behavior, sorted by case, then by age."""
     groups: dict[str, dict[str, Any]] = {}
     for path in sorted(directory.glob("*/*.json"), key=lambda p: (p.stem, age(p.parent.name))):
         recorded = expand(json.loads(path.read_text(encoding="utf-8")))
@@ -84,7 +84,7 @@ def collect(directory: Path) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Write the file anew; the same recordings give the same bytes."""
+    """Write the file again; the same recordings give the same bytes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=Path)
     records = collect(parser.parse_args().directory)

@@ -1,4 +1,4 @@
-"""The batch example, on a local cluster of two nodes that have a runner and one that has none."""
+"""The batch example, on a local cluster of two nodes with a runner and one without."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
-    pytest.mark.filterwarnings("default"),  # Ray's own
+    pytest.mark.filterwarnings("default"),  # warnings of Ray
 ]
 
 TOO_LONG = "the request exceeds the available context size, try increasing it"
@@ -29,7 +29,7 @@ def example():
     spec = importlib.util.spec_from_file_location("batch_ray", EXAMPLE)
     sys.modules["batch_ray"] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    # As that of a script, which is `__main__`: no worker can import it.
+    # Load it like a script, as `__main__`: workers cannot import it.
     ray.cloudpickle.register_pickle_by_value(module)
     yield module
     ray.cloudpickle.unregister_pickle_by_value(module)
@@ -37,7 +37,7 @@ def example():
 
 
 class Answers:
-    """Says what it heard; crashes at the first "crash", finds "too long" too long."""
+    """A model that echoes its prompt; it crashes at the first "crash", and refuses "too long"."""
 
     def __init__(self):
         self._crashed = threading.Event()
@@ -57,31 +57,31 @@ def rows(folder):
     return {row["id"]: row for row in map(json.loads, lines)}
 
 
-def test_each_node_asks_its_own_runner_and_no_row_is_lost(example, tmp_path):
+def test_each_node_uses_its_own_runner_and_no_row_is_lost(example, tmp_path):
     prompts = [f"prompt {number}" for number in range(200)] + ["crash", "too long"]
     source = tmp_path / "prompts.jsonl"
     source.write_text(
         "\n".join(json.dumps({"id": i, "prompt": p}) for i, p in enumerate(prompts)) + "\n"
     )
     answers = Answers()
-    with SimulatedDocker(script=answers) as one, SimulatedDocker(script=answers) as two:
+    with SimulatedDocker(script=answers) as first, SimulatedDocker(script=answers) as second:
         cluster = cluster_utils.Cluster()
         try:
-            cluster.add_node(num_cpus=1)  # the head, without a runner
-            for docker in (one, two):
+            cluster.add_node(num_cpus=1)  # the head node, without a runner
+            for docker in (first, second):
                 cluster.add_node(num_cpus=1, resources={example.RUNNER: 1}, env_vars=docker.env)
             ray.init(address=cluster.address)
             llm = DockerModelLLM(model="ai/smollm2")
 
             assert example.run(llm, str(source), str(tmp_path / "first")) == 1
-            asked = [*one.prompts, *two.prompts]
-            assert one.prompts
-            assert two.prompts
-            assert sorted(set(asked)) == sorted(prompts)
-            assert len(asked) == len(prompts) + 1  # the crash's second try
-            first = rows(tmp_path / "first")
-            assert [first[i]["prompt"] for i in range(len(prompts))] == prompts
-            for row in first.values():
+            prompts_seen = [*first.prompts, *second.prompts]
+            assert first.prompts
+            assert second.prompts
+            assert sorted(set(prompts_seen)) == sorted(prompts)
+            assert len(prompts_seen) == len(prompts) + 1  # the second attempt after the crash
+            answered = rows(tmp_path / "first")
+            assert [answered[i]["prompt"] for i in range(len(prompts))] == prompts
+            for row in answered.values():
                 if row["prompt"] == "too long":
                     assert row["result"] == ""
                     assert "context" in row["error"]
@@ -90,8 +90,8 @@ def test_each_node_asks_its_own_runner_and_no_row_is_lost(example, tmp_path):
 
             answers.mended = True
             assert example.run(llm, str(tmp_path / "first"), str(tmp_path / "second")) == 0
-            assert "too long" in (one.prompts[-1], two.prompts[-1])
-            assert len(one.prompts) + len(two.prompts) == len(asked) + 1
+            assert "too long" in (first.prompts[-1], second.prompts[-1])
+            assert len(first.prompts) + len(second.prompts) == len(prompts_seen) + 1
             assert [row["result"] for _, row in sorted(rows(tmp_path / "second").items())] == [
                 f"heard {prompt}" for prompt in prompts
             ]
@@ -100,7 +100,7 @@ def test_each_node_asks_its_own_runner_and_no_row_is_lost(example, tmp_path):
             cluster.shutdown()
 
 
-def test_a_cluster_without_a_runner_is_told_so(example, tmp_path):
+def test_a_cluster_without_a_runner_names_the_problem(example, tmp_path):
     ray.init(num_cpus=1)
     try:
         with pytest.raises(SystemExit, match="docker_model_runner"):

@@ -1,4 +1,4 @@
-"""The embedding job, on a local cluster of two nodes that have a runner."""
+"""The embedding job, on a local cluster of two nodes with a runner."""
 
 import importlib.util
 import json
@@ -16,7 +16,7 @@ cluster_utils = pytest.importorskip("ray.cluster_utils")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(400),
-    pytest.mark.filterwarnings("default"),  # Ray's own
+    pytest.mark.filterwarnings("default"),  # warnings of Ray
 ]
 
 EXAMPLE = Path(__file__).parents[2] / "examples/embed_ray.py"
@@ -28,7 +28,7 @@ def example():
     spec = importlib.util.spec_from_file_location("embed_ray", EXAMPLE)
     sys.modules["embed_ray"] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    # As that of a script, which is `__main__`: no worker can import it.
+    # Load it like a script, as `__main__`: workers cannot import it.
     ray.cloudpickle.register_pickle_by_value(module)
     yield module
     ray.cloudpickle.unregister_pickle_by_value(module)
@@ -40,7 +40,7 @@ def write(path, count):
     path.write_text("\n".join(lines) + "\n")
 
 
-def test_each_row_is_embedded_once_and_a_second_run_goes_on(example, tmp_path, capsys):
+def test_each_row_is_embedded_once_and_a_second_run_continues(example, tmp_path, capsys):
     seen = []
 
     def embed(text):
@@ -48,11 +48,14 @@ def test_each_row_is_embedded_once_and_a_second_run_goes_on(example, tmp_path, c
         return [1.0, float(text.removeprefix("text "))]
 
     source, target = tmp_path / "texts.jsonl", tmp_path / "vectors"
-    with SimulatedDocker(MODEL, embed=embed) as one, SimulatedDocker(MODEL, embed=embed) as two:
+    with (
+        SimulatedDocker(MODEL, embed=embed) as first,
+        SimulatedDocker(MODEL, embed=embed) as second,
+    ):
         cluster = cluster_utils.Cluster()
         try:
-            cluster.add_node(num_cpus=1)  # the head, without a runner
-            for docker in (one, two):
+            cluster.add_node(num_cpus=1)  # the head node, without a runner
+            for docker in (first, second):
                 cluster.add_node(num_cpus=1, resources={example.RUNNER: 1}, env_vars=docker.env)
             ray.init(address=cluster.address)
             embeddings = DockerModelEmbeddings(model="ai/all-minilm")
@@ -60,8 +63,8 @@ def test_each_row_is_embedded_once_and_a_second_run_goes_on(example, tmp_path, c
             write(source, 1000)
             assert example.run(embeddings, str(source), str(target)) == 1000
             assert "texts/s" in capsys.readouterr().out
-            assert one.requests
-            assert two.requests
+            assert first.requests
+            assert second.requests
             write(source, 1500)  # as if the first run had been interrupted
             assert example.run(embeddings, str(source), str(target)) == 500
             assert example.run(embeddings, str(source), str(target)) == 0

@@ -1,6 +1,6 @@
-"""Every script and notebook in `examples/` runs as it stands, without Docker and network.
+"""Every script and notebook in `examples/` runs unchanged, without Docker and network.
 
-The batch examples run on a cluster, in files of their own.
+The batch examples run on a cluster, in separate files.
 """
 
 import json
@@ -18,12 +18,12 @@ from docker_model.testing import SimulatedDocker, SimulatedModel, ToolCall
 from tests.support.programs import run_python
 
 ROOT = Path(__file__).parents[2]
-# What llama-index-core 0.14.0 says by itself; else nothing may warn.
+# Warnings of llama-index-core 0.14.0 itself; no other warning is allowed.
 NOT_OURS = "ignore:The 'validate_default' attribute"
 SAID_BY_CORE = "Keyword arguments are not supported when 'run()' is invoked with the 'start_event'"
 EXAMPLES = ROOT / "examples"
 CORE = tuple(map(int, version("llama-index-core").split(".")[:3]))
-NEEDS = {"langchain_agent_limit": "langchain"}  # more than the tests' own packages
+NEEDS = {"langchain_agent_limit": "langchain"}  # in addition to the tests' packages
 SCRIPTS = [
     pytest.param(
         path,
@@ -42,7 +42,7 @@ SCRIPTS = [
     if not re.match("_|batch_|embed_|demo|.*_cached_", path.stem)
 ]
 NOTEBOOKS = list(EXAMPLES.glob("notebooks/*.ipynb"))
-# Paths and addresses of the machine that a notebook was run on.
+# Paths and addresses of the machine that ran a notebook.
 PRIVATE = re.compile(r"/(home|root|tmp|usr|work|Users)/|127\.0\.0\.1|localhost|0x[0-9a-f]{6}")
 NO_RUNNER = {"DOCKER_MODEL_COMMAND": "no-such docker", "MODEL_RUNNER_HOST": "http://127.0.0.1:1"}
 MODELS = ("ai/smollm2", SimulatedModel("ai/all-minilm", kind="embedding"))
@@ -66,7 +66,7 @@ def test_an_example_runs_without_docker_when_simulated(script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_an_example_limits_a_model_that_goes_on_and_on(script):
+def test_an_example_limits_an_answer_without_end(script):
     with SimulatedDocker(models=MODELS, script=LONG) as docker:
         ended = run(script)
         docker.wait_all_gone()
@@ -76,12 +76,12 @@ def test_an_example_limits_a_model_that_goes_on_and_on(script):
     over_http = [request for request in chats if request.call is None]
     for request in over_http:
         assert request.body["max_tokens"] <= 300
-    if not over_http:  # the command knows no such limit, so the example cuts the answer
+    if not over_http:  # the command has no such limit, so the example cuts the answer
         assert len(ended.stdout) < len(LONG) / 2
 
 
 @pytest.mark.parametrize("framework", ["langchain", "llama_index"])
-def test_an_interrupted_job_of_embeddings_keeps_what_was_done(framework, tmp_path):
+def test_an_interrupted_embedding_job_keeps_its_results(framework, tmp_path):
     if framework == "langchain":
         pytest.importorskip("langchain_classic")
     script = EXAMPLES / f"{framework}_cached_embeddings.py"
@@ -96,12 +96,12 @@ def test_an_interrupted_job_of_embeddings_keeps_what_was_done(framework, tmp_pat
         assert first.returncode == 0, first.stderr
         again = run(script, "600", cwd=tmp_path)
         assert again.returncode == 0, again.stderr
-    assert len(seen) == len(set(seen)) == 600  # the first 400 were not asked for again
+    assert len(seen) == len(set(seen)) == 600  # the first 400 were not requested again
     assert "600 vectors" in again.stdout
 
 
 @pytest.mark.parametrize("name", ["langchain_chain", "langchain_agent", "llama_index_agent"])
-def test_an_example_without_a_runner_says_what_to_do_in_one_sentence(name):
+def test_an_example_without_a_runner_prints_one_sentence_with_the_fix(name):
     ended = run(EXAMPLES / f"{name}.py", **NO_RUNNER)
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
@@ -109,7 +109,7 @@ def test_an_example_without_a_runner_says_what_to_do_in_one_sentence(name):
     assert "--simulate" in sentence
 
 
-def test_an_example_without_its_model_names_the_command_that_pulls_it():
+def test_an_example_without_its_model_names_the_pull_command():
     with SimulatedDocker(models="ai/other"):
         ended = run(EXAMPLES / "langchain_chat.py")
     assert ended.returncode == 1
@@ -117,11 +117,11 @@ def test_an_example_without_its_model_names_the_command_that_pulls_it():
     assert ended.stderr.count("\n") == 1
 
 
-def test_the_demo_without_docker_takes_the_simulated_one():
+def test_the_demo_without_docker_uses_the_simulated_one():
     ended = run(EXAMPLES / "demo.py", DOCKER_MODEL_COMMAND="no-such-docker model")
     assert complaints(ended.stderr) == []
     assert ended.returncode == 0
-    for told in (
+    for line in (
         "get-started",
         "simulated",
         "ai/smollm2",
@@ -129,10 +129,10 @@ def test_the_demo_without_docker_takes_the_simulated_one():
         "taken out of memory",
         "cancelled",
     ):
-        assert told in ended.stdout
+        assert line in ended.stdout
 
 
-def test_the_demo_with_a_model_that_is_there_says_so():
+def test_the_demo_describes_the_model_it_uses():
     with SimulatedDocker(models=("ai/found-here", "ai/embed-only"), script="One, two."):
         ended = run(EXAMPLES / "demo.py")
     assert ended.returncode == 0
@@ -141,18 +141,18 @@ def test_the_demo_with_a_model_that_is_there_says_so():
     assert "which is small" in " ".join(ended.stdout.split())  # 361.82M parameters
 
 
-def test_the_demo_where_there_is_no_model_to_ask():
+def test_the_demo_without_a_model_uses_the_simulated_one():
     only = SimulatedModel("ai/embed-only", kind="embedding")
     with SimulatedDocker(models=(only,)) as docker:
         ended = run(EXAMPLES / "demo.py")
     assert ended.returncode == 0
     assert "docker model pull" in ended.stdout
-    assert docker.prompts == []  # its own simulation was asked
+    assert docker.prompts == []  # the demo's own simulation answered
 
 
 @pytest.mark.parametrize("notebook", sorted(NOTEBOOKS), ids=lambda path: path.stem)
-def test_a_notebook(notebook, monkeypatch):
-    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")  # jupyter warns of the old ones
+def test_a_notebook_runs(notebook, monkeypatch):
+    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")  # jupyter warns about the old ones
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTHONWARNINGS", NOT_OURS)
     cells = nbformat.read(notebook, as_version=4)
@@ -167,23 +167,23 @@ def test_a_notebook(notebook, monkeypatch):
 
 
 @pytest.mark.parametrize("notebook", sorted(NOTEBOOKS), ids=lambda path: path.stem)
-def test_a_notebook_shows_what_the_real_engine_said(notebook):
+def test_a_notebook_contains_output_of_the_real_engine(notebook):
     cells = nbformat.read(notebook, as_version=4)
     assert set(cells.metadata) == {"kernelspec", "language_info"}
     outputs = [output for cell in cells.cells for output in cell.get("outputs", ())]
     assert {output.output_type for output in outputs} == {"stream", "execute_result"}
-    told = "".join(output.get("text", "") + str(output.get("data", "")) for output in outputs)
-    assert "ai/smollm2" in told
-    assert "You said: " not in told  # the simulation's echo
-    assert not PRIVATE.search(told)
+    text = "".join(output.get("text", "") + str(output.get("data", "")) for output in outputs)
+    assert "ai/smollm2" in text
+    assert "You said: " not in text  # the echo of the simulation
+    assert not PRIVATE.search(text)
     for cell in cells.cells:
-        assert not cell.metadata  # such as the time of execution
+        assert not cell.metadata  # for example the time of execution
         for output in cell.get("outputs", ()):
             assert output.get("name") != "stderr"
 
 
 def agent_or_echo(prompt):
-    """What fits every example: agents are satisfied, schemas met, all others hear themselves."""
+    """Answer for every example: call a tool once, follow a schema, echo any other prompt."""
     if prompt.tools and prompt.messages[-1]["role"] != "tool":
         return ToolCall(prompt.tools[0]["function"]["name"], {"item": "mug"})
     if prompt.schema is not None:
@@ -202,5 +202,7 @@ def instance_of(schema, definitions):
     if "anyOf" in schema:
         return instance_of(schema["anyOf"][0], definitions)
     if "properties" in schema:
-        return {name: instance_of(one, definitions) for name, one in schema["properties"].items()}
+        return {
+            name: instance_of(field, definitions) for name, field in schema["properties"].items()
+        }
     return {"string": "mug", "integer": 3, "array": []}[schema["type"]]

@@ -25,8 +25,8 @@ FRAMEWORKS = {
     },
 }
 pytestmark = [
-    pytest.mark.slow,  # it needs the dependency group `rag`
-    pytest.mark.filterwarnings("default"),  # the stores' own
+    pytest.mark.slow,  # needs the dependency group `rag`
+    pytest.mark.filterwarnings("default"),  # warnings of the stores
 ]
 
 
@@ -45,7 +45,7 @@ def words(text):
 def scripted_embedding():
     """Return vectors by the words that a text shares with the evaluation's sentences.
 
-    Rare words weigh more (TF-IDF), and each word of the vocabulary has a place of its own.
+    Rare words weigh more (TF-IDF), and each word of the vocabulary has its own dimension.
     """
     texts = [row["evidence"] + " " + row["question"] for row in ROWS]
     seen = Counter(word for text in texts for word in set(words(text)))
@@ -54,7 +54,7 @@ def scripted_embedding():
 
     def embed(text):
         vector = [0.0] * (len(places) + 1)
-        vector[0] = 0.01  # no text is without a direction
+        vector[0] = 0.01  # no vector is zero
         for word, count in Counter(words(text)).items():
             if word in places:
                 vector[places[word]] = weights[word] * (1 + math.log(count))
@@ -90,7 +90,7 @@ def embedded(docker):
 
 @both
 @stores
-def test_an_answer_comes_with_its_sources_from_a_store_that_stays(name, kind, tmp_path, capsys):
+def test_an_answer_has_its_sources_and_the_store_is_kept(name, kind, tmp_path, capsys):
     question = "Which ship has an elevator from the car deck?"
     with simulated(script="The Borealis.") as docker:
         with opened(name, kind, tmp_path) as rag:
@@ -105,10 +105,10 @@ def test_an_answer_comes_with_its_sources_from_a_store_that_stays(name, kind, tm
         assert first >= 90
         with opened(name, kind, tmp_path) as rag:
             asyncio.run(rag.find(question))
-        assert embedded(docker) < first + 5  # the question alone, not the documents
+        assert embedded(docker) < first + 5  # only the question, not the documents
 
 
-def test_a_store_that_was_filled_in_part_is_filled_again(tmp_path):
+def test_a_partly_filled_store_is_filled_again(tmp_path):
     folder = importlib.import_module("folder")
     place = tmp_path / "store"
 
@@ -127,7 +127,7 @@ def test_a_store_that_was_filled_in_part_is_filled_again(tmp_path):
 
 
 @both
-def test_passages_are_split_by_the_model_s_own_count(name):
+def test_passages_are_split_by_the_token_count_of_the_model(name):
     with simulated() as docker:
         folder = importlib.import_module("folder")
         passages = importlib.import_module(name).split()
@@ -142,17 +142,17 @@ def test_passages_are_split_by_the_model_s_own_count(name):
 
 
 @both
-def test_a_reranker_is_used_where_one_is_pulled(name, tmp_path):
+def test_a_pulled_reranker_is_used(name, tmp_path):
     reranker = SimulatedModel("ai/some-reranker", kind="reranker")
     with simulated(reranker, score=lambda _, text: 9.0 if "brass" in text else 0.0) as docker:
         with opened(name, "qdrant", tmp_path) as rag:
-            found = asyncio.run(rag.find("What were tickets made of until 1966?"))
-        text = importlib.import_module("ask").source_of(found[0])[1]
+            passages = asyncio.run(rag.find("What were tickets made of until 1966?"))
+        text = importlib.import_module("ask").source_of(passages[0])[1]
     assert "brass" in text
     assert any(request.path.endswith("/rerank") for request in docker.requests)
 
 
-def test_the_evaluation_makes_a_table_and_a_plot(tmp_path, capsys, monkeypatch):
+def test_the_evaluation_writes_a_table_and_a_plot(tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
     pytest.importorskip("langchain_qdrant")
     evaluate = importlib.import_module("evaluate")
@@ -170,7 +170,7 @@ def test_the_evaluation_makes_a_table_and_a_plot(tmp_path, capsys, monkeypatch):
     assert "<svg" in plot.read_text()
 
 
-def test_what_the_figures_of_the_evaluation_mean():
+def test_the_figures_of_the_evaluation_are_calculated():
     evaluate = importlib.import_module("evaluate")
     passages = ["The sea is  deep.", "Ships\nsail on\nthe sea.", "Fish swim."]
     assert evaluate.first_hit("ships sail on the sea.", passages) == 2
@@ -183,7 +183,7 @@ def test_what_the_figures_of_the_evaluation_mean():
     assert not evaluate.is_faithful("It was the Borealis.", ["Aurora, built in 1987"])
 
 
-def test_the_evaluation_set_is_about_the_documents():
+def test_the_evaluation_set_quotes_the_documents():
     folder = importlib.import_module("folder")
     texts = {name: " ".join(text.split()) for name, text in folder.read_folder().items()}
     assert {Path(name).suffix for name in texts} == {".md", ".pdf"}

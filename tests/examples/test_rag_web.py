@@ -1,6 +1,6 @@
 """The web page of `examples/rag/` in a headless browser: answers, sources, cancellation.
 
-`DOCS_IMAGES=1` has it write the screenshot that the guide shows.
+With `DOCS_IMAGES=1` it writes the screenshot that the guide shows.
 """
 
 import os
@@ -37,7 +37,7 @@ pytestmark = [
 
 
 def says(prompt):
-    """Play the model by what the question asks for."""
+    """Play the model, depending on the question."""
     question = prompt.rpartition("Question: ")[2]
     if question == "for ever":
         yield Text("Once upon a time")
@@ -58,7 +58,7 @@ def docker():
 
 @pytest.fixture(scope="module")
 def address(docker, tmp_path_factory):
-    """Start the server on a free port; its log says which."""
+    """Start the server on a free port, which its log names."""
     folder = tmp_path_factory.mktemp("store")
     server = subprocess.Popen(
         [sys.executable, ROOT / "examples/rag/web.py"],
@@ -68,11 +68,11 @@ def address(docker, tmp_path_factory):
     )
     try:
         for line in server.stderr:
-            if found := re.search(r"running on (http://\S+)", line):
+            if address_line := re.search(r"running on (http://\S+)", line):
                 break
         else:
             pytest.fail("the server ended")
-        yield found[1]
+        yield address_line[1]
     finally:
         server.terminate()
         server.communicate(timeout=30)
@@ -114,20 +114,20 @@ def test_a_question_is_answered_with_its_sources(page):
         SCREENSHOT.write_bytes(picture)
 
 
-def test_the_cancel_button_ends_the_models_work(page, docker):
+def test_the_cancel_button_ends_the_work_of_the_model(page, docker):
     gone = len(docker.gone)
     ask(page, "for ever")
     sync_api.expect(page.locator("#answer")).to_have_text("Once upon a time")
     page.click("#cancel")
     sync_api.expect(page.locator("#state")).to_have_text("Canceled.")
-    docker.wait_gone(gone + 1)  # the runner saw the client leave
+    docker.wait_gone(gone + 1)  # the runner saw the client disconnect
     assert page.text_content("#answer") == "Once upon a time"
     assert page.locator("#ask").is_enabled()
     ask(page, "Which ship has an elevator?")
     sync_api.expect(page.locator("#state")).to_have_text("Done.")
 
 
-def test_closing_the_page_ends_the_models_work(browser, address, docker):
+def test_closing_the_page_ends_the_work_of_the_model(browser, address, docker):
     gone = len(docker.gone)
     page = browser.new_page()
     page.set_default_timeout(SECONDS)
@@ -138,13 +138,13 @@ def test_closing_the_page_ends_the_models_work(browser, address, docker):
     docker.wait_gone(gone + 1)
 
 
-def test_an_error_is_shown_with_what_to_do(page):
+def test_an_error_is_shown_with_its_hint(page):
     ask(page, "in vain")
     sync_api.expect(page.locator("#state")).to_contain_text("Hint:")
     assert page.text_content("#answer") == ""
 
 
-def test_an_answer_is_never_taken_for_html(page):
+def test_an_answer_is_never_interpreted_as_html(page):
     ask(page, "for trouble")
     sync_api.expect(page.locator("#state")).to_have_text("Done.")
     assert page.text_content("#answer").startswith("<img")

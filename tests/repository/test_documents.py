@@ -1,4 +1,4 @@
-"""What the README and the guides show was run as it stands there."""
+"""The snippets and commands of the README and the guides are run as they are shown."""
 
 import os
 import re
@@ -27,7 +27,7 @@ FENCE = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTAL
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 # Commands that are run elsewhere, or not by a test: they install, need the real Docker, or
-# are this test suite itself. That each target, file and script exists is checked all the same.
+# are this test suite itself. The existence of each target, file and script is checked anyway.
 NOT_RUN = (
     "pip ",
     "docker ",
@@ -68,7 +68,7 @@ def every(language):
 
 
 @pytest.mark.parametrize(("page", "line", "code"), every("python"))
-def test_a_snippet(page, line, code, tmp_path):
+def test_a_snippet_runs(page, line, code, tmp_path):
     with SimulatedDocker(models=("ai/smollm2", "ai/qwen3", "ai/all-minilm")) as docker:
         if re.search(r"^(async )?def test_", code, re.MULTILINE):
             tests = tmp_path / "test_snippet.py"
@@ -96,16 +96,16 @@ def run_shell(command):
 
 
 def commands():
-    found = {}
+    places = {}
     for page, line, body in (each.values for each in every("console")):
         for row in body.splitlines():
             if row.startswith("$ "):
-                found.setdefault(row[2:], f"{page.relative_to(ROOT)}:{line}")
-    return found
+                places.setdefault(row[2:], f"{page.relative_to(ROOT)}:{line}")
+    return places
 
 
 @pytest.mark.parametrize("command", [row for row in commands() if not row.startswith(NOT_RUN)])
-def test_a_command(command):
+def test_a_command_runs_and_prints(command):
     words = shlex.split(command)
     with SimulatedDocker(pullable=("ai/smollm2",)):
         if words[0] == "python" and not set("|<>;&$*") & set(command):
@@ -116,31 +116,31 @@ def test_a_command(command):
     assert ended.stdout
 
 
-def test_what_check_reports_is_as_shown():
+def test_the_output_of_check_is_as_shown():
     ((_, shown),) = blocks(ROOT / "docs/console.md", "text")
     with SimulatedDocker(models=()) as docker:
-        said = run_python(["-m", "docker_model", "check"]).stdout
+        output = run_python(["-m", "docker_model", "check"]).stdout
     command = f"{' '.join(docker.command)} (set by command= or DOCKER_MODEL_COMMAND)"
     usual = "/usr/libexec/docker/cli-plugins/docker-model model (without docker in front)"
-    said = said.replace(command, usual)
-    assert said.replace(docker.url, "http://127.0.0.1:12434") == shown
+    output = output.replace(command, usual)
+    assert output.replace(docker.url, "http://127.0.0.1:12434") == shown
 
 
-def test_every_make_target_that_is_shown_exists():
+def test_every_make_target_in_the_documents_exists():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     shown = " ".join(page.read_text() for page in PAGES if page.exists())
     named = set(re.findall(r"`make ([a-z-]+)`", shown))
     for command in commands():
-        found = re.search(r"(?:^|[\w\"] )make ([a-z -]+)$", command)
-        named |= set(found[1].split()) if found else set()
+        match = re.search(r"(?:^|[\w\"] )make ([a-z -]+)$", command)
+        named |= set(match[1].split()) if match else set()
     assert {"demo", "test"} <= named <= targets
 
 
-def test_every_extra_that_is_shown_exists():
+def test_every_extra_in_the_documents_exists():
     extras = (ROOT / "pyproject.toml").read_text().partition("optional-dependencies]")[2]
     for command in commands():
-        found = re.match(r"pip install \"(?:\.|docker-model-llm)\[([^]]*)\]\"", command)
-        for extra in found[1].split(",") if found else ():
+        match = re.match(r"pip install \"(?:\.|docker-model-llm)\[([^]]*)\]\"", command)
+        for extra in match[1].split(",") if match else ():
             assert f"\n{extra} = " in extras
 
 
@@ -159,7 +159,7 @@ def test_every_setting_is_in_the_table():
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda p: p.name)
-def test_every_link_between_files_leads_somewhere(page):
+def test_every_link_between_files_has_a_target(page):
     for target in LINK.findall(page.read_text()):
         if not target.startswith(("http", "#", "mailto:")):
             assert (page.parent / target.partition("#")[0]).exists(), target

@@ -1,6 +1,6 @@
-"""The documentation's table of features says of our classes what they do, row by row.
+"""The rows of our classes in the documentation's table of features match the results.
 
-The other packages' cells are made by `python benchmarks/features.py`, which needs them.
+The cells of other packages come from `python benchmarks/features.py`, which needs them.
 """
 
 import sys
@@ -16,19 +16,19 @@ from features import cell  # noqa: E402
 from rows import ROWS  # noqa: E402
 
 _, TABLE, _ = (ROOT / "docs/comparison.md").read_text().split("<!-- features -->\n")
-HEAD, _, *LINES = [[one.strip() for one in line.split("|")[1:-1]] for line in TABLE.splitlines()]
+HEAD, _, *LINES = [[cell.strip() for cell in line.split("|")[1:-1]] for line in TABLE.splitlines()]
 CELLS = {row: dict(zip(HEAD[1:], cells, strict=True)) for row, *cells in LINES}
-OURS = [one for one in CONTENDERS if one.ours]
+OURS = [contender for contender in CONTENDERS if contender.ours]
 
 
-def test_every_row_and_every_class_of_ours_is_there():
+def test_every_row_and_every_class_of_ours_is_in_the_table():
     assert list(CELLS) == [row.title for row in ROWS]
-    assert {one.title for one in OURS} <= set(HEAD)
+    assert {contender.title for contender in OURS} <= set(HEAD)
 
 
-@pytest.mark.parametrize("contender", OURS, ids=lambda one: one.title)
-@pytest.mark.parametrize("row", ROWS, ids=lambda one: one.title)
-def test_the_cell_is_what_is_found(row, contender, monkeypatch):
+@pytest.mark.parametrize("contender", OURS, ids=lambda contender: contender.title)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.title)
+def test_the_cell_is_the_result_of_its_row(row, contender, monkeypatch):
     monkeypatch.delenv("MODEL_RUNNER_HOST", raising=False)  # every row on the simulation
     monkeypatch.delenv("DOCKER_MODEL_COMMAND", raising=False)
     assert cell(row, contender) == CELLS[row.title][contender.title]

@@ -80,9 +80,9 @@ def test_importing_the_core_loads_nothing_heavy():
 def test_everything_in_all_exists():
     for module in FILES:
         if "testing.program" in module or module.endswith("__main__"):
-            continue  # programs, which are run and not imported
+            continue  # programs, which are not imported
         if module.endswith(("windows", "named_pipes")) and sys.platform != "win32":
-            continue  # asyncio has their base classes on Windows only
+            continue  # their base classes exist on Windows only
         loaded = importlib.import_module(module)
         offered = getattr(loaded, "__all__", ())
         assert [name for name in offered if not hasattr(loaded, name)] == [], module
@@ -96,15 +96,15 @@ def test_the_top_package_exports_every_error_and_public_name():
         assert set(offered) <= set(core.__all__)
 
 
-def test_each_package_of_the_wheel_says_that_it_is_typed():
+def test_each_package_of_the_wheel_has_type_information():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     shipped = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert set(shipped) == set(PACKAGES)
     assert all((ROOT / name / "py.typed").exists() for name in shipped)
-    assert {found.name for found in pkgutil.iter_modules([str(ROOT)])} >= set(PACKAGES)
+    assert {module.name for module in pkgutil.iter_modules([str(ROOT)])} >= set(PACKAGES)
 
 
-def test_the_lowest_versions_that_are_promised_are_those_of_the_matrix():
+def test_the_lowest_promised_versions_are_in_the_test_matrix():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = settings["project"]["optional-dependencies"]
     makefile = (ROOT / "Makefile").read_text()
@@ -127,25 +127,25 @@ DOCSTRINGS = [
 
 
 def strings_in(path):
-    """Yield the docstrings of modules, and of attributes and all else that has one."""
+    """Yield the docstrings of modules, attributes and everything else that has one."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             yield f"{path.relative_to(ROOT)}:{node.lineno}", str(node.value.value)
 
 
-def test_no_docstring_says_the_same():
+def test_no_docstring_begins_with_the_same():
     folders = (*PACKAGES, "tests", "examples", "benchmarks")
-    found = [
+    docstrings = [
         each
         for name in folders
         for path in (ROOT / name).rglob("*.py")
         for each in strings_in(path)
     ]
-    assert len(found) > 1000
-    assert [where for where, text in found if text.startswith("The same")] == []
+    assert len(docstrings) > 1000
+    assert [where for where, text in docstrings if text.startswith("The same")] == []
 
 
-def test_docstrings_say_something_of_their_own():
+def test_no_docstring_only_refers_to_another():
     empty = re.compile(
         r"(?:See `[^`]*`|The same\b[^.]*|As `[^`]*`)[.;]?\Z|(?:See `|The same[,. ]|It is none)"
     )

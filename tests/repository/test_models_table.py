@@ -17,7 +17,7 @@ def cells(table):
     ]
 
 
-def test_the_table_has_the_facts_and_sources_of_its_command(simulate):
+def test_the_table_has_the_rows_of_its_command(simulate):
     simulate(
         [
             SimulatedModel("ai/smollm2", context_size=8192),

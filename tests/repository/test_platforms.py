@@ -1,4 +1,4 @@
-"""No code path outside of the POSIX rooms needs a call that Windows does not have."""
+"""Only the POSIX modules need functions that Windows does not have."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from tests.support.platforms import posix
 
 ROOT = Path(__file__).parents[2]
 
-# What Python has on Linux or macOS alone; asyncio and subprocess, loaded before, keep their own.
+# Names that Python has only on Linux or macOS; asyncio and subprocess, loaded before, keep theirs.
 REMOVED = {
     "os": [
         "chown", "chroot", "fchdir", "fchmod", "fchown", "fork", "forkpty", "get_blocking",
@@ -37,8 +37,8 @@ REMOVED = {
 }  # fmt: skip
 MODULES = ["fcntl", "grp", "pty", "pwd", "readline", "resource", "termios", "tty"]
 
-# `docker_model._runtime.posix` is the room of these names, and keeps them: its class does what
-# another one does on Windows.
+# `docker_model._runtime.posix` keeps these names: on Windows another class replaces the one in
+# that module.
 FRAMEWORKS = """
 import warnings
 with warnings.catch_warnings():
@@ -207,7 +207,7 @@ DRIVES = {
 
 @posix
 @pytest.mark.parametrize("name", DRIVES)
-def test_a_call_needs_none_of_the_names(name):
+def test_a_call_works_without_the_names(name):
     code = """
     from docker_model import DockerModel
     from docker_model.testing import Exit, Hang, SimulatedDocker, Text, server

@@ -1,4 +1,4 @@
-"""The soak runs: a short one, in the suite."""
+"""A short soak run as a test."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 SOAK = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 
 
-def test_sixty_generations_leave_nothing():
+def test_sixty_generations_leave_no_resources():
     ran = subprocess.run(
         [sys.executable, "-W", "error", SOAK, "--count", "60", "--seconds", "60"],
         check=False,

@@ -1,8 +1,8 @@
-"""The documentation's table of what works on which transport is what is found here.
+"""The documentation's table of transports matches the results of this test.
 
 Each capability is tried on both transports, through the classes that have it: it works, which
-shows in the answer or in what the runner was asked, it raises `UnsupportedParameterError`, or
-it says itself what becomes of it. Run as a program, this file prints the table.
+the answer or the request shows, it raises `UnsupportedParameterError`, or the capability
+returns its own description. Run as a program, this file prints the table.
 """
 
 from pathlib import Path
@@ -52,16 +52,18 @@ def add(a: int) -> int:
     return a
 
 
-def asked(docker):
-    """What the runner was asked last."""
-    return [one.body for one in docker.requests if one.path.endswith("/chat/completions")][-1]
+def last_body(docker):
+    """Return the body of the last chat request."""
+    return [
+        request.body for request in docker.requests if request.path.endswith("/chat/completions")
+    ][-1]
 
 
 def say(docker, prompt):
     if prompt == "Leave":
         yield Text("On and on. ")
         yield Hang()
-    body = asked(docker)
+    body = last_body(docker)
     if body.get("tools"):
         yield ToolCall("add", {"a": 1})
     elif body.get("response_format"):
@@ -72,7 +74,7 @@ def say(docker, prompt):
 
 
 def together(*modes):
-    """All of `ways` work, or all are refused."""
+    """Run all modes; all of them work, or all are refused."""
     refusals = []
     for mode in modes:
         try:
@@ -105,10 +107,10 @@ def reasoning(transport, _):
 
 
 def cut(transport, _):
-    found = DockerModel(MODEL, transport=transport).generate("Hi", stop="s.")
-    assert (found.text, found.finish_reason) == ("Ye", "stop_sequence")
-    found = DockerModel(MODEL, transport=transport, max_chars=2).generate("Hi")
-    assert (found.text, found.finish_reason) == ("Ye", "length")
+    completion = DockerModel(MODEL, transport=transport).generate("Hi", stop="s.")
+    assert (completion.text, completion.finish_reason) == ("Ye", "stop_sequence")
+    completion = DockerModel(MODEL, transport=transport, max_chars=2).generate("Hi")
+    assert (completion.text, completion.finish_reason) == ("Ye", "length")
 
 
 def pulled(transport, _):
@@ -125,18 +127,18 @@ def pulled(transport, _):
 
 
 def usage(transport, _):
-    found = DockerModel(MODEL, transport=transport).generate("Hi").usage
-    return WORKS if found else "where the engine sends it unasked"
+    reported = DockerModel(MODEL, transport=transport).generate("Hi").usage
+    return WORKS if reported else "where the engine sends it unasked"
 
 
 def roles(transport, docker):
     ChatDockerModel(model=MODEL, transport=transport).invoke(
         [SystemMessage("Be brief."), HumanMessage("Hi")]
     )
-    sent = [message["role"] for message in asked(docker)["messages"]]
+    sent = [message["role"] for message in last_body(docker)["messages"]]
     chat = [ChatMessage(role="system", content="Be brief."), ChatMessage(role="user", content="Hi")]
     DockerModelLLM(model=MODEL, transport=transport).chat(chat)
-    assert sent == [message["role"] for message in asked(docker)["messages"]]
+    assert sent == [message["role"] for message in last_body(docker)["messages"]]
     return WORKS if sent == ["system", "user"] else "flattened into one prompt"
 
 
@@ -146,13 +148,13 @@ def parameters(**given):
             model = make(model=MODEL, transport=transport, **{name: given[name]})
             getattr(model, method)("Hi")
             sent = given[name] if name == "extra_body" else {name: given[name]}
-            assert asked(docker).items() >= sent.items()
+            assert last_body(docker).items() >= sent.items()
 
         return go
 
     def honoured(transport, docker):
         classes = ((ChatDockerModel, "invoke"), (DockerModelLLM, "complete"))
-        together(*(mode(*one, transport, name, docker) for one in classes for name in given))
+        together(*(mode(*call, transport, name, docker) for call in classes for name in given))
 
     return honoured
 
@@ -164,8 +166,8 @@ def tools(transport, _):
 
     def llama_index():
         llm = DockerModelLLM(model=MODEL, transport=transport)
-        said = llm.chat_with_tools([FunctionTool.from_defaults(add)], user_msg="Use it")
-        assert llm.get_tool_calls_from_response(said)[0].tool_kwargs == {"a": 1}
+        response = llm.chat_with_tools([FunctionTool.from_defaults(add)], user_msg="Use it")
+        assert llm.get_tool_calls_from_response(response)[0].tool_kwargs == {"a": 1}
 
     together(langchain, llama_index)
 
@@ -182,7 +184,7 @@ def schema(transport, docker):
         assert llm.complete("Which?").text == '{"name": "Paris"}'
 
     together(langchain, llama_index)
-    sent = asked(docker)["response_format"]["json_schema"]["schema"]
+    sent = last_body(docker)["response_format"]["json_schema"]["schema"]
     assert sent["properties"] == {"name": {"type": "string"}}
 
 
@@ -191,13 +193,13 @@ def images(transport, docker):
         block = {"type": "image", "base64": PIXEL.decode(), "mime_type": "image/png"}
         message = HumanMessage([{"type": "text", "text": "What?"}, block])
         ChatDockerModel(model=MODEL, transport=transport).invoke([message])
-        assert asked(docker)["messages"][0]["content"][1]["type"] == "image_url"
+        assert last_body(docker)["messages"][0]["content"][1]["type"] == "image_url"
 
     def llama_index():
         blocks = [TextBlock(text="What?"), ImageBlock(image=PIXEL, image_mimetype="image/png")]
         llm = DockerModelLLM(model=MODEL, transport=transport)
         llm.chat([ChatMessage(role="user", blocks=blocks)])
-        assert asked(docker)["messages"][0]["content"][1]["type"] == "image_url"
+        assert last_body(docker)["messages"][0]["content"][1]["type"] == "image_url"
 
     together(langchain, llama_index)
 
@@ -234,8 +236,8 @@ CAPABILITIES = {
 }
 
 
-def found(name, transport):
-    """What becomes of a capability."""
+def result_of(name, transport):
+    """Return the result of a capability on a transport, as the table describes it."""
     with SimulatedDocker(
         [MODEL], pullable=["ai/core", "ai/chat", "ai/llama"], script=lambda p: say(docker, p)
     ) as docker:
@@ -246,25 +248,27 @@ def found(name, transport):
 
 
 def shown():
-    """The rows of README's table by the names of their capabilities."""
+    """Return the rows of the table by the names of their capabilities."""
     table = PAGE.read_text().split("<!-- transports -->")[1]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.split("\n")[1:-1]]
     assert rows[0] == ["", *TRANSPORTS.values()]
     return {name: dict(zip(TRANSPORTS, cells, strict=True)) for name, *cells in rows[2:]}
 
 
-def test_the_table_has_all_capabilities():
+def test_the_table_lists_all_capabilities():
     assert list(shown()) == list(CAPABILITIES)
 
 
 @pytest.mark.simulated
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("name", CAPABILITIES)
-def test_the_table_tells_what_becomes_of_it(name, transport):
-    assert found(name, transport) == shown()[name][transport]
+def test_the_table_shows_the_result_of_each_capability(name, transport):
+    assert result_of(name, transport) == shown()[name][transport]
 
 
 if __name__ == "__main__":
     rows = [["", *TRANSPORTS.values()], ["---"] * (1 + len(TRANSPORTS))]
-    rows += [[name, *(found(name, transport) for transport in TRANSPORTS)] for name in CAPABILITIES]
+    rows += [
+        [name, *(result_of(name, transport) for transport in TRANSPORTS)] for name in CAPABILITIES
+    ]
     print("\n".join(f"| {' | '.join(row)} |" for row in rows))  # noqa: T201  it is a script

@@ -1,4 +1,4 @@
-"""A simulated runner that loads its model for as long as nobody has asked whether it does."""
+"""A simulated runner that loads its model until its list of running models is requested."""
 
 import threading
 
@@ -10,14 +10,14 @@ ENTRY = {"backend_name": "llama.cpp", "model_name": MODEL, "mode": "completion",
 
 def loading_docker():
     """Return a simulation whose answer begins after `GET /engines/ps`, and a while later."""
-    asked = threading.Event()
+    requested = threading.Event()
 
     def list_running(_request):
-        asked.set()
+        requested.set()
         return Reply(200, [ENTRY])
 
     def answer(_prompt):
-        assert asked.wait(60)
+        assert requested.wait(60)
         return [Sleep(1.5), Text("Yes.")]
 
     return SimulatedDocker({MODEL: answer}, replies={"GET /engines/ps": list_running})

@@ -1,4 +1,4 @@
-"""The five ways to call: what holds for one of them must hold for all."""
+"""The five calling modes: a result must be the same in all of them."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ MODES = ("sync", "asyncio", "uvloop", "running loop", "thread")
 
 
 def call(mode, sync, asynchronous):
-    """Call `sync()` or await `asynchronous()`, whichever is this way's."""
+    """Call `sync()` or await `asynchronous()`, depending on the mode."""
     match mode:
         case "sync":
             return sync()
@@ -31,7 +31,7 @@ def call(mode, sync, asynchronous):
 
 
 def generate(mode, model, prompt):
-    """The completion, or the error, of `generate` or `agenerate`."""
+    """Return the completion, or the error, of `generate` or `agenerate`."""
     try:
         return call(mode, lambda: model.generate(prompt), lambda: model.agenerate(prompt))
     except DockerModelError as error:
@@ -39,7 +39,7 @@ def generate(mode, model, prompt):
 
 
 def stream(mode, model, prompt):
-    """The pieces of `stream` or `astream`, and the completion or the error at their end."""
+    """Return the pieces of `stream` or `astream`, and the completion or error at their end."""
     pieces = []
 
     def sync():

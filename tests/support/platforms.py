@@ -1,4 +1,4 @@
-"""What a test may need of its platform, and how many descriptors or handles are open."""
+"""Requirements of tests on their platform, and the number of open descriptors or handles."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ windows = pytest.mark.skipif(not WINDOWS, reason="jobs and handles are Windows'"
 
 
 def open_descriptors():
-    """The number of descriptors, or of handles on Windows, that this process has open."""
+    """Return the number of open descriptors, or of handles on Windows, of this process."""
     if not WINDOWS:
         return len(list(_DESCRIPTORS.iterdir()))
     import ctypes  # noqa: PLC0415  needed there alone

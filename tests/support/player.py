@@ -5,7 +5,7 @@ signal N (to itself), ignore N, fork (a grandchild goes on with the rest, the ch
 setsid, nonblocking FD, here (says so to LIVENESS), wait (until LIVENESS is closed there).
 With LIVENESS=host:port, every process keeps a connection there: its end proves their death
 (on Windows, where a grandchild is no fork, it has a connection of its own).
-As `docker model` it is asked whether a model is there, and says yes.
+As `docker model` it confirms that every model exists.
 """
 
 import json
@@ -55,7 +55,7 @@ for number, step in enumerate(steps, 1):
         case ["ignore", which]:
             signal.signal(which, signal.SIG_IGN)
         case ["fork"]:
-            if not hasattr(os, "fork"):  # Windows: a process of its own does the rest
+            if not hasattr(os, "fork"):  # Windows: another process continues
                 argv = [sys.executable, "-S", "-E", __file__, json.dumps(steps[number:])]
                 subprocess.Popen(argv)
                 os._exit(0)

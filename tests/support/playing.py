@@ -1,4 +1,4 @@
-"""Children that do what a test says, and a way to see that they are dead."""
+"""Children with scripted behavior, and a socket that shows when they are dead."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 from docker_model._runtime import Child
 
-PATIENCE = 60  # seconds until a process that was started has connected
+PATIENCE = 60  # seconds until a started process has connected
 PLAYER = Path(__file__).with_name("player.py")
 
 
@@ -19,7 +19,7 @@ def player(*steps):
 
 
 async def run(argv, *, env, stdin=None, on_stdout=None, seconds=None):
-    """A child from start to end, on the I/O thread."""
+    """Run a child from start to end, on the I/O thread."""
     output = bytearray()
     child = await Child.start(
         argv, env=env, on_stdout=on_stdout or output.extend, stdin=stdin is not None
@@ -53,7 +53,7 @@ class Liveness:
         return connection
 
     def wait_all_dead(self, count):
-        """Wait until so many children have come, and they and all that they forked are dead."""
+        """Wait until so many children have connected, and they and all their forks are dead."""
         for _ in range(count):
             connection = self.accept()
             while connection.recv(16):

@@ -1,4 +1,4 @@
-"""Python programs in processes of their own, without a second of imports for each.
+"""Python programs in separate processes, without a second of imports for each.
 
 `run_python` does what `python …` does, in a fork of a process that has the frameworks imported.
 """
@@ -36,11 +36,11 @@ def run_python(argv, *, env=None, cwd=None, typed="", timeout=90):
     """Run `python argv…`, with `-c`, `-m` or a file; return what `subprocess.run` does.
 
     Args:
-        argv: The words after `python`.
-        env: The whole environment; default: this process' own.
-        cwd: The directory; default: this process' own.
-        typed: What is on stdin.
-        timeout: Seconds after which it is killed.
+        argv: The arguments of `python`.
+        env: The whole environment; default: that of this process.
+        cwd: The directory; default: that of this process.
+        typed: The text on stdin.
+        timeout: Seconds after which the process is killed.
     """
     argv = [str(word) for word in argv]
     with tempfile.TemporaryDirectory() as folder:
@@ -85,4 +85,4 @@ def _program(argv, variables, cwd, streams):
             sys.path.insert(0, str(Path(argv[0]).parent))
             runpy.run_path(argv[0], run_name="__main__")
     finally:
-        atexit._run_exitfuncs()  # a fork ends without
+        atexit._run_exitfuncs()  # a forked process does not run them

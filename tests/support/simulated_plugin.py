@@ -1,4 +1,4 @@
-"""The simulated plugin as a file of its own, to be found and started without `docker`."""
+"""The simulated plugin as a separate file, found and started without `docker`."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def install_plugin(docker, config, log=None, before="", **metadata):
         config: The folder of the configuration.
         log: A file that gets a line for each start.
         before: Shell commands that precede everything else.
-        metadata: Fields of the metadata that are to be different.
+        metadata: Fields of the metadata to replace.
     """
     *python, program, address, _ = docker.command
     metadata = shlex.quote(json.dumps({**METADATA, **metadata}))
@@ -39,7 +39,7 @@ exec {shlex.join([*python, program, "--plugin", address])} "$@"
 
 
 def environment_of(config, folder):
-    """The variables under which that plugin is found, with a `docker` that is never started."""
+    """Return the variables to find that plugin, with a `docker` that is never started."""
     write_program(folder / "docker", b"\x7fELF")
     return {
         "DOCKER_MODEL_COMMAND": "",

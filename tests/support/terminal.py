@@ -13,7 +13,7 @@ def console(*arguments, typed="", env=None):
 
 
 def on_terminal(*arguments, command=CONSOLE, typed=b"", after=b"", **env):
-    """Run it on a terminal; types `typed` once `after` was shown. Gives screen and exit code."""
+    """Run it on a terminal; type `typed` after `after` is shown. Return screen and exit code."""
     import pty  # noqa: PLC0415  which Windows does not have
 
     pid, terminal = pty.fork()
@@ -24,7 +24,7 @@ def on_terminal(*arguments, command=CONSOLE, typed=b"", after=b"", **env):
     while True:
         try:
             data = os.read(terminal, 65536)
-        except OSError:  # EIO, Linux's way to say that the other end is closed
+        except OSError:  # EIO: on Linux, the other end is closed
             break
         if not data:
             break

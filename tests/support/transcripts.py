@@ -1,9 +1,9 @@
-"""What the real `docker model` printed, recorded version by version.
+"""Recorded output of the real `docker model`, version by version.
 
 The records are `tests/data/transcripts.jsonl.gz`; `tests/data/collect_transcripts.py` makes
 them. The CLI's side of each is real: the plugin of that version under Docker CLI 28.2.2 on
-Linux. The runner's side was scripted, and `scene` says how. Some texts stand for others, of
-other lengths: `RUNNER` and `REFUSED` (host:port), `PORT`, `<DIR>` (the working directory),
+Linux. The runner's side was scripted, as `scene` shows. Some texts are placeholders of another
+length: `RUNNER` and `REFUSED` (host:port), `PORT`, `<DIR>` (the working directory),
 `<HOME>`, `<DOCKER_CONFIG>`, `<EMPTY_CONFIG>`.
 """
 
@@ -24,7 +24,7 @@ NEWEST = "v1.2.6"
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Everything that came out, and the exit code or the signal's name."""
+    """The whole output, and the exit code or the signal's name."""
 
     stdout: bytes
     stderr: bytes
@@ -34,28 +34,28 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """One call and what came of it.
+    """One call and its result.
 
     Attributes:
-        case: Such as `run-think`; the part before the first `-` names the command.
-        versions: The versions that behaved exactly so, oldest first.
-        note: What the case is about; may be empty.
-        argv: From `docker` on (`docker-model`: the plugin file run by itself; `dmr`).
-        stdin: What was written to it; `None` when nothing was given.
+        case: For example `run-think`; the part before the first `-` names the command.
+        versions: The versions with exactly this behavior, oldest first.
+        note: The subject of the case; may be empty.
+        argv: The arguments from `docker` on (`docker-model`: the plugin file run by itself; `dmr`).
+        stdin: The text written to stdin; `None` if there was none.
         stdin_kind: `devnull`, `pipe`, `file`, `closed` or `pty`.
         stdin_closed: Whether the pipe was closed after the text.
-        env: Variables that matter, beyond PATH, HOME, LANG=C.UTF-8 and DOCKER_CONFIG.
-        files: What lay in the working directory (`~/…`: the home directory): text, `{"b64"}`,
+        env: Relevant variables other than PATH, HOME, LANG=C.UTF-8 and DOCKER_CONFIG.
+        files: The files of the working directory (`~/…`: the home directory): text, `{"b64"}`,
             `{"text", "mode"}` or `{"plugin": true}`.
-        pty: Which of the three streams were one terminal.
+        pty: The streams that were one terminal.
         ignored: Signals that the parent ignored when it started the CLI.
-        actions: What was done to the processes: `when` (`stdout` contains; `request` path
+        actions: Actions on the processes: `when` (`stdout` contains; `request` path
             seen; `after_ms` since the start; `then_ms` since the last action), `do`, `to`.
-        scene: What the runner was told to say.
-        requests: What the newest of `versions` asked the runner.
-        endings: Every ending seen, most frequent first; more than one where a race decides.
+        scene: The script of the runner.
+        requests: The requests of the newest of `versions`.
+        endings: Every ending that occurred, most frequent first; several if a race decides.
         any_order: The lines of stdout may come in another order.
-        did_not_end: It never ended by itself; stdout is what came until it was killed.
+        did_not_end: Whether it had to be killed; stdout is the output until then.
     """
 
     case: str
@@ -78,7 +78,7 @@ class Transcript:
 
     @property
     def ending(self) -> Ending:
-        """The most frequent ending."""
+        """Return the most frequent ending."""
         return self.endings[0]
 
     def __str__(self) -> str:
@@ -86,7 +86,7 @@ class Transcript:
 
 
 def load(pattern: str = "*", *, version: str | None = None) -> tuple[Transcript, ...]:
-    """The records whose case matches a shell pattern, of one version or of all."""
+    """Return the records whose case matches a shell pattern, of one version or of all."""
     return tuple(
         transcript
         for transcript in _everything()

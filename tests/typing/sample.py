@@ -1,7 +1,7 @@
 """A user's program that touches every public name; checked by mypy --strict and pyright.
 
-It is never run. What `assert_type` says is what an editor shows. `test_sample.py` sees to it
-that no name is left out.
+It is never run. The types in `assert_type` are those an editor shows. `test_sample.py` checks
+that every public name is used.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -188,14 +188,14 @@ async def llama_index() -> None:
 async def more_care() -> None:
     ranked: list[docker_model.Ranked] = docker_model.rerank("ai/qwen3-reranker", "q", ["a", "b"])
     ranked = await docker_model.arerank("ai/qwen3-reranker", "q", ["a"], top_n=1)
-    found: list[docker_model.FoundModel] = docker_model.search_models("smollm", limit=5)
-    found = await docker_model.asearch_models("smollm")
+    models: list[docker_model.FoundModel] = docker_model.search_models("smollm", limit=5)
+    models = await docker_model.asearch_models("smollm")
     configuration: docker_model.ModelConfiguration | None
     configuration = docker_model.model_configuration("ai/smollm2")
     configuration = await docker_model.amodel_configuration("ai/smollm2")
     usage: docker_model.DiskUsage = docker_model.disk_usage()
     usage = await docker_model.adisk_usage()
-    assert ranked or found or configuration or usage
+    assert ranked or models or configuration or usage
     docker_model.tag_model("ai/smollm2", "mine")
     await docker_model.atag_model("ai/smollm2", "mine")
     docker_model.remove_model("mine")
@@ -220,7 +220,7 @@ def played(prompt: str) -> Iterator[Text | Sleep]:
 
 
 def simulation() -> None:
-    said: list[testing.Step] = [
+    steps: list[testing.Step] = [
         testing.ToolCall("add", {"a": 1}),
         testing.Usage(3, 5),
         testing.Finish("length"),
@@ -238,7 +238,7 @@ def simulation() -> None:
         testing.Hang(),
     ]
     script: testing.Script = InTurn(
-        "first", [Reasoning("Hm."), Text("second"), Fail()], played, said, done, testing.echo
+        "first", [Reasoning("Hm."), Text("second"), Fail()], played, steps, done, testing.echo
     )
     with SimulatedDocker(
         models={"ai/smollm2": script},

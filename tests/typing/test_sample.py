@@ -1,4 +1,4 @@
-"""`sample.py`, which `make typecheck` checks, leaves no public name out."""
+"""`sample.py`, which `make typecheck` checks, uses every public name."""
 
 import re
 from pathlib import Path

@@ -203,9 +203,9 @@ def test_a_schema_is_shown_in_full_and_reduced_for_the_grammar(simulate, ask):
 
 @pytest.mark.parametrize("settings", [{}, {"tools": [ADD], "tool_calling": "schema"}])
 @pytest.mark.parametrize("kind", ["json_schema", "json_object"])
-@pytest.mark.parametrize("said", ["It is 3.", '{"n": 3}', ""])
+@pytest.mark.parametrize("last_message", ["It is 3.", '{"n": 3}', ""])
 def test_an_object_is_drawn_from_a_conversation_that_the_assistant_ended(
-    simulate, ask, settings, kind, said
+    simulate, ask, settings, kind, last_message
 ):
     wrapped = '{"answer": {"n": 1}}' if settings else '{"n": 1}'
     docker = simulate([SimulatedModel(MODEL, script=wrapped)])
@@ -213,7 +213,7 @@ def test_an_object_is_drawn_from_a_conversation_that_the_assistant_ended(
     response_format = {"type": kind, "json_schema": {"name": "x", "schema": schema}}
     if kind == "json_object":
         response_format = {"type": kind, "schema": schema}
-    history = [*QUESTION, {"role": "assistant", "content": said}]
+    history = [*QUESTION, {"role": "assistant", "content": last_message}]
     answer, _ = ask(history, response_format=response_format, **settings)
     assert json.loads(answer.text) == {"n": 1}
     assert chat_bodies(docker)[0]["messages"][-1]["role"] == "user"
