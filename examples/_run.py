@@ -1,6 +1,6 @@
-"""What the examples share: `--simulate`, and one sentence where there is no model to ask.
+"""Shared code of the examples: `--simulate`, and one sentence if no model is available.
 
-An example needs none of it: `main()`, or `asyncio.run(main())`, is all that `run` does with a
+An example does not need it: `main()`, or `asyncio.run(main())`, is all that `run` does with a
 model at hand.
 """
 

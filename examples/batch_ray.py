@@ -25,7 +25,7 @@ from ray.data.expressions import col
 
 from langchain_docker_model import DockerModelLLM
 
-RUNNER = "docker_model_runner"  # what a node of the cluster has, or has not
+RUNNER = "docker_model_runner"  # a resource of the nodes that have a runner
 AT_ONCE = 4  # prompts that a runner works on at a time: its number of slots
 TRIES = 3
 SECONDS_BETWEEN = 1.0

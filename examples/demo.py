@@ -104,7 +104,7 @@ def simulated_model(stack: ExitStack) -> str:
 
 
 def played(prompt: str) -> Iterator[Text | Sleep]:
-    """Return what the simulated model says, in its own time."""
+    """Yield the answer of the simulated model, with pauses."""
     if "stories" in prompt:
         answer = "Once upon a time there was a container ship. " * 50
     elif "separated by commas" in prompt:

@@ -6,7 +6,7 @@
 
 `texts.jsonl` has a line such as `{"id": 1, "text": "Whales are mammals."}` for each row; the ids
 differ. `vectors`, a folder of Parquet files, gets the same rows with a column `vector`. A job
-that was interrupted goes on where it was: run it again, and rows whose id is there are left out.
+that was interrupted can be continued: run it again, and rows whose id is there are skipped.
 
 How to set up the nodes: docs/batch.md.
 """
@@ -24,7 +24,7 @@ import ray.data
 
 from langchain_docker_model import DockerModelEmbeddings
 
-RUNNER = "docker_model_runner"  # what a node of the cluster has, or has not
+RUNNER = "docker_model_runner"  # a resource of the nodes that have a runner
 BATCH = 256  # texts that a worker embeds at once; a block of this size is what may be lost
 
 

@@ -1,4 +1,4 @@
-"""What happens inside a chain, event by event: what a user interface listens to."""
+"""Events inside a chain, as a user interface receives them."""
 
 from _run import run
 from langchain_core.output_parsers import StrOutputParser

@@ -10,7 +10,7 @@ def main() -> None:
     wanted = DockerModelLLM(model="ai/not-pulled-here", max_chars=300)
     small = DockerModelLLM(model="ai/smollm2", max_chars=300)
 
-    # A missing model is never downloaded unawares (that is `pull="missing"`): it raises.
+    # A missing model raises: it is downloaded only with `pull="missing"`.
     try:
         wanted.invoke("Hello!")
     except ModelNotFoundError as error:

@@ -12,7 +12,7 @@ def multiply(a: float, b: float) -> float:
 
 
 async def main() -> None:
-    # Without the stop, a small model goes on to invent what the tool would say.
+    # Without the stop, a small model also invents the output of the tool.
     llm = DockerModelLLM(model="ai/smollm2", stop="\nObservation:", max_chars=600)
     agent = ReActAgent(tools=[multiply], llm=llm)
     work = agent.run("What is 6 times 7?", max_iterations=4, early_stopping_method="generate")

@@ -33,7 +33,7 @@ NUMBER_OR_NAME = re.compile(r"\d[\d.,]*\d|\d|(?<!^)(?<![.!?] )\b[A-Z][a-z]+")
 
 @dataclass
 class Scores:
-    """What was seen so far.
+    """The results so far.
 
     Attributes:
         places: The place of the first hit for each question, from 1; 0 without one.

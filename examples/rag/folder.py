@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 DOCUMENTS = HERE / "documents"
-# What is made of the documents; it can be deleted at any time.
+# Data derived from the documents, which can be deleted at any time.
 STORE = Path(os.environ.get("RAG_STORE") or HERE / "store")
 DEFAULTS = {"chat": "ai/smollm2", "embedding": "ai/all-minilm"}
 CHUNK_TOKENS = 64  # a paragraph or two; all-minilm reads 512 at most
@@ -40,7 +40,7 @@ def read_folder(folder: Path = DOCUMENTS) -> dict[str, str]:
 
 
 def read_pdf(path: Path) -> str:
-    """Return the text of a PDF; its layout tells where a paragraph ends."""
+    """Return the text of a PDF; its layout shows where a paragraph ends."""
     pages = (page.extract_text(extraction_mode="layout") for page in PdfReader(path).pages)
     paragraphs = "\n\n".join(pages).split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)

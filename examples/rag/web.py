@@ -30,7 +30,7 @@ PAGE = Path(__file__).with_name("page.html")
 
 
 class Question(BaseModel):
-    """What the page sends."""
+    """The request of the page."""
 
     question: str = Field(min_length=1, max_length=500)
 
@@ -59,7 +59,7 @@ async def ask(question: Question) -> StreamingResponse:
 
 
 async def events(question: str) -> AsyncIterator[str]:
-    """Yield what the page shows; it is cancelled here when the client leaves."""
+    """Yield the text for the page; it is cancelled here when the client disconnects."""
     rag: Any = app.state.rag
     try:
         passages = await rag.find(question)
