@@ -1,8 +1,8 @@
-"""What is known of models, and where each fact comes from: the table of docs/models.md.
+"""Facts about models, each with its source: the table of docs/models.md.
 
     python benchmarks/models.py ai/smollm2 ai/smollm2-tools ai/all-minilm
 
-Each model is loaded, so that its engine shows what the metadata lack.
+Each model is loaded, so that its engine shows data that the metadata lack.
 """
 
 from __future__ import annotations

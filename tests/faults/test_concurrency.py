@@ -284,7 +284,7 @@ NO_FILES = """
 all_work()
 before = open_files(), threading.active_count()
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-# Two pipes, two more, one for what `exec` says, one to watch: it can fail at each.
+# Two pipes, two more, one for the result of `exec`, one to watch: each of them may fail.
 for left in range(7):
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[0] + left, hard))
     all_fail()

@@ -86,7 +86,7 @@ for i in range(12):
                 if "asyncio.run" not in CALLS[name]:
                     raise
                 # A signal that strikes between asyncio's taking of a callback and its call
-                # loses the callback, and `asyncio.run` waits for ever, whatever it runs
+                # loses the callback, and `asyncio.run` waits forever in any test
                 # (python/cpython#83803). Then it takes a third one.
                 script.send_signal(signal.SIGINT)
                 docker.wait_gone(i + 1, timeout=SOON)

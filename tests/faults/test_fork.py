@@ -131,7 +131,7 @@ def test_ctrl_c_while_a_fork_waits_for_a_start_breaks_nothing(simulate):
     thread = threading.Thread(target=lambda: print(MODEL.generate("hi"), flush=True))
     thread.start()
     begun.wait()
-    sys.stderr = open(os.devnull, "w")  # the interpreter tells that the hook has failed
+    sys.stderr = open(os.devnull, "w")  # the interpreter reports the failed hook
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, 0.05)
     fork()

@@ -105,8 +105,8 @@ DRIVES = {
             assert model.generate("a").text == "You said: a"
             assert "".join(model.stream("a")) == "You said: a"
             assert asyncio.run(model.agenerate("a")).text == "You said: a"
-            found = DockerModel("ai/smollm2", transport="http", env={"HOME": "/nonexistent"})
-            assert found.generate("a").text == "You said: a"
+            discovered = DockerModel("ai/smollm2", transport="http", env={"HOME": "/nonexistent"})
+            assert discovered.generate("a").text == "You said: a"
         """,
     "cancelling, a timeout and a failure": """
         with SimulatedDocker({"ai/smollm2": [Text("some"), Hang()]}) as docker:

@@ -1,8 +1,8 @@
-"""A child that does what its argument says: `python -S -E player.py '[["write", 1, "hi"], …]'`.
+"""A child that runs the steps of its argument: `python -S -E player.py '[["write", 1, "hi"], …]'`.
 
 Steps: read, write FD TEXT [TIMES], drip FD TEXT S (a byte at a time), sleep S, close FD, exit N,
-signal N (to itself), ignore N, fork (a grandchild goes on with the rest, the child exits),
-setsid, nonblocking FD, here (says so to LIVENESS), wait (until LIVENESS is closed there).
+signal N (to itself), ignore N, fork (a grandchild runs the other steps, the child exits),
+setsid, nonblocking FD, here (sends a byte to LIVENESS), wait (until LIVENESS is closed there).
 With LIVENESS=host:port, every process keeps a connection there: its end proves their death
 (on Windows, where a grandchild is no fork, it has a connection of its own).
 As `docker model` it confirms that every model exists.

@@ -193,7 +193,7 @@ def test_an_invalid_setting_is_refused(settings):
         DockerModel(**{"model": "ai/smollm2", **settings})
 
 
-def test_an_empty_stop_equals_none():
+def test_stop_none_equals_the_default():
     assert DockerModel("ai/smollm2", stop=None) == MODEL
 
 

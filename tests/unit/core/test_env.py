@@ -146,7 +146,7 @@ def test_timeout_is_read_in_milliseconds(variables):
 
 
 @pytest.mark.parametrize("value", ["soon", "0", "-1", "nan"])
-def test_a_timeout_of_zero_means_unlimited(variables, value):
+def test_an_invalid_timeout_is_refused(variables, value):
     variables(LLM_MODEL="a", LOCAL_MODEL_TIMEOUT=value)
     with pytest.raises(InvalidRequestError, match="LOCAL_MODEL_TIMEOUT"):
         from_env()

@@ -163,7 +163,7 @@ def test_a_signal_is_named_in_the_error():
             assert "signal" in str(error) or "SIG" in str(error)
 
 
-def test_an_unknown_flag_gives_the_output_of_the_plugin():
+def test_an_unknown_flag_is_recognized_only_in_output_of_the_plugin():
     for transcript, ending in FAILED:
         unknown = is_unknown_flag(ending.stderr.decode(), "--color")
         says_so = b"unknown flag: --color" in ending.stderr

@@ -39,7 +39,7 @@ def scene_output(transcript: Transcript) -> Output:
     """Return the output of the scripted runner, as far as this version of the CLI prints it."""
     version = transcript.versions[-1]
     chat = [r["body"] for r in transcript.requests if r["path"].endswith("/chat/completions")]
-    if not any(body["messages"] for body in chat):  # a preload has none
+    if not any(body["messages"] for body in chat):  # a preload has no messages
         return Output()
     text = reasoning = ""
     usage = None

@@ -256,7 +256,7 @@ def test_extra_folders_are_read_from_the_configuration(text, extra):
         (b'{"aliases": ["builder"]}', "aliases"),
     ],
 )
-def test_a_configuration_that_keeps_docker_in_front(text, reason):
+def test_an_unsupported_configuration_keeps_docker_in_front(text, reason):
     front = parse_config(text)
     assert isinstance(front, Front)
     assert reason in front.reason
@@ -304,7 +304,7 @@ def test_metadata_that_every_docker_accepts_is_accepted():
         (metadata(Vendor=None), "no Vendor"),
     ],
 )
-def test_metadata_that_keeps_docker_in_front(printed, reason):
+def test_invalid_metadata_keeps_docker_in_front(printed, reason):
     front = judge_metadata(printed)
     assert isinstance(front, Front)
     assert reason in front.reason

@@ -274,7 +274,7 @@ def test_a_standby_that_is_disabled_ends(docker, adapter):
 
 @pytest.mark.parametrize("transport", [None, "cli"])
 def test_closing_a_model_that_switched_to_http_ends_its_standby(docker, transport):
-    """Processes started for the CLI end, whatever the fields of the model are now."""
+    """Processes started for the CLI end, although the fields of the model have changed."""
     llm = LlamaIndexLLM(model="ai/smollm2", standby=1, transport=transport)
     llm.warm_up()
     assert len(parked()) == 1

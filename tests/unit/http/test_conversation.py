@@ -204,7 +204,7 @@ def test_a_schema_is_shown_in_full_and_reduced_for_the_grammar(simulate, ask):
 @pytest.mark.parametrize("settings", [{}, {"tools": [ADD], "tool_calling": "schema"}])
 @pytest.mark.parametrize("kind", ["json_schema", "json_object"])
 @pytest.mark.parametrize("last_message", ["It is 3.", '{"n": 3}', ""])
-def test_an_object_is_drawn_from_a_conversation_that_the_assistant_ended(
+def test_a_conversation_that_ends_with_the_assistant_gets_an_object(
     simulate, ask, settings, kind, last_message
 ):
     wrapped = '{"answer": {"n": 1}}' if settings else '{"n": 1}'

@@ -38,7 +38,7 @@ def test_a_streamed_chat_returns_chunks_in_openais_form(simulate, mode):
     docker = simulate({MODEL: [Text("one two three"), Usage(3, 4)]})
     got = chunks(mode, CLIENT, MODEL, MESSAGES)
     assert text(got) == "one two three"
-    assert {chunk["model"] for chunk in got} == {MODEL}  # not the file that the engine says
+    assert {chunk["model"] for chunk in got} == {MODEL}  # not the file name of the engine
     assert got[-1]["choices"] == []
     assert got[-1]["usage"] == USAGE
     assert docker.requests[-1].body["stream_options"] == {"include_usage": True}

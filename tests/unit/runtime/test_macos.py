@@ -101,7 +101,7 @@ def test_closing_a_kqueue_that_a_fork_has_closed_raises_nothing(kqueue, monkeypa
     assert go(["exit", 3]).exit_code == 3
 
 
-def test_a_group_of_zombies_that_refuses_signals_counts_as_ended(monkeypatch):
+def test_a_group_that_refuses_signals_is_still_reaped(monkeypatch):
     killpg = os.killpg
 
     def refuse(group, number):
@@ -114,7 +114,7 @@ def test_a_group_of_zombies_that_refuses_signals_counts_as_ended(monkeypatch):
         go(["sleep", 60], seconds=0.2)
 
 
-def test_a_stopped_process_counts_as_running_without_waitid(monkeypatch):
+def test_a_running_child_counts_as_silent_without_waitid(monkeypatch):
     """Before Python 3.13, macOS cannot inspect a process without reaping it."""
     monkeypatch.delattr(os, "waitid")
 

@@ -128,7 +128,7 @@ def test_max_chars_is_reached_with_the_first_excess_character() -> None:
     assert cutter.finish_reason == "length"
 
 
-def test_hostile_stops_and_texts_take_linear_time() -> None:
+def test_the_worst_stops_and_texts_take_linear_time() -> None:
     # Comparing the stops again for every piece would take minutes, not half a second.
     length = 100_000
     stop = "a" * length + "b"

@@ -119,7 +119,7 @@ def test_calls_of_a_reply_become_tool_calls(form):
         (tool_call["name"], tool_call["args"], tool_call["id"]) for tool_call in answer.tool_calls
     ]
     assert named == [("add", {"a": 1}, "1"), ("add", {}, made)]
-    assert made not in ("", "1")  # the engine gave none
+    assert made not in ("", "1")  # the engine sent no id
     assert answer.response_metadata["finish_reason"] == "tool_calls"
 
 

@@ -115,7 +115,7 @@ def test_settings_that_change_the_answer_change_the_cache_key(ask):
     assert len(bodies(docker)) == 1 + len(others)
 
 
-def test_tracing_receives_the_parameters_without_secrets():
+def test_langsmith_parameters_contain_the_model_and_the_settings():
     chat = ChatDockerModel(model="ai/smollm2", temperature=0.5, max_tokens=9, stop="END")
     params = chat._get_ls_params()
     assert params == {
