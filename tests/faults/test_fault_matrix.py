@@ -6,49 +6,45 @@ from docker_model import Completion, DockerModel
 from docker_model._runtime import child
 from docker_model.testing.steps import you_said
 from tests.faults.fault_list import CHILD_FAULTS, COMMAND_FAULTS, MODEL_FAULTS, judge
-from tests.support.modes import MODES, generate, stream
+from tests.support.modes import MODES, generate, in_every_mode, stream
 from tests.support.playing import player
 
 
-def matrix(faults):
-    def decorate(test):
-        named = pytest.mark.parametrize("fault", faults, ids=str)
-        return pytest.mark.parametrize("mode", MODES)(named(test))
-
-    return decorate
-
-
-def check(fault, mode, model):
+def check(fault, model):
     """Call by `generate` and by `stream`; the pieces must equal the result of the stream."""
-    pieces, end = stream(mode, model, fault.prompt)
-    judge(fault.end, end)
-    text = end.text if isinstance(end, Completion) else getattr(end, "partial", "")
-    assert "".join(pieces) == text
-    judge(fault.end, generate(mode, model, fault.prompt))
+
+    def check_mode(mode):
+        pieces, end = stream(mode, model, fault.prompt)
+        judge(fault.end, end)
+        text = end.text if isinstance(end, Completion) else getattr(end, "partial", "")
+        assert "".join(pieces) == text
+        judge(fault.end, generate(mode, model, fault.prompt))
+
+    in_every_mode(check_mode)
 
 
-@matrix(MODEL_FAULTS)
-def test_a_fault_of_the_model_ends_as_listed(fault, mode, simulate):
+@pytest.mark.parametrize("fault", MODEL_FAULTS, ids=str)
+def test_a_fault_of_the_model_ends_as_listed(fault, simulate):
     docker = simulate(script=you_said if fault.script is None else fault.script)
-    check(fault, mode, DockerModel("ai/smollm2", **fault.settings))
+    check(fault, DockerModel("ai/smollm2", **fault.settings))
     docker.wait_all_gone()
 
 
 @pytest.mark.simulated
-@matrix(COMMAND_FAULTS)
-def test_a_fault_of_the_command_ends_as_listed(fault, mode, simulate, monkeypatch):
+@pytest.mark.parametrize("fault", COMMAND_FAULTS, ids=str)
+def test_a_fault_of_the_command_ends_as_listed(fault, simulate, monkeypatch):
     monkeypatch.setattr(child, "EXIT_AFTER_EOF_TIMEOUT", fault.linger)
     docker = simulate(script=fault.script)
-    check(fault, mode, DockerModel("ai/smollm2", **fault.settings))
+    check(fault, DockerModel("ai/smollm2", **fault.settings))
     docker.wait_all_gone()
 
 
-@matrix(CHILD_FAULTS)
-def test_a_fault_of_any_child_ends_as_listed(fault, mode, liveness, monkeypatch):
+@pytest.mark.parametrize("fault", CHILD_FAULTS, ids=str)
+def test_a_fault_of_any_child_ends_as_listed(fault, liveness, monkeypatch):
     monkeypatch.setattr(child, "EXIT_AFTER_EOF_TIMEOUT", fault.linger)
     model = DockerModel(
         "ai/smollm2", command=player(*fault.steps), env=liveness.env, **fault.settings
     )
-    check(fault, mode, model)
+    check(fault, model)
     if not fault.survives:
-        liveness.wait_all_dead(2)
+        liveness.wait_all_dead(2 * len(MODES))

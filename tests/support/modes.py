@@ -59,3 +59,16 @@ def stream(mode, model, prompt):
         end = error
     assert isinstance(end, (Completion, DockerModelError))
     return pieces, end
+
+
+def in_every_mode(check):
+    """Call `check(mode)` for all modes at once, each in a thread; a failure names its mode."""
+    failures = []
+    with ThreadPoolExecutor(len(MODES)) as executor:
+        for mode, checked in [(mode, executor.submit(check, mode)) for mode in MODES]:
+            if error := checked.exception():
+                error.add_note(f"in mode {mode!r}")
+                failures.append(error)
+    if failures:
+        message = f"{len(failures)} of {len(MODES)} modes have failed"
+        raise BaseExceptionGroup(message, failures)
