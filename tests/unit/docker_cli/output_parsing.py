@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 from docker_model._docker_cli.output_parser import SEPARATOR, OutputParser, Part
@@ -19,14 +20,11 @@ USAGE_LINE = "\n\nToken usage: 10 prompt + 5 completion = 15 total"
 def joined(parts: Iterable[Part]) -> list[Part]:
     """Return the parts with adjacent deltas of one kind joined."""
     out: list[Part] = []
-    for part in parts:
-        last = out[-1] if out else None
-        if isinstance(part, TextDelta) and isinstance(last, TextDelta):
-            out[-1] = TextDelta(last.text + part.text)
-        elif isinstance(part, ReasoningDelta) and isinstance(last, ReasoningDelta):
-            out[-1] = ReasoningDelta(last.text + part.text)
+    for kind, group in itertools.groupby(parts, type):
+        if kind in (TextDelta, ReasoningDelta):
+            out.append(kind("".join(part.text for part in group)))
         else:
-            out.append(part)
+            out.extend(group)
     return out
 
 

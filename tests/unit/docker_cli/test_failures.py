@@ -107,9 +107,6 @@ FAILED = [
     for ending in transcript.endings
     if ending.exit_code != 0 and not transcript.did_not_end
 ]
-every_failure = pytest.mark.parametrize(
-    ("transcript", "ending"), FAILED, ids=[f"{t}-{i}" for i, (t, _) in enumerate(FAILED)]
-)
 
 
 def name(transcript, ending):
@@ -132,17 +129,18 @@ def failure(text, *, command="run", exit_code=1, **more):
 # -- the recorded ones -----------------------------------------------------------------------
 
 
-@every_failure
-def test_every_recorded_failure_has_a_class_a_cause_and_no_secret(transcript, ending):
-    error = name(transcript, ending)
-    if transcript.case in NAMES and ending.exit_code != 2:
-        assert type(error) in (NAMES[transcript.case], PluginNotFoundError)
-    assert error.message
-    # Addresses come from the environment; the CLI's own output stays in the attributes.
-    for secret in ("//RUNNER", "(RUNNER)", "REFUSED", "/nonexistent", "so far", "\x1b"):
-        assert secret not in str(error)
-    copy = pickle.loads(pickle.dumps(error))
-    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+def test_every_recorded_failure_has_a_class_a_cause_and_no_secret():
+    for transcript, ending in FAILED:
+        error = name(transcript, ending)
+        if transcript.case in NAMES and ending.exit_code != 2:
+            assert type(error) in (NAMES[transcript.case], PluginNotFoundError), str(transcript)
+        assert error.message, str(transcript)
+        # Addresses come from the environment; the CLI's own output stays in the attributes.
+        for secret in ("//RUNNER", "(RUNNER)", "REFUSED", "/nonexistent", "so far", "\x1b"):
+            assert secret not in str(error), str(transcript)
+        copy = pickle.loads(pickle.dumps(error))
+        assert (type(copy), str(copy)) == (type(error), str(error)), str(transcript)
+        assert vars(copy) == vars(error), str(transcript)
 
 
 def test_every_case_of_the_table_is_recorded():
