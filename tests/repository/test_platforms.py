@@ -110,13 +110,14 @@ DRIVES = {
         """,
     "cancelling, a timeout and a failure": """
         with SimulatedDocker({"ai/smollm2": [Text("some"), Hang()]}) as docker:
+            limits = docker_model.Timeouts(idle=0.3)
             for settings in ({}, {"base_url": docker.url}):
                 stream = DockerModel("ai/smollm2", **settings).stream("a")
                 assert next(stream) == "some"
                 stream.cancel()
                 assert list(stream) == []
                 try:
-                    DockerModel("ai/smollm2", timeout=0.3, **settings).generate("a")
+                    DockerModel("ai/smollm2", timeout=limits, **settings).generate("a")
                 except docker_model.GenerationTimeoutError as error:
                     assert error.partial == "some"
             docker.wait_all_gone()
