@@ -197,7 +197,7 @@ def test_concurrent_searches_share_one_request(nowhere, monkeypatch):
             return await Client().aendpoint()
 
         assert asyncio.run(main()) is Client().endpoint()
-        assert len(wire.asked) == 1
+        assert len(wire.requests) == 1
 
 
 def test_a_failed_search_is_not_repeated_at_once(nowhere, monkeypatch):
@@ -210,11 +210,11 @@ def test_a_failed_search_is_not_repeated_at_once(nowhere, monkeypatch):
         with pytest.raises(RunnerUnavailableError):  # another place, another search
             Client(env={"DOCKER_CONTEXT": "other"}).endpoint()
         monkeypatch.setattr(discovery, "NOT_AGAIN", 0)
-        requests = len(stranger.asked)
+        requests = len(stranger.requests)
         for env in ({"DOCKER_CONTEXT": "third"}, {"DOCKER_CONTEXT": "third"}):
             with pytest.raises(RunnerUnavailableError):
                 Client(env=env).endpoint()
-        assert len(stranger.asked) == 2 * requests
+        assert len(stranger.requests) == 2 * requests
 
 
 def test_a_base_url_is_requested_again_at_once_after_a_failure():
@@ -282,13 +282,13 @@ def test_secrets_are_never_sent_to_a_discovered_address(nowhere, monkeypatch):
         list(client.stream_chat("m", MESSAGES))
         DockerModel("m", api_key="hunter2").generate("hi")
         assert len(wire.posts) == 3
-        assert not [request for request in wire.asked if "hunter" in str(request)]
+        assert not [request for request in wire.requests if "hunter" in str(request)]
 
 
 def test_probes_contain_no_secrets():
     with Wire(ANSWER) as wire:
         Client(base_url=wire.url, **SECRETS).endpoint()
-        assert "hunter" not in str(wire.asked)
+        assert "hunter" not in str(wire.requests)
 
 
 def test_a_server_that_requires_a_key_for_every_path_is_found(monkeypatch):

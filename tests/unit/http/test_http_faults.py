@@ -110,7 +110,7 @@ def test_retries_are_limited_and_can_be_disabled(monkeypatch):
     monkeypatch.setattr("docker_model.http.request.INITIAL_RETRY_DELAY", 0.01)
     with Wire(reply(500)) as wire:
         for retries in (0, 3):
-            wire.asked.clear()
+            wire.requests.clear()
             with pytest.raises(GenerationError, match="HTTP 500"):
                 Client(base_url=wire.url, max_retries=retries).chat("m", MESSAGES)
             assert len(wire.posts) == retries + 1

@@ -54,7 +54,7 @@ class Wire:
 
     Attributes:
         url: Its address.
-        asked: All requests as (method, path, headers in lower case, body).
+        requests: All requests as (method, path, headers in lower case, body).
         connections: How many there have been.
     """
 
@@ -62,7 +62,7 @@ class Wire:
         self.replies = list(replies)
         self.prefix = prefix
         self._tls = tls
-        self.asked = []
+        self.requests = []
         self.connections = 0
         self.gone = threading.Event()
         self._open = []
@@ -95,7 +95,7 @@ class Wire:
 
     @property
     def posts(self):
-        return [request for request in self.asked if request[0] == "POST"]
+        return [request for request in self.requests if request[0] == "POST"]
 
     def _accept(self):
         while True:
@@ -121,7 +121,7 @@ class Wire:
                     name, _, value = line.partition(":")
                     headers[name.lower()] = value.strip()
                 body = json.loads(reader.read(int(headers.get("content-length", 0))) or "null")
-                self.asked.append((method, path, headers, body))
+                self.requests.append((method, path, headers, body))
                 answer = self._answer(method, path)
                 if answer == CUT:
                     return

@@ -32,31 +32,35 @@ def call(arguments, **more):
     } | more
 
 
-def message(said):
+def message(reply_message):
     kept = ("content", "reasoning_content", "tool_calls")
-    return {"role": "assistant", "content": None} | {key: said[key] for key in kept if key in said}
+    return {"role": "assistant", "content": None} | {
+        key: reply_message[key] for key in kept if key in reply_message
+    }
 
 
-def parts(said):
-    reason = said.get("finish_reason") or ("tool_calls" if said.get("tool_calls") else "stop")
-    logprobs = {"logprobs": said["logprobs"]} if "logprobs" in said else {}
+def parts(reply_message):
+    reason = reply_message.get("finish_reason") or (
+        "tool_calls" if reply_message.get("tool_calls") else "stop"
+    )
+    logprobs = {"logprobs": reply_message["logprobs"]} if "logprobs" in reply_message else {}
     return {"finish_reason": reason, **logprobs}
 
 
-def deltas(said):
+def deltas(reply_message):
     yield {"delta": {"role": "assistant", "content": None}}
     for name in ("reasoning_content", "content"):
-        for piece in re.findall(r"(?s).{1,7}", said.get(name) or ""):
+        for piece in re.findall(r"(?s).{1,7}", reply_message.get(name) or ""):
             yield {"delta": {name: piece}}
-    for entry in (said.get("logprobs") or {}).get("content", ()):
+    for entry in (reply_message.get("logprobs") or {}).get("content", ()):
         yield {"delta": {"content": ""}, "logprobs": {"content": [entry]}}
-    for index, call in enumerate(said.get("tool_calls") or ()):
+    for index, call in enumerate(reply_message.get("tool_calls") or ()):
         function = call["function"]
         start = {**call, "index": index, "function": {"name": function["name"], "arguments": ""}}
         yield {"delta": {"tool_calls": [start]}}
         for piece in re.findall(r"(?s).{1,5}", function["arguments"]):
             yield {"delta": {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}}
-    yield {"delta": {}, "finish_reason": parts(said)["finish_reason"]}
+    yield {"delta": {}, "finish_reason": parts(reply_message)["finish_reason"]}
 
 
 def settings_of(**parameters):
