@@ -55,7 +55,8 @@ def print_running(session: Session, running: Any) -> None:
     rows = [["MODEL NAME", "BACKEND", "MODE", "UNTIL"]]
     for model in running:
         until = "Loading..." if model.get("loading") else "4 minutes from now"
-        rows.append([model["model_name"], model["backend_name"], model["mode"], until])
+        name = model["model_name"].lower()
+        rows.append([name, model["backend_name"], model["mode"], until])
     _print_table(session, rows)
 
 
