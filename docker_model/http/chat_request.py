@@ -136,7 +136,7 @@ class Conversation:
         if schema is None:
             return messages, parameters
         messages = tool_schema.ending_in_a_question(messages)
-        if not schema.get("properties", schema.get("$ref", schema.get("anyOf"))):
+        if schema in ({}, {"type": "object"}):  # says nothing that could be shown
             return messages, parameters
         name = parameters["response_format"].get("json_schema", {}).get("name", "answer")
         parameters["response_format"] = tool_schema.as_response_format(

@@ -78,6 +78,12 @@ _COMPLAINTS = _rows(
         )
     ),
     (
+        r"JSON schema error at (?P<words>.*)",
+        InvalidRequestError,
+        "the engine cannot hold an answer to this schema: {words}",
+        "leave out of the schema what the engine does not know",
+    ),
+    (
         r"^status=[45]00\n(?P<words>.+)\n(?s:.*)(?:Jinja|raise_exc|[Cc]hat template|this template)",
         InvalidRequestError,
         _TEMPLATE,

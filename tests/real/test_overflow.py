@@ -105,7 +105,7 @@ def with_one_more_block(messages, left_out):
 
 def test_long_conversations_fit_and_keep_all_that_fits(small):
     first = int(os.environ.get("REAL_FIRST", "0"))
-    client = Client(max_retries=0)
+    client = Client()
     trimmed = 0
     for seed in range(first, first + int(os.environ.get("REAL_CONVERSATIONS", "20"))):
         rng = random.Random(seed)

@@ -201,6 +201,25 @@ def test_a_schema_is_shown_in_full_and_reduced_for_the_grammar(simulate, ask):
     assert chat_bodies(docker)[-1]["messages"] == QUESTION
 
 
+@pytest.mark.parametrize("form", ["array", "oneOf", "allOf", "prefixItems", "values"])
+def test_a_schema_of_any_form_is_reduced_for_the_grammar(simulate, ask, form):
+    unknown = {"type": "file", "pattern": "(?=x)"}
+    schema = {
+        "array": {"type": "array", "items": unknown, "minItems": 9999},
+        "oneOf": {"oneOf": [unknown, {"type": "null"}]},
+        "allOf": {"allOf": [unknown, {"type": "null"}]},
+        "prefixItems": {"type": "array", "prefixItems": [unknown]},
+        "values": {"type": "object", "additionalProperties": unknown},
+    }[form]
+    docker = simulate([SimulatedModel(MODEL, script="null")])
+    response_format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    ask(QUESTION, response_format=response_format)
+    (body,) = chat_bodies(docker)
+    sent = json.dumps(body["response_format"])
+    assert not [word for word in ("file", "pattern", "9999") if word in sent]
+    assert "9999" in body["messages"][0]["content"] or form != "array"  # the model is told
+
+
 @pytest.mark.parametrize("settings", [{}, {"tools": [ADD], "tool_calling": "schema"}])
 @pytest.mark.parametrize("kind", ["json_schema", "json_object"])
 @pytest.mark.parametrize("last_message", ["It is 3.", '{"n": 3}', ""])
