@@ -20,10 +20,7 @@ from docker_model.management import known_model
 from docker_model.options import FileReferences, PullPolicy, Timeouts
 from docker_model.types import ModelInfo, Progress
 from llama_index_docker_model._backends import CliBackend, HttpBackend, cli_backend
-from llama_index_docker_model._messages import (
-    needs_http,
-    openai_messages,
-)
+from llama_index_docker_model._messages import needs_http, openai_messages
 from llama_index_docker_model._methods import chat_methods, completion_methods
 from llama_index_docker_model._settings import (
     MergedSettings,
