@@ -46,7 +46,10 @@ test-slow: $(VENV)/ready-for-work  ## the tests that take minutes
 	$(PYTEST) -n 2 -m slow
 
 coverage: $(VENV)/ready-for-work  ## the test suite, and which lines and branches it runs
-	$(PYTEST) -n 2 -m 'not slow' --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --skip-covered --show-missing
 
 bench: $(VENV)/ready  ## everything side by side; writes benchmarks/RESULTS.md and plot.svg
 	$(BIN)/python -m pip install --quiet --group bench
