@@ -1,4 +1,4 @@
-"""Models for tests of chats, which answer as a function of the request's body says."""
+"""Simulated models for tests of chats: a function of the request's body gives the answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from docker_model.testing import Finish, Reasoning, Reply, SimulatedDocker, Text
 
 
 def simulated(script):
-    """A simulation whose models answer each chat with a message of the API.
+    """Return a simulation whose models answer each chat with a message of the API.
 
     The message may have `prompt_tokens` and `finish_reason`; or it is an `error` with a `status`.
     """
@@ -33,61 +33,61 @@ def steps(message):
 
 
 def bodies(docker):
-    """The bodies of the chats that a simulation was asked."""
+    """Return the bodies of the chats that a simulation has received."""
     return [request.body for request in docker.requests if request.prompt is not None]
 
 
 def obedient(body):
-    """A model that does what the standard suites ask of one."""
-    asked = text_of(body["messages"])
+    """Answer as the standard suites expect of a model."""
+    question = text_of(body["messages"])
     wanted = body.get("response_format", {})
     if wanted.get("type") == "json_schema":
         schema = wanted["json_schema"]["schema"]
-        return {"content": json.dumps(instance(schema, asked, schema))}
+        return {"content": json.dumps(instance(schema, question, schema))}
     if wanted.get("type") == "json_object":
-        return {"content": json.dumps(dict.fromkeys(re.findall(r"'(\w+)'", asked), "well"))}
+        return {"content": json.dumps(dict.fromkeys(re.findall(r"'(\w+)'", question), "well"))}
     tools, choice = body.get("tools"), body.get("tool_choice", "auto")
     assert choice in ("auto", "none", "required")  # llama.cpp knows no others
     answered = body["messages"][-1]["role"] == "tool"
     if tools and choice != "none" and (choice == "required" or not answered):
         function = tools[0]["function"]
         schema = function.get("parameters", {})
-        arguments = json.dumps(instance(schema, asked, schema), ensure_ascii=False)
+        arguments = json.dumps(instance(schema, question, schema), ensure_ascii=False)
         call = {"name": function["name"], "arguments": arguments}
         return {"tool_calls": [{"type": "function", "id": "abc123", "function": call}]}
-    text = f"Hello! I hear you: {asked}"
+    text = f"Hello! I hear you: {question}"
     for stop in body.get("stop", ()):
         text = text.partition(stop)[0]
     return {"content": text}
 
 
 def text_of(messages):
-    content = next(one["content"] for one in messages[::-1] if one["role"] == "user")
+    content = next(message["content"] for message in messages[::-1] if message["role"] == "user")
     if isinstance(content, str):
         return content
     return " ".join(part.get("text", "") for part in content)
 
 
-def instance(schema, asked, root):
-    """Something that matches the schema."""
+def instance(schema, question, root):
+    """Return a value that matches the schema."""
     if "$ref" in schema:
-        found = root
+        target = root
         for step in schema["$ref"].removeprefix("#/").split("/"):
-            found = found[step]
-        return instance(found, asked, root)
+            target = target[step]
+        return instance(target, question, root)
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
         return schema["enum"][0]
     choices = [choice for several in ("anyOf", "allOf") for choice in schema.get(several, ())]
     if choices:
-        return instance(choices[0], asked, root)
+        return instance(choices[0], question, root)
     match schema.get("type"):
         case "integer" | "number":
-            return int((re.findall(r"\d+", asked) or ["1"])[0])
+            return int((re.findall(r"\d+", question) or ["1"])[0])
         case "array":
-            return [instance(schema.get("items", {}), asked, root)]
+            return [instance(schema.get("items", {}), question, root)]
         case "string":
-            return (re.findall(r"'([^']+)'", asked) or ["well"])[0]
+            return (re.findall(r"'([^']+)'", question) or ["well"])[0]
     properties = schema.get("properties", {})
-    return {name: instance(inner, asked, root) for name, inner in properties.items()}
+    return {name: instance(inner, question, root) for name, inner in properties.items()}
