@@ -40,7 +40,7 @@ NOT_RUN = (
     "RAY_ADDRESS=",
     "eval ",
     "docker-model-llm ",  # the installed name of `python -m docker_model`
-    "MODEL_RUNNER_HOST=http://localhost:12434 python benchmarks/tools.py",  # takes minutes
+    "MODEL_RUNNER_HOST=http://localhost:12434 python benchmarks/",  # takes minutes
     "python benchmarks/models.py",  # tests/repository/test_models_table.py
     "REAL_MODEL=",  # needs a real runner
     "python examples/rag/",  # tests/examples/test_rag.py
