@@ -14,6 +14,7 @@ whole or chunk by chunk.
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -120,11 +121,7 @@ def _limits(kind: str, schema: Mapping[str, Any], prefix: str) -> dict[str, Any]
             return {"format": schema["format"]}
         return _counts(schema, "minLength", "maxLength")
     if kind == "integer":
-        return {
-            name: schema[name]
-            for name in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-            if isinstance(schema.get(name), int) and not isinstance(schema[name], bool)
-        }
+        return _range(schema)
     return {}
 
 
@@ -144,12 +141,29 @@ def _object_limits(schema: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return limits
 
 
-def _counts(schema: Mapping[str, Any], *names: str) -> dict[str, int]:
-    return {
+def _counts(schema: Mapping[str, Any], least: str, most: str) -> dict[str, int]:
+    """Return two limits of a count; none of them if they exclude each other.
+
+    With a length that nothing satisfies llama.cpp works without an end; with such a range it fails.
+    """
+    limits = {
         name: schema[name]
-        for name in names
-        if isinstance(schema.get(name), int) and 0 <= schema[name] <= _MAX_REPETITIONS
+        for name in (least, most)
+        if type(schema.get(name)) is int and 0 <= schema[name] <= _MAX_REPETITIONS
     }
+    return limits if limits.get(least, 0) <= limits.get(most, _MAX_REPETITIONS) else {}
+
+
+def _range(schema: Mapping[str, Any]) -> dict[str, int]:
+    """Return an integer's limits; none of them if they exclude each other."""
+    limits = {
+        name: schema[name]
+        for name in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+        if type(schema.get(name)) is int
+    }
+    least = max(limits.get("minimum", -math.inf), limits.get("exclusiveMinimum", -math.inf) + 1)
+    most = min(limits.get("maximum", math.inf), limits.get("exclusiveMaximum", math.inf) - 1)
+    return limits if least <= most else {}
 
 
 def reply_schema(

@@ -251,6 +251,22 @@ def test_a_reduced_schema_has_only_known_keywords_and_is_stable(schema):
     assert grammar_schema(reduced) == reduced
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "minLength": 5, "maxLength": 1},
+        {"type": "array", "items": {}, "minItems": 2, "maxItems": 1},
+        {"type": "array", "items": {}, "minItems": True},
+        {"type": "integer", "minimum": 2, "maximum": 1},
+        {"type": "integer", "minimum": 1, "exclusiveMaximum": 1},
+        {"type": "integer", "exclusiveMinimum": 1, "exclusiveMaximum": 2},
+    ],
+)
+def test_limits_that_nothing_satisfies_stay_out_of_the_grammar(schema):
+    kept = {name: schema[name] for name in ("type", "items") if name in schema}
+    assert grammar_schema({"anyOf": [schema, {}]})["anyOf"][0] == kept
+
+
 # --- Replies --------------------------------------------------------------------------------------
 
 JSON_VALUES = st.recursive(
