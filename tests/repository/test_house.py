@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import pkgutil
 import re
 import subprocess
@@ -58,6 +59,7 @@ def modules_loaded_by(package):
         capture_output=True,
         text=True,
         cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if "COVERAGE" not in name},
         timeout=90,
     )
     assert ended.returncode == 0, ended.stderr
