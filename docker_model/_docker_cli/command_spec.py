@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,13 +25,12 @@ from docker_model._runtime import Child, io_thread
 from docker_model._runtime.tasks import SingleFlight
 from docker_model._transport.command_words import is_default, split_command
 from docker_model._transport.environment import Environment, environ_snapshot
+from docker_model._transport.log import LOG
 from docker_model._transport.memo import MemoLast
 from docker_model.errors import DockerModelError, ResourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-_logger = logging.getLogger("docker_model")
 
 _MOST_METADATA = 64 * 1024  # bytes; the real plugin prints 130
 
@@ -151,7 +149,7 @@ class _Programs:
         key = program.argv, program.reason
         if key not in self._logged:
             self._logged.add(key)
-            _logger.info("docker model is started as %s (%s)", " ".join(program.argv), key[1])
+            LOG.info("docker model is started as %s (%s)", " ".join(program.argv), key[1])
 
     async def judge(self, spec: CommandSpec, file: PluginFile) -> Program:
         """Return the plugin as a program, or the front if `docker` would refuse the file."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from docker_model._transport import model_data
 from docker_model._transport.environment import Environment
 from docker_model._transport.failure_table import PLUGIN_HINT
 from docker_model._transport.failures import model_not_found
+from docker_model._transport.log import LOG
 from docker_model.errors import (
     DockerModelError,
     DockerNotFoundError,
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
         PullProgress,
         RunningModel,
     )
-
-_logger = logging.getLogger("docker_model")
 
 # What was learned of models, by command and name. Changed on the I/O thread alone, read on any.
 _known: dict[tuple[CommandSpec, str], ModelInfo] = {}
@@ -174,7 +172,7 @@ async def pull(
                     raise _CallbackError(error) from None
 
     arguments = command.pull_arguments(model)
-    _logger.info("pulling %s", model)
+    LOG.info("pulling %s", model)
     failure: BaseException | None = None
     try:
         await run_command(spec, arguments, about="pull", model=model, on_stdout=report)
@@ -187,7 +185,7 @@ async def pull(
     except ModelNotFoundError:
         msg = f"the pull of {model!r} ended without an error and without the model"
         raise PullError(msg, hint=f"try `docker model pull {model}` again") from None
-    _logger.info("pulled %s", model)
+    LOG.info("pulled %s", model)
     return inspected
 
 

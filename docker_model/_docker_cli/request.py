@@ -65,7 +65,7 @@ class _RetryError(Exception):
 
 
 class CliRequest:
-    """One request, made on the I/O thread.
+    """One request to a model, answered by runs of the command; on the I/O thread.
 
     Args:
         options: The settings of the user.
@@ -100,7 +100,7 @@ class CliRequest:
             async with timeout_scope("queue", timeouts.queue):
                 await slot.acquire()
             try:
-                return await self._present()
+                return await self._pull_if_missing()
             finally:
                 self._leave(slot)
 
@@ -111,8 +111,8 @@ class CliRequest:
         else:
             self._child.ended.add_done_callback(lambda _: slot.release())
 
-    async def _present(self) -> Completion:
-        """Ask again after a pull, if the settings allow it."""
+    async def _pull_if_missing(self) -> Completion:
+        """Answer; if the model is missing and the settings allow it, pull it and try again."""
         options, model = self._options, self._request.model
         try:
             return await self._attempts()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from docker_model._docker_cli.run import RunCommand
 from docker_model._docker_cli.standby_pool import StandbyPool
 from docker_model._runtime import io_thread
 from docker_model._runtime.tasks import SingleFlight
+from docker_model._transport.log import LOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from docker_model._docker_cli.standby_pool import StandbyOwner
     from docker_model._docker_cli.workdir import Workdir
     from docker_model.types import Progress
-
-_logger = logging.getLogger("docker_model")
 
 
 class Presence:
@@ -97,7 +95,7 @@ class SharedState:
 
     def do_without_color(self, command: RunCommand) -> None:
         """Leave `--color` out from now on; standby processes that were given it have failed."""
-        _logger.info("%s does not know --color, and is started without it", command.program.argv[0])
+        LOG.info("%s does not know --color, and is started without it", command.program.argv[0])
         self._colorless.add(command.program.plugin or command.program)
         for pool in self._pools.values():
             pool.retain(lambda parked: parked.program != command.program)

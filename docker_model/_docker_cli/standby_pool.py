@@ -8,11 +8,11 @@ closed: at the end of its input the CLI would go on, and might pull a model.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
+from docker_model._transport.log import LOG
 from docker_model.errors import DockerModelError
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ MAX_AGE = 120.0  # seconds; the CLI has already chosen its context and read its 
 BACK_OFF = 5.0  # seconds without refilling after a standby process has ended by itself
 _GAP = 0.05  # seconds between two starts, at least; one takes 25 to 60 ms of a processor
 _PROCESSORS = os.cpu_count() or 1
-
-_logger = logging.getLogger("docker_model")
 
 
 class StandbyOwner:
@@ -214,7 +212,7 @@ def _discard(parked: StandbyProcess) -> bool:
     """Kill a process that may not be used; true if it has failed, rather than become too old."""
     failed = not parked.child.silent
     if failed:
-        _logger.info("a standby process ended or printed an error before it was used")
+        LOG.info("a standby process ended or printed an error before it was used")
     parked.child.kill()
     return failed
 

@@ -166,14 +166,14 @@ class HttpRequest:
                 async with PhaseTimeout(
                     "first_output", timeouts.first_output, self._partial
                 ) as phase:
-                    return await self._present(read, phase)
+                    return await self._fix_and_repeat(read, phase)
             finally:
                 slot.release()
 
-    async def _present(
+    async def _fix_and_repeat(
         self, read: Callable[[Reply, PhaseTimeout], Awaitable[_T]], phase: PhaseTimeout
     ) -> _T:
-        """Ask again after a pull, or when there is room, if the settings allow it."""
+        """Make the request; repeat it after a pull or an unload, if the settings allow these."""
         try:
             return await self._attempts(lambda reply: read(reply, phase))
         except ModelNotFoundError:
@@ -241,7 +241,7 @@ class HttpRequest:
             await self._wait_to_retry(retries, failure)
 
     async def _wait_to_retry(self, retry: int, failure: DockerModelError) -> None:
-        """Wait before the first, second, … retry, longer before each."""
+        """Wait before a retry, counted from 1; each wait is longer than the one before."""
         pause = min(INITIAL_RETRY_DELAY * 2 ** (retry - 1), MAX_RETRY_DELAY)
         pause *= random.uniform(0.5, 1)  # noqa: S311  no secret
         LOG.info(

@@ -144,7 +144,7 @@ def _object_limits(schema: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def _counts(schema: Mapping[str, Any], least: str, most: str) -> dict[str, int]:
     """Return two limits of a count; none of them if they exclude each other.
 
-    With a length that nothing satisfies llama.cpp works without an end; with such a range it fails.
+    With a string's length that nothing satisfies, llama.cpp works without an end.
     """
     limits = {
         name: schema[name]
@@ -155,7 +155,10 @@ def _counts(schema: Mapping[str, Any], least: str, most: str) -> dict[str, int]:
 
 
 def _range(schema: Mapping[str, Any]) -> dict[str, int]:
-    """Return an integer's limits; none of them if they exclude each other."""
+    """Return an integer's limits; none of them if they exclude each other.
+
+    With a range that nothing satisfies, llama.cpp answers HTTP 500.
+    """
     limits = {
         name: schema[name]
         for name in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")

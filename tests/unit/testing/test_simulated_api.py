@@ -165,6 +165,17 @@ def test_what_embed_raises_is_raised_where_the_simulation_ends():
         use()
 
 
+def test_an_error_in_a_function_of_replies_is_raised_where_the_simulation_ends():
+    def use():
+        with SimulatedDocker(replies={"GET /models": lambda _request: 1 / 0}) as docker:
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(f"{docker.url}/models")
+            caught.value.close()
+
+    with pytest.raises(ZeroDivisionError):
+        use()
+
+
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/chat/completions"])
 def test_a_missing_model(path):
     with SimulatedDocker(["ai/other"]) as docker:
