@@ -187,8 +187,8 @@ def _from_blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
             case _:
                 content.append(block)
     called = {"tool_calls": calls} if calls else {}
-    asked = {"role": message["role"], "content": content or "", **called}
-    return [asked, *results] if content or calls else results
+    turn = {"role": message["role"], "content": content or "", **called}
+    return [turn, *results] if content or calls else results
 
 
 # --- What llama.cpp refuses -----------------------------------------------------------------------
@@ -346,5 +346,5 @@ def rank(
 def shared_words(query: str, document: str) -> float:
     """Return the default score: from -5, without a word of the query, to 5, with all of them."""
     words = {word.lower() for word in tokens(query)}
-    found = words & {word.lower() for word in tokens(document)}
-    return 10 * len(found) / (len(words) or 1) - 5
+    shared = words & {word.lower() for word in tokens(document)}
+    return 10 * len(shared) / (len(words) or 1) - 5

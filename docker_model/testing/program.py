@@ -72,8 +72,8 @@ class Connection:
     def order(self) -> tuple[str, bytes]:
         """Return the next verb and its bytes; says meanwhile what happens here."""
         while True:
-            line, found, rest = self._buffer.partition(b"\n")
-            if found:
+            line, newline, rest = self._buffer.partition(b"\n")
+            if newline:
                 verb, size = line.split()
                 if len(rest) >= int(size):
                     self._buffer = rest[int(size) :]

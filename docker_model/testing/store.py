@@ -106,10 +106,10 @@ class Store:
         """Return the model that the runner finds by this tag or id."""
         with self._lock:
             wanted = normalize(name)
-            found = next((model for model in self._known() if model.is_named(name)), None)
-            if found is None and self._any_model and wanted not in self._absent:
-                found = self._imagined[wanted] = self._stored(name)
-            return found
+            model = next((model for model in self._known() if model.is_named(name)), None)
+            if model is None and self._any_model and wanted not in self._absent:
+                model = self._imagined[wanted] = self._stored(name)
+            return model
 
     def hide(self, name: str) -> None:
         """Take a name out of those that are always there, until it is added."""

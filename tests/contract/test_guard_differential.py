@@ -99,13 +99,13 @@ def only_spaces_added(before, after):
 def check_guard(prompt, cwd):
     """Hold the guard against the rules, in one directory; the prompt that it lets out."""
     expected = guard_oracle.process(prompt, cwd)
-    found = find_references(prompt, cwd=str(cwd))
-    assert bool(found) == bool(expected.touched)
-    assert expected.touched[:1] == () or expected.touched[0] in found
-    if found:
+    references = find_references(prompt, cwd=str(cwd))
+    assert bool(references) == bool(expected.touched)
+    assert expected.touched[:1] == () or expected.touched[0] in references
+    if references:
         with pytest.raises(FileReferenceError) as refused:
             guard(prompt, "refuse", cwd=str(cwd))
-        assert refused.value.references == found
+        assert refused.value.references == references
     else:
         assert guard(prompt, "refuse", cwd=str(cwd)) is prompt
     assert guard(prompt, "allow", cwd=str(cwd)) is prompt
@@ -114,7 +114,7 @@ def check_guard(prompt, cwd):
     assert find_references(guarded, cwd=str(cwd)) == ()
     assert guard_oracle.process(guarded, cwd) == Outcome(guard_oracle.trimmed(guarded))
     assert only_spaces_added(prompt, guarded)
-    assert (guarded is prompt) == (not found)
+    assert (guarded is prompt) == (not references)
     return guarded
 
 

@@ -94,7 +94,7 @@ def test_it_means_what_was_recorded(transcript, tmp_path):
     else:
         assert understood(this, ending) in recorded
     if any(fnmatchcase(transcript.case, pattern) for pattern in WITH_REQUESTS):
-        assert asked(this) == expected_requests(this)
+        assert sent_requests(this) == expected_requests(this)
 
 
 def test_the_whole_newest_version_is_covered():
@@ -140,7 +140,7 @@ def understood(this: Replay, ending: Ending) -> tuple[object, ...]:
     return (*end, read, type(error), error.message, error.hint)
 
 
-def asked(this: Replay) -> list[tuple[str, str, object]]:
+def sent_requests(this: Replay) -> list[tuple[str, str, object]]:
     return [(r.method, r.path, r.body) for r in this.docker.requests if not preload(r.headers)]
 
 

@@ -80,16 +80,16 @@ def conversation(rng):
 def size(messages):
     """Characters as they count for a block; a template adds 16 tokens of 4 to each message."""
     return sum(
-        len(str(one.get("content") or "")) + len(str(one.get("tool_calls") or "")) + 64
-        for one in messages
+        len(str(message.get("content") or "")) + len(str(message.get("tool_calls") or "")) + 64
+        for message in messages
     )
 
 
 def with_one_more_block(messages, left_out):
     """What would be left if a block less was left out."""
-    head = [one for one in messages[:1] if one["role"] == "system"]
+    head = [message for message in messages[:1] if message["role"] == "system"]
     rest = messages[len(head) :]
-    last = max(place for place, one in enumerate(rest) if one["role"] == "user")
+    last = max(place for place, message in enumerate(rest) if message["role"] == "user")
     if left_out <= last:
         begins = [place for place in range(left_out) if rest[place]["role"] == "user"]
         kept, end = [], left_out
@@ -110,11 +110,11 @@ def test_long_conversations_fit_and_keep_all_that_fits(small):
     for seed in range(first, first + int(os.environ.get("REAL_CONVERSATIONS", "20"))):
         rng = random.Random(seed)
         messages = conversation(rng)
-        asked = {"tools": TOOLS, "tool_calling": "schema"}
+        tool_settings = {"tools": TOOLS, "tool_calling": "schema"}
         if rng.random() < 0.3:
-            asked["tool_choice"] = "required"
+            tool_settings["tool_choice"] = "required"
         reply = client.chat(
-            small, messages, **asked, overflow="trim", max_tokens=MAX_TOKENS, temperature=0
+            small, messages, **tool_settings, overflow="trim", max_tokens=MAX_TOKENS, temperature=0
         )
         assert reply["usage"]["prompt_tokens"] <= BUDGET, seed
         left_out = reply.get("trimmed", 0)
@@ -122,7 +122,7 @@ def test_long_conversations_fit_and_keep_all_that_fits(small):
         if left_out:
             trimmed += 1
             more = with_one_more_block(messages, left_out)
-            assert client.count_tokens(small, more, **asked) > BUDGET, seed
+            assert client.count_tokens(small, more, **tool_settings) > BUDGET, seed
         else:
-            assert client.count_tokens(small, messages, **asked) <= BUDGET, seed
+            assert client.count_tokens(small, messages, **tool_settings) <= BUDGET, seed
     assert trimmed

@@ -47,7 +47,7 @@ async def test_both_frameworks_rank_alike():
     best = await compressor.acompress_documents(documents, QUERY)
     nodes = [NodeWithScore(node=TextNode(text=text)) for text in TEXTS]
     postprocessor = PostprocessingRerank(model=RERANKER, top_n=2)
-    found = await postprocessor.apostprocess_nodes(nodes, query_str=QUERY)
-    assert [node.node.text for node in found] == [document.page_content for document in best]
+    ranked = await postprocessor.apostprocess_nodes(nodes, query_str=QUERY)
+    assert [node.node.text for node in ranked] == [document.page_content for document in best]
     scores = [document.metadata["relevance_score"] for document in best]
-    assert [node.score for node in found] == pytest.approx(scores, abs=0.05)
+    assert [node.score for node in ranked] == pytest.approx(scores, abs=0.05)

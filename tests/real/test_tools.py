@@ -92,15 +92,15 @@ def test_a_langchain_agent_calls_and_then_gives_an_object(module, name, model):
 # --- LlamaIndex ---
 
 
-@pytest.mark.parametrize("way", ["", "a", "stream_", "astream_"])
-async def test_chat_with_tools_gives_a_call_that_runs(llm, way):
-    result = getattr(llm, f"{way}chat_with_tools")([SONG], ASK, tool_required=True)
-    if way.startswith("a"):
+@pytest.mark.parametrize("method", ["", "a", "stream_", "astream_"])
+async def test_chat_with_tools_gives_a_call_that_runs(llm, method):
+    result = getattr(llm, f"{method}chat_with_tools")([SONG], ASK, tool_required=True)
+    if method.startswith("a"):
         result = await result
-    if way == "stream_":
+    if method == "stream_":
         result = list(result)[-1]
-    elif way == "astream_":
-        result = [one async for one in result][-1]
+    elif method == "astream_":
+        result = [response async for response in result][-1]
     [call] = llm.get_tool_calls_from_response(result)
     assert call.tool_name == "generate_song"
     assert isinstance(SONG(**call.tool_kwargs).raw_output, Song)
@@ -129,15 +129,15 @@ async def test_predict_and_call_runs_the_tool(llm):
         assert isinstance(output.raw_output, Song)
 
 
-@pytest.mark.parametrize("way", ["", "a", "stream_", "astream_"])
-async def test_structured_predict_gives_an_object(llm, way):
-    result = getattr(llm, f"{way}structured_predict")(Song, TELL, song="Imagine by John Lennon")
-    if way.startswith("a"):
+@pytest.mark.parametrize("method", ["", "a", "stream_", "astream_"])
+async def test_structured_predict_gives_an_object(llm, method):
+    result = getattr(llm, f"{method}structured_predict")(Song, TELL, song="Imagine by John Lennon")
+    if method.startswith("a"):
         result = await result
-    if way == "stream_":
+    if method == "stream_":
         result = list(result)[-1]
-    elif way == "astream_":
-        result = [one async for one in result][-1]
+    elif method == "astream_":
+        result = [response async for response in result][-1]
     assert isinstance(result, Song)
 
 
@@ -178,24 +178,24 @@ def thinking():
     remove_model(THINKING)
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
-async def test_a_thinking_models_object_streams_in_langchain(way, thinking):
+@pytest.mark.parametrize("method", ["stream", "astream"])
+async def test_a_thinking_models_object_streams_in_langchain(method, thinking):
     chat = ChatDockerModel(model=thinking, temperature=0, max_tokens=300, thinking=40)
     chain = chat.with_structured_output({**Song.model_json_schema(), "title": "Song"})
-    if way == "stream":
+    if method == "stream":
         parts = list(chain.stream(ASK))
     else:
         parts = [part async for part in chain.astream(ASK)]
     assert len(parts) > 1
     assert Song.model_validate(parts[-1])
-    said = await chat.bind(response_format=Song).ainvoke(ASK)
-    assert [block["type"] for block in said.content_blocks] == ["reasoning", "text"]
+    answer = await chat.bind(response_format=Song).ainvoke(ASK)
+    assert [block["type"] for block in answer.content_blocks] == ["reasoning", "text"]
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
-async def test_a_thinking_models_object_streams_in_llama_index(way, thinking):
+@pytest.mark.parametrize("method", ["stream", "astream"])
+async def test_a_thinking_models_object_streams_in_llama_index(method, thinking):
     llm = DockerModelLLM(model=thinking, temperature=0, max_tokens=300, thinking=40)
-    if way == "stream":
+    if method == "stream":
         parts = list(llm.stream_structured_predict(Song, TELL, song="Imagine"))
     else:
         grown = await llm.astream_structured_predict(Song, TELL, song="Imagine")
@@ -286,11 +286,11 @@ def check_error(error):
 def test_a_call_by_prompt_alone_is_valid_or_a_typed_error(model):
     chat = ChatDockerModel(model=model, transport="cli", tool_calling="schema", timeout=120)
     try:
-        said = chat.bind_tools([generate_song], tool_choice="any").invoke(ASK)
+        answer = chat.bind_tools([generate_song], tool_choice="any").invoke(ASK)
     except GenerationError as error:
         check_error(error)
     else:
-        assert Song.model_validate(said.tool_calls[0]["args"])
+        assert Song.model_validate(answer.tool_calls[0]["args"])
 
 
 async def test_an_object_by_prompt_alone_is_valid_or_a_typed_error(model):
@@ -298,11 +298,11 @@ async def test_an_object_by_prompt_alone_is_valid_or_a_typed_error(model):
         model=model, transport="cli", tool_calling="schema", max_chars=2000, timeout=120
     )
     try:
-        said = await llm.astructured_predict(Song, TELL, song="Imagine by John Lennon")
+        answer = await llm.astructured_predict(Song, TELL, song="Imagine by John Lennon")
     except GenerationError as error:
         check_error(error)
     else:
-        assert isinstance(said, Song)
+        assert isinstance(answer, Song)
 
 
 # --- Loops ---

@@ -61,7 +61,7 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
     "pull": (manage.pull_command, "", ""),
     "rm": (manage.remove, "force", "force"),
     "run": (run, "color= detach", ""),
-    "search": (manage.query("/simulated/search?q={0}", manage.print_found), "limit= json", ""),
+    "search": (manage.query("/simulated/search?q={0}", manage.print_if_any), "limit= json", ""),
     "status": (manage.status, "json", "json"),
     "tag": (manage.tag, "", ""),
     "unload": (manage.unload, "all", "all"),
@@ -81,22 +81,22 @@ def parse(args: Sequence[str], known: str) -> Flags:
         CommandError: If there is no such flag.
     """
     valued = {each.rstrip("="): each.endswith("=") for each in known.split()}
-    found = Flags()
+    flags = Flags()
     rest = iter(args)
     for word in rest:
         name, equals, value = word.removeprefix("--").partition("=")
         if word == "--":
-            found.words += rest
+            flags.words += rest
         elif not word.startswith("-"):
-            found.words.append(word)
+            flags.words.append(word)
         elif name not in valued:
             msg = f"unknown flag: --{name}\n\nUsage:  docker model COMMAND"
             raise CommandError(msg)
         elif valued[name] and not equals:
-            found.values[name] = next(rest, "")
+            flags.values[name] = next(rest, "")
         else:
-            found.values[name] = value or "true"
-    return found
+            flags.values[name] = value or "true"
+    return flags
 
 
 def run_command(

@@ -67,10 +67,10 @@ def print_usage(session: Session, usage: Any) -> None:
     _print_table(session, [*rows, *([["Inference engine", _size(engine)]] if engine else [])])
 
 
-def print_found(session: Session, found: Any) -> None:
+def print_if_any(session: Session, value: Any) -> None:
     """Print the result of `docker model search --json`."""
-    if found:
-        print_json(session, found)
+    if value:
+        print_json(session, value)
     else:
         session.process.out("No models found\n")
 

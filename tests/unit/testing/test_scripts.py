@@ -81,11 +81,11 @@ def test_a_script_becomes_a_failure(script, code, stdout, stderr):
 
 
 def test_pieces_are_small_and_come_one_by_one():
-    said = threading.Event()
+    first_read = threading.Event()
 
     def script(_prompt):
         yield "1234" * 3
-        assert said.wait(10)
+        assert first_read.wait(10)
         yield "the rest"
 
     with SimulatedDocker(script=script) as docker:
@@ -93,7 +93,7 @@ def test_pieces_are_small_and_come_one_by_one():
         seen = b""
         while len(seen) < 12:
             seen += process.stdout.read1(4)
-        said.set()  # only now is there any more
+        first_read.set()  # only now is there any more
         assert finish(process) == (0, b"the rest\n", b"")
     assert seen == b"123412341234"
 

@@ -37,16 +37,16 @@ def post(docker, path, **body):
 @pytest.mark.parametrize("api", ["/engines/v1", "/v1", "/engines/llama.cpp/v1"])
 def test_a_whole_answer(api):
     with SimulatedDocker({"ai/smollm2": [Reasoning("hm"), Text("Yes."), Usage(3, 4)]}) as docker:
-        said = post(docker, f"{api}/chat/completions", messages=MESSAGES)
+        reply = post(docker, f"{api}/chat/completions", messages=MESSAGES)
         assert docker.prompts == ["one two"]
-    (choice,) = said["choices"]
+    (choice,) = reply["choices"]
     assert choice["message"] == {
         "role": "assistant",
         "content": "Yes.",
         "reasoning_content": "hm",
     }
-    assert (choice["finish_reason"], said["usage"]["total_tokens"]) == ("stop", 7)
-    assert said["model"].endswith(".gguf")
+    assert (choice["finish_reason"], reply["usage"]["total_tokens"]) == ("stop", 7)
+    assert reply["model"].endswith(".gguf")
 
 
 def test_what_the_runner_refuses():
@@ -86,8 +86,8 @@ def test_a_request_that_breaks_off_is_none(sent):
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.sendall(b"POST /v1/embeddings HTTP/1.1\r\n" + sent)
         assert post(docker, "/v1/embeddings", input="a")["object"] == "list"
-    (asked,) = docker.requests
-    assert asked.body["input"] == "a"
+    (request,) = docker.requests
+    assert request.body["input"] == "a"
 
 
 def test_there_is_no_other_backend_and_no_other_root():
@@ -119,14 +119,14 @@ def test_tool_calls(stream):
     script = InTurn(calls, "Two.")
     with SimulatedDocker({"ai/smollm2": script}) as docker:
         path = "/engines/v1/chat/completions"
-        said = post(docker, path, messages=MESSAGES, stream=stream)
+        reply = post(docker, path, messages=MESSAGES, stream=stream)
         tool = [*MESSAGES, {"role": "assistant", "content": None}]
         then = post(docker, path, messages=tool)
         assert docker.prompts == ["one two", ""]
     assert then["choices"][0]["message"]["content"] == "Two."
-    assert not stream or said[-1]["choices"][0]["finish_reason"] == "tool_calls"
+    assert not stream or reply[-1]["choices"][0]["finish_reason"] == "tool_calls"
     if not stream:
-        first, second = said["choices"][0]["message"]["tool_calls"]
+        first, second = reply["choices"][0]["message"]["tool_calls"]
         assert first["function"] == {"name": "add", "arguments": '{"a": 1}'}
         assert (second["id"], second["function"]["arguments"]) == ("x", '{"a"')
         assert first["id"] != second["id"]
@@ -142,15 +142,15 @@ def test_a_failure_before_a_whole_answer_is_one_of_http():
 
 def test_embeddings():
     with SimulatedDocker() as docker:
-        said = post(docker, "/v1/embeddings", input=["aaa", "bbb", "aaa"])
-        one = post(docker, "/v1/embeddings", input="aaa")
-    vectors = [item["embedding"] for item in said["data"]]
+        reply = post(docker, "/v1/embeddings", input=["aaa", "bbb", "aaa"])
+        alone = post(docker, "/v1/embeddings", input="aaa")
+    vectors = [item["embedding"] for item in reply["data"]]
     assert vectors[0] == vectors[2] != vectors[1]
     assert math.isclose(math.hypot(*vectors[0]), 1)
-    assert one["data"][0]["embedding"] == vectors[0]
+    assert alone["data"][0]["embedding"] == vectors[0]
     with SimulatedDocker(embed=lambda text: [Fraction(len(text))]) as docker:
-        said = post(docker, "/v1/embeddings", input=["a", "bb"])
-    assert [item["embedding"] for item in said["data"]] == [[1.0], [2.0]]
+        reply = post(docker, "/v1/embeddings", input=["a", "bb"])
+    assert [item["embedding"] for item in reply["data"]] == [[1.0], [2.0]]
 
 
 def test_what_embed_raises_is_raised_where_the_simulation_ends():

@@ -263,9 +263,9 @@ def test_a_configuration_is_kept_for_each_mode():
     with SimulatedDocker() as docker:
         ask(docker, CONFIGURE, {"context-size": 100, "keep_alive": "90s"})
         ask(docker, CONFIGURE, {"runtime-flags": ["--pooling", "mean"], "mode": "embedding"})
-        found = {each["Mode"]: each["Config"] for each in ask(docker, CONFIGURE)[1]}
-        assert found["completion"] == {"context-size": 100, "keep_alive": "1m30s"}
-        assert found["embedding"] == {"runtime-flags": ["--pooling", "mean"]}
+        configurations = {each["Mode"]: each["Config"] for each in ask(docker, CONFIGURE)[1]}
+        assert configurations["completion"] == {"context-size": 100, "keep_alive": "1m30s"}
+        assert configurations["embedding"] == {"runtime-flags": ["--pooling", "mean"]}
         assert ask(docker, f"{CONFIGURE}?model=ai/none")[1] == []
         for flag in ("--log-file=x", "--seed=--x", "--grammar=/x"):
             status, reply = ask(docker, CONFIGURE, {"runtime-flags": [flag]})
@@ -296,9 +296,9 @@ def test_a_script_sees_the_whole_request():
     body = {"messages": [USER], "response_format": wanted}
     with SimulatedDocker(script=script) as docker:
         called = ask(docker, CHAT, {**body, "tools": [TOOL]})[1]["choices"][0]
-        said = ask(docker, CHAT, body)[1]["choices"][0]
+        choice = ask(docker, CHAT, body)[1]["choices"][0]
     assert called["message"]["tool_calls"][0]["function"]["name"] == "add"
-    assert said["message"]["content"] == "{}"
+    assert choice["message"]["content"] == "{}"
 
 
 def test_a_script_can_reply_as_it_likes():
