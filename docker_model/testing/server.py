@@ -45,8 +45,8 @@ class Server:
         """
         self._serve = serve
         self._close_how = close_how
-        self._lock = threading.Lock()
-        self._connections: dict[threading.Thread, socket.socket] = {}
+        # Changed by the accepting thread alone, and read once it has ended.
+        self._connections: list[tuple[threading.Thread, socket.socket]] = []
         self._closing = False
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -63,18 +63,13 @@ class Server:
             thread = threading.Thread(
                 target=self._run, args=(connection,), name="simulated reply", daemon=True
             )
-            with self._lock:
-                self._connections[thread] = connection
+            self._connections = [each for each in self._connections if each[0].is_alive()]
             thread.start()
+            self._connections.append((thread, connection))
 
     def _run(self, connection: socket.socket) -> None:
-        try:
-            with contextlib.suppress(Gone, ConnectionError):
-                self._serve(connection)
-        finally:
-            with self._lock:
-                del self._connections[threading.current_thread()]
-            connection.close()
+        with connection, contextlib.suppress(Gone, ConnectionError):
+            self._serve(connection)
 
     def close(self) -> None:
         """Hang up on all clients and end all threads."""
@@ -84,12 +79,10 @@ class Server:
         socket.create_connection((host, int(port))).close()
         self._thread.join()
         self._listener.close()
-        with self._lock:
-            running = dict(self._connections)
-            for connection in running.values():
-                with contextlib.suppress(OSError):
-                    connection.shutdown(self._close_how)
-        for thread in running:
+        for _, connection in self._connections:
+            with contextlib.suppress(OSError):  # it may be closed by now
+                connection.shutdown(self._close_how)
+        for thread, _ in self._connections:
             thread.join(END_TIMEOUT)
             if thread.is_alive():
                 msg = "a script or a command of the simulated docker does not end"
