@@ -61,7 +61,7 @@ COMMANDS: dict[str, tuple[Command, str, str]] = {
     "pull": (manage.pull_command, "", ""),
     "rm": (manage.remove, "force", "force"),
     "run": (run, "color= detach", ""),
-    "search": (manage.query("/simulated/search?q={0}", manage.print_if_any), "limit= json", ""),
+    "search": (manage.query("/simulated/search?q={0}", manage.print_search), "limit= json", ""),
     "status": (manage.status, "json", "json"),
     "tag": (manage.tag, "", ""),
     "unload": (manage.unload, "all", "all"),

@@ -67,10 +67,10 @@ def print_usage(session: Session, usage: Any) -> None:
     _print_table(session, [*rows, *([["Inference engine", _size(engine)]] if engine else [])])
 
 
-def print_if_any(session: Session, value: Any) -> None:
+def print_search(session: Session, models: Any) -> None:
     """Print the result of `docker model search --json`."""
-    if value:
-        print_json(session, value)
+    if models:
+        print_json(session, models)
     else:
         session.process.out("No models found\n")
 
