@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from docker_model.testing.engine import FILE
@@ -28,7 +30,7 @@ from docker_model.testing.steps import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from docker_model.testing.command.session import RunnerReply
     from docker_model.testing.engine import ChatPrompt
@@ -115,6 +117,8 @@ class ChatReply(_Stream):
         self._message: dict[str, Any] = {}
         self._calls: list[dict[str, Any]] = []
         self._pieces = 0
+        most = body.get("max_tokens") or -1
+        self._most = most if most > 0 else sys.maxsize
         self._usage: Usage | None = None
         self._finish: str | None = "stop"
 
@@ -127,6 +131,9 @@ class ChatReply(_Stream):
                 self._message = dict(SPEAKER)
             if self._play(step):
                 return
+            if self._pieces == self._most:
+                self._finish = "length"
+                break
         if not self._streamed:
             message = {**SPEAKER, **self._message}
             message |= {"tool_calls": self._calls} if self._calls else {}
@@ -147,8 +154,7 @@ class ChatReply(_Stream):
         match step:
             case Text(text, size) | Reasoning(text, size):
                 key = "content" if isinstance(step, Text) else "reasoning_content"
-                for piece in pieces(text, size):
-                    self._pieces += 1
+                for piece in self._tokens(text, size):
                     self._say({key: piece})
                     self._message[key] = (self._message.get(key) or "") + piece
             case ToolCall():
@@ -165,18 +171,24 @@ class ChatReply(_Stream):
                 self._client.play(step)
         return False
 
+    def _tokens(self, text: str, size: int | None = None) -> Iterator[str]:
+        """Yield pieces of a text, each of which counts as a token, up to `max_tokens`."""
+        for piece in itertools.islice(pieces(text, size), self._most - self._pieces):
+            self._pieces += 1
+            yield piece
+
     def _call(self, call: ToolCall) -> None:
         text = call.arguments
         if not isinstance(text, str):
             text = json.dumps(text, ensure_ascii=False)
+        tokens = list(self._tokens(text))
         start = {"id": call.id, "type": "function"}
         index = len(self._calls)
-        self._calls.append({**start, "function": {"name": call.name, "arguments": text}})
+        self._calls.append({**start, "function": {"name": call.name, "arguments": "".join(tokens)}})
         self._finish = "tool_calls"
         function = {"name": call.name, "arguments": ""}
         self._say({"tool_calls": [{"index": index, **start, "function": function}]})
-        for piece in pieces(text, None):
-            self._pieces += 1
+        for piece in tokens:
             self._say({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
 
     def _say(self, delta: dict[str, Any], finish: str | None = None) -> None:

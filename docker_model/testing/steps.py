@@ -8,8 +8,9 @@ A script is any of these:
   in a thread of the test's process, so it can wait for the test's events between two pieces);
 * `InTurn(script, script, …)`: one after the other, for agents and retries.
 
-A step alone is a list of one. What the request asks for beyond the prompt (`max_tokens`, `stop`,
-a schema) changes nothing of what is said, and is on record.
+A step alone is a list of one. A request's `max_tokens` ends the answer after so many pieces. What
+else it asks for beyond the prompt (`stop`, a schema) changes nothing of what is said, and is on
+record.
 
 What the model says: `Text`, `Reasoning`, `ToolCall`, `Usage`, `Finish`. What the runner does:
 `Sleep`, `Hang`, `Fail`, `Cut`, `Raw`, `Event`, `Reply`. What becomes of the command: `Exit`,

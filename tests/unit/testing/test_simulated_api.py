@@ -132,6 +132,41 @@ def test_tool_calls(stream):
         assert first["id"] != second["id"]
 
 
+def _answer(reply):
+    """Return text, arguments, the reason for the end and the count of a reply or a stream."""
+    events = reply if isinstance(reply, list) else [reply]
+    choices = [choice for event in events for choice in event["choices"]]
+    parts = [choice.get("delta") or choice.get("message") or {} for choice in choices]
+    text = "".join(
+        (part.get("reasoning_content") or "") + (part.get("content") or "") for part in parts
+    )
+    calls = [call["function"] for part in parts for call in part.get("tool_calls", ())]
+    arguments = "".join(call["arguments"] for call in calls)
+    usage = events[-1]["usage"]["completion_tokens"]
+    return text, arguments, choices[-1]["finish_reason"], usage
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("script", "most", "answer"),
+    [
+        ("123456789", 2, ("12345678", "", "length", 2)),
+        ("123456789", 3, ("123456789", "", "length", 3)),  # the end would be one more token
+        ("123456789", 4, ("123456789", "", "stop", 3)),
+        ("123456789", -1, ("123456789", "", "stop", 3)),
+        ([Reasoning("hm, "), "1", "2"], 2, ("hm, 1", "", "length", 2)),
+        ([Text("a b c", size=2), Usage(3, 4)], 2, ("a b ", "", "length", 2)),
+        (ToolCall("add", {"a": 1}), 1, ("", '{"a"', "length", 1)),
+    ],
+)
+def test_max_tokens_ends_an_answer(stream, script, most, answer):
+    with SimulatedDocker({"ai/smollm2": script}) as docker:
+        path = "/engines/v1/chat/completions"
+        settings = {"stream": stream, "stream_options": {"include_usage": True}}
+        reply = post(docker, path, messages=MESSAGES, max_tokens=most, **settings)
+    assert _answer(reply) == answer
+
+
 def test_a_failure_before_a_whole_answer_is_one_of_http():
     with SimulatedDocker({"ai/smollm2": [Text("part"), Fail("it broke", 500)]}) as docker:
         with pytest.raises(urllib.error.HTTPError) as caught:
