@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             _reconfigure(stream)
+    logging.basicConfig(format="%(message)s")  # shows warnings
     top = parser(_COMMANDS)
     if "_ARGCOMPLETE" in os.environ:
         from docker_model._console.completion import complete  # noqa: PLC0415  argcomplete's

@@ -600,8 +600,11 @@ async def _search_models(
 ) -> list[FoundModel]:
     """Search Docker Hub and Hugging Face for models, which needs the internet.
 
+    Docker's models come first, then those of Hugging Face, each by their downloads. If only one
+    of the two can be searched, a warning is logged.
+
     Args:
-        term: What to look for in names and descriptions; empty for all of Docker's models.
+        term: What to look for in names and descriptions; empty for all models.
         limit: How many to return at most.
         command: As for `DockerModel`.
         env: As for `DockerModel`.
@@ -610,6 +613,7 @@ async def _search_models(
         base_url: As for `list_models`.
 
     Raises:
+        GenerationError: If there is no result, and a source could not be searched.
         UnsupportedParameterError: If HTTP was asked for, or the CLI is older than v1.0.7.
     """
     if not isinstance(term, str) or "\0" in term:

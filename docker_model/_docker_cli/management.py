@@ -12,7 +12,7 @@ from docker_model._docker_cli import command, failures, listing
 from docker_model._transport import configuration as configurations
 from docker_model._transport import model_data
 from docker_model._transport.environment import Environment
-from docker_model._transport.failure_table import PLUGIN_HINT
+from docker_model._transport.failure_table import NOT_SEARCHED, PLUGIN_HINT
 from docker_model._transport.failures import model_not_found
 from docker_model._transport.log import LOG
 from docker_model.errors import (
@@ -72,6 +72,7 @@ async def run_command(
     about: str,
     model: str = "",
     on_stdout: Callable[[bytes], object] | None = None,
+    on_stderr: Callable[[str], object] | None = None,
 ) -> str:
     """Run a command to its end, on the I/O thread, and return its standard output.
 
@@ -81,6 +82,7 @@ async def run_command(
         about: The subcommand, for errors.
         model: The model, for errors.
         on_stdout: Called with the output as it comes, instead; an exception ends the command.
+        on_stderr: Called with the standard error of a command that succeeded.
 
     Raises:
         DockerModelError: If the command cannot be started, or fails.
@@ -97,6 +99,8 @@ async def run_command(
         raise failures.name_failure(
             command=about, model=model, exit_code=end.code, signal=end.signal, stderr=end.stderr
         )
+    if on_stderr is not None:
+        on_stderr(end.stderr)
     return output.decode("utf-8", "replace")
 
 
@@ -302,8 +306,14 @@ class ManagementCommands:
         Raises:
             UnsupportedParameterError: If the CLI is older than v1.0.7.
         """
+
+        def warn(stderr: str) -> None:
+            for source, words in NOT_SEARCHED.findall(stderr):
+                LOG.warning("%s could not be searched: %s", source, words)
+
+        arguments = command.search_arguments(term, limit)
         try:
-            shown = await self._ask(command.search_arguments(term, limit), "search")
+            shown = await self._ask(arguments, "search", on_stderr=warn)
             return listing.parse_search(shown)[:limit]
         except PluginNotFoundError as error:
             raise _too_old(error, "search for models") from error
@@ -345,7 +355,13 @@ class ManagementCommands:
     async def _inspect(self, name: str) -> ModelInfo:
         return _model(name, await inspect(self.spec, name))
 
-    async def _ask(self, arguments: Sequence[str], about: str, model: str = "") -> str:
+    async def _ask(
+        self,
+        arguments: Sequence[str],
+        about: str,
+        model: str = "",
+        on_stderr: Callable[[str], object] | None = None,
+    ) -> str:
         """Run a command to its end.
 
         Raises:
@@ -353,7 +369,9 @@ class ManagementCommands:
                 with exit code 0.
         """
         async with self._limit(about):
-            output = await run_command(self.spec, arguments, about=about, model=model)
+            output = await run_command(
+                self.spec, arguments, about=about, model=model, on_stderr=on_stderr
+            )
         if re.search(r"^Usage:  docker model", output, re.MULTILINE):
             msg = f"the installed `docker model` is too old: it does not know {about!r}"
             raise PluginNotFoundError(msg, hint="update the plugin: " + PLUGIN_HINT)

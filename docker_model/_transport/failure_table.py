@@ -60,6 +60,12 @@ OUT_OF_MEMORY = re.compile(
     r"not enough (?:GPU )?memory|out of memory|cannot allocate memory|failed to allocate buffer"
 )
 
+# A source that `search` could not ask, and the end of the reason, which has no addresses.
+# The command succeeds if there are results of another source.
+NOT_SEARCHED = re.compile(
+    r"^Warning: failed to search (?P<source>[^:\n]+): (?:.*: )?(?P<words>.+)", re.MULTILINE
+)
+
 # What the runner itself refuses, in words that the command passes on.
 MANAGEMENT = (
     _row(
@@ -75,10 +81,11 @@ MANAGEMENT = (
         "leave it out; Docker allows a list of flags for each engine, without paths",
     ),
     _row(
-        r"^search failed|failed to search",
+        NOT_SEARCHED.pattern,
         GenerationError,
-        "neither Docker Hub nor Hugging Face could be searched",
-        "is this machine online, and is a proxy needed (HTTPS_PROXY)?",
+        "{source} could not be searched: {words}",
+        "try again later; a machine behind a proxy needs HTTPS_PROXY, and SSL_CERT_FILE if the "
+        "proxy has a certificate authority of its own",
     ),
     _row(
         r"must be forced",

@@ -105,6 +105,6 @@ def normalize(name: str) -> str:
     path = path.lower()
     if "/" not in path:
         path = f"ai/{path}"
-    if "." not in path.partition("/")[0]:
+    if not {".", ":"} & set(path.partition("/")[0]):  # it names no registry
         path = f"docker.io/{path}"
     return f"{path}:{tag}"

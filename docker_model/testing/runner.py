@@ -323,12 +323,13 @@ class Runner:
 
 
 def _found(name: str) -> dict[str, Any]:
+    hugging_face = name.startswith("huggingface.co/")
     return {
-        "Name": name,
+        "Name": name.removeprefix("huggingface.co/"),
         "Description": f"The model {name}",
         "Downloads": 1000,
         "Stars": 10,
-        "Source": "HuggingFace" if name.startswith("huggingface.co/") else "Docker Hub",
+        "Source": "HuggingFace" if hugging_face else "Docker Hub",
         "Official": name.startswith("ai/"),
         "UpdatedAt": "2026-01-01T00:00:00Z",
         "Backend": "llama.cpp",

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from docker_model.testing import Finish, Hang, Reasoning, Sleep, Text
+from docker_model.testing import Finish, Hang, Reasoning, Sleep, Stderr, Text
 from tests.support.terminal import CONSOLE, console, on_terminal
 
 PIXEL = base64.b64decode(
@@ -60,6 +60,14 @@ def test_search_lists_the_results(simulate):
     assert "no model was found" in console("search", "nothing").stderr
     done = console("search", "--transport", "http", "smol")
     assert (done.returncode, "cannot search" in done.stderr) == (1, True)
+
+
+def test_search_names_a_source_that_could_not_be_asked(simulate):
+    warning = "Warning: failed to search Docker Hub: unexpected status from Docker Hub: 500 Oops\n"
+    simulate([], pullable={"hf.co/org/smol": []}, startup=[Stderr(warning)])
+    done = console("search", "smol")
+    assert (done.returncode, "hf.co/org/smol" in done.stdout) == (0, True)
+    assert done.stderr == "Docker Hub could not be searched: 500 Oops\n"
 
 
 def test_another_runner_is_selected_by_its_address(docker):

@@ -186,6 +186,39 @@ def test_the_message_of_the_engine_is_kept():
     assert (error.exit_code, error.signal, error.partial) == (1, None, "so far")
 
 
+# Real searches of v1.2.6 behind a proxy that answered in this way.
+SEARCHES = {
+    "Docker Hub could not be searched: 500 Internal Server Error": (
+        "Warning: failed to search Docker Hub: unexpected status from Docker Hub: 500 Internal "
+        "Server Error\nsearch failed: all search sources failed: [Docker Hub: unexpected status "
+        "from Docker Hub: 500 Internal Server Error]"
+    ),
+    "HuggingFace could not be searched: rate limited by HuggingFace, please try again later": (
+        "Warning: failed to search HuggingFace: rate limited by HuggingFace, please try again "
+        "later\nWarning: failed to search Docker Hub: unexpected status from Docker Hub: 500 "
+        "Internal Server Error\nsearch failed: all search sources failed: […]"
+    ),
+    "HuggingFace could not be searched: connection refused": (
+        'Warning: failed to search HuggingFace: fetching from HuggingFace: Get "https://'
+        'huggingface.co/api/models?limit=25&search=smol": proxyconnect tcp: dial tcp '
+        "127.0.0.1:9: connect: connection refused\nsearch failed: all search sources failed: […]"
+    ),
+    "Docker Hub could not be searched: certificate signed by unknown authority": (
+        'Warning: failed to search Docker Hub: fetching from Docker Hub: Get "https://'
+        'hub.docker.com/v2/repositories/ai/?page_size=25": tls: failed to verify certificate: '
+        "x509: certificate signed by unknown authority\nsearch failed: all search sources "
+        "failed: […]"
+    ),
+}
+
+
+@pytest.mark.parametrize(("message", "stderr"), SEARCHES.items(), ids=str)
+def test_a_failed_search_says_why_without_an_address(message, stderr):
+    error = failure(stderr, command="search")
+    assert (type(error), error.message) == (GenerationError, message)
+    assert "HTTPS_PROXY" in error.hint
+
+
 @pytest.mark.parametrize("transcript", load("run-http-412"), ids=str)
 def test_the_command_that_installs_a_backend_is_the_one_the_cli_names(transcript):
     text = transcript.ending.stderr.decode()

@@ -104,10 +104,12 @@ def test_a_long_text_does_not_come_in_millions_of_pieces():
 
 
 def test_each_model_has_its_own_script():
-    models = {"ai/smollm2": "small", "hf.co/Org/Model:Q4": "big", "ai/echo": echo}
+    registry = "localhost:5000/org/model"
+    models = {"ai/smollm2": "small", "hf.co/Org/Model:Q4": "big", "ai/echo": echo, registry: "own"}
     with SimulatedDocker(models) as docker:
         assert ask(docker, "hi", "smollm2:latest") == "small\n"
         assert ask(docker, "hi", "huggingface.co/org/model:Q4") == "big\n"
+        assert ask(docker, "hi", f"{registry}:latest") == "own\n"
         assert ask(docker, "hi", "docker.io/ai/echo") == "hi\n"
 
 
