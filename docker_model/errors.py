@@ -12,6 +12,7 @@ answer or the value of an environment variable; the answer so far is in `partial
 from __future__ import annotations
 
 import errno
+import sys
 
 __all__ = [
     "ContextLengthError",
@@ -214,6 +215,15 @@ class ResourceError(DockerModelError, OSError):
     errno: int | None = None  # Python's own is lost in a pickle
 
 
+# Programs that install a command into an environment of its own, by a folder of theirs.
+_TOOLS = {"pipx": "pipx install --force", "uv": "uv tool install --force"}
+
+
 def install_hint(extra: str) -> str:
     """Return the command that installs an extra of this package, also for a checkout."""
-    return f'pip install "docker-model-llm[{extra}]" (in a checkout: pip install ".[{extra}]")'
+    package = f'"docker-model-llm[{extra}]"'
+    parents = sys.prefix.replace("\\", "/").split("/")
+    for tool, command in _TOOLS.items():
+        if tool in parents:
+            return f"{command} {package}"
+    return f'pip install {package} (in a checkout: pip install ".[{extra}]")'

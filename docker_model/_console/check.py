@@ -90,7 +90,7 @@ class Check:
                 why, hint = _reasons(error)
                 _report(screen, "failed", name, why)
                 if hint:
-                    screen.paragraph(f"{'':8}next: {hint}", "yellow", 14)
+                    _advise(screen, hint)
         self._api(screen, well=well)
         return well
 
@@ -105,7 +105,10 @@ class Check:
                 _report(screen, "note", "api", what)
             else:
                 screen.write("")  # takes back what was passing
-            more = more or [error.hint]
+            if well:
+                _advise(screen, error.hint)
+            else:
+                more = more or [error.hint]
         else:
             steps = [str(step) for step in endpoint.tried]
             what = f"{endpoint.url}, by {endpoint.source}" if endpoint.verified else steps.pop()
@@ -204,6 +207,10 @@ def gpu(state: str, log: str) -> str:
 def _report(screen: Screen, result: str, name: str, what: str) -> None:
     screen.write(f"{result:8}", _STYLES[result])
     screen.line(f"{name:8}{what}".rstrip())
+
+
+def _advise(screen: Screen, step: str) -> None:
+    screen.paragraph(f"{'':8}next: {step}", "yellow", 14)
 
 
 def _reasons(error: DockerModelError | _FailedError) -> tuple[str, str]:

@@ -5,8 +5,10 @@ import re
 
 import pytest
 
+from docker_model.errors import install_hint
 from docker_model.http import addresses
 from docker_model.testing import Fail, Hang, SimulatedDocker
+from tests.support.programs import run_python
 from tests.support.terminal import console, on_terminal
 from tests.unit.http.wire import Wire
 
@@ -96,6 +98,38 @@ def test_check_reports_that_no_api_was_found():
     report, attempts = api_report(MODEL_RUNNER_URL="http://127.0.0.1:1/engines/v1")
     assert report == "note    api     Docker Model Runner was not found"
     assert attempts == ["MODEL_RUNNER_URL (http://127.0.0.1:1): Connection refused"]
+
+
+WITHOUT_HTTPCORE = """
+import sys
+sys.modules["httpcore"] = None
+from docker_model.__main__ import main
+sys.exit(main(["check"]))
+"""
+
+
+def test_check_says_how_to_install_what_the_api_needs(docker):
+    done = run_python(["-c", WITHOUT_HTTPCORE])
+    assert done.returncode == 0, done
+    assert done.stdout.splitlines()[-2:] == [
+        "note    api     the HTTP transport needs httpcore, which is not installed",
+        f"        next: {install_hint('http')}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "command"),
+    [
+        ("/home/me/.venv", 'pip install "docker-model-llm[http]" (in a checkout: pip install '),
+        ("/home/me/.local/share/pipx/venvs/docker-model-llm", "pipx install --force "),
+        (r"C:\Users\me\pipx\venvs\docker-model-llm", "pipx install --force "),
+        ("/home/me/.local/share/uv/tools/docker-model-llm", "uv tool install --force "),
+    ],
+)
+def test_an_extra_is_installed_as_the_package_was(monkeypatch, prefix, command):
+    monkeypatch.setattr("sys.prefix", prefix)
+    assert install_hint("http").startswith(command)
+    assert '"docker-model-llm[http]"' in install_hint("http")
 
 
 @pytest.mark.parametrize(
