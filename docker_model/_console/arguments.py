@@ -155,7 +155,8 @@ def _add_ask(command: argparse.ArgumentParser) -> None:
 
 _CHAT = """\
 Hold a conversation with a model. Ctrl-C ends an answer, Ctrl-D the conversation; /help lists
-what else can be typed."""
+what else can be typed. On a terminal, what you type is kept for the next conversation; the
+variable DOCKER_MODEL_HISTORY names the file, and an empty one keeps nothing."""
 
 
 def _add_chat(command: argparse.ArgumentParser) -> None:

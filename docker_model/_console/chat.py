@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from docker_model._console.ask import Bounds, reply, report, show, waiting
 from docker_model._console.screen import screen
+from docker_model._console.typed_lines import TypedLines
 from docker_model.errors import DockerModelError, InvalidRequestError
 from docker_model.http import Client
 
@@ -56,13 +57,15 @@ class Chat:
             "/save": self._save,
             "/help": lambda _: out.line(_HELP),
         }
+        words = (*self._commands, "/bye")
+        self._typed = TypedLines(words, lambda text: self._errors.paragraph(text, "yellow"))
 
     def run(self) -> int:
         """Read and answer until the end of input; return the exit code."""
         self._out.passing(f"{self._options.model} …")
         self._model(self._options.model)  # a wrong name is better found now
-        if sys.stdin.isatty():
-            self._prepare_input()
+        if self._typed.on_terminal:
+            self._typed.prepare()
             self._out.line("/help lists what can be typed, Ctrl-D leaves", "dim")
         while True:
             try:
@@ -82,26 +85,6 @@ class Chat:
                 self._errors.paragraph(str(error), "red")
             except KeyboardInterrupt:
                 self._out.line("(interrupted)", "dim")
-
-    def _prepare_input(self) -> None:
-        """Give `input` a history and completion of commands, where Python has readline."""
-        if sys.platform == "win32":  # which has no readline, and a history of its own
-            return
-        try:
-            import readline  # noqa: PLC0415  only a terminal needs it
-        except ModuleNotFoundError:
-            return
-
-        def complete(text: str, state: int) -> str | None:
-            completions = [
-                f"{name} " for name in (*self._commands, "/bye") if name.startswith(text)
-            ]
-            return completions[state] if text.startswith("/") and state < len(completions) else None
-
-        readline.set_completer_delims(" ")
-        readline.set_completer(complete)
-        libedit = "libedit" in (readline.__doc__ or "")
-        readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")
 
     def _do(self, text: str) -> None:
         word, _, rest = text.strip().partition(" ")
@@ -137,19 +120,18 @@ class Chat:
         return [*first, *self._messages]
 
     def _read(self) -> str:
-        prompt = "> " if sys.stdin.isatty() else ""
-        line = input(prompt)
+        line = self._typed.read("> ")
         lines = []
         if line.startswith(_QUOTES):
             line = line.removeprefix(_QUOTES)
             while _QUOTES not in line:
                 lines.append(line)
-                line = input(". " if prompt else "")
+                line = self._typed.read(". ")
             lines.append(line.partition(_QUOTES)[0])
             return "\n".join(lines)
         while line.endswith("\\"):
             lines.append(line.removesuffix("\\"))
-            line = input(". " if prompt else "")
+            line = self._typed.read(". ")
         return "\n".join([*lines, line])
 
     def _system(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import subprocess
 import sys
 
@@ -191,21 +192,77 @@ def test_chat_continues_after_changing_the_model(simulate):
 def test_ctrl_c_ends_the_answer_and_not_the_conversation(simulate, columns):
     docker = simulate({"ai/smollm2": [Text("one "), Sleep(0.05), Hang()]})
     shown, code = on_terminal(
-        "chat", "ai/smollm2", command=_typing([b"Hi\n", b"\x03", b"/bye\n"]), COLUMNS=columns
+        "chat",
+        "ai/smollm2",
+        command=_typing([(b"> ", b"Hi\n"), (b"one ", b"\x03"), (b"(interrupted)", b"/bye\n")]),
+        COLUMNS=columns,
+        DOCKER_MODEL_HISTORY="",
     )
     assert code == 0, shown
     assert "(interrupted)" in shown
     docker.wait_all_gone()
 
 
+UP = b"\x1b[A"
+
+
+def chat_typing(*lines, **env):
+    """Type lines, each at the prompt, and then `/bye`; return what was shown."""
+    keys = [(b"> ", line) for line in (*lines, b"/bye\n")]
+    shown, code = on_terminal("chat", "ai/smollm2", command=_typing(keys), **env)
+    assert code == 0, shown
+    return shown
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the place of the file is another one")
+def test_typed_lines_are_kept_for_the_next_conversation(docker, tmp_path):
+    chat_typing(b"First\n", '"""Grüße\n"""\n'.encode(), XDG_STATE_HOME=str(tmp_path))
+    file = tmp_path / "docker-model-llm" / "chat-history"
+    assert file.read_text("utf-8").split("\n") == ["First", '"""Grüße', '"""', "/bye", ""]
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    chat_typing(UP * 4 + b"\n", XDG_STATE_HOME=str(tmp_path))
+    assert docker.prompts == ["First", "Grüße\n", "First"]
+
+
+def test_the_file_of_typed_lines_is_shortened(docker, tmp_path):
+    file = tmp_path / "typed"
+    file.write_bytes(b"".join(b"line %d\n" % number for number in range(1500)) + b"\xff\0\n")
+    chat_typing(UP * 1000 + b"\n", DOCKER_MODEL_HISTORY=str(file))
+    assert docker.prompts == ["line 501"]
+    lines = file.read_text("utf-8").split("\n")
+    assert (lines[0], lines[999:]) == ("line 501", ["\ufffd", "line 501", "/bye", ""])
+
+
+def test_no_typed_line_is_kept_if_none_is_wanted_or_it_comes_from_a_pipe(docker, tmp_path):
+    env = {"XDG_STATE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    chat_typing(b"Hi\n", **env, DOCKER_MODEL_HISTORY="")
+    console("chat", "ai/smollm2", typed="Hi\n", env={**os.environ, **env})
+    assert docker.prompts == ["Hi", "Hi"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["to-read", "to-write"])
+def test_a_history_that_cannot_be_kept_is_one_warning(docker, tmp_path, there):
+    (tmp_path / "file").touch()
+    file = tmp_path if there else tmp_path / "file" / "new"
+    shown = chat_typing(b"One\n", b"Two\n", DOCKER_MODEL_HISTORY=str(file))
+    assert shown.count("is not kept for the next conversation") == 1
+    assert shown.count("Hint: set DOCKER_MODEL_HISTORY to a file") == 1
+    assert docker.prompts == ["One", "Two"]
+
+
 def _typing(keys):
-    """Return a program that types for `chat` in its own terminal, one key after another."""
+    """Return a program that types for `chat` in its own terminal.
+
+    Args:
+        keys: What is to be shown before something is typed, and what is typed then.
+    """
     script = f"""
 import os, pty, sys
 pid, terminal = pty.fork()
 if pid == 0:
     os.execv(sys.executable, {CONSOLE!r} + sys.argv[1:])
-keys, marks = {keys!r}, [b"> ", b"one ", b"(interrupted)"]
+keys = {keys!r}
 shown = b""
 while True:
     try:
@@ -214,10 +271,9 @@ while True:
         break
     os.write(1, data)
     shown += data
-    if keys and marks[0] in shown:
-        os.write(terminal, keys.pop(0))
+    if keys and keys[0][0] in shown:
+        os.write(terminal, keys.pop(0)[1])
         shown = b""
-        marks.pop(0)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
     return [sys.executable, "-c", script]
