@@ -27,10 +27,15 @@ _PROMPT = "Say hello in one short sentence."
 _ENOUGH = 300  # characters of an answer: a small model may ramble
 _SHOWN = 60  # characters of an answer in the report
 _NAMES = 4  # models named in the report
+_LOG_TIMEOUT = 5.0  # seconds; the log is read from its beginning
 _LONG_ENOUGH = 0.1  # seconds of a stream that are enough to measure its speed
 _STYLES: dict[str, Style] = {"ok": "green", "failed": "red", "skipped": "dim", "note": "yellow"}
 _GPU = re.compile(r"\b(cuda|rocm|metal|vulkan|musa|cann|sycl)\b", re.IGNORECASE)
-_LAYERS = re.compile(r"offloaded (\d+)/(\d+) layers to GPU")
+# In the runner's log. It looks for GPUs when it starts, before an engine loads a model.
+_GPU_LOGGED = re.compile(
+    r"gpuSupport=(?P<found>true|false)|no usable GPU found"
+    r"|offloaded (?P<layers>\d+)/(?P<all>\d+) layers to GPU"
+)
 
 
 class _FailedError(Exception):
@@ -181,12 +186,15 @@ class Check:
         if model.context_size:
             most = model.trained_context
             context = f"context {model.context_size}{f' of {most}' if most else ''} tokens"
-        parts = (backend, context, abilities(model), self._speed, gpu(state, self._log()))
+        # What is logged of GPUs is about llama.cpp.
+        used = gpu(state, self._log() if backend in ("", "llama.cpp") else "")
+        parts = (backend, context, abilities(model), self._speed, used)
         return ", ".join(filter(None, parts)) or "unknown"
 
     def _log(self) -> str:
         with contextlib.suppress(DockerModelError):
-            return Client(base_url=self._runner["base_url"], timeout=5).engine_log()
+            client = Client(base_url=self._runner["base_url"], timeout=_LOG_TIMEOUT)
+            return client.engine_log(_GPU_LOGGED.pattern)
         return ""
 
     def _docker_model(self) -> DockerModel:
@@ -195,13 +203,22 @@ class Check:
 
 
 def gpu(state: str, log: str) -> str:
-    """Guess whether a GPU is used, from the engine's state and its log; empty if unknown."""
-    layers = _LAYERS.findall(log)
-    if layers:
-        used, all_layers = layers[-1]
-        return f"{used} of {all_layers} layers on a GPU" if used != "0" else "no GPU"
-    match = _GPU.search(state)
-    return f"GPU by {match[1].upper()}" if match else ""
+    """Tell whether a GPU is used, from the engine's state and its log; empty if unknown.
+
+    Args:
+        state: Such as `Running: llama.cpp latest-cuda`, which names the build, not its use.
+        log: The last line about GPUs counts.
+    """
+    named = _GPU.search(state)
+    logged = list(_GPU_LOGGED.finditer(log))
+    last = logged[-1] if logged else None
+    if last is None and named is None:
+        return ""
+    if last is not None and last["layers"] not in (None, "0"):
+        return f"{last['layers']} of {last['all']} layers on a GPU"
+    if last is not None and last["found"] != "true":
+        return "no GPU"
+    return f"GPU by {named[1].upper()}" if named else "GPU"
 
 
 def _report(screen: Screen, result: str, name: str, what: str) -> None:

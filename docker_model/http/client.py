@@ -382,12 +382,16 @@ class Client:
 
         return await operations.aendpoint(self)
 
-    def engine_log(self) -> str:
-        """Return the end of the engine's log, without secrets; empty if the runner keeps none."""
+    def engine_log(self, pattern: str = "") -> str:
+        """Return the end of the engine's log, without secrets; empty if the runner keeps none.
+
+        Args:
+            pattern: A regular expression; lines in which it is not found are left out.
+        """
         from docker_model._runtime import tasks
         from docker_model.http import operations
 
-        return tasks.run_blocking(operations.engine_log(self))
+        return tasks.run_blocking(operations.engine_log(self, pattern))
 
     @property
     def uses_address_unknown_to_cli(self) -> bool:

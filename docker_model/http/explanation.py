@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_TAIL = 16 * 1024  # bytes of the runner's log that are looked at
+_TAIL = 16 * 1024  # bytes of the runner's log that are kept
 _LINES = 20
 _OK = 200
 _SECRETS = re.compile(
@@ -58,25 +59,38 @@ def _is_the_engines(error: DockerModelError) -> bool:
     return isinstance(error, ModelLoadError)
 
 
-async def last_words(models: HttpManagement) -> str:
-    """Return the end of the runner's log, where the runner gives it out."""
+async def last_words(
+    models: HttpManagement, pattern: str = "", patience: float | None = PATIENCE
+) -> str:
+    """Return the end of the runner's log, where the runner gives it out.
+
+    Args:
+        models: Says where the runner is.
+        pattern: Lines in which this is not found are left out.
+        patience: For how many seconds the log is read, at most.
+    """
     with contextlib.suppress(DockerModelError, TimeoutError, ConnectFailed, ConnectionLost):
-        async with asyncio.timeout(PATIENCE):
-            return await _log(models)
+        async with asyncio.timeout(patience):
+            return await _log(models, re.compile(pattern.encode()))
     return ""
 
 
-async def _log(management: HttpManagement) -> str:
+async def _log(management: HttpManagement, pattern: re.Pattern[bytes]) -> str:
     endpoint = await management.endpoint()
     headers = management.options.headers_for(endpoint)
     connections = io_thread.current().local(Connections)
-    tail = b""
+    last: deque[bytes] = deque(maxlen=_LINES)
+    rest = b""
     async with connections.send(endpoint.link, "GET", f"{endpoint.root}/logs", headers) as reply:
         if reply.status != _OK or "html" in reply.content_type:
             return ""
         async for piece in reply.pieces():
-            tail = (tail + piece)[-_TAIL:]
-    return masked("\n".join(tail.decode("utf-8", "replace").splitlines()[-_LINES:]))
+            *lines, rest = (rest + piece).split(b"\n")
+            last.extend(line[-_TAIL:] for line in lines if pattern.search(line))
+            rest = rest[-_TAIL:]
+    if rest and pattern.search(rest):
+        last.append(rest)
+    return masked(b"\n".join(last)[-_TAIL:].decode("utf-8", "replace").strip())
 
 
 def masked(text: str) -> str:

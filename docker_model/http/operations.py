@@ -165,9 +165,10 @@ def management(client: Client, model: str | None = None) -> HttpManagement:
     return models.HttpManagement(_options(client))
 
 
-def engine_log(client: Client) -> Coroutine[Any, Any, str]:
+def engine_log(client: Client, pattern: str) -> Coroutine[Any, Any, str]:
     """Return what reads the end of the engine's log."""
-    return last_words(management(client))
+    models = management(client)
+    return last_words(models, pattern, models.options.timeouts.total)
 
 
 def needs_configuring(client: Client, model: str, settings: Mapping[str, Any]) -> bool:

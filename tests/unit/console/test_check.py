@@ -7,7 +7,7 @@ import pytest
 
 from docker_model.errors import install_hint
 from docker_model.http import addresses
-from docker_model.testing import Fail, Hang, SimulatedDocker
+from docker_model.testing import Fail, Hang, Reply, SimulatedDocker
 from tests.support.programs import run_python
 from tests.support.terminal import console, on_terminal
 from tests.unit.http.wire import Wire
@@ -28,6 +28,15 @@ def test_check_succeeds_if_everything_works(docker):
     assert "llama.cpp, context 4096 of 8192 tokens, chat" in lines[6]
     assert lines[7].endswith(f"{docker.url}/engines/v1, by MODEL_RUNNER_HOST")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("found", "said"), [("false", "no GPU"), ("true", "GPU")])
+def test_check_reads_from_the_whole_log_whether_a_gpu_is_used(simulate, found, said):
+    start = f'level=INFO msg="installed llama-server" gpuSupport={found}\n'
+    log = start + "level=INFO msg=more\n" * 2000
+    simulate(replies={"GET /logs": Reply(body=log)})
+    (engine,) = [line for line in console("check").stdout.splitlines() if line[8:14] == "engine"]
+    assert engine.endswith(f", {said}")
 
 
 def left_on(shown):

@@ -60,6 +60,11 @@ def test_a_message_is_wrapped_only_on_a_terminal(monkeypatch):
         assert len(stream.getvalue().splitlines()) == lines
 
 
+# What a real runner logs on a machine without a GPU: when it starts, and when a model is loaded.
+NO_GPU = 'time=2026-11-29T03:40:40.197Z level=INFO msg="installed llama-server" gpuSupport=false'
+NO_GPU_LOADED = 'msg="warning: no usable GPU found, --gpu-layers option will be ignored"'
+
+
 @pytest.mark.parametrize(
     ("state", "log", "guess"),
     [
@@ -67,9 +72,14 @@ def test_a_message_is_wrapped_only_on_a_terminal(monkeypatch):
         ("Running: llama.cpp latest-metal", "", "GPU by METAL"),
         ("Running: llama.cpp b9879", "load_tensors: offloaded 25/25 layers to GPU", "25 of 25"),
         ("Running: llama.cpp latest-cuda", "load_tensors: offloaded 0/25 layers to GPU", "no GPU"),
+        ("Running: llama.cpp latest-cuda", NO_GPU_LOADED, "no GPU"),
+        ("Running: llama.cpp latest-cpu", f"{NO_GPU}\n{NO_GPU_LOADED}", "no GPU"),
+        ("Running: llama.cpp latest-cpu", NO_GPU, "no GPU"),
+        ("Running: llama.cpp b9879", NO_GPU.replace("false", "true"), "GPU"),
+        ("Running: llama.cpp latest-cuda", NO_GPU.replace("false", "true"), "GPU by CUDA"),
         ("Running: llama.cpp b9879", "nothing of the kind", ""),
     ],
 )
-def test_the_use_of_a_gpu_is_guessed_from_the_log(state, log, guess):
+def test_the_use_of_a_gpu_is_read_from_the_log(state, log, guess):
     assert gpu(state, log).startswith(guess)
     assert bool(gpu(state, log)) == bool(guess)
