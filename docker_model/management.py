@@ -302,8 +302,8 @@ def pull_model(
         name: What to pull, such as `ai/smollm2` or `hf.co/org/model:Q4_K_M`.
         on_progress: Called with each step, on the caller's own thread. What it raises ends
             the pull, and is raised here.
-        token: For a private model: a token of Hugging Face, or over HTTP any registry's bearer
-            token. The command reads Docker Hub's from `docker login`.
+        token: For a private model: a token of Hugging Face. Over HTTP also of a registry, which
+            gets it as the refresh token of OAuth 2. The command uses `docker login`.
         command: As for `DockerModel`.
         env: As for `DockerModel`.
         timeout: In seconds; default: no limit.
@@ -317,6 +317,7 @@ def pull_model(
         ModelNotFoundError: If the registry has no such model.
         PullError: If the pull failed. The command's exit code is no proof of a pull, so the
             model is looked for afterwards.
+        UnsupportedParameterError: If the command gets a token for another registry.
     """
     pulling = _pulling(name, token, _Runner(command, env, timeout, transport, base_url))
     try:

@@ -15,6 +15,7 @@ from docker_model._transport.environment import Environment
 from docker_model._transport.failure_table import NOT_SEARCHED, PLUGIN_HINT
 from docker_model._transport.failures import model_not_found
 from docker_model._transport.log import LOG
+from docker_model._transport.model_names import canonical
 from docker_model.errors import (
     DockerModelError,
     DockerNotFoundError,
@@ -236,9 +237,16 @@ class ManagementCommands:
         """Put each step of a pull into `sink`, and then the model.
 
         The command reads a token of Hugging Face from the environment.
+
+        Raises:
+            UnsupportedParameterError: If there is a token for another registry.
         """
         spec = self.spec
         if token is not None:
+            if not canonical(name).startswith("huggingface.co/"):
+                msg = f"the command takes a token for Hugging Face alone, and not for {name!r}"
+                hint = 'use transport="http", or `docker login` and no token'
+                raise UnsupportedParameterError(msg, hint=hint)
             spec = replace(spec, env=Environment({**spec.env, "HF_TOKEN": token}))
         async with self._limit("pull"):
             model = _model(name, await pull(spec, name, sink.put))

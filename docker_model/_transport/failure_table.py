@@ -171,10 +171,31 @@ CAUSES = (
         "search at https://hub.docker.com/u/ai or by `docker model search`",
     ),
     _row(
-        r"^Failed to pull model: .* failed with status 40[13]",
+        r"^Failed to pull model: .*(?:failed with status 40[13]|: 40[13] (?:Unauthorized|Forbidden)"
+        r"|access denied|authentication required)",
         PullError,
         "the registry refused {model!r}: there is no access, or no such model",
-        "check the name; use `docker login` for a private model, HF_TOKEN for one of Hugging Face",
+        "check the name; for a private model use `docker login` or pull_model(…, token=…); the "
+        "command also reads HF_TOKEN, for Hugging Face",
+    ),
+    _row(
+        r"^Failed to pull model: .*(?:: 429 Too Many|rate limited)",
+        PullError,
+        "the registry of {model!r} has had too many requests",
+        "try again later; after a `docker login` Docker Hub takes more",
+    ),
+    _row(
+        r"^Failed to pull model: .*unexpected status from \w+ request to \S+: (?P<words>.+)",
+        PullError,
+        "the registry of {model!r} answered with {words}",
+        "try again later; a pulled model needs no registry",
+    ),
+    _row(
+        r"^Failed to pull model: .*(?:writing blob|writing image|reading model|download errors)"
+        r".*(?:unexpected EOF|connection reset|broken pipe)",
+        PullError,
+        "the connection to the registry of {model!r} broke off",
+        "`docker model pull {model}` goes on where it stopped",
     ),
     _row(
         r"^Failed to pull model: .* failed with status 422|unsupported model config media type",
@@ -258,7 +279,7 @@ CAUSES = (
         _REFUSED_HINT,
     ),
     _row(
-        r"^Failed to pull model: .*(?:no such host|\bdial tcp|i/o timeout|handshake)",
+        r"^Failed to pull model: .*(?:no such host|\bdial tcp|i/o timeout|handshake|x509:)",
         PullError,
         "the runner cannot reach the registry of {model!r}",
         "check the network and the proxy of the runner; a pulled model needs no registry",
@@ -301,6 +322,12 @@ CAUSES = (
         GenerationError,
         "the CLI could not read the reply, which may come from a proxy",
         _ADDRESS_HINT,
+    ),
+    _row(
+        r"^Failed to pull model: (?:.*: )?(?P<words>.*)",  # the end of the reason has no address
+        PullError,
+        "the pull of {model!r} failed: {words}",
+        "try again: `docker model pull {model}`; `docker model logs` has the runner's own words",
     ),
     _row(
         r"status=429\b",

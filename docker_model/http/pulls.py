@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import html
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from docker_model._runtime import io_thread
-from docker_model._transport.failure_table import CAUSES, Cause
+from docker_model._transport.failure_table import CAUSES
 from docker_model._transport.failures import Failure
 from docker_model._transport.log import LOG
 from docker_model.errors import DockerModelError, PullError
@@ -22,15 +21,6 @@ if TYPE_CHECKING:
 
 PATH = "/models/create"
 _OK = 200
-_CAUSES = (
-    *CAUSES,
-    Cause(
-        re.compile(r"^Failed to pull model: (?P<words>.*)"),
-        PullError,
-        "the pull of {model!r} failed: {words}",
-        "try `docker model pull {model}`, which can also use HF_TOKEN and `docker login`",
-    ),
-)
 
 
 async def pull(
@@ -138,6 +128,6 @@ class PullReader:
 
 
 def _failure(model: str, words: str) -> DockerModelError:
-    named = Failure("pull", model, f"Failed to pull model: {words}").named(_CAUSES)
-    assert named is not None  # the last row is for all words
+    named = Failure("pull", model, f"Failed to pull model: {words}").named(CAUSES)
+    assert named is not None  # a row is for all words of a pull
     return named

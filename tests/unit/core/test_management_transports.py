@@ -162,6 +162,15 @@ def test_pull_accepts_a_token_and_reports_progress(simulate, transport):
         assert "hf_secret" not in " ".join(call.argv)
 
 
+def test_the_command_refuses_a_token_that_it_would_not_use(simulate):
+    simulate([], pullable=["registry.test/org/private"])
+    with pytest.raises(UnsupportedParameterError, match="Hugging Face alone") as caught:
+        management.pull_model("registry.test/org/private", token="t0ken")
+    assert 'transport="http"' in caught.value.hint
+    assert "t0ken" not in str(caught.value)
+    assert management.pull_model("registry.test/org/private", token="t0ken", transport="http").tags
+
+
 def test_a_failed_pull_is_an_error(simulate, transport):
     simulate([])
     with pytest.raises(ModelNotFoundError, match="no model"):

@@ -219,6 +219,68 @@ def test_a_failed_search_says_why_without_an_address(message, stderr):
     assert "HTTPS_PROXY" in error.hint
 
 
+READING = (
+    "error while pulling model: reading model from registry: failed to pull model "
+    '"localhost:5000/org/model:latest": UNKNOWN - resolving localhost:5000/org/model:latest: '
+)
+ASKED = "unexpected status from HEAD request to http://localhost:5000/v2/org/model/manifests/latest"
+# What a real runner of v1.2.6 said of a registry that failed in this way.
+PULLS = {
+    "403": (f"{READING}{ASKED}: 403 Forbidden", "refused"),
+    "basic authentication": (
+        (
+            f"{READING}pull access denied, repository does not exist or may require authorization: "
+            "authorization failed: no basic auth credentials"
+        ),
+        "refused",
+    ),
+    "401 for a layer": (
+        (
+            "error while pulling model: reading model config: get raw config file: httpReadSeeker: "
+            "failed open: unexpected status from GET request to http://localhost:5000/v2/org/model/"
+            "blobs/sha256:158b: 401 Unauthorized\nunauthorized: unauthorized"
+        ),
+        "refused",
+    ),
+    "429": (f"{READING}{ASKED}: 429 Too Many Requests", "too many requests"),
+    "503": (f"{READING}{ASKED}: 503 Service Unavailable", "answered with 503 Service Unavailable"),
+    "not there": (
+        (
+            f'{READING}failed to do request: Head "http://localhost:5000/v2/org/model/manifests/'
+            'latest": dial tcp 127.0.0.1:5000: connect: connection refused'
+        ),
+        "cannot reach the registry",
+    ),
+    "unknown certificate": (
+        (
+            f'{READING}failed to do request: Head "https://registry/v2/org/model/manifests/v1": '
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+        ),
+        "cannot reach the registry",
+    ),
+    "anything else": (f"{READING}something new", "the pull of 'ai/smollm2' failed: something new"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), PULLS.values(), ids=PULLS)
+def test_a_registry_that_refuses_or_fails_is_named_as_the_cause(words, message):
+    status = "pulling ai/smollm2 failed with status 500 Internal Server Error"
+    error = failure(f"Failed to pull model: {status}: {words}", command="pull")
+    assert type(error) is PullError
+    assert message in error.message
+    assert "localhost:5000" not in str(error)
+    assert words in error.detail
+
+
+def test_a_registry_that_breaks_off_is_not_taken_for_the_runner():
+    words = 'Error: writing blob: copy blob "sha256:4a0c" to store: unexpected EOF'
+    error = failure(f"Failed to pull model: {words}", command="pull")
+    assert (type(error), "the connection to the registry" in error.message) == (PullError, True)
+    assert "goes on where it stopped" in error.hint
+    lost = failure("Failed to pull model: download failed after 4 retries: unexpected EOF")
+    assert "the connection to Docker Model Runner" in lost.message
+
+
 @pytest.mark.parametrize("transcript", load("run-http-412"), ids=str)
 def test_the_command_that_installs_a_backend_is_the_one_the_cli_names(transcript):
     text = transcript.ending.stderr.decode()

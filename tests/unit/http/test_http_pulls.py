@@ -41,7 +41,7 @@ def test_progress_is_the_sum_of_all_layers(simulate):
     [
         ([Fail("Model not found", 404)], ModelNotFoundError, "registry"),
         ([Fail("Unauthorized", 401)], PullError, "refused"),
-        ([Fail("boom", 500)], PullError, "HTTP 500"),
+        ([Fail("boom", 500)], PullError, "failed: boom"),
         ([Downloaded(1, 2), Fail("no space left on device")], PullError, "disk"),
         ([Downloaded(1, 2), Fail("odd")], PullError, "odd"),
         ([Downloaded(1, 2)], PullError, "ended early"),
