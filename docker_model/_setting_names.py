@@ -10,70 +10,133 @@ from docker_model.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["name_model", "setting_hint"]
+__all__ = ["name_model", "other_name", "setting_hint"]
 
 # What LangChain's, LlamaIndex's, Ollama's and OpenAI's classes call it, and what it is here. Of
 # several names the first is taken that the class has.
+_ANSWER_LENGTH = ("max_tokens", "max_chars")
+_MODEL = ("model", "model_name")
+_CLIENT = ("headers", "timeout")
 _ELSEWHERE: dict[str, tuple[str, ...]] = {
     "additional_kwargs": ("extra_body",),
     "api_base": ("base_url",),
-    "async_client_kwargs": ("headers", "timeout"),
-    "client_kwargs": ("headers", "timeout"),
+    "api_token": ("api_key",),
+    "async_client_kwargs": _CLIENT,
+    "azure_endpoint": ("base_url",),
+    "callback_manager": ("callbacks",),
+    "client_kwargs": _CLIENT,
+    "cohere_api_key": ("api_key",),
     "context_window": ("context_size",),
     "default_headers": ("headers",),
+    "deployment_name": _MODEL,
     "disable_thinking": ("thinking",),
+    "embed_instruction": ("text_instruction",),
+    "embed_model": _MODEL,
     "enable_thinking": ("thinking",),
     "endpoint": ("base_url",),
+    "engine": _MODEL,
     "format": ("response_format",),
     "host": ("base_url",),
+    "huggingfacehub_api_token": ("api_key",),
     "json_mode": ("response_format",),
-    "max_completion_tokens": ("max_tokens", "max_chars"),
-    "max_new_tokens": ("max_tokens", "max_chars"),
-    "max_output_tokens": ("max_tokens", "max_chars"),
-    "max_tokens": ("max_tokens", "max_chars"),
-    "max_tokens_to_sample": ("max_tokens", "max_chars"),
-    "model_id": ("model", "model_name"),
+    "max_completion_tokens": _ANSWER_LENGTH,
+    "max_length": _ANSWER_LENGTH,
+    "max_new_tokens": _ANSWER_LENGTH,
+    "max_output_tokens": _ANSWER_LENGTH,
+    "max_tokens": _ANSWER_LENGTH,
+    "max_tokens_to_sample": _ANSWER_LENGTH,
+    "model_id": _MODEL,
     "model_kwargs": ("extra_body",),
     "model_name": ("model",),
-    "model_path": ("model", "model_name"),
+    "model_path": _MODEL,
+    "model_type": _MODEL,
     "n_ctx": ("context_size",),
-    "n_predict": ("max_tokens", "max_chars"),
+    "n_predict": _ANSWER_LENGTH,
     "num_ctx": ("context_size",),
-    "num_output": ("max_tokens", "max_chars"),
-    "num_predict": ("max_tokens", "max_chars"),
+    "num_output": _ANSWER_LENGTH,
+    "num_predict": _ANSWER_LENGTH,
+    "ollama_additional_kwargs": ("extra_body",),
     "openai_api_base": ("base_url",),
     "openai_api_key": ("api_key",),
-    "ollama_additional_kwargs": ("extra_body",),
     "options": ("extra_body",),
     "query_prefix": ("query_instruction",),
-    "embed_instruction": ("text_instruction",),
     "reasoning": ("thinking", "reasoning_effort"),
     "repetition_penalty": ("repeat_penalty",),
     "request_timeout": ("timeout",),
+    "rerank_model": _MODEL,
     "response_schema": ("response_format",),
     "stop_sequences": ("stop",),
-    "sync_client_kwargs": ("headers", "timeout"),
+    "stop_tokens": ("stop",),
+    "stop_words": ("stop",),
+    "sync_client_kwargs": _CLIENT,
+    "text_prefix": ("text_instruction",),
     "think": ("thinking",),
     "thinking_budget": ("thinking",),
+    "truncation": ("truncate",),
     "url": ("base_url",),
 }
 
+# What stands in place of settings that no class has here.
+_INSTEAD = {
+    **dict.fromkeys(
+        ("device", "device_map", "torch_dtype", "cache_folder", "trust_remote_code"),
+        "leave it out: Docker Model Runner stores the model, and chooses the device",
+    ),
+    **dict.fromkeys(
+        ("main_gpu", "n_batch", "n_gpu_layers", "n_threads", "num_batch", "num_gpu", "num_thread"),
+        "docker_model.configure_model(model, runtime_flags=[...]) sets the engine's flags",
+    ),
+    **dict.fromkeys(
+        ("batch_size", "chunk_size", "embed_batch_size", "max_chunks_per_doc"),
+        "leave it out: requests are as large as the engine takes",
+    ),
+    **dict.fromkeys(("stream", "streaming"), "leave it out, and call stream()"),
+    **dict.fromkeys(("system", "system_prompt"), "begin the messages with a system message"),
+    "validate_model_on_init": "leave it out, and call warm_up() to load the model",
+}
+_OF_THE_RUNNER = ("context_size", "keep_alive")  # which configure_model sets for any model
 
-def setting_hint(name: str, known: Collection[str]) -> str:
+
+def other_name(name: str, known: Collection[str] | None = None) -> str | None:
+    """Return what a setting of other libraries is called here; `None` without another name.
+
+    Args:
+        name: The setting.
+        known: The settings that a class has; default: those of any class.
+    """
+    names = _ELSEWHERE.get(name, ())
+    return next((here for here in names if known is None or here in known), None)
+
+
+def setting_hint(
+    name: str, known: Collection[str], owner: str, of_model: Collection[str] = ()
+) -> str:
     """Say what a user who wrote `name` may have meant.
 
     Args:
-        name: A setting that a class does not have.
+        name: A setting that a class, or one of its calls, does not have.
         known: The settings that it has.
+        owner: The class.
+        of_model: For a call: the settings of the model, which a call does not take.
 
     Returns:
-        A hint for an error; empty if nothing comes close.
+        A hint for an error, which is never empty.
     """
-    meant = next((here for here in _ELSEWHERE.get(name, ()) if here in known), None)
-    if meant is not None:
-        return f"{name} is called {meant} here"
-    close = get_close_matches(name, known, n=1, cutoff=0.75)
-    return f"did you mean {close[0]}?" if close else ""
+    if (here := other_name(name, known)) is not None:
+        return f"{name} is called {here} here"
+    here = name if name in of_model else other_name(name, of_model)
+    if here is not None:
+        called = "" if here == name else f"{name} is called {here} here; "
+        return f"{called}set it on the model: {owner}({here}=...)"
+    here = other_name(name) or name
+    if here in _OF_THE_RUNNER:
+        return f"docker_model.configure_model(model, {here}=...) sets it for all users"
+    if name in _INSTEAD:
+        return _INSTEAD[name]
+    if close := get_close_matches(name, known, n=1, cutoff=0.75):
+        return f"did you mean {close[0]}?"
+    more = "; what only the engine knows goes into extra_body" if "extra_body" in known else ""
+    return f"help({owner}) lists the settings{more}"
 
 
 def name_model(settings: Mapping[str, Any], name: str) -> dict[str, Any]:

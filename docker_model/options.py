@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from docker_model.errors import InvalidRequestError
 
@@ -67,6 +67,28 @@ class Timeouts:
         if isinstance(value, Timeouts):
             return value
         return cls() if value is None else cls(total=value)
+
+
+def check_timeout(value: Any) -> Any:
+    """Return a `timeout=` setting as it is; a mapping, as pydantic dumps one, as `Timeouts`.
+
+    Raises:
+        InvalidRequestError: If it is no timeout.
+    """
+    if isinstance(value, Mapping):
+        return Timeouts(**value)
+    Timeouts.of(value)
+    return value
+
+
+def check_stop(value: Any) -> Any:
+    """Return a `stop=` setting as it is.
+
+    Raises:
+        InvalidRequestError: If it is no stop sequence, and not several.
+    """
+    stop_sequences(value)
+    return value
 
 
 def stop_sequences(stop: str | Iterable[str] | None) -> tuple[str, ...]:
@@ -138,16 +160,28 @@ def check_fraction(name: str, value: object) -> None:
         raise InvalidRequestError(msg, hint=f"such as {name}=0.8")
 
 
-def check_sampling(parameters: Mapping[str, object]) -> None:
-    """Check sampling parameters as far as every engine agrees on them.
+def check_numbers(parameters: Mapping[str, object]) -> None:
+    """Check the values of sampling parameters; other names, and `None`, are left alone.
 
     Raises:
         InvalidRequestError: If one is no number.
     """
-    for name, value in parameters.items():
+    for name in (*SAMPLING, "repeat_penalty"):
+        value = parameters.get(name)
+        if value is None:
+            continue
         kinds = (int,) if name in _WHOLE else (int, float)
         if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
             kind = "a whole number" if name in _WHOLE else "a number"
             msg = f"{name} must be {kind}, not {value!r}"
             raise InvalidRequestError(msg, hint=f"such as {name}=1, or leave {name} out")
+
+
+def check_sampling(parameters: Mapping[str, object]) -> None:
+    """Check sampling parameters as far as every engine agrees on them.
+
+    Raises:
+        InvalidRequestError: If one is no number, or `max_tokens` less than 1.
+    """
+    check_numbers(parameters)
     check_count("max_tokens", parameters.get("max_tokens"), least=1, optional=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from docker_model._setting_names import setting_hint
 from docker_model.http.by_prompt import BY_PROMPT
+from docker_model.options import check_numbers, stop_sequences
 from langchain_docker_model._messages import HTTP_HINT
 from langchain_docker_model._structured import response_format
 from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
@@ -128,11 +129,12 @@ def merge(
         given: The call's keywords.
 
     Raises:
-        InvalidRequestError: If a keyword is no setting of a call.
+        InvalidRequestError: If a keyword is no setting of a call, or has an invalid value.
     """
-    _check_names(given)
+    _check_names(given, own)
     settings = {name: given.get(name, own[name]) for name in _OWN}
     parameters = {name: settings[name] for name in PARAMETERS if settings[name] is not None}
+    check_numbers(parameters)
     if "response_format" in parameters:
         parameters["response_format"] = response_format(parameters["response_format"])
     if given.get("tools"):
@@ -147,17 +149,21 @@ def merge(
     )
 
 
-def _check_names(names: Iterable[str]) -> None:
-    known = _OWN | _CALL_ONLY
+def _check_names(names: Iterable[str], own: Iterable[str]) -> None:
+    known = _OWN | _CALL_ONLY | {"stop"}
     unknown = sorted(set(names) - known - _OF_CORE)
     if not unknown:
         return
     msg = f"a call has no setting {', '.join(unknown)}"
-    hints = filter(None, (setting_hint(name, known) for name in unknown))
-    hint = "; ".join([*hints, "set it on the model; what only your engine knows: extra_body="])
-    raise InvalidRequestError(msg, hint=hint)
+    of_model = set(own) - known
+    hints = (setting_hint(name, known, "ChatDockerModel", of_model) for name in unknown)
+    raise InvalidRequestError(msg, hint="; ".join(dict.fromkeys(hints)))
 
 
 def stops_of(stop: Any) -> list[str]:
-    """Return stop sequences as a list."""
-    return [stop] if isinstance(stop, str) else list(stop or ())
+    """Return stop sequences as a list.
+
+    Raises:
+        InvalidRequestError: If one is empty, or no string.
+    """
+    return list(stop_sequences(stop))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from langchain_core.load import dumpd
@@ -11,14 +12,15 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 import docker_model
 from docker_model import env
 from docker_model._setting_names import setting_hint
-from docker_model.options import Timeouts
+from docker_model.options import Timeouts, check_stop, check_timeout
 from langchain_docker_model.errors import (
+    InvalidRequestError,
     UnsupportedParameterError,
     as_langchain_errors,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from docker_model.types import ModelInfo
 
@@ -26,6 +28,7 @@ __all__ = [
     "ApiKey",
     "FromEnv",
     "ListsModels",
+    "StopSetting",
     "TimeoutSetting",
     "TraceRepr",
     "check_names",
@@ -76,10 +79,10 @@ class TraceRepr(Serializable):
 # --- Types of fields ---
 
 
-def _check_timeout(value: Any) -> Any:
-    if isinstance(value, dict):  # from `model_dump`
-        return Timeouts(**value)
-    Timeouts.of(value)
+def _check_key(value: Any) -> Any:
+    if not isinstance(value, str | SecretStr | None):
+        msg = f"api_key must be a string, not {type(value).__name__}"
+        raise InvalidRequestError(msg, hint='such as api_key="k"')
     return value
 
 
@@ -88,8 +91,9 @@ def _hidden(value: SecretStr | str | None) -> SecretStr | None:
 
 
 # Checked before pydantic tries each type, since one wrong value needs one message.
-TimeoutSetting = Annotated[Timeouts | float | None, BeforeValidator(_check_timeout)]
-ApiKey = Annotated[SecretStr | str | None, AfterValidator(_hidden)]
+TimeoutSetting = Annotated[Timeouts | float | None, BeforeValidator(check_timeout)]
+StopSetting = Annotated[str | Sequence[str] | None, BeforeValidator(check_stop)]
+ApiKey = Annotated[SecretStr | str | None, BeforeValidator(_check_key), AfterValidator(_hidden)]
 
 
 def secret_text(key: SecretStr | str | None) -> str | None:
@@ -110,9 +114,8 @@ def check_names(owner: type, names: Iterable[str], known: Collection[str]) -> No
     if not unknown:
         return
     msg = f"{owner.__name__} has no setting {', '.join(unknown)}"
-    hints = filter(None, (setting_hint(name, known) for name in unknown))
-    hint = "; ".join(hints) or f"the settings are {', '.join(sorted(known))}"
-    raise UnsupportedParameterError(msg, hint=hint)
+    hints = dict.fromkeys(setting_hint(name, known, owner.__name__) for name in unknown)
+    raise UnsupportedParameterError(msg, hint="; ".join(hints))
 
 
 def refuse_address(settings: Mapping[str, object]) -> None:

@@ -24,7 +24,7 @@ from langchain_docker_model._backend import CliBackend, HttpBackend
 from langchain_docker_model._profile import known_profile_of, profile_of
 from langchain_docker_model._progress import SendsProgress
 from langchain_docker_model._replies import PROVIDER
-from langchain_docker_model._settings import ApiKey, TimeoutSetting
+from langchain_docker_model._settings import ApiKey, StopSetting, TimeoutSetting
 from langchain_docker_model._structured import Method, Schema, structured, tool_of
 from langchain_docker_model.errors import as_langchain_errors
 
@@ -197,7 +197,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     top_p: float | None = None
     """Choose among the likeliest tokens that add up to this probability."""
 
-    stop: str | Sequence[str] | None = None
+    stop: StopSetting = None
     """Stop sequences: the first match ends the answer and is not part of it."""
 
     seed: int | None = None

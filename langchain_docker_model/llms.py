@@ -12,6 +12,7 @@ from langchain_core.prompt_values import StringPromptValue
 from pydantic import ConfigDict, Field, model_validator
 
 import docker_model
+from docker_model._setting_names import other_name
 from docker_model._version import __version__
 from docker_model.client import standby_model_for
 from docker_model.options import FileReferences, PullPolicy, Timeouts, TransportName
@@ -20,7 +21,7 @@ from langchain_docker_model import _concurrency, _settings
 from langchain_docker_model._messages import media_in
 from langchain_docker_model._progress import Run, heard_by, heard_by_async
 from langchain_docker_model._replies import check_answered
-from langchain_docker_model._settings import ApiKey, TimeoutSetting
+from langchain_docker_model._settings import ApiKey, StopSetting, TimeoutSetting
 from langchain_docker_model.errors import UnsupportedParameterError, as_langchain_errors
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
     model: str
     """The model's name exactly as `docker model run` takes it."""
 
-    stop: str | Sequence[str] | None = ()
+    stop: StopSetting = ()
     """Stop sequences: the earliest match ends the answer and is not part of it."""
 
     max_chars: int | None = None
@@ -540,7 +541,10 @@ def _refuse(names: Iterable[str]) -> None:
     if not refused:
         return
     msg = f"DockerModelLLM cannot use {', '.join(refused)}"
-    hint = "leave it out, or take ChatDockerModel: the runner's HTTP API may have it"
+    hint = "leave it out, or take ChatDockerModel, which asks the runner's HTTP API"
+    for name in refused:
+        if (other := other_name(name) or name) != name:
+            hint += f"; there, {name} is called {other}"
     if not _LENGTH_LIMITS.isdisjoint(refused):
         hint += "; max_chars= limits the length of an answer here"
     raise UnsupportedParameterError(msg, hint=hint)

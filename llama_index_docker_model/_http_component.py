@@ -10,7 +10,7 @@ from llama_index.core.bridge.pydantic import BaseModel, ConfigDict, Field, model
 from docker_model.env import FromEnv
 from docker_model.errors import UnsupportedParameterError
 from docker_model.options import Timeouts
-from llama_index_docker_model._settings import check_names, client_of
+from llama_index_docker_model._settings import TimeoutSetting, check_names, client_of
 
 if TYPE_CHECKING:
     from typing import Self
@@ -44,7 +44,7 @@ class HttpComponent(FromEnv, BaseModel):
     headers: Mapping[str, str] | None = Field(default=None, repr=False, exclude=True)
     """HTTP headers, sent only to an address that you have named; never shown."""
 
-    timeout: Timeouts | float | None = Timeouts()
+    timeout: TimeoutSetting = Timeouts()
     """Seconds for each phase of a request; a plain number is for all of it."""
 
     max_retries: int = 2

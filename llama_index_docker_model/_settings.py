@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+
+from llama_index.core.bridge.pydantic import BeforeValidator
 
 import docker_model
-from docker_model._setting_names import setting_hint
+from docker_model._setting_names import other_name, setting_hint
 from docker_model.client import standby_model_for
 from docker_model.errors import InvalidRequestError, UnsupportedParameterError
 from docker_model.http.client import Client
 from docker_model.http.thinking import check_thinking, thinking_budget, thinking_parameters
+from docker_model.options import Timeouts, check_numbers, check_stop, check_timeout, stop_sequences
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from docker_model import DockerModel
     from docker_model.http.thinking import Thinking
 
 __all__ = [
     "MergedSettings",
+    "StopSetting",
+    "TimeoutSetting",
     "by_prompt",
     "check_names",
     "client_of",
@@ -29,6 +35,9 @@ __all__ = [
 ]
 
 TransportName: TypeAlias = Literal["cli", "http"]
+# Checked before pydantic tries each type, since one wrong value needs one message.
+StopSetting = Annotated[str | Sequence[str] | None, BeforeValidator(check_stop)]
+TimeoutSetting = Annotated[Timeouts | float | None, BeforeValidator(check_timeout)]
 
 # Settings of `docker_model.DockerModel` for the CLI that a single call may be given, too.
 _CLI_PER_CALL = frozenset(
@@ -135,7 +144,7 @@ class MergedSettings:
             InvalidRequestError: If a keyword can be given only to the model.
             TypeError: If a keyword is unknown.
         """
-        _check_call(call)
+        _check_call(call, model)
         given = {name: value for name, value in call.items() if (name, value) != ("stop", None)}
         values = {**model, **given}
         refuse_over_cli(values)
@@ -159,12 +168,12 @@ class MergedSettings:
         """Return the parameters of a request, and what tells the client how to treat it.
 
         Raises:
-            InvalidRequestError: If `thinking` has an unknown value.
+            InvalidRequestError: If a parameter has an invalid value.
         """
         names = sorted(_PARAMETERS | _CALL_ONLY)
-        stop = self.values["stop"]
+        check_numbers(self.values)
         given = {name: self.values.get(name) for name in (*names, *_CONVERSATION)}
-        given["stop"] = [stop] if isinstance(stop, str) else list(stop or ())
+        given["stop"] = list(stop_sequences(self.values["stop"]))
         for name, value in thinking_parameters(self.thinking(), None).items():
             if isinstance(value, dict):
                 given[name] = {**value, **(given[name] or {})}
@@ -273,21 +282,22 @@ def check_names(cls: Any, settings: dict[str, Any]) -> dict[str, Any]:
         ValueError: If one is unknown; says which one was meant, as far as one can tell.
     """
     for name in sorted(settings.keys() - cls.model_fields.keys()):
-        hint = setting_hint(name, cls.model_fields) or f"see help({cls.__name__})"
+        hint = setting_hint(name, cls.model_fields, cls.__name__)
         msg = f"{cls.__name__} has no setting {name}; {hint}"
         raise ValueError(msg)
     return settings
 
 
-def _check_call(call: Mapping[str, Any]) -> None:
+def _check_call(call: Mapping[str, Any], model: Collection[str]) -> None:
     known = _CLI_PER_CALL | _HTTP_PER_CALL
-    for name in sorted(call.keys() - known - _MODEL_ONLY):
-        hint = setting_hint(name, known | _MODEL_ONLY)
+    of_model = (set(model) | _MODEL_ONLY) - known
+    for name in sorted(call.keys() - known):
+        hint = setting_hint(name, known, "DockerModelLLM", of_model)
+        if name in of_model:
+            msg = f"{name} cannot be given to a single call"
+            raise InvalidRequestError(msg, hint=hint)
         msg = f"unexpected keyword of a call: {name}"
-        if hint.startswith(name):  # other libraries have it, under this name
+        if other_name(name):  # other libraries have it, under this name
             raise UnsupportedParameterError(msg, hint=hint)
-        raise TypeError(f"{msg}; {hint}" if hint else msg)
-    private = sorted(call.keys() & _MODEL_ONLY)
-    if private:
-        msg = f"{', '.join(private)} cannot be given to a single call"
-        raise InvalidRequestError(msg, hint="set it on the model: DockerModelLLM(…)")
+        msg = f"{msg}; {hint}"
+        raise TypeError(msg)

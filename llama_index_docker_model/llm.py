@@ -24,6 +24,8 @@ from llama_index_docker_model._messages import needs_http, openai_messages
 from llama_index_docker_model._methods import chat_methods, completion_methods
 from llama_index_docker_model._settings import (
     MergedSettings,
+    StopSetting,
+    TimeoutSetting,
     by_prompt,
     check_names,
     client_of,
@@ -148,13 +150,13 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     model: str
     """The model's name, exactly as `docker model run` takes it."""
 
-    stop: str | Sequence[str] | None = ()
+    stop: StopSetting = ()
     """Stop sequences: the earliest match ends the answer and is not part of it."""
 
     max_chars: int | None = None
     """Ends the answer after so many characters (`finish_reason` is then `"length"`)."""
 
-    timeout: Timeouts | float | None = Timeouts()
+    timeout: TimeoutSetting = Timeouts()
     """Seconds for each phase of a call; a plain number is for the whole call."""
 
     max_concurrency: int = 8

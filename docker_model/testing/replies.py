@@ -117,8 +117,8 @@ class ChatReply(_Stream):
         self._message: dict[str, Any] = {}
         self._calls: list[dict[str, Any]] = []
         self._pieces = 0
-        most = body.get("max_tokens") or -1
-        self._most = most if most > 0 else sys.maxsize
+        most = body.get("max_tokens")
+        self._most = most if isinstance(most, int) and most > 0 else sys.maxsize
         self._usage: Usage | None = None
         self._finish: str | None = "stop"
 
