@@ -142,5 +142,6 @@ class AsyncProgressRelay:
         if error is not None:
             self._task.cancel()
             return
-        self._waiting.put_nowait(None)
+        # After the steps that the I/O thread has already handed to the loop.
+        self._loop.call_soon(self._waiting.put_nowait, None)
         await self._task

@@ -8,6 +8,7 @@ import pytest
 from docker_model import DockerModel, Progress, PullProgress, Timeouts
 from docker_model.errors import GenerationTimeoutError
 from docker_model.http import Client
+from docker_model.progress import AsyncProgressRelay
 from docker_model.testing import Event, SimulatedDocker, Sleep, Text
 from tests.support.loading import loading_docker
 
@@ -158,3 +159,15 @@ def test_a_percentage_is_unknown_without_a_total():
     assert Progress(MODEL, "Downloading", 5).percent is None
     assert Progress(MODEL, "Downloading", 5, 0).percent is None
     assert Progress(MODEL, "Downloading", 1, 3).percent == 33
+
+
+async def test_a_step_that_comes_as_a_call_ends_is_delivered():
+    delivered = []
+
+    async def deliver(progress):
+        delivered.append(progress.stage)
+
+    async with AsyncProgressRelay(deliver, None) as relay:
+        relay(Progress(MODEL, "loading the model", stage="load"))
+        relay(Progress(MODEL, "100.0 tokens per second", stage="speed"))
+    assert delivered == ["load", "speed"]
