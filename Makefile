@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 SOURCES := docker_model langchain_docker_model llama_index_docker_model
 PYTEST := $(BIN)/python -m pytest
 
+# The tests start Python some hundred times, which compiles the package but once.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The lowest versions of the frameworks that pyproject.toml allows.
 LOWEST := langchain-core==1.6.0 llama-index-core==0.14.0
 FRAMEWORK_TESTS := tests/unit/langchain tests/unit/llama_index tests/examples
@@ -28,8 +31,9 @@ $(VENV)/ready-for-work: $(VENV)/ready
 demo: $(VENV)/ready  ## discovers models, runs a chain and a query, streams, cancels
 	$(BIN)/python examples/demo.py
 
+# Three workers even on two cores: many tests wait for a process.
 test: $(VENV)/ready-for-work  ## the test suite
-	$(PYTEST) -n 2 -m 'not slow'
+	$(PYTEST) -n 3 --dist worksteal -m 'not slow'
 
 test-plugin: $(VENV)/ready-for-work  ## the command's tests without `docker` in front of its plugin
 	DOCKER_MODEL_TEST_PLUGIN=1 $(PYTEST) -n 2 -m 'not slow' tests/contract tests/faults tests/unit/core tests/unit/docker_cli

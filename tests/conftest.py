@@ -7,6 +7,7 @@ With DOCKER_MODEL_TEST_PLUGIN=1 there is no `docker` in front: the simulated plu
 one, is found by `command=None`.
 """
 
+import gc
 import os
 import signal
 from contextlib import ExitStack
@@ -35,6 +36,7 @@ WITHOUT_FRONT = bool(os.environ.get("DOCKER_MODEL_TEST_PLUGIN"))
 
 
 def pytest_configure(config):
+    gc.disable()  # until all tests are collected
     config.addinivalue_line(
         "markers", "simulated: scripts the process itself, which only the simulation can do"
     )
@@ -52,6 +54,12 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("front"):
                 item.add_marker(skip)
+
+
+def pytest_collection_finish():
+    # A collection by a test need not walk through the frameworks and all tests.
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
