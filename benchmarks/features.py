@@ -67,8 +67,12 @@ def runner(row: Row, contender: Contender) -> Iterator[Scene]:
 
 
 def attempt(row: Row, contender: Contender, settings: dict[str, Any]) -> str:
-    """Return the cell for one row and one class with these settings."""
-    results: list[bool | str] = []
+    """Return the cell for one row and one class with these settings.
+
+    Raises:
+        ImportError: If a package lacks what it requires, which is no result.
+    """
+    results: list[bool | str | ImportError] = []
 
     def run(scene: Scene) -> None:
         try:
@@ -77,6 +81,8 @@ def attempt(row: Row, contender: Contender, settings: dict[str, Any]) -> str:
         # have no such method at all.
         except (NotOffered, NotImplementedError, AttributeError):
             results.append(False)
+        except ImportError as error:
+            results.append(error)
         except Exception as error:  # noqa: BLE001  a user would see it
             results.append(name_of(error))
 
@@ -86,6 +92,8 @@ def attempt(row: Row, contender: Contender, settings: dict[str, Any]) -> str:
         thread.start()
         thread.join(PATIENCE)
     result = results[0] if results else "hangs"
+    if isinstance(result, ImportError):
+        raise result
     return {True: "yes", False: "no"}.get(result, str(result))  # type: ignore[call-overload]
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 import docker_model
 from docker_model._setting_names import name_model
 from docker_model.http.client import Client
 from docker_model.options import Timeouts, WhenFull
 from langchain_docker_model import _settings
-from langchain_docker_model._settings import ApiKey, TimeoutSetting
 from langchain_docker_model.errors import UnsupportedParameterError, as_langchain_errors
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["HttpSettings"]
 
 
-class HttpSettings(_settings.FromEnv, _settings.ListsModels, BaseModel):
+class HttpSettings(_settings.FromEnv, _settings.ListsModels, _settings.ChecksValues):
     """Settings of the connection to the runner's HTTP API."""
 
     # The error of a refused setting would otherwise show the others, the key among them.
@@ -47,13 +46,13 @@ class HttpSettings(_settings.FromEnv, _settings.ListsModels, BaseModel):
     base_url: str | None = None
     """The API's address; by default the runner is found."""
 
-    api_key: ApiKey = None
+    api_key: SecretStr | str | None = None
     """Sent as a bearer token, and only to an address that you have named."""
 
     headers: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
     """Sent along, and only to an address that you have named; never shown."""
 
-    timeout: TimeoutSetting = Timeouts()
+    timeout: Timeouts | float | None = Timeouts()
     """Seconds for each phase of a request; a plain number is for all of it."""
 
     max_retries: int = 2

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.load import dumpd
 from langchain_core.load.serializable import Serializable
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import BaseModel, SecretStr, field_validator
 
 import docker_model
 from docker_model import env
 from docker_model._setting_names import setting_hint
-from docker_model.options import Timeouts, check_stop, check_timeout
+from docker_model.options import check_stop, check_timeout
 from langchain_docker_model.errors import (
     InvalidRequestError,
     UnsupportedParameterError,
@@ -20,16 +19,14 @@ from langchain_docker_model.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from docker_model.types import ModelInfo
 
 __all__ = [
-    "ApiKey",
+    "ChecksValues",
     "FromEnv",
     "ListsModels",
-    "StopSetting",
-    "TimeoutSetting",
     "TraceRepr",
     "check_names",
     "refuse_address",
@@ -67,7 +64,25 @@ class ListsModels:
             return await docker_model.alist_models(command=command, env=env)
 
 
-class TraceRepr(Serializable):
+# --- Checks ---
+
+
+def _secret(key: Any) -> SecretStr | None:
+    if not isinstance(key, str | SecretStr | None):
+        msg = f"api_key must be a string, not {type(key).__name__}"
+        raise InvalidRequestError(msg, hint='such as api_key="k"')
+    return SecretStr(key) if isinstance(key, str) else key
+
+
+class ChecksValues(BaseModel):
+    """Checks values before pydantic tries each type, since one wrong value needs one message."""
+
+    _check_timeout = field_validator("timeout", mode="before", check_fields=False)(check_timeout)
+    _check_stop = field_validator("stop", mode="before", check_fields=False)(check_stop)
+    _hide_key = field_validator("api_key", mode="before", check_fields=False)(_secret)
+
+
+class TraceRepr(ChecksValues, Serializable):
     """Shows a model in traces with its fields as they are now."""
 
     @property
@@ -76,32 +91,9 @@ class TraceRepr(Serializable):
         return cast("dict[str, Any]", dumpd(self))
 
 
-# --- Types of fields ---
-
-
-def _check_key(value: Any) -> Any:
-    if not isinstance(value, str | SecretStr | None):
-        msg = f"api_key must be a string, not {type(value).__name__}"
-        raise InvalidRequestError(msg, hint='such as api_key="k"')
-    return value
-
-
-def _hidden(value: SecretStr | str | None) -> SecretStr | None:
-    return SecretStr(value) if isinstance(value, str) else value
-
-
-# Checked before pydantic tries each type, since one wrong value needs one message.
-TimeoutSetting = Annotated[Timeouts | float | None, BeforeValidator(check_timeout)]
-StopSetting = Annotated[str | Sequence[str] | None, BeforeValidator(check_stop)]
-ApiKey = Annotated[SecretStr | str | None, BeforeValidator(_check_key), AfterValidator(_hidden)]
-
-
 def secret_text(key: SecretStr | str | None) -> str | None:
     """Return the key itself."""
     return key.get_secret_value() if isinstance(key, SecretStr) else key
-
-
-# --- Checks ---
 
 
 def check_names(owner: type, names: Iterable[str], known: Collection[str]) -> None:

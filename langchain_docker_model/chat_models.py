@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import HumanMessage, convert_to_messages
-from pydantic import ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr, model_validator
 
 import docker_model
 from docker_model._version import __version__
@@ -24,7 +24,6 @@ from langchain_docker_model._backend import CliBackend, HttpBackend
 from langchain_docker_model._profile import known_profile_of, profile_of
 from langchain_docker_model._progress import SendsProgress
 from langchain_docker_model._replies import PROVIDER
-from langchain_docker_model._settings import ApiKey, StopSetting, TimeoutSetting
 from langchain_docker_model._structured import Method, Schema, structured, tool_of
 from langchain_docker_model.errors import as_langchain_errors
 
@@ -197,7 +196,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     top_p: float | None = None
     """Choose among the likeliest tokens that add up to this probability."""
 
-    stop: StopSetting = None
+    stop: str | Sequence[str] | None = None
     """Stop sequences: the first match ends the answer and is not part of it."""
 
     seed: int | None = None
@@ -302,13 +301,13 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     base_url: str | None = None
     """The API's address; by default the runner is found."""
 
-    api_key: ApiKey = None
+    api_key: SecretStr | str | None = None
     """Sent as a bearer token, and only to an address that you have named."""
 
     headers: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
     """Sent along, and only to an address that you have named; never shown or traced."""
 
-    timeout: TimeoutSetting = Timeouts()
+    timeout: Timeouts | float | None = Timeouts()
     """Seconds for each phase of a call; a plain number is for the whole call."""
 
     max_retries: int = 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.language_models import LLM
 from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_core.prompt_values import StringPromptValue
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 import docker_model
 from docker_model._setting_names import other_name
@@ -21,7 +21,6 @@ from langchain_docker_model import _concurrency, _settings
 from langchain_docker_model._messages import media_in
 from langchain_docker_model._progress import Run, heard_by, heard_by_async
 from langchain_docker_model._replies import check_answered
-from langchain_docker_model._settings import ApiKey, StopSetting, TimeoutSetting
 from langchain_docker_model.errors import UnsupportedParameterError, as_langchain_errors
 
 if TYPE_CHECKING:
@@ -112,13 +111,13 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
     model: str
     """The model's name exactly as `docker model run` takes it."""
 
-    stop: StopSetting = ()
+    stop: str | Sequence[str] | None = ()
     """Stop sequences: the earliest match ends the answer and is not part of it."""
 
     max_chars: int | None = None
     """The longest answer, in characters; a longer one ends with `finish_reason="length"`."""
 
-    timeout: TimeoutSetting = Timeouts()
+    timeout: Timeouts | float | None = Timeouts()
     """Seconds for each phase of a call; a plain number is for the whole call."""
 
     max_concurrency: int = 8
@@ -152,7 +151,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
     base_url: str | None = None
     """The HTTP API's address, which selects HTTP; without one the runner is found."""
 
-    api_key: ApiKey = None
+    api_key: SecretStr | str | None = None
     """Sent as a bearer token, and only to an address that you have named."""
 
     if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields

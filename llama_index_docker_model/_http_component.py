@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from llama_index.core.bridge.pydantic import BaseModel, ConfigDict, Field, model_validator
+from llama_index.core.bridge.pydantic import ConfigDict, Field, model_validator
 
 from docker_model.env import FromEnv
 from docker_model.errors import UnsupportedParameterError
 from docker_model.options import Timeouts
-from llama_index_docker_model._settings import TimeoutSetting, check_names, client_of
+from llama_index_docker_model._settings import ChecksValues, check_names, client_of
 
 if TYPE_CHECKING:
     from typing import Self
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["HttpComponent"]
 
 
-class HttpComponent(FromEnv, BaseModel):
+class HttpComponent(FromEnv, ChecksValues):
     """Settings of a component that speaks HTTP alone."""
 
     # The error of a refused setting would otherwise show the others, `env` among them.
@@ -44,7 +44,7 @@ class HttpComponent(FromEnv, BaseModel):
     headers: Mapping[str, str] | None = Field(default=None, repr=False, exclude=True)
     """HTTP headers, sent only to an address that you have named; never shown."""
 
-    timeout: TimeoutSetting = Timeouts()
+    timeout: Timeouts | float | None = Timeouts()
     """Seconds for each phase of a request; a plain number is for all of it."""
 
     max_retries: int = 2

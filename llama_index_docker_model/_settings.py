@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from llama_index.core.bridge.pydantic import BeforeValidator
+from llama_index.core.bridge.pydantic import BaseModel, field_validator
 
 import docker_model
 from docker_model._setting_names import other_name, setting_hint
@@ -14,7 +13,7 @@ from docker_model.client import standby_model_for
 from docker_model.errors import InvalidRequestError, UnsupportedParameterError
 from docker_model.http.client import Client
 from docker_model.http.thinking import check_thinking, thinking_budget, thinking_parameters
-from docker_model.options import Timeouts, check_numbers, check_stop, check_timeout, stop_sequences
+from docker_model.options import check_numbers, check_stop, check_timeout, stop_sequences
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -23,9 +22,8 @@ if TYPE_CHECKING:
     from docker_model.http.thinking import Thinking
 
 __all__ = [
+    "ChecksValues",
     "MergedSettings",
-    "StopSetting",
-    "TimeoutSetting",
     "by_prompt",
     "check_names",
     "client_of",
@@ -35,9 +33,6 @@ __all__ = [
 ]
 
 TransportName: TypeAlias = Literal["cli", "http"]
-# Checked before pydantic tries each type, since one wrong value needs one message.
-StopSetting = Annotated[str | Sequence[str] | None, BeforeValidator(check_stop)]
-TimeoutSetting = Annotated[Timeouts | float | None, BeforeValidator(check_timeout)]
 
 # Settings of `docker_model.DockerModel` for the CLI that a single call may be given, too.
 _CLI_PER_CALL = frozenset(
@@ -117,6 +112,13 @@ _CLI_ONLY = {
         "HTTP reads no files: put their text into the prompt",
     ),
 }
+
+
+class ChecksValues(BaseModel):
+    """Checks values before pydantic tries each type, since one wrong value needs one message."""
+
+    _check_timeout = field_validator("timeout", mode="before", check_fields=False)(check_timeout)
+    _check_stop = field_validator("stop", mode="before", check_fields=False)(check_stop)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,8 @@ from llama_index_docker_model._backends import CliBackend, HttpBackend, cli_back
 from llama_index_docker_model._messages import needs_http, openai_messages
 from llama_index_docker_model._methods import chat_methods, completion_methods
 from llama_index_docker_model._settings import (
+    ChecksValues,
     MergedSettings,
-    StopSetting,
-    TimeoutSetting,
     by_prompt,
     check_names,
     client_of,
@@ -65,7 +64,7 @@ _ENGINE_CONTEXT = 4096
 _TEMPLATE_TOKENS = 64
 
 
-class DockerModelLLM(FromEnv, FunctionCallingLLM):
+class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
     """A local model of Docker Model Runner, over its command or its HTTP API.
 
     The settings are those of `docker_model.DockerModel`, with its defaults. All but `env` and
@@ -150,13 +149,13 @@ class DockerModelLLM(FromEnv, FunctionCallingLLM):
     model: str
     """The model's name, exactly as `docker model run` takes it."""
 
-    stop: StopSetting = ()
+    stop: str | Sequence[str] | None = ()
     """Stop sequences: the earliest match ends the answer and is not part of it."""
 
     max_chars: int | None = None
     """Ends the answer after so many characters (`finish_reason` is then `"length"`)."""
 
-    timeout: TimeoutSetting = Timeouts()
+    timeout: Timeouts | float | None = Timeouts()
     """Seconds for each phase of a call; a plain number is for the whole call."""
 
     max_concurrency: int = 8

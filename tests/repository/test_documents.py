@@ -136,6 +136,14 @@ def test_every_make_target_in_the_documents_exists():
     assert {"demo", "test"} <= named <= targets
 
 
+@pytest.mark.parametrize("name", ["architecture.md", "way-of-a-prompt.svg"])
+def test_every_module_that_the_architecture_names_exists(name):
+    named = set(re.findall(r"[\w/]+\.py\b", (ROOT / "docs" / name).read_text()))
+    roots = (ROOT, ROOT / "docker_model")
+    assert named
+    assert [path for path in named if not any((root / path).exists() for root in roots)] == []
+
+
 def test_every_extra_in_the_documents_exists():
     extras = (ROOT / "pyproject.toml").read_text().partition("optional-dependencies]")[2]
     for command in commands():

@@ -3,6 +3,7 @@
 The cells of other packages come from `python benchmarks/features.py`, which needs them.
 """
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -32,3 +33,9 @@ def test_the_cell_is_the_result_of_its_row(row, contender, monkeypatch):
     monkeypatch.delenv("MODEL_RUNNER_HOST", raising=False)  # every row on the simulation
     monkeypatch.delenv("DOCKER_MODEL_COMMAND", raising=False)
     assert cell(row, contender) == CELLS[row.title][contender.title]
+
+
+def test_a_package_that_cannot_be_imported_gives_no_cell():
+    (ours, *_) = OURS
+    with pytest.raises(ModuleNotFoundError, match="nowhere"):
+        cell(ROWS[0], dataclasses.replace(ours, package="nowhere"))
