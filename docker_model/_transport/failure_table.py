@@ -31,6 +31,7 @@ PLUGIN_HINT = (
     "`docker desktop enable model-runner` (Docker Desktop)"
 )
 LOGS_HINT = "`docker model logs` has the engine's own words"
+ENDED_HINT = LOGS_HINT + "; without any, the system may have killed the engine for lack of memory"
 _MEMORY_HINT = (
     "take a smaller model or quantization, free memory by `docker model unload --all`, or ask "
     "for less context: `docker model configure --context-size N {model}`"
@@ -56,9 +57,16 @@ def _row(pattern: str, error: type[DockerModelError], message: str, hint: str = 
     return Cause(re.compile(pattern, re.MULTILINE), error, message, hint)
 
 
-OUT_OF_MEMORY = re.compile(
+_OUT_OF_MEMORY = (
     r"not enough (?:GPU )?memory|out of memory|cannot allocate memory|failed to allocate buffer"
 )
+# An engine that the system kills leaves no reason. The runner then passes on what the engine
+# logged before, and the signal only if that was nothing.
+_KILLED_WHILE_LOADING = (
+    r"unable to load runner: .*terminated unexpectedly: \S+ (?:exit status: signal: killed|failed: "
+    r"(?!(?s:.*)(?i:error|fail|abort|assert|exception|terminate|invalid|unsupported|unable|cannot)))"
+)
+NO_ROOM = re.compile(f"{_OUT_OF_MEMORY}|{_KILLED_WHILE_LOADING}")
 
 # A source that `search` could not ask, and the end of the reason, which has no addresses.
 # The command succeeds if there are results of another source.
@@ -95,8 +103,32 @@ MANAGEMENT = (
     ),
 )
 
+# First, since the runner quotes the engine's log, which may name earlier failures.
+ENGINE_ENDS = (
+    _row(
+        _OUT_OF_MEMORY,
+        ModelLoadError,
+        "there is not enough memory to load {model!r}",
+        _MEMORY_HINT,
+    ),
+    _row(
+        _KILLED_WHILE_LOADING,
+        ModelLoadError,
+        "the engine ended without a reason while it loaded {model!r}, as it does when the system "
+        "kills it because memory is full",
+        _MEMORY_HINT,
+    ),
+    _row(
+        r"^(?!.*unable to load runner).*terminated unexpectedly: ",
+        GenerationError,
+        "the engine ended while it answered",
+        ENDED_HINT,
+    ),
+)
+
 # The most telling first: the first that is found counts.
 CAUSES = (
+    *ENGINE_ENDS,
     # -- no plugin: `docker` itself answers, and rejects a flag before the command ----------
     _row(
         r"unknown command: docker model|'model' is not a docker command"
@@ -132,12 +164,6 @@ CAUSES = (
         "the prompt and its answer, or requests at once, are longer than the model's context",
         "send less, or fewer requests at once: `docker model configure --context-size {enough} "
         "{model}` makes more room",
-    ),
-    _row(
-        OUT_OF_MEMORY.pattern,
-        ModelLoadError,
-        "there is not enough memory to load {model!r}",
-        _MEMORY_HINT,
     ),
     _row(
         r"inference backend took too long to initialize",
@@ -310,6 +336,7 @@ CAUSES = (
         r"|forcibly closed by the remote host|wsarecv|wsasend",  # Windows
         GenerationError,
         "the connection to Docker Model Runner broke off: the engine or the runner ended",
+        ENDED_HINT,
     ),
     _row(
         r"bufio\.Scanner: token too long",

@@ -6,7 +6,14 @@ import json
 import re
 from typing import Any
 
-from docker_model._transport.failure_table import CAUSES, LOGS_HINT, START_HINT, Cause
+from docker_model._transport.failure_table import (
+    CAUSES,
+    ENDED_HINT,
+    ENGINE_ENDS,
+    LOGS_HINT,
+    START_HINT,
+    Cause,
+)
 from docker_model._transport.failures import Failure
 from docker_model.errors import (
     ContextLengthError,
@@ -93,6 +100,7 @@ _COMPLAINTS = _rows(
 
 # A text is `status=…`, a line of the engine's words, and the body as it came.
 _CAUSES = (
+    *ENGINE_ENDS,
     *_rows(
         (
             r"^status=\d+\n.*\n\s*<(?i:!doctype|html)",
@@ -244,7 +252,7 @@ def name_event(error: Any, model: str, partial: str) -> DockerModelError:
 def broken_off(model: str, partial: str, why: object) -> GenerationError:
     """Return the error for a connection that ended before the answer did."""
     msg = f"the answer of {model!r} broke off: {why}"
-    return GenerationError(msg, hint=LOGS_HINT, partial=partial)
+    return GenerationError(msg, hint=ENDED_HINT, partial=partial)
 
 
 def lost(model: str, size: int, why: object) -> DockerModelError:

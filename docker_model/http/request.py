@@ -11,7 +11,7 @@ from docker_model._runtime import io_thread
 from docker_model._runtime.limiter import Limiter
 from docker_model._runtime.tasks import SingleFlight
 from docker_model._runtime.timeouts import PhaseTimeout, timeout_scope
-from docker_model._transport.failure_table import OUT_OF_MEMORY
+from docker_model._transport.failure_table import NO_ROOM
 from docker_model._transport.log import LOG
 from docker_model._transport.stages import Stages
 from docker_model.errors import InvalidRequestError, ModelLoadError, ModelNotFoundError
@@ -181,7 +181,7 @@ class HttpRequest:
                 raise
             remedy = self._pull
         except ModelLoadError as error:
-            if self._options.make_room is None or not OUT_OF_MEMORY.search(error.detail):
+            if self._options.make_room is None or not NO_ROOM.search(error.detail):
                 raise
             remedy = self._make_room
         phase.suspend(suspended=True)

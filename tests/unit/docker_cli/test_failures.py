@@ -29,6 +29,11 @@ from docker_model.errors import (
     RunnerUnavailableError,
     UnsupportedParameterError,
 )
+from tests.support.engine_ends import (
+    KILLED_AT_ITS_START,
+    KILLED_WHILE_ANSWERING,
+    KILLED_WHILE_LOADING,
+)
 from tests.support.transcripts import load
 
 NAMES = {
@@ -331,6 +336,9 @@ def test_context_lengths_of_other_engines_are_read(text, tokens, size):
         (f"{LOAD}inference backend took too long to initialize", "300 s"),
         (f"{LOAD}llama.cpp terminated unexpectedly: failed to load model", "could not load"),
         (f"{LOAD}unable to allocate CUDA0 buffer: out of memory", "not enough memory"),
+        (KILLED_WHILE_LOADING.strip(), "memory is full"),
+        (KILLED_AT_ITS_START.strip(), "docker model unload --all"),
+        (f"{KILLED_WHILE_LOADING}0.01 E srv load_model: no such tensor, error", "could not load"),
         (
             'status=412 body=backend "x" is not installed; run: docker model install-runner -x',
             "`docker model install-runner -x`",
@@ -342,6 +350,12 @@ def test_models_that_cannot_be_loaded_raise_their_error(text, words):
     assert type(error) is ModelLoadError
     assert words in str(error)
     assert text in error.detail
+
+
+def test_an_engine_that_ended_while_it_answered_is_not_one_that_could_not_load():
+    error = failure(f"Failed to generate a response: status=500 body={KILLED_WHILE_ANSWERING}")
+    assert (type(error), error.message) == (GenerationError, "the engine ended while it answered")
+    assert "lack of memory" in error.hint
 
 
 def test_a_backend_that_is_not_installed_is_named():

@@ -16,6 +16,11 @@ from docker_model import (
     UnsupportedParameterError,
 )
 from docker_model.http.failures import is_loading, is_passing, name_event, name_reply
+from tests.support.engine_ends import (
+    KILLED_AT_ITS_START,
+    KILLED_WHILE_ANSWERING,
+    KILLED_WHILE_LOADING,
+)
 
 POOLING = "Pooling type 'none' is not OAI compatible. Please use a different pooling type"
 
@@ -53,6 +58,9 @@ CASES = [
         ContextLengthError,
         "--context-size N ai/x",
     ),
+    (500, KILLED_WHILE_LOADING, ModelLoadError, "kills it because memory is full"),
+    (500, KILLED_AT_ITS_START, ModelLoadError, "docker model unload --all"),
+    (500, KILLED_WHILE_ANSWERING, GenerationError, "the engine ended while it answered"),
     (400, engine(POOLING), InvalidRequestError, "--mode embedding ai/x -- --pooling mean"),
     (
         501,

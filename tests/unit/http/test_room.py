@@ -2,10 +2,15 @@
 
 import pytest
 
-from docker_model.errors import InvalidRequestError, ModelLoadError
+from docker_model.errors import GenerationError, InvalidRequestError, ModelLoadError
 from docker_model.http import Client
 from docker_model.http.room import longest_idle
 from docker_model.testing import Reply, SimulatedDocker, Text
+from tests.support.engine_ends import (
+    KILLED_AT_ITS_START,
+    KILLED_WHILE_ANSWERING,
+    KILLED_WHILE_LOADING,
+)
 
 CHAT = [{"role": "user", "content": "Hello"}]
 FULL = "unable to load runner: llama.cpp failed: not enough GPU memory to load the model (CUDA)"
@@ -19,10 +24,10 @@ class FullRunner(SimulatedDocker):
         unloaded: The names of the models that were unloaded.
     """
 
-    def __init__(self):
+    def __init__(self, refusal=FULL):
         super().__init__(
             ["ai/old", "ai/new"],
-            script=lambda _prompt: Reply(500, FULL) if self.loaded else Text("Hi."),
+            script=lambda _prompt: Reply(500, refusal) if self.loaded else Text("Hi."),
             replies={
                 "GET /engines/ps": lambda _request: Reply(body=self.loaded),
                 "POST /engines/unload": self._unload,
@@ -57,6 +62,21 @@ async def test_an_idle_model_is_unloaded_and_the_request_is_repeated(runner):
     assert reply["docker_model"] == {"unloaded": ["ai/old"]}
     assert runner.unloaded == ("docker.io/ai/old:latest",)
     assert "docker_model" not in await client.achat("ai/new", CHAT)
+
+
+@pytest.mark.parametrize("refusal", [KILLED_AT_ITS_START, KILLED_WHILE_LOADING])
+def test_an_engine_that_the_system_killed_while_it_loaded_is_a_full_runner(refusal):
+    with FullRunner(refusal) as docker:
+        reply = Client(base_url=docker.url, when_full="unload").chat("ai/new", CHAT)
+    assert reply["docker_model"] == {"unloaded": ["ai/old"]}
+
+
+@pytest.mark.parametrize("refusal", [KILLED_WHILE_ANSWERING, f"{KILLED_WHILE_LOADING} an error"])
+def test_an_engine_that_failed_for_another_reason_unloads_no_model(refusal):
+    with FullRunner(refusal) as docker:
+        with pytest.raises((GenerationError, ModelLoadError)):
+            Client(base_url=docker.url, when_full="unload").chat("ai/new", CHAT)
+        assert docker.unloaded == ()
 
 
 async def test_the_last_chunk_of_a_stream_names_the_unloaded_model(runner):
