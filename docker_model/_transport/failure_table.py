@@ -58,7 +58,9 @@ def _row(pattern: str, error: type[DockerModelError], message: str, hint: str = 
 
 
 _OUT_OF_MEMORY = (
-    r"not enough (?:GPU )?memory|out of memory|cannot allocate memory|failed to allocate buffer"
+    r"not enough (?:GPU )?memory|insufficient memory|out of memory|OutOf(?:Device|Host)Memory"
+    r"|[Cc]annot allocate memory|bad_alloc"
+    r"|(?:failed|unable) to allocate (?:[\w ]{1,20} )?buffers?\b"
 )
 # An engine that the system kills leaves no reason. The runner then passes on what the engine
 # logged before, and the signal only if that was nothing.

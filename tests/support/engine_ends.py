@@ -25,3 +25,19 @@ KILLED_WHILE_ANSWERING = (
     '\\"image input is not supported - hint: if this is unexpected, you may need to provide the '
     'mmproj\\",\\"type\\":\\"server_error\\"}}\\n","param":null,"sequence_number":1}'
 )
+# The reasons that llama-server gave under a limit of its address space, from a low one upwards.
+OUT_OF_MEMORY = [
+    f"{_LOADING}failed: {words}\n"
+    for words in (
+        "0.00.806.664 E ggml_aligned_malloc: insufficient memory (attempted to allocate  41.96 MB)",
+        "0.01.017.348 E alloc_tensor_range: failed to allocate CPU buffer of size 188743680",
+        (
+            "failed to load model\n\nVerbose output:\n0.01.080.398 E llama_model_load: error "
+            "loading model: mmap failed: Cannot allocate memory"
+        ),
+        (
+            "0.01.072.819 E llama_init_from_model: failed to initialize the context: failed to "
+            "allocate buffer for kv cache"
+        ),
+    )
+]

@@ -33,6 +33,7 @@ from tests.support.engine_ends import (
     KILLED_AT_ITS_START,
     KILLED_WHILE_ANSWERING,
     KILLED_WHILE_LOADING,
+    OUT_OF_MEMORY,
 )
 from tests.support.transcripts import load
 
@@ -336,6 +337,7 @@ def test_context_lengths_of_other_engines_are_read(text, tokens, size):
         (f"{LOAD}inference backend took too long to initialize", "300 s"),
         (f"{LOAD}llama.cpp terminated unexpectedly: failed to load model", "could not load"),
         (f"{LOAD}unable to allocate CUDA0 buffer: out of memory", "not enough memory"),
+        *((text.strip(), "not enough memory") for text in OUT_OF_MEMORY),
         (KILLED_WHILE_LOADING.strip(), "memory is full"),
         (KILLED_AT_ITS_START.strip(), "docker model unload --all"),
         (f"{KILLED_WHILE_LOADING}0.01 E srv load_model: no such tensor, error", "could not load"),

@@ -10,6 +10,7 @@ from tests.support.engine_ends import (
     KILLED_AT_ITS_START,
     KILLED_WHILE_ANSWERING,
     KILLED_WHILE_LOADING,
+    OUT_OF_MEMORY,
 )
 
 CHAT = [{"role": "user", "content": "Hello"}]
@@ -64,8 +65,10 @@ async def test_an_idle_model_is_unloaded_and_the_request_is_repeated(runner):
     assert "docker_model" not in await client.achat("ai/new", CHAT)
 
 
-@pytest.mark.parametrize("refusal", [KILLED_AT_ITS_START, KILLED_WHILE_LOADING])
-def test_an_engine_that_the_system_killed_while_it_loaded_is_a_full_runner(refusal):
+@pytest.mark.parametrize(
+    "refusal", [*OUT_OF_MEMORY, KILLED_AT_ITS_START, KILLED_WHILE_LOADING], ids=range(6)
+)
+def test_an_engine_without_memory_or_killed_while_it_loaded_is_a_full_runner(refusal):
     with FullRunner(refusal) as docker:
         reply = Client(base_url=docker.url, when_full="unload").chat("ai/new", CHAT)
     assert reply["docker_model"] == {"unloaded": ["ai/old"]}
