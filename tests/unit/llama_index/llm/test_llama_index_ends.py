@@ -19,6 +19,7 @@ from llama_index.core.agent.workflow import ReActAgent
 from llama_index.core.async_utils import asyncio_run
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.chat_engine import SimpleChatEngine
+from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.prompts import PromptTemplate
 from workflows.errors import WorkflowCancelledByUser
 
@@ -336,7 +337,9 @@ def test_leaving_a_token_stream_ends_the_child(llm, docker):
 def test_an_error_in_the_thread_of_a_chat_engine_reaches_the_reader(llm):
     with SimulatedDocker(script=[Text("once "), Hang()]) as docker:
         llm.timeout = 0.5
-        engine = SimpleChatEngine.from_defaults(llm=llm)
+        # Core's default memory has a database, which nothing closes.
+        memory = ChatMemoryBuffer.from_defaults(llm=llm)
+        engine = SimpleChatEngine.from_defaults(llm=llm, memory=memory)
         response = engine.stream_chat("hi")
         with pytest.raises(GenerationTimeoutError):
             list(response.response_gen)
