@@ -1,10 +1,9 @@
-"""Test and show what you build on local models, without Docker and without a model.
+"""Test and demonstrate applications of local models, without Docker and without a model.
 
-See `SimulatedDocker`; with pytest, put
+`SimulatedDocker` simulates Docker Model Runner. For pytest there is a fixture,
+`simulated_docker`. Add this line to `conftest.py` to use it:
 
     pytest_plugins = ["docker_model.testing.pytest_plugin"]
-
-into `conftest.py` and take the fixture `simulated_docker`.
 """
 
 from docker_model.testing.docker import SimulatedDocker

@@ -1,4 +1,4 @@
-"""`SimulatedDocker`: Docker Model Runner for tests and demos, without Docker."""
+"""`SimulatedDocker`: a simulation of Docker Model Runner for tests and demos."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ Broken: TypeAlias = Literal["no-docker", "no-plugin", "no-engine", "refused", "r
 
 PROGRAM = Path(__file__).with_name("program.py")
 OLDEST = "v0.1.40"
-# A port that nobody listens at: the kernel refuses it at once.
+# No process listens on this port, so the kernel refuses connections immediately.
 REFUSED = "http://127.0.0.1:1"
 
 
 class SimulatedDocker:
-    """A `docker` with the plugin `docker model`, a runner behind it, and models that you write.
+    """A simulated `docker model` command and runner, with models that a test scripts.
 
-    The command is a real program with two processes, exit codes and signals as the real one
-    has them, and its output means the same to this package. So everything between your code
-    and the model is tested, and what your code sends is on record::
+    The command is a real program. It has the processes, exit codes and signals of `docker model`
+    and prints its output format. A test therefore runs all code between yours and the model, and
+    the simulation records every prompt and request::
 
         from docker_model import DockerModel
         from docker_model.testing import SimulatedDocker
@@ -58,18 +58,19 @@ class SimulatedDocker:
             assert DockerModel("ai/smollm2").generate("Hi").text == "Hello."
             assert docker.prompts == ["Hi"]
 
-    While it is open, `os.environ` sends everything in this process to it; without `with`,
-    give `command=docker.command, env=docker.env` to what you test after `open()`: the way to
-    have two side by side, as there is one environment. In `with` blocks simulations nest.
+    Inside the `with` block, `os.environ` directs all calls in this process to the simulation.
+    `with` blocks can be nested. To use two simulations side by side, call `open()` and pass
+    `command=docker.command, env=docker.env` to the code under test.
 
-    The runner speaks HTTP, and the real `docker model` talks to it as well: with
-    `DOCKER_MODEL_COMMAND="docker model"` set again inside of the `with` block, the same
-    scripts test the real command (but for the steps that only a simulated one can do).
+    The real `docker model` can use the simulated runner too. Set
+    `DOCKER_MODEL_COMMAND="docker model"` inside the `with` block to test the real command with
+    the same scripts. Steps that act on the command's process have no effect then.
 
     Attributes:
-        command: What stands for `docker model`, as an argv prefix.
-        env: The variables that lead to it, `DOCKER_MODEL_COMMAND` and `MODEL_RUNNER_HOST`.
-        url: The simulated runner's HTTP address, for any client of it.
+        command: The argv prefix that replaces `docker model`.
+        env: The variables that select the simulation, `DOCKER_MODEL_COMMAND` and
+            `MODEL_RUNNER_HOST`.
+        url: The HTTP address of the simulated runner.
     """
 
     def __init__(
@@ -88,50 +89,53 @@ class SimulatedDocker:
         version: str = "v1.2.6",
         retry_wait: float = 1.0,
     ) -> None:
-        """Describe it; nothing starts yet.
+        """Configure the simulation without starting it.
 
         Args:
-            models: What is in the store: names, or names with their scripts, or a
-                `SimulatedModel` each, or the JSON objects that the runner would send; a single
-                one is a list of one. `None`: whatever is asked for.
-            script: What the other models say, see `docker_model.testing.steps`. Default:
-                `You said: ` and the prompt.
-            pullable: Models that a pull brings, one or several, or their pulls' steps by name.
-            startup: Steps that every command does before it reads its stdin.
-            replies: Answers of the runner by method and path, such as
-                `{"GET /models": Reply(500)}`, or functions of the `Request` that return them;
-                `"*"` is everything else.
-            embed: Gives the vector of a text. Default: how often each of some letters is in
-                it, of length 1.
-            score: Gives a reranker's score of a document for a query. Default: by the words of
-                the query that are in it.
-            template: The chat template of models that name none, by its name in
-                `docker_model.testing.TEMPLATES` or as a `Template`. The default takes every
-                conversation that llama.cpp itself takes, and shows the model its tools.
-            version: The plugin's, from `v0.1.40` on; `p1.0.7` is a plugin of the time when
-                they had numbers of their own.
-            retry_wait: Seconds before the first of a pull's four retries; each waits twice
-                as long as the one before. The real CLI has 1.
+            models: The models in the store: a name, a `SimulatedModel`, a list of names,
+                `SimulatedModel`s or JSON objects as the runner sends them, or a mapping of
+                names to scripts. `None`: the store contains every model that is requested.
+            script: The script of models without their own, as described in
+                `docker_model.testing.steps`. Default: `You said: ` and the prompt.
+            pullable: The models that can be pulled: a name, several names, or a mapping of
+                names to the steps of the pull.
+            startup: Steps that every command runs before it reads its stdin.
+            replies: Replies of the runner by method and path, such as
+                `{"GET /models": Reply(500)}`, or functions that take the `Request` and return
+                a `Reply`. `"*"` matches every other request.
+            embed: Returns the vector of a text. Default: a unit vector of letter counts.
+            score: Returns a reranker's score of a document for a query. Default: the share of
+                the query's words that the document contains.
+            template: The default chat template: a name in `docker_model.testing.TEMPLATES` or
+                a `Template`. `"chatml"` accepts every conversation that llama.cpp accepts and
+                shows tools to the model.
+            version: The version of the plugin, `v0.1.40` or newer. `p1.0.7` is a version from
+                the time when the plugin had its own version numbers.
+            retry_wait: Seconds before the first of a pull's four retries. The wait doubles
+                with each retry. The real CLI waits 1 second.
 
         Raises:
-            TypeError: If something else stands for a script, a step or a reply.
-            ValueError: If the version is too old, or a reply is for no method and path.
+            TypeError: If a script, a step or a reply has the wrong type.
+            ValueError: If the version is too old, or a key of `replies` is not a method and path.
         """
         if rank(version) < rank(OLDEST):
-            msg = f"the simulated docker is not older than {OLDEST}, which {version} is"
+            msg = f"the simulated plugin must be {OLDEST} or newer, not {version}"
             raise ValueError(msg)
         single = isinstance(models, str | SimulatedModel)
         listed: list[Any] = [models] if single else list(models or ())  # type: ignore[arg-type]
         scripts = dict(models) if isinstance(models, Mapping) else {}
-        given = [each for each in listed if isinstance(each, SimulatedModel) and each.script]
-        scripts |= {model.name: model.script for model in given}
+        scripts |= {
+            model.name: model.script
+            for model in listed
+            if isinstance(model, SimulatedModel) and model.script
+        }
         names = [pullable] if isinstance(pullable, str) else pullable
         pulls = names if isinstance(names, Mapping) else dict.fromkeys(names, PULL)
         self._scenario = Scenario(
             models=listed,
             any_model=models is None,
             template=template_named(template),
-            scripts={normalize(name): checked_script(each) for name, each in scripts.items()},
+            scripts={normalize(name): checked_script(own) for name, own in scripts.items()},
             script=checked_script(script),
             pullable={
                 normalize(name): [checked(step, PullStep) for step in steps]
@@ -151,19 +155,19 @@ class SimulatedDocker:
 
     @classmethod
     def broken(cls, how: Broken) -> Self:
-        """Simulate a machine where something is missing.
+        """Simulate a machine on which Docker Model Runner does not work.
 
         Args:
-            how: `"no-docker"` (no such command), `"no-plugin"` (`docker` without `model`),
-                `"no-engine"` (the Docker daemon does not answer), `"refused"` (nothing
-                listens at `MODEL_RUNNER_HOST`) or `"runner-off"` (it says 503, as Docker
-                Desktop does when the feature is switched off).
+            how: `"no-docker"` (there is no `docker` command), `"no-plugin"` (`docker` has no
+                `model` plugin), `"no-engine"` (the Docker daemon does not answer), `"refused"`
+                (no server listens at `MODEL_RUNNER_HOST`) or `"runner-off"` (the runner replies
+                with HTTP 503, as Docker Desktop does when the feature is switched off).
 
         Raises:
-            ValueError: If it is something else.
+            ValueError: If `how` has another value.
         """
         if how not in get_args(Broken):
-            msg = f"{how!r} is none of {', '.join(get_args(Broken))}"
+            msg = f"{how!r} is not one of {', '.join(get_args(Broken))}"
             raise ValueError(msg)
         simulated = cls()
         simulated._broken = how
@@ -173,19 +177,19 @@ class SimulatedDocker:
         return simulated
 
     def open(self) -> Self:
-        """Start the runner, without a change to `os.environ`."""
+        """Start the runner without changing `os.environ`."""
         if self._is_open:
-            msg = "this simulation is open already"
+            msg = "this simulation is already open"
             raise RuntimeError(msg)
         self._is_open = True
         self._runner = Runner(self._scenario)
         return self
 
     def close(self) -> None:
-        """End the runner and every command that still runs.
+        """Stop the runner and kill every command that is still running.
 
         Raises:
-            Exception: If a script function raised it.
+            Exception: If a script function raised an exception, which is raised again.
         """
         if not self._is_open:
             return
@@ -214,17 +218,17 @@ class SimulatedDocker:
         try:
             self.close()
         except Exception as failure:
-            # What the test raised, mostly because of this one, stays what it raises.
+            # The test's own error, which this failure usually caused, takes precedence.
             if error is None:
                 raise
             cause = "".join(format_exception(failure, chain=False))
-            error.add_note(f"In the simulated docker, before that:\n{cause}")
+            error.add_note(f"A script of the simulated docker had failed before:\n{cause}")
 
     @property
     def _last_runner(self) -> Runner:
-        # Kept after the end, so that a test can look at the records then.
+        # Available after close() too, so that a test can read the records.
         if self._runner is None:
-            msg = "the simulation was not opened: use it in a `with` block, or call open()"
+            msg = "the simulation is not open; use a `with` block or call open()"
             raise RuntimeError(msg)
         return self._runner
 
@@ -234,99 +238,99 @@ class SimulatedDocker:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """What stands for `docker model`, as an argv prefix."""
+        """The argv prefix that replaces `docker model`."""
         if self._broken == "no-docker":
             return (str(PROGRAM.with_name("no-such-docker")), "model")
         address = self._last_runner.command_address
-        # -I -S: without site-packages and PYTHON… variables it starts in half the time.
+        # Without site-packages and PYTHON… variables (-I -S) Python starts in half the time.
         return (sys.executable, "-I", "-S", str(PROGRAM), address, "model")
 
     @property
     def url(self) -> str:
-        """The simulated runner's HTTP address, for any client of it."""
+        """The HTTP address of the simulated runner."""
         return f"http://{self._last_runner.address}"
 
     @property
     def env(self) -> dict[str, str]:
-        """The variables that lead to it."""
+        """The environment variables that select the simulation."""
         windows = sys.platform == "win32"
         join = subprocess.list2cmdline if windows else shlex.join
         command = {"DOCKER_MODEL_COMMAND": join(self.command)}
         if self._broken == "no-engine":
-            gone = "npipe:////./pipe/none" if windows else "unix:///nonexistent/docker.sock"
-            return {**command, "MODEL_RUNNER_HOST": "", "DOCKER_HOST": gone}
+            socket = "npipe:////./pipe/none" if windows else "unix:///nonexistent/docker.sock"
+            return {**command, "MODEL_RUNNER_HOST": "", "DOCKER_HOST": socket}
         return {**command, "MODEL_RUNNER_HOST": REFUSED if self._broken == "refused" else self.url}
 
     @property
     def calls(self) -> list[Call]:
-        """Every start of the command, in order; the last 10,000."""
+        """The last 10,000 starts of the command, in order."""
         memory = self._memory
         with memory.changed:
             return list(memory.calls)
 
     @property
     def requests(self) -> list[Request]:
-        """Everything that the runner was asked, in order; the last 10,000, or 64 MiB."""
+        """The requests to the runner, in order: the last 10,000, or the last 64 MiB."""
         memory = self._memory
         with memory.changed:
             return list(memory.requests)
 
     @property
     def prompts(self) -> list[str]:
-        """The prompts that reached a model, as they reached it, in order."""
+        """The prompts that a model received, in order."""
         return [request.prompt for request in self.requests if request.prompt is not None]
 
     @property
     def gone(self) -> list[str]:
-        """The prompts whose client went away before the answer was complete."""
+        """The prompts of requests that the client closed before the answer was complete."""
         return [r.prompt for r in self.requests if r.prompt is not None and r.client_gone]
 
     @property
     def alive(self) -> int:
-        """How many commands still have a process, grandchildren included.
+        """The number of commands that still have a process, including grandchildren.
 
-        It is the kernel that says so: each of them holds an end of a connection.
+        The count is exact: every process holds a connection, which the kernel closes at its end.
         """
         memory = self._memory
         with memory.changed:
             return len(memory.alive)
 
     def wait_all_gone(self, timeout: float = 10.0) -> None:
-        """Wait until no process of any command is left.
+        """Wait until all processes of all commands have ended.
 
         Raises:
-            TimeoutError: If some are left after so many seconds; it says which.
+            TimeoutError: If processes remain after `timeout` seconds; the message has their pids.
         """
         self._wait(lambda memory: not memory.alive, timeout, "commands still run")
 
     def wait_calls(self, count: int = 1, timeout: float = 10.0) -> None:
-        """Wait until so many commands run since it was opened: both their processes are there.
+        """Wait until `count` commands have started both processes since `open()`.
 
         Raises:
-            TimeoutError: If there were less after so many seconds.
+            TimeoutError: If fewer have started after `timeout` seconds.
         """
         self._wait(lambda memory: memory.plugins >= count, timeout, "commands were not started")
 
     def wait_prompts(self, count: int = 1, timeout: float = 10.0) -> None:
-        """Wait until so many prompts have reached a model since it was opened.
+        """Wait until models have received `count` prompts since `open()`.
 
         Raises:
-            TimeoutError: If there were less after so many seconds.
+            TimeoutError: If they have received fewer after `timeout` seconds.
         """
-        self._wait(lambda memory: memory.prompts >= count, timeout, "prompts have not come")
+        self._wait(lambda memory: memory.prompts >= count, timeout, "prompts are missing")
 
     def wait_gone(self, count: int = 1, timeout: float = 10.0) -> None:
-        """Wait until so many clients have left in the middle of an answer since it was opened.
+        """Wait until clients have disconnected during `count` answers since `open()`.
 
         Raises:
-            TimeoutError: If there were less after so many seconds.
+            TimeoutError: If fewer have disconnected after `timeout` seconds.
         """
-        self._wait(lambda memory: memory.gone >= count, timeout, "clients are still there")
+        self._wait(lambda memory: memory.gone >= count, timeout, "clients are still connected")
 
-    def _wait(self, happened: Callable[[Memory], bool], timeout: float, otherwise: str) -> None:
+    def _wait(self, condition: Callable[[Memory], bool], timeout: float, problem: str) -> None:
         memory = self._memory
         with memory.changed:
-            if not memory.changed.wait_for(lambda: happened(memory), timeout):
+            if not memory.changed.wait_for(lambda: condition(memory), timeout):
                 pids = [call.pid for call in memory.alive]
-                msg = f"after {timeout} s {otherwise}; processes alive: {pids}"
+                msg = f"after {timeout} s {problem}; processes alive: {pids}"
                 raise TimeoutError(msg)

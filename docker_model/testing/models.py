@@ -1,4 +1,4 @@
-"""The models of a simulated runner, as a test describes them."""
+"""Descriptions of the models of a simulated runner."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ KIND_POOLING = {"chat": "none", "embedding": "mean", "reranker": "rank"}
 
 @dataclass(frozen=True, slots=True)
 class SimulatedModel:
-    """A model in the store, with the data that tell what it can do.
+    """A model in the store, with metadata that describe its capabilities.
 
-    It is as strict as a real one. A model that is given by its name alone takes images and
-    sound too, and embeds texts without a configuration.
+    The engine is as strict as with a real model. A model that is described only by its name also
+    accepts images and audio, and returns embeddings without a configuration.
 
     Attributes:
-        name: The name as one types it.
-        script: What the model answers; default: the simulation's script.
-        kind: What the model is for. Its metadata say so.
-        template: A chat template, by its name in `docker_model.testing.TEMPLATES` or as a
-            `Template`; default: the simulation's template.
-        trained_context: The tokens that it was trained for.
+        name: The name of the model, such as `ai/smollm2`.
+        script: The script of the answers. Default: the script of the simulation.
+        kind: The purpose of the model, as its metadata describe it.
+        template: A chat template: a name in `docker_model.testing.TEMPLATES` or a `Template`.
+            Default: the template of the simulation.
+        trained_context: The number of tokens that the model was trained for.
         context_size: The context size that was packaged with the model. The engine enforces
             a context size only if it was packaged or configured.
-        pooling: The pooling for embeddings; default: by kind, for a chat model `"none"`.
-        vision: Whether the engine takes images for it.
-        audio: Whether the engine takes sound for it.
+        pooling: The pooling of embeddings. The default depends on `kind`: `"none"` for a chat
+            model, `"mean"` for an embedding model, `"rank"` for a reranker.
+        vision: Whether the engine accepts images for the model.
+        audio: Whether the engine accepts audio for the model.
         architecture: Default: `"llama"`, or `"bert"` for embedding models and rerankers.
-        gguf: Metadata, laid over those that follow from the above.
+        gguf: Metadata that replace or extend the default metadata.
     """
 
     name: str
@@ -63,7 +64,7 @@ class SimulatedModel:
         """Return the JSON object that the runner sends for this model.
 
         Args:
-            template: The chat template of models that name none.
+            template: The chat template of models without their own.
         """
         tag = normalize(self.name)
         architecture = self.architecture or ("llama" if self.kind == "chat" else "bert")
@@ -105,6 +106,6 @@ def normalize(name: str) -> str:
     path = path.lower()
     if "/" not in path:
         path = f"ai/{path}"
-    if not {".", ":"} & set(path.partition("/")[0]):  # it names no registry
+    if not {".", ":"} & set(path.partition("/")[0]):  # the name has no registry
         path = f"docker.io/{path}"
     return f"{path}:{tag}"

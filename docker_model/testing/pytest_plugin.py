@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def simulated_docker(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedDocker]:
-    """Docker Model Runner with one model, `ai/smollm2`, that repeats what it was asked.
+    """Simulate Docker Model Runner with the model `ai/smollm2`, which repeats the prompt.
 
-    Anything else is a line in the test: `with SimulatedDocker(…) as docker:`.
+    For other models, use `with SimulatedDocker(…) as docker:` in the test.
     """
     with closing(SimulatedDocker().open()) as docker:
-        # By monkeypatch, which undoes the test's own changes of these variables before this one.
+        # monkeypatch undoes changes in reverse order, the test's own changes of these included.
         for name, value in docker.env.items():
             monkeypatch.setenv(name, value)
         yield docker

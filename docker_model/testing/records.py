@@ -1,4 +1,4 @@
-"""What a simulation remembers of what happened to it."""
+"""Records of the commands and requests that a simulation received."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-REMEMBERED = 10_000
-REMEMBERED_BYTES = 64 * 1024 * 1024
+MAX_RECORDS = 10_000
+MAX_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(eq=False, slots=True)
@@ -20,12 +20,12 @@ class Call:
     """One start of the command.
 
     Attributes:
-        argv: The words after the command's own name, `("model", "run", …)`.
-        cwd: The directory it ran in.
-        env: Its whole environment; not shown by `repr`.
-        pid: The process that was started, which plays `docker`.
-        plugin_pid: Its child, which plays the plugin; `None` before it is there.
-        alive: Whether any process of it is left, grandchildren included.
+        argv: The arguments of `docker`, `("model", "run", …)`.
+        cwd: The working directory.
+        env: The complete environment; `repr` omits it.
+        pid: The process id of the simulated `docker`.
+        plugin_pid: The process id of its child, the simulated plugin; `None` before its start.
+        alive: Whether a process of the command still exists, including grandchildren.
     """
 
     argv: tuple[str, ...]
@@ -42,13 +42,14 @@ class Request:
 
     Attributes:
         method: `GET`, `POST`, …
-        path: With its query.
-        headers: Names in lower case.
-        body: The JSON value, `None` without one.
-        size: Its bytes.
-        call: The command that it came from; `None` for any other client.
-        complete: Whether the reply was given to its end, which a client may know before this.
-        client_gone: The client hung up before that.
+        path: The path with its query.
+        headers: The headers, with names in lower case.
+        body: The JSON value of the body, or `None`.
+        size: The size of the body in bytes.
+        call: The command that sent the request; `None` for other clients.
+        complete: Whether the reply was sent completely. A client can receive the end of a reply
+            before this is `True`.
+        client_gone: Whether the client closed the connection before the end of the reply.
     """
 
     method: str
@@ -62,7 +63,7 @@ class Request:
 
     @property
     def prompt(self) -> str | None:
-        """The text of the last message, if this asks a model for an answer."""
+        """The text of the last message if this is a chat request, else `None`."""
         if not self.path.endswith("/chat/completions") or "x-preload-only" in self.headers:
             return None
         parts = self._parts()
@@ -70,7 +71,7 @@ class Request:
 
     @property
     def images(self) -> tuple[str, ...]:
-        """The pictures of the last message, as `data:` URLs."""
+        """The images of the last message, as `data:` URLs."""
         parts = self._parts() or ()
         return tuple(part["image_url"]["url"] for part in parts if "image_url" in part)
 
@@ -87,10 +88,10 @@ class Request:
 
 @dataclass(slots=True)
 class Memory:
-    """What happened so far; guarded by `changed`, which is notified of everything new."""
+    """The records of a simulation. `changed` guards them and is notified of every change."""
 
     changed: threading.Condition = field(default_factory=threading.Condition)
-    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS))
     requests: deque[Request] = field(default_factory=deque)
     alive: list[Call] = field(default_factory=list)
     plugins: int = 0
@@ -100,21 +101,21 @@ class Memory:
     _bytes: int = 0
 
     def remember(self, request: Request) -> None:
-        """Add a request, and forget the oldest when there are too many or too large ones."""
+        """Add a request, and drop the oldest ones beyond the limits of number and size."""
         self.requests.append(request)
         self.prompts += request.prompt is not None
         self._bytes += request.size
-        while self._bytes > REMEMBERED_BYTES or len(self.requests) > REMEMBERED:
+        while self._bytes > MAX_BYTES or len(self.requests) > MAX_RECORDS:
             self._bytes -= self.requests.popleft().size
         self.changed.notify_all()
 
 
 class Prompt(str):
-    """The text of the last message, which a script gets, with the request that it came in.
+    """The argument of a script function: the text of the last message, with its request.
 
     Attributes:
         request: The request.
-        body: Its body, as `model`, `messages` and whatever else the client has sent.
+        body: The body of the request, with `model`, `messages` and other parameters.
     """
 
     __slots__ = ("body", "request")
@@ -123,7 +124,7 @@ class Prompt(str):
     body: dict[str, Any]
 
     def __new__(cls, request: Request) -> Self:
-        """Take the text out of a request to a chat."""
+        """Create the prompt of a chat request."""
         prompt = super().__new__(cls, request.prompt or "")
         prompt.request, prompt.body = request, request.body
         return prompt
@@ -136,12 +137,13 @@ class Prompt(str):
 
     @property
     def tools(self) -> list[dict[str, Any]]:
-        """The tools that the model may call."""
+        """The tools that the model can call."""
         return self.body.get("tools") or []
 
     @property
     def schema(self) -> dict[str, Any] | None:
-        """The JSON schema that the answer is held to; `None` without one."""
-        wanted = self.body.get("response_format") or {}
-        schema: dict[str, Any] | None = (wanted.get("json_schema") or wanted).get("schema")
+        """The JSON schema of the answer, or `None`."""
+        response_format = self.body.get("response_format") or {}
+        json_schema = response_format.get("json_schema") or response_format
+        schema: dict[str, Any] | None = json_schema.get("schema")
         return schema

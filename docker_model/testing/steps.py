@@ -1,21 +1,20 @@
-"""The steps that an answer is made of: plain data.
+"""The steps of simulated answers and pulls, as plain data.
 
-A script is any of these:
+A script is one of these:
 
-* text: the answer, in small pieces;
-* a list of steps, which make one answer, and in which text stands for `Text`;
-* a function of the prompt that returns one of the two, or yields steps one by one (it runs
-  in a thread of the test's process, so it can wait for the test's events between two pieces);
-* `InTurn(script, script, …)`: one after the other, for agents and retries.
+* a text, which is the answer and is sent in small pieces;
+* a step, or a list of steps that make one answer; a text in the list is a `Text` step;
+* a function that takes the prompt and returns a text or steps, or yields steps one by one (it
+  runs in a thread of the test's process, so it can wait for events of the test between pieces);
+* `InTurn(script, script, …)`, which plays one script per call, for agents and retries.
 
-A step alone is a list of one. A request's `max_tokens` ends the answer after so many pieces. What
-else it asks for beyond the prompt (`stop`, a schema) changes nothing of what is said, and is on
-record.
+`max_tokens` in a request ends the answer after that number of pieces. Other parameters (`stop`,
+a schema) do not change the answer; the simulation records them.
 
-What the model says: `Text`, `Reasoning`, `ToolCall`, `Usage`, `Finish`. What the runner does:
-`Sleep`, `Hang`, `Fail`, `Cut`, `Raw`, `Event`, `Reply`. What becomes of the command: `Exit`,
-`Kill`, `Stdout`, `Stderr`, `CloseStdout`, `IgnoreSignals`, `Grandchild`. A pull is made of
-`Downloaded`, `Warn`, `Pulled` and the runner's steps.
+Steps of the model: `Text`, `Reasoning`, `ToolCall`, `Usage`, `Finish`. Steps of the runner:
+`Sleep`, `Hang`, `Fail`, `Cut`, `Raw`, `Event`, `Reply`. Steps of the command: `Exit`, `Kill`,
+`Stdout`, `Stderr`, `CloseStdout`, `IgnoreSignals`, `Grandchild`. Steps of a pull: `Downloaded`,
+`Warn`, `Pulled`, and the steps of the runner except `Event` and `Reply`.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ from typing import Any, TypeAlias, get_args
 
 _calls = itertools.count(1)
 _LETTERS = ("aeiou", "bcd", "fgh", "jklm", "npqr", "stv", "wxyz", "0123456789")
-SMALL = 4
-MOST_PIECES = 1000
+PIECE_SIZE = 4  # characters
+MAX_PIECES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,8 @@ class Text:
     """A part of the answer.
 
     Attributes:
-        text: What the model says.
-        size: Characters in a piece. Default: 4, and more when that would make over 1000.
+        text: The text.
+        size: The characters in a piece. Default: 4, or more if that made over 1000 pieces.
     """
 
     text: str
@@ -48,7 +47,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """A part of what the model thinks before it answers; attributes as for `Text`."""
+    """A part of the model's reasoning before the answer; the attributes are those of `Text`."""
 
     text: str
     size: int | None = None
@@ -56,12 +55,12 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """The model calls a tool, over HTTP; the command knows no tools.
+    """A tool call by the model. Only HTTP transmits it; the command does not support tools.
 
     Attributes:
-        name: The tool's.
-        arguments: Its arguments; text is sent as it is, for broken JSON.
-        id: The call's; default: one that no other call has.
+        name: The name of the tool.
+        arguments: The arguments. A text is sent unchanged, to simulate invalid JSON.
+        id: The id of the call. Default: a new, unique id.
     """
 
     name: str
@@ -71,7 +70,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts, sent after the answer; the total is the sum unless given."""
+    """Token counts, which follow the answer. The default of `total_tokens` is the sum."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -80,10 +79,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The reason that the runner gives for the end.
+    """The `finish_reason` of the answer.
 
     Attributes:
-        reason: `"length"` when the context is full; `None`: the stream just stops.
+        reason: Such as `"length"` for a full context. With `None`, the stream ends without a
+            finish reason.
     """
 
     reason: str | None = "stop"
@@ -91,26 +91,26 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """A pause, in seconds."""
+    """A pause of some seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """Nothing more, for ever; the connection stays open."""
+    """A reply that never continues; the connection stays open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The runner reports an error.
+    """An error of the runner.
 
-    Before anything was said it is an HTTP error, and the command ends with exit code 1. After
-    that it is an error event in the stream, which the command swallows: it ends with exit
-    code 0 and an answer cut short.
+    Before the first piece of an answer this is an HTTP error, and the command exits with code 1.
+    Later it is an error event in the stream. The command ignores such an event: it exits with
+    code 0 after an incomplete answer.
 
     Attributes:
-        message: The body, or the event's message.
+        message: The body of the reply, or the message of the event.
         status: The HTTP status.
     """
 
@@ -119,7 +119,7 @@ class Fail:
 
     @classmethod
     def out_of_memory(cls) -> Fail:
-        """Fail because the model does not fit into memory."""
+        """Return the error for a model that does not fit into memory."""
         return cls(
             "unable to load runner: error waiting for runner to be ready: "
             "llama.cpp terminated unexpectedly: llama.cpp failed: "
@@ -128,7 +128,7 @@ class Fail:
 
     @classmethod
     def context_too_long(cls, prompt_tokens: int = 5000, context_size: int = 4096) -> Fail:
-        """Fail as llama.cpp does when the prompt is longer than the context."""
+        """Return llama.cpp's error for a prompt that is longer than the context."""
         message = "the request exceeds the available context size, try increasing it"
         return cls(
             f'{{"error":{{"code":400,"message":"{message}","type":"exceed_context_size_error",'
@@ -138,37 +138,37 @@ class Fail:
 
     @classmethod
     def not_running(cls) -> Fail:
-        """Docker Model Runner is switched off, or still loading."""
+        """Return the error of a runner that is switched off or still starting."""
         return cls("loading model", 503)
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The connection breaks: exit code 1, `unexpected EOF`."""
+    """A broken connection; the command exits with code 1 and `unexpected EOF`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Bytes in the runner's stream, as they are: for broken events."""
+    """Bytes that the runner sends unchanged, to simulate invalid events."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event of the stream as it is: an unusual delta, or one with another index."""
+    """An event that the runner sends unchanged, such as one with an unusual delta or index."""
 
     data: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole reply of the runner, in place of what it would say.
+    """A complete HTTP reply of the runner.
 
     Attributes:
         status: The HTTP status.
-        body: Text, or anything else as JSON.
-        content_type: Default: by the kind of `body`.
+        body: A text, or any other value, which is sent as JSON.
+        content_type: The content type. Default: plain text or JSON, according to `body`.
     """
 
     status: int = 200
@@ -178,48 +178,49 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """The command ends with this code, and says nothing more."""
+    """The command exits immediately with this code."""
 
     code: int
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Both processes of the command get SIGKILL, as when memory runs out."""
+    """Both processes of the command are killed with SIGKILL, as when memory runs out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stdout:
-    """Bytes on the command's stdout, as they are."""
+    """Bytes that the command writes to stdout unchanged."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Stderr:
-    """Text on the command's stderr, as it is: a line needs its newline."""
+    """A text that the command writes to stderr unchanged; a line needs its newline."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class CloseStdout:
-    """The command closes its stdout and runs on."""
+    """The command closes its stdout and continues to run."""
 
 
 @dataclass(frozen=True, slots=True)
 class IgnoreSignals:
-    """The command no longer ends on SIGTERM, SIGINT or SIGHUP; SIGKILL is what is left."""
+    """The command ignores SIGTERM, SIGINT and SIGHUP from now on; only SIGKILL ends it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grandchild:
-    """The command leaves a process behind that holds its stdout and stderr.
+    """The command starts a process that keeps its stdout and stderr open.
 
-    It lives until it is killed, or until the simulation ends.
+    The process lives until it is killed or the simulation ends.
 
     Attributes:
-        detached: It has a session of its own, so that a signal to the group does not reach it.
+        detached: Whether the process has its own session, so that a signal to the command's
+            process group does not reach it.
     """
 
     detached: bool = False
@@ -227,7 +228,7 @@ class Grandchild:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """In a pull: so many bytes are there, of so many."""
+    """The progress of a pull: `current` of `total` bytes of a layer are downloaded."""
 
     current: int
     total: int
@@ -236,14 +237,14 @@ class Downloaded:
 
 @dataclass(frozen=True, slots=True)
 class Warn:
-    """In a pull: a warning."""
+    """A warning during a pull."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """The end of a pull."""
+    """The successful end of a pull."""
 
     message: str = "Model pulled successfully"
 
@@ -265,49 +266,51 @@ Answer: TypeAlias = str | Step | Iterable[str | Step]
 
 
 class InTurn:
-    """One script after the other; a call after the last one fails with HTTP 500.
+    """A sequence of scripts, one per call. A call after the last script fails with HTTP 500.
 
     Attributes:
-        scripts: All of them.
+        scripts: The scripts.
     """
 
     def __init__(self, *scripts: Script) -> None:
         self.scripts = tuple(map(checked_script, scripts))
-        self._rest = iter(self.scripts)
+        self._remaining = iter(self.scripts)
         self._lock = threading.Lock()
 
     def take(self) -> Script:
-        """Return the script whose turn it is."""
-        over = Fail(f"the script has {len(self.scripts)} answers, and this is one more")
+        """Return the next script."""
+        failure = Fail(
+            f"the script has no answer left for this call (answers: {len(self.scripts)})"
+        )
         with self._lock:
-            return next(self._rest, over)
+            return next(self._remaining, failure)
 
 
 Script: TypeAlias = str | Step | Sequence[str | Step] | Callable[[str], Answer] | InTurn
 
 
 def you_said(prompt: str) -> str:
-    """Return the default script."""
+    """Return `You said: ` and the prompt. This is the default script."""
     return f"You said: {prompt}"
 
 
 def echo(prompt: str) -> str:
-    """Repeat the prompt and nothing else."""
+    """Return the prompt."""
     return prompt
 
 
 def letters(text: str) -> list[float]:
-    """Return a vector of eight numbers, of length 1, which is alike for texts of alike letters."""
-    counted = [1.0 + sum(text.lower().count(letter) for letter in group) for group in _LETTERS]
-    length = math.hypot(*counted)
-    return [number / length for number in counted]
+    """Return a unit vector of eight letter counts; texts with similar letters are close."""
+    counts = [1.0 + sum(text.lower().count(letter) for letter in group) for group in _LETTERS]
+    length = math.hypot(*counts)
+    return [count / length for count in counts]
 
 
 def checked(step: Any, kinds: Any) -> Any:
-    """Return the step, if it is one of these kinds.
+    """Return the step if it has one of these types.
 
     Raises:
-        TypeError: If it is no such step.
+        TypeError: If the step has another type.
     """
     if not isinstance(step, kinds):
         names = ", ".join(kind.__name__ for kind in get_args(kinds))
@@ -317,20 +320,20 @@ def checked(step: Any, kinds: Any) -> Any:
 
 
 def checked_script(script: Script) -> Script:
-    """Check a script where it is written, not where it would be played.
+    """Return the script after a check, so that an error shows where the script is written.
 
     Raises:
-        TypeError: If it is no script, or contains what is no step.
+        TypeError: If the argument is not a script, or contains something that is not a step.
     """
     if callable(script) or isinstance(script, str | InTurn):
         return script
-    # An iterator is no script: it would have nothing more to say the second time.
+    # An iterator is not a script, because it can be played only once.
     steps = script if isinstance(script, Sequence) else [script]
     return [checked(step, str | Step) for step in steps]
 
 
 def steps_of(script: Script, prompt: str) -> Generator[Step, None, None]:
-    """Return the steps of the answer to this prompt, from a script that is asked step by step."""
+    """Yield the steps of the answer to this prompt, each when it is needed."""
     while isinstance(script, InTurn):
         script = script.take()
     answer = script(prompt) if callable(script) else script
@@ -340,6 +343,6 @@ def steps_of(script: Script, prompt: str) -> Generator[Step, None, None]:
 
 
 def pieces(text: str, size: int | None) -> Iterator[str]:
-    """Return the text in pieces of so many characters."""
-    size = size or max(SMALL, -(-len(text) // MOST_PIECES))
+    """Return an iterator over pieces of the text with `size` characters."""
+    size = size or max(PIECE_SIZE, -(-len(text) // MAX_PIECES))
     return (text[at : at + size] for at in range(0, len(text), size))

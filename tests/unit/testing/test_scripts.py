@@ -117,7 +117,7 @@ def test_answers_in_turn():
     with SimulatedDocker(script=InTurn("first", ["second"], str.upper)) as docker:
         assert [ask(docker, "hi") for _ in range(3)] == ["first\n", "second\n", "HI\n"]
         done = call(docker, "run", MODEL, "hi")
-        assert "the script has 3 answers, and this is one more" in done.stderr
+        assert "no answer left for this call (answers: 3)" in done.stderr
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
@@ -127,7 +127,7 @@ def test_an_answer_too_few_shows_in_the_errors_detail(transport):
         assert model.generate("hi").text == "only"
         with pytest.raises(GenerationError) as failed:
             model.generate("hi")
-    assert "the script has 1 answers, and this is one more" in failed.value.detail
+    assert "no answer left for this call (answers: 1)" in failed.value.detail
 
 
 def test_what_a_script_raises_is_raised_where_the_simulation_ends():

@@ -44,9 +44,9 @@ def test_it_can_be_open_without_the_environment():
 
 def test_it_opens_once_at_a_time_and_anew():
     docker = SimulatedDocker()
-    with pytest.raises(RuntimeError, match="not opened"):
+    with pytest.raises(RuntimeError, match="is not open"):
         _ = docker.command
-    with docker, pytest.raises(RuntimeError, match="open already"):
+    with docker, pytest.raises(RuntimeError, match="already open"):
         docker.open()
     with docker:
         assert docker.prompts == []
@@ -73,13 +73,13 @@ def test_it_remembers_how_it_was_called(tmp_path):
 
 
 def test_its_memory_is_bounded(monkeypatch):
-    monkeypatch.setattr(records, "REMEMBERED", 3)
+    monkeypatch.setattr(records, "MAX_RECORDS", 3)
     with SimulatedDocker() as docker:
         for number in range(4):
             ask(docker, f"prompt {number}")
         assert len(docker.requests) == 3
         docker.wait_prompts(4)
-        monkeypatch.setattr(records, "REMEMBERED_BYTES", 1000)
+        monkeypatch.setattr(records, "MAX_BYTES", 1000)
         ask(docker, "x" * 2000)
         assert docker.requests == []
 
@@ -88,9 +88,9 @@ def test_waiting_has_an_end():
     with SimulatedDocker() as docker:
         docker.wait_all_gone(0)
         docker.wait_prompts(0, 0)
-        with pytest.raises(TimeoutError, match="prompts have not come"):
+        with pytest.raises(TimeoutError, match="prompts are missing"):
             docker.wait_prompts(1, 0.01)
-        with pytest.raises(TimeoutError, match="clients are still there"):
+        with pytest.raises(TimeoutError, match="clients are still connected"):
             docker.wait_gone(1, 0.01)
         with pytest.raises(TimeoutError, match="commands were not started"):
             docker.wait_calls(1, 0.01)
@@ -200,7 +200,7 @@ def test_what_can_be_missing(how, code, stderr, monkeypatch):
 
 
 def test_nothing_else_can_be_missing():
-    with pytest.raises(ValueError, match="'no_docker' is none of no-docker, no-plugin"):
+    with pytest.raises(ValueError, match="'no_docker' is not one of no-docker, no-plugin"):
         SimulatedDocker.broken("no_docker")
 
 
