@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 from collections import deque
 from dataclasses import replace
@@ -24,6 +23,7 @@ from docker_model.options import Timeouts
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from docker_model.http.discovery import DiscoveryInputs
     from docker_model.http.request import RequestOptions
 
 _T = TypeVar("_T")
@@ -31,10 +31,15 @@ _T = TypeVar("_T")
 _TAIL = 16 * 1024  # bytes of the runner's log that are kept
 _LINES = 20
 _OK = 200
+_PAUSE = 300.0  # seconds until a log that was too long is read again
 _SECRETS = re.compile(
     r"(?i)(bearer\s+|(?:api[-_]?key|token|password|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"',}]+"
     r"|\b(?:hf_|sk-|ghp_|dckr_)[\w-]{8,}|(?<=://)[^\s/@]+:[^\s/@]+(?=@)"
 )
+
+# Until when a runner's log is not read: it is sent whole, and every error would wait for it.
+# Changed and read on the I/O thread alone.
+_left_alone: dict[DiscoveryInputs, float] = {}
 
 
 async def explained(options: RequestOptions, model: str, work: Awaitable[_T]) -> _T:
@@ -69,9 +74,16 @@ async def last_words(
         pattern: Lines in which this is not found are left out.
         patience: For how many seconds the log is read, at most.
     """
-    with contextlib.suppress(DockerModelError, TimeoutError, ConnectFailed, ConnectionLost):
+    place, now = models.options.place, asyncio.get_running_loop().time
+    if now() < _left_alone.get(place, 0.0):
+        return ""
+    try:
         async with asyncio.timeout(patience):
             return await _log(models, re.compile(pattern.encode()))
+    except TimeoutError:
+        _left_alone[place] = now() + _PAUSE
+    except (DockerModelError, ConnectFailed, ConnectionLost):
+        pass
     return ""
 
 

@@ -1,5 +1,7 @@
 """The last lines of the engine's log in an error: bounded, and without secrets."""
 
+import threading
+
 import pytest
 
 from docker_model.errors import GenerationError, InvalidRequestError, ModelLoadError
@@ -44,6 +46,22 @@ def test_an_error_stays_unchanged_when_no_log_can_be_read(simulate, log):
     with pytest.raises(GenerationError, match="it broke") as caught:
         Client(max_retries=0).chat("ai/smollm2", CHAT)
     assert "log" not in caught.value.detail
+
+
+def test_only_the_first_error_waits_for_a_log_that_takes_too_long(simulate):
+    closing = threading.Event()
+
+    def endless(_request):
+        closing.wait(30)
+        return Reply(body=LOG)
+
+    docker = simulate(replies={CHATS: Reply(500, "it broke"), "GET /logs": endless})
+    for _ in range(2):
+        with pytest.raises(GenerationError, match="it broke") as caught:
+            Client(max_retries=0).chat("ai/smollm2", CHAT)
+        assert "log" not in caught.value.detail
+    closing.set()
+    assert len([request for request in docker.requests if request.path == "/logs"]) == 1
 
 
 def test_a_refused_request_does_not_read_the_log(simulate):
