@@ -1,4 +1,4 @@
-"""Docker Model Runner from Python, through the `docker model` command.
+"""Use Docker Model Runner from Python, through the `docker model` command or the HTTP API.
 
 Example:
     >>> from docker_model import DockerModel
@@ -147,13 +147,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load what making a model does not need when it is first asked for (PEP 562)."""
+    """Import names on first access that `DockerModel` does not need (PEP 562)."""
     if name not in __all__:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
     from importlib import import_module
 
-    for module in ("types", "streams", "env", "management"):  # the cheapest first
+    for module in ("types", "streams", "env", "management"):  # fastest import first
         home = import_module(f"docker_model.{module}")
         if name in home.__all__:
             break

@@ -1,4 +1,4 @@
-"""`python -m docker_model`, and the command `docker-model-llm`."""
+"""The command line: `python -m docker_model`, or the command `docker-model-llm`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _WINDOWS = os.name == "nt"
 _FAILED = 1
-_INTERRUPTED = 130  # 128 + SIGINT, as shells say
+_INTERRUPTED = 130  # 128 + SIGINT, as in shells
 _BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 _COMMANDS = {
@@ -39,7 +39,7 @@ _COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the console, and return the exit code."""
+    """Run the command line, and return the exit code."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             _reconfigure(stream)
@@ -60,27 +60,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _FAILED
     except KeyboardInterrupt:
         if out.terminal:
-            out.line()  # the line has `^C`, and the shell's prompt is next
+            out.line()  # so that the shell's prompt does not follow `^C` on the same line
         return _INTERRUPTED
     except OSError as error:
         if not _is_broken_pipe(error):
             raise
-        # The reader has what it wanted. Nothing may be written when Python flushes at exit.
+        # The reader has closed the pipe. Discard what Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     return code
 
 
 def _reconfigure(stream: io.TextIOWrapper) -> None:
-    """Take and give UTF-8 in a pipe on Windows, where Python goes by the system's code page."""
+    """Use UTF-8 for pipes on Windows, where Python defaults to the system's code page."""
     if _WINDOWS and not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
         stream.reconfigure(encoding="utf-8")
     if stream is not sys.stdin:
-        stream.reconfigure(errors="replace")  # a character that it lacks is no failure
+        stream.reconfigure(errors="replace")  # print `?` for characters the encoding lacks
 
 
 def _is_broken_pipe(error: OSError) -> bool:
-    """Whether the reader has gone; Windows calls that an invalid argument."""
+    """Whether the reader has closed the pipe; Windows reports an invalid argument."""
     return isinstance(error, BrokenPipeError) or (_WINDOWS and error.errno == errno.EINVAL)
 
 

@@ -1,7 +1,7 @@
-"""Answering the calls of a `DockerModel`: from a checked prompt to a completion or a stream.
+"""The calls of a `DockerModel`: from a prompt to a completion or a stream.
 
-Imported by the first call, because it imports asyncio. `Engine` knows the settings of one
-model and never the model itself.
+The first call imports this module, because it imports asyncio. `Engine` has the settings of a
+model, but no reference to the `DockerModel`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 
 class Backend(Protocol):
-    """The settings of one way to a model."""
+    """A transport with its settings: the CLI or HTTP."""
 
     def transport(self) -> Transport:
-        """Return the transport for the environment and the directory as they are now."""
+        """Return the transport for the current environment and directory."""
 
     def close(self) -> None:
-        """End what is kept between two calls; the backend stays usable."""
+        """Release the resources that are kept between calls; the backend remains usable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,11 @@ class Engine:
     """The calls of one model.
 
     Attributes:
-        backend: The way to the model.
-        model: The model's name.
-        stop: The model's own stop sequences.
-        max_chars: Where an answer is cut; `None` for nowhere.
-        timeouts: Limits by phase.
+        backend: The transport and its settings.
+        model: The model name.
+        stop: The stop sequences of calls without their own.
+        max_chars: The maximum length of an answer in characters; `None` for no limit.
+        timeouts: The time limit of each phase.
     """
 
     backend: Backend
@@ -63,12 +63,12 @@ class Engine:
     timeouts: Timeouts
 
     def generate(self, prompt: str, stop: str | Sequence[str] | None) -> Completion:
-        """Answer `prompt`, and wait for the whole answer."""
+        """Answer `prompt`, and return the complete answer."""
         transport, request = self.request(prompt, stop)
         return tasks.run_blocking(transport.generate(transport.prepare(request), NullReceiver()))
 
     async def generate_async(self, prompt: str, stop: str | Sequence[str] | None) -> Completion:
-        """Answer `prompt`, and await the whole answer."""
+        """Await `generate`."""
         transport, request = self.request(prompt, stop)
         return await tasks.run_async(_prepare_and_generate(transport, request, NullReceiver()))
 
@@ -92,18 +92,18 @@ class Engine:
         return AsyncTextStream(Stream(produce))
 
     def warm_up(self) -> None:
-        """Load the model and fill the standby."""
+        """Load the model and start the standby processes."""
         tasks.run_blocking(self.backend.transport().warm_up(self.model))
 
     async def warm_up_async(self) -> None:
-        """Load the model and fill the standby, awaited."""
+        """Await `warm_up`."""
         await tasks.run_async(self.backend.transport().warm_up(self.model))
 
     def request(self, prompt: str, stop: str | Sequence[str] | None) -> tuple[Transport, Request]:
-        """Check everything that a call was given, before anything starts.
+        """Validate the arguments of a call, and return its transport and request.
 
         Raises:
-            InvalidRequestError: If the prompt or a stop sequence cannot be used.
+            InvalidRequestError: If the prompt or a stop sequence is invalid.
         """
         check_prompt(prompt)
         request = Request(
@@ -118,13 +118,13 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class HttpBackend:
-    """The runner's HTTP API, and what is sent along with each prompt.
+    """The runner's HTTP API, and the settings of each request.
 
     Attributes:
-        client: How requests are made.
+        client: The HTTP client.
         parameters: The sampling parameters.
         before: The messages before the prompt.
-        images: The addresses of images that belong to the prompt.
+        images: The URLs of images to send with the prompt.
     """
 
     client: Client
@@ -133,7 +133,7 @@ class HttpBackend:
     images: tuple[str, ...] = ()
 
     def transport(self) -> Transport:
-        """Return the transport for the environment as it is now."""
+        """Return the transport for the current environment."""
         return self.client.transport(self.parameters, self.before, self.images)
 
     def close(self) -> None:
@@ -165,9 +165,9 @@ class CliBackend:
         self._last: MemoLast[Transport] = MemoLast()
 
     def transport(self) -> Transport:
-        """Return the transport of the call before, or a new one if what it depends on changed.
+        """Return the transport of the previous call, or a new one if its inputs have changed.
 
-        Making a transport takes longer than the rest of what precedes a call.
+        Creating a transport is the slowest step before a call.
         """
         cwd = working_directory(self._file_references)
         owner = self._own_standby()
@@ -187,13 +187,13 @@ class CliBackend:
         )
 
     def close(self) -> None:
-        """End the standby processes; a run that goes on does not fill the standby again."""
+        """End the standby processes; active runs do not start new ones."""
         owner, self._owner = self._owner, None
         if owner is not None:
             release(owner)
 
     def _own_standby(self) -> StandbyOwner | None:
-        """Return this object's claim to standby, which `close` or its collection gives up."""
+        """Return the standby owner of this object, released by `close` or garbage collection."""
         if self._standby and self._owner is None:
             owner = StandbyOwner(self._standby)
             weakref.finalize(self, release, owner).atexit = False

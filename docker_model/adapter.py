@@ -1,7 +1,7 @@
-"""The names of the original CLI adapter guide, over `DockerModel`.
+"""The class and function of the original CLI adapter guide, built on `DockerModel`.
 
-Code written for the guide runs unchanged, with one difference: an error is raised where the
-guide's adapter returned its text as an answer, or an empty list of models.
+Code written for the guide runs unchanged, with one difference: errors are raised. The guide's
+adapter returned the text of an error as the answer, or an empty list of models.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class DockerModelRunnerCLIAdapter:
     """A model of Docker Model Runner with the methods of the guide's adapter.
 
     Args:
-        model: The name, such as `ai/smollm2`.
+        model: The model name, such as `ai/smollm2`.
         settings: As for `DockerModel`.
     """
 
@@ -37,7 +37,7 @@ class DockerModelRunnerCLIAdapter:
         """List the names of the models in the local store.
 
         Raises:
-            DockerModelError: If they cannot be listed; an empty list means an empty store.
+            DockerModelError: If listing fails; an empty list means an empty store.
         """
         return [model.name for model in await alist_models()]
 
@@ -47,13 +47,13 @@ class DockerModelRunnerCLIAdapter:
         """Answer `prompt`, and return the text of the answer.
 
         Args:
-            prompt: What the model reads.
-            stop: Where the answer ends.
-            parameters: Refused: `docker model run` takes no temperature or the like.
+            prompt: The prompt.
+            stop: Stop sequences.
+            parameters: Not supported: `docker model run` has no sampling parameters.
 
         Raises:
-            UnsupportedParameterError: If there are parameters.
-            DockerModelError: If there is no answer.
+            UnsupportedParameterError: If parameters are passed.
+            DockerModelError: If the call fails.
         """
         _refuse(parameters)
         return (await self._model.agenerate(prompt, stop=stop)).text
@@ -61,14 +61,14 @@ class DockerModelRunnerCLIAdapter:
     def stream_generate(
         self, prompt: str, *, stop: str | Sequence[str] | None = None, **parameters: Any
     ) -> AsyncTextStream:
-        """Answer `prompt` piece by piece, for `async for`."""
+        """Answer `prompt`, and return a stream of text for `async for`."""
         _refuse(parameters)
         return self._model.astream(prompt, stop=stop)
 
     def get_capabilities(self) -> dict[str, Any]:
-        """Return what the guide's adapter says of itself.
+        """Return the capabilities, in the format of the guide's adapter.
 
-        `max_tokens` is `None`, because the CLI does not limit an answer.
+        `max_tokens` is `None`, because the CLI does not limit the length of an answer.
         """
         return {
             "streaming": True,
@@ -84,7 +84,7 @@ class DockerModelRunnerCLIAdapter:
 def _refuse(parameters: dict[str, Any]) -> None:
     if parameters:
         names = ", ".join(sorted(parameters))
-        msg = f"`docker model run` has no way to honor {names}"
+        msg = f"`docker model run` does not support {names}"
         hint = "pass sampling parameters to create_modelrunner_cli_adapter, which then uses HTTP"
         raise UnsupportedParameterError(msg, hint=hint)
 
@@ -92,5 +92,5 @@ def _refuse(parameters: dict[str, Any]) -> None:
 async def create_modelrunner_cli_adapter(
     model: str, **settings: Any
 ) -> DockerModelRunnerCLIAdapter:
-    """Make an adapter; a coroutine because the guide's code awaits it."""
+    """Create an adapter. This is a coroutine because the guide's code awaits it."""
     return DockerModelRunnerCLIAdapter(model, **settings)

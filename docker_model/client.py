@@ -1,4 +1,4 @@
-"""`DockerModel`: a model's settings, and its calls."""
+"""`DockerModel`: the settings of a model, and the methods that call it."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ __all__ = ["DockerModel"]
 
 
 class _EngineSlot:
-    """A slot for what a model keeps between two calls.
+    """A slot for the engine, which a model keeps between calls.
 
-    The slot is no field, so the engine is in no copy, no pickle, and not in `vars`.
+    A slot is not a dataclass field, so copies, pickles and `vars` do not contain the engine.
     """
 
     __slots__ = ("_engine",)
@@ -57,10 +57,10 @@ class _EngineSlot:
 
 @dataclass(frozen=True)
 class DockerModel(_EngineSlot):
-    """A model of Docker Model Runner, driven through `docker model run` or its HTTP API.
+    """A model of Docker Model Runner, called through `docker model run` or the HTTP API.
 
-    Frozen, hashable, picklable and cheap: making one starts no process, thread or network
-    use, and the same object works from sync code, any event loop and any thread.
+    Instances are frozen, hashable and picklable. Creating one starts no process or thread and
+    does not use the network. The same object works in sync code, any event loop and any thread.
 
     Example:
         >>> model = DockerModel("ai/smollm2", max_chars=2000)
@@ -68,44 +68,44 @@ class DockerModel(_EngineSlot):
         'A container is …'
 
     Args:
-        model: The name, exactly as `docker model run` takes it.
-        stop: Stop sequences; the earliest match ends the answer and is not part of it.
-        max_chars: Ends the answer after so many characters. Over the CLI nothing else stops a
-            small model that rambles. Reasoning has a limit of its own: twice as many
-            characters, and at least 10,000.
+        model: The model name, exactly as for `docker model run`.
+        stop: Stop sequences. The earliest match ends the answer and is not part of it.
+        max_chars: The maximum length of the answer in characters. The CLI has no other limit.
+            Reasoning has a separate limit: twice `max_chars`, and at least 10,000 characters.
         timeout: `Timeouts`, or a number of seconds for the whole call.
-        max_concurrency: Runs at once in this process, among all models with the same
-            command, environment and limit; the rest wait, first come first served.
+        max_concurrency: The maximum number of simultaneous runs in this process, counted over
+            all models with the same command, environment and limit. Other calls wait in order.
         pull: `"never"`: a missing model is an error; `"missing"`: it is pulled first.
-        on_progress: Called with the `Progress` of each call, on a thread of the library: a
-            pull, the queue, loading, how much of the prompt is read (over HTTP), the first token,
-            the speed. It must not block. Without it nothing of this is asked for.
+        on_progress: Called with a `Progress` for each step of a call: pull, queue, load, prompt
+            (over HTTP), first token and speed. It runs on a thread of this library and must not
+            block. `None` makes no requests for progress.
         file_references: What happens to text in the prompt that names local files, which the
             CLI would read and send: `"escape"`, `"refuse"` or `"allow"`.
-        standby: Started processes that wait for a prompt.
-        command: The argv up to the subcommand, default `$DOCKER_MODEL_COMMAND` or `docker model`.
-        env: Variables laid over the caller's environment; never shown.
-        transport: `"cli"`, `"http"`, or `None`: the CLI, unless a setting is given that only
-            HTTP can honor. Over HTTP the prompt arrives byte for byte, no local file is looked
-            at, and there are no processes to keep in standby. The runner is found as the CLI
-            finds it and at the usual addresses.
-        base_url: The address of the HTTP API, in any of its usual spellings; only HTTP.
-        api_key: Sent to an address that you named, and to none that was found; never shown.
-            The runner itself needs none. Only HTTP.
-        temperature: How freely the model chooses words; 0 is the likeliest each time. Only
-            HTTP, as everything below.
-        top_p: Choose among the likeliest words that add up to this probability.
-        top_k: Choose among so many of the likeliest words.
-        min_p: Leave out words less likely than this fraction of the likeliest one.
-        seed: The same seed and request give the same answer, on the same engine.
-        max_tokens: Ends the answer after so many tokens.
-        presence_penalty: Makes words less likely that occurred already.
-        frequency_penalty: Makes words less likely the more often they occurred.
+        standby: The number of started processes that wait for a prompt.
+        command: The words before the subcommand; default: `$DOCKER_MODEL_COMMAND`, else
+            `docker model`.
+        env: Environment variables, added to the caller's environment; never shown.
+        transport: `"cli"`, `"http"` or `None`. `None` is the CLI, unless a setting requires
+            HTTP. Over HTTP the prompt is sent unchanged, local files are never read, and
+            standby has no effect. The runner is searched for where the CLI looks for it, and at
+            the usual addresses.
+        base_url: The address of the HTTP API, in any of its usual spellings. HTTP only.
+        api_key: Sent only to an address that you set, not to one that was discovered; never
+            shown. The runner itself needs no key. HTTP only.
+        temperature: The randomness of the answer; 0 always chooses the most likely token. HTTP
+            only, like all settings below.
+        top_p: Sample only from the most likely tokens whose probabilities add up to this value.
+        top_k: Sample only from this number of most likely tokens.
+        min_p: Exclude tokens less likely than this fraction of the most likely token.
+        seed: The same seed and request return the same answer on the same engine.
+        max_tokens: The maximum length of the answer in tokens.
+        presence_penalty: Makes tokens less likely that have already occurred.
+        frequency_penalty: Makes tokens less likely the more often they have occurred.
 
     Raises:
-        InvalidRequestError: If a setting cannot be used.
-        UnsupportedParameterError: If `transport="cli"` is given with a setting that only HTTP
-            can honor.
+        InvalidRequestError: If a setting is invalid.
+        UnsupportedParameterError: If `transport="cli"` is combined with a setting that requires
+            HTTP.
     """
 
     model: str
@@ -142,7 +142,7 @@ class DockerModel(_EngineSlot):
         self._set("env", env)
         if self.on_progress is not None and not callable(self.on_progress):
             msg = f"on_progress must be a function, not {self.on_progress!r}"
-            raise InvalidRequestError(msg, hint="such as on_progress=print")
+            raise InvalidRequestError(msg, hint="for example on_progress=print")
         check_count("max_chars", self.max_chars, least=1, optional=True)
         check_count("max_concurrency", self.max_concurrency, least=1)
         check_count("standby", self.standby, least=0)
@@ -155,41 +155,41 @@ class DockerModel(_EngineSlot):
     @property
     def _sampling(self) -> dict[str, Any]:
         """The sampling parameters that are set."""
-        given = ((name, getattr(self, name)) for name in SAMPLING)
-        return {name: value for name, value in given if value is not None}
+        parameters = ((name, getattr(self, name)) for name in SAMPLING)
+        return {name: value for name, value in parameters if value is not None}
 
     @property
     def _http_settings(self) -> list[str]:
-        """The names of the settings that only HTTP can honor."""
-        named = (name for name in ("base_url", "api_key") if getattr(self, name) is not None)
-        return [*named, *self._sampling]
+        """The names of the settings that require HTTP."""
+        address = (name for name in ("base_url", "api_key") if getattr(self, name) is not None)
+        return [*address, *self._sampling]
 
     def _check_http(self) -> None:
         if self.transport == "cli":
             names = ", ".join(self._http_settings)
-            msg = f"`docker model run` has no way to honor {names}: only the HTTP transport has"
-            hint = 'leave transport="cli" out, or set transport="http"'
+            msg = f"`docker model run` does not support {names}; the HTTP transport does"
+            hint = 'remove transport="cli", or set transport="http"'
             if self.base_url is not None:
-                hint += "; MODEL_RUNNER_HOST tells the CLI where the runner is"
+                hint += "; for the CLI, set MODEL_RUNNER_HOST to the runner's address"
             raise UnsupportedParameterError(msg, hint=hint)
         check_sampling(self._sampling)
         if self.base_url is not None or self.api_key is not None:
             from docker_model.http import Client
 
-            Client(base_url=self.base_url, api_key=self.api_key)  # checks both
+            Client(base_url=self.base_url, api_key=self.api_key)  # validates both
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
     def generate(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> Completion:
-        """Answer `prompt`, and wait for the whole answer.
+        """Answer `prompt`, and return the complete answer.
 
         Args:
-            prompt: What the model reads. The CLI trims white space at its ends.
-            stop: Stop sequences in place of the model's own.
+            prompt: The prompt. The CLI removes leading and trailing white space.
+            stop: Stop sequences that replace those of the model.
 
         Raises:
-            DockerModelError: If there is no answer; `docker_model.errors` has a class for each
+            DockerModelError: If the call fails; `docker_model.errors` has a class for each
                 cause.
         """
         return self._calls().generate(prompt, stop)
@@ -197,33 +197,35 @@ class DockerModel(_EngineSlot):
     async def agenerate(
         self, prompt: str, *, stop: str | Sequence[str] | None = None
     ) -> Completion:
-        """Await `generate`; cancelling the call ends the run."""
+        """Await `generate`; canceling the task ends the run."""
         return await self._calls().generate_async(prompt, stop)
 
     def stream(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> TextStream:
-        """Answer `prompt` piece by piece, as they arrive.
+        """Answer `prompt`, and return a stream of the pieces of the answer as they arrive.
 
-        The prompt is checked now, and the run starts when the first piece is asked for. Takes
-        and raises what `generate` does; errors of a run are raised while iterating.
+        The prompt is checked immediately, and the run starts with the first iteration. The
+        parameters and errors are those of `generate`; a run's errors are raised during
+        iteration.
         """
         return self._calls().stream(prompt, stop)
 
     def astream(self, prompt: str, *, stop: str | Sequence[str] | None = None) -> AsyncTextStream:
-        """Answer `prompt` piece by piece, for `async for`; nothing is to be awaited first.
+        """Answer `prompt`, and return a stream for `async for`; this is not a coroutine.
 
-        Local files are looked for off the caller's loop, so a `FileReferenceError` is raised
-        by the first piece.
+        A worker thread searches the prompt for local files, so a `FileReferenceError` is
+        raised by the first iteration.
         """
         return self._calls().stream_async(prompt, stop)
 
     def count_tokens(self, prompt: str) -> int:
-        """Count the tokens of `prompt` with the model's chat template, as the engine does.
+        """Count the tokens of `prompt`, including the model's chat template.
 
-        Asks the runner over HTTP, whatever transport answers prompts, and loads the model.
+        The engine counts them. The request always uses HTTP, whatever the transport of
+        prompts, and loads the model.
 
         Raises:
-            UnsupportedParameterError: If the HTTP API is not found, or `transport="cli"`.
-            DockerModelError: If the runner or the engine refuses.
+            UnsupportedParameterError: If the HTTP API is not found, or if `transport="cli"`.
+            DockerModelError: If the runner or the engine rejects the request.
         """
         client = self._counting_client()
         with _only_over_http():
@@ -236,7 +238,7 @@ class DockerModel(_EngineSlot):
             return await client.acount_tokens(self.model, [{"role": "user", "content": prompt}])
 
     def warm_up(self) -> None:
-        """Load the model and fill the standby, so that the first answer comes at once.
+        """Load the model and start the standby processes, so that the first answer is fast.
 
         Raises:
             DockerModelError: If the model cannot be loaded.
@@ -248,31 +250,31 @@ class DockerModel(_EngineSlot):
         await self._calls().warm_up_async()
 
     def close(self) -> None:
-        """End this model's standby processes; it is usable again afterwards.
+        """End this model's standby processes; the model remains usable.
 
-        A run that goes on is not ended, and does not fill the standby again.
+        Active runs continue, but do not start new standby processes.
         """
         if self._engine is not None:
             self._engine.backend.close()
 
     async def aclose(self) -> None:
-        """Do what `close` does, without waiting."""
+        """End this model's standby processes, as `close` does."""
         self.close()
 
     def _calls(self) -> Engine:
-        """Return the engine, made by the first call: its module imports asyncio."""
+        """Return the engine. The first call creates it, because its module imports asyncio."""
         if self._engine is None:
             from docker_model._engine import Engine
 
             engine = Engine(
                 backend=self._backend(),
                 model=self.model,
-                stop=cast("tuple[str, ...]", self.stop),  # `__post_init__` made it one
+                stop=cast("tuple[str, ...]", self.stop),  # converted by `__post_init__`
                 max_chars=self.max_chars,
                 timeouts=cast("Timeouts", self.timeout),
             )
             with _engine_lock:
-                if self._engine is None:  # of two threads, one wins for both
+                if self._engine is None:  # another thread can have set it first
                     self._set("_engine", engine)
         assert self._engine is not None
         return self._engine
@@ -311,7 +313,7 @@ class DockerModel(_EngineSlot):
     def _counting_client(self) -> Client:
         if self.transport == "cli":
             msg = "`docker model` cannot count tokens"
-            hint = 'leave transport="cli" out: counting takes the HTTP API where it is found'
+            hint = 'remove transport="cli", so that the HTTP API can count them'
             raise UnsupportedParameterError(msg, hint=hint)
         return self._client()
 
@@ -321,27 +323,26 @@ def _only_over_http() -> Iterator[None]:
     try:
         yield
     except RunnerUnavailableError as error:
-        msg = "tokens are counted over HTTP, and the HTTP API was not found"
-        hint = f"{error.hint}; a runner elsewhere is named by base_url"
+        msg = "counting tokens requires the HTTP API, which was not found"
+        hint = f"{error.hint}; if the API has another address, set base_url"
         raise UnsupportedParameterError(msg, hint=hint, detail=str(error)) from error
 
 
-_engine_lock = _thread.RLock()  # a signal handler may make a call while another is in here
+_engine_lock = _thread.RLock()  # reentrant: a signal handler can interrupt a call and make one
 
 
 _standby_models: dict[int, DockerModel] = {}
 
 
 def standby_model_for(owner: object, model: DockerModel) -> DockerModel:
-    """Return the same object for equal models, for as long as `owner` lives.
+    """Return the same object for equal models, as long as `owner` exists.
 
-    Standby belongs to an object. An adapter makes its model anew for each call, so that an
-    assignment to one of its fields takes effect; with standby, the model has to be the one of
-    the call before.
+    Standby processes belong to a `DockerModel` object. An adapter creates a new model for each
+    call, because its fields can be assigned. With standby it must reuse the previous object.
     """
     key = id(owner)
     if not model.standby:
-        _standby_models.pop(key, None)  # the processes of an earlier one end with it
+        _standby_models.pop(key, None)  # ends the processes of an earlier model
         return model
     if key not in _standby_models:
         weakref.finalize(owner, _standby_models.pop, key, None).atexit = False

@@ -1,4 +1,4 @@
-"""Settings from environment variables, as Compose, Docker's samples and the guide name them."""
+"""Settings from environment variables, with the names that Compose and Docker's samples use."""
 
 from __future__ import annotations
 
@@ -22,35 +22,37 @@ _NO = frozenset({"false", "0", "no", "off"})
 
 
 def from_env(name: str = "LLM", **settings: Any) -> DockerModel:
-    """Make the model that the environment names.
+    """Create a `DockerModel` from environment variables.
 
     Args:
-        name: The prefix. Compose sets `LLM_MODEL` and `LLM_URL` for a model called `llm`, and
-            `EMBEDDING_MODEL_MODEL` for one called `embedding-model`.
-        settings: As for `DockerModel`; they take precedence over the environment. Variables
-            are read from `env=` too.
+        name: The prefix of the variables. Compose sets `LLM_MODEL` and `LLM_URL` for a model
+            called `llm`, and `EMBEDDING_MODEL_MODEL` for a model called `embedding-model`.
+        settings: As for `DockerModel`; they take precedence over the environment. Variables in
+            `env=` are read too.
 
     Raises:
-        InvalidRequestError: If no model is named, a value cannot be used, or
+        InvalidRequestError: If no variable sets the model, a value is invalid, or
             `USE_MODEL_RUNNER` is false.
     """
     return DockerModel(**read_env(name, settings))
 
 
 def read_env(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete `settings` from the environment, as `from_env` does.
+    """Return `settings`, completed from environment variables.
 
-    The model is in `<NAME>_MODEL`, `MODEL_RUNNER_MODEL` or `DEFAULT_MODEL`, the runner in
-    `<NAME>_URL` or `MODEL_RUNNER_URL`, whose host becomes `MODEL_RUNNER_HOST` in `env`;
-    `LOCAL_MODEL_TIMEOUT` holds milliseconds for a whole call. With `MODEL_RUNNER_TYPE=api` the
-    address becomes `base_url`.
+    The first variable that is set provides the value:
+
+    * the model: `<NAME>_MODEL`, `MODEL_RUNNER_MODEL` or `DEFAULT_MODEL`;
+    * the address: `<NAME>_URL` or `MODEL_RUNNER_URL`. It becomes `base_url` with
+      `MODEL_RUNNER_TYPE=api`, and otherwise `MODEL_RUNNER_HOST` in `env`;
+    * the timeout of a whole call, in milliseconds: `LOCAL_MODEL_TIMEOUT`.
 
     Raises:
-        InvalidRequestError: If no model is named, or a value cannot be used.
+        InvalidRequestError: If no variable sets the model, or a value is invalid.
     """
     completed = dict(settings)
     variables = _Variables({**os.environ, **(settings.get("env") or {})})
-    wanted = _transport(variables)
+    transport = _transport(variables)
     prefix = name.upper().replace("-", "_")
     if "model" not in completed:
         completed["model"] = _model(variables, prefix)
@@ -58,7 +60,7 @@ def read_env(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         timeout = _timeout(variables)
         if timeout is not None:
             completed["timeout"] = timeout
-    if wanted == "http":
+    if transport == "http":
         completed.setdefault("transport", "http")
     source, url = variables.first(f"{prefix}_URL", "MODEL_RUNNER_URL")
     if url:
@@ -74,25 +76,25 @@ def read_env(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class FromEnv:
-    """`from_env` for a class whose settings have `DockerModel`'s names: an adapter's."""
+    """A mixin with `from_env`, for adapter classes that have the settings of `DockerModel`."""
 
     @classmethod
     def from_env(cls, name: str = "LLM", **settings: Any) -> Self:
-        """Make the model that the environment names, as `docker_model.from_env` does.
+        """Create a model from environment variables, as `docker_model.from_env` does.
 
         Args:
             name: The prefix: Compose sets `LLM_MODEL` and `LLM_URL` for a model called `llm`.
             settings: As for the class; they take precedence over the environment.
 
         Raises:
-            InvalidRequestError: If no model is named, a value cannot be used, or
+            InvalidRequestError: If no variable sets the model, a value is invalid, or
                 `USE_MODEL_RUNNER` is false.
         """
         return cast("Callable[..., Self]", cls)(**cls._read_env(name, settings))
 
     @classmethod
     def _read_env(cls, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Complete the settings; a class may raise its own errors instead."""
+        """Call `read_env`; a subclass can override this to raise its own errors."""
         return read_env(name, settings)
 
 
@@ -103,7 +105,7 @@ class _Variables:
         self._variables = variables
 
     def first(self, *names: str) -> tuple[str, str]:
-        """Return the first of `names` that is set, and its value; else two empty strings."""
+        """Return the first variable that is set, and its value, or two empty strings."""
         for name in names:
             value = self._variables.get(name, "").strip()
             if value:
@@ -114,16 +116,16 @@ class _Variables:
 def _transport(variables: _Variables) -> str:
     name, value = variables.first("USE_MODEL_RUNNER")
     if value.lower() in _NO:
-        msg = f"{name} is false, so Docker Model Runner is not to be used"
-        raise InvalidRequestError(msg, hint=f"set {name}=true, or make a DockerModel yourself")
+        msg = f"{name} is false, so Docker Model Runner is disabled"
+        raise InvalidRequestError(msg, hint=f"set {name}=true, or create a DockerModel directly")
     if value and value.lower() not in _YES:
-        msg = f"{name} is neither true nor false"
+        msg = f"{name} must be true or false"
         raise InvalidRequestError(msg, hint=f"set {name}=true or {name}=false")
     name, value = variables.first("MODEL_RUNNER_TYPE")
     if value.lower() in ("api", "http"):
         return "http"
     if value and value.lower() != "cli":
-        msg = f"{name} is not the name of a transport"
+        msg = f"{name} must be the name of a transport"
         raise InvalidRequestError(msg, hint=f"set {name}=cli or {name}=api")
     return "cli"
 
@@ -132,7 +134,7 @@ def _model(variables: _Variables, prefix: str) -> str:
     names = (f"{prefix}_MODEL", "MODEL_RUNNER_MODEL", "DEFAULT_MODEL")
     _, model = variables.first(*names)
     if not model:
-        msg = f"none of {', '.join(names)} is set"
+        msg = f"no model is set: {', '.join(names[:-1])} and {names[-1]} are all unset"
         raise InvalidRequestError(msg, hint=f"set {names[0]}=ai/smollm2, or pass model=")
     return model
 
@@ -145,12 +147,12 @@ def _timeout(variables: _Variables) -> Timeouts | None:
         return Timeouts(total=float(value) / 1000)
     except ValueError:  # not a number, or not a positive one
         msg = f"{name} must be a positive number of milliseconds"
-        raise InvalidRequestError(msg, hint=f"such as {name}=60000") from None
+        raise InvalidRequestError(msg, hint=f"for example {name}=60000") from None
 
 
 def _host(name: str, address: Address) -> str:
-    """Return the address without its path, after which the CLI would put its own."""
+    """Return the address without its path, because the CLI appends its own path."""
     if address.socket is not None:
-        msg = f"{name} names a socket, and the CLI reaches a runner over TCP"
+        msg = f"{name} is the address of a socket, but the CLI connects over TCP"
         raise InvalidRequestError(msg, hint="set MODEL_RUNNER_TYPE=api to use a socket")
     return address.origin

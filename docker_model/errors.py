@@ -1,12 +1,13 @@
 """The errors of this package: one class per cause, each with the step that fixes it.
 
-Every error is a :class:`DockerModelError`, and none is a `RuntimeError`:
-`llama_index.core.async_utils.asyncio_run` replaces every `RuntimeError` by a remark
-about nested event loops, and the cause would be lost.
+Every error is a :class:`DockerModelError`. No class inherits from `RuntimeError`, because
+`llama_index.core.async_utils.asyncio_run` replaces every `RuntimeError` with a message
+about nested event loops, which hides the cause.
 
-All of them can be pickled (they cross process pools), so everything but the message is
-an optional keyword and an ordinary attribute. No message contains a prompt, an
-answer or the value of an environment variable; the answer so far is in `partial`.
+All errors can be pickled, to cross process pools. The message is therefore the only
+positional argument, and everything else is an optional keyword and a plain attribute. No
+message contains a prompt, an answer or the value of an environment variable; `partial`
+holds the text of the answer up to the failure.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ class DockerModelError(Exception):
 
     Attributes:
         hint: The command or the step that fixes the cause; part of `str(error)`.
-        detail: The words of the CLI, the runner or the engine, if there were any. They may
-            quote the prompt or an address, so they are not part of `str(error)`.
-        partial: The text of the answer up to the failure, if one had begun.
+        detail: The message of the CLI, the runner or the engine, if there is one. It can
+            quote the prompt or an address, so it is not part of `str(error)`.
+        partial: The text of the answer up to the failure.
     """
 
     hint: str = ""
@@ -71,7 +72,7 @@ class FileReferenceError(InvalidRequestError):
     """The prompt names local files, and `file_references="refuse"` was set.
 
     Attributes:
-        references: The paths as they are written in the prompt.
+        references: The paths as written in the prompt.
     """
 
     references: tuple[str, ...] = ()
@@ -84,14 +85,14 @@ class FileReferenceError(InvalidRequestError):
 
 
 class UnsupportedParameterError(InvalidRequestError):
-    """A parameter that this transport has no way to honor."""
+    """The transport does not support a parameter."""
 
 
 class DockerNotFoundError(DockerModelError, FileNotFoundError):
     """The command does not exist, is not executable, or is not a program.
 
     Attributes:
-        errno: The system's number of the reason.
+        errno: The operating system's error number.
     """
 
     errno: int | None = errno.ENOENT  # Python's own is lost in a pickle
@@ -106,10 +107,10 @@ class RunnerUnavailableError(DockerModelError, ConnectionError):
 
 
 class ModelNotFoundError(DockerModelError, LookupError):
-    """The model is not pulled, or the registry has no such model.
+    """The model is not pulled, or the registry does not have it.
 
     Attributes:
-        model: The name as the caller gave it.
+        model: The model name that the caller passed.
     """
 
     model: str = ""
@@ -122,7 +123,10 @@ class ModelNotFoundError(DockerModelError, LookupError):
 
 
 class ModelLoadError(DockerModelError):
-    """The engine could not load the model: too little memory, unsupported, not installed."""
+    """The engine could not load the model, or the engine is not installed.
+
+    The usual causes are too little memory and a model that the engine does not support.
+    """
 
 
 class ContextLengthError(DockerModelError, ValueError):
@@ -155,8 +159,8 @@ class GenerationError(DockerModelError):
 
     Attributes:
         exit_code: The exit code of the command; `None` if it did not exit by itself.
-        signal: The number of the signal that ended the command, if a signal did.
-        stderr: The end of what the command wrote to standard error; the same as `detail`.
+        signal: The number of the signal that killed the command; `None` if no signal did.
+        stderr: The last part of the command's standard error; the same as `detail`.
     """
 
     exit_code: int | None = None
@@ -181,7 +185,7 @@ class GenerationError(DockerModelError):
 
 
 class EmptyAnswerError(GenerationError):
-    """The answer is empty: the model gave no text, or the CLI hid an error of the engine."""
+    """The answer is empty: the model generated no text, or the CLI hid an engine error."""
 
 
 class GenerationTimeoutError(DockerModelError, TimeoutError):
@@ -209,18 +213,18 @@ class ResourceError(DockerModelError, OSError):
     """The system has no descriptors, processes or memory left for another process.
 
     Attributes:
-        errno: The system's number of the reason, if a system call reported one.
+        errno: The operating system's error number, if a system call failed.
     """
 
     errno: int | None = None  # Python's own is lost in a pickle
 
 
-# Programs that install a command into an environment of its own, by a folder of theirs.
+# Tools that install a command in its own environment, by a folder name in that path.
 _TOOLS = {"pipx": "pipx install --force", "uv": "uv tool install --force"}
 
 
 def install_hint(extra: str) -> str:
-    """Return the command that installs an extra of this package, also for a checkout."""
+    """Return the command that installs an extra of this package."""
     package = f'"docker-model-llm[{extra}]"'
     parents = sys.prefix.replace("\\", "/").split("/")
     for tool, command in _TOOLS.items():

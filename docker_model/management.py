@@ -1,15 +1,16 @@
-"""Discovery and care of models: each function waits, and has a twin that is awaited.
+"""Functions that list, pull and configure models, each in a sync and an async version.
 
-Every function takes the keywords of `list_models`:
+Every function accepts the keywords of `list_models`:
 
-* `command` and `env`, as `DockerModel` does;
-* `timeout`, in seconds; `None` means no limit. What a call has started is ended when it is
-  interrupted, cancelled or late;
-* `transport`: `"cli"`, `"http"`, or `None`: the command, and HTTP where there is no command, as
-  in a container;
+* `command` and `env`: as for `DockerModel`;
+* `timeout`: the limit in seconds; `None` means no limit. A call that is interrupted, is
+  canceled or times out ends the processes and requests that it has started;
+* `transport`: `"cli"`, `"http"` or `None`. `None` is the command, or HTTP where there is no
+  command, for example in a container;
 * `base_url`: the address of the HTTP API, for `transport="http"`.
 
-All raise the classes of `docker_model.errors`; `GenerationTimeoutError` if they are late.
+All functions raise the classes of `docker_model.errors`; a timeout is a
+`GenerationTimeoutError`.
 """
 
 from __future__ import annotations
@@ -86,17 +87,17 @@ __all__ = [
 
 _T = TypeVar("_T")
 
-QUICK = 60.0  # seconds; a hung Docker daemon is waited for 5 s and more
-LOADING = 330.0  # seconds; the runner itself gives a model 300
+QUICK = 60.0  # seconds; the CLI alone waits at least 5 s for a daemon that does not respond
+LOADING = 330.0  # seconds; the runner's own limit for loading a model is 300
 
 
 @dataclass(frozen=True, slots=True)
 class _Runner:
-    """Which runner is asked, and how.
+    """The settings that select a runner and the transport to it.
 
     Raises:
-        InvalidRequestError: If a setting cannot be used.
-        UnsupportedParameterError: If settings exclude each other.
+        InvalidRequestError: If a setting is invalid.
+        UnsupportedParameterError: If two settings exclude each other.
     """
 
     command: str | Sequence[str] | None
@@ -109,12 +110,12 @@ class _Runner:
         Timeouts(total=self.timeout)
         check_choice("transport", self.transport, (None, *get_args(TransportName)))
         if self.transport == "cli" and self.base_url is not None:
-            msg = "base_url is for the HTTP transport"
-            hint = 'leave transport="cli" out; MODEL_RUNNER_HOST tells the CLI where the runner is'
+            msg = "base_url requires the HTTP transport"
+            hint = 'remove transport="cli"; for the CLI, set MODEL_RUNNER_HOST instead'
             raise UnsupportedParameterError(msg, hint=hint)
 
     def commands(self) -> ManagementCommands:
-        """Return management by `docker model`."""
+        """Return the management operations of `docker model`."""
         from docker_model._docker_cli.command_spec import CommandSpec
         from docker_model._docker_cli.management import ManagementCommands
 
@@ -128,13 +129,16 @@ class _Runner:
         return Client(base_url=self.base_url, command=self.command, env=self.env, timeout=limits)
 
     def http(self) -> HttpManagement:
-        """Return management by the HTTP API."""
+        """Return the management operations of the HTTP API."""
         from docker_model.http import operations
 
         return operations.management(self.client())
 
     def known_model(self, name: str) -> ModelInfo | None:
-        """Return what was learned of a model; imports nothing that could learn."""
+        """Return the remembered description of a model.
+
+        A module that is not imported yet has nothing to remember, and stays unimported.
+        """
         model_info = None
         if self.transport != "cli" and "docker_model.http.operations" in sys.modules:
             model_info = self.client().known_model(name)
@@ -146,7 +150,7 @@ class _Runner:
         return model_info
 
     async def ask(self, question: Callable[[_Management], Awaitable[_T]]) -> _T:
-        """Ask the command, or the HTTP API if that is wanted or there is no command."""
+        """Run an operation with the command, or over HTTP if requested or without a command."""
         if self.transport == "http" or self.base_url is not None:
             return await _answer(self.http(), question)
         try:
@@ -163,12 +167,12 @@ class _Runner:
             address = (await http.endpoint()).url
         except DockerModelError:
             raise missing from None
-        LOG.info("%s: asking the HTTP API at %s instead", missing.message, address)
+        LOG.info("%s; using the HTTP API at %s instead", missing.message, address)
         return http
 
 
 async def _answer(to: _Management, question: Callable[[_Management], Awaitable[_T]]) -> _T:
-    """Ask, and add the names of similar models to an error."""
+    """Run an operation, and add the names of similar models to its error."""
     try:
         return await question(to)
     except ModelNotFoundError as error:
@@ -203,8 +207,8 @@ async def _inspect_model(
 ) -> ModelInfo:
     """Describe a model of the local store.
 
-    Newer runners find a model of any organization by the last part of its name, as
-    `docker model inspect` does.
+    As with `docker model inspect`, newer runners accept the last part of a name, without its
+    organization.
 
     Raises:
         ModelNotFoundError: If the model is not pulled.
@@ -225,17 +229,17 @@ def known_model(
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> ModelInfo | None:
-    """Return what this process has learned about a model; starts nothing, makes no request.
+    """Return the description of a model that this process remembers, without a request.
 
-    `inspect_model`, `pull_model` and a model's `warm_up` learn; a call by the command learns the
-    window that was packaged, in case nothing was known. What another process configures is not
-    noticed before one of them is called again.
+    `inspect_model`, `pull_model` and a model's `warm_up` store descriptions. An answer by the
+    command stores the packaged context size, unless a description is already stored. A change
+    by another process is not visible until one of these functions is called again.
 
     Args:
-        name: The model's name, as it was given when something was learned.
+        name: The model name, exactly as in the call that stored the description.
         command: As for `DockerModel`.
         env: As for `DockerModel`.
-        transport: What was asked; default: either.
+        transport: The transport that stored the description; default: either.
         base_url: As for `list_models`.
     """
     return _Runner(command, env, None, transport, base_url).known_model(name)
@@ -249,10 +253,10 @@ async def _status(
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> Status:
-    """Tell whether Docker Model Runner runs, and where.
+    """Return whether Docker Model Runner runs, and its address.
 
-    Never raises because it does not, or because Docker or its plugin is missing:
-    `Status.problem` says so, with the step that fixes it.
+    If the runner does not run, or if Docker or its plugin is missing, no error is raised:
+    `Status.problem` contains the cause and the step that fixes it.
     """
     runner = _Runner(command, env, timeout, transport, base_url)
     try:
@@ -274,9 +278,9 @@ async def _list_running(
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> list[RunningModel]:
-    """List the models that are loaded, or being loaded.
+    """List the models that are loaded or being loaded.
 
-    Names are as in `list_models`; newer CLIs print them in lower case, tags too.
+    Names are as in `list_models`, but newer CLIs print them in lower case, including tags.
     """
     runner = _Runner(command, env, timeout, transport, base_url)
     return await runner.ask(lambda to: to.list_running())
@@ -296,28 +300,30 @@ def pull_model(
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> ModelInfo:
-    """Download a model, or make sure that it is there.
+    """Download a model, unless the local store already has it.
 
     Args:
-        name: What to pull, such as `ai/smollm2` or `hf.co/org/model:Q4_K_M`.
-        on_progress: Called with each step, on the caller's own thread. What it raises ends
-            the pull, and is raised here.
-        token: For a private model: a token of Hugging Face. Over HTTP also of a registry, which
-            gets it as the refresh token of OAuth 2. The command uses `docker login`.
+        name: The model to pull, such as `ai/smollm2` or `hf.co/org/model:Q4_K_M`.
+        on_progress: Called with each step, on the caller's thread. An exception in it ends the
+            pull and is raised to the caller.
+        token: For a private model: a Hugging Face token. HTTP also accepts a token of another
+            registry, which is sent as an OAuth 2 refresh token. For other registries, the
+            command uses the credentials of `docker login`.
         command: As for `DockerModel`.
         env: As for `DockerModel`.
-        timeout: In seconds; default: no limit.
+        timeout: The limit in seconds; default: no limit.
         transport: As for `list_models`.
         base_url: As for `list_models`.
 
     Returns:
-        The model, as it is in the local store now.
+        The model in the local store.
 
     Raises:
-        ModelNotFoundError: If the registry has no such model.
-        PullError: If the pull failed. The command's exit code is no proof of a pull, so the
-            model is looked for afterwards.
-        UnsupportedParameterError: If the command gets a token for another registry.
+        ModelNotFoundError: If the registry does not have the model.
+        PullError: If the pull failed. The command can exit with code 0 after a failed pull, so
+            this function checks that the model is in the local store.
+        UnsupportedParameterError: If `token` is set, the command pulls, and the registry is not
+            Hugging Face.
     """
     pulling = _pulling(name, token, _Runner(command, env, timeout, transport, base_url))
     try:
@@ -342,7 +348,7 @@ async def apull_model(
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> ModelInfo:
-    """Await `pull_model`; `on_progress` is called in the caller's own event loop."""
+    """Await `pull_model`; `on_progress` is called in the caller's event loop."""
     pulling = _pulling(name, token, _Runner(command, env, timeout, transport, base_url))
     try:
         while not isinstance(step := await pulling.anext(), ModelInfo):
@@ -371,12 +377,12 @@ async def _preload_model(
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> None:
-    """Load a model into memory, and wait until it is loaded. Never pulls.
+    """Load a model into memory, and wait until it is loaded. The model is never pulled.
 
     Raises:
         ModelNotFoundError: If the model is not pulled.
-        ModelLoadError: If the engine could not load it.
-        UnsupportedParameterError: If the CLI is older than v0.1.45, which cannot.
+        ModelLoadError: If the engine could not load the model.
+        UnsupportedParameterError: If the CLI is older than v0.1.45 and cannot preload.
     """
     check_model_name(name)
     runner = _Runner(command, env, timeout, transport, base_url)
@@ -397,8 +403,8 @@ async def _unload_model(
 ) -> None:
     """Unload a model, if it is loaded.
 
-    A model that is answering a request stays loaded, which the runner does not report.
-    `list_running` shows whether it is.
+    A model that is answering a request stays loaded, and the runner reports no error.
+    `list_running` shows whether the model is still loaded.
     """
     check_model_name(name)
     runner = _Runner(command, env, timeout, transport, base_url)
@@ -427,36 +433,36 @@ async def _configure_model(
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> None:
-    """Change how the runner starts a model, for all of the runner's users.
+    """Change how the runner starts a model, for all users of the runner.
 
-    What is `None` stays as it is. A configuration lasts until the runner restarts, and the
-    runner loads the model in the background.
+    Values that are `None` do not change. A configuration lasts until the runner restarts. After
+    the change, the runner loads the model in the background.
 
     Args:
-        name: A model that is pulled.
-        context_size: In tokens; -1 is as much as the model was trained for.
-        keep_alive: How long the idle model stays loaded: seconds, a `timedelta`, or Docker's
-            words, such as `"5m"`; `"0"` unloads it at once and `"-1"` never does.
-        think: Whether a reasoning model may think (llama.cpp). Over HTTP also for how many
-            tokens.
-        mode: What the configuration is for; default: what the model is for. With
-            `"embedding"`, llama.cpp gives one vector for a text, the mean of its tokens',
-            unless the model or `runtime_flags` name another pooling.
+        name: The name of a pulled model.
+        context_size: The context size in tokens; -1 is the size that the model was trained for.
+        keep_alive: How long an idle model stays loaded: seconds, a `timedelta`, or a string in
+            Docker's notation, such as `"5m"`; `"0"` unloads it immediately, `"-1"` never.
+        think: Whether a reasoning model thinks (llama.cpp). Over HTTP also the maximum number
+            of reasoning tokens.
+        mode: The mode that the configuration applies to; default: the mode that the model is
+            made for. In `"embedding"` mode, llama.cpp returns the mean of the token vectors,
+            unless the model or `runtime_flags` set another pooling.
         runtime_flags: Flags for the engine, such as `["--ubatch-size", "2048"]`.
         draft_model: A smaller model that drafts tokens for speculative decoding.
-        draft_tokens: How many tokens it drafts at once.
-        draft_min_acceptance: The least acceptance rate of drafted tokens, 0 to 1.
+        draft_tokens: The number of tokens in a draft.
+        draft_min_acceptance: The minimum acceptance rate of drafted tokens, 0 to 1.
         hf_overrides: Overrides of the model's Hugging Face configuration (vLLM).
         gpu_memory_utilization: The fraction of GPU memory to use, 0 to 1 (vLLM).
         command: As for `DockerModel`.
         env: As for `DockerModel`.
-        timeout: In seconds.
+        timeout: The limit in seconds.
         transport: As for `list_models`.
         base_url: As for `list_models`.
 
     Raises:
         ModelNotFoundError: If the model is not pulled.
-        GenerationError: If the model is in use, which the hint helps with.
+        GenerationError: If the model is in use; the hint contains the fix.
         UnsupportedParameterError: If this version of the CLI cannot set a value.
     """
     from docker_model._transport import configuration
@@ -491,16 +497,16 @@ async def _model_configuration(
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> ModelConfiguration | None:
-    """Return the configuration of a model; `None` if it has none.
+    """Return the configuration of a model, or `None` if the model is not configured.
 
-    Before v1.0.6 of the plugin and v1.0.10 of the runner, none is reported.
+    The result is always `None` before v1.0.6 of the plugin and v1.0.10 of the runner.
 
     Args:
-        name: A model that is pulled.
-        mode: What the configuration is for; default: what the model is for.
+        name: The name of a pulled model.
+        mode: The mode of the configuration; default: the mode that the model is made for.
         command: As for `DockerModel`.
         env: As for `DockerModel`.
-        timeout: In seconds.
+        timeout: The limit in seconds.
         transport: As for `list_models`.
         base_url: As for `list_models`.
 
@@ -527,14 +533,14 @@ async def _remove_model(
 ) -> None:
     """Remove a model from the local store.
 
-    A model with several tags loses the one that is named, and is removed with its last.
+    If the model has several tags, only the tag in `name` is removed.
 
     Args:
-        name: A model that is pulled.
-        force: Remove the model with all its tags, also while it is loaded.
+        name: The name of a pulled model.
+        force: Remove the model with all its tags, even while it is loaded.
         command: As for `DockerModel`.
         env: As for `DockerModel`.
-        timeout: In seconds.
+        timeout: The limit in seconds.
         transport: As for `list_models`.
         base_url: As for `list_models`.
 
@@ -559,7 +565,7 @@ async def _tag_model(
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> None:
-    """Give a model another name, such as `myorg/assistant:v1`.
+    """Add another name to a model, such as `myorg/assistant:v1`.
 
     Raises:
         ModelNotFoundError: If the model is not pulled.
@@ -581,7 +587,7 @@ async def _disk_usage(
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> DiskUsage:
-    """Return the disk space that models and engine use."""
+    """Return the disk space that the models and the engine use."""
     runner = _Runner(command, env, timeout, transport, base_url)
     return await runner.ask(lambda to: to.disk_usage())
 
@@ -599,27 +605,27 @@ async def _search_models(
     transport: TransportName | None = None,
     base_url: str | None = None,
 ) -> list[FoundModel]:
-    """Search Docker Hub and Hugging Face for models, which needs the internet.
+    """Search Docker Hub and Hugging Face for models. This requires internet access.
 
-    Docker's models come first, then those of Hugging Face, each by their downloads. If only one
-    of the two can be searched, a warning is logged.
+    Models of Docker Hub precede models of Hugging Face; both are sorted by downloads. If only
+    one source can be searched, a warning is logged.
 
     Args:
-        term: What to look for in names and descriptions; empty for all models.
-        limit: How many to return at most.
+        term: The text to find in names and descriptions; an empty string finds all models.
+        limit: The maximum number of results.
         command: As for `DockerModel`.
         env: As for `DockerModel`.
-        timeout: In seconds.
-        transport: The command alone can search.
+        timeout: The limit in seconds.
+        transport: Only the command can search.
         base_url: As for `list_models`.
 
     Raises:
         GenerationError: If there is no result, and a source could not be searched.
-        UnsupportedParameterError: If HTTP was asked for, or the CLI is older than v1.0.7.
+        UnsupportedParameterError: If HTTP is requested, or the CLI is older than v1.0.7.
     """
     if not isinstance(term, str) or "\0" in term:
         msg = f"the search term must be a string without NUL, not {term!r}"
-        raise InvalidRequestError(msg, hint='such as search_models("smollm2")')
+        raise InvalidRequestError(msg, hint='for example search_models("smollm2")')
     check_count("limit", limit, least=1)
     runner = _Runner(command, env, timeout, transport, base_url)
     if transport == "http" or base_url is not None:
@@ -642,26 +648,26 @@ async def _rerank(
     timeout: float | None = LOADING,
     base_url: str | None = None,
 ) -> list[Ranked]:
-    """Rank documents by their relevance for a query, over HTTP.
+    """Rank documents by their relevance to a query, over HTTP.
 
     Args:
-        model: A reranker, such as `ai/qwen3-reranker`.
-        query: What to look for.
-        documents: What to rank; sent in batches that the engine takes.
-        top_n: How many of the best to return; default: all.
-        force: Also ask a model that is no reranker by its own data. llama.cpp answers with
-            scores that mean nothing.
-        command: As for `DockerModel`; asked where the runner is.
+        model: The name of a reranking model, such as `ai/qwen3-reranker`.
+        query: The query.
+        documents: The documents to rank. They are sent in batches within the engine's limit.
+        top_n: The maximum number of results, best first; default: all.
+        force: Accept a model that is not a reranker according to its metadata. llama.cpp then
+            returns meaningless scores.
+        command: As for `DockerModel`; `docker model status` reports the runner's address.
         env: As for `DockerModel`.
-        timeout: In seconds.
-        base_url: The address of the HTTP API; default: it is found.
+        timeout: The limit in seconds.
+        base_url: The address of the HTTP API; default: discovered.
 
     Returns:
-        The documents' places and scores, best first; equal scores stay in their order.
+        The index and score of each document, best first. Equal scores keep the input order.
 
     Raises:
-        InvalidRequestError: If the model is no reranker.
-        ContextLengthError: If a document and the query are too long together.
+        InvalidRequestError: If the model is not a reranker.
+        ContextLengthError: If a document and the query together are too long.
     """
     from docker_model.http import operations
 

@@ -1,4 +1,4 @@
-"""What a caller may set, and the checks of it."""
+"""Types of settings, and the functions that validate settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PullPolicy: TypeAlias = Literal["never", "missing"]
 TransportName: TypeAlias = Literal["cli", "http"]
 WhenFull: TypeAlias = Literal["error", "unload"]
 
-# The sampling parameters of a prompt, by OpenAI's and llama.cpp's names; each is a number.
+# The sampling parameters, with the names of OpenAI's and llama.cpp's APIs. All are numbers.
 SAMPLING = (
     "temperature",
     "top_p",
@@ -32,14 +32,14 @@ _WHOLE = frozenset({"top_k", "seed", "max_tokens"})
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long each phase of a call may take, in seconds; `None` means no limit.
+    """The time limit of each phase of a call, in seconds; `None` means no limit.
 
     Attributes:
-        first_output: From the start of the run to its first output. The runner gives a
-            cold model 300 s to load, and its error text says more than a timeout.
+        first_output: From the start of the run to its first output. The default is longer than
+            the runner's own limit for loading a model, 300 s, whose error is more specific.
         idle: Between two pieces of output.
-        total: The whole call, waiting in the queue included.
-        queue: Waiting for one of `max_concurrency` slots.
+        total: The whole call, including the time in the queue.
+        queue: The time in the queue for one of `max_concurrency` slots.
     """
 
     first_output: float | None = 330.0
@@ -59,10 +59,10 @@ class Timeouts:
 
     @classmethod
     def of(cls, value: Timeouts | float | None) -> Timeouts:
-        """Read a `timeout=` setting: a number means `total`, `None` the defaults.
+        """Convert a `timeout=` setting: a number is `total`, `None` the defaults.
 
         Raises:
-            InvalidRequestError: If it is neither.
+            InvalidRequestError: If the value is not a valid timeout.
         """
         if isinstance(value, Timeouts):
             return value
@@ -70,10 +70,10 @@ class Timeouts:
 
 
 def check_timeout(value: Any) -> Any:
-    """Return a `timeout=` setting as it is; a mapping, as pydantic dumps one, as `Timeouts`.
+    """Validate a `timeout=` setting; convert a mapping, which pydantic dumps, to `Timeouts`.
 
     Raises:
-        InvalidRequestError: If it is no timeout.
+        InvalidRequestError: If the value is not a valid timeout.
     """
     if isinstance(value, Mapping):
         return Timeouts(**value)
@@ -82,89 +82,89 @@ def check_timeout(value: Any) -> Any:
 
 
 def check_stop(value: Any) -> Any:
-    """Return a `stop=` setting as it is.
+    """Validate a `stop=` setting, and return it unchanged.
 
     Raises:
-        InvalidRequestError: If it is no stop sequence, and not several.
+        InvalidRequestError: If the value is not one or more non-empty strings.
     """
     stop_sequences(value)
     return value
 
 
 def stop_sequences(stop: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Read a `stop=` setting; `None` means no stop sequence.
+    """Convert a `stop=` setting to a tuple; `None` means no stop sequence.
 
     Raises:
-        InvalidRequestError: If one is empty, or no string.
+        InvalidRequestError: If a stop sequence is empty or not a string.
     """
     if stop is None:
         return ()
-    given = (stop,) if isinstance(stop, str) or not isinstance(stop, Iterable) else tuple(stop)
-    if not all(isinstance(sequence, str) and sequence for sequence in given):
+    sequences = (stop,) if isinstance(stop, str) or not isinstance(stop, Iterable) else tuple(stop)
+    if not all(isinstance(sequence, str) and sequence for sequence in sequences):
         msg = "stop must be one or more non-empty strings"
-        raise InvalidRequestError(msg, hint="leave it out for no stop sequence")
-    return given
+        raise InvalidRequestError(msg, hint='for example stop=["END"], or omit stop')
+    return sequences
 
 
-# -- checks of settings, one for each kind of value ------------------------------------------
+# -- validation of settings, one function for each kind of value -----------------------------
 
 
 def check_choice(name: str, value: object, choices: tuple[str | None, ...]) -> None:
-    """Check a setting that takes one of a few words.
+    """Validate a setting that must be one of `choices`.
 
     Raises:
-        InvalidRequestError: If it is another value.
+        InvalidRequestError: If the value is not one of `choices`.
     """
     if value in choices:
         return
     msg = f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}"
-    usual = next(word for word in choices if word is not None)
-    raise InvalidRequestError(msg, hint=f"such as {name}={usual!r}")
+    example = next(choice for choice in choices if choice is not None)
+    raise InvalidRequestError(msg, hint=f"for example {name}={example!r}")
 
 
 def check_count(
     name: str, value: object, *, least: int, optional: bool = False, or_else: str = ""
 ) -> None:
-    """Check a setting that is a whole number.
+    """Validate a setting that must be a whole number.
 
     Args:
         name: The setting.
-        value: Its value.
-        least: The smallest number.
-        optional: Whether it may be `None`.
-        or_else: What else may be given, for the error.
+        value: The value of the setting.
+        least: The smallest valid number.
+        optional: Whether `None` is valid.
+        or_else: Other valid values, for the error message.
 
     Raises:
-        InvalidRequestError: If it is no such number.
+        InvalidRequestError: If the value is not a whole number of at least `least`.
     """
     if value is None and optional:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        more = f", or {or_else}" if or_else else ""
-        msg = f"{name} must be a whole number of at least {least}{more}, not {value!r}"
-        unset = f", or leave {name} out" if optional else ""
+        others = f", or {or_else}" if or_else else ""
+        msg = f"{name} must be a whole number of at least {least}{others}, not {value!r}"
+        unset = f", or omit {name}" if optional else ""
         raise InvalidRequestError(msg, hint=f"pass a number, such as {name}={max(least, 1)}{unset}")
 
 
 def check_fraction(name: str, value: object) -> None:
-    """Check an optional setting that is a number from 0 to 1.
+    """Validate an optional setting that must be a number from 0 to 1.
 
     Raises:
-        InvalidRequestError: If it is not one.
+        InvalidRequestError: If the value is not a number from 0 to 1.
     """
     if value is None:
         return
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not 0 <= value <= 1:  # type: ignore[operator]
         msg = f"{name} must be a number from 0 to 1, not {value!r}"
-        raise InvalidRequestError(msg, hint=f"such as {name}=0.8")
+        raise InvalidRequestError(msg, hint=f"for example {name}=0.8")
 
 
 def check_numbers(parameters: Mapping[str, object]) -> None:
-    """Check the values of sampling parameters; other names, and `None`, are left alone.
+    """Validate the types of sampling parameters; ignore other names, and `None`.
 
     Raises:
-        InvalidRequestError: If one is no number.
+        InvalidRequestError: If a value is not a number.
     """
     for name in (*SAMPLING, "repeat_penalty"):
         value = parameters.get(name)
@@ -174,14 +174,14 @@ def check_numbers(parameters: Mapping[str, object]) -> None:
         if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
             kind = "a whole number" if name in _WHOLE else "a number"
             msg = f"{name} must be {kind}, not {value!r}"
-            raise InvalidRequestError(msg, hint=f"such as {name}=1, or leave {name} out")
+            raise InvalidRequestError(msg, hint=f"for example {name}=1, or omit {name}")
 
 
 def check_sampling(parameters: Mapping[str, object]) -> None:
-    """Check sampling parameters as far as every engine agrees on them.
+    """Validate sampling parameters by the rules that all engines share.
 
     Raises:
-        InvalidRequestError: If one is no number, or `max_tokens` less than 1.
+        InvalidRequestError: If a value is not a number, or if `max_tokens` is less than 1.
     """
     check_numbers(parameters)
     check_count("max_tokens", parameters.get("max_tokens"), least=1, optional=True)

@@ -1,10 +1,10 @@
-"""Passes the progress of a call on to a framework, off the I/O thread.
+"""Forward the progress of a call to a framework, outside the I/O thread.
 
-`on_progress` is called on the I/O thread, where nothing may block. A framework's event handlers
-are user code, so they run on a separate thread, or in the caller's event loop.
+`on_progress` is called on the I/O thread, which must not block. The event handlers of a
+framework are user code, so they run on a separate thread or in the caller's event loop.
 
-A call without a wait reports nothing: the framework's own events show when the answer begins
-and ends.
+A call that never waits reports no progress: the framework's own events show when the answer
+begins and ends.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def _is_a_wait(progress: Progress) -> bool:
 class ProgressRelay:
     """An `on_progress` that calls a function on a separate thread, in the caller's context.
 
-    A context manager around one call. Leaving it waits until the function has handled every
-    step, and raises what the function raised. After an error of the call it does not wait.
+    A context manager around one call. Its exit waits until the function has handled every
+    step, and raises the function's exception. If the call failed, the exit does not wait.
 
     Args:
         deliver: Called with each `Progress`, in order.
-        own: The user's `on_progress`, which is called first and on the I/O thread.
+        own: The user's `on_progress`, called first, on the I/O thread.
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class ProgressRelay:
 class AsyncProgressRelay:
     """An `on_progress` that awaits a function in the caller's event loop and context.
 
-    An async context manager around one call, with the same ends as `ProgressRelay`.
+    An async context manager around one call. Its exit behaves like that of `ProgressRelay`.
 
     Args:
         deliver: Awaited with each `Progress`, in order.
-        own: The user's `on_progress`, which is called first and on the I/O thread.
+        own: The user's `on_progress`, called first, on the I/O thread.
     """
 
     def __init__(
@@ -142,6 +142,6 @@ class AsyncProgressRelay:
         if error is not None:
             self._task.cancel()
             return
-        # After the steps that the I/O thread has already handed to the loop.
+        # Queued behind the steps that the I/O thread has already scheduled in the loop.
         self._loop.call_soon(self._waiting.put_nowait, None)
         await self._task

@@ -1,4 +1,4 @@
-"""Streams of an answer: the two ends that callers iterate."""
+"""The streams that callers iterate, sync and async."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class _End(Generic[_T]):
         self._stream = stream
 
     def cancel(self) -> None:
-        """End the run now, and with it the iteration.
+        """End the run and the iteration immediately.
 
-        May be called from any thread, and again; never waits.
+        Can be called from any thread, and more than once; never blocks.
         """
         self._stream.cancel()
 
 
 class SyncEnd(_End[_T]):
-    """The methods that `for` and `with` call; a subclass adds `__next__`."""
+    """Base class for use with `for` and `with`; a subclass adds `__next__`."""
 
     def __iter__(self) -> Self:
         return self
 
     def close(self) -> None:
-        """End the run now, as `cancel()` does."""
+        """End the run immediately, as `cancel()` does."""
         self.cancel()
 
     def __enter__(self) -> Self:
@@ -54,13 +54,13 @@ class SyncEnd(_End[_T]):
 
 
 class AsyncEnd(_End[_T]):
-    """The methods that `async for` and `async with` call; a subclass adds `__anext__`."""
+    """Base class for use with `async for` and `async with`; a subclass adds `__anext__`."""
 
     def __aiter__(self) -> Self:
         return self
 
     async def aclose(self) -> None:
-        """End the run now, as `cancel()` does, without waiting."""
+        """End the run immediately, as `cancel()` does; never waits."""
         self.cancel()
 
     async def __aenter__(self) -> Self:
@@ -88,9 +88,9 @@ class _Completed:
 class TextStream(_Completed, SyncEnd["Event"]):
     """The pieces of an answer as `str`: an iterator and a context manager.
 
-    The run starts when the first piece is asked for. Breaking out of the loop and dropping
-    the stream, leaving the `with`, and `cancel()` end it at once. Iterating raises what
-    `DockerModel.generate` raises.
+    The first iteration starts the run. The run ends immediately when the `with` block exits,
+    when `cancel()` is called, or when the stream is garbage-collected after a `break`.
+    Iteration raises the errors of `DockerModel.generate`.
     """
 
     def __next__(self) -> str:
@@ -100,7 +100,7 @@ class TextStream(_Completed, SyncEnd["Event"]):
         raise StopIteration
 
     def events(self) -> Iterator[Event]:
-        """Iterate over `TextDelta`, `ReasoningDelta` and last the `Completion` instead."""
+        """Iterate over `TextDelta` and `ReasoningDelta` events, then the `Completion`."""
         while (event := self._note(self._stream.next())) is not None:
             yield event
 
@@ -108,8 +108,8 @@ class TextStream(_Completed, SyncEnd["Event"]):
 class AsyncTextStream(_Completed, AsyncEnd["Event"]):
     """The pieces of an answer as `str`, for `async for` in any asyncio or uvloop loop.
 
-    Also an async context manager. Cancelling the task that awaits a piece ends the run at
-    once.
+    Also an async context manager. Canceling the task that awaits a piece ends the run
+    immediately.
     """
 
     async def __anext__(self) -> str:
@@ -119,15 +119,15 @@ class AsyncTextStream(_Completed, AsyncEnd["Event"]):
         raise StopAsyncIteration
 
     def events(self) -> AsyncIterator[Event]:
-        """Iterate over `TextDelta`, `ReasoningDelta` and last the `Completion` instead."""
+        """Iterate over `TextDelta` and `ReasoningDelta` events, then the `Completion`."""
         return _AsyncEvents(self)
 
 
 class _AsyncEvents:
-    """The events of a stream, as an object that is collected as soon as it is dropped.
+    """An async iterator over the events of a stream.
 
-    A dropped async generator is finalized at some later turn of the loop, or never if the
-    loop ends first.
+    This is a class, not an async generator, because an object is collected immediately. The
+    loop finalizes an unreferenced async generator later, or never if the loop ends first.
     """
 
     def __init__(self, stream: AsyncTextStream) -> None:
@@ -137,7 +137,7 @@ class _AsyncEvents:
         return self
 
     async def __anext__(self) -> Event:
-        event = self._text_stream._note(await self._text_stream._stream.anext())  # noqa: SLF001  its other half
+        event = self._text_stream._note(await self._text_stream._stream.anext())  # noqa: SLF001  same module
         if event is None:
             raise StopAsyncIteration
         return event

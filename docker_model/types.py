@@ -1,6 +1,6 @@
-"""Results of calls and of model management: frozen, picklable data.
+"""Results of calls and of model management: frozen, picklable dataclasses.
 
-Imported by the first call and not by `import docker_model`: creating dataclasses takes time.
+`import docker_model` does not import this module, because creating dataclasses takes time.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Mode: TypeAlias = Literal["completion", "embedding", "reranking", "image-generat
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts, where the backend sent them (llama.cpp does so only when asked)."""
+    """Token counts, as the engine reports them (llama.cpp only on request)."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -53,12 +53,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """How long a call took, in seconds since it was made.
+    """The duration of a call, in seconds since the call was made.
 
     Attributes:
-        queued: Until it got its place and the run was started.
-        first_output: Until the first output of the model; `None` when there was none.
-        total: Until its end.
+        queued: Until the call left the queue and the run started.
+        first_output: Until the first output of the model; `None` without output.
+        total: Until the end of the call.
     """
 
     queued: float
@@ -85,12 +85,12 @@ class Completion:
     """A finished answer; `str(completion)` is its text.
 
     Attributes:
-        text: The answer, the model's own white space included.
-        reasoning: What the model thought first; empty when it did not.
-        usage: Token counts, or `None` when the backend sent none.
-        finish_reason: `"stop"` (ended by itself), `"stop_sequence"` or `"length"`.
-        model: The name as the caller gave it.
-        timings: How long it took.
+        text: The answer, including the model's white space.
+        reasoning: The model's reasoning before the answer; empty without reasoning.
+        usage: Token counts, or `None` if the engine reports none.
+        finish_reason: `"stop"` (the model ended the answer), `"stop_sequence"` or `"length"`.
+        model: The model name that the caller passed.
+        timings: The duration of the call.
     """
 
     text: str
@@ -112,14 +112,14 @@ class Progress:
     """A step of a call, or of a pull.
 
     Attributes:
-        model: The model's name, as the caller gave it.
-        status: The step in words; for a pull, the runner's own.
-        current: How much is done: bytes of a pull, tokens of a prompt; `None` if unknown.
-        total: How much there is to do, in the same unit; `None` if unknown.
-        stage: `"pull"`, `"queue"` (the call waits for its turn), `"load"` (the runner loads the
-            model), `"prompt"` (the engine reads the prompt), `"first_token"` (the answer begins)
-            or `"speed"` (the answer is complete).
-        tokens_per_second: How fast the answer was written, in the stage `"speed"`.
+        model: The model name that the caller passed.
+        status: A description of the step; for a pull, the runner's message.
+        current: The finished part: bytes of a pull, tokens of a prompt; `None` if unknown.
+        total: The size of the whole, in the same unit; `None` if unknown.
+        stage: `"pull"`, `"queue"` (the call waits for a slot), `"load"` (the runner loads the
+            model), `"prompt"` (the engine processes the prompt), `"first_token"` (the answer
+            begins) or `"speed"` (the answer is complete).
+        tokens_per_second: The generation speed, in the stage `"speed"`.
     """
 
     model: str
@@ -131,7 +131,7 @@ class Progress:
 
     @property
     def percent(self) -> int | None:
-        """How much is done, as a whole number from 0 to 100; `None` if unknown."""
+        """The finished part in percent, a whole number from 0 to 100; `None` if unknown."""
         if self.current is None or not self.total:
             return None
         return min(100 * self.current // self.total, 100)
@@ -142,25 +142,25 @@ PullProgress = Progress
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model in the local store; what is not known is `None`.
+    """A model in the local store; unknown values are `None`.
 
     Attributes:
-        name: The name as one types it: `ai/smollm2`, without default registry and `:latest`;
-            the id of a model without tags.
-        tags: All names of the model, as the runner has them.
+        name: The short name, without default registry and `:latest`, such as `ai/smollm2`;
+            for a model without tags, its id.
+        tags: All names of the model, as the runner lists them.
         id: `sha256:` and 64 hexadecimal digits.
-        created: When the model was made.
+        created: The time when the model was created.
         format: `gguf`, `safetensors`, …
-        quantization: Such as `IQ2_XXS/Q4_K_M`.
-        parameters: In the runner's own words, such as `361.82M`.
-        architecture: Such as `llama`.
-        size: In the runner's own words, such as `256.35MiB`.
-        context_size: The context size in force, in tokens: the configured one, else the one
-            packaged with the model, else the engine's own.
+        quantization: The quantization, such as `IQ2_XXS/Q4_K_M`.
+        parameters: The number of parameters in the runner's notation, such as `361.82M`.
+        architecture: The architecture, such as `llama`.
+        size: The size in the runner's notation, such as `256.35MiB`.
+        context_size: The effective context size in tokens: the configured value, else the value
+            packaged with the model, else the engine's default.
         trained_context: The context size that the model was trained for, in tokens. A larger
             context size has no effect.
-        capabilities: What the model can do, as far as its own metadata say. An empty set means
-            unknown, and a missing capability is not ruled out.
+        capabilities: The capabilities that the model's metadata contain. The metadata can be
+            incomplete: the model can have other capabilities, and an empty set means unknown.
     """
 
     name: str
@@ -179,18 +179,19 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfiguration:
-    """How the runner starts a model for one mode; `None` leaves a value to the model or engine.
+    """How the runner starts a model in one mode; `None` is the default of the model or engine.
 
     Attributes:
-        context_size: In tokens; -1 is as much as the model was trained for.
-        keep_alive: How long an idle model stays loaded: seconds, a `timedelta`, or Docker's own
-            words, such as `"5m"`; `"0"` unloads it at once and `"-1"` never does.
-        think: Whether a reasoning model may think, or for how many tokens (llama.cpp).
-        mode: What the model is loaded for. Each mode has a configuration of its own.
+        context_size: The context size in tokens; -1 is the size that the model was trained for.
+        keep_alive: How long an idle model stays loaded: seconds, a `timedelta`, or a string in
+            Docker's notation, such as `"5m"`; `"0"` unloads it immediately, `"-1"` never.
+        think: Whether a reasoning model thinks, or the maximum number of reasoning tokens
+            (llama.cpp).
+        mode: The task that the model is loaded for. Each mode has its own configuration.
         runtime_flags: Flags for the engine, such as `("--ubatch-size", "2048")`.
         draft_model: A smaller model that drafts tokens for speculative decoding.
-        draft_tokens: How many tokens it drafts at once.
-        draft_min_acceptance: The least acceptance rate of drafted tokens, 0 to 1.
+        draft_tokens: The number of tokens in a draft.
+        draft_min_acceptance: The minimum acceptance rate of drafted tokens, 0 to 1.
         hf_overrides: Overrides of the model's Hugging Face configuration (vLLM).
         gpu_memory_utilization: The fraction of GPU memory to use, 0 to 1 (vLLM).
     """
@@ -209,18 +210,18 @@ class ModelConfiguration:
 
 @dataclass(frozen=True, slots=True)
 class FoundModel:
-    """A model that can be pulled.
+    """A search result: a model that can be pulled.
 
     Attributes:
-        name: The name to pull it by, such as `ai/smollm2` or `hf.co/org/model`.
-        description: A line about it.
+        name: The name for `pull_model`, such as `ai/smollm2` or `hf.co/org/model`.
+        description: A one-line description.
         source: `Docker Hub` or `HuggingFace`.
-        downloads: How often it was pulled.
-        stars: How many users like it.
-        official: Whether Docker publishes it.
-        updated: When it was changed, in the source's own words.
-        backend: The engine that runs it, such as `llama.cpp`.
-        size: In bytes.
+        downloads: The number of downloads.
+        stars: The number of stars or likes.
+        official: Whether Docker publishes the model.
+        updated: The time of the last change, as the source formats it.
+        backend: The engine that runs the model, such as `llama.cpp`.
+        size: The size in bytes.
     """
 
     name: str
@@ -239,8 +240,8 @@ class DiskUsage:
     """The disk space that Docker Model Runner uses, in bytes.
 
     Attributes:
-        models: The local store.
-        engine: The inference engine.
+        models: The space of the local store.
+        engine: The space of the inference engine.
     """
 
     models: int
@@ -249,11 +250,12 @@ class DiskUsage:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A document and its relevance for a query.
+    """The relevance of a document to a query.
 
     Attributes:
-        index: The place of the document in the list that was given, from 0.
-        score: The higher, the more relevant. Scores of different models do not compare.
+        index: The index of the document in the input list.
+        score: The relevance; higher is more relevant. Scores of different models are not
+            comparable.
     """
 
     index: int
@@ -262,7 +264,7 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class RunningModel:
-    """A line of `docker model ps`: a model that is loaded, or is being loaded."""
+    """A model that is loaded or being loaded: a line of `docker model ps`."""
 
     name: str
     backend: str
@@ -272,18 +274,18 @@ class RunningModel:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What `docker model status` knows.
+    """The state of Docker Model Runner, as `docker model status` reports it.
 
     Attributes:
-        running: Whether Docker Model Runner answers.
+        running: Whether Docker Model Runner responds.
         version: The plugin's version; `None` if it is unknown.
         engine: `Docker Engine`, `Docker Desktop`, `Docker Cloud` or
             `Docker Engine (Manual Install)`; `None` if it is unknown.
-        backends: Backend name to state, such as `{"llama.cpp": "Running: b9879"}`.
-        endpoint: The API's address for programs on this host; `None` when unknown.
-        problem: Why it is not running, with the step that fixes it; empty when it is.
-        command: What is started for `docker model`: the path of the plugin's own file and `model`,
-            or the command that was given. Empty over HTTP.
+        backends: The state of each engine, such as `{"llama.cpp": "Running: b9879"}`.
+        endpoint: The address of the HTTP API for programs on this host; `None` if unknown.
+        problem: Why the runner does not run, with the step that fixes it; empty if it runs.
+        command: The command that runs for `docker model`: the path of the plugin's executable
+            and `model`, or the `command` setting. Empty over HTTP.
     """
 
     running: bool

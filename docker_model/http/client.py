@@ -1,7 +1,7 @@
-"""`Client`: chats and embeddings over the runner's HTTP API, found without configuration.
+"""`Client`: chats, embeddings and model management over the runner's HTTP API.
 
-The seam for chat models: OpenAI's own objects in and out, with this package's errors, limits
-and ways to end a call. Nothing here knows of any framework.
+Chat models of frameworks are built on this class. It accepts and returns OpenAI's objects,
+with the errors, timeouts and cancellation of this package. It depends on no framework.
 """
 
 from __future__ import annotations
@@ -34,33 +34,35 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 @dataclass(frozen=True)
 class Client:
-    """A way to the runner's HTTP API.
+    """A client of the runner's HTTP API.
 
-    Frozen, hashable, picklable and cheap: making one starts no process, thread or network
-    use, and the same object works from sync code, any event loop and any thread.
+    Instances are frozen, hashable and picklable. Creating one starts no process or thread and
+    does not use the network. The same object works in sync code, any event loop and any thread.
 
     Args:
-        base_url: The API's address, in any of its usual spellings. `None`: it is found, by the
-            environment, `docker model status`, Docker's socket and the usual addresses.
-        api_key: Sent as a bearer token to an address that you have named, by `base_url` or
-            the environment, and to none that was found. The runner itself wants none.
-        headers: Sent in the same way; never shown.
+        base_url: The address of the API, in any of its usual spellings. `None` discovers it
+            from the environment, `docker model status`, Docker's socket and the usual
+            addresses.
+        api_key: A bearer token, sent only to an address that `base_url` or the environment
+            sets, not to one that was discovered. The runner itself needs no key.
+        headers: HTTP headers, sent under the same condition; never shown.
         timeout: `Timeouts`, or a number of seconds for the whole call.
-        max_retries: Further attempts where nothing had been received and the next one may
-            well succeed.
-        max_concurrency: Requests at once in this process, among all to the same place with
-            the same limit; the rest wait, first come first served.
-        pull: `"never"`: a missing model raises; `"missing"`: the runner pulls it first.
-        when_full: What happens when the runner has no memory left to load a model: `"error"`, or
-            `"unload"`: the model that was idle for longest is unloaded, unless it is kept for
-            ever, and the request is made once more. The reply's `docker_model` says so.
-        on_progress: Called with the `Progress` of each call, on a thread of the library. It must
-            not block.
-        command: The command that is asked where the runner is, see `DockerModel`.
-        env: Variables laid over the caller's environment; never shown.
+        max_retries: The maximum number of retries. A request is only retried if no part of the
+            reply was received and the failure can be temporary.
+        max_concurrency: The maximum number of simultaneous requests in this process, counted
+            over all clients with the same address and limit. Other requests wait in order.
+        pull: `"never"`: a missing model is an error; `"missing"`: the runner pulls it first.
+        when_full: What to do when the runner has too little memory to load a model. `"error"`
+            raises an error. `"unload"` unloads the model that was idle for longest, except one
+            with an unlimited `keep_alive`, and retries once. The reply's `docker_model` names
+            the unloaded model.
+        on_progress: Called with the `Progress` of each call, on a thread of this library. It
+            must not block.
+        command: The command for `docker model status`, as for `DockerModel`.
+        env: Environment variables, added to the caller's environment; never shown.
 
     Raises:
-        InvalidRequestError: If a setting is not valid.
+        InvalidRequestError: If a setting is invalid.
     """
 
     _: KW_ONLY
@@ -98,24 +100,25 @@ class Client:
     def chat(
         self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
     ) -> dict[str, Any]:
-        """Answer a conversation, waiting for the whole answer.
+        """Answer a conversation, and return the complete answer.
 
-        A plain answer is assembled from a stream: a long answer on a slow machine is then not
-        taken for a stuck model, and errors contain the text so far. An answer with `tools`,
-        `logprobs` or `n` comes in one piece, whose first output is its end.
+        A plain answer is assembled from a stream, so a long answer on a slow machine does not
+        exceed the `first_output` and `idle` timeouts, and errors contain the text so far. An
+        answer with `tools`, `logprobs` or `n` is not streamed: `first_output` limits its
+        complete duration.
 
         Args:
-            model: The model's name.
-            messages: OpenAI's message objects. They are sent in a form that any engine and chat
-                template takes, see `docker_model.http.messages.prepare`.
-            parameters: OpenAI's, and the engine's own, such as `temperature`, `tools`,
-                `response_format` or `min_p`. `None` leaves one to the engine. Those in
-                `extra_body=` are sent too, and go before the others.
+            model: The model name.
+            messages: OpenAI's message objects. They are converted to a form that every engine
+                and chat template accepts; see `docker_model.http.messages.prepare`.
+            parameters: Parameters of OpenAI's API or of the engine, such as `temperature`,
+                `tools`, `response_format` or `min_p`. `None` is the engine's default.
+                Parameters in `extra_body=` are sent too, and take precedence.
 
         Returns:
-            OpenAI's reply object, with the `model` that was asked for: the engine itself
-            says the name of a file. What the model thought is its `reasoning_content`, also
-            where the engine has another name for it.
+            OpenAI's reply object. Its `model` is the name in the request, not the file name that
+            the engine reports. Reasoning is always in `reasoning_content`, even if the engine
+            uses another field.
 
         Raises:
             DockerModelError: If the request failed.
@@ -127,7 +130,7 @@ class Client:
     async def achat(
         self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
     ) -> dict[str, Any]:
-        """Answer a conversation; cancelling the call ends the request."""
+        """Await `chat`; canceling the task ends the request."""
         from docker_model.http import operations
 
         return await operations.achat(self, model, messages, parameters)
@@ -135,13 +138,13 @@ class Client:
     def stream_chat(
         self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
     ) -> ChatStream:
-        """Answer a conversation piece by piece.
+        """Answer a conversation, and return a stream of chunks.
 
-        The request starts when the first piece is asked for; it is checked now. Takes what
-        `chat` does; errors of the answer are raised while iterating.
+        The arguments are those of `chat`. They are validated immediately, and the request starts
+        with the first iteration. Errors of the request are raised during iteration.
 
         Returns:
-            OpenAI's chunk objects; one of the last has the token counts, and no choices.
+            OpenAI's chunk objects. One of the last chunks has the token counts and no choices.
         """
         from docker_model.http import operations
 
@@ -150,7 +153,7 @@ class Client:
     def astream_chat(
         self, model: str, messages: Sequence[Mapping[str, Any]], **parameters: Any
     ) -> AsyncChatStream:
-        """Answer a conversation piece by piece, for `async for`; not a coroutine."""
+        """Answer a conversation, and return a stream for `async for`; this is not a coroutine."""
         from docker_model.http import operations
 
         return operations.astream_chat(self, model, messages, parameters)
@@ -165,24 +168,24 @@ class Client:
         dimensions: int | None = None,
         truncate: bool = False,
     ) -> Coroutine[Any, Any, list[list[float]]]:
-        """Embed texts, in batches, a few of them at once.
+        """Embed texts, in batches, with several requests at a time.
 
         Args:
-            model: The model's name.
-            texts: What to embed. They are sent as text, never as token ids: those of another
-                vocabulary give wrong vectors without an error.
-            dimensions: How long the vectors must be, if the model has a choice.
-            truncate: Cut texts that are longer than the model takes; the engine counts.
+            model: The model name.
+            texts: The texts to embed. They are sent as text, not as token ids, because token ids
+                of another vocabulary give wrong vectors without an error.
+            dimensions: The length of the vectors, for models that support several lengths.
+            truncate: Truncate texts that exceed the model's limit. The engine counts the tokens.
 
         Returns:
-            A vector for each text, in their order, all of one length.
+            A vector for each text, in the same order. All vectors have the same length.
 
         Raises:
-            InvalidRequestError: If a text is empty, or the model gives no embeddings as it is
-                configured; says which command fixes it.
-            ContextLengthError: If a text is too long; names it by its place.
+            InvalidRequestError: If a text is empty, or if the model is not configured for
+                embeddings; the hint contains the command that fixes it.
+            ContextLengthError: If a text is too long; the message contains its index.
             UnsupportedParameterError: If the engine ignores `dimensions`.
-            DockerModelError: If the runner or the engine refuses the request.
+            DockerModelError: If the runner or the engine rejects the request.
         """
         from docker_model.http import operations
 
@@ -199,23 +202,23 @@ class Client:
         top_n: int | None = None,
         force: bool = False,
     ) -> Coroutine[Any, Any, list[Ranked]]:
-        """Rank documents by their relevance for a query, in batches.
+        """Rank documents by their relevance to a query, in batches.
 
         Args:
-            model: A reranker's name.
-            query: What to look for.
-            documents: What to rank.
-            top_n: How many of the best to return; default: all.
-            force: Also ask a model that is no reranker by its own data. llama.cpp answers with
-                scores that mean nothing.
+            model: The name of a reranking model.
+            query: The query.
+            documents: The documents to rank.
+            top_n: The maximum number of results, best first; default: all.
+            force: Accept a model that is not a reranker according to its metadata. llama.cpp
+                then returns meaningless scores.
 
         Returns:
-            The documents' places and scores, best first; equal scores stay in their order.
+            The index and score of each document, best first. Equal scores keep the input order.
 
         Raises:
-            InvalidRequestError: If the model is no reranker.
-            ContextLengthError: If a document and the query are too long together.
-            DockerModelError: If the runner or the engine refuses the request.
+            InvalidRequestError: If the model is not a reranker.
+            ContextLengthError: If a document and the query together are too long.
+            DockerModelError: If the runner or the engine rejects the request.
         """
         from docker_model.http import operations
 
@@ -232,20 +235,20 @@ class Client:
         tools: Sequence[Mapping[str, Any]] | None = None,
         **parameters: Any,
     ) -> Coroutine[Any, Any, int]:
-        """Count the tokens of a conversation exactly as the engine does.
+        """Count the tokens of a conversation. The engine counts them.
 
-        The count is `usage.prompt_tokens` of the same chat: the chat template and the tools
-        are included. Loads the model, if it is not loaded.
+        The count is `usage.prompt_tokens` of the same chat, including the chat template and the
+        tools. The request loads the model.
 
         Args:
-            model: The model's name.
+            model: The model name.
             messages: OpenAI's message objects.
             tools: OpenAI's tool objects.
-            parameters: What else changes the prompt, as in `chat`: `chat_template_kwargs`,
+            parameters: Parameters of `chat` that change the prompt: `chat_template_kwargs`,
                 `tool_calling`, `response_format`.
 
         Raises:
-            DockerModelError: If the runner or the engine refuses the conversation.
+            DockerModelError: If the runner or the engine rejects the conversation.
         """
         from docker_model.http import operations
 
@@ -260,7 +263,7 @@ class Client:
     list_models, alist_models = twins(_list_models)
 
     def _inspect_model(self, model: str) -> Coroutine[Any, Any, ModelInfo]:
-        """Describe a model, and remember it for `known_model`.
+        """Describe a model, and store the description for `known_model`.
 
         Raises:
             ModelNotFoundError: If the model is not in the local store.
@@ -270,10 +273,10 @@ class Client:
     inspect_model, ainspect_model = twins(_inspect_model)
 
     def _observe_model(self, model: str) -> Coroutine[Any, Any, ModelInfo]:
-        """Describe a model with what its engine shows of it, which loads a chat model.
+        """Describe a model, including what only its engine reports. This loads a chat model.
 
-        A chat template or a multimodal projector that was packaged apart is not in the model's
-        metadata. The engine is asked once for each process and model.
+        Separately packaged chat templates and multimodal projectors are not in the model's
+        metadata. The engine is queried once per process and model.
 
         Raises:
             ModelNotFoundError: If the model is not in the local store.
@@ -283,10 +286,11 @@ class Client:
     observe_model, aobserve_model = twins(_observe_model)
 
     def known_model(self, model: str) -> ModelInfo | None:
-        """Return what this process has learned of a model; never asks the runner.
+        """Return the description of a model that this process remembers, without a request.
 
-        `inspect_model`, `observe_model`, `preload_model` and `configure_once` learn. A
-        configuration by another process is not noticed until one of them is called again.
+        `inspect_model`, `observe_model`, `preload_model` and `configure_once` store
+        descriptions. A configuration by another process is not visible until one of them is
+        called again.
         """
         from docker_model.http import operations
 
@@ -304,11 +308,11 @@ class Client:
     preload_model, apreload_model = twins(_preload_model)
 
     def _configure_model(self, model: str, **settings: Any) -> Coroutine[Any, Any, None]:
-        """Change how the runner starts a model, for all of the runner's users.
+        """Change how the runner starts a model, for all users of the runner.
 
         Args:
-            model: The model's name.
-            settings: The fields of `ModelConfiguration`; the others stay as they are.
+            model: The model name.
+            settings: Fields of `ModelConfiguration`; other fields do not change.
 
         Raises:
             ModelNotFoundError: If the model is not in the local store.
@@ -321,11 +325,11 @@ class Client:
     def _model_configuration(
         self, model: str, *, mode: Mode | None = None
     ) -> Coroutine[Any, Any, ModelConfiguration | None]:
-        """Return the configuration of a model; `None` if it has none.
+        """Return the configuration of a model, or `None` if the model is not configured.
 
         Args:
-            model: The model's name.
-            mode: What the configuration is for; default: what the model is for.
+            model: The model name.
+            mode: The mode of the configuration; default: the mode that the model is made for.
 
         Raises:
             ModelNotFoundError: If the model is not in the local store.
@@ -335,14 +339,14 @@ class Client:
     model_configuration, amodel_configuration = twins(_model_configuration)
 
     def configure_once(self, model: str, **settings: Any) -> None:
-        """Configure a model unless it is, once for each process, model and settings.
+        """Configure a model, once per process, model and settings, unless already configured.
 
-        For settings of a chat or an embedding model, before its first request. Warns with
-        `UserWarning` if this changes what other users of the runner see.
+        Called for the settings of a chat or an embedding model before its first request. Emits
+        a `UserWarning` if other users of the runner are affected.
 
         Args:
-            model: The model's name.
-            settings: The fields of `ModelConfiguration`; nothing happens if all are `None`.
+            model: The model name.
+            settings: Fields of `ModelConfiguration`; if all are `None`, nothing happens.
 
         Raises:
             ModelNotFoundError: If the model is not in the local store.
@@ -364,29 +368,29 @@ class Client:
             work = self._management(model).configure_once(model, checked(settings))
             _warn(await tasks.run_async(work))
 
-    # -- the rest ------------------------------------------------------------------------
+    # -- the runner ----------------------------------------------------------------------
 
     def endpoint(self) -> Endpoint:
-        """Return where the API is, looking for it if it is not known yet.
+        """Return the address of the API; the first call discovers it.
 
         Raises:
-            RunnerUnavailableError: If it was not found; the error lists what was tried.
+            RunnerUnavailableError: If the API was not found; the error lists the attempts.
         """
         from docker_model.http import operations
 
         return operations.endpoint(self)
 
     async def aendpoint(self) -> Endpoint:
-        """Return where the API is, looking for it if it is not known yet."""
+        """Await `endpoint`."""
         from docker_model.http import operations
 
         return await operations.aendpoint(self)
 
     def engine_log(self, pattern: str = "") -> str:
-        """Return the end of the engine's log, without secrets; empty if the runner keeps none.
+        """Return the last part of the engine's log, without secrets; empty if there is no log.
 
         Args:
-            pattern: A regular expression; lines in which it is not found are left out.
+            pattern: A regular expression; only lines that contain a match are returned.
         """
         from docker_model._runtime import tasks
         from docker_model.http import operations
@@ -395,9 +399,9 @@ class Client:
 
     @property
     def uses_address_unknown_to_cli(self) -> bool:
-        """Whether an address is named that `docker model` does not look at.
+        """Whether the configured address is not one that `docker model` uses.
 
-        A prompt for it must not go to the command instead, which may ask another runner.
+        The command is then not a fallback, because it could send the prompt to another runner.
         """
         from docker_model.http import operations
 
@@ -418,12 +422,12 @@ class Client:
         before: Sequence[Mapping[str, Any]] = (),
         images: Sequence[str] = (),
     ) -> HttpTransport:
-        """Return the transport of a `DockerModel`'s prompts.
+        """Return the transport for the prompts of a `DockerModel`.
 
         Args:
-            parameters: What to send along with each prompt.
+            parameters: The parameters of each request.
             before: The messages before the prompt.
-            images: The addresses of images that belong to the prompt.
+            images: The URLs of images to send with the prompt.
         """
         from docker_model.http import operations
 
@@ -431,10 +435,10 @@ class Client:
 
 
 def checked(settings: Mapping[str, Any]) -> ModelConfiguration:
-    """Return a configuration of what a user gave.
+    """Return settings as a valid `ModelConfiguration`.
 
     Raises:
-        InvalidRequestError: If a value cannot be used.
+        InvalidRequestError: If a value is invalid.
     """
     from docker_model._transport import configuration
 
@@ -451,13 +455,13 @@ def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
         return None
     for name, value in headers.items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            msg = "headers has a name that is no header's name"
+            msg = "headers contains an invalid header name"
             raise InvalidRequestError(msg, hint="names are ASCII letters, digits and dashes")
         _check_header(f"headers[{name!r}]", value)
-    return Environment.of(headers)  # which never shows what it holds
+    return Environment.of(headers)  # its repr does not show the values
 
 
 def _check_header(name: str, value: object) -> None:
     if not isinstance(value, str) or not value.isascii() or not value.isprintable():
         msg = f"{name} must be a string of printable ASCII characters"
-        raise InvalidRequestError(msg, hint="leave out line ends, blanks and quotation marks")
+        raise InvalidRequestError(msg, hint="remove line breaks and non-ASCII characters")
