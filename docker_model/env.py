@@ -134,7 +134,7 @@ def _model(variables: _Variables, prefix: str) -> str:
     names = (f"{prefix}_MODEL", "MODEL_RUNNER_MODEL", "DEFAULT_MODEL")
     _, model = variables.first(*names)
     if not model:
-        msg = f"no model is set: {', '.join(names[:-1])} and {names[-1]} are all unset"
+        msg = f"no model name: {', '.join(names)} are unset"
         raise InvalidRequestError(msg, hint=f"set {names[0]}=ai/smollm2, or pass model=")
     return model
 

@@ -34,7 +34,7 @@ def test_a_call_without_sampling_parameters_uses_the_command(docker):
 
 @pytest.mark.parametrize("name", SAMPLING)
 def test_the_cli_transport_refuses_sampling_parameters(name):
-    with pytest.raises(UnsupportedParameterError, match=f"{name}: only the HTTP") as caught:
+    with pytest.raises(UnsupportedParameterError, match=f"does not support {name}") as caught:
         DockerModel("ai/smollm2", transport="cli", **{name: 1})
     assert caught.value.hint
 

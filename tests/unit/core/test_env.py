@@ -123,7 +123,7 @@ def test_use_model_runner_true_is_accepted(variables, value):
 
 def test_invalid_switches_are_refused(variables):
     variables(LLM_MODEL="a", USE_MODEL_RUNNER="maybe")
-    with pytest.raises(InvalidRequestError, match="neither true nor false"):
+    with pytest.raises(InvalidRequestError, match="must be true or false"):
         from_env()
     variables(USE_MODEL_RUNNER="true", MODEL_RUNNER_TYPE="carrier pigeon")
     with pytest.raises(InvalidRequestError, match="MODEL_RUNNER_TYPE"):
