@@ -45,11 +45,13 @@ class DiscoveryAttempt:
         source: Where the address came from, such as `MODEL_RUNNER_HOST`.
         address: The address; empty when the source had none.
         outcome: What came of it.
+        hint: The step that mends it, where the command knows one.
     """
 
     source: str
     address: str
     outcome: str
+    hint: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         return f"{self.source}{f' ({self.address})' if self.address else ''}: {self.outcome}"
@@ -190,7 +192,9 @@ def nowhere(tried: Sequence[DiscoveryAttempt]) -> RunnerUnavailableError:
     lines = "".join(f"\n  {attempt}" for attempt in tried)
     sources = [attempt.source for attempt in tried]
     named = [source for source in sources if source == "base_url" or source.isupper()]
-    hint = f"check {named[0]}; {START_HINT}" if named else START_HINT
+    hint = next((attempt.hint for attempt in tried if attempt.hint), START_HINT)
+    if named:
+        hint = f"check {named[0]}; {hint}"
     return RunnerUnavailableError(f"Docker Model Runner was not found{lines}", hint=hint)
 
 
@@ -247,12 +251,14 @@ class Search:
             spec = CommandSpec.of(self._place.command, self._place.env)
             status = await ManagementCommands(spec, ASKING).status()
         except DockerModelError as error:
-            self.tried.append(DiscoveryAttempt(source, "", error.message))
+            hint = f"{error.hint}; or give the runner's address by base_url or MODEL_RUNNER_HOST"
+            self.tried.append(DiscoveryAttempt(source, "", error.message, hint))
             return None
         if status.running and status.endpoint is not None:
             return await self._likely(source, [addresses.parse(status.endpoint, source)], ASKING)
-        why = "it gives no address" if status.running else status.problem.partition("\n")[0]
-        self.tried.append(DiscoveryAttempt(source, "", why))
+        why, _, hint = status.problem.partition("\nHint: ")
+        why = "it gives no address" if status.running else why.partition("\n")[0]
+        self.tried.append(DiscoveryAttempt(source, "", why, hint))
         return None
 
     async def _likely(

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import socket
 
 import pytest
@@ -125,6 +126,27 @@ def test_the_first_usual_address_that_answers_is_used(nowhere, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize(
+    ("command", "step"),
+    [
+        ("/nonexistent/docker model", "install Docker (https://docs.docker.com/get-docker/)"),
+        ("no-plugin", "docker-model-plugin"),
+        ("no-engine", "start Docker (`docker info`"),
+        ('sh -c "echo {}"', "docker desktop enable model-runner"),
+    ],
+)
+def test_the_hint_is_the_step_that_the_command_knows(nowhere, monkeypatch, command, step):
+    with contextlib.ExitStack() as stack:
+        if command.startswith("no-"):
+            docker = stack.enter_context(SimulatedDocker.broken(command))
+            monkeypatch.setenv("MODEL_RUNNER_HOST", "")
+            command = docker.env["DOCKER_MODEL_COMMAND"]
+        monkeypatch.setenv("DOCKER_MODEL_COMMAND", command)
+        with pytest.raises(RunnerUnavailableError) as caught:
+            Client().endpoint()
+    assert step in caught.value.hint
+
+
 def test_an_address_that_never_answers_is_given_up_quickly(nowhere, monkeypatch):
     monkeypatch.setattr(discovery, "PROBING", 0.5)
     with socket.create_server(("127.0.0.5", 0)) as silent, Wire(ANSWER) as wire:
@@ -150,7 +172,7 @@ def test_the_error_lists_the_addresses_that_were_tried(nowhere, monkeypatch):
         Client().chat("m", MESSAGES)
     assert "docker model status: there is no program" in str(caught.value)
     assert "usual address (http://127.0.0.1:" in str(caught.value)
-    assert "docker model install-runner" in caught.value.hint
+    assert "MODEL_RUNNER_HOST" in caught.value.hint
 
 
 def test_a_base_url_that_refuses_connections_is_not_replaced_by_a_usual_address(
