@@ -344,8 +344,9 @@ def standby_model_for(owner: object, model: DockerModel) -> DockerModel:
     if not model.standby:
         _standby_models.pop(key, None)  # ends the processes of an earlier model
         return model
-    if key not in _standby_models:
+    kept = _standby_models.get(key)
+    if kept is None:
         weakref.finalize(owner, _standby_models.pop, key, None).atexit = False
-    if _standby_models.get(key) != model:
-        _standby_models[key] = model
-    return _standby_models[key]
+    if kept is None or kept != model:
+        _standby_models[key] = kept = model
+    return kept  # not looked up again: another thread may have removed it

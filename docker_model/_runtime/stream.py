@@ -2,11 +2,11 @@
 
 There are no locks: the I/O thread must never wait for a caller, and a caller that is interrupted
 or collected could leave a lock locked. Both ends rely on `deque.append` and `deque.popleft` being
-atomic:
+atomic, with the interpreter's lock and without it:
 
     producer                              consumer
-    append the item                       set the waiter
-    take the waiter and call it           look again, and wait only if there is no item
+    append the item                       append the waiter
+    take each waiter and call it          look again, and wait only if there is no item
 
 Whichever comes first, the item is seen or the waiter is called. A waiter that is called without a
 reason does no harm: the consumer looks, finds no item, and waits again.
@@ -56,7 +56,9 @@ class Sink(Generic[_T]):
         self.closed = False
         self.complete = False  # nothing follows the items, not even an error
         self.error: BaseException | None = None
-        self.waiter: Callable[[], object] | None = None
+        # A deque, although one consumer waits at a time: reading an attribute and clearing it are
+        # two steps, and a free-threaded consumer may wait again between them.
+        self.waiters: deque[Callable[[], object]] = deque()
         self.on_end: Callable[[], object] = _nothing
         self.full = False
         self.taken = 0  # characters, counted by the consumer alone
@@ -139,8 +141,11 @@ class Sink(Generic[_T]):
             self._wake()
 
     def _wake(self) -> None:
-        waiter, self.waiter = self.waiter, None
-        if waiter is not None:
+        while self.waiters:
+            try:
+                waiter = self.waiters.popleft()
+            except IndexError:  # another thread has ended the stream, and took it
+                return
             waiter()
 
 
@@ -238,14 +243,17 @@ class Stream(Generic[_T]):
     def _start(self) -> None:
         thread = io_thread.current()
         io_thread.check_alive(thread)
-        self._io = self._sink.thread = thread
-        thread.sinks.add(self._sink)
-        abandon = functools.partial(_abandon, self._io, self._sink)
+        sink = self._sink
+        sink.thread = thread
+        thread.sinks.add(sink)
+        self._io = thread
+        if self._cancelled:  # by another thread, which aborts by itself if it did not see `_io` yet
+            thread.sinks.discard(sink)
+            return
+        abandon = functools.partial(_abandon, thread, sink)
         # Ctrl-C interrupts finalizers, too.
         weakref.finalize(self, io_thread.retry_on_interrupt, abandon).atexit = False
-        self._io.post(self._sink.start, self._produce)
-        if self._cancelled:  # by another thread that did not see `_io` yet, or too early
-            self._io.post(self._sink.abort)
+        thread.post(sink.start, self._produce)
 
     def _over(self) -> bool:
         if self._cancelled or (self._sink.complete and not self._sink.items):
@@ -263,7 +271,7 @@ class Stream(Generic[_T]):
     def _must_wait(self, waiter: Callable[[], object]) -> bool:
         assert self._io is not None
         sink = self._sink
-        sink.waiter = waiter
+        sink.waiters.append(waiter)
         io_thread.check_alive(self._io)  # after the line above: a thread that dies wakes waiters
         return not (sink.items or sink.complete or sink.closed or self._cancelled)
 

@@ -178,7 +178,7 @@ def test_a_standby_process_that_dies_while_it_is_taken_is_replaced(docker, model
     with ThreadPoolExecutor(1) as executor:
         stream = model.stream("x")
         answer = executor.submit(lambda: "".join(stream))
-        while stream._stream._sink.waiter is None:
+        while not stream._stream._sink.waiters:
             time.sleep(0.001)
         for pid in pids:  # their exit is noticed after the call
             os.killpg(pid, signal.SIGKILL)

@@ -5,11 +5,12 @@ import gc
 import os
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from docker_model._runtime import Child, Stream, io_thread, tasks
+from docker_model._runtime import Child, Sink, Stream, io_thread, tasks
 from docker_model._runtime.stream import HIGH_WATER
 from tests.support import other_loop
 from tests.support.playing import player
@@ -185,7 +186,7 @@ def test_cancelling_before_the_producers_first_step_unblocks_the_consumer():
     assert blocked.wait(10)
     with ThreadPoolExecutor(1) as executor:
         waiting = executor.submit(stream.next)
-        while stream._sink.waiter is None:
+        while not stream._sink.waiters:
             time.sleep(0.001)
         stream.cancel()  # start and cancel now run in the same iteration of the loop
         go_on.set()
@@ -198,6 +199,55 @@ def test_cancelling_before_the_start_starts_no_producer():
     stream.cancel()
     assert stream.next() is None
     assert not gone.is_set()
+
+
+def test_cancelling_during_the_start_starts_no_producer(monkeypatch):
+    """Another thread cancels when the I/O thread is known, and the stream does not have it yet."""
+    gone, ended = threading.Event(), []
+
+    async def produce(sink):
+        gone.set()
+
+    stream = Stream(produce, lambda: ended.append(None))
+    thread = io_thread.current()
+
+    def cancelled_meanwhile():
+        stream.cancel()
+        return thread
+
+    with monkeypatch.context() as patched:
+        patched.setattr(io_thread, "current", cancelled_meanwhile)
+        assert stream.next() is None
+    tasks.run_blocking(asyncio.sleep(0))
+    assert not gone.is_set()
+    assert len(ended) == 1
+    assert stream._sink not in thread.sinks
+
+
+def test_a_consumer_that_waits_again_during_a_wake_up_is_woken():
+    """Without the interpreter's lock it may do so at any moment of the wake-up."""
+    called = []
+
+    class Waiters(deque):
+        def popleft(self):
+            if not called:
+                self.append(lambda: called.append("again"))
+            return super().popleft()
+
+    sink = Sink()
+    sink.waiters = Waiters([lambda: called.append("before")])
+    sink.put(1)
+    assert called == ["before", "again"]
+
+
+@pytest.mark.parametrize("consume", [collect_sync, lambda stream: asyncio.run(collect(stream))])
+def test_a_consumer_as_fast_as_its_producer_misses_no_item(consume):
+    async def produce(sink):
+        for i in range(2000):
+            sink.put(i)
+            await asyncio.sleep(0)
+
+    assert consume(Stream(produce)) == list(range(2000))
 
 
 def test_dropping_a_stream_cancels_its_producer():
