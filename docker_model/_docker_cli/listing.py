@@ -237,7 +237,7 @@ class PullOutput:
             self._model,
             line,
             _bytes(current, unit),
-            None if total is None else _bytes(total, total_unit),
+            (_bytes(total, total_unit) or None) if total is not None else None,  # 0 is unknown
         )
 
 

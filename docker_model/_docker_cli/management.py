@@ -15,7 +15,7 @@ from docker_model._transport.environment import Environment
 from docker_model._transport.failure_table import NOT_SEARCHED, PLUGIN_HINT
 from docker_model._transport.failures import model_not_found
 from docker_model._transport.log import LOG
-from docker_model._transport.model_names import canonical
+from docker_model._transport.model_names import HUGGING_FACE, canonical
 from docker_model.errors import (
     DockerModelError,
     DockerNotFoundError,
@@ -189,7 +189,10 @@ async def pull(
         inspected = await inspect(spec, model)
     except ModelNotFoundError:
         msg = f"the pull of {model!r} ended without an error and without the model"
-        raise PullError(msg, hint=f"try `docker model pull {model}` again") from None
+        hint = f"try `docker model pull {model}` again"
+        if canonical(model).startswith(HUGGING_FACE):  # the command leaves out what it refuses
+            hint = "check the name; a private model needs HF_TOKEN, or pull_model(…, token=…)"
+        raise PullError(msg, hint=hint) from None
     LOG.info("pulled %s", model)
     return inspected
 
@@ -243,7 +246,7 @@ class ManagementCommands:
         """
         spec = self.spec
         if token is not None:
-            if not canonical(name).startswith("huggingface.co/"):
+            if not canonical(name).startswith(HUGGING_FACE):
                 msg = f"the command takes a token for Hugging Face alone, and not for {name!r}"
                 hint = 'use transport="http", or `docker login` and no token'
                 raise UnsupportedParameterError(msg, hint=hint)

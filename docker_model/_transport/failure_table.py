@@ -193,14 +193,14 @@ CAUSES = (
     ),
     # -- pulls, also those that a run begins by itself ---------------------------------------
     _row(
-        r"^Failed to pull model: .* failed with status 404",
+        r"^Failed to pull model: (?:.* failed with status 404|Model not found$)",
         ModelNotFoundError,
         "there is no model {model!r} in its registry",
         "search at https://hub.docker.com/u/ai or by `docker model search`",
     ),
     _row(
-        r"^Failed to pull model: .*(?:failed with status 40[13]|: 40[13] (?:Unauthorized|Forbidden)"
-        r"|access denied|authentication required)",
+        r"^Failed to pull model: (?:Unauthorized$|.*(?:failed with status 40[13]"
+        r"|: 40[13] (?:Unauthorized|Forbidden)|access denied|authentication required))",
         PullError,
         "the registry refused {model!r}: there is no access, or no such model",
         "check the name; for a private model use `docker login` or pull_model(…, token=…); the "
@@ -210,7 +210,7 @@ CAUSES = (
         r"^Failed to pull model: .*(?:: 429 Too Many|rate limited)",
         PullError,
         "the registry of {model!r} has had too many requests",
-        "try again later; after a `docker login` Docker Hub takes more",
+        "try again later; with a login or a token, registries take more",
     ),
     _row(
         r"^Failed to pull model: .*unexpected status from \w+ request to \S+: (?P<words>.+)",

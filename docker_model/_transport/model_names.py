@@ -19,6 +19,7 @@ __all__ = ["canonical", "check_model_name", "display_name", "same_model"]
 _LONGEST = 512  # a registry's own limits add up to 456: name 255, tag 128, digest 71
 _SHOWN = 80  # characters of a bad name in its error
 _NIM = "nvcr.io/nim/"
+HUGGING_FACE = "huggingface.co/"
 
 # Texts, which `re` compiles when first used, so that an import does not wait for it.
 # `[` and `]` are for a registry at an IPv6 address.
@@ -99,7 +100,7 @@ def canonical(name: str) -> str:
     path, tag = split_tag(name)
     path = re.sub(_DEFAULT_REGISTRY, "", path.lower())
     if path.startswith("hf.co/"):
-        path = f"huggingface.co/{path.removeprefix('hf.co/')}"
+        path = HUGGING_FACE + path.removeprefix("hf.co/")
     if "/" not in path:
         path = f"ai/{path}"
     if not at:

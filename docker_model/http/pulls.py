@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PATH = "/models/create"
 _OK = 200
+# Hugging Face's, which come after the status and the first steps, as plain text.
+_REFUSALS = ("Model not found", "Unauthorized")
 
 
 async def pull(
@@ -102,6 +104,8 @@ class PullReader:
         Raises:
             PullError: If the line says that the pull has failed.
         """
+        if line.strip() in _REFUSALS:
+            raise _failure(self._model, line.strip())
         try:
             step: Any = json.loads(html.unescape(line))  # some versions escape it for HTML
         except ValueError:

@@ -239,7 +239,7 @@ class _Pull:
         match step.get("type"):
             case "progress":
                 layer = step["layer"]
-                self._layers[layer["id"]] = layer["current"]
+                self._layers[layer.get("id", "")] = layer["current"]
                 done, total = sum(self._layers.values()), step["total"]
                 self._out(f"Downloaded {_size(done)} of {_size(total)}\n")
             case "success":

@@ -13,11 +13,13 @@ from docker_model import (
     ModelConfiguration,
     ModelNotFoundError,
     PluginNotFoundError,
+    PullError,
     RunnerUnavailableError,
     UnsupportedParameterError,
     management,
 )
-from docker_model.testing import Downloaded, Pulled, Reply, SimulatedDocker, SimulatedModel
+from docker_model.testing import Downloaded, Pulled, Raw, Reply, SimulatedDocker, SimulatedModel
+from tests.support.runner_failures import LISTING
 
 
 @pytest.fixture(params=["cli", "http"])
@@ -169,6 +171,16 @@ def test_the_command_refuses_a_token_that_it_would_not_use(simulate):
     assert 'transport="http"' in caught.value.hint
     assert "t0ken" not in str(caught.value)
     assert management.pull_model("registry.test/org/private", token="t0ken", transport="http").tags
+
+
+@pytest.mark.parametrize("words", ["Unauthorized", "Model not found"])
+def test_a_refusal_of_hugging_face_names_the_token(simulate, transport, words):
+    simulate([], pullable={"hf.co/org/private": [Raw(LISTING), Raw(f"{words}\n".encode())]})
+    with pytest.raises((PullError, ModelNotFoundError)) as caught:
+        management.pull_model("hf.co/org/private", transport=transport)
+    if transport == "cli":  # the command says nothing, and exits with 0
+        assert "without the model" in caught.value.message
+    assert ("token=" in caught.value.hint) == (transport == "cli" or words == "Unauthorized")
 
 
 def test_a_failed_pull_is_an_error(simulate, transport):

@@ -29,7 +29,7 @@ from docker_model.errors import (
     RunnerUnavailableError,
     UnsupportedParameterError,
 )
-from tests.support.engine_ends import (
+from tests.support.runner_failures import (
     KILLED_AT_ITS_START,
     KILLED_WHILE_ANSWERING,
     KILLED_WHILE_LOADING,

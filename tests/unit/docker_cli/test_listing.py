@@ -256,6 +256,7 @@ def test_pull_progress_is_the_same_for_every_split(transcript):
     ("line", "current", "total"),
     [
         ("Downloaded 0B of 1.50kB", 0, 1500),
+        ("Downloaded 46.22MB of 0.00B", 46_220_000, None),  # Hugging Face: the model is built
         ("Downloaded 999.99MB of 4.12GB", 999_990_000, 4_120_000_000),
         ("Downloaded 1.05TB of 2TB", 1_050_000_000_000, 2_000_000_000_000),
         ("Downloaded 12 of 14 layers", None, None),

@@ -16,7 +16,7 @@ from docker_model import (
     UnsupportedParameterError,
 )
 from docker_model.http.failures import is_loading, is_passing, name_event, name_reply
-from tests.support.engine_ends import (
+from tests.support.runner_failures import (
     KILLED_AT_ITS_START,
     KILLED_WHILE_ANSWERING,
     KILLED_WHILE_LOADING,

@@ -6,6 +6,7 @@ from docker_model import ModelNotFoundError, PullError
 from docker_model.http import Client
 from docker_model.http.pulls import PullReader
 from docker_model.testing import Cut, Downloaded, Fail, Pulled, Raw, Warn
+from tests.support.runner_failures import LISTING
 from tests.unit.http.wire import CUT, STOP, Wire, events, reply
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -44,6 +45,8 @@ def test_progress_is_the_sum_of_all_layers(simulate):
         ([Fail("boom", 500)], PullError, "failed: boom"),
         ([Downloaded(1, 2), Fail("no space left on device")], PullError, "disk"),
         ([Downloaded(1, 2), Fail("odd")], PullError, "odd"),
+        ([Raw(LISTING), Raw(b"Model not found\n")], ModelNotFoundError, "registry"),
+        ([Raw(LISTING), Raw(b"Unauthorized\n")], PullError, "refused"),
         ([Downloaded(1, 2)], PullError, "ended early"),
         ([Downloaded(1, 2), Cut()], PullError, "broke off"),
         ([Raw(b"<html>\n")], PullError, "ended early"),

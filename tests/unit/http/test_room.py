@@ -6,7 +6,7 @@ from docker_model.errors import GenerationError, InvalidRequestError, ModelLoadE
 from docker_model.http import Client
 from docker_model.http.room import longest_idle
 from docker_model.testing import Reply, SimulatedDocker, Text
-from tests.support.engine_ends import (
+from tests.support.runner_failures import (
     KILLED_AT_ITS_START,
     KILLED_WHILE_ANSWERING,
     KILLED_WHILE_LOADING,

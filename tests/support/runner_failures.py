@@ -1,4 +1,12 @@
-"""What a real runner of v1.2.6 answered, with status 500, when its llama-server got SIGKILL."""
+"""What a real runner of v1.2.6 answered when something failed behind it."""
+
+# The start of a pull from Hugging Face, before it is asked.
+LISTING = (
+    b'{"type":"progress","message":"Fetching file list...","total":0,'
+    b'"layer":{"size":0,"current":0},"mode":"pull"}\n'
+)
+
+# Replies with status 500, when llama-server got SIGKILL.
 
 _LOADING = (
     "unable to load runner: error waiting for runner to be ready: "
