@@ -1,1 +1,1 @@
-"""Code shared by both transports: protocol, answer collector, stop sequences, failures."""
+"""Code that both transports share: protocol, answer collector, stop sequences, failures."""

@@ -1,4 +1,4 @@
-"""Collecting the parts of an answer: they become the caller's pieces and a `Completion`."""
+"""Collect the parts of an answer, and build the `Completion`."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from docker_model.types import Completion
 
 
-# Reasoning is capped apart from the answer: at twice `max_chars`, and never below this.
+# Reasoning has a separate limit: twice `max_chars`, but at least this number.
 LEAST_REASONING = 10_000  # characters
 
 
 class Collector:
-    """Collects the parts of an answer of any transport; on the I/O thread.
+    """Collects the parts of an answer of any transport, on the I/O thread.
 
     Args:
-        request: What is being answered.
-        receiver: Where the pieces go.
-        began: When the call was made, on the loop's clock.
+        request: The request.
+        receiver: Receives the pieces.
+        began: The time of the call, on the loop's clock.
 
     Attributes:
-        over: True once a stop sequence or `max_chars` has ended the answer before the model did.
+        over: Whether a stop sequence or `max_chars` has ended the answer before the model did.
         first_output: The time of the model's first output, on the loop's clock.
-        full: Whether the answer was ended by a length: of the context, or of the reasoning.
+        full: Whether the context size or the reasoning limit ended the answer.
     """
 
     def __init__(self, request: Request, receiver: Receiver, began: float) -> None:
@@ -48,7 +48,7 @@ class Collector:
         self._usage: Usage | None = None
 
     def take(self, part: TextDelta | ReasoningDelta | Usage) -> None:
-        """Take the next part; ignore it once the answer is over."""
+        """Process the next part; ignore it if the answer is over."""
         if self.over:
             return
         if isinstance(part, Usage):
@@ -77,7 +77,7 @@ class Collector:
             self._receiver.put(part, len(part.text))
 
     def end(self) -> None:
-        """Hand over what was held back because it might have become a stop; nothing follows."""
+        """Pass on the text that was held back as a possible stop; called after the last part."""
         if not self.over and (text := self._cutter.flush()):
             self._give(TextDelta(text))
 
@@ -92,11 +92,11 @@ class Collector:
 
     @property
     def empty(self) -> bool:
-        """Whether there was no output at all."""
+        """Whether the model has produced no output."""
         return not (self._text or self._reasoning or self.over)
 
     def completion(self, started: float) -> Completion:
-        """Return the finished answer of a call that got its place at `started`."""
+        """Return the finished answer of a call that left the queue at `started`."""
         first = self.first_output
         return completion(
             self._text,

@@ -1,4 +1,4 @@
-"""The setting `command=`: a string or words, split and checked; no file is looked at."""
+"""The setting `command=`: split and validate a command, without file access."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ DEFAULT_COMMAND = ("docker", "model")
 
 _PLUGIN_NAMES = frozenset({"docker-model", "docker-model.exe"})
 _WINDOWS = os.name == "nt"
-# A quotation mark with the backslashes before it, white space, or anything else.
+# A quotation mark with the preceding backslashes, white space, or other text.
 _WINDOWS_TOKEN = re.compile(r'(\\*)"|(\s+)|(\\+|[^\s"\\]+)')
 
 
 def check_runner_settings(
     command: str | Sequence[str] | None, env: Mapping[str, str] | None
 ) -> tuple[str | tuple[str, ...] | None, Environment | None]:
-    """Check the settings `command=` and `env=`, and return them in a form that can be hashed.
+    """Validate the settings `command=` and `env=`, and return them as hashable values.
 
     Raises:
-        InvalidRequestError: If one of them cannot be used.
+        InvalidRequestError: If a setting is invalid.
     """
     if command is not None:
         words = split_command(command, {})
@@ -39,22 +39,22 @@ def check_runner_settings(
 
 
 def is_default(command: str | Sequence[str] | None, env: Mapping[str, str]) -> bool:
-    """Whether neither `command=` nor the environment names a command."""
+    """Whether neither `command=` nor the environment sets a command."""
     return command is None and not env.get("DOCKER_MODEL_COMMAND", "").strip()
 
 
 def split_command(
     command: str | Sequence[str] | None, env: Mapping[str, str], *, windows: bool = _WINDOWS
 ) -> tuple[str, ...]:
-    """Read a `command=` setting; `None` is the environment's, or `docker model`.
+    """Split a `command=` setting; `None` is `$DOCKER_MODEL_COMMAND` or `docker model`.
 
     Args:
         command: The setting.
         env: The environment.
-        windows: Split a string as Windows does, where a backslash is no escape.
+        windows: Split a string by the rules of Windows, where a backslash does not escape.
 
     Raises:
-        InvalidRequestError: If it is not a command.
+        InvalidRequestError: If the setting is not a command.
     """
     source = "command"
     if command is None:
@@ -62,14 +62,14 @@ def split_command(
             return DEFAULT_COMMAND
         source, command = "DOCKER_MODEL_COMMAND", env["DOCKER_MODEL_COMMAND"]
     if not isinstance(command, Iterable):
-        msg = f"{source} must be a string or a sequence of them, not {type(command).__name__}"
+        msg = f"{source} must be a string or a sequence of strings, not {type(command).__name__}"
         raise InvalidRequestError(msg, hint='the default is "docker model"')
     split = _split_as_windows if windows else shlex.split
     try:
         words = tuple(split(command) if isinstance(command, str) else command)
     except ValueError as error:  # an open quotation
         msg = f"{source} cannot be split into words: {error}"
-        hint = f'quote it as for a shell: {source}="docker model"'
+        hint = f'quote it as in a shell: {source}="docker model"'
         raise InvalidRequestError(msg, hint=hint) from None
     if not words or not words[0] or not all(map(can_be_passed, words)):
         msg = (
@@ -77,7 +77,7 @@ def split_command(
         )
         raise InvalidRequestError(msg, hint='the default is "docker model"')
     if is_plugin_file(words[0], windows=windows) and len(words) == 1:
-        return (words[0], "model")  # as `docker` does: the plugin knows no other subcommand
+        return (words[0], "model")  # as `docker` runs the plugin: `model` is its only subcommand
     return words
 
 
@@ -106,6 +106,6 @@ def _split_as_windows(command: str) -> list[str]:
 
 
 def is_plugin_file(program: str, *, windows: bool = _WINDOWS) -> bool:
-    """Whether a program is the plugin's own file, by its name."""
+    """Whether the name of a program is that of the plugin's executable."""
     name = ntpath.basename(program).lower() if windows else posixpath.basename(program)
     return name in _PLUGIN_NAMES

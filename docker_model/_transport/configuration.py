@@ -1,4 +1,4 @@
-"""Configurations of models: checked, written for the runner, and read from it; pure."""
+"""Validate, serialize and parse configurations of models, without I/O."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """A configuration that the runner has.
+    """A configuration that the runner reports.
 
     Attributes:
-        model: The model's name, as the runner has it.
-        model_id: The model's id.
+        model: The name of the model in the runner's notation.
+        model_id: The id of the model.
         backend: The engine.
-        mode: What the configuration is for.
+        mode: The mode that the configuration applies to.
         configuration: The configuration.
     """
 
@@ -52,21 +52,21 @@ class Configured:
 
 
 def checked(**settings: Any) -> ModelConfiguration:
-    """Make a configuration of what a user gave.
+    """Return settings as a valid configuration.
 
     Raises:
-        InvalidRequestError: If a value cannot be used, or nothing was given.
+        InvalidRequestError: If a value is invalid, or all settings are `None`.
     """
     flags = settings.get("runtime_flags")
     if isinstance(flags, str):
         msg = "runtime_flags must be a sequence of strings, not one string"
-        raise InvalidRequestError(msg, hint='such as ["--ubatch-size", "2048"]')
+        raise InvalidRequestError(msg, hint='for example ["--ubatch-size", "2048"]')
     if flags is not None:
         settings["runtime_flags"] = tuple(flags)
     configuration = ModelConfiguration(**settings)
     if configuration == ModelConfiguration():
-        msg = "no setting was given to configure the model with"
-        raise InvalidRequestError(msg, hint="pass one, such as context_size=8192")
+        msg = "no setting was passed to configure the model"
+        raise InvalidRequestError(msg, hint="pass a setting, such as context_size=8192")
     size = configuration.context_size
     if size != -1:
         check_count("context_size", size, least=1, optional=True, or_else="-1 for the maximum")
@@ -78,15 +78,16 @@ def checked(**settings: Any) -> ModelConfiguration:
     check_fraction("gpu_memory_utilization", configuration.gpu_memory_utilization)
     if not all(isinstance(flag, str) for flag in configuration.runtime_flags or ()):
         msg = "runtime_flags must be strings"
-        raise InvalidRequestError(msg, hint='such as ["--ubatch-size", "2048"]')
+        raise InvalidRequestError(msg, hint='for example ["--ubatch-size", "2048"]')
     duration(configuration.keep_alive)
     return configuration
 
 
 def changed(old: ModelConfiguration | None, new: ModelConfiguration) -> ModelConfiguration:
-    """Return the old configuration with the new values; what is `None` stays as it is.
+    """Return the old configuration with the new values; values that are `None` do not change.
 
-    The runner replaces the whole configuration of a mode, so the rest has to be sent again.
+    The runner replaces the whole configuration of a mode, so the unchanged values must be sent
+    too.
     """
     if old is None:
         return new
@@ -95,10 +96,10 @@ def changed(old: ModelConfiguration | None, new: ModelConfiguration) -> ModelCon
 
 
 def completed(changes: ModelConfiguration, model: ModelInfo) -> ModelConfiguration:
-    """Add what a configuration needs for a model and does not say: the mode, and the pooling.
+    """Add the mode and the pooling that a model needs, if a configuration does not set them.
 
-    llama.cpp gives one vector for each token of a text unless a pooling is configured. An
-    embedding model says so itself.
+    Without a pooling, llama.cpp returns one vector for each token of a text. The metadata of an
+    embedding model set the pooling.
     """
     mode = changes.mode
     if mode is None:
@@ -106,9 +107,9 @@ def completed(changes: ModelConfiguration, model: ModelInfo) -> ModelConfigurati
         mode = "embedding" if "embedding" in only else "reranking" if only else DEFAULT_MODE
     flags = changes.runtime_flags
     if mode == "embedding" and "embedding" not in model.capabilities:
-        given = flags or ()
-        if POOLING not in flag_values(given):
-            flags = (*given, POOLING, "mean")
+        flags = flags or ()
+        if POOLING not in flag_values(flags):
+            flags = (*flags, POOLING, "mean")
     return replace(changes, mode=mode, runtime_flags=flags)
 
 
@@ -146,14 +147,14 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reasoning_budget(think: int | None) -> int | None:
-    """Return llama.cpp's number: 0 for no thoughts, -1 for no limit."""
+    """Return llama.cpp's value: 0 for no reasoning, -1 for no limit."""
     if isinstance(think, bool):
         return -1 if think else 0
     return think
 
 
 def parse_configurations(entries: object) -> list[Configured]:
-    """Read `GET /engines/_configure`, which `configure show` prints as well."""
+    """Parse `GET /engines/_configure`, which `configure show` also prints."""
     return [_configured(entry) for entry in sequence(entries) if isinstance(entry, dict)]
 
 
@@ -188,12 +189,12 @@ def _configured(entry: Mapping[str, Any]) -> Configured:
 def select(
     configured: Iterable[Configured], model: ModelInfo, mode: Mode | None = None
 ) -> ModelConfiguration | None:
-    """Return a model's configuration for a mode.
+    """Return the configuration of a model for a mode.
 
     Args:
-        configured: What the runner has.
+        configured: All configurations of the runner.
         model: The model.
-        mode: The mode; `None` for the one that the model is for.
+        mode: The mode; `None` for the mode that the model is made for.
     """
     own = {item.mode: item.configuration for item in configured if _is_of(item, model)}
     if mode is not None:
@@ -209,10 +210,10 @@ def _is_of(item: Configured, model: ModelInfo) -> bool:
 
 
 def duration(keep_alive: float | timedelta | str | None) -> str | None:
-    """Return a `keep_alive` in Docker's words.
+    """Convert a `keep_alive` to Docker's notation.
 
     Raises:
-        InvalidRequestError: If it is no duration.
+        InvalidRequestError: If the value is not a duration.
     """
     if keep_alive is None:
         return None
@@ -231,12 +232,12 @@ def duration(keep_alive: float | timedelta | str | None) -> str | None:
             return "0" if keep_alive == 0 else "-1"
         return f"{keep_alive:.3f}".rstrip("0").rstrip(".") + "s"
     msg = f"keep_alive must be a duration, not {keep_alive!r}"
-    hint = 'pass seconds, a timedelta, or Docker\'s words, such as "5m" or "-1" for ever'
+    hint = 'pass seconds, a timedelta, or a string such as "5m", or "-1" for no limit'
     raise InvalidRequestError(msg, hint=hint)
 
 
 def seconds(keep_alive: float | timedelta | str | None) -> float | None:
-    """Return a `keep_alive` in seconds, -1 for ever, to compare two of them."""
+    """Convert a `keep_alive` to seconds, for comparison; -1 means no limit."""
     words = duration(keep_alive)
     if words is None:
         return None
@@ -245,11 +246,11 @@ def seconds(keep_alive: float | timedelta | str | None) -> float | None:
     return sum(float(number) * _SECONDS[unit] for number, unit in _PARTS.findall(words))
 
 
-def in_force(configuration: ModelConfiguration | None, wanted: ModelConfiguration) -> bool:
-    """Whether a configuration has every value that is wanted."""
-    has = configuration or ModelConfiguration(mode=wanted.mode)
-    for field in fields(wanted):
-        value, own = getattr(wanted, field.name), getattr(has, field.name)
+def in_force(configuration: ModelConfiguration | None, required: ModelConfiguration) -> bool:
+    """Whether a configuration has all required values; `None` is not required."""
+    current = configuration or ModelConfiguration(mode=required.mode)
+    for field in fields(required):
+        value, own = getattr(required, field.name), getattr(current, field.name)
         if field.name == "keep_alive":
             value, own = seconds(value), seconds(own)
         if value is not None and value != own:
@@ -258,7 +259,7 @@ def in_force(configuration: ModelConfiguration | None, wanted: ModelConfiguratio
 
 
 def describe(configuration: ModelConfiguration) -> str:
-    """Return the values that are set, for people."""
+    """Return the values that are set as readable text."""
     values = ((field.name, getattr(configuration, field.name)) for field in fields(configuration))
     return ", ".join(f"{name}={value!r}" for name, value in values if value is not None)
 

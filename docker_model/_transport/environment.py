@@ -1,4 +1,4 @@
-"""Environment variables as a setting that never shows its values."""
+"""A mapping of environment variables that does not show its values."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Environment(Mapping[str, str]):
-    """An immutable, hashable, picklable mapping of variables whose `repr` hides the values."""
+    """An immutable, hashable, picklable mapping of variables. Its `repr` hides the values."""
 
     __slots__ = ("_hash", "_variables")
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         if not isinstance(variables, Mapping):
             msg = f"env must be a mapping of variables, not {type(variables).__name__}"
-            raise InvalidRequestError(msg, hint='such as env={"MODEL_RUNNER_HOST": "http://…"}')
+            raise InvalidRequestError(msg, hint='for example env={"MODEL_RUNNER_HOST": "http://…"}')
         for name, value in variables.items():
             _check_variable(name, value)
         self._variables = _canonical(variables)
@@ -28,10 +28,10 @@ class Environment(Mapping[str, str]):
 
     @classmethod
     def of(cls, variables: Mapping[str, str] | None) -> Environment:
-        """Read an `env=` setting.
+        """Convert an `env=` setting.
 
         Raises:
-            InvalidRequestError: If no process can be given a name or a value.
+            InvalidRequestError: If a name or value cannot be passed to a process.
         """
         return variables if isinstance(variables, cls) else cls(variables or {})
 
@@ -56,34 +56,34 @@ class Environment(Mapping[str, str]):
         return f"<Environment of {len(self)} variables>"
 
     def __reduce__(self) -> tuple[type[Environment], tuple[dict[str, str]]]:
-        # String hashes differ between processes, so the hash is made anew.
+        # String hashes differ between processes, so the copy computes its own hash.
         return Environment, (self._variables,)
 
 
 def _canonical(variables: Mapping[str, str], *, windows: bool = os.name == "nt") -> dict[str, str]:
-    """Return variables with names in upper case on Windows, where the case has no meaning."""
+    """Convert names to upper case on Windows, where names are case-insensitive."""
     return {name.upper(): value for name, value in variables.items()} if windows else {**variables}
 
 
 def environ_snapshot() -> dict[str, str]:
-    """Return a copy of `os.environ`, to notice changes since."""
+    """Return a copy of `os.environ`, for the detection of changes."""
     return dict(os.environ)
 
 
 def can_be_passed(text: object) -> bool:
-    """Whether a process can be given this as an argument or a variable."""
+    """Whether a value can be passed to a process as an argument or a variable."""
     if not isinstance(text, str) or "\0" in text:
         return False
     try:
         return text.isascii() or bool(os.fsencode(text))
-    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+    except UnicodeEncodeError:  # a lone surrogate that does not represent a byte
         return False
 
 
 def _check_variable(name: object, value: object) -> None:
     if not name or not isinstance(name, str) or "=" in name or not can_be_passed(name):
         msg = "env contains an invalid variable name"
-        raise InvalidRequestError(msg, hint="names are strings without '=' and NUL")
+        raise InvalidRequestError(msg, hint="names must be strings without '=' and NUL")
     if not can_be_passed(value):
         msg = f"env[{name!r}] must be a string without NUL or lone surrogates"
-        raise InvalidRequestError(msg, hint="variables that are not given are inherited")
+        raise InvalidRequestError(msg, hint="to inherit a variable, omit it from env")

@@ -1,4 +1,4 @@
-"""Naming failures, whichever way a request went, and saying what helps."""
+"""Convert failures of both transports to errors, and complete their hints."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from docker_model._transport.failure_table import Cause
     from docker_model.types import ModelInfo
 
-_SIMILAR = 3  # names in a hint
-_ALIKE = 0.6  # the least similarity of a name, 0 to 1
+_SIMILAR = 3  # the maximum number of similar names in a hint
+_ALIKE = 0.6  # the minimum similarity of a name, 0 to 1
 
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -41,15 +41,15 @@ _CONTEXT_SIZE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What is known of a failure.
+    """The data of a failed command or request.
 
     Attributes:
         command: The subcommand of `docker model`, such as `run` or `pull`.
-        model: The name as the caller gave it.
-        words: The words of the CLI, the runner or the engine.
-        partial: The answer's text so far.
-        exit_code: The exit code, if a command ended by itself.
-        signal: The number of the signal that ended a command.
+        model: The model name that the caller passed.
+        words: The message of the CLI, the runner or the engine.
+        partial: The text of the answer up to the failure.
+        exit_code: The exit code, if the command exited.
+        signal: The number of the signal that killed the command.
     """
 
     command: str
@@ -61,11 +61,11 @@ class Failure:
 
     @property
     def text(self) -> str:
-        """The words without terminal codes and white space at the ends."""
+        """The message without terminal codes, and without white space at the ends."""
         return _ANSI.sub("", self.words).strip()
 
     def named(self, causes: Iterable[Cause]) -> DockerModelError | None:
-        """Return the error of the first cause that is found in the words."""
+        """Return the error of the first cause that matches the message."""
         for cause in causes:
             match = cause.pattern.search(self.text)
             if match:
@@ -80,13 +80,13 @@ class Failure:
 
     @property
     def other(self) -> type[DockerModelError]:
-        """The class for a cause that has none of its own."""
+        """The error class for causes without a specific class."""
         if self.command == "pull" or self.text.startswith("Failed to pull model"):
             return PullError
         return GenerationError
 
     def error(self, kind: type[DockerModelError], message: str, hint: str) -> DockerModelError:
-        """Make an error, with the attributes of its class."""
+        """Create an error with the attributes of its class."""
         if issubclass(kind, GenerationError):
             return kind(
                 message,
@@ -122,7 +122,7 @@ def model_not_found(model: str) -> ModelNotFoundError:
 
 
 class Models(Protocol):
-    """Discovery of models, by the command or over HTTP."""
+    """The operations that describe models, by the command or over HTTP."""
 
     async def list_models(self) -> list[ModelInfo]:
         """List the models of the local store."""
@@ -131,16 +131,16 @@ class Models(Protocol):
         """Describe a model."""
 
 
-PATIENCE = 2.0  # seconds that an error waits for its explanation
+PATIENCE = 2.0  # seconds; the time limit for completing an error
 
 
 async def explain(error: DockerModelError, model: str, models: Models) -> None:
-    """Add to an error what is known of its cause; a failure here leaves the error as it was.
+    """Complete an error with data about the model. On failure, the error does not change.
 
     Args:
-        error: An error of a request.
-        model: The model that was asked.
-        models: Asked for what is known.
+        error: The error of a request.
+        model: The model name in the request.
+        models: Lists and describes the models.
     """
     with contextlib.suppress(DockerModelError, TimeoutError):
         async with asyncio.timeout(PATIENCE):
@@ -155,7 +155,7 @@ def add_similar(error: ModelNotFoundError, pulled: Iterable[str]) -> None:
     """Add similar names to an error.
 
     Args:
-        error: Says which model is missing.
+        error: The error, with the name of the missing model.
         pulled: The names in the local store.
     """
     other_tags, similar = similar_names(error.model, pulled)
@@ -167,10 +167,10 @@ def add_similar(error: ModelNotFoundError, pulled: Iterable[str]) -> None:
 
 
 def similar_names(model: str, pulled: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return pulled models that differ in the tag alone, and others with a similar name.
+    """Return pulled models that differ only in the tag, and models with similar names.
 
     Args:
-        model: The name that was not found.
+        model: The missing name.
         pulled: The names in the local store.
     """
     names = {display_name((name,), None): _parts(name) for name in dict.fromkeys(pulled)}
@@ -195,20 +195,20 @@ def _parts(name: str) -> tuple[str, str, str]:
 
 
 def add_limits(error: ContextLengthError, model: ModelInfo) -> None:
-    """Say in an error how much the model takes, and raise the limit only as far as it can go.
+    """Add the model's limit to an error, and suggest a limit that the model supports.
 
     Args:
-        error: Says how long the prompt or the text is, if the engine reports it.
-        model: The model, by the name that the caller gave.
+        error: The error, with the length of the prompt or text if the engine reports it.
+        model: The model, with the name that the caller passed.
     """
     needed, trained = error.prompt_tokens, model.trained_context
     batch = "physical batch size" in error.detail
     error.context_size = error.context_size or (None if batch else model.context_size)
-    known = needed is not None and error.context_size is not None
-    if known and str(error.context_size) not in error.message:
-        error.args = (f"{error.message}: {needed} tokens, where {error.context_size} fit",)
+    has_sizes = needed is not None and error.context_size is not None
+    if has_sizes and str(error.context_size) not in error.message:
+        error.args = (f"{error.message}: {needed} tokens, the limit is {error.context_size}",)
     if trained is not None and needed is not None and needed >= trained:
-        error.hint = f"send shorter texts: {model.name!r} takes {trained} tokens at most"
+        error.hint = f"send shorter texts: {model.name!r} accepts at most {trained} tokens"
         return
     size = room_for(needed) if needed is not None else None
     if size is not None and trained is not None:
@@ -219,8 +219,8 @@ def add_limits(error: ContextLengthError, model: ModelInfo) -> None:
         change = f"--mode embedding {model.name} -- {pooling}--ubatch-size {number}"
     else:
         change = f"--context-size {number} {model.name}"
-    most = "" if trained is None else f" ({model.name!r} takes {trained} at most)"
-    error.hint = f"send less, or `docker model configure {change}`{most}"
+    maximum = "" if trained is None else f" ({model.name!r} accepts at most {trained})"
+    error.hint = f"send less text, or `docker model configure {change}`{maximum}"
 
 
 def room_for(tokens: int) -> int:

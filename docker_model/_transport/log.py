@@ -1,8 +1,8 @@
-"""The package's logger: names and counts alone, never prompts, answers, environments or keys."""
+"""The package's logger: names and counts only, no prompts, answers, variables or keys."""
 
 from __future__ import annotations
 
 import logging
 
 LOG = logging.getLogger("docker_model")
-LOG.addHandler(logging.NullHandler())  # else Python prints warnings to stderr by itself
+LOG.addHandler(logging.NullHandler())  # otherwise Python prints warnings to stderr

@@ -1,4 +1,4 @@
-"""Remembering the last result, for as long as the same is asked for."""
+"""A cache for the last result of a function."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _T = TypeVar("_T")
 
 
 class MemoLast(Generic[_T]):
-    """The last result, and what it was made for.
+    """A cache with one entry.
 
-    It is for results that depend on the environment, which may change between two calls, and
-    hardly ever does. Any thread may ask; two that ask at once may both make a result.
+    It is for results that depend on the environment, which can change between two calls but
+    rarely does. It can be used from any thread; two threads can create the same result twice.
     """
 
     def __init__(self) -> None:
-        self._made: tuple[object, _T] | None = None
+        self._entry: tuple[object, _T] | None = None
 
-    def get(self, given: object, make: Callable[[], _T]) -> _T:
-        """Return what was made for an equal `given`, or what `make` makes now."""
-        made = self._made
-        if made is None or made[0] != given:
-            self._made = made = given, make()
-        return made[1]
+    def get(self, key: object, create: Callable[[], _T]) -> _T:
+        """Return the cached result if the last key was equal, else a new result."""
+        entry = self._entry
+        if entry is None or entry[0] != key:
+            self._entry = entry = key, create()
+        return entry[1]

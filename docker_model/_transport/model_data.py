@@ -1,7 +1,7 @@
-"""A model's own data: what the runner says of it, read alike from the command and over HTTP.
+"""Parse the runner's JSON about models, from the command or from the HTTP API.
 
-JSON is read leniently: any version of the CLI passes on what any version of the runner says,
-and a value of an unexpected type is an unknown value.
+Parsing is lenient, because every version of the CLI forwards the output of every version of
+the runner. A value of an unexpected type is treated as unknown.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from docker_model.types import Capability, ModelConfiguration
 
-# llama.cpp's context size in the runner when neither a configuration nor the package has one.
+# The runner's context size for llama.cpp if neither a configuration nor the package sets one.
 LLAMA_CPP_CONTEXT = 4096
 
 _RANK_POOLING = "4"  # llama.cpp's numbers: 0 none, 1 mean, 2 cls, 3 last, 4 rank
-_EMBEDDING_ARCHITECTURE = re.compile(  # those of llama.cpp, and the classes of safetensors
+_EMBEDDING_ARCHITECTURE = re.compile(  # names of llama.cpp, and class names of safetensors
     r"(?:[a-z]+-?)?bert(?:-.*)?|t5encoder|gemma-embedding|\w*[Bb]ert\w*Model|\w+EmbeddingModel"
 )
 _VISION_ARCHITECTURE = re.compile(r"\w*vl(?:moe)?|mllama|paligemma|cogvlm|minicpmv", re.IGNORECASE)
@@ -32,9 +32,9 @@ _TOOLS = re.compile(r"\btools\b")
 
 
 def parse_model(fields: Mapping[str, Any]) -> ModelInfo:
-    """Read an element of `GET /models`, which `list --json` and `inspect` print as well.
+    """Parse an element of `GET /models`, which `list --json` and `inspect` also print.
 
-    Its context size is the packaged one; see `with_configuration`.
+    The context size is the packaged value; `with_configuration` returns the effective value.
     """
     tags = fields.get("tags")
     tags = tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
@@ -57,12 +57,12 @@ def parse_model(fields: Mapping[str, Any]) -> ModelInfo:
 
 
 def parse_models(models: object) -> list[ModelInfo]:
-    """Read `GET /models`: an array, or `null` for an empty one of some servers."""
+    """Parse `GET /models`: an array, or `null`, which some servers send for an empty array."""
     return [parse_model(model) for model in sequence(models) if isinstance(model, dict)]
 
 
 def parse_running(item: Mapping[str, Any]) -> RunningModel:
-    """Read an element of `GET /engines/ps`."""
+    """Parse an element of `GET /engines/ps`."""
     return RunningModel(
         name=loaded_name(text(item.get("model_name")) or ""),
         backend=text(item.get("backend_name")) or "",
@@ -71,22 +71,21 @@ def parse_running(item: Mapping[str, Any]) -> RunningModel:
     )
 
 
-def loaded_name(shown: str) -> str:
-    """Return the name of a loaded model as one types it.
+def loaded_name(reported: str) -> str:
+    """Return the short name of a loaded model.
 
-    Versions differ in how much of `docker.io/ai/…:latest` they show.
+    Versions differ in which parts of `docker.io/ai/…:latest` they report.
     """
-    return display_name((canonical(shown),), shown)
+    return display_name((canonical(reported),), reported)
 
 
 # -- capabilities ----------------------------------------------------------------------------
 
 
 def capabilities(config: Mapping[str, Any]) -> frozenset[Capability]:
-    """Tell what a model can do from its metadata, the object `config` of `inspect`.
+    """Return the capabilities of a model from its metadata, the object `config` of `inspect`.
 
-    What is not in the metadata is unknown: a multimodal projector, or a chat template that was
-    packaged apart, cannot be seen here.
+    Separately packaged multimodal projectors and chat templates are not in the metadata.
     """
     gguf = mapping(config.get("gguf"))
     architecture = text(gguf.get("general.architecture")) or text(config.get("architecture")) or ""
@@ -142,27 +141,27 @@ def _trained_context(config: Mapping[str, Any]) -> int | None:
 def with_configuration(
     model: ModelInfo, configuration: ModelConfiguration | None = None
 ) -> ModelInfo:
-    """Return the model with the context size that is in force.
+    """Return the model with its effective context size.
 
     Args:
         model: A model with its packaged context size.
-        configuration: The model's configuration, if there is one.
+        configuration: The configuration of the model, if it has one.
     """
     size = model.context_size
     if configuration is not None:
         flags = flag_values(configuration.runtime_flags or ())
-        flag = flags.get("--ctx-size") or flags.get("-c")  # it comes after the runner's own
+        flag = flags.get("--ctx-size") or flags.get("-c")  # overrides the runner's own flag
         size = written(flag) or configuration.context_size or size
     if size is None and model.format == "gguf":
         size = LLAMA_CPP_CONTEXT
     trained = model.trained_context
     if trained is not None and (size is None or not 0 < size < trained):
-        size = trained  # the engine goes no further, and -1 is as much as there is
+        size = trained  # the engine's maximum, which -1 selects
     return replace(model, context_size=size if size is None or size > 0 else None)
 
 
 def flag_values(flags: Iterable[str]) -> dict[str, str]:
-    """Return the flags that have a value: `--ctx-size 8192` or `--ctx-size=8192`."""
+    """Parse flags with a value: `--ctx-size 8192` or `--ctx-size=8192`."""
     values: dict[str, str] = {}
     name = ""
     for word in flags:
@@ -179,33 +178,33 @@ def flag_values(flags: Iterable[str]) -> dict[str, str]:
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    """Return an object, and an empty one for anything else."""
+    """Return a JSON object, or an empty mapping for any other value."""
     return value if isinstance(value, dict) else {}
 
 
 def sequence(value: object) -> Sequence[Any]:
-    """Return an array, and an empty one for anything else."""
+    """Return a JSON array, or an empty sequence for any other value."""
     return value if isinstance(value, list) else ()
 
 
 def text(value: object) -> str | None:
-    """Return a string that is not empty."""
+    """Return a non-empty string, or `None` for any other value."""
     return value if isinstance(value, str) and value else None
 
 
 def integer(value: object) -> int | None:
-    """Return a whole number."""
+    """Return an integer, or `None` for any other value."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def written(value: object) -> int | None:
-    """Return a whole number that is written as a string, as in GGUF metadata."""
+    """Convert an integer that is stored as a string, as in GGUF metadata."""
     return int(value) if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value) else None
 
 
 def _time(value: object) -> datetime | None:
     seconds = integer(value)
-    if not seconds:  # 0 stands for unknown
+    if not seconds:  # 0 means unknown
         return None
     try:
         return datetime.fromtimestamp(seconds, UTC)

@@ -1,7 +1,7 @@
-"""Model names: what may be passed to the runner, and when two of them mean one model.
+"""Model names: validate, compare and shorten them.
 
-The name is always sent as the caller wrote it; the other forms here are for comparing and
-for showing. The rules are those of Model Runner's own normalisation.
+Requests always contain the name that the caller passed. The other forms are only for
+comparison and display. The rules are those of Docker Model Runner's normalization.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["canonical", "check_model_name", "display_name", "same_model"]
 
-_LONGEST = 512  # a registry's own limits add up to 456: name 255, tag 128, digest 71
-_SHOWN = 80  # characters of a bad name in its error
+_LONGEST = 512  # more than a registry's limits, 456 in total: name 255, tag 128, digest 71
+_SHOWN = 80  # characters of an invalid name in its error message
 _NIM = "nvcr.io/nim/"
 HUGGING_FACE = "huggingface.co/"
 
-# Texts, which `re` compiles when first used, so that an import does not wait for it.
+# Strings, not compiled patterns: `re` compiles them on first use, which keeps the import fast.
 # `[` and `]` are for a registry at an IPv6 address.
 _PART = r"[A-Za-z0-9_\[][A-Za-z0-9_.:@\[\]-]*"
 _NAME = rf"{_PART}(?:/{_PART})*"
@@ -33,11 +33,11 @@ _LONG_ID = r"(?:sha256:)?([0-9a-f]{64})"
 
 
 def check_model_name(name: str) -> str:
-    """Refuse what the CLI would not read as a model's name.
+    """Reject a string that the CLI would not interpret as a model name.
 
-    The CLI puts a name into its arguments, where a leading dash makes it a flag, and as it
-    stands into the path of a URL, where `..`, `?`, `#` and `%` lead to another resource
-    (`docker model inspect ../version` succeeds, with an empty model).
+    The name becomes an argument of the CLI, where a leading dash makes it a flag. The CLI then
+    inserts it unescaped into the path of a URL, where `..`, `?`, `#` and `%` address another
+    resource (`docker model inspect ../version` succeeds, with an empty model).
 
     Args:
         name: `ai/smollm2`, `hf.co/org/model:Q4_K_M`, `registry:5000/org/model`,
@@ -47,13 +47,13 @@ def check_model_name(name: str) -> str:
         The name, unchanged.
 
     Raises:
-        InvalidRequestError: If the name cannot be used; says why.
+        InvalidRequestError: If the name is invalid; the message contains the reason.
     """
     if not isinstance(name, str):
         msg = f"the model name must be a string, not {type(name).__name__}"
-        raise InvalidRequestError(msg, hint="such as ai/smollm2; see `docker model list`")
+        raise InvalidRequestError(msg, hint="for example ai/smollm2; see `docker model list`")
     if name.startswith(_NIM):
-        msg = f"{name[:_SHOWN]!r} is an NVIDIA NIM, for which the CLI starts a container of its own"
+        msg = f"{name[:_SHOWN]!r} is an NVIDIA NIM, which the CLI runs in a separate container"
         raise InvalidRequestError(msg, hint="run the NIM yourself and use its OpenAI endpoint")
     fault = _fault(name)
     if fault:
@@ -68,11 +68,11 @@ def _fault(name: str) -> str:
         return "is empty"
     foreign = re.search(_FOREIGN, name)
     if foreign:
-        return f"holds {foreign[0]!r}"
+        return f"contains {foreign[0]!r}"
     if ".." in name:
-        return "holds '..'"
+        return "contains '..'"
     if not re.fullmatch(_NAME, name):
-        return "has an empty part, or one that begins with '-', '.', ':' or '@'"
+        return "has an empty part, or a part that begins with '-', '.', ':' or '@'"
     if name.endswith("/export"):
         return "would make the runner send the whole model: add ':latest'"
     if len(name) > _LONGEST:
@@ -81,15 +81,15 @@ def _fault(name: str) -> str:
 
 
 def canonical(name: str) -> str:
-    """Return the one form of all names that Model Runner takes for the same.
+    """Return the canonical form of a name, which is equal for all names of one model.
 
-    Without Docker Hub's registry; with `huggingface.co` for `hf.co`, `ai/` for no
-    organisation and `:latest` for no tag; lower case but for the tag. An id of 64 digits
-    has `sha256:` before it, one of 12 stays as it is.
+    The form has no Docker Hub registry, `huggingface.co` instead of `hf.co`, the default
+    organization `ai/`, the default tag `:latest`, and lower case except for the tag. An id of
+    64 digits gets the prefix `sha256:`; an id of 12 digits does not change.
 
     Args:
-        name: A name that `check_model_name` lets pass, or a tag as `docker model list
-            --json` prints it, of any version.
+        name: A name that `check_model_name` accepts, or a tag from `docker model list --json`
+            of any version.
     """
     if re.fullmatch(_SHORT_ID, name):
         return name
@@ -109,15 +109,15 @@ def canonical(name: str) -> str:
 
 
 def split_tag(name: str) -> tuple[str, str]:
-    """Split a name into what precedes its tag, and the tag; a port's colon is no tag's."""
+    """Split a name into path and tag. The colon before a port does not begin a tag."""
     head, colon, tag = name.rpartition(":")
     return (head, tag) if colon and "/" not in tag else (name, "")
 
 
 def same_model(name: str, other: str) -> bool:
-    """Whether two names mean one model, as far as names alone can tell.
+    """Whether two names refer to the same model, judged by the names only.
 
-    An id matches its own beginning and a name that is pinned to it by `@sha256:`.
+    An id matches its own prefix, and a name with the same id after `@sha256:`.
     """
     name, other = canonical(name), canonical(other)
     if name == other:
@@ -136,14 +136,14 @@ def _id_digits(name: str) -> str:
 
 
 def display_name(tags: Sequence[str], model_id: str | None) -> str:
-    """Return what one types for a model: its first tag without the defaults, else its id.
+    """Return the short name of a model: its first tag without the defaults, else its id.
 
     Args:
-        tags: As `docker model list --json` gives them.
-        model_id: As given there; `None` when it was not.
+        tags: The tags in the output of `docker model list --json`.
+        model_id: The id in the output; `None` if it has no id.
     """
     if not tags:
         return model_id or ""
     short = re.sub(_DEFAULT_REGISTRY, "", tags[0]).removesuffix(":latest")
-    # Without its defaults a name can look like an id, or like one with other defaults.
+    # Without its defaults, a name can look like an id, or like a name with other defaults.
     return short if canonical(short) == canonical(tags[0]) else tags[0]

@@ -1,4 +1,4 @@
-"""The protocol of a transport: a request in, a stream of the same events out."""
+"""The protocol of a transport: it accepts a request and emits a stream of events."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ __all__ = ["NullReceiver", "Receiver", "Request", "Transport"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt, as the caller gave it.
+    """A prompt and its settings.
 
     Attributes:
-        model: The name as the caller gave it.
-        prompt: What the model reads.
-        stop: Stop sequences, none of them empty.
-        max_chars: Where the answer is cut; `None` for nowhere.
-        timeouts: Limits by phase.
+        model: The model name that the caller passed.
+        prompt: The prompt.
+        stop: Stop sequences, which are not empty.
+        max_chars: The maximum length of the answer in characters; `None` for no limit.
+        timeouts: The time limit of each phase.
     """
 
     model: str
-    prompt: str = field(repr=False)  # asyncio's debug mode logs what is handed around
+    prompt: str = field(repr=False)  # asyncio's debug mode logs arguments
     stop: tuple[str, ...]
     max_chars: int | None
     timeouts: Timeouts
 
 
 class Receiver(Protocol):
-    """The place where a transport puts the pieces of an answer; on the I/O thread.
+    """Receives the pieces of an answer from a transport, on the I/O thread.
 
     Attributes:
-        on_full: Set by the transport; called to stop reading when much waits for the caller.
-        on_drained: Set by the transport; called to go on reading.
+        on_full: Set by the transport; called to pause reading when the buffer is full.
+        on_drained: Set by the transport; called to resume reading.
     """
 
     on_full: Callable[[], object]
     on_drained: Callable[[], object]
 
     def put(self, piece: TextDelta | ReasoningDelta, size: int, /) -> None:
-        """Take a piece of `size` characters."""
+        """Receive a piece of `size` characters."""
 
 
 class NullReceiver:
-    """Discards the pieces of an answer that is wanted whole; never full."""
+    """Discards the pieces, for a caller that only needs the complete answer; never full."""
 
     def __init__(self) -> None:
         self.on_full: Callable[[], object] = int
@@ -60,30 +60,30 @@ class NullReceiver:
 
 
 class Transport(Protocol):
-    """A way to a model."""
+    """Sends prompts to a model."""
 
     def prepare(self, request: Request) -> Request:
-        """Make of a request what may be sent; may look at files.
+        """Return a request that is safe to send; can access files.
 
         Raises:
-            InvalidRequestError: If the request may not be sent.
+            InvalidRequestError: If the request must not be sent.
         """
 
     def needs_file_check(self, request: Request) -> bool:
-        """Whether `prepare` would look at files, or change anything."""
+        """Whether `prepare` would access files or change the request."""
 
     async def generate(self, request: Request, receiver: Receiver) -> Completion:
-        """Answer `request` on the I/O thread, handing over the pieces as they come.
+        """Answer `request` on the I/O thread, and pass on the pieces as they arrive.
 
-        However it is left (an error, a cancellation), whatever it started is being ended.
+        An error or a cancellation ends the process or request that this call has started.
 
         Raises:
-            DockerModelError: If the call failed; the class names the cause.
+            DockerModelError: If the call failed; the class identifies the cause.
         """
 
     async def warm_up(self, model: str) -> None:
-        """Have `model` loaded, so that the next answer need not wait for it.
+        """Load `model`, so that the next answer does not wait for it.
 
         Raises:
-            DockerModelError: If the call failed; the class names the cause.
+            DockerModelError: If the call failed; the class identifies the cause.
         """

@@ -1,8 +1,8 @@
-"""Keeping an answer of any length without holding it in memory.
+"""Store an answer of any length with bounded memory.
 
-A caller who reads an answer piece by piece need not have the whole in memory as well. Beyond
-`IN_MEMORY` characters it goes to an unnamed temporary file, from which `Completion.text` reads
-it when asked. Without room for a file, the answer stays in memory.
+An answer longer than `IN_MEMORY` characters is written to an unnamed temporary file, and
+`Completion.text` reads it on first access. If the file cannot be written, the answer stays in
+memory.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ IN_MEMORY = 1 << 20  # characters
 
 
 class Spool:
-    """A text that grows, in memory and then in a file."""
+    """A text that grows, first in memory and then in a file."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._size = 0  # characters in `_parts`
         self._file: IO[bytes] | None = None
-        self._filed = 0  # bytes in it that count
+        self._filed = 0  # valid bytes in the file; a failed write can leave more
         self._room = True
 
     def __bool__(self) -> bool:
@@ -37,7 +37,7 @@ class Spool:
 
     @property
     def filed(self) -> bool:
-        """Whether the text has outgrown memory."""
+        """Whether a part of the text is in the file."""
         return self._file is not None
 
     def add(self, text: str) -> None:
@@ -55,8 +55,8 @@ class Spool:
 
     def _put_away(self, data: bytes) -> None:
         if self._file is None:
-            # No name, so nothing is left behind, whatever ends this process.
-            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  it lives as long as we do
+            # A file without a name does not outlive this process, however the process ends.
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  closed in `__del__`
         left = memoryview(data)
         while left:
             left = left[self._file.write(left) :]
@@ -71,7 +71,7 @@ class Spool:
 
 
 class SpooledCompletion(Completion):
-    """A `Completion` whose text is read from the spool when it is first asked for."""
+    """A `Completion` that reads its text from the spool on first access."""
 
     __slots__ = ("_spool", "_text")
 

@@ -1,4 +1,4 @@
-"""The stages of one call, reported to a listener."""
+"""Report the stages of a call to `on_progress`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ if TYPE_CHECKING:
 
     from docker_model.types import RunningModel, Stage
 
-_MAX_DELAY = 5.0  # seconds between two looks at a model that is being loaded
+_MAX_DELAY = 5.0  # seconds; the maximum interval between two checks of the loaded models
 
 
 class Stages:
-    """Reports the stages of one call; on the I/O thread.
+    """Reports the stages of one call, on the I/O thread.
 
-    Nothing but the speed is reported after the first token: until then, a terminal may show what
-    is waited for.
+    After the first token, only the speed is reported, because a terminal then shows the answer.
 
     Args:
-        model: The name as the caller gave it.
+        model: The model name that the caller passed.
         report: Called with each `Progress`; `None` without a listener.
     """
 
@@ -37,12 +36,12 @@ class Stages:
         self._first: float | None = None
 
     @property
-    def heard(self) -> bool:
+    def has_listener(self) -> bool:
         """Whether there is a listener."""
         return self._report is not None
 
     def queue(self, status: str = "waiting for other calls to end") -> None:
-        """Report that the call waits for its turn."""
+        """Report that the call waits in the queue."""
         self._once("queue", status)
 
     def load(self) -> None:
@@ -50,7 +49,7 @@ class Stages:
         self._once("load", "loading the model")
 
     def prompt(self, progress: object) -> None:
-        """Report how much of the prompt is read: llama.cpp's object `prompt_progress`."""
+        """Report how much of the prompt is processed, from llama.cpp's `prompt_progress`."""
         if isinstance(progress, dict):
             done, total = progress.get("processed"), progress.get("total")
             if isinstance(done, int) and isinstance(total, int):
@@ -63,11 +62,11 @@ class Stages:
             self._first = self._clock()
 
     def speed(self, usage: Usage | Mapping[str, Any] | None, timings: object = None) -> None:
-        """Report how fast the answer was written, if that is known.
+        """Report the generation speed, if it is known.
 
         Args:
             usage: The token counts of the answer.
-            timings: llama.cpp's object `timings`, which knows best.
+            timings: llama.cpp's object `timings`, the preferred source.
         """
         if self._report is None:
             return
@@ -84,9 +83,9 @@ class Stages:
     async def watch_loading(
         self, running: Callable[[], Awaitable[list[RunningModel]]], delay: float
     ) -> AsyncIterator[Callable[[], object]]:
-        """Report `load` or `queue` while nothing is heard of the call; yield what stops that.
+        """Report `load` or `queue` until the call has output; yield a function that stops it.
 
-        What the listener raises is raised by the stop, or by leaving the context.
+        An exception of the listener is raised by this function, or by the exit of the context.
 
         Args:
             running: Lists the loaded models. Called only if there is a listener.
@@ -113,7 +112,7 @@ class Stages:
     async def _watch(
         self, running: Callable[[], Awaitable[list[RunningModel]]], delay: float
     ) -> BaseException | None:
-        """Return what the listener raised: a SystemExit of its own must not end this thread."""
+        """Return an exception of the listener, because a SystemExit would end this thread."""
         try:
             await self._look(running, delay)
         except asyncio.CancelledError:
@@ -128,13 +127,13 @@ class Stages:
         while True:
             await asyncio.sleep(delay)
             models = []
-            with contextlib.suppress(DockerModelError):  # the call itself says what is wrong
+            with contextlib.suppress(DockerModelError):  # the call itself raises the error
                 models = await running()
             own = [model for model in models if same_model(model.name, self._model)]
             if any(model.loading for model in own):
                 self.load()
             elif own:
-                self._once("prompt", "reading the prompt")  # the next thing to hear is the answer
+                self._once("prompt", "reading the prompt")  # the next event is the answer
                 return
             elif models:
                 self.queue("waiting for the runner, which has other models loaded")

@@ -1,6 +1,6 @@
-"""Ending an answer at a stop sequence or at a length, while it arrives in pieces.
+"""End an answer at a stop sequence or a maximum length, while it arrives in pieces.
 
-`docker model run` has neither, so both are done here.
+`docker model run` supports neither, so this package implements both.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ __all__ = ["Cutter"]
 
 
 class Cutter:
-    """Cuts an answer at a stop sequence or a length; takes pieces, and returns what is certain.
+    """Truncates an answer at a stop sequence or a length, piece by piece.
 
-    The stop that begins first in the text ends the answer, even if another one is complete
-    earlier, and is not part of it. Only what may still become a stop is held back. The time is
-    linear in the text for each stop, whatever the text and the stops are.
+    The stop sequence that begins first in the text ends the answer, even if another one is
+    complete earlier. It is not part of the answer. Text that can still become a stop sequence
+    is held back. The time is linear in the length of the text, for each stop sequence.
 
     Args:
-        stops: Stop sequences; none of them empty.
-        max_chars: How many characters the answer may have; `None`: any number.
+        stops: Stop sequences, which are not empty.
+        max_chars: The maximum length of the answer in characters; `None` for no limit.
 
     Attributes:
-        finish_reason: `None` while the answer goes on. `"stop_sequence"` as soon as a stop has
-            ended it, at `max_chars` too; `"length"` as soon as there is more than `max_chars`
-            of it. `flush` can set it as well.
+        finish_reason: `None` until the answer is truncated. `"stop_sequence"` if a stop sequence
+            ended the answer, even exactly at `max_chars`; `"length"` if the answer is longer
+            than `max_chars`. `feed` and `flush` set it.
     """
 
     __slots__ = (
@@ -46,13 +46,13 @@ class Cutter:
         self._searches = [_Search(stop) for stop in dict.fromkeys(stops)]
         self._max_chars = max_chars
         self._nothing_to_do = not self._searches and max_chars is None
-        self._length = 0  # of all that came
-        self._given = 0  # how much of it was given out
-        self._match: int | None = None  # where the first of the complete stops begins
-        self._held = ""  # a stop: what is held back is its beginning, so there is no other copy
+        self._length = 0  # of the text received
+        self._given = 0  # of the text returned
+        self._match: int | None = None  # the start of the first complete stop
+        self._held = ""  # a stop; the text held back is a prefix of it, and is not stored again
 
     def feed(self, text: str) -> str:
-        """Take the next piece and return what is now certain; empty after the end."""
+        """Process the next piece, and return the text that is certain; empty after the end."""
         if self._nothing_to_do:
             return text
         if self.finish_reason is not None:
@@ -65,7 +65,7 @@ class Cutter:
                 begin = before + end - len(search.stop)
                 self._match = begin if self._match is None else min(begin, self._match)
         if self._match is not None:
-            # What begins later than a complete stop no longer matters.
+            # Ignore matches that begin after the complete stop.
             self._searches = [
                 search
                 for search in self._searches
@@ -74,7 +74,7 @@ class Cutter:
         return self._give(before, text)
 
     def flush(self) -> str:
-        """Return what was held back, now that nothing follows."""
+        """Return the text that was held back, at the end of the input."""
         if self._nothing_to_do or self.finish_reason is not None:
             return ""
         self._searches = []
@@ -99,11 +99,11 @@ class Cutter:
 
 
 class _Search:
-    """A Knuth-Morris-Pratt search for one stop in a text that comes in pieces.
+    """A Knuth-Morris-Pratt search for one stop in a text that arrives in pieces.
 
     Attributes:
-        stop: What is searched for.
-        matched: How long a beginning of `stop` the text so far ends with.
+        stop: The stop sequence.
+        matched: The length of the longest prefix of `stop` at the end of the text so far.
     """
 
     __slots__ = ("_borders", "matched", "stop")
@@ -111,7 +111,7 @@ class _Search:
     def __init__(self, stop: str) -> None:
         self.stop = stop
         self.matched = 0
-        # For each length of a beginning of `stop`: the longest shorter one that it ends with.
+        # For each length of a prefix of `stop`: the longest shorter prefix that it ends with.
         self._borders = borders = [0, 0]
         for char in stop[1:]:
             border = borders[-1]
@@ -120,12 +120,12 @@ class _Search:
             borders.append(border + (stop[border] == char))
 
     def advance(self, text: str) -> int | None:
-        """Go on with the next piece; return where in it the first match ends, if one does."""
+        """Search the next piece; return the end of the first match in it, if it has a match."""
         stop, borders, matched = self.stop, self._borders, self.matched
         position = 0
         while position < len(text):
             if not matched:
-                position = text.find(stop[0], position)  # skips plain text at C's speed
+                position = text.find(stop[0], position)  # fast for text without a match
                 if position < 0:
                     break
             char = text[position]

@@ -1,4 +1,4 @@
-"""Public functions in pairs: one that waits, and one that is awaited."""
+"""Create public functions in pairs: a blocking function and a coroutine function."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _T = TypeVar("_T")
 def twins(
     function: Callable[_P, Coroutine[Any, Any, _T]],
 ) -> tuple[Callable[_P, _T], Callable[_P, Coroutine[Any, Any, _T]]]:
-    """Make the public functions, or methods, of one that returns a coroutine for the I/O thread.
+    """Return two public versions of a function that returns a coroutine for the I/O thread.
 
-    Its name begins with `_`. It is called on the caller's thread, so what it checks before it
-    returns a coroutine is checked there.
+    The name of `function` begins with `_`. It is called on the caller's thread, and so are the
+    checks before it returns its coroutine. For a method, both versions are methods.
 
     Returns:
-        One that waits, and one that is awaited, with the same signature and documentation.
+        A blocking function and a coroutine function, with the same signature and docstring.
     """
 
     @functools.wraps(function)

@@ -133,7 +133,7 @@ class Reader:
         if "prompt_progress" in event:
             self._begun = True
             self._stages.prompt(event["prompt_progress"])
-            if self._stages.heard:  # it was asked for by this package, and not by the caller
+            if self._stages.has_listener:  # requested by this package, not by the caller
                 return
         else:
             self._spoken = True

@@ -59,7 +59,7 @@ def test_an_error_without_similar_models_is_unchanged():
     [
         (5000, 32768, "--context-size 8192 ai/m", "send shorter"),
         (7000, 8192, "--context-size 8192 ai/m", "16384"),
-        (9000, 8192, "takes 8192 tokens at most", "--context-size"),
+        (9000, 8192, "accepts at most 8192 tokens", "--context-size"),
         (5000, None, "--context-size 8192 ai/m", "at most"),
         (None, 8192, "--context-size N ai/m", "send shorter"),
     ],
@@ -77,7 +77,7 @@ def test_the_suggested_context_size_is_at_most_the_trained_context(
 @pytest.mark.parametrize(
     ("needed", "trained", "capabilities", "included"),
     [
-        (513, 512, {"embedding"}, "'ai/m' takes 512 tokens at most"),
+        (513, 512, {"embedding"}, "'ai/m' accepts at most 512 tokens"),
         (900, 2048, {"embedding"}, "--mode embedding ai/m -- --ubatch-size 2048"),
         (900, 8192, {"chat"}, "--mode embedding ai/m -- --pooling mean --ubatch-size 2048"),
     ],
@@ -113,10 +113,10 @@ def test_a_prompt_that_is_too_long_names_the_limit_of_the_model(simulate, transp
     simulate([SimulatedModel("ai/short", context_size=64, trained_context=256)])
     for words, included in (
         (100, "--context-size 256 ai/short"),
-        (400, "takes 256 tokens at most"),
+        (400, "accepts at most 256 tokens"),
     ):
         with pytest.raises(ContextLengthError) as caught:
             DockerModel("ai/short", transport=transport).generate("word " * words)
         assert included in caught.value.hint
         assert caught.value.context_size == 64
-        assert f"{caught.value.prompt_tokens} tokens, where 64 fit" in caught.value.message
+        assert f"{caught.value.prompt_tokens} tokens, the limit is 64" in caught.value.message
