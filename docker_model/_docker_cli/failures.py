@@ -1,7 +1,7 @@
-"""Errors of the CLI, named by its exit code, signal and stderr: it tells nothing else.
+"""Convert failures of the CLI to errors, based on its exit code, signal and stderr.
 
-`failure_table.CAUSES` is the table. Messages describe the cause in our words. The CLI's own, which
-may quote the prompt or an address, stay in `stderr` and `detail`.
+`failure_table.CAUSES` contains the patterns. Error messages describe the cause without the full
+output of the CLI, which can contain the prompt or an address. It is in `stderr` and `detail`.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from docker_model.errors import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The plugin died of a signal: `docker` exits with -1, which Windows has as an unsigned number.
+# A signal killed the plugin: `docker` exits with -1, which is an unsigned number on Windows.
 SIGNALED_PLUGIN_EXITS = frozenset({255, 0xFFFFFFFF})
 _PANIC_EXIT = 2
 
-_TRY_AGAIN = "something outside of this program ended it: find out what, then try again"
+_TRY_AGAIN = "find out which other process sent the signal, then try again"
 
 
 def is_unknown_flag(stderr: str, flag: str) -> bool:
-    """Whether the plugin does not know `flag`; `docker` without a plugin knows no flag at all."""
+    """Whether the plugin rejected `flag`. Without a plugin, `docker` itself rejects all flags."""
     return f"unknown flag: {flag}\n" in stderr and "docker model" in stderr
 
 
 def not_running() -> RunnerUnavailableError:
-    """Return the error for a runner that is off."""
+    """Return the error for a runner that is not running."""
     return RunnerUnavailableError("Docker Model Runner is not running", hint=START_HINT)
 
 
@@ -52,29 +52,30 @@ def name_failure(
     stderr: str,
     partial: str = "",
 ) -> DockerModelError:
-    """Return the error that the end of a command stands for.
+    """Return the error for a failed command.
 
     Args:
         command: The subcommand, such as `run` or `pull`.
-        model: The name as the caller gave it.
-        exit_code: `None` if the command did not exit by itself. 0 is for a run without output.
-        signal: The number of the signal that ended the command.
-        stderr: What the command wrote there.
-        partial: The answer's text so far.
+        model: The model name that the caller passed.
+        exit_code: The exit code; `None` if a signal killed the command. 0 is for a run without
+            output.
+        signal: The number of the signal that killed the command.
+        stderr: The standard error output of the command.
+        partial: The text of the answer so far.
     """
     failure = Failure(command, model, stderr, partial, exit_code, signal)
-    named = failure.named(CAUSES) if signal is None else None
-    return named or _unexplained(failure)
+    error = failure.named(CAUSES) if signal is None else None
+    return error or _unexplained(failure)
 
 
 def _unexplained(failure: Failure) -> DockerModelError:
     name = f"`docker model {failure.command}`"
     if failure.signal is not None:
-        message = f"{name} was ended by {_signal_name(failure.signal)}"
+        message = f"{name} was killed by {_signal_name(failure.signal)}"
         return failure.error(failure.other, message, _signal_hint(failure.signal))
     if failure.exit_code is None:
-        message = f"it is unknown how {name} ended: something else reaped the process"
-        hint = "do not ignore SIGCHLD, and wait for no processes but your own"
+        message = f"the exit status of {name} is unknown: other code reaped the process"
+        hint = "do not ignore SIGCHLD, and do not wait for processes that you did not start"
         return failure.error(failure.other, message, hint)
     if failure.exit_code == 0:
         message = (
@@ -83,7 +84,7 @@ def _unexplained(failure: Failure) -> DockerModelError:
         )
         return failure.error(EmptyAnswerError, message, f"{LOGS_HINT}; then try again")
     if failure.exit_code in SIGNALED_PLUGIN_EXITS and not failure.text:
-        message = f"the plugin of {name} was ended by a signal"
+        message = f"the plugin of {name} was killed by a signal"
         return failure.error(failure.other, message, _TRY_AGAIN)
     if failure.exit_code == _PANIC_EXIT and "goroutine " in failure.text:
         return failure.error(failure.other, f"{name} crashed", f"update the plugin: {PLUGIN_HINT}")
@@ -121,26 +122,26 @@ def name_start_failure(error: OSError, argv: Sequence[str]) -> DockerModelError:
     named: DockerModelError
     if error.errno in _NO_RESOURCES:
         named = ResourceError(
-            f"no process can be started: {error.strerror}",
+            f"cannot start a process: {error.strerror}",
             hint="lower max_concurrency or standby, close files, or raise `ulimit -n` and `-u`",
         )
     elif error.errno == errno.E2BIG:
         return InvalidRequestError(
             f"{program!r} cannot be started: arguments and environment are too long",
-            hint="pass a smaller env; the prompt is not among them",
+            hint="pass a smaller env; the prompt is not an argument",
         )
     elif error.errno == errno.ENOENT and error.filename not in (None, program):
         named = DockerNotFoundError(
-            "the working directory does not exist any more", hint="change to another one"
+            "the working directory no longer exists", hint="change to another directory"
         )
     elif error.errno == errno.ENOENT and os.path.exists(program):
         named = DockerNotFoundError(
-            f"{program!r} exists, its interpreter does not", hint="see the file's first line"
+            f"the interpreter of {program!r} does not exist", hint="check the file's first line"
         )
     elif error.errno == errno.ENOEXEC:
         named = DockerNotFoundError(
             f"{program!r} is not a program for this machine",
-            hint="a script needs a first line such as #!/bin/sh; a binary, this architecture",
+            hint="add a first line such as #!/bin/sh, or use a binary for this architecture",
         )
     else:
         named = DockerNotFoundError(

@@ -1,4 +1,4 @@
-"""What the runner knows of the cause of an error, on the I/O thread."""
+"""Complete errors with data from the runner, on the I/O thread."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ _T = TypeVar("_T")
 _TAIL = 16 * 1024  # bytes of the runner's log that are kept
 _LINES = 20
 _OK = 200
-_PAUSE = 300.0  # seconds until a log that was too long is read again
+_PAUSE = 300.0  # seconds before a log that took too long is read again
 _SECRETS = re.compile(
     r"(?i)(bearer\s+|(?:api[-_]?key|token|password|secret)[\"']?\s*[=:]\s*[\"']?)[^\s\"',}]+"
     r"|\b(?:hf_|sk-|ghp_|dckr_)[\w-]{8,}|(?<=://)[^\s/@]+:[^\s/@]+(?=@)"
 )
 
-# Until when a runner's log is not read: it is sent whole, and every error would wait for it.
-# Changed and read on the I/O thread alone.
-_left_alone: dict[DiscoveryInputs, float] = {}
+# The time until which a runner's log is not read again. The runner always sends the whole log,
+# and every error would wait for it. Only the I/O thread uses this variable.
+_not_before: dict[DiscoveryInputs, float] = {}
 
 
 async def explained(options: RequestOptions, model: str, work: Awaitable[_T]) -> _T:
-    """Await `work`, and add to its error what the runner knows of the cause.
+    """Await `work`, and complete its error with data from the runner.
 
     Raises:
-        DockerModelError: If `work` raised one.
+        DockerModelError: If `work` raised a `DockerModelError`.
     """
     try:
         return await work
     except DockerModelError as error:
         models = HttpManagement(replace(options, timeouts=Timeouts()))
         await explain(error, model, models)
-        if _is_the_engines(error) and (words := await last_words(models)):
+        if _is_the_engines(error) and (words := await read_log_end(models)):
             error.detail = f"{error.detail}\n\nThe end of the engine's log:\n{words}".strip()
         raise
 
@@ -64,24 +64,24 @@ def _is_the_engines(error: DockerModelError) -> bool:
     return isinstance(error, ModelLoadError)
 
 
-async def last_words(
+async def read_log_end(
     models: HttpManagement, pattern: str = "", patience: float | None = PATIENCE
 ) -> str:
-    """Return the end of the runner's log, where the runner gives it out.
+    """Return the last part of the runner's log, or an empty string if it is not available.
 
     Args:
-        models: Says where the runner is.
-        pattern: Lines in which this is not found are left out.
-        patience: For how many seconds the log is read, at most.
+        models: The management operations of the runner.
+        pattern: A regular expression; only lines that contain a match are returned.
+        patience: The time limit for reading the log, in seconds.
     """
     place, now = models.options.place, asyncio.get_running_loop().time
-    if now() < _left_alone.get(place, 0.0):
+    if now() < _not_before.get(place, 0.0):
         return ""
     try:
         async with asyncio.timeout(patience):
             return await _log(models, re.compile(pattern.encode()))
     except TimeoutError:
-        _left_alone[place] = now() + _PAUSE
+        _not_before[place] = now() + _PAUSE
     except (DockerModelError, ConnectFailed, ConnectionLost):
         pass
     return ""
@@ -106,5 +106,5 @@ async def _log(management: HttpManagement, pattern: re.Pattern[bytes]) -> str:
 
 
 def masked(text: str) -> str:
-    """Return a text with asterisks in place of what looks like a secret."""
+    """Replace everything in a text that looks like a secret with asterisks."""
     return _SECRETS.sub(lambda match: f"{match[1] or ''}***", text)

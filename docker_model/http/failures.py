@@ -1,4 +1,4 @@
-"""Errors for replies that are not answers, from the runner's plain text and engines' JSON."""
+"""Convert error replies to errors: the runner's plain text, and the engines' JSON."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from docker_model.errors import (
 )
 
 POOLING_HINT = "`docker model configure --mode embedding {model} -- --pooling mean`"
-ADDRESS_HINT = "an address reads http://host:port; without one the runner is found"
+ADDRESS_HINT = "use an address such as http://host:port, or none to discover the runner"
 BAD_REQUEST, SERVER_ERROR, UNAVAILABLE = 400, 500, 503
-_PASSING = (429, 502, 503, 504)  # too busy, or a proxy has no answer yet
-_SHOWN = 300  # characters of the engine's words in a message
-_NO_REASON = "it gave no reason"
-_KEPT = 4000  # and in `stderr` and `detail`
+_TEMPORARY = (429, 502, 503, 504)  # too many requests, or errors of a proxy
+_SHOWN = 300  # characters of the engine's message in an error message
+_NO_REASON = "no reason given"
+_KEPT = 4000  # characters of it in `stderr` and `detail`
 
 
-_WEB_PAGE = "the server at this address answered with a web page: it is no Docker Model Runner"
+_WEB_PAGE = "the server at this address is not Docker Model Runner: it returned a web page"
 _REASON = re.compile(r"^\s*[\w.: ]{0,80}?(?:Error|Exception): (?P<reason>.*\S)", re.MULTILINE)
 
 
@@ -43,13 +43,14 @@ def _rows(*rows: tuple[str, type[DockerModelError], str, str]) -> tuple[Cause, .
     return tuple(Cause(re.compile(row[0], re.MULTILINE), *row[1:]) for row in rows)
 
 
-_LARGEST_BODY = 10 << 20  # bytes that the runner takes
-_TOO_LARGE = "the request is larger than the 10 MiB that the runner takes"
+_LARGEST_BODY = 10 << 20  # bytes; the runner's limit
+_TOO_LARGE = "the request is larger than the runner's limit of 10 MiB"
 _SEND_LESS = "send less text, or smaller images"
 _TEMPLATE_OF = "the chat template of "
-_TEMPLATE = _TEMPLATE_OF + "{model!r} does not take this conversation: {words}"
-# What chat templates raise, each with what it wants. The messages of `Client` are prepared so
-# that templates take them; these are for what no form helps, and for other servers' templates.
+_TEMPLATE = _TEMPLATE_OF + "{model!r} rejected the conversation: {words}"
+# Errors of chat templates, each with the rule that the conversation breaks. `Client` converts
+# messages to a form that templates accept. These rows are for conversations without an
+# acceptable form, and for the templates of other servers.
 _COMPLAINTS = _rows(
     *(
         (
@@ -61,44 +62,44 @@ _COMPLAINTS = _rows(
         for pattern, hint in (
             (
                 r"roles must alternate|user/assistant",
-                "give one message of the user and one of the assistant in turns",
+                "alternate the messages of the user and the assistant",
             ),
             (
                 r"[Ss]ystem (?:message|role)|initial optional system",
-                "give one system message before all others, or put it into the user's message",
+                "send one system message before all others, or move it into the user's message",
             ),
-            (r"[Tt]ool call IDs?", "give each tool call an id of nine letters and digits"),
-            (r"single tool-calls", "send one tool call in a message, with its result after it"),
+            (r"[Tt]ool call IDs?", "set the id of each tool call to nine letters and digits"),
+            (r"single tool-calls", "send one tool call per message, followed by its result"),
             (
                 r"'name' must be provided|resolvable tool name|tool response",
-                "give each tool result the name of its tool",
+                "set the name of the tool in each tool result",
             ),
-            (r"[Nn]o user query|no first user message", "send a message of the user"),
+            (r"[Nn]o user query|no first user message", "send a message with the role user"),
             (
                 r"tool role|[Tt]ool message|tool outputs?\b|no previous assistant message",
-                "give each tool result right after the call that it belongs to",
+                "send each tool result directly after its tool call",
             ),
             (
                 r"[Uu]nsupported (?:\w+ )?content block|[Uu]nexpected (?:item|content) type",
-                "send text alone: this model's chat template takes nothing else",
+                "send only text: this model's chat template does not support other content",
             ),
         )
     ),
     (
         r"JSON schema error at (?P<words>.*)",
         InvalidRequestError,
-        "the engine cannot hold an answer to this schema: {words}",
-        "leave out of the schema what the engine does not know",
+        "the engine does not support this JSON schema: {words}",
+        "remove the unsupported part from the schema",
     ),
     (
         r"^status=[45]00\n(?P<words>.+)\n(?s:.*)(?:Jinja|raise_exc|[Cc]hat template|this template)",
         InvalidRequestError,
         _TEMPLATE,
-        "`docker model inspect {model}` shows the template; it says which messages it takes",
+        "check the messages against the template, which `docker model inspect {model}` shows",
     ),
 )
 
-# A text is `status=…`, a line of the engine's words, and the body as it came.
+# The patterns match a text of three parts: `status=…`, a line with the reason, and the body.
 _CAUSES = (
     *ENGINE_ENDS,
     *_rows(
@@ -111,20 +112,20 @@ _CAUSES = (
         (
             r"does not support (?:logits computation|(?:[Cc]hat )?[Cc]ompletions)",
             InvalidRequestError,
-            "{model!r} is an embedding model, or is configured as one: it cannot chat",
-            "take a chat model such as ai/smollm2; this one is for embed() and embeddings classes",
+            "{model!r} cannot chat: it is an embedding model, or is configured as one",
+            "use a chat model such as ai/smollm2; this model is for embed() and embeddings classes",
         ),
         (
             r"Pooling type 'none'|does not support [Ee]mbeddings|not an? embedding model",
             InvalidRequestError,
-            "{model!r} is a chat model, or is not configured to give embeddings",
-            f"{POOLING_HINT}, or take an embedding model such as ai/mxbai-embed-large",
+            "{model!r} is a chat model, or is not configured for embeddings",
+            f"{POOLING_HINT}, or use an embedding model such as ai/mxbai-embed-large",
         ),
         (
             r"input \(\d+ tokens\) is too large to process",
             ContextLengthError,
-            "a text is longer than the engine embeds at once",
-            f"embed shorter pieces, or {POOLING_HINT[:-1]} --ubatch-size {{enough}}`",
+            "a text is longer than the engine's batch size",
+            f"embed shorter texts, or {POOLING_HINT[:-1]} --ubatch-size {{enough}}`",
         ),
         (
             r"request too large|^status=413$",
@@ -133,7 +134,7 @@ _CAUSES = (
             _SEND_LESS,
         ),
     ),
-    # What the CLI passes on of them; the rest of its table is of its own making.
+    # The rows of the CLI's table for messages of the runner or the engine, which it forwards.
     *(
         cause
         for cause in CAUSES
@@ -144,20 +145,20 @@ _CAUSES = (
         (
             r"^status=404\n.*model.*(?:not found|does not exist)",
             ModelNotFoundError,
-            "the model {model!r} is not there",
+            "the model {model!r} does not exist on this server",
             "`docker model pull {model}`",
         ),
         (
             r"^status=(?:3\d\d|404|405)$",
             RunnerUnavailableError,
-            "there is no Docker Model Runner at this address, or one that cannot do this",
+            "there is no Docker Model Runner at this address, or it does not support this request",
             ADDRESS_HINT,
         ),
         (
-            r"^status=40[13]$",
+            r"^status=(?P<status>40[13])$",
             InvalidRequestError,
-            "the server at this address does not let us in",
-            "give the right key as api_key=; Docker Model Runner itself wants none",
+            "the server at this address rejected the request (HTTP {status})",
+            "pass the correct key as api_key=; Docker Model Runner itself needs no key",
         ),
         (
             r"^status=429$",
@@ -168,41 +169,41 @@ _CAUSES = (
         (
             r"(?:image|video) input is not supported",
             UnsupportedParameterError,
-            "{model!r} takes no images",
-            "take a model that does, such as ai/gemma3",
+            "{model!r} does not accept images",
+            "use a model that accepts images, such as ai/gemma3",
         ),
         (
             r"audio input is not supported",
             UnsupportedParameterError,
-            "{model!r} takes no audio",
-            "take a model that does",
+            "{model!r} does not accept audio",
+            "use a model that accepts audio",
         ),
     ),
     *_COMPLAINTS,
     *_rows(
         (
-            # Not "Failed to parse input at pos …": that is the model's answer.
+            # "Failed to parse input at pos …" is about the model's answer, not the request.
             r"^status=\d+\n(?P<words>.*[Ff]ailed to parse (?!input\b).*)",
             InvalidRequestError,
-            "the engine could not read the request: {words}",
-            "look at the messages, tools and schema that were sent",
+            "the engine could not parse the request: {words}",
+            "check the messages, tools and schema of the request",
         ),
         (
             r"produced output that does not match the expected|Failed to parse input at pos",
             GenerationError,
-            "the engine could not read what {model!r} wrote as a tool call",
+            "the engine could not parse a tool call that {model!r} generated",
             'try again, raise max_tokens, or set tool_calling="schema"',
         ),
         (
             r"^status=501\n(?P<words>.*)",
             UnsupportedParameterError,
-            "the engine cannot do that: {words}",
+            "the engine does not support this request: {words}",
             LOGS_HINT,
         ),
         (
             r"^status=4\d\d\n(?P<words>.*)",
             InvalidRequestError,
-            "the engine refused the request: {words}",
+            "the engine rejected the request: {words}",
             LOGS_HINT,
         ),
         (
@@ -216,32 +217,32 @@ _CAUSES = (
 
 
 def name_reply(status: int, body: str, model: str, partial: str = "") -> DockerModelError:
-    """Return the error for a reply that is not an answer.
+    """Return the error for an error reply.
 
     Args:
-        status: Its HTTP status.
-        body: Its text: plain, or an engine's JSON.
-        model: The name as the caller gave it.
-        partial: The answer's text so far.
+        status: The HTTP status.
+        body: The body: plain text, or an engine's JSON.
+        model: The model name that the caller passed.
+        partial: The text of the answer so far.
     """
     text = f"status={status}\n{_brief(_words(body)) or _NO_REASON}\n{body[:_KEPT]}"
     named = Failure("run", model, text, partial).named(_CAUSES)
-    assert named is not None  # the last row is for every status
+    assert named is not None  # the last row matches every status
     return named
 
 
 def is_complaint(error: DockerModelError) -> bool:
-    """Tell whether the model's chat template refused the conversation in this form."""
+    """Whether the model's chat template rejected this form of the conversation."""
     return error.message.startswith(_TEMPLATE_OF)
 
 
 def name_event(error: Any, model: str, partial: str) -> DockerModelError:
-    """Return the error for an error object within a stream.
+    """Return the error for an error event in a stream.
 
     Args:
-        error: What the event says of it: an object, or just text.
-        model: The name as the caller gave it.
-        partial: The answer's text so far.
+        error: The `error` field of the event: an object or a string.
+        model: The model name that the caller passed.
+        partial: The text of the answer so far.
     """
     code = error.get("code") if isinstance(error, dict) else None
     status = code if isinstance(code, int) and code >= BAD_REQUEST else 500
@@ -250,17 +251,17 @@ def name_event(error: Any, model: str, partial: str) -> DockerModelError:
 
 
 def broken_off(model: str, partial: str, why: object) -> GenerationError:
-    """Return the error for a connection that ended before the answer did."""
-    msg = f"the answer of {model!r} broke off: {why}"
+    """Return the error for a connection that ended before the answer was complete."""
+    msg = f"the answer of {model!r} is incomplete: {why}"
     return GenerationError(msg, hint=ENDED_HINT, partial=partial)
 
 
 def lost(model: str, size: int, why: object) -> DockerModelError:
-    """Return the error for a connection that ended before there was a reply.
+    """Return the error for a connection that ended before a reply arrived.
 
     Args:
-        model: The name as the caller gave it.
-        size: The size of the request in bytes. The runner closes the connection while it still
+        model: The model name that the caller passed.
+        size: The size of the request in bytes. The runner closes the connection while it
             receives a request that is too large, and its reply is lost.
         why: The reason.
     """
@@ -270,39 +271,39 @@ def lost(model: str, size: int, why: object) -> DockerModelError:
 
 
 def no_choices(model: str) -> GenerationError:
-    """Return the error for a reply without an answer in it."""
-    msg = f"the reply for {model!r} holds no answer: it has no choices"
+    """Return the error for a reply without an answer."""
+    msg = f"the reply for {model!r} contains no answer: it has no choices"
     return GenerationError(msg, hint=LOGS_HINT)
 
 
 def web_page() -> RunnerUnavailableError:
-    """Return the error for a page of HTML from some other server."""
+    """Return the error for an HTML page, which comes from another server."""
     return RunnerUnavailableError(_WEB_PAGE, hint=ADDRESS_HINT)
 
 
 def no_connection(address: str) -> RunnerUnavailableError:
-    """Return the error for a runner that no longer answers."""
-    msg = f"Docker Model Runner does not answer at {address}"
+    """Return the error for a runner that no longer responds."""
+    msg = f"Docker Model Runner does not respond at {address}"
     return RunnerUnavailableError(msg, hint=START_HINT)
 
 
 def is_loading(status: int, body: str) -> bool:
-    """Tell whether the engine is still loading the model."""
+    """Whether the engine is still loading the model."""
     return status == UNAVAILABLE and "loading" in body.lower()
 
 
 def is_passing(status: int, body: str) -> bool:
-    """Tell whether the same request may well be answered a moment later.
+    """Whether an error is temporary, so that the same request can succeed soon.
 
-    The runner's 500 with an empty body is its proxy's: the engine had closed the connection
-    that it wanted to use. One with a text is an engine's, and would come again.
+    A 500 with an empty body comes from the runner's proxy: the engine had closed the connection
+    that the proxy reused. A 500 with a text comes from the engine and is permanent.
     """
     empty_500 = status == SERVER_ERROR and not body.strip()
-    return status in _PASSING or empty_500
+    return status in _TEMPORARY or empty_500
 
 
 def _words(body: str) -> str:
-    """Return the engine's message from its JSON, or all of a plain text."""
+    """Return the engine's message from its JSON, or the whole plain text."""
     try:
         content = json.loads(body)
     except ValueError:
@@ -318,10 +319,10 @@ def _words(body: str) -> str:
 
 
 def _brief(words: str) -> str:
-    """Return one line for an error message: the reason in a long text, or the first line.
+    """Return one line for an error message: the reason in a traceback, or the first line.
 
-    Engines put traces around the reason, which is then the last that calls itself an error.
-    They quote the request as JSON after a line, which stays out.
+    In a traceback, the reason is the last line of the form "…Error: reason". JSON after the
+    reason is a quotation of the request, and is removed.
     """
     reasons = _REASON.findall(words)
     line = reasons[-1] if reasons else words.strip().partition("\n")[0]

@@ -22,7 +22,7 @@ try:
     from docker_model.http import rerank as reranking
     from docker_model.http.chat_request import Conversation
     from docker_model.http.discovery import DiscoveryInputs
-    from docker_model.http.explanation import explained, last_words
+    from docker_model.http.explanation import explained, read_log_end
     from docker_model.http.request import RequestOptions
     from docker_model.http.room import make_room
     from docker_model.http.streams import AsyncChatStream, ChatStream
@@ -168,7 +168,7 @@ def management(client: Client, model: str | None = None) -> HttpManagement:
 def engine_log(client: Client, pattern: str) -> Coroutine[Any, Any, str]:
     """Return what reads the end of the engine's log."""
     models = management(client)
-    return last_words(models, pattern, models.options.timeouts.total)
+    return read_log_end(models, pattern, models.options.timeouts.total)
 
 
 def needs_configuring(client: Client, model: str, settings: Mapping[str, Any]) -> bool:

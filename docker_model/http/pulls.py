@@ -69,7 +69,7 @@ async def pull(
                 if step is not None and on_progress is not None:
                     on_progress(step)
     except (ConnectFailed, ConnectionLost) as error:
-        msg = f"the pull of {model!r} broke off: {error}"
+        msg = f"the pull of {model!r} was interrupted: {error}"
         raise PullError(msg, hint=hint) from error
     if not progress.succeeded:
         msg = f"the pull of {model!r} ended early"

@@ -216,7 +216,7 @@ def test_pulling_an_unknown_model_raises_not_found(simulate, call):
 
 def test_a_failed_pull_raises_its_error(simulate, call):
     simulate([], pullable={"ai/smollm2": [Downloaded(1, 4), Fail("no space left on device")]})
-    with pytest.raises(PullError, match="no room on the disk") as caught:
+    with pytest.raises(PullError, match="not enough disk space") as caught:
         call("pull_model", "ai/smollm2")
     assert "no space left" in caught.value.detail
 

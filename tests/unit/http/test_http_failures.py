@@ -58,9 +58,9 @@ CASES = [
         ContextLengthError,
         "--context-size N ai/x",
     ),
-    (500, KILLED_WHILE_LOADING, ModelLoadError, "kills it because memory is full"),
+    (500, KILLED_WHILE_LOADING, ModelLoadError, "killed it because memory was full"),
     (500, KILLED_AT_ITS_START, ModelLoadError, "docker model unload --all"),
-    (500, KILLED_WHILE_ANSWERING, GenerationError, "the engine ended while it answered"),
+    (500, KILLED_WHILE_ANSWERING, GenerationError, "the engine ended while answering"),
     (400, engine(POOLING), InvalidRequestError, "--mode embedding ai/x -- --pooling mean"),
     (
         501,
@@ -98,7 +98,7 @@ CASES = [
         500,
         engine("Failed to parse messages: type must be string, but is null", 500),
         InvalidRequestError,
-        "could not read the request: Failed to parse messages",
+        "could not parse the request: Failed to parse messages",
     ),
     (
         500,
@@ -110,13 +110,13 @@ CASES = [
         500,
         engine("Failed to parse input at pos 7: <tool_call>", 500, "server_error"),
         GenerationError,
-        "could not read what 'ai/x' wrote(?s:.*)try again",
+        "could not parse a tool call(?s:.*)try again",
     ),
     (
         500,
         engine("The model produced output that does not match the expected peg-native format", 500),
         GenerationError,
-        "could not read what 'ai/x' wrote(?s:.*)try again",
+        "could not parse a tool call(?s:.*)try again",
     ),
     (
         500,
@@ -146,7 +146,7 @@ CASES = [
     (422, '{"detail": [{"msg": "top_k"}, {"msg": "n"}]}', InvalidRequestError, "top_k; n"),
     (400, '{"object": "error", "message": "no n", "code": 400}', InvalidRequestError, "no n"),
     (500, "", GenerationError, "HTTP 500"),
-    (418, "", InvalidRequestError, "refused"),
+    (418, "", InvalidRequestError, "rejected"),
 ]
 
 
@@ -173,28 +173,28 @@ PARSER = (
     [
         (
             "Conversation roles must alternate user/assistant/user/assistant/...",
-            "one message of the user and one of the assistant",
+            "alternate the messages",
         ),
         ("System message must be at the beginning.", "one system message"),
         ("System role not supported", "one system message"),
         ("Tool call IDs should be alphanumeric strings with length 9!", "nine letters"),
-        ("This model only supports single tool-calls at once!", "one tool call in a message"),
-        ("Invalid tool response: 'name' must be provided.", "the name of its tool"),
-        ("No user query found in messages.", "send a message of the user"),
-        ("Message has tool role, but there was no previous assistant message", "right after"),
-        ("Unsupported user content block type: image_url", "text alone"),
+        ("This model only supports single tool-calls at once!", "one tool call per message"),
+        ("Invalid tool response: 'name' must be provided.", "set the name of the tool"),
+        ("No user query found in messages.", "send a message with the role user"),
+        ("Message has tool role, but there was no previous assistant message", "directly after"),
+        ("Unsupported user content block type: image_url", "only text"),
     ],
 )
 def test_a_known_complaint_of_a_chat_template_gets_its_hint(lead, status, complaint, hint):
     error = name_reply(status, engine(lead + complaint, status), "ai/x")
     assert type(error) is InvalidRequestError
-    assert f"the chat template of 'ai/x' does not take this conversation: {complaint}" in str(error)
+    assert f"the chat template of 'ai/x' rejected the conversation: {complaint}" in str(error)
     assert hint in error.hint
 
 
 def test_an_unknown_complaint_of_a_chat_template_is_quoted():
     error = name_reply(400, engine(PARSER + "It is Monday."), "ai/x")
-    assert "chat template of 'ai/x' does not take this conversation: It is Monday." in str(error)
+    assert "chat template of 'ai/x' rejected the conversation: It is Monday." in str(error)
     assert "inspect ai/x" in error.hint
 
 

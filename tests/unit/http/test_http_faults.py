@@ -28,8 +28,8 @@ from tests.unit.http.wire import CUT, STOP, Wire, events, reply
         ([Fail.context_too_long()], ContextLengthError, "longer than the model's context"),
         ([Fail("it broke")], GenerationError, "it broke"),
         ([Text("some"), Fail("it broke")], GenerationError, "it broke"),
-        ([Text("some"), Sleep(0.05), Cut()], GenerationError, "broke off"),
-        ([Text("some"), Finish(None)], GenerationError, "broke off"),
+        ([Text("some"), Sleep(0.05), Cut()], GenerationError, "is incomplete"),
+        ([Text("some"), Finish(None)], GenerationError, "is incomplete"),
         ([Text("some"), Raw(b"data: <html>\n\n")], GenerationError, "proxy"),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_reply_that_breaks_off_before_its_first_event_is_retried(monkeypatch, 
     with Wire(first, events("ok", STOP)) as wire:
         assert text(Client(base_url=wire.url).stream_chat("m", MESSAGES)) == "ok"
         assert len(wire.posts) == 2
-    with Wire(first) as wire, pytest.raises(GenerationError, match="broke off"):
+    with Wire(first) as wire, pytest.raises(GenerationError, match="is incomplete"):
         Client(base_url=wire.url, max_retries=0).chat("m", MESSAGES)
 
 
@@ -114,7 +114,7 @@ def test_retries_are_limited_and_can_be_disabled(monkeypatch):
             with pytest.raises(GenerationError, match="HTTP 500"):
                 Client(base_url=wire.url, max_retries=retries).chat("m", MESSAGES)
             assert len(wire.posts) == retries + 1
-    with Wire(CUT) as wire, pytest.raises(GenerationError, match="broke off"):
+    with Wire(CUT) as wire, pytest.raises(GenerationError, match="is incomplete"):
         Client(base_url=wire.url, max_retries=1).chat("m", MESSAGES)
 
 
@@ -134,7 +134,7 @@ def test_a_permanent_failure_is_not_retried(first):
 
 def test_a_stream_is_not_retried_after_its_first_chunk():
     with Wire(part(b'data: {"choices": []}\n\n')) as wire:
-        with pytest.raises(GenerationError, match="broke off"):
+        with pytest.raises(GenerationError, match="is incomplete"):
             list(Client(base_url=wire.url).stream_chat("m", MESSAGES))
         assert len(wire.posts) == 1
 
@@ -170,7 +170,7 @@ def test_a_kept_connection_that_closes_during_a_request_is_replaced_without_an_e
             assert client.chat("m", MESSAGES)
         assert wire.connections == 2
     with Wire(CUT) as wire:
-        with pytest.raises(GenerationError, match="broke off"):
+        with pytest.raises(GenerationError, match="is incomplete"):
             Client(base_url=wire.url, max_retries=0).chat("m", MESSAGES)
         assert len(wire.posts) == 2  # a new one that is closed is a failure
 

@@ -48,7 +48,7 @@ def test_progress_is_the_sum_of_all_layers(simulate):
         ([Raw(LISTING), Raw(b"Model not found\n")], ModelNotFoundError, "registry"),
         ([Raw(LISTING), Raw(b"Unauthorized\n")], PullError, "refused"),
         ([Downloaded(1, 2)], PullError, "ended early"),
-        ([Downloaded(1, 2), Cut()], PullError, "broke off"),
+        ([Downloaded(1, 2), Cut()], PullError, "was interrupted"),
         ([Raw(b"<html>\n")], PullError, "ended early"),
     ],
 )
