@@ -134,13 +134,13 @@ def answers(scene: Scene, _: Any) -> bool:
 # --- Getting started ---
 
 
-@row("a model's name is all it needs", real=True)
+@row("needs only a model name", real=True)
 def configured(scene: Scene, _: Any) -> bool:
     bare = dataclasses.replace(scene.contender, address=lambda _: {})
     return answers(dataclasses.replace(scene, contender=bare), _)
 
 
-@row("works without the runner's TCP port, by the command")
+@row("works without the runner's TCP port, over the command")
 def portless(scene: Scene, _: Any) -> bool:
     if not scene.contender.ours:
         return configured(scene, _)
@@ -164,7 +164,7 @@ def discovery(scene: Scene, _: Any) -> bool | str:
     models = getattr(client, "models", client)
     if not hasattr(models, "list"):
         return False
-    return "by its client" if MODEL in str(models.list()) else False
+    return "through its client" if MODEL in str(models.list()) else False
 
 
 @row("pulls a missing model, with progress")
@@ -177,7 +177,7 @@ def pulls(scene: Scene, _: Any) -> bool | str:
     if not hasattr(client, "pull"):
         return False
     steps = list(client.pull(ABSENT, stream=True))
-    return "by its client" if any(step.completed for step in steps) else False
+    return "through its client" if any(step.completed for step in steps) else False
 
 
 @row("sets the model's context size", "context size", script="Yes.")
@@ -200,7 +200,7 @@ def streams(scene: Scene, _: Any) -> bool:
     return bool(list(scene.contender.stream(scene.make(), "Hi")))
 
 
-@row("reasoning apart from the answer", "reasoning", script=[Reasoning("Hm."), Text("Yes.")])
+@row("reasoning separate from the answer", "reasoning", script=[Reasoning("Hm."), Text("Yes.")])
 def reasoning(scene: Scene, settings: dict[str, Any]) -> bool:
     text, metadata = scene.contender.ask(scene.make(**settings), "Hi")
     thought = [value for _, value in leaves(metadata) if value == "Hm."]
@@ -250,7 +250,7 @@ def images(scene: Scene, settings: dict[str, Any]) -> bool:
     return isinstance(content, list) and any(part["type"] == "image_url" for part in content)
 
 
-@row("embeddings, by the class beside it", "embeddings")
+@row("embeddings, in a class of their own", "embeddings")
 def embeddings(scene: Scene, settings: dict[str, Any]) -> bool:
     address = scene.ollama if scene.contender.ollama else scene.url
     embedder = scene.contender.embedder(address, MODEL, **settings)
@@ -260,7 +260,7 @@ def embeddings(scene: Scene, settings: dict[str, Any]) -> bool:
     return all(close)  # vectors travel as 32-bit floats
 
 
-@row("a prompt with `@file` in it sends no file")
+@row("a prompt with `@file` sends no file")
 def named_file(scene: Scene, _: Any) -> bool | str:
     with TemporaryDirectory() as folder:
         secret = Path(folder, "secret.txt")
@@ -270,7 +270,7 @@ def named_file(scene: Scene, _: Any) -> bool | str:
     (sent,) = scene.simulated.prompts
     if sent == prompt:
         return True
-    return "yes, a space is put in" if "sesame" not in sent else False
+    return "yes, by inserting a space" if "sesame" not in sent else False
 
 
 # --- Cancellation ---
@@ -317,7 +317,7 @@ def _ended(scene: Scene) -> bool:
     return True
 
 
-@row("pickles, to travel to a worker", real=True)
+@row("can be pickled and sent to a worker", real=True)
 def pickles(scene: Scene, _: Any) -> bool:
     return bool(scene.ask(pickle.loads(pickle.dumps(scene.make()))))
 
@@ -346,14 +346,14 @@ def _names(error: Exception | None, command: str) -> bool | str:
     return command in str(error) or name_of(error)
 
 
-@row("a prompt that is too long: an error of that name", script=[Fail.context_too_long()])
+@row("a prompt that is too long: the error's name says so", script=[Fail.context_too_long()])
 def overflow(scene: Scene, _: Any) -> bool | str:
     error = error_of(lambda: scene.ask(scene.make()))
     return any("Context" in kind.__name__ for kind in type(error).__mro__) or name_of(error)
 
 
 @row(
-    "an error in mid-stream is an error",
+    "an error during a stream raises an error",
     "mid-stream",
     script=[Text("Half an "), Fail("out of memory")],
 )
@@ -362,13 +362,13 @@ def failed(scene: Scene, settings: dict[str, Any]) -> bool:
     return error_of(lambda: list(scene.contender.stream(llm, "Hi"))) is not None
 
 
-@row("a connection cut in mid-stream is an error", script=[Text("Half an "), Cut()])
+@row("a connection lost during a stream raises an error", script=[Text("Half an "), Cut()])
 def cut(scene: Scene, _: Any) -> bool:
     llm = scene.make()
     return error_of(lambda: list(scene.contender.stream(llm, "Hi"))) is not None
 
 
-@row("an answer without a word is an error", script=[])
+@row("an empty answer raises an error", script=[])
 def empty(scene: Scene, _: Any) -> bool:
     return error_of(lambda: scene.ask(scene.make())) is not None
 
@@ -379,7 +379,7 @@ _ELSEWHERE = Reply(404, "404 page not found")
 
 
 @row(
-    "asks other servers of the same API, too",
+    "works with other servers of the same API",
     replies={f"GET {path}": _ELSEWHERE for path in ("/models", "/engines/status", "/version")},
 )
 def elsewhere(scene: Scene, _: Any) -> bool:
@@ -388,7 +388,7 @@ def elsewhere(scene: Scene, _: Any) -> bool:
     return bool(scene.ask(scene.make(**scene.address("/v1"))))
 
 
-@row("takes an HTTP client, or headers, of your own", "client")
+@row("accepts a custom HTTP client or custom headers", "client")
 def client(scene: Scene, settings: dict[str, Any]) -> bool:
     if scene.contender.ours:
         settings = {"headers": HEADERS, **scene.address()}

@@ -1,1 +1,1 @@
-"""What `python -m docker_model` does and how it looks; nothing of it is for import."""
+"""The private implementation of the command line program."""

@@ -1,4 +1,4 @@
-"""The subcommand `ask`: one answer, as it comes."""
+"""The subcommand `ask`, which prints one answer while it is generated."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from docker_model.types import Progress
 
 STDIN = "-"
-_ALL = 100  # per cent
+_COMPLETE = 100  # percent
 _ANSWERING = ("first_token", "speed")
-_THOUGHT = "the model only thought, and its answer is empty"
-_THOUGHT_HINT = "raise --max-tokens or --max-chars, or ask again with less to think about"
+_ONLY_REASONING = "the model returned only reasoning, and its answer is empty"
+_ONLY_REASONING_HINT = "raise --max-tokens or --max-chars, or simplify the prompt"
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """The options that bound an answer.
+class Limits:
+    """The limits and sampling parameters of an answer.
 
     Attributes:
-        max_chars: Where the answer is cut.
-        timeout: Seconds for the whole answer.
+        max_chars: The most characters of an answer.
+        timeout: The time limit of the whole answer.
         sampling: The sampling parameters.
     """
 
@@ -53,15 +53,18 @@ class Bounds:
     sampling: dict[str, Any]
 
     @classmethod
-    def of(cls, options: argparse.Namespace) -> Bounds:
-        """Read the options.
+    def of(cls, options: argparse.Namespace) -> Limits:
+        """Read the limits from the command line options.
 
         Raises:
-            InvalidRequestError: If one of them cannot be used.
+            InvalidRequestError: If an option has an invalid value.
         """
         check_count("max_chars", options.max_chars, least=0)
-        given = {name: getattr(options, name) for name in ("temperature", "seed", "max_tokens")}
-        sampling = {name: value for name, value in given.items() if value is not None}
+        sampling = {
+            name: getattr(options, name)
+            for name in ("temperature", "seed", "max_tokens")
+            if getattr(options, name) is not None
+        }
         check_sampling(sampling)
         return cls(options.max_chars or None, Timeouts.of(options.timeout), sampling)
 
@@ -70,22 +73,22 @@ def ask(options: argparse.Namespace, out: Screen) -> int:
     """Run `ask`."""
     with _stream(options, _prompt(options.prompt), out) as stream:
         if options.json:
-            completion = _whole(stream)
+            completion = _read_all(stream)
             out.line(json.dumps(plain(completion), indent=2, ensure_ascii=False))
         else:
             completion = show(stream, out)
     return report(completion)
 
 
-def waiting(model: str, out: Screen) -> Callable[[Progress], object] | None:
-    """Return what shows on a terminal what is waited for, in a line that the answer overwrites."""
+def progress_line(model: str, out: Screen) -> Callable[[Progress], object] | None:
+    """Return an `on_progress` that shows steps in a temporary line; `None` without a terminal."""
     if not out.terminal:
         return None
 
     def show_progress(progress: Progress) -> None:
-        if progress.stage not in _ANSWERING and progress.percent != _ALL:
+        if progress.stage not in _ANSWERING and progress.percent != _COMPLETE:
             percent = "" if progress.percent is None else f" {progress.percent} %"
-            out.passing(f"{model}: {progress.status}{percent} …")
+            out.show_temporarily(f"{model}: {progress.status}{percent} …")
 
     return show_progress
 
@@ -97,40 +100,44 @@ def show(
     *,
     markdown: bool = False,
 ) -> Completion:
-    """Print an answer as it comes; on a terminal with the reasoning.
+    """Print an answer while it is generated. A terminal also shows the reasoning.
 
     Args:
         stream: The answer.
-        out: Where to.
+        out: The screen to write to.
         keep: Called with each piece of the answer's text.
-        markdown: Whether the answer is Markdown to be laid out, where rich is installed.
+        markdown: Whether to render the answer as Markdown, if rich is installed.
     """
-    thoughts = Wrapped(out)
-    shown = out.markdown() if markdown else Wrapped(out)
-    thinking = False
+    reasoning = Wrapped(out)
+    answer = out.markdown() if markdown else Wrapped(out)
+    is_reasoning = False
     try:
         for event in stream.events():
             if isinstance(event, ReasoningDelta) and out.terminal:
-                thoughts.write(event.text, "dim")
-                thinking = True
+                reasoning.write(event.text, "dim")
+                is_reasoning = True
             elif isinstance(event, TextDelta):
-                if thinking:
-                    thoughts.end()
+                if is_reasoning:
+                    reasoning.end()
                     out.write("\n\n")
-                shown.write(event.text)
+                answer.write(event.text)
                 keep(event.text)
-                thinking = False
-    finally:  # Ctrl-C leaves what has come
-        (thoughts if thinking else shown).end()
+                is_reasoning = False
+    finally:  # after Ctrl-C too, so that the received text is visible
+        (reasoning if is_reasoning else answer).end()
     out.end_line()
     assert stream.completion is not None
     return stream.completion
 
 
 def report(completion: Completion) -> int:
-    """Say on standard error what is wrong with an answer, and return the exit code."""
+    """Report a truncated answer on standard error, and return the exit code.
+
+    Raises:
+        EmptyAnswerError: If the model returned only reasoning.
+    """
     if not completion.text.strip() and completion.reasoning:
-        raise EmptyAnswerError(_THOUGHT, hint=_THOUGHT_HINT)
+        raise EmptyAnswerError(_ONLY_REASONING, hint=_ONLY_REASONING_HINT)
     if completion.finish_reason == "length":
         screen(sys.stderr).line(
             "(cut off at a limit: --max-chars, --max-tokens, or the model's context)", "dim"
@@ -138,7 +145,7 @@ def report(completion: Completion) -> int:
     return 0
 
 
-def _whole(stream: TextStream) -> Completion:
+def _read_all(stream: TextStream) -> Completion:
     for _ in stream.events():
         pass
     assert stream.completion is not None
@@ -146,83 +153,83 @@ def _whole(stream: TextStream) -> Completion:
 
 
 def _stream(options: argparse.Namespace, prompt: str, out: Screen) -> TextStream:
-    bounds = Bounds.of(options)
-    on_progress = waiting(options.model, out)
+    limits = Limits.of(options)
+    on_progress = progress_line(options.model, out)
     model = DockerModel(
         options.model,
-        max_chars=bounds.max_chars,
-        timeout=bounds.timeout,
+        max_chars=limits.max_chars,
+        timeout=limits.timeout,
         transport=options.transport,
         base_url=options.base_url,
         on_progress=on_progress,
-        **bounds.sampling,
+        **limits.sampling,
     )
     if options.system is None and not options.image:
         return model.stream(prompt)
     if options.transport == "cli":
-        msg = "`docker model run` has no way to honor --system and --image"
-        raise UnsupportedParameterError(msg, hint="leave --transport cli out")
-    before = [] if options.system is None else [{"role": "system", "content": options.system}]
+        msg = "`docker model run` does not support --system and --image"
+        raise UnsupportedParameterError(msg, hint="remove --transport cli")
+    messages = [] if options.system is None else [{"role": "system", "content": options.system}]
     images = [_image(name) for name in options.image]
-    return reply(options, bounds, prompt, before=before, images=images, on_progress=on_progress)
+    return reply(options, limits, prompt, before=messages, images=images, on_progress=on_progress)
 
 
 def reply(
     options: argparse.Namespace,
-    bounds: Bounds,
+    limits: Limits,
     prompt: str,
     *,
     before: Sequence[Mapping[str, Any]],
     images: Sequence[str] = (),
     on_progress: Callable[[Progress], object] | None = None,
 ) -> TextStream:
-    """Return the answer to a prompt over HTTP, which alone has roles and images.
+    """Return the answer to a prompt over HTTP. Only HTTP supports roles and images.
 
     Args:
-        options: Name the model and the runner.
-        bounds: Bound the answer.
+        options: The options with the model and the runner.
+        limits: The limits of the answer.
         prompt: The prompt.
         before: The messages before the prompt.
-        images: The addresses of images that belong to it.
+        images: The URLs of the prompt's images.
         on_progress: Called with the stages of the call.
     """
-    client = Client(base_url=options.base_url, timeout=bounds.timeout, on_progress=on_progress)
-    backend = HttpBackend(client, bounds.sampling, tuple(before), tuple(images))
-    return Engine(backend, options.model, (), bounds.max_chars, bounds.timeout).stream(prompt, None)
+    client = Client(base_url=options.base_url, timeout=limits.timeout, on_progress=on_progress)
+    backend = HttpBackend(client, limits.sampling, tuple(before), tuple(images))
+    return Engine(backend, options.model, (), limits.max_chars, limits.timeout).stream(prompt, None)
 
 
 def _image(name: str) -> str:
-    """Return a file as a data URL; a URL stays as it is."""
+    """Return the data URL of an image file. Return a URL unchanged."""
     if name.startswith(("http://", "https://", "data:")):
         return name
     kind = mimetypes.guess_type(name)[0] or ""
     if not kind.startswith("image/"):
-        msg = f"{name!r} has no name of an image"
-        raise InvalidRequestError(msg, hint="such as photo.png or photo.jpg")
+        msg = f"{name!r} does not have the extension of an image file"
+        raise InvalidRequestError(msg, hint="use a name such as photo.png or photo.jpg")
     try:
         data = Path(name).read_bytes()
     except OSError as error:
         msg = f"the image {name!r} cannot be read: {error.strerror}"
-        raise InvalidRequestError(msg, hint="check its name, and whether you may read it") from None
+        raise InvalidRequestError(msg, hint="check its name and permissions") from None
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _prompt(words: Sequence[str]) -> str:
-    """Return the prompt of the words given, with standard input where `-` stands."""
+    """Return the prompt from the words, with standard input in place of `-`."""
     if not words:
         return _standard_input()
     if STDIN not in words:
         return " ".join(words)
-    place = list(words).index(STDIN)
-    parts = (" ".join(words[:place]), _standard_input(), " ".join(words[place + 1 :]))
+    index = list(words).index(STDIN)
+    parts = (" ".join(words[:index]), _standard_input(), " ".join(words[index + 1 :]))
     return "\n\n".join(filter(None, parts))
 
 
 def _standard_input() -> str:
     if sys.stdin.isatty():
-        screen(sys.stderr).line("Prompt, ended by Ctrl-D:", "dim")
+        screen(sys.stderr).line("Enter the prompt, then press Ctrl-D:", "dim")
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError:
         msg = "the prompt on standard input is not UTF-8"
-        raise InvalidRequestError(msg, hint="convert it, as by `iconv -t UTF-8`") from None
+        raise InvalidRequestError(msg, hint="convert it, such as with `iconv -t UTF-8`") from None

@@ -1,4 +1,4 @@
-"""The subcommand `chat`: a conversation in the terminal."""
+"""The subcommand `chat`, a conversation in the terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docker_model._console.ask import Bounds, reply, report, show, waiting
+from docker_model._console.ask import Limits, progress_line, reply, report, show
 from docker_model._console.screen import screen
 from docker_model._console.typed_lines import TypedLines
 from docker_model.errors import DockerModelError, InvalidRequestError
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from docker_model._console.screen import Screen
 
 _HELP = """\
-/system TEXT   what the model is to be; without TEXT, it is shown
-/model NAME    go on with another model
-/clear         begin anew
-/tokens        how many tokens the conversation has, and how many fit
-/save FILE     write the conversation to a file, as JSON
-/help          this list
-/bye           leave; so does Ctrl-D
-A line that ends with \\ goes on in the next one; \"\"\" begins and ends a text of several lines."""
+/system TEXT   set the system message; without TEXT, show it
+/model NAME    continue with another model
+/clear         start a new conversation
+/tokens        show the number of tokens and the context size
+/save FILE     save the conversation to a JSON file
+/help          show this list
+/bye           exit; Ctrl-D does the same
+A \\ at the end of a line continues it on the next line; \"\"\" begins and ends several lines."""
 _QUOTES = '"""'
 
 
@@ -40,8 +40,8 @@ class Chat:
     """A conversation.
 
     Args:
-        options: The model, the runner, and the bounds of an answer.
-        out: Where answers go.
+        options: The model, the runner, and the limits of an answer.
+        out: The screen for the answers.
     """
 
     def __init__(self, options: argparse.Namespace, out: Screen) -> None:
@@ -61,63 +61,63 @@ class Chat:
         self._typed = TypedLines(words, lambda text: self._errors.paragraph(text, "yellow"))
 
     def run(self) -> int:
-        """Read and answer until the end of input; return the exit code."""
-        self._out.passing(f"{self._options.model} …")
-        self._model(self._options.model)  # a wrong name is better found now
+        """Read lines and answer them until the end of input; return the exit code."""
+        self._out.show_temporarily(f"{self._options.model} …")
+        self._model(self._options.model)  # raises now if there is no such model
         if self._typed.on_terminal:
             self._typed.prepare()
-            self._out.line("/help lists what can be typed, Ctrl-D leaves", "dim")
+            self._out.line("/help lists the commands, Ctrl-D exits", "dim")
         while True:
             try:
                 text = self._read()
             except KeyboardInterrupt:
                 self._out.line()
-                continue  # what was typed is dropped
+                continue  # and drop the unfinished line
             except EOFError:
                 self._out.end_line()
                 return 0
             if text.strip() == "/bye":
                 return 0
             try:
-                self._do(text)
+                self._handle(text)
             except DockerModelError as error:
                 self._out.end_line()
                 self._errors.paragraph(str(error), "red")
             except KeyboardInterrupt:
                 self._out.line("(interrupted)", "dim")
 
-    def _do(self, text: str) -> None:
-        word, _, rest = text.strip().partition(" ")
+    def _handle(self, text: str) -> None:
+        word, _, argument = text.strip().partition(" ")
         if word in self._commands:
-            self._commands[word](rest.strip())
+            self._commands[word](argument.strip())
         elif word.startswith("/"):
             msg = f"there is no command {word}"
-            raise InvalidRequestError(msg, hint="/help lists them")
+            raise InvalidRequestError(msg, hint="/help lists the commands")
         elif text.strip():
             self._answer(text)
 
     def _answer(self, text: str) -> None:
-        """Answer, and remember both; what was interrupted counts as well."""
-        before = self._before()
-        bounds = Bounds.of(self._options)
-        on_progress = waiting(self._options.model, self._out)
-        stream = reply(self._options, bounds, text, before=before, on_progress=on_progress)
-        kept: list[str] = []
+        """Print the answer. Add it to the conversation, even if it was interrupted."""
+        history = self._history()
+        limits = Limits.of(self._options)
+        on_progress = progress_line(self._options.model, self._out)
+        stream = reply(self._options, limits, text, before=history, on_progress=on_progress)
+        pieces: list[str] = []
         try:
             with stream:
-                completion = show(stream, self._out, kept.append, markdown=True)
+                completion = show(stream, self._out, pieces.append, markdown=True)
         except KeyboardInterrupt:
             self._out.line()
             self._out.line("(interrupted)", "dim")
         else:
             report(completion)
         self._messages.append({"role": "user", "content": text})
-        self._messages.append({"role": "assistant", "content": "".join(kept)})
+        self._messages.append({"role": "assistant", "content": "".join(pieces)})
 
-    def _before(self) -> list[dict[str, Any]]:
-        system = self._options.system
-        first = [] if system is None else [{"role": "system", "content": system}]
-        return [*first, *self._messages]
+    def _history(self) -> list[dict[str, Any]]:
+        text = self._options.system
+        system = [] if text is None else [{"role": "system", "content": text}]
+        return [*system, *self._messages]
 
     def _read(self) -> str:
         line = self._typed.read("> ")
@@ -151,23 +151,23 @@ class Chat:
 
     def _tokens(self, _: str) -> None:
         client, model = self._client(), self._options.model
-        messages = self._before()
+        messages = self._history()
         count = client.count_tokens(model, messages) if messages else 0
         size = client.inspect_model(model).context_size
         self._out.line(f"{count} tokens{f' of {size}' if size else ''}", "dim")
 
     def _save(self, name: str) -> None:
         if not name:
-            msg = "/save wants the name of a file"
-            raise InvalidRequestError(msg, hint="such as /save chat.json")
-        content = {"model": self._options.model, "messages": self._before()}
+            msg = "/save needs the name of a file"
+            raise InvalidRequestError(msg, hint="write, for example, /save chat.json")
+        content = {"model": self._options.model, "messages": self._history()}
         try:
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             Path(name).write_text(text, encoding="utf-8")
         except OSError as error:
             msg = f"{name!r} cannot be written: {error.strerror}"
             raise InvalidRequestError(msg, hint="choose another name or directory") from None
-        self._out.line(f"written to {name}", "dim")
+        self._out.line(f"saved to {name}", "dim")
 
     def _client(self) -> Client:
         return Client(base_url=self._options.base_url)

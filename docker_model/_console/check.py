@@ -1,4 +1,4 @@
-"""The subcommand `check`: is everything there, from Docker to an answer? A line each."""
+"""The subcommand `check`, which checks every step from Docker to an answer."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from docker_model.types import ModelInfo, Status
 
 _PROMPT = "Say hello in one short sentence."
-_ENOUGH = 300  # characters of an answer: a small model may ramble
-_SHOWN = 60  # characters of an answer in the report
-_NAMES = 4  # models named in the report
+_MAX_CHARS = 300  # of an answer, because a small model may not stop by itself
+_SHOWN_CHARS = 60  # of an answer in the report
+_SHOWN_MODELS = 4  # in the report
 _LOG_TIMEOUT = 5.0  # seconds; the log is read from its beginning
-_LONG_ENOUGH = 0.1  # seconds of a stream that are enough to measure its speed
+_MIN_DURATION = 0.1  # seconds of a stream for a measurement of its speed
 _STYLES: dict[str, Style] = {"ok": "green", "failed": "red", "skipped": "dim", "note": "yellow"}
 _GPU = re.compile(r"\b(cuda|rocm|metal|vulkan|musa|cann|sycl)\b", re.IGNORECASE)
-# In the runner's log. It looks for GPUs when it starts, before an engine loads a model.
+# Lines of the runner's log. The runner looks for GPUs at its start, before it loads a model.
 _GPU_LOGGED = re.compile(
     r"gpuSupport=(?P<found>true|false)|no usable GPU found"
     r"|offloaded (?P<layers>\d+)/(?P<all>\d+) layers to GPU"
@@ -39,12 +39,12 @@ _GPU_LOGGED = re.compile(
 
 
 class _FailedError(Exception):
-    """A step failed; says why and what to do next."""
+    """A failed step, with the cause and a hint what to do next."""
 
-    def __init__(self, why: str, step: str = "") -> None:
-        super().__init__(why)
-        self.why = why
-        self.step = step
+    def __init__(self, cause: str, hint: str = "") -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.hint = hint
 
 
 def check(options: argparse.Namespace, out: Screen) -> int:
@@ -53,10 +53,10 @@ def check(options: argparse.Namespace, out: Screen) -> int:
 
 
 class Check:
-    """The steps in their order; once one fails, the rest is skipped.
+    """The steps of the check. After a failed step, the other steps are skipped.
 
     Args:
-        options: The model to ask, the first chat model of the list if `None`; the runner; and
+        options: The model to use (`None` for the first local chat model), the runner, and
             whether to report details.
     """
 
@@ -69,7 +69,7 @@ class Check:
         self._speed = ""
 
     def run(self, screen: Screen) -> bool:
-        """Write the report, and return whether every step succeeded."""
+        """Run the steps, print the report, and return whether every step succeeded."""
         steps: dict[str, Callable[[], str]] = {
             "docker": self._docker,
             "plugin": self._plugin,
@@ -81,49 +81,49 @@ class Check:
         }
         if self._over_http:
             del steps["docker"], steps["plugin"]
-        well = True
+        succeeded = True
         for name, step in steps.items():
-            if not well:
+            if not succeeded:
                 if self._verbose:
                     _report(screen, "skipped", name, "")
                 continue
-            screen.passing(f"{'':8}{name:8}…")  # an answer waits until its model is loaded
+            screen.show_temporarily(f"{'':8}{name:8}…")  # a step can wait for a model to load
             try:
                 _report(screen, "ok", name, step())
             except (DockerModelError, _FailedError) as error:
-                well = False
-                why, hint = _reasons(error)
-                _report(screen, "failed", name, why)
-                if hint:
-                    _advise(screen, hint)
-        self._api(screen, well=well)
-        return well
+                succeeded = False
+                _report(screen, "failed", name, _cause(error))
+                if error.hint:
+                    _advise(screen, error.hint)
+        self._api(screen, succeeded=succeeded)
+        return succeeded
 
-    def _api(self, screen: Screen, *, well: bool) -> None:
-        """Report where the HTTP API is, and how it was found; prompts do without it."""
-        screen.passing(f"{'':8}api     …")
+    def _api(self, screen: Screen, *, succeeded: bool) -> None:
+        """Report the address of the HTTP API and its source. Simple prompts do not need it."""
+        screen.show_temporarily(f"{'':8}api     …")
         try:
             endpoint = Client(base_url=self._runner["base_url"]).endpoint()
         except DockerModelError as error:
-            what, *more = error.message.split("\n")
-            if well or self._verbose:
-                _report(screen, "note", "api", what)
+            summary, *details = error.message.split("\n")
+            if succeeded or self._verbose:
+                _report(screen, "note", "api", summary)
             else:
-                screen.write("")  # takes back what was passing
-            if well:
+                screen.write("")  # removes the temporary line
+            if succeeded:
                 _advise(screen, error.hint)
             else:
-                more = more or [error.hint]
+                details = details or [error.hint]
         else:
-            steps = [str(step) for step in endpoint.tried]
-            what = f"{endpoint.url}, by {endpoint.source}" if endpoint.verified else steps.pop()
-            more = steps if len(steps) > 1 or not endpoint.verified else []
-            _report(screen, "ok" if endpoint.verified else "note", "api", what)
+            attempts = [str(attempt) for attempt in endpoint.tried]
+            verified = endpoint.verified
+            summary = f"{endpoint.url}, by {endpoint.source}" if verified else attempts.pop()
+            details = attempts if len(attempts) > 1 or not verified else []
+            _report(screen, "ok" if verified else "note", "api", summary)
         if self._verbose:
-            for line in more:
+            for line in details:
                 screen.paragraph(f"{'':16}{line.strip()}", "dim", 18)
-        elif not well:
-            screen.line(f"{'':8}-v tells more, and where the HTTP API was looked for", "dim")
+        elif not succeeded:
+            screen.line(f"{'':8}-v shows details and the search for the HTTP API", "dim")
 
     def _docker(self) -> str:
         program = tasks.run_blocking(CommandSpec.of(None, None).program())
@@ -132,16 +132,16 @@ class Check:
     def _plugin(self) -> str:
         self._status = status = management.status(transport="cli")
         if status.version is None:
-            management.list_models(transport="cli")  # raises the cause, if there is one
-            return "docker model, of unknown version"
+            management.list_models(transport="cli")  # raises an error that names the cause
+            return "docker model, unknown version"
         return f"docker model {status.version}"
 
     def _runner_state(self) -> str:
         status = self._status or management.status(**self._runner)
         self._status = status
         if not status.running:
-            why, _, hint = status.problem.partition("\nHint: ")
-            raise _FailedError(why, hint)
+            cause, _, hint = status.problem.partition("\nHint: ")
+            raise _FailedError(cause, hint)
         return ", ".join(filter(None, (status.engine, status.endpoint))) or "running"
 
     def _models(self) -> str:
@@ -149,15 +149,17 @@ class Check:
         if self._model is None:
             self._model = _choice(models)
         elif not any(_is(model, self._model) for model in models):
-            management.inspect_model(self._model, **self._runner)  # knows more names than the list
+            # The runner accepts names that the list does not contain, such as an id.
+            management.inspect_model(self._model, **self._runner)
         names = [model.name for model in models]
-        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-        return f"{len(names)}: {', '.join(names[:_NAMES])}{more}"
+        others = len(names) - _SHOWN_MODELS
+        more = f" and {others} more" if others > 0 else ""
+        return f"{len(names)}: {', '.join(names[:_SHOWN_MODELS])}{more}"
 
     def _answer(self) -> str:
         completion = self._docker_model().generate(_PROMPT)
         text = " ".join((completion.text or completion.reasoning).split())
-        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+        shown = text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
         return f'{self._model} in {completion.timings.total:.2f} s: "{shown}"'
 
     def _stream(self) -> str:
@@ -168,14 +170,14 @@ class Check:
         assert stream.completion is not None
         timings, usage = stream.completion.timings, stream.completion.usage
         first = timings.first_output or 0.0
-        spent = timings.total - first
-        if spent >= _LONG_ENOUGH:
-            tokens = usage.completion_tokens if usage else pieces  # a piece is mostly a token
-            self._speed = f"about {tokens / spent:.0f} tokens per second"
+        duration = timings.total - first
+        if duration >= _MIN_DURATION:
+            tokens = usage.completion_tokens if usage else pieces  # a piece is usually a token
+            self._speed = f"about {tokens / duration:.0f} tokens per second"
         return f"in {pieces} piece{'s' * (pieces != 1)}, the first after {first:.2f} s"
 
     def _engine(self) -> str:
-        """Return what answered: the engine, its context size, its speed, and a GPU, if any."""
+        """Return the engine, its context size, capabilities and speed, and its use of a GPU."""
         assert self._model is not None
         model = management.inspect_model(self._model, **self._runner)
         loaded = management.list_running(**self._runner)
@@ -184,11 +186,11 @@ class Check:
         state = self._status.backends.get(backend, "") if self._status else ""
         context = ""
         if model.context_size:
-            most = model.trained_context
-            context = f"context {model.context_size}{f' of {most}' if most else ''} tokens"
-        # What is logged of GPUs is about llama.cpp.
-        used = gpu(state, self._log() if backend in ("", "llama.cpp") else "")
-        parts = (backend, context, abilities(model), self._speed, used)
+            trained = model.trained_context
+            context = f"context {model.context_size}{f' of {trained}' if trained else ''} tokens"
+        # The runner logs the use of GPUs only for llama.cpp.
+        gpu_use = gpu(state, self._log() if backend in ("", "llama.cpp") else "")
+        parts = (backend, context, abilities(model), self._speed, gpu_use)
         return ", ".join(filter(None, parts)) or "unknown"
 
     def _log(self) -> str:
@@ -199,15 +201,15 @@ class Check:
 
     def _docker_model(self) -> DockerModel:
         assert self._model is not None
-        return DockerModel(self._model, max_chars=_ENOUGH, **self._runner)
+        return DockerModel(self._model, max_chars=_MAX_CHARS, **self._runner)
 
 
 def gpu(state: str, log: str) -> str:
-    """Tell whether a GPU is used, from the engine's state and its log; empty if unknown.
+    """Describe the use of a GPU; return an empty string if it is unknown.
 
     Args:
-        state: Such as `Running: llama.cpp latest-cuda`, which names the build, not its use.
-        log: The last line about GPUs counts.
+        state: The engine's state, such as `Running: llama.cpp latest-cuda`. It names the build.
+        log: The runner's log. The last line about GPUs shows whether one is used.
     """
     named = _GPU.search(state)
     logged = list(_GPU_LOGGED.finditer(log))
@@ -221,28 +223,26 @@ def gpu(state: str, log: str) -> str:
     return f"GPU by {named[1].upper()}" if named else "GPU"
 
 
-def _report(screen: Screen, result: str, name: str, what: str) -> None:
+def _report(screen: Screen, result: str, name: str, details: str) -> None:
     screen.write(f"{result:8}", _STYLES[result])
-    screen.line(f"{name:8}{what}".rstrip())
+    screen.line(f"{name:8}{details}".rstrip())
 
 
-def _advise(screen: Screen, step: str) -> None:
-    screen.paragraph(f"{'':8}next: {step}", "yellow", 14)
+def _advise(screen: Screen, hint: str) -> None:
+    screen.paragraph(f"{'':8}next: {hint}", "yellow", 14)
 
 
-def _reasons(error: DockerModelError | _FailedError) -> tuple[str, str]:
-    if isinstance(error, _FailedError):
-        return error.why, error.step
-    return error.message, error.hint
+def _cause(error: DockerModelError | _FailedError) -> str:
+    return error.cause if isinstance(error, _FailedError) else error.message
 
 
 def _choice(models: list[ModelInfo]) -> str:
-    """Return the first model that can answer, as far as its own data and its name tell."""
+    """Return the first chat model, according to the capabilities and names of the models."""
     for model in models:
         if not model.capabilities & {"embedding", "reranking"} and "embed" not in model.name:
             return model.name
-    why = "there is no model to ask"
-    raise _FailedError(why, "`docker model pull ai/smollm2`")
+    cause = "there is no local chat model"
+    raise _FailedError(cause, "`docker model pull ai/smollm2`")
 
 
 def _is(model: ModelInfo, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""A terminal with colors and progress bars, by rich."""
+"""Output with colors, progress bars and rendered Markdown, by rich."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ColorScreen(Screen):
-    """A screen with styles. rich honors `NO_COLOR`."""
+    """A terminal with styles. rich respects `NO_COLOR`."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
@@ -31,15 +31,15 @@ class ColorScreen(Screen):
         if style:
             self._console.out(text, style=style, end="", highlight=False)
         else:
-            self.stream.write(text)  # byte for byte: rich would expand tabs
+            self.stream.write(text)  # unchanged, because rich would expand tabs
 
     def markdown(self) -> Writer:
-        """Return what lays out Markdown that comes in pieces."""
+        """Return a writer that renders Markdown from pieces of text."""
         return _MarkdownBlocks(self, self._console)
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Callable[[PullProgress], None]]:
-        """Return what shows the progress of a pull: a bar, which is gone afterwards."""
+        """Return a callback that shows the progress of a pull in a temporary bar."""
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -55,30 +55,30 @@ class ColorScreen(Screen):
             yield show
 
 
-_REFRESH = 0.1  # seconds between two drawings of the block that grows
+_REFRESH_INTERVAL = 0.1  # seconds between two renderings of the unfinished block
 
 
 class _MarkdownBlocks:
-    """Writes Markdown block by block; the last one is drawn anew while it grows.
+    """Renders Markdown block by block, and renders the unfinished block repeatedly.
 
-    Drawing the whole answer anew would fail where it is longer than the screen.
+    The whole answer cannot be rendered repeatedly, because it can be longer than the screen.
     """
 
     def __init__(self, screen: Screen, console: Console) -> None:
         self._screen = screen
         self._console = console
-        self._block = ""  # the one that grows
+        self._block = ""  # the unfinished block
         self._live: Live | None = None
         self._drawn = 0.0
         self._first = True
 
     def write(self, text: str, _style: Style = "") -> None:
         if self._live is None and not self._block:
-            self._screen.write("")  # takes back what was passing
+            self._screen.write("")  # removes the temporary line
         self._block += harmless(text)
-        while (place := _end_of_block(self._block)) is not None:
-            self._print(self._block[:place])
-            self._block = self._block[place:].lstrip("\n")
+        while (end := _end_of_block(self._block)) is not None:
+            self._print(self._block[:end])
+            self._block = self._block[end:].lstrip("\n")
         if self._block.strip():
             self._draw()
 
@@ -91,7 +91,7 @@ class _MarkdownBlocks:
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
-        elif now - self._drawn < _REFRESH:
+        elif now - self._drawn < _REFRESH_INTERVAL:
             return
         self._drawn = now
         self._live.update(_markdown(self._block), refresh=True)
@@ -109,21 +109,21 @@ class _MarkdownBlocks:
 
 
 def _markdown(text: str) -> Markdown:
-    # An address is shown and not hidden behind words: the model chose both.
+    # Show the address of a link, because the model chose both the text and the address.
     return Markdown(text, code_theme="ansi_dark", hyperlinks=False)
 
 
 def _end_of_block(text: str) -> int | None:
-    """Return where the first block ends: at a blank line outside of a fence; `None` if nowhere."""
+    """Return the index of the first blank line that ends a block, outside of fences, or `None`."""
     fence = ""
-    place = 0
+    index = 0
     for line in text.splitlines(keepends=True):
-        bare = line.strip()
+        stripped = line.strip()
         if fence:
-            fence = "" if bare == fence else fence
-        elif bare.startswith(("```", "~~~")):
-            fence = bare[:3]
-        elif not bare and line.endswith("\n") and text[:place].strip():
-            return place
-        place += len(line)
+            fence = "" if stripped == fence else fence
+        elif stripped.startswith(("```", "~~~")):
+            fence = stripped[:3]
+        elif not stripped and line.endswith("\n") and text[:index].strip():
+            return index
+        index += len(line)
     return None

@@ -1,4 +1,4 @@
-"""Completion by a shell after Tab, with argcomplete: commands, options and models."""
+"""Tab completion of commands, options and model names in a shell, with argcomplete."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from docker_model.errors import DockerModelError
 if TYPE_CHECKING:
     import argparse
 
-_PATIENCE = 5.0  # seconds that a shell waits for the names of models
+_TIMEOUT = 5.0  # seconds that the shell waits for the names of models
 
 
 def complete(parser: argparse.ArgumentParser) -> None:
-    """Print what may come next for the shell that asks, and end the process."""
-    argcomplete.autocomplete(parser, default_completer=_offered)  # type: ignore[arg-type]
+    """Print the completions for the shell, and exit."""
+    argcomplete.autocomplete(parser, default_completer=_model_names)  # type: ignore[arg-type]
 
 
-def _offered(*, action: argparse.Action, **_: object) -> list[str]:
+def _model_names(*, action: argparse.Action, **_: object) -> list[str]:
     if action.dest not in ("model", "models"):
         return []
     try:
-        models = management.list_models(timeout=_PATIENCE)
+        models = management.list_models(timeout=_TIMEOUT)
     except DockerModelError:
         return []
     return [name for model in models for name in names(model)]

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from docker_model._console.screen import Screen
     from docker_model.types import FoundModel, ModelInfo
 
-# The columns that a terminal too narrow for all of them can do without, in this order.
-_LESS_WANTED = ("CREATED", "QUANTIZATION", "PARAMETERS", "ABILITIES", "CONTEXT", "SIZE")
+# The columns that a narrow terminal omits, in this order.
+_OPTIONAL_COLUMNS = ("CREATED", "QUANTIZATION", "PARAMETERS", "ABILITIES", "CONTEXT", "SIZE")
 _CAPABILITIES = ("chat", "tools", "thinking", "vision", "audio", "embedding", "reranking")
 _SCALES = ("", "K", "M", "G", "T")
 _KILO = 1000
 
 
 def runner(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the keywords that say which runner is asked."""
+    """Return the keyword arguments that select the runner."""
     return {"transport": options.transport, "base_url": options.base_url}
 
 
@@ -46,24 +46,24 @@ def list_models(options: argparse.Namespace, out: Screen) -> int:
             "ABILITIES": [abilities(model) for _, model in rows],
             "CREATED": [f"{m.created:%Y-%m-%d}" if m.created else "" for _, m in rows],
         }
-        table(columns, out, _LESS_WANTED)
+        table(columns, out, _OPTIONAL_COLUMNS)
     else:
         screen(sys.stderr).line("no models yet; next: `docker model pull ai/smollm2`")
     return 0
 
 
 def names(model: ModelInfo) -> list[str]:
-    """Return all names of a model as one types them."""
+    """Return all names of a model in their short form."""
     return [display_name((tag,), None) for tag in model.tags] or [model.name]
 
 
 def abilities(model: ModelInfo) -> str:
-    """Return what a model can do, for people."""
+    """Return the capabilities of a model as readable text."""
     return ", ".join(name for name in _CAPABILITIES if name in model.capabilities)
 
 
 def plain(data: Any) -> dict[str, Any]:
-    """Return a dataclass as what JSON can hold."""
+    """Return the fields of a dataclass as JSON values."""
     fields = dataclasses.asdict(data)
     for name, value in fields.items():
         if hasattr(value, "isoformat"):
@@ -92,7 +92,7 @@ def pull(options: argparse.Namespace, out: Screen) -> int:
     """Run `pull`."""
     with screen(sys.stderr).progress() as show:
         model = management.pull_model(options.model, on_progress=show, **runner(options))
-    out.line(f"{model.name} is here" + (f": {model.size}" if model.size else ""))
+    out.line(f"pulled {model.name}" + (f" ({model.size})" if model.size else ""))
     return 0
 
 
@@ -131,12 +131,12 @@ def remove(options: argparse.Namespace, out: Screen) -> int:
     """Run `rm`."""
     for name in options.models:
         management.remove_model(name, force=options.force, **runner(options))
-        out.line(f"{name} is removed")
+        out.line(f"removed {name}")
     return 0
 
 
 def configure(options: argparse.Namespace, out: Screen) -> int:
-    """Run `configure`: change a configuration, or show it."""
+    """Run `configure`, which changes or prints a configuration."""
     changes = {
         "context_size": options.context_size,
         "keep_alive": options.keep_alive,
@@ -149,10 +149,10 @@ def configure(options: argparse.Namespace, out: Screen) -> int:
     where = runner(options)
     if any(value is not None for value in changes.values()):
         management.configure_model(options.model, mode=options.mode, **changes, **where)
-    shown = management.model_configuration(options.model, mode=options.mode, **where)
-    for name, value in plain(shown or ModelConfiguration()).items():
+    current = management.model_configuration(options.model, mode=options.mode, **where)
+    for name, value in plain(current or ModelConfiguration()).items():
         if value is not None:
             out.line(f"{name}: {' '.join(value) if isinstance(value, (list, tuple)) else value}")
     model = management.inspect_model(options.model, **where)
-    out.line(f"context size in force: {model.context_size or 'unknown'}")
+    out.line(f"effective context size: {model.context_size or 'unknown'}")
     return 0

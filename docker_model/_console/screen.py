@@ -1,7 +1,7 @@
-"""Output of the console: plain text, or colors and bars on a terminal with rich.
+"""Output as plain text, or with colors and progress bars on a terminal with rich.
 
-Everything works without rich (the extra `cli` brings it), and what goes into a pipe or a
-file is the same with and without.
+rich is optional; the extra `cli` installs it. The output to a pipe or a file does not depend
+on it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 Style = Literal["", "dim", "bold", "green", "red", "yellow"]
 
-# A model may say anything, escape sequences that rewrite the screen included.
+# A model's text can contain escape sequences that change the terminal.
 _CONTROLS = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
 _CONTROLS |= dict.fromkeys(range(0x7F, 0xA0), 0xFFFD)
-_STEP = 10  # per cent between two lines of progress
+_STEP = 10  # percent between two lines of progress
 
 
 class Screen:
@@ -37,19 +37,19 @@ class Screen:
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.terminal = stream.isatty()
-        self._begun = False  # the last line has begun, and not ended
-        self._passing = 0  # characters that the next ones overwrite
+        self._in_line = False  # the last line has no newline yet
+        self._temporary = 0  # characters of the temporary line
 
     def write(self, text: str, style: Style = "") -> None:
-        """Write `text` at once, as it is; made harmless on a terminal."""
-        self._clear_passing()
+        """Write and flush a text. A terminal shows control characters as symbols."""
+        self._clear_temporary()
         self._write(harmless(text) if self.terminal else text, style)
         self.stream.flush()
-        self._begun = not text.endswith("\n") if text else self._begun
+        self._in_line = not text.endswith("\n") if text else self._in_line
 
     @property
     def width(self) -> int:
-        """The columns of the terminal."""
+        """The width of the terminal in columns."""
         return shutil.get_terminal_size().columns
 
     def line(self, text: str = "", style: Style = "") -> None:
@@ -60,9 +60,9 @@ class Screen:
         """Write lines of text, wrapped on a terminal.
 
         Args:
-            text: Lines.
-            style: How they look.
-            indent: By how much the lines after the first are indented.
+            text: The lines.
+            style: The style of the lines.
+            indent: The indentation of continuation lines.
         """
         for line in text.split("\n"):
             wrapped = line
@@ -76,50 +76,51 @@ class Screen:
                 )
             self.line(wrapped, style)
 
-    def passing(self, text: str) -> None:
-        """Show on a terminal what is waited for; what is written next overwrites it.
+    def show_temporarily(self, text: str) -> None:
+        """Show a text on a terminal until the next output overwrites it.
 
         Args:
-            text: A short text: it is cut to one line, the only one that can be overwritten.
+            text: A short text, cut to one line, because only one line can be overwritten.
         """
         if self.terminal:
-            self._clear_passing()
+            self._clear_temporary()
             text = text[: self.width - len("^C") - 1]
-            self._passing = len(text) + len("^C")  # first: the next may be Ctrl-C
+            # Set before the text is written, because Ctrl-C can interrupt at any time.
+            self._temporary = len(text) + len("^C")
             self._write(text, "dim")
             self.stream.flush()
 
     def end_line(self) -> None:
-        """End the last line, if it has begun."""
-        self._clear_passing()
-        if self._begun:
+        """Write a newline if the last line has none."""
+        self._clear_temporary()
+        if self._in_line:
             self.line()
 
     def markdown(self) -> Writer:
-        """Return what writes a text in Markdown that comes in pieces; plain without rich."""
+        """Return a writer of Markdown in pieces. Without rich, it writes plain text."""
         return Wrapped(self)
 
-    def _clear_passing(self) -> None:
-        if self._passing:
-            self.stream.write(f"\r{'':{self._passing}}\r")
+    def _clear_temporary(self) -> None:
+        if self._temporary:
+            self.stream.write(f"\r{'':{self._temporary}}\r")
             self.stream.flush()
-            self._passing = 0
+            self._temporary = 0
 
     def _write(self, text: str, _style: Style) -> None:
         self.stream.write(text)
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Callable[[PullProgress], None]]:
-        """Return what shows the progress of a pull: a line for each tenth."""
-        shown = -_STEP
+        """Return a callback that prints a line for every 10 percent of a pull."""
+        printed = -_STEP
 
         def show(step: PullProgress) -> None:
-            nonlocal shown
+            nonlocal printed
             if step.current is not None and step.total:
                 percent = 100 * step.current // step.total
-                if percent < shown + _STEP:
+                if percent < printed + _STEP:
                     return
-                shown = percent
+                printed = percent
             self.line(step.status)
 
         yield show
@@ -128,7 +129,7 @@ class Screen:
 def screen(stream: TextIO) -> Screen:
     """Return the best screen for a stream."""
     if stream.isatty() and os.environ.get("TERM") != "dumb":
-        # ModuleNotFoundError: without rich, a terminal gets plain text too.
+        # Without rich (ModuleNotFoundError), the output is plain text.
         with contextlib.suppress(ModuleNotFoundError):
             from docker_model._console.colors import ColorScreen  # noqa: PLC0415  rich is optional
 
@@ -137,31 +138,31 @@ def screen(stream: TextIO) -> Screen:
 
 
 def harmless(text: str) -> str:
-    """Return a text with its control characters made visible."""
+    """Return a text with its control characters replaced by visible symbols."""
     return text.translate(_CONTROLS)
 
 
 class Writer(Protocol):
-    """Writes a text that comes in pieces."""
+    """A writer of a text in pieces."""
 
     def write(self, text: str, style: Style = "", /) -> None:
         """Write a piece."""
 
     def end(self) -> None:
-        """Write what is held back."""
+        """Write the text that the writer still holds back."""
 
 
 class Wrapped:
-    """Writes text that comes in pieces, with the lines wrapped between words on a terminal.
+    """Writes a text in pieces, and wraps its lines between words on a terminal.
 
-    Lines of code blocks and tables stay as they are.
+    Lines of code blocks and tables are not wrapped.
     """
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self._column = 0
-        self._line = ""  # what the line began with, to tell code and tables
-        self._word = ""  # held back until it is whole
+        self._line = ""  # the beginning of the line, which shows whether it is code or a table
+        self._word = ""  # held back until it is complete
         self._style: Style = ""
         self._code = False
 
@@ -178,9 +179,9 @@ class Wrapped:
             self._screen.write("".join(out), style)
 
     def end(self) -> None:
-        """Write what is held back."""
-        if rest := self._flush():
-            self._screen.write(rest, self._style)
+        """Write the word that is held back."""
+        if word := self._flush():
+            self._screen.write(word, self._style)
 
     def _take(self, part: str) -> str:
         if not part.isspace():
@@ -193,7 +194,7 @@ class Wrapped:
             self._column, self._line = 0, ""
             return word + part
         self._column += _columns(part)
-        self._line += part if len(self._line) < _BEGINNING else ""
+        self._line += part if len(self._line) < _LINE_START else ""
         return word + part
 
     def _flush(self) -> str:
@@ -205,15 +206,15 @@ class Wrapped:
         if too_long and self._column and not self._code and not _is_laid_out(self._line):
             break_before, self._column, self._line = "\n", 0, ""
         self._column += _columns(word)
-        self._line += word if len(self._line) < _BEGINNING else ""
+        self._line += word if len(self._line) < _LINE_START else ""
         return break_before + word
 
 
-_BEGINNING = 8  # characters of a line that tell what it is
+_LINE_START = 8  # characters that show whether a line is code or a table
 
 
 def _is_laid_out(line: str) -> bool:
-    """Whether a line is code or a row of a table."""
+    """Return whether a line is code or a row of a table."""
     return line.startswith(("    ", "\t", "|"))
 
 
@@ -221,20 +222,17 @@ def _columns(text: str) -> int:
     return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
-def table(
-    columns: Mapping[str, Sequence[str]], out: Screen, less_wanted: Sequence[str] = ()
-) -> None:
+def table(columns: Mapping[str, Sequence[str]], out: Screen, optional: Sequence[str] = ()) -> None:
     """Write a table.
 
     Args:
-        columns: The cells of each column, by its head.
-        out: Where to.
-        less_wanted: The columns that a terminal too narrow for all can do without, in this
-            order; empty ones go first.
+        columns: The cells of each column by its heading.
+        out: The screen to write to.
+        optional: The columns that a narrow terminal omits, in this order, empty ones first.
     """
     shown = dict(columns)
     widths = {head: max(map(len, (head, *cells))) for head, cells in shown.items()}
-    for head in sorted(less_wanted, key=lambda name: any(columns[name])) if out.terminal else ():
+    for head in sorted(optional, key=lambda name: any(columns[name])) if out.terminal else ():
         if sum(widths.values()) + 2 * len(widths) - 2 <= out.width:
             break
         del widths[head], shown[head]

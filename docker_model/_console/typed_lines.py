@@ -1,4 +1,4 @@
-"""What is typed for `chat`: on a terminal with completion, and a history that outlives it."""
+"""Input lines for `chat`, on a terminal with completion and a persistent history."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 VARIABLE = "DOCKER_MODEL_HISTORY"
-_MOST = 1000  # lines that are kept when a conversation begins
+_MAX_LINES = 1000  # of the history file when a conversation begins
 
 
 class TypedLines:
     """Lines of standard input.
 
     Args:
-        words: What Tab completes at the start of a line.
-        warn: Called with a text if the history cannot be kept.
+        words: The words that Tab completes at the start of a line.
+        warn: Called with a message if the history cannot be saved.
 
     Attributes:
         on_terminal: Whether standard input is a terminal.
@@ -29,20 +29,20 @@ class TypedLines:
         self.on_terminal = sys.stdin.isatty()
         self._words = words
         self._warn = warn
-        self._file: Path | None = None  # which keeps the history
+        self._file: Path | None = None  # the history file
         self._last = ""
 
     def read(self, prompt: str) -> str:
-        """Return the next line; the prompt is shown on a terminal alone."""
+        """Return the next line. Only a terminal shows the prompt."""
         line = input(prompt if self.on_terminal else "")
         if line.strip() and line != self._last:
-            self._keep(line)
+            self._save(line)
             self._last = line
         return line
 
     def prepare(self) -> None:
-        """Give a terminal completion and a history, where Python has readline."""
-        # Windows has no readline: its console has a history of its own, which is not kept.
+        """Set up completion and history on a terminal, if Python has readline."""
+        # Windows has no readline. Its console has its own history, which is not persistent.
         if sys.platform == "win32" or not self.on_terminal:
             return
         try:
@@ -58,27 +58,27 @@ class TypedLines:
         readline.set_completer(complete)
         libedit = "libedit" in (readline.__doc__ or "")
         readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")
-        for line in self._earlier():
+        for line in self._load():
             readline.add_history(line)
 
-    def _earlier(self) -> list[str]:
-        """Return the lines of earlier conversations, and shorten their file."""
+    def _load(self) -> list[str]:
+        """Return the lines of the history file, and shorten the file."""
         try:
             self._file = history_file()
             if self._file is None or not self._file.exists():
                 return []
             text = self._file.read_text("utf-8", errors="replace").replace("\0", "")
             lines = [line for line in text.split("\n") if line]
-            if len(lines) > _MOST:
-                lines = lines[-_MOST:]
+            if len(lines) > _MAX_LINES:
+                lines = lines[-_MAX_LINES:]
                 self._file.write_text("\n".join([*lines, ""]), "utf-8")
         except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
             self._give_up(error)
             return []
         return lines
 
-    def _keep(self, line: str) -> None:
-        """Add a line to the file at once, as a closed window ends the program."""
+    def _save(self, line: str) -> None:
+        """Append a line to the file immediately, because a closed window ends the program."""
         if self._file is None:
             return
         try:
@@ -93,13 +93,13 @@ class TypedLines:
         self._file = None
         why = getattr(error, "strerror", None) or error
         self._warn(
-            f"what you type is not kept for the next conversation: {why}\n"
-            f"Hint: set {VARIABLE} to a file that can be written, or to nothing to keep none"
+            f"the input history is not saved: {why}\n"
+            f"Hint: set {VARIABLE} to a writable file, or to an empty value for no history"
         )
 
 
 def history_file() -> Path | None:
-    """Return the file of the user's that keeps what was typed; `None` if none is wanted.
+    """Return the path of the user's history file, or `None` if the history is turned off.
 
     Raises:
         RuntimeError: If the user has no home directory.
@@ -111,6 +111,6 @@ def history_file() -> Path | None:
         state = Path.home() / "Library" / "Application Support"
     else:
         state = Path(os.environ.get("XDG_STATE_HOME", ""))
-        if not state.is_absolute():  # then it is to be ignored, its specification says
+        if not state.is_absolute():  # the specification says to ignore a relative path
             state = Path.home() / ".local" / "state"
     return state / "docker-model-llm" / "chat-history"

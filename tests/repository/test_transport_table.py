@@ -128,7 +128,7 @@ def pulled(transport, _):
 
 def usage(transport, _):
     reported = DockerModel(MODEL, transport=transport).generate("Hi").usage
-    return WORKS if reported else "where the engine sends it unasked"
+    return WORKS if reported else "if the engine sends it without a request for it"
 
 
 def roles(transport, docker):
@@ -215,13 +215,13 @@ def standby(transport, docker):
     with_standby = DockerModel(MODEL, transport=transport, standby=1)
     with_standby.warm_up()
     with_standby.close()
-    return WORKS if docker.calls else "nothing to start, so it is ignored"
+    return WORKS if docker.calls else "ignored, because no process is needed"
 
 
 CAPABILITIES = {
-    "whole answers and streams": answers,
+    "complete answers and streams": answers,
     "leaving early ends the model's work": left_early,
-    "reasoning apart from the answer": reasoning,
+    "reasoning separate from the answer": reasoning,
     "`stop`, `max_chars`": cut,
     '`pull="missing"`': pulled,
     "token usage": usage,
@@ -229,7 +229,7 @@ CAPABILITIES = {
     ", ".join(f"`{name}`" for name in SAMPLING): parameters(**SAMPLING),
     "`max_tokens`": parameters(max_tokens=9),
     "tools": tools,
-    "an answer held to a JSON schema": schema,
+    "answers that follow a JSON schema": schema,
     "images": images,
     "`base_url`, `api_key`": address,
     "`standby`": standby,

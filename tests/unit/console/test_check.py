@@ -76,7 +76,7 @@ def test_check_stops_at_the_first_failed_step(how, failed, step):
     assert done.returncode == brief.returncode == 1
     assert "skipped" not in brief.stdout
     assert len(brief.stdout.splitlines()) < len(done.stdout.splitlines())
-    assert brief.stdout.splitlines()[-1].strip().startswith("-v tells more")
+    assert brief.stdout.splitlines()[-1].strip().startswith("-v shows details")
     results = [line.split() for line in done.stdout.splitlines() if not line.startswith(" ")]
     assert [words[1] for words in results if words[0] == "failed"] == [failed]
     assert results[-2] == ["skipped", "engine"]
@@ -144,8 +144,8 @@ def test_an_extra_is_installed_as_the_package_was(monkeypatch, prefix, command):
 @pytest.mark.parametrize(
     ("models", "arguments", "line"),
     [
-        ([], [], "failed  models  there is no model to ask"),
-        (["ai/nomic-embed-text"], [], "failed  models  there is no model to ask"),
+        ([], [], "failed  models  there is no local chat model"),
+        (["ai/nomic-embed-text"], [], "failed  models  there is no local chat model"),
         (["ai/nomic-embed-text", "ai/b"], [], "ok      answer  ai/b in"),
         (["ai/smollm2"], ["smollm2:latest"], "ok      answer  smollm2:latest in"),
         (["ai/smollm2"], ["ai/other"], "failed  models  the model 'ai/other' is not pulled"),

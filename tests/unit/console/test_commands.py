@@ -33,7 +33,7 @@ def test_ps_lists_loaded_models_and_rm_removes_one(docker):
     head, row = console("ps").stdout.splitlines()
     assert head.split() == ["NAME", "BACKEND", "MODE"]
     assert row.split() == ["ai/smollm2", "llama.cpp", "completion"]
-    assert console("rm", "ai/smollm2").stdout == "ai/smollm2 is removed\n"
+    assert console("rm", "ai/smollm2").stdout == "removed ai/smollm2\n"
     done = console("rm", "ai/smollm2")
     assert (done.returncode, "is not pulled" in done.stderr) == (1, True)
 
@@ -46,7 +46,7 @@ def test_configure_changes_and_shows_the_configuration(docker):
         "think: False",
         "mode: completion",
         "runtime_flags: --temp 0",
-        "context size in force: 4096",
+        "effective context size: 4096",
     ]
     assert console("configure", "ai/smollm2").stdout == done.stdout
     refused = console("configure", "ai/smollm2", "--context-size", "0")
@@ -114,8 +114,8 @@ def test_sampling_parameters_and_roles_are_sent(docker, tmp_path):
     ("arguments", "message"),
     [
         (["--image", "nowhere.png"], "cannot be read"),
-        (["--image", "notes.txt"], "no name of an image"),
-        (["--system", "Hi", "--transport", "cli"], "no way to honor"),
+        (["--image", "notes.txt"], "does not have the extension"),
+        (["--system", "Hi", "--transport", "cli"], "does not support --system"),
         (["--temperature", "0", "--transport", "cli"], "temperature: only the HTTP"),
         (["--max-chars", "-1"], "max_chars"),
         (["--timeout", "0"], "timeout"),
@@ -132,7 +132,7 @@ def test_an_answer_with_only_reasoning_is_an_error(simulate):
     simulate({"ai/smollm2": [Reasoning("Hm. "), Reasoning("Hm?"), Finish("length")]})
     done = console("ask", "ai/smollm2", "Hi")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "only thought" in done.stderr
+    assert "only reasoning" in done.stderr
     assert "--max-tokens" in done.stderr
 
 
@@ -246,8 +246,8 @@ def test_a_history_that_cannot_be_kept_is_one_warning(docker, tmp_path, there):
     (tmp_path / "file").touch()
     file = tmp_path if there else tmp_path / "file" / "new"
     shown = chat_typing(b"One\n", b"Two\n", DOCKER_MODEL_HISTORY=str(file))
-    assert shown.count("is not kept for the next conversation") == 1
-    assert shown.count("Hint: set DOCKER_MODEL_HISTORY to a file") == 1
+    assert shown.count("the input history is not saved") == 1
+    assert shown.count("Hint: set DOCKER_MODEL_HISTORY to a writable file") == 1
     assert docker.prompts == ["One", "Two"]
 
 

@@ -217,7 +217,7 @@ DOWNLOAD = [*(Downloaded(n, 100) for n in range(0, 101, 2)), Pulled()]
 def test_pull_prints_lines_into_a_pipe(simulate):
     simulate([], pullable={"ai/smollm2": DOWNLOAD})
     done = console("pull", "ai/smollm2")
-    assert (done.returncode, done.stdout) == (0, "ai/smollm2 is here: 256.35MiB\n")
+    assert (done.returncode, done.stdout) == (0, "pulled ai/smollm2 (256.35MiB)\n")
     lines = done.stderr.splitlines()
     assert lines[0].startswith("Downloaded 0.00B of 100.00B")
     assert lines[-1] == "Model pulled successfully"
@@ -229,7 +229,7 @@ def test_pull_on_a_terminal_shows_one_changing_line(simulate):
     shown, code = on_terminal("pull", "ai/smollm2")
     assert code == 0
     assert "━" in shown
-    assert shown.endswith("ai/smollm2 is here: 256.35MiB\r\n")
+    assert shown.endswith("pulled ai/smollm2 (256.35MiB)\r\n")
 
 
 # -- interruption ----------------------------------------------------------------------------
