@@ -1,1 +1,1 @@
-"""Everything that is true of the `docker model` command, and nothing of any framework."""
+"""The `docker model` command: its arguments, its output, its errors and its processes."""

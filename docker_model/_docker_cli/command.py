@@ -24,40 +24,41 @@ if TYPE_CHECKING:
     from docker_model.types import ModelConfiguration
 
 INSTALL_HINT = (
-    "install Docker (https://docs.docker.com/get-docker/), or name the program by command= "
-    "or DOCKER_MODEL_COMMAND"
+    "install Docker (https://docs.docker.com/get-docker/), or set command= or "
+    "DOCKER_MODEL_COMMAND to the program"
 )
 
 _DEFAULTS = {
-    # No call may install a runner container, or print its progress before `list --json`.
+    # Prevents calls from installing a runner container and printing progress before JSON.
     "MODEL_RUNNER_NO_AUTO_INSTALL": "1",
-    # v1.1.25 to v1.1.27 sent the prompt's search terms to a third party unless this is set.
+    # Without this, v1.1.25 to v1.1.27 send search terms from the prompt to a third party.
     "DOCKER_MODEL_NO_WEBSEARCH": "1",
-    # v0.1.41 to v1.0.0 colored reasoning by default.
+    # v0.1.41 to v1.0.0 color the reasoning by default.
     "NO_COLOR": "1",
-    # Go's collector takes a fifth of the CLI's 56 ms; `off` gains no more and never frees.
+    # Go's garbage collector takes a fifth of the CLI's 56 ms. `off` is not faster, and never
+    # frees memory.
     "GOGC": "400",
 }
-# Set by `docker` for its plugins. A plugin that is started without it prints the answer to
-# stderr, and reads `model` as the name of a command that it does not have.
+# `docker` sets this variable for its plugins. Without it, the plugin prints the answer to
+# stderr, and treats `model` as an unknown command.
 ORIGINAL_COMMAND = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND"
 
 _SYSTEM = sys.platform
 _WINDOWS = os.name == "nt"
 _WINDOWS_PROGRAMS = (".exe", ".com")
-# Docker Desktop's script for Linux distributions in WSL; it says that the integration is off.
+# Docker Desktop's placeholder script for WSL distributions whose integration is off.
 _WSL_PLACEHOLDER = "/Docker/Docker/resources/bin/docker"
-_BATCH_FILES = (".bat", ".cmd")  # run by cmd.exe, which reads commands out of the arguments
+_BATCH_FILES = (".bat", ".cmd")  # cmd.exe runs them, and can execute commands in arguments
 
 
 def child_environment(
     env: Mapping[str, str] | None = None, command: str | Sequence[str] | None = None
 ) -> dict[str, str]:
-    """Return the whole environment of a child: the caller's, `env` over it, and our defaults.
+    """Return the environment of a child: the defaults, overridden by the caller's, then `env`.
 
     Args:
-        env: An `env=` setting.
-        command: The `command=` setting, which may name the plugin's own file.
+        env: The `env=` setting.
+        command: The `command=` setting, which can be the plugin's executable.
     """
     environment = {**_DEFAULTS, **os.environ, **Environment.of(env)}
     if is_plugin_file(split_command(command, environment)[0]):
@@ -66,17 +67,17 @@ def child_environment(
 
 
 def located(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
-    """Return a command with the absolute path of its program; looks at files.
+    """Return a command with the absolute path of its program; accesses files.
 
-    A run's working directory is not the caller's, so that a relative path, or a relative
-    entry of `PATH`, would mean another file there.
+    The path must be absolute because a run has another working directory, where a relative
+    path or a relative entry of `PATH` refers to another file.
 
     Args:
-        argv: A command.
-        env: The child's whole environment.
+        argv: The command.
+        env: The environment of the child.
 
     Raises:
-        DockerNotFoundError: If there is no such program.
+        DockerNotFoundError: If the program is not found.
     """
     path = env.get("PATH", os.defpath)
     if argv[0] == "docker":
@@ -85,13 +86,14 @@ def located(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
 
 
 def desktop_folders(env: Mapping[str, str], system: str) -> list[str]:
-    """Return the folders in which Docker Desktop has `docker`.
+    """Return the folders in which Docker Desktop installs `docker`.
 
-    A service on Windows, or a program that macOS starts from the Dock, has none of them on `PATH`.
+    They are missing in the `PATH` of a Windows service, or of a program started from the macOS
+    Dock.
 
     Args:
-        env: The child's whole environment.
-        system: As `sys.platform` names it.
+        env: The environment of the child.
+        system: The value of `sys.platform`.
     """
     if system == "win32":
         programs = env.get("PROGRAMFILES")
@@ -108,12 +110,12 @@ def desktop_folders(env: Mapping[str, str], system: str) -> list[str]:
 
 
 def candidates(program: str, path: str, *, windows: bool = _WINDOWS) -> list[str]:
-    """Return the files that `program` may mean, in the order in which they are looked for.
+    """Return the files that `program` can refer to, in search order.
 
     Args:
-        program: A name, or a path.
-        path: The folders of `PATH`.
-        windows: Go by the rules of Windows.
+        program: A name or a path.
+        path: The value of `PATH`.
+        windows: Use the rules of Windows.
     """
     module = ntpath if windows else posixpath
     is_path = module.basename(program) != program
@@ -134,11 +136,11 @@ def _locate(program: str, path: str) -> str:
                 return candidate
             unusable = unusable or candidate
     if _is_batch_file(unusable):
-        msg = f"{unusable!r} is a batch file, which would run commands out of its arguments"
-        raise DockerNotFoundError(msg, hint="name the .exe file that it starts by command=")
+        msg = f"{unusable!r} is a batch file, which could execute commands in its arguments"
+        raise DockerNotFoundError(msg, hint="set command= to the .exe file that it starts")
     if unusable.endswith(_WSL_PLACEHOLDER):
-        msg = "Docker Desktop's integration is off in this distribution of WSL"
-        hint = "turn it on in Docker Desktop: Settings > Resources > WSL integration"
+        msg = "Docker Desktop's integration is disabled in this WSL distribution"
+        hint = "enable it in Docker Desktop: Settings > Resources > WSL integration"
         raise DockerNotFoundError(msg, hint=hint)
     if unusable:
         msg = f"{unusable!r} is not executable"
@@ -152,17 +154,16 @@ def _is_batch_file(path: str) -> bool:
     return _WINDOWS and path.lower().endswith(_BATCH_FILES)
 
 
-# Names are checked before they come here (`check_model_name`): none begins with a
-# dash. `--` guards the name in `run` all the same; in `configure` it would turn the name
-# into a flag for the backend, and the other commands do without.
+# `check_model_name` has rejected names that begin with a dash. `run` has a `--` before the name
+# as a second protection. In `configure`, `--` would turn the name into a flag for the backend.
 
 
 def run_arguments(model: str, *, color: bool = True) -> list[str]:
-    """Answer what comes through stdin.
+    """Answer the prompt from stdin.
 
     Args:
-        model: A checked name.
-        color: Pass `--color no`: v0.1.41 and later know it, v0.1.40 and older fail on it.
+        model: A valid model name.
+        color: Pass `--color no`, which v0.1.41 and later support and older versions reject.
     """
     return ["run", *(("--color", "no") if color else ()), "--", model]
 
@@ -173,17 +174,17 @@ def preload_arguments(model: str) -> list[str]:
 
 
 def color_help_arguments() -> list[str]:
-    """Show the help of `run`; fails where `--color` is unknown, and asks the engine nothing."""
+    """Show the help of `run`. It fails if `--color` is unknown, and does not use the engine."""
     return ["run", "--color", "no", "--help"]
 
 
 def list_arguments() -> list[str]:
-    """List all models. The CLI's own filter misses `docker.io/` tags, so it is not used."""
+    """List all models. The CLI's filter is not used because it misses `docker.io/` tags."""
     return ["list", "--json"]
 
 
 def inspect_arguments(model: str) -> list[str]:
-    """Describe one model; always JSON, and `--json` is an unknown flag here."""
+    """Describe one model. The output is always JSON; `inspect` has no flag `--json`."""
     return ["inspect", model]
 
 
@@ -193,12 +194,12 @@ def status_arguments() -> list[str]:
 
 
 def version_arguments() -> list[str]:
-    """Show the version of the plugin and the kind of engine, also while the runner is off."""
+    """Show the version of the plugin and the kind of engine, even if the runner is off."""
     return ["version"]
 
 
 def ps_arguments() -> list[str]:
-    """List the loaded models: a table, there is no JSON form."""
+    """List the loaded models as a table; there is no JSON output."""
     return ["ps"]
 
 
@@ -213,14 +214,14 @@ def unload_arguments(model: str) -> list[str]:
 
 
 def configure_arguments(model: str, configuration: ModelConfiguration) -> list[str]:
-    """Replace a model's configuration for one mode.
+    """Replace the configuration of a model for one mode.
 
     Raises:
         UnsupportedParameterError: If the command has no flag for a value.
     """
     budget = reasoning_budget(configuration.think)
     if budget not in (None, 0, -1):
-        msg = "`docker model configure` has no way to honor think with a number of tokens"
+        msg = "`docker model configure` does not support a number of tokens for think"
         raise UnsupportedParameterError(msg, hint='pass True or False, or transport="http"')
     overrides = configuration.hf_overrides
     flags = {
@@ -234,16 +235,16 @@ def configure_arguments(model: str, configuration: ModelConfiguration) -> list[s
         "--think": None if budget is None else str(budget != 0).lower(),
         "--mode": None if configuration.mode == DEFAULT_MODE else configuration.mode,
     }
-    given = [f"{flag}={value}" for flag, value in flags.items() if value is not None]
-    own = configuration.runtime_flags
-    return ["configure", *given, model, *(("--", *own) if own else ())]
+    options = [f"{flag}={value}" for flag, value in flags.items() if value is not None]
+    runtime_flags = configuration.runtime_flags
+    return ["configure", *options, model, *(("--", *runtime_flags) if runtime_flags else ())]
 
 
 def configurations_arguments(model: str = "") -> list[str]:
-    """Show the configurations of one model, or with an empty name of all.
+    """Show the configurations of one model, or of all models if the name is empty.
 
-    The name is never left out: before v1.0.6 `configure show` configures a model called `show`,
-    and refuses two names.
+    The name is always passed: before v1.0.6, `configure show` without a name configures a model
+    called `show`; with a name, it fails because of two names.
     """
     return ["configure", "show", model]
 
@@ -254,12 +255,12 @@ def remove_arguments(model: str, *, force: bool) -> list[str]:
 
 
 def tag_arguments(model: str, tag: str) -> list[str]:
-    """Give a model another name."""
+    """Add another name to a model."""
     return ["tag", model, tag]
 
 
 def disk_usage_arguments() -> list[str]:
-    """Show the disk space in use: a table, there is no JSON form."""
+    """Show the used disk space as a table; there is no JSON output."""
     return ["df"]
 
 

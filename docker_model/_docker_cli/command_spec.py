@@ -1,4 +1,4 @@
-"""The program that every child of one model is started with, and its environment."""
+"""The program and the environment of `docker model` processes."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _MOST_METADATA = 64 * 1024  # bytes; the real plugin prints 130
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program that stands for `docker model`, found and ready to be started.
+    """The program that runs `docker model` commands.
 
     Attributes:
-        argv: Its absolute path, and what precedes the subcommand.
-        env: The child's whole environment; never shown.
-        reason: Why it is this program, for people.
-        plugin: The plugin's file, if that is started without `docker` in front.
+        argv: The absolute path of the program, and the words before the subcommand.
+        env: The environment of the child; never shown.
+        reason: Why this program is used, for the user.
+        plugin: The plugin's executable, if it is started without `docker` in front.
     """
 
     argv: tuple[str, ...]
@@ -68,7 +68,7 @@ class Program:
             stdin: As for `Child.start`.
 
         Raises:
-            DockerModelError: If it cannot be started.
+            DockerModelError: If the program cannot be started.
         """
         argv = [*self.argv, *arguments]
         try:
@@ -81,12 +81,12 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class CommandSpec:
-    """A command and its environment: the key of all that is shared between calls.
+    """A command and its environment: the key of all state that calls share.
 
     Attributes:
-        prefix: The argv up to the subcommand, as it was given.
-        env: The child's whole environment; never shown.
-        default: Whether no command was given, so that the plugin's own file may take its place.
+        prefix: The words before the subcommand, as configured.
+        env: The environment of the child; never shown.
+        default: Whether no command is configured, so that the plugin can run without `docker`.
     """
 
     prefix: tuple[str, ...]
@@ -95,7 +95,7 @@ class CommandSpec:
 
     @classmethod
     def of(cls, command: Sequence[str] | str | None, env: Mapping[str, str] | None) -> CommandSpec:
-        """Resolve the settings against the caller's environment as it is now."""
+        """Resolve the settings with the caller's current environment."""
 
         def resolve() -> CommandSpec:
             environment = child_environment(env, command)
@@ -108,10 +108,10 @@ class CommandSpec:
         return _latest.get((command, env, environ_snapshot()), resolve)
 
     async def program(self) -> Program:
-        """Find the program to start, on the I/O thread; the worker thread looks at files.
+        """Find the program to start, on the I/O thread; the worker thread accesses files.
 
         Raises:
-            DockerModelError: If there is no such program.
+            DockerModelError: If the program is not found.
         """
         thread = io_thread.current()
         programs = thread.local(_Programs)
@@ -121,10 +121,10 @@ class CommandSpec:
         return program
 
     def front(self, reason: str) -> Program:
-        """Find the program that `prefix` names; looks at files.
+        """Find the program of `prefix`; accesses files.
 
         Raises:
-            DockerNotFoundError: If there is no such program.
+            DockerNotFoundError: If the program is not found.
         """
         return Program(tuple(located(self.prefix, self.env)), self.env, reason)
 
@@ -136,7 +136,7 @@ class CommandSpec:
 
 
 class _Programs:
-    """The plugin files that were asked for their metadata; on the I/O thread alone."""
+    """The plugin files with validated metadata. Only the I/O thread uses it."""
 
     def __init__(self) -> None:
         self._verdicts: dict[PluginFile, Front | None] = {}
@@ -145,14 +145,14 @@ class _Programs:
         self._logged: set[tuple[tuple[str, ...], str]] = set()
 
     def log(self, program: Program) -> None:
-        """Log a program that is used for the first time."""
+        """Log a program on its first use."""
         key = program.argv, program.reason
         if key not in self._logged:
             self._logged.add(key)
             LOG.info("docker model is started as %s (%s)", " ".join(program.argv), key[1])
 
     async def judge(self, spec: CommandSpec, file: PluginFile) -> Program:
-        """Return the plugin as a program, or the front if `docker` would refuse the file."""
+        """Return the plugin as a program, or `docker` if `docker` would reject the file."""
         if file not in self._verdicts:
             await self._asking.do(file, lambda: self._ask(spec, file))
         verdict = self._verdicts[file]
@@ -162,10 +162,10 @@ class _Programs:
         return self._latest.get((spec, file), lambda: _plugin_program(spec, file))
 
     async def _ask(self, spec: CommandSpec, file: PluginFile) -> None:
-        """Ask a file for its metadata, which `docker` does before each call.
+        """Run a file to get its metadata, as `docker` does before each call.
 
         Raises:
-            ResourceError: If there is no room for a process.
+            ResourceError: If the system has no resources for a process.
         """
         output = bytearray()
 
@@ -188,7 +188,7 @@ class _Programs:
             end = await asyncio.shield(child.ended)
         finally:
             child.end()
-        failed = end.code or end.signal  # both are unknown if something else reaped the process
+        failed = end.code or end.signal  # both are unknown if other code reaped the process
         self._verdicts[file] = (
             Front("the plugin file fails when asked for its metadata")
             if failed
@@ -197,9 +197,9 @@ class _Programs:
 
 
 def _plugin_program(spec: CommandSpec, file: PluginFile) -> Program:
-    """Return the program that `docker` would start, with the variable that it would set."""
+    """Return the program that `docker` would start, with the variable that `docker` sets."""
     variables = {**spec.env, ORIGINAL_COMMAND: file.docker or "docker"}
-    variables.pop(PLUGIN_SOCKET, None)  # it belongs to another `docker`, whose plugin we are
+    variables.pop(PLUGIN_SOCKET, None)  # set if this process itself runs in a plugin of `docker`
     reason = "without docker in front" if file.docker else "there is no docker on PATH"
     return Program((file.path, "model"), Environment(variables), reason, file)
 

@@ -1,8 +1,8 @@
-"""The output of the commands other than `run`, as data.
+"""Parse the output of the commands other than `run`.
 
-JSON is read leniently: the CLI of any version passes on the data of some other version of the
-runner, and a value of an unexpected type is an unknown value, never a crash. Lines may precede
-it on stdout (`Warning: unable to open context store: …`).
+Parsing of JSON is lenient, because every version of the CLI forwards the data of every version
+of the runner. A value of an unexpected type is treated as unknown. Other lines can precede the
+JSON on stdout (`Warning: unable to open context store: …`).
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
 
 
 def parse_models(stdout: str) -> list[ModelInfo]:
-    """Read `list --json`: an array, or `null` for an empty one of some servers.
+    """Parse `list --json`: an array, or `null`, which some servers send for an empty array.
 
     Raises:
-        PluginNotFoundError: If there is no array: an unknown subcommand prints help, with exit
-            code 0.
+        PluginNotFoundError: If the output has no array. An unknown subcommand prints help and
+            exits with code 0.
     """
     return model_data.parse_models(_json(stdout, "list", (list, type(None))))
 
 
 def parse_model(stdout: str) -> ModelInfo | None:
-    """Read `inspect`; `None` when the object stands for no model.
+    """Parse `inspect`; `None` if the object does not describe a model.
 
     Raises:
-        PluginNotFoundError: If there is no object.
+        PluginNotFoundError: If the output has no object.
     """
     model = model_data.parse_model(_json(stdout, "inspect", (dict,)))
     return model if model.id or model.tags else None
 
 
 def _json(stdout: str, command: str, kinds: tuple[type, ...]) -> Any:
-    """Return the first JSON value of one of `kinds` that begins a line."""
+    """Return the first JSON value of one of `kinds` at the beginning of a line."""
     decoder = json.JSONDecoder()
     for start in re.finditer(r"^(?=[\[{n])", stdout, re.MULTILINE):
         try:
@@ -59,18 +59,18 @@ def _json(stdout: str, command: str, kinds: tuple[type, ...]) -> Any:
             continue
         if isinstance(value, kinds):
             return value
-    msg = f"`docker model {command}` printed no JSON: it is another command, or too old"
-    raise PluginNotFoundError(msg, hint="see `docker model version`, and update the plugin")
+    msg = f"`docker model {command}` printed no JSON: the plugin is too old, or another program"
+    raise PluginNotFoundError(msg, hint="check `docker model version`, and update the plugin")
 
 
 # -- status and version ----------------------------------------------------------------------
 
 
 def parse_status(stdout: str) -> Status:
-    """Read `status --json`.
+    """Parse `status --json`.
 
     Raises:
-        PluginNotFoundError: If there is no object.
+        PluginNotFoundError: If the output has no object.
     """
     fields = _json(stdout, "status", (dict,))
     backends = fields.get("backends")
@@ -79,13 +79,13 @@ def parse_status(stdout: str) -> Status:
         running=fields.get("running") is True,
         engine=text(fields.get("kind")),
         backends={name: str(state) for name, state in backends.items()},
-        # Before p1.0.5 there was one address only, and no kind.
+        # Before v1.0.5 there is only one address, and no kind.
         endpoint=_endpoint(fields.get("endpointHost", fields.get("endpoint"))),
     )
 
 
-# Docker Desktop's addresses: a path on the Docker socket, and a name for containers alone.
-# Port 0 is what versions up to v0.1.44 print when they do not know it.
+# Addresses that programs on the host cannot use: a path on the Docker socket, and a host name
+# for containers. Versions up to v0.1.44 print `http://:0` if the address is unknown.
 _NO_ADDRESS = re.compile(r"http://localhost/exp/|http://model-runner\.docker\.internal/|https?://:")
 
 
@@ -95,9 +95,9 @@ def _endpoint(value: object) -> str | None:
 
 
 def parse_version(stdout: str) -> tuple[str | None, str | None]:
-    """Read `version`: the plugin's version and the kind of engine, `None` where unknown."""
+    """Parse `version`: the plugin's version and the kind of engine, or `None` if unknown."""
     version = re.search(
-        # A block from v1.0.30 on, in which the client comes first; one line before.
+        # Since v1.0.30 the output is a block that begins with the client; before, it is a line.
         r"^(?: Version:|Docker Model Runner version) +(\S+)$",
         stdout,
         re.MULTILINE,
@@ -110,10 +110,10 @@ def parse_version(stdout: str) -> tuple[str | None, str | None]:
 
 
 def parse_configurations(stdout: str) -> list[Configured]:
-    """Read `configure show`.
+    """Parse `configure show`.
 
     Raises:
-        PluginNotFoundError: If there is no array.
+        PluginNotFoundError: If the output has no array.
     """
     return configuration.parse_configurations(_json(stdout, "configure show", (list, type(None))))
 
@@ -122,10 +122,10 @@ _USAGE = r"^{name} +{size} *$"
 
 
 def parse_disk_usage(stdout: str) -> DiskUsage:
-    """Read the table of `df`; an engine that takes no space has no row.
+    """Parse the table of `df`; an engine that uses no space has no row.
 
     Raises:
-        PluginNotFoundError: If there is no table: versions before v0.1.25 print help.
+        PluginNotFoundError: If the output has no table; versions before v0.1.25 print help.
     """
     models, engine = (
         re.search(_USAGE.format(name=name, size=_SIZE), stdout, re.MULTILINE)
@@ -137,10 +137,10 @@ def parse_disk_usage(stdout: str) -> DiskUsage:
 
 
 def parse_search(stdout: str) -> list[FoundModel]:
-    """Read `search --json`; without a match it prints a sentence.
+    """Parse `search --json`, which prints a sentence if there is no match.
 
     Raises:
-        PluginNotFoundError: If there is no array.
+        PluginNotFoundError: If the output has no array.
     """
     if re.search(r"^No models found", stdout, re.MULTILINE):
         return []
@@ -152,7 +152,7 @@ def _found(item: dict[str, Any]) -> FoundModel:
     name, source = text(item.get("Name")) or "", text(item.get("Source")) or ""
     backend = text(item.get("Backend"))
     return FoundModel(
-        # The command's table has the prefix that `pull` needs, and its JSON has not.
+        # `pull` needs this prefix, which is missing in the JSON but not in the table.
         name=f"hf.co/{name}" if source == "HuggingFace" else name,
         description=text(item.get("Description")) or "",
         source=source,
@@ -161,7 +161,7 @@ def _found(item: dict[str, Any]) -> FoundModel:
         official=item.get("Official") is True,
         updated=text(item.get("UpdatedAt")),
         backend=None if backend == "unknown" else backend,
-        size=integer(item.get("Size")) or None,  # 0 stands for unknown
+        size=integer(item.get("Size")) or None,  # 0 means unknown
     )
 
 
@@ -169,12 +169,12 @@ def _found(item: dict[str, Any]) -> FoundModel:
 
 
 def parse_running(stdout: str) -> list[RunningModel]:
-    """Read the table of `ps`, by the columns of its header; the last column is left out.
+    """Parse the table of `ps` by the positions of its headings; the last column is ignored.
 
-    Names are made alike: versions differ in how much of `docker.io/ai/…:latest` they show.
+    Names are shortened, because versions differ in how they print `docker.io/ai/…:latest`.
 
     Raises:
-        PluginNotFoundError: If there is no table: versions before v0.1.25 print help.
+        PluginNotFoundError: If the output has no table; versions before v0.1.25 print help.
     """
     lines = iter(stdout.splitlines())
     for header in lines:
@@ -182,7 +182,7 @@ def parse_running(stdout: str) -> list[RunningModel]:
             break
     else:
         _refuse_table("ps")
-    # The last column is LAST USED up to v1.0.14, UNTIL since.
+    # The last column is LAST USED up to v1.0.14, and UNTIL in later versions.
     columns = [cell.start() for cell in re.finditer(r"(?<!\S)\S+(?: \S+)*", header)][:4]
     name, backend, mode, last = columns
     return [
@@ -198,24 +198,24 @@ def parse_running(stdout: str) -> list[RunningModel]:
 
 
 def _refuse_table(command: str) -> NoReturn:
-    msg = f"`docker model {command}` printed no table: it is another command, or too old"
-    raise PluginNotFoundError(msg, hint="see `docker model version`, and update the plugin")
+    msg = f"`docker model {command}` printed no table: the plugin is too old, or another program"
+    raise PluginNotFoundError(msg, hint="check `docker model version`, and update the plugin")
 
 
 # -- pull ------------------------------------------------------------------------------------
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_LINE_END = re.compile(r"[\r\n]")  # v0.1.30 and older went back to the line's beginning
+_LINE_END = re.compile(r"[\r\n]")  # v0.1.30 and older rewrite a line with `\r`
 _SIZE = r"(\d+(?:\.\d+)?) ?([kMGTPEZY]?B)"
 _DOWNLOADED = re.compile(rf"Downloaded:? {_SIZE}(?: of {_SIZE})?")
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 
 
 class PullOutput:
-    """Reads the stdout of a pull as it comes; its lines give the size of all layers together.
+    """Parses the stdout of a pull as it arrives. Sizes are totals of all layers.
 
     Args:
-        model: The name as the caller gave it.
+        model: The model name that the caller passed.
     """
 
     def __init__(self, model: str) -> None:
@@ -223,7 +223,7 @@ class PullOutput:
         self._rest = ""
 
     def feed(self, data: bytes) -> list[PullProgress]:
-        """Return the steps that `data` completes; numbers and units are ASCII."""
+        """Return the steps that `data` completes."""
         *lines, self._rest = _LINE_END.split(self._rest + data.decode("utf-8", "replace"))
         stripped = (_ANSI.sub("", line).strip() for line in lines)
         return [self._progress(line) for line in stripped if line]

@@ -1,7 +1,7 @@
-"""What the CLI would find under a name, found out without opening a file.
+"""Check which files the CLI would find, without opening them.
 
-Opening could block (a pipe) or have an effect (a device), so the file system is asked about
-names alone. In doubt a file counts as existing.
+Opening a file can block (a pipe) or have side effects (a device), so only names are looked up.
+If the result is uncertain, the file counts as existing.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalFiles"]
 
-_REMEMBERED = 4096  # names whose result is kept: a prompt may repeat a name a million times
+_REMEMBERED = 4096  # the size of the cache: a prompt can repeat a name a million times
 
-# Parts of a name in /proc that mean something else, or nothing, in another process.
+# Parts of a name in /proc that refer to another file, or to none, in another process.
 _OWN_PARTS = re.compile(rb"(?<![^/])(?:[0-9]+|cwd)(?![^/])")
 _EFFECTIVE = os.access in os.supports_effective_ids
-_MOST_OWN_PARTS = 16  # that are looked at; a name with more of them counts as existing
+_MOST_OWN_PARTS = 16  # a name with more of these parts counts as existing
 
 
 class LocalFiles:
@@ -50,27 +50,28 @@ class LocalFiles:
         self._system.close()
 
     def _read(self, path: str) -> bool:
-        """Whether the CLI would read what an `@` reference names."""
+        """Whether the CLI would read the file of an `@` reference."""
         name = normalized(path)
         return "\0" not in name and self._system.reads(name)
 
     def _attached(self, path: str) -> bool:
-        """Whether the CLI would attach the file that an image path names, or fail over it."""
+        """Whether the CLI would attach the file of an image path, or would fail."""
         name = normalized(path)
         return "\0" in name or not self._system.misses(name)
 
 
 class _Posix:
-    """Looks relative names up from an open directory.
+    """Looks up names relative to an open directory.
 
-    Joined to the directory's own name, a name that just fits for the command would be too long.
+    A name that is short enough for the command could be too long when joined with the name of
+    the directory.
     """
 
     def __init__(self, cwd: str) -> None:
         self._cwd = cwd
 
     def open(self) -> None:
-        # O_PATH, where there is one, asks for no right to list the directory.
+        # O_PATH, where supported, does not need permission to list the directory.
         flags = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
         self._directory = os.open(self._cwd, flags)
 
@@ -82,14 +83,14 @@ class _Posix:
         if os.access(path, os.R_OK, dir_fd=self._directory, effective_ids=_EFFECTIVE):
             try:
                 mode = os.stat(path, dir_fd=self._directory).st_mode
-            except OSError:  # it existed a moment ago
+            except OSError:  # it existed in the call before
                 return True
             if not stat.S_ISDIR(mode) and not stat.S_ISSOCK(mode):
                 return True
         return self._belongs_to_process(path)
 
     def misses(self, name: str) -> bool:
-        """Whether the answer is "no such file", the only one that the CLI ignores."""
+        """Whether the lookup fails with "no such file", the only failure that the CLI ignores."""
         path = name.encode()
         try:
             os.stat(path, dir_fd=self._directory)
@@ -100,17 +101,17 @@ class _Posix:
         return False
 
     def _belongs_to_process(self, path: bytes) -> bool:
-        """Whether the name leads through a process's own entries in /proc.
+        """Whether the path contains an entry of a process in /proc.
 
-        The command is still to be started, so `/proc/4711/environ` may come to be its own,
-        with all its secrets, and `/proc/self/cwd/..` is another directory there.
+        The command has not started yet. `/proc/4711/environ` can become its own environment,
+        with all secrets, and `/proc/self/cwd/..` is another directory for it.
         """
         for count, part in enumerate(_OWN_PARTS.finditer(path)):
             if count == _MOST_OWN_PARTS:
                 return True
             try:
                 parent = os.stat(path[: part.start()] or b".", dir_fd=self._directory)
-            except OSError:  # so nothing beyond it can be reached
+            except OSError:  # the rest of the path is unreachable
                 return False
             if parent.st_dev in _process_file_systems():
                 return True
@@ -119,9 +120,9 @@ class _Posix:
 
 @cache
 def _process_file_systems() -> frozenset[int]:
-    """Return the device numbers of every mounted /proc; a container may see its host's as well.
+    """Return the device numbers of all mounted /proc; a container can see that of its host.
 
-    macOS has no /proc, but /dev/fd, where numbers are a process's own too.
+    macOS has no /proc. Its /dev/fd also contains numbers that differ between processes.
     """
     if sys.platform == "darwin":
         return frozenset({os.stat("/dev/fd").st_dev})
@@ -138,7 +139,7 @@ def _process_file_systems() -> frozenset[int]:
 class _Windows:
     """Looks names up by the rules of Windows."""
 
-    _LONG = 248  # Go uses another form for longer names, Python may not
+    _LONG = 248  # Go converts longer names to another form; Python does not always
 
     def __init__(self, cwd: str) -> None:
         self._cwd = cwd
@@ -150,17 +151,17 @@ class _Windows:
         pass
 
     def reads(self, name: str) -> bool:
-        if self._is_never_asked(name):
+        if self._is_never_looked_up(name):
             return True
         try:
             mode = self._full(name).stat().st_mode
         except OSError as error:
-            # EINVAL stands for a name that no file can have: `what?`
+            # EINVAL means that the name is invalid, for example `what?`.
             return error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.EINVAL}
         return not stat.S_ISDIR(mode)
 
     def misses(self, name: str) -> bool:
-        if self._is_never_asked(name):
+        if self._is_never_looked_up(name):
             return False
         try:
             self._full(name).stat()
@@ -173,6 +174,6 @@ class _Windows:
     def _full(self, name: str) -> Path:
         return Path(self._cwd, name)
 
-    def _is_never_asked(self, name: str) -> bool:
-        r"""Whether a lookup would log in to a server (`\\host\share`), or be no answer."""
+    def _is_never_looked_up(self, name: str) -> bool:
+        r"""Whether a lookup would log in to a server (`\\host\share`) or be unreliable."""
         return bool(re.match(r"[/\\]{2}", name)) or len(str(self._full(name))) >= self._LONG

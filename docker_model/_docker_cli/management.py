@@ -1,4 +1,4 @@
-"""Commands that are run to their end before their output is read: all but `run`."""
+"""The management commands: all commands except a `run` that answers a prompt."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ if TYPE_CHECKING:
         RunningModel,
     )
 
-# What was learned of models, by command and name. Changed on the I/O thread alone, read on any.
+# Descriptions of models by command and name. Only the I/O thread changes this dict.
 _known: dict[tuple[CommandSpec, str], ModelInfo] = {}
 
 
 def known_model(spec: CommandSpec, model: str) -> ModelInfo | None:
-    """Return what this process has learned about a model, without a request."""
+    """Return the description of a model that this process remembers, without a request."""
     return _known.get((spec, model))
 
 
 async def look_for(spec: CommandSpec, model: str) -> None:
-    """Check that `model` is in the local store, and remember its metadata if it is new.
+    """Check that `model` is in the local store, and store its description if it is new.
 
     Raises:
         ModelNotFoundError: If the model is not in the local store.
@@ -61,7 +61,7 @@ async def look_for(spec: CommandSpec, model: str) -> None:
     """
     shown = await inspect(spec, model)
     if (spec, model) not in _known:
-        with contextlib.suppress(PluginNotFoundError):  # a user's own command prints anything
+        with contextlib.suppress(PluginNotFoundError):  # a custom command can print other text
             if (described := listing.parse_model(shown)) is not None:
                 _known[spec, model] = model_data.with_configuration(described)
 
@@ -82,8 +82,9 @@ async def run_command(
         arguments: The subcommand and its arguments.
         about: The subcommand, for errors.
         model: The model, for errors.
-        on_stdout: Called with the output as it comes, instead; an exception ends the command.
-        on_stderr: Called with the standard error of a command that succeeded.
+        on_stdout: Called with the output as it arrives; the return value is then empty. An
+            exception in it ends the command.
+        on_stderr: Called with the standard error of a successful command.
 
     Raises:
         DockerModelError: If the command cannot be started, or fails.
@@ -92,7 +93,7 @@ async def run_command(
     program = await spec.program()
     child = await program.start(arguments, on_stdout=on_stdout or output.extend, stdin=False)
     try:
-        # Shielded, since cancelling a caller must not cancel the child's own future.
+        # Shielded, because canceling a caller must not cancel the child's future.
         end = await asyncio.shield(child.ended)
     finally:
         child.end()
@@ -125,14 +126,14 @@ async def preload(spec: CommandSpec, model: str) -> None:
     arguments = command.preload_arguments(model)
     try:
         await run_command(spec, arguments, about="run --detach", model=model)
-    except PluginNotFoundError as error:  # the plugin does not know the flag
+    except PluginNotFoundError as error:  # the plugin does not support the flag
         msg = "this version of the CLI cannot load a model without running it"
         hint = "update the Docker Model Runner plugin to v0.1.45 or later"
         raise UnsupportedParameterError(msg, hint=hint) from error
 
 
-async def knows_color(spec: CommandSpec) -> bool:
-    """Whether `run` knows `--color`, as it does from v0.1.41 on.
+async def supports_color(spec: CommandSpec) -> bool:
+    """Whether `run` supports `--color`, as v0.1.41 and later do.
 
     Raises:
         DockerModelError: If the command fails for another reason.
@@ -145,7 +146,7 @@ async def knows_color(spec: CommandSpec) -> bool:
 
 
 class _CallbackError(Exception):
-    """Carries the exception of a caller's function past the handlers of our own errors."""
+    """Wraps an exception of a caller's function, so that no handler here catches it."""
 
     def __init__(self, error: BaseException) -> None:
         super().__init__()
@@ -155,13 +156,13 @@ class _CallbackError(Exception):
 async def pull(
     spec: CommandSpec, model: str, on_progress: Callable[[PullProgress], object] | None = None
 ) -> str:
-    """Pull `model` and return the output of `inspect`.
+    """Pull `model`, and return the output of `inspect`.
 
-    Exit code 0 does not prove a pull: for the CLI a stream of progress that just ends, or ends
-    with the text of an error, is a success. So the model has to be in the store afterwards.
+    Exit code 0 does not prove success: the CLI also exits with 0 if the progress stream ends
+    early or ends with an error text. Therefore `inspect` checks that the model is in the store.
 
     Raises:
-        ModelNotFoundError: If the registry has no such model.
+        ModelNotFoundError: If the registry does not have the model.
         PullError: If the pull failed.
         DockerModelError: If the command fails.
     """
@@ -172,7 +173,7 @@ async def pull(
             if on_progress is not None:
                 try:
                     on_progress(progress)
-                # SystemExit, too, which would end the I/O thread.
+                # Includes SystemExit, which would end the I/O thread.
                 except BaseException as error:  # noqa: BLE001  raised again for the caller
                     raise _CallbackError(error) from None
 
@@ -183,14 +184,14 @@ async def pull(
         await run_command(spec, arguments, about="pull", model=model, on_stdout=report)
     except _CallbackError as carrier:
         failure = carrier.error
-    if failure is not None:  # raised here, so that no exception of ours becomes its context
+    if failure is not None:  # raised outside `except`, so that `_CallbackError` is not its context
         raise failure
     try:
         inspected = await inspect(spec, model)
     except ModelNotFoundError:
-        msg = f"the pull of {model!r} ended without an error and without the model"
+        msg = f"the pull of {model!r} reported success, but the model is not in the local store"
         hint = f"try `docker model pull {model}` again"
-        if canonical(model).startswith(HUGGING_FACE):  # the command leaves out what it refuses
+        if canonical(model).startswith(HUGGING_FACE):  # the command does not report a refusal
             hint = "check the name; a private model needs HF_TOKEN, or pull_model(…, token=…)"
         raise PullError(msg, hint=hint) from None
     LOG.info("pulled %s", model)
@@ -199,7 +200,7 @@ async def pull(
 
 @dataclass(frozen=True, slots=True)
 class ManagementCommands:
-    """The commands for models and for the runner.
+    """The commands that manage models and the runner.
 
     Attributes:
         spec: The program and its environment.
@@ -220,7 +221,7 @@ class ManagementCommands:
         ]
 
     async def inspect(self, name: str) -> ModelInfo:
-        """Describe a model, and remember it for this process."""
+        """Describe a model, and store the description for this process."""
         async with self._limit("inspect"):
             model, configured = await asyncio.gather(self._inspect(name), self.configured(name))
         return self._remember(name, model, configured)
@@ -237,18 +238,18 @@ class ManagementCommands:
     async def pull(
         self, name: str, sink: Sink[PullProgress | ModelInfo], token: str | None = None
     ) -> None:
-        """Put each step of a pull into `sink`, and then the model.
+        """Put each step of a pull into `sink`, then the model.
 
-        The command reads a token of Hugging Face from the environment.
+        The command reads a Hugging Face token from the environment.
 
         Raises:
-            UnsupportedParameterError: If there is a token for another registry.
+            UnsupportedParameterError: If a token is set for another registry.
         """
         spec = self.spec
         if token is not None:
             if not canonical(name).startswith(HUGGING_FACE):
-                msg = f"the command takes a token for Hugging Face alone, and not for {name!r}"
-                hint = 'use transport="http", or `docker login` and no token'
+                msg = f"the command accepts a token only for Hugging Face, not for {name!r}"
+                hint = 'use transport="http", or `docker login` without a token'
                 raise UnsupportedParameterError(msg, hint=hint)
             spec = replace(spec, env=Environment({**spec.env, "HF_TOKEN": token}))
         async with self._limit("pull"):
@@ -257,7 +258,7 @@ class ManagementCommands:
         sink.put(self._remember(name, model, configured))
 
     async def preload(self, name: str) -> None:
-        """Load a model that is in the store: `run --detach` would pull a missing one."""
+        """Load a model that is in the store; `run --detach` would pull a missing model."""
         async with self._limit("run --detach"):
             await self._inspect(name)
             await preload(self.spec, name)
@@ -267,7 +268,9 @@ class ManagementCommands:
         await self._ask(command.unload_arguments(name), "unload", name)
 
     async def configure(self, name: str, changes: ModelConfiguration) -> None:
-        """Change the configuration of a model that is in the store: the CLI takes any name.
+        """Change the configuration of a model.
+
+        The model must be in the store, which the CLI does not check.
 
         Raises:
             GenerationError: If the model is in use.
@@ -275,17 +278,17 @@ class ManagementCommands:
         """
         async with self._limit("configure"):
             model, configured = await asyncio.gather(self._inspect(name), self.configured(name))
-            wanted = configurations.completed(changes, model)
-            old = configurations.select(configured, model, wanted.mode)
-            arguments = command.configure_arguments(name, configurations.changed(old, wanted))
+            changes = configurations.completed(changes, model)
+            old = configurations.select(configured, model, changes.mode)
+            arguments = command.configure_arguments(name, configurations.changed(old, changes))
             try:
                 await run_command(self.spec, arguments, about="configure", model=name)
             except PluginNotFoundError as error:
-                raise _too_old(error, "configure that") from error
+                raise _too_old(error, "set this value") from error
         _known.pop((self.spec, name), None)
 
     async def configuration(self, name: str, mode: Mode | None) -> ModelConfiguration | None:
-        """Return the configuration of a model; `None` if there is none."""
+        """Return the configuration of a model, or `None` if the model is not configured."""
         async with self._limit("inspect"):
             model, configured = await asyncio.gather(self._inspect(name), self.configured(name))
         return configurations.select(configured, model, mode)
@@ -304,11 +307,11 @@ class ManagementCommands:
         _known.pop((self.spec, name), None)
 
     async def tag(self, name: str, tag: str) -> None:
-        """Give a model another name."""
+        """Add another name to a model."""
         await self._ask(command.tag_arguments(name, tag), "tag", name)
 
     async def disk_usage(self) -> DiskUsage:
-        """Return the disk space in use."""
+        """Return the used disk space."""
         return listing.parse_disk_usage(await self._ask(command.disk_usage_arguments(), "df"))
 
     async def search(self, term: str, limit: int) -> list[FoundModel]:
@@ -330,14 +333,14 @@ class ManagementCommands:
             raise _too_old(error, "search for models") from error
 
     async def status(self) -> Status:
-        """Return the state of the runner, as far as it can be found out."""
+        """Return the state of the runner; unknown values are `None`."""
         argv, state, (version, engine) = await asyncio.gather(
             self._argv(), self._state(), self._version()
         )
         return replace(state, version=version, engine=state.engine or engine, command=argv)
 
     async def _argv(self) -> tuple[str, ...]:
-        """Return the argv prefix in use; the one that was given if there is no such program."""
+        """Return the command with the path of its program, or as configured if not found."""
         try:
             async with self._limit("status"):
                 return (await self.spec.program()).argv
@@ -350,13 +353,13 @@ class ManagementCommands:
         try:
             state = listing.parse_status(await self._ask(arguments, "status"))
         except (DockerNotFoundError, PluginNotFoundError):
-            raise  # the HTTP API may still be there
+            raise  # so that the caller tries the HTTP API
         except DockerModelError as error:
             return Status(running=False, problem=str(error))
         return state if state.running else replace(state, problem=str(failures.not_running()))
 
     async def _version(self) -> tuple[str | None, str | None]:
-        """Return the plugin's version and the kind of engine, `None` where unknown."""
+        """Return the plugin's version and the kind of engine, or `None` if unknown."""
         try:
             text = await self._ask(command.version_arguments(), "version")
         except DockerModelError:
@@ -373,18 +376,18 @@ class ManagementCommands:
         model: str = "",
         on_stderr: Callable[[str], object] | None = None,
     ) -> str:
-        """Run a command to its end.
+        """Run a command to its end, and return its output.
 
         Raises:
-            PluginNotFoundError: If the CLI does not know the subcommand: it prints help then,
-                with exit code 0.
+            PluginNotFoundError: If the CLI does not know the subcommand; it then prints help and
+                exits with code 0.
         """
         async with self._limit(about):
             output = await run_command(
                 self.spec, arguments, about=about, model=model, on_stderr=on_stderr
             )
         if re.search(r"^Usage:  docker model", output, re.MULTILINE):
-            msg = f"the installed `docker model` is too old: it does not know {about!r}"
+            msg = f"the installed `docker model` is too old: it has no command {about!r}"
             raise PluginNotFoundError(msg, hint="update the plugin: " + PLUGIN_HINT)
         return output
 
@@ -395,12 +398,12 @@ class ManagementCommands:
                 yield
         except TimeoutError:
             msg = f"`docker model {about}` took longer than {self.timeout:g} s"
-            hint = "raise timeout=; `docker info` shows whether Docker itself answers"
+            hint = "increase timeout=; `docker info` shows whether Docker responds"
             raise GenerationTimeoutError(msg, hint=hint, phase="total") from None
 
 
 def _too_old(error: PluginNotFoundError, action: str) -> DockerModelError:
-    """Return another error for a plugin that does not know a flag or a subcommand."""
+    """Convert the error for an unknown flag or subcommand to an `UnsupportedParameterError`."""
     if "too old" not in error.message:
         return error
     msg = f"this version of the CLI cannot {action}: {error.message}"

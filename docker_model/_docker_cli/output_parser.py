@@ -1,6 +1,6 @@
-"""The parser for the output of `docker model run`: the model's words and the CLI's own.
+"""Parse the output of `docker model run`: the text of the model and the text of the CLI.
 
-Both come through one stdout, separated by fixed texts alone::
+Both are in the same stdout, and only fixed texts separate them::
 
     [warnings of the context detection]
     [Unable to find model 'ai/x' locally. Pulling from the server.
@@ -15,8 +15,9 @@ Both come through one stdout, separated by fixed texts alone::
     [
      Token usage: 10 prompt + 5 completion = 15 total]
 
-and one newline. A model may write any of these texts itself, so each counts only where the CLI
-puts it, and only in the CLI's exact form. Text that is ambiguous even then counts as the CLI's.
+and one newline. A model can also write these texts. The parser therefore only recognizes them
+at the positions and in the exact form of the CLI. Text that is still ambiguous is treated as
+text of the CLI.
 """
 
 from __future__ import annotations
@@ -35,18 +36,18 @@ if TYPE_CHECKING:
 __all__ = ["SEPARATOR", "SEPARATOR_TO_V0_1_40", "Chatter", "OutputParser", "Part", "PullNotice"]
 
 SEPARATOR: Final = "\n\n--\n\n"
-"""Separates the reasoning from the answer, since v0.1.41."""
+"""The separator between the reasoning and the answer, since v0.1.41."""
 
 SEPARATOR_TO_V0_1_40: Final = "\n\n"
-"""Separates them from v0.1.37 to v0.1.40. A blank line in the reasoning looks the same."""
+"""The separator from v0.1.37 to v0.1.40. A blank line in the reasoning is indistinguishable."""
 
 
 @dataclass(frozen=True, slots=True)
 class PullNotice:
-    """The CLI did not find the model, and begins to pull it.
+    """The notice that the CLI did not find the model and begins to pull it.
 
     Attributes:
-        model: The name as the CLI prints it: as given, but v0.1.46 completes it.
+        model: The name that the CLI prints: the name passed, which v0.1.46 completes.
     """
 
     model: str
@@ -54,7 +55,7 @@ class PullNotice:
 
 @dataclass(frozen=True, slots=True)
 class Chatter:
-    """A line of the CLI's own before the answer, without its newline."""
+    """A line of the CLI before the answer, without its newline."""
 
     line: str
 
@@ -66,10 +67,10 @@ class State(Enum):
     """The part of the output that the parser is in."""
 
     START = auto()
-    PULL = auto()  # After the notice: a line other than progress is the pull's result.
-    GAP = auto()  # After an empty line in a pull: a retry, the result, or a pull without one.
-    READY = auto()  # After the pull's result.
-    LINE = auto()  # Within a line of the CLI, which ends at the next newline.
+    PULL = auto()  # After the notice; a line that is not progress is the result of the pull.
+    GAP = auto()  # After an empty line in a pull; a retry, a result or no result follows.
+    READY = auto()  # After the result of the pull.
+    LINE = auto()  # Inside a line of the CLI, up to the next newline.
     REASONING = auto()
     ANSWER = auto()
 
@@ -79,8 +80,8 @@ _FLOWING: Final[Mapping[State, type[TextDelta | ReasoningDelta]]] = {
     State.ANSWER: TextDelta,
 }
 
-# All warnings that `DetectContext` of cmd/cli/desktop/context.go can print. The model's answer
-# may begin with "Warning: ", too, so nothing shorter will do.
+# All warnings that `DetectContext` of cmd/cli/desktop/context.go can print. A shorter prefix
+# such as "Warning: " is not sufficient, because an answer can begin with it.
 _WARNINGS: Final = (
     "Warning: unable to open context store: ",
     "Warning: unable to determine active context: ",
@@ -90,19 +91,19 @@ _WARNINGS: Final = (
     "Warning: failed to wake up Docker Cloud",
     "Warning: failed to verify Docker Cloud wake-up: ",
 )
-# v0.1.30 and older rewrite one line, as if there were a terminal.
+# v0.1.30 and older rewrite one line, as on a terminal.
 _PROGRESS: Final = ("Downloaded ", "Downloaded: ", "\r\x1b[KDownloaded: ")
 _RESULTS: Final = ("Model pulled successfully\n", "Using cached model: ")
 _HEADER: Final = ("Thinking:\n", State.REASONING)
 
 _Openings: TypeAlias = tuple[tuple[str, State], ...]
 
-# What the CLI may print next, and the state after that line. No text is the beginning of another.
+# The texts that the CLI can print next, and the state after them. No text is a prefix of another.
 _OPENINGS: Final[Mapping[State, _Openings]] = {
     State.START: (*((warning, State.START) for warning in _WARNINGS), _HEADER),
     State.PULL: (
         *((progress, State.PULL) for progress in _PROGRESS),
-        ("Warning: failed to ", State.PULL),  # of the copying of credentials, from v1.2.6 on
+        ("Warning: failed to ", State.PULL),  # to copy credentials; since v1.2.6
         ("\n", State.GAP),
     ),
     State.GAP: (
@@ -119,21 +120,21 @@ _USAGE_HEAD: Final = "\n\nToken usage: "
 _USAGE: Final = re.compile(
     r"\n\nToken usage: ([0-9]+) prompt \+ ([0-9]+) completion = ([0-9]+) total"
 )
-# Go's int has at most 19 digits. A longer text cannot become the usage line, so this bounds
-# what is held back and looked at again, whatever the model writes.
+# Go's int has at most 19 digits. A longer text cannot become the usage line, so this is the
+# maximum length of the text that is held back and parsed again.
 _LONGEST: Final = len(f"{_USAGE_HEAD} prompt +  completion =  total\n") + 3 * 19
 
 
 class OutputParser:
-    """Turns the bytes of stdout into parts, in order and in linear time.
+    """Converts the bytes of stdout to parts, in order and in linear time.
 
-    Every split of the bytes gives the same parts, once adjacent deltas are joined. The parser holds
-    back only text that may still turn out to be the CLI's: the beginning of one of its lines, of
-    the separator or of the usage line, and the last newline.
+    The result does not depend on how the bytes are split, once adjacent deltas are joined. The
+    parser only holds back text that can still become text of the CLI: the beginning of a line of
+    the CLI, of the separator or of the usage line, and the last newline.
 
     Args:
-        model: The requested model. A notice that names another one is the model's own text.
-        separator: `SEPARATOR`, or `SEPARATOR_TO_V0_1_40` for such an old CLI.
+        model: The requested model. A notice with another name is text of the model.
+        separator: `SEPARATOR`, or `SEPARATOR_TO_V0_1_40` for an old CLI.
     """
 
     __slots__ = ("_bytes", "_held", "_line", "_notices", "_separator", "_state", "_then")
@@ -148,10 +149,10 @@ class OutputParser:
         self._then = State.START  # the state after `LINE`
         self._bytes = b""  # an incomplete character
         self._held = ""
-        self._line: list[str] = []  # pieces, so that an endless line costs no copies of itself
+        self._line: list[str] = []  # pieces, because appending to a long string copies it
 
     def feed(self, data: bytes) -> list[Part]:
-        """Take the next bytes and return the parts that they complete."""
+        """Process the next bytes, and return the parts that they complete."""
         if self._bytes:
             data = self._bytes + data
         text, used = utf_8_decode(data, "replace", False)  # noqa: FBT003 (positional in C)
@@ -161,7 +162,7 @@ class OutputParser:
         return self._parse(text)
 
     def close(self) -> list[Part]:
-        """Return the text that was held back. Nothing may follow."""
+        """Return the parts in the text that was held back; called at the end of the output."""
         parts = self._parse(utf_8_decode(self._bytes, "replace", True)[0])  # noqa: FBT003 (as above)
         if self._state is State.LINE:
             parts.append(Chatter("".join(self._line)))
@@ -193,7 +194,10 @@ class OutputParser:
         return parts
 
     def _open(self, text: str, position: int) -> int | None:
-        """Decide what begins here and return where to go on; `None` if that needs more text."""
+        """Enter the state of the text at `position`, and return the position after its opening.
+
+        Return `None` if the decision needs more text.
+        """
         openings = _OPENINGS[self._state]
         if self._state is State.START:
             openings += tuple((f"{notice}\n", State.PULL) for notice in self._notices)
@@ -215,7 +219,7 @@ class OutputParser:
         ):
             return None
         if self._state is State.PULL:
-            # The result of a pull is in the server's words: it may be any line.
+            # The result of a pull is a message of the server, so it can be any line.
             self._state, self._then = State.LINE, State.READY
         else:
             self._state = State.ANSWER
@@ -232,7 +236,7 @@ class OutputParser:
         name = self._notices.get(line)
         parts.append(Chatter(line) if name is None else PullNotice(name))
         if name is not None:
-            self._notices.clear()  # there is one only: a second one is the server's result
+            self._notices.clear()  # the CLI prints one notice; a second one is the server's result
         self._state = self._then
         return end + 1
 
@@ -251,7 +255,7 @@ class OutputParser:
         return len(text)
 
     def _certain(self, text: str, position: int) -> int:
-        """Return the offset up to which `text` is certainly the model's."""
+        """Return the offset up to which `text` is certainly text of the model."""
         newline = text.find("\n", max(position, len(text) - _LONGEST))
         while newline >= 0:
             tail = text[newline:]
@@ -271,7 +275,7 @@ def _append(parts: list[Part], delta: type[TextDelta | ReasoningDelta], text: st
 
 
 def _usage_line(tail: str) -> str:
-    """Return the usage line that `tail` may begin, as far as its numbers are known."""
+    """Return the usage line that begins with `tail`, up to the numbers that are known."""
     if not tail.startswith(_USAGE_HEAD):
         return _USAGE_HEAD
     match [int(digits) for digits in _DIGITS.findall(tail)]:

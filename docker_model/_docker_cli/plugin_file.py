@@ -1,12 +1,12 @@
-"""The plugin's own file, found as `docker` finds it.
+"""Find the plugin's executable by the rules of `docker`.
 
-`docker model run` starts `docker`, which starts the plugin once for its metadata and once for
-the command itself. The plugin's file alone, started with the same arguments, gives the same
-answer in half the time. `find_plugin` looks for it by the rules of docker/cli
-(`cli-plugins/manager`), and gives the reason where `docker` has to stay in front.
+`docker model run` starts `docker`, which starts the plugin twice: once for its metadata and
+once for the command itself. The plugin's executable, started directly with the same arguments,
+returns the same answer in half the time. `find_plugin` searches for it by the rules of
+docker/cli (`cli-plugins/manager`). If `docker` must start the plugin, it returns the reason.
 
-The rules are functions of text and bytes. `find_plugin` alone looks at files, so it may block.
-With `windows=True` they are those of Windows, on any system.
+The rules are pure functions of text and bytes. Only `find_plugin` accesses files and can block.
+With `windows=True` the functions use the rules of Windows, on any system.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 METADATA_ARGUMENT = "docker-cli-plugin-metadata"
-PLUGIN_SOCKET = "DOCKER_CLI_PLUGIN_SOCKET"  # where a plugin learns that its `docker` has ended
+PLUGIN_SOCKET = "DOCKER_CLI_PLUGIN_SOCKET"  # a plugin exits when `docker` closes this socket
 
 _WINDOWS = os.name == "nt"
 _SYSTEM_FOLDERS = (
@@ -35,10 +35,10 @@ _SYSTEM_FOLDERS = (
     "/usr/lib/docker/cli-plugins",
     "/usr/libexec/docker/cli-plugins",
 )
-_WINDOWS_SYSTEM_FOLDERS = ("PROGRAMDATA", "PROGRAMFILES")  # the first one before docker v29.2.0
-# The only version that every `docker` accepts; since v28.4.1 it takes all below 2.0.0.
+_WINDOWS_SYSTEM_FOLDERS = ("PROGRAMDATA", "PROGRAMFILES")  # PROGRAMDATA before docker v29.2.0
+# The only version that every `docker` accepts; v28.4.1 and later accept all below 2.0.0.
 _SCHEMA_VERSION = "0.1.0"
-# The first bytes of a program: Linux, macOS (for one processor and for several), Windows.
+# The first bytes of a program: Linux, macOS (for one architecture and for several), Windows.
 _PROGRAM_HEADS = (
     b"\x7fELF",
     b"\xcf\xfa\xed\xfe",
@@ -46,20 +46,20 @@ _PROGRAM_HEADS = (
     b"\xca\xfe\xba\xbf",
     b"MZ",
 )
-# Docker Desktop and `docker buildx install` set it. `docker` allows no alias but `builder`, and
-# fails when its target is a command of its own.
+# Docker Desktop and `docker buildx install` set this alias. `docker` allows only the alias
+# `builder`, and fails if its target is a built-in command.
 _BUILDX_ALIAS = {"builder": "buildx"}
 _DOCKER_NAMES = frozenset({"docker", "docker.exe", "com.docker.cli", "com.docker.cli.exe"})
 
 
 @dataclass(frozen=True, slots=True)
 class PluginFile:
-    """A file that may be the plugin.
+    """A file that is possibly the plugin.
 
     Attributes:
-        path: Its absolute path.
-        stamp: Changes when the file does: device, inode, mode, size and modification time.
-        docker: The absolute path of `docker`; `None` when there is none on `PATH`.
+        path: The absolute path of the file.
+        stamp: The device, inode, mode, size and modification time, to detect changes.
+        docker: The absolute path of `docker`; `None` if `docker` is not on `PATH`.
     """
 
     path: str
@@ -69,21 +69,21 @@ class PluginFile:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """`docker` has to stay in front of the plugin.
+    """The result of a search after which `docker` must start the plugin.
 
     Attributes:
-        reason: Why.
+        reason: The reason, for the user.
     """
 
     reason: str
 
 
 def find_plugin(env: Mapping[str, str], *, windows: bool = _WINDOWS) -> PluginFile | Front:
-    """Find the file that `docker` would run for `docker model`; looks at files.
+    """Find the file that `docker` would run for `docker model`; accesses files.
 
     Args:
-        env: The whole environment of the child.
-        windows: Go by the rules of Windows.
+        env: The environment of the child.
+        windows: Use the rules of Windows.
     """
     docker = _find_docker(env)
     if isinstance(docker, Front):
@@ -102,8 +102,8 @@ def config_folder(env: Mapping[str, str], *, home: str, windows: bool) -> str:
 
     Args:
         env: The environment.
-        home: The user's home directory, for an environment without one.
-        windows: Go by the rules of Windows.
+        home: The user's home directory, in case the environment does not set it.
+        windows: Use the rules of Windows.
     """
     home = env.get("USERPROFILE" if windows else "HOME") or home
     path = ntpath if windows else posixpath
@@ -111,9 +111,9 @@ def config_folder(env: Mapping[str, str], *, home: str, windows: bool) -> str:
 
 
 def parse_config(data: bytes) -> tuple[str, ...] | Front:
-    """Return the `cliPluginsExtraDirs` of a `config.json`; no data is an empty configuration.
+    """Return the `cliPluginsExtraDirs` of a `config.json`; empty data is valid.
 
-    As in Go, the case of a key has no meaning, and what follows the first value is not read.
+    As in Go, keys are case-insensitive, and data after the first JSON value is ignored.
     """
     text = data.decode("utf-8", "replace").lstrip()
     if not text:
@@ -138,13 +138,13 @@ def parse_config(data: bytes) -> tuple[str, ...] | Front:
 def plugin_paths(
     env: Mapping[str, str], config_folder: str, extra: Sequence[str], *, windows: bool
 ) -> list[str] | Front:
-    """Return the paths at which the plugin may be, in the order of `docker`.
+    """Return the possible paths of the plugin, in the search order of `docker`.
 
     Args:
         env: The environment.
         config_folder: The folder of Docker's configuration.
-        extra: Its `cliPluginsExtraDirs`.
-        windows: Go by the rules of Windows.
+        extra: The `cliPluginsExtraDirs` of the configuration.
+        windows: Use the rules of Windows.
     """
     path = ntpath if windows else posixpath
     system: Sequence[str] = _SYSTEM_FOLDERS
@@ -153,14 +153,14 @@ def plugin_paths(
         system = [path.join(root, "Docker", "cli-plugins") for root in roots]
     folders = [*extra, path.join(config_folder, "cli-plugins"), *system]
     for folder in folders:
-        if not path.isabs(folder):  # the working directory decides, and a run has one of its own
+        if not path.isabs(folder):  # a run has another working directory
             return Front(f"the plugin folder {folder!r} is a relative path")
     name = "docker-model.exe" if windows else "docker-model"
     return [path.join(folder, name) for folder in folders]
 
 
 def judge_metadata(metadata: bytes) -> Front | None:
-    """Judge what a file printed as its metadata; `None` when every `docker` accepts it."""
+    """Validate the metadata that a file has printed; `None` if every `docker` accepts it."""
     try:
         fields = json.loads(metadata.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
@@ -177,7 +177,7 @@ def judge_metadata(metadata: bytes) -> Front | None:
 
 
 def judge_docker(path: str, resolved: str, head: bytes) -> Front | None:
-    """Judge whether a `docker` is Docker's own program; `None` if it is.
+    """Check whether `docker` is Docker's own program; `None` if it is.
 
     Args:
         path: The path of the file.
@@ -216,7 +216,7 @@ def _read(path: str, size: int = -1) -> bytes | Front:
 
 
 def _first_file(paths: Sequence[str], docker: str | None) -> PluginFile | Front:
-    """Look at the first path that exists; `docker` does not try the next one either."""
+    """Return the first path that exists. Like `docker`, do not try the others if it is unusable."""
     for path in paths:
         try:
             status = os.stat(path)

@@ -1,20 +1,21 @@
-"""The prompt guard: local files reach the model only if the caller allows it.
+"""The prompt guard: the CLI reads local files for a prompt only if the caller allows it.
 
-The CLI reads the files that a prompt names (:mod:`docker_model._docker_cli.references`), and
-a prompt holds text of others: users, retrieved documents, results of tools. The guard
-asks the file system what the CLI would ask, and breaks each reference to a file with a space.
+The CLI reads the files that a prompt names (:mod:`docker_model._docker_cli.references`). A
+prompt can contain untrusted text: user input, retrieved documents, results of tools. The guard
+makes the same file lookups as the CLI, and breaks each reference to a file with a space.
 
-The price is one more byte for each file that is named, and for text that only looks like the
-path of a picture where the CLI would fail over it.
+This adds one byte for each file reference. It also adds one byte for each text that looks like
+an image path and would make the CLI fail.
 
-Its limits:
+The guard has these limits:
 
-* It judges the moment of its own check. A file that is created under an *absolute* name between
-  that check and the CLI's is read. (Relative names are safe with `"escape"`: the run starts in an
-  empty directory. So are the entries of `/proc` of processes that are still to be started.)
-* It judges the file systems of this process. Where `command` leads elsewhere (over `ssh`, into a
-  container, a sandboxed `docker` with file systems of its own), other names exist.
-* On Windows, alternate data streams, short names (`PROGRA~1`) and devices have not been tried.
+* The result is only valid at the time of the check. If another process creates a file with an
+  *absolute* name before the CLI's own check, the CLI reads it. (With `"escape"`, relative names
+  are safe, because the run starts in an empty directory. Entries of `/proc` of processes that
+  start later are safe too.)
+* The guard checks the file systems of this process. Other files exist if `command` runs
+  elsewhere: over `ssh`, in a container, or as a sandboxed `docker`.
+* On Windows, alternate data streams, short names (`PROGRA~1`) and devices are not tested.
 """
 
 from __future__ import annotations
@@ -31,27 +32,27 @@ if TYPE_CHECKING:
 
 __all__ = ["check_prompt", "find_references", "guard"]
 
-# What Go's `strings.TrimSpace` removes; `str.strip()` would take \x1c to \x1f as well.
+# The characters that Go's `strings.TrimSpace` removes; `str.strip()` also removes \x1c to \x1f.
 _GO_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
-_SHOWN = 5  # references in an error's message, each up to
-_SHOWN_LENGTH = 200  # characters
+_SHOWN = 5  # the maximum number of references in an error message
+_SHOWN_LENGTH = 200  # the maximum length of each of them, in characters
 _CHOICES = (
-    "take them out of the prompt; or let file_references='escape' break them with a space "
-    "each, or file_references='allow' send what is in those files to the model"
+    "remove them from the prompt; or set file_references='escape' to break each of them with a "
+    "space, or file_references='allow' to send the contents of the files to the model"
 )
 
 
 def check_prompt(prompt: str) -> None:
-    """Refuse a prompt that cannot be sent.
+    """Reject a prompt that cannot be sent.
 
     Args:
-        prompt: The whole text. NUL and control characters are fine: it goes through a pipe.
+        prompt: The prompt. NUL and control characters are valid, because it is sent in a pipe.
 
     Raises:
-        InvalidRequestError: If it is not a string, is empty or blank (the CLI would turn to
-            interactive mode, or send an empty message), or has a lone surrogate, which
+        InvalidRequestError: If the prompt is not a string, is blank (the CLI would start its
+            interactive mode or send an empty message), or contains a lone surrogate, which
             UTF-8 cannot encode.
     """
     if not isinstance(prompt, str):
@@ -59,28 +60,28 @@ def check_prompt(prompt: str) -> None:
         raise InvalidRequestError(msg, hint="decode bytes, and join messages to one string")
     if not prompt.strip(_GO_SPACE):
         msg = "the prompt is empty or blank"
-        raise InvalidRequestError(msg, hint="give the model something to answer")
+        raise InvalidRequestError(msg, hint="pass a prompt with text")
     position = _lone_surrogate(prompt)
     if position is not None:
         msg = f"the prompt has a lone surrogate (U+{ord(prompt[position]):04X}) at {position}"
-        hint = "decode its source with errors='replace', or drop the character"
+        hint = "decode the source with errors='replace', or remove the character"
         raise InvalidRequestError(msg, hint=hint)
 
 
 def may_name_files(prompt: str) -> bool:
-    """Whether the text has anything that could name a file; looks at no file."""
+    """Whether the prompt contains text with the form of a file reference; accesses no files."""
     return any(True for _ in inclusions(prompt)) or any(True for _ in images(prompt))
 
 
 def find_references(prompt: str, *, cwd: str) -> tuple[str, ...]:
-    """List the local files that the CLI would read, attach or fail over.
+    """List the local files in a prompt that the CLI would read or attach, or that make it fail.
 
     Args:
-        prompt: The text as the CLI would get it.
+        prompt: The text that the CLI would receive.
         cwd: The directory that the CLI would run in.
 
     Returns:
-        The paths as they stand in the prompt, in their order, each once.
+        The paths as written in the prompt, in their order, without duplicates.
 
     Raises:
         OSError: If `cwd` cannot be opened.
@@ -94,19 +95,19 @@ def find_references(prompt: str, *, cwd: str) -> tuple[str, ...]:
 
 
 def guard(prompt: str, policy: FileReferences, *, cwd: str) -> str:
-    """Keep the CLI from reading the local files that a prompt names.
+    """Return a prompt for which the CLI reads no local files.
 
-    The module's docstring has the limits of this.
+    The docstring of the module describes the limits.
 
     Args:
-        prompt: The text, as `check_prompt` lets it pass.
-        policy: `"escape"`: one space breaks each reference to a file that exists, and
-            everything else stays as it is. `"refuse"`: such a reference is an error.
-            `"allow"`: the CLI may read the files.
-        cwd: The directory that the run starts in; relative names are judged against it.
+        prompt: A prompt that `check_prompt` accepts.
+        policy: `"escape"`: a space breaks each reference to an existing file; other text does
+            not change. `"refuse"`: a reference to an existing file is an error. `"allow"`: the
+            CLI may read the files.
+        cwd: The working directory of the run; relative names refer to it.
 
     Returns:
-        The prompt to send; the same object if nothing had to change.
+        The prompt to send; the same object if it did not change.
 
     Raises:
         FileReferenceError: If the policy is `"refuse"` and the prompt names a file.
@@ -124,27 +125,28 @@ def guard(prompt: str, policy: FileReferences, *, cwd: str) -> str:
 
 
 def _naming(references: tuple[str, ...]) -> str:
-    shown = ", ".join(repr(path[:_SHOWN_LENGTH]) for path in references[:_SHOWN])
-    more = f" and {len(references) - _SHOWN} more" if len(references) > _SHOWN else ""
-    return f"the prompt names local files, which the CLI would read: {shown}{more}"
+    paths = ", ".join(repr(path[:_SHOWN_LENGTH]) for path in references[:_SHOWN])
+    others = f" and {len(references) - _SHOWN} more" if len(references) > _SHOWN else ""
+    return f"the prompt names local files, which the CLI would read: {paths}{others}"
 
 
 def _lone_surrogate(text: str) -> int | None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        return error.start  # not the error, which has the whole prompt
+        return error.start  # not the exception, which contains the whole prompt
     return None
 
 
 def _defused(text: str, files: LocalFiles) -> str:
     """Break references until the CLI's rules find no file in the text.
 
-    A space can make a new reference: after `@`, the rest of a broken path may have another
-    `@`; after a picture's path, the line may go on to a longer one. So every round starts from
-    the new text. The loop ends because each space ends an `@` or an extension for good, or
-    leaves a picture's path without a file until one of those changes it; it takes two or three
-    rounds. Pictures come first since their space mostly breaks an `@` before them too.
+    A space can create a new reference: a broken `@` path can contain another `@`, and a broken
+    image path can become part of a longer path on the same line. Every round therefore parses
+    the new text. The loop terminates: each space permanently disables an `@` or an extension,
+    or leaves an image path without a file until one of the others changes it. Two or three
+    rounds are typical. Images come first, because their space usually also breaks a preceding
+    `@`.
     """
     while spots := _image_spots(text, files) or _inclusion_spots(text, files):
         text = " ".join(text[start:end] for start, end in pairwise([0, *spots, len(text)]))
@@ -163,7 +165,7 @@ def _image_spots(text: str, files: LocalFiles) -> list[int]:
             continue
         if not files.attached(image.spoiled):
             spots.append(image.middle)
-        else:  # too long in any case, or with a NUL
+        else:  # the name is too long with or without the space, or contains NUL
             dots, settled = endings(text, image)
             spots += dots
     return spots

@@ -1,18 +1,18 @@
-r"""The CLI's rules for local files in a prompt, as functions of text alone.
+r"""The CLI's rules for local files in a prompt, as pure functions of the text.
 
-Before a prompt goes to the model, `docker model run` (since plugin v0.1.46, unchanged to
-v1.2.6) goes over it twice, with no switch to turn it off:
+Since plugin v0.1.46 (unchanged up to v1.2.6), `docker model run` processes a prompt in two
+steps, which no option disables:
 
-1. *Inclusions*: an `@` followed by a quoted or a plain word. If that names a file that can
-   be read, the reference is replaced by the file's content.
-2. *Images*, in the text that the first step left: quoted or bare paths that end like a
-   picture. A file that exists is attached, a missing one is ignored, and any other answer of
-   the file system (a directory, a name too long) fails the run.
+1. *Inclusions*: an `@` followed by a quoted or an unquoted word. If the word is the path of a
+   readable file, the reference is replaced with the content of the file.
+2. *Images*, in the result of the first step: quoted or unquoted paths with the extension of an
+   image. An existing file is attached. A missing file is ignored. Any other result of the file
+   system (a directory, a name that is too long) fails the run.
 
-The CLI matches with Go's regular expressions, which find the leftmost match, in time that
-grows with the text. The patterns here find the same matches and are written so that
-Python's backtracking has nothing to try again: quantifiers are possessive, or the text that was
-looked at is consumed, with a match or without. Go's `\s` and `\b` know ASCII alone, and not `\v`.
+The CLI uses Go's regular expressions, which find the leftmost match in linear time. The
+patterns here find the same matches without backtracking: quantifiers are possessive, or the
+examined text is consumed with or without a match. In Go, `\s` and `\b` only match ASCII, and
+`\s` does not match `\v`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _EXTENSION = re.compile(r"\.(?i:jpe?g|png|webp)\b", re.ASCII)
 
 
 def _quoted(quote: str, name: str) -> str:
-    """Return the pattern of a quoted image path, with something before the extension."""
+    """Return the pattern of a quoted image path with a non-empty name before the extension."""
     return (
         rf"{quote}(?P<{name}>[^{quote}]++){quote}"
         rf"(?:(?<=[^{quote}]\.(?i:jpg|png){quote})|(?<=[^{quote}]\.(?i:jpeg|webp){quote}))"
     )
 
 
-# A bare path runs from the first thing that may begin one to the first extension on the
-# line. Where none follows before the line's end or a quote, no later beginning in between
-# has one either, so the match takes that text along, without `end`.
+# An unquoted path extends from the first possible beginning to the first extension on the
+# line. If no extension follows before the end of the line or a quotation mark, later beginnings
+# in this text have no extension either. The match then consumes the text, without `end`.
 _IMAGE = re.compile(
     _quoted('"', "double")
     + "|"
@@ -60,8 +60,8 @@ class Inclusion(NamedTuple):
     """An `@` reference.
 
     Attributes:
-        path: The path as it stands in the text, without quotes.
-        at: The offset after its `@`, where one space ends the reference.
+        path: The path as written in the text, without quotation marks.
+        at: The offset after its `@`, where a space breaks the reference.
     """
 
     path: str
@@ -69,12 +69,12 @@ class Inclusion(NamedTuple):
 
 
 class Image(NamedTuple):
-    r"""A path that ends like a picture.
+    r"""A path with the extension of an image.
 
     Attributes:
-        path: As it stands in the text, without quotes.
-        at: The offset at which it begins.
-        lead: The length of its beginning that marks a path: `/`, `./`, `C:\`; 0 if quoted.
+        path: The path as written in the text, without quotation marks.
+        at: The offset of the path.
+        lead: The length of the prefix that identifies a path: `/`, `./`, `C:\`; 0 if quoted.
     """
 
     path: str
@@ -83,24 +83,24 @@ class Image(NamedTuple):
 
     @property
     def middle(self) -> int:
-        """The offset where one space turns it into another path of the same extent."""
+        """The offset where a space changes the path but not where it begins and ends."""
         return self.at + self.lead
 
     @property
     def spoiled(self) -> str:
-        """The path with that space."""
+        """The path with a space at `middle`."""
         return f"{self.path[: self.lead]} {self.path[self.lead :]}"
 
 
 def inclusions(text: str) -> Iterator[Inclusion]:
-    """Yield the `@` references that the CLI would look up, in their order."""
+    """Yield the `@` references that the CLI would look up, in the order of the text."""
     if "@" in text:
         for match in _INCLUSION.finditer(text):
             yield Inclusion(match[match.lastindex or 0], match.start() + 1)
 
 
 def images(text: str) -> Iterator[Image]:
-    """Yield the image paths that the CLI would look up, in their order."""
+    """Yield the image paths that the CLI would look up, in the order of the text."""
     if _EXTENSION.search(text) is None:
         return
     for match in _IMAGE.finditer(text):
@@ -112,12 +112,13 @@ def images(text: str) -> Iterator[Image]:
 
 
 def endings(text: str, image: Image) -> tuple[list[int], int]:
-    """Find where spaces must stand so that no path at all begins where `image` does.
+    """Return the offsets for spaces after which no path begins at the start of `image`.
 
-    A space in its extension alone would make the CLI go on to the next one on the line.
+    A space in its own extension is not enough: the CLI would then use the next extension on the
+    line as the end of the path.
 
     Returns:
-        The offsets, and the offset up to which this settles the text.
+        The offsets, and the end of the text for which they are complete.
     """
     after = image.at + len(image.path)
     if not image.lead:
@@ -129,5 +130,5 @@ def endings(text: str, image: Image) -> tuple[list[int], int]:
 
 
 def normalized(path: str) -> str:
-    """Return the name that the CLI looks up: the path without its backslash escapes."""
+    """Return the file name that the CLI looks up: the path without backslash escapes."""
     return _ESCAPED.sub(itemgetter(1), path) if "\\" in path else path

@@ -1,4 +1,4 @@
-"""One request to `docker model run`: its slot, its timeouts and its runs."""
+"""A request that `docker model run` answers: its slot, its timeouts and its runs."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from docker_model.types import Completion, Progress, RunningModel
 
 
-FIRST_LOOK = 1.0  # seconds without output, until a listener learns whether the model loads
-REMEMBERED = 5.0  # seconds for which a model that was found counts as present
-REMEMBERED_BY_STANDBY = 60.0  # the same with standby, where a check would be the longest step
+FIRST_LOOK = 1.0  # seconds without output before progress reports whether the model loads
+REMEMBERED = 5.0  # seconds for which a check that found the model is valid
+REMEMBERED_BY_STANDBY = 60.0  # the same with standby, where a check would be the slowest step
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """A user's settings for runs.
+    """The settings of runs.
 
     Attributes:
         spec: The command and the environment of every child.
         cwd: Returns the working directory of a run.
-        max_concurrency: How many runs with the same spec and limit there may be at once.
-        pull: What happens when the model is missing.
-        on_progress: Called with the stages of a call, pulls included, on the I/O thread.
-        owner: The model's claim to standby, if it wants any.
+        max_concurrency: The maximum number of simultaneous runs with the same spec and limit.
+        pull: The policy for a missing model.
+        on_progress: Called with the stages of a call, including pulls, on the I/O thread.
+        owner: The model's owner object in the standby pool; `None` without standby.
     """
 
     spec: CommandSpec
@@ -56,7 +56,7 @@ class RunOptions:
 
     @property
     def remembered(self) -> float:
-        """The seconds for which a model that was found counts as present."""
+        """The seconds for which a check that found the model is valid."""
         return REMEMBERED if self.owner is None else REMEMBERED_BY_STANDBY
 
 
@@ -65,12 +65,12 @@ class _RetryError(Exception):
 
 
 class CliRequest:
-    """One request to a model, answered by runs of the command; on the I/O thread.
+    """A request to a model, answered by one or more runs of the command, on the I/O thread.
 
     Args:
-        options: The settings of the user.
-        request: The model, and a prompt that may be sent as it is.
-        receiver: Where the pieces of the answer go.
+        options: The settings of the runs.
+        request: The request, with a prompt that is safe to send.
+        receiver: Receives the pieces of the answer.
     """
 
     def __init__(self, options: RunOptions, request: Request, receiver: Receiver) -> None:
@@ -81,12 +81,12 @@ class CliRequest:
         self._stages = Stages(request.model, options.on_progress)
         self._clock = asyncio.get_running_loop().time
         self._began = self._clock()
-        self._child: Child | None = None  # the last one
-        self._answer: Answer | None = None  # of that child, so far
+        self._child: Child | None = None  # the child of the last run
+        self._answer: Answer | None = None  # the answer of this child so far
         self._standby_failed = False
 
     async def completion(self) -> Completion:
-        """Return the answer, whose pieces the receiver gets as they come.
+        """Return the answer; the receiver receives its pieces as they arrive.
 
         Raises:
             DockerModelError: If the run fails.
@@ -105,14 +105,14 @@ class CliRequest:
                 self._leave(slot)
 
     def _leave(self, slot: asyncio.Semaphore) -> None:
-        """Free the slot, as soon as the child has ended."""
+        """Release the slot when the child has ended."""
         if self._child is None or self._child.ended.done():
             slot.release()
         else:
             self._child.ended.add_done_callback(lambda _: slot.release())
 
     async def _pull_if_missing(self) -> Completion:
-        """Answer; if the model is missing and the settings allow it, pull it and try again."""
+        """Answer the request; if the model is missing and may be pulled, pull it and retry."""
         options, model = self._options, self._request.model
         try:
             return await self._attempts()
@@ -123,7 +123,7 @@ class CliRequest:
         return await self._attempts()
 
     async def _attempts(self) -> Completion:
-        """Run until there is an answer; run again only if nothing of an answer has arrived."""
+        """Run the command, and retry as long as no part of an answer has been delivered."""
         while True:
             try:
                 return await self._attempt()
@@ -131,7 +131,7 @@ class CliRequest:
                 pass
 
     async def _attempt(self) -> Completion:
-        """Have one run answer the prompt."""
+        """Answer the prompt with one run."""
         options, request = self._options, self._request
         started = self._clock()
         pool = self._shared.pool(options.spec, request.model, options.cwd, options.owner)
@@ -142,7 +142,7 @@ class CliRequest:
                     "first_output", request.timeouts.first_output, self._partial
                 ) as phase:
                     run = await self._start(parked, phase, standby.refill)
-                    # A run waits for its prompt, so the model is looked for while it starts.
+                    # The run waits for its prompt, so the check for the model runs meanwhile.
                     await self._shared.require_model(
                         options.spec, request.model, options.remembered
                     )
@@ -154,7 +154,7 @@ class CliRequest:
                 if self._child is not None:
                     self._child.end()
         self._check(run, end, parked=parked is not None)
-        # The run itself has found the model.
+        # The successful run proves that the model is present.
         self._shared.presence.remember(options.spec, request.model, sent, options.remembered)
         completion = run.answer.completion(started)
         self._stages.speed(completion.usage)
@@ -166,7 +166,7 @@ class CliRequest:
         phase: PhaseTimeout,
         on_first_output: Callable[[], object],
     ) -> Run:
-        """Take a standby process, or start one."""
+        """Use the standby process, or start a new process."""
         options, request = self._options, self._request
         if parked is None:
             command = await self._shared.run_command(options.spec, request.model)
@@ -183,7 +183,7 @@ class CliRequest:
         return run
 
     def _check(self, run: Run, end: Exit | None, *, parked: bool) -> None:
-        """Raise what the end of a run stands for, unless it gave an answer."""
+        """Raise the error of a failed run."""
         options, model, answer = self._options, self._request.model, run.answer
         if answer.vanished:
             self._shared.presence.forget(options.spec, model)
@@ -195,7 +195,7 @@ class CliRequest:
             self._standby_failed = True
             raise _RetryError
         if failures.is_unknown_flag(end.stderr, "--color"):
-            self._shared.do_without_color(run.command)
+            self._shared.disable_color(run.command)
             raise _RetryError
         check_end(end, answer, model)
 

@@ -1,4 +1,4 @@
-"""One `docker model run` answering one prompt, and what its end means."""
+"""A `docker model run` process that answers one prompt, and the result of its exit."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RunCommand:
-    """One `docker model run`, ready to be started.
+    """A `docker model run` command that can be started.
 
     Attributes:
-        program: The program that stands for `docker model`.
-        model: A checked name.
-        color: The program knows `--color`.
+        program: The program that runs `docker model` commands.
+        model: A valid model name.
+        color: Whether the program supports `--color`.
     """
 
     program: Program
@@ -45,14 +45,14 @@ class RunCommand:
 
     @property
     def separator(self) -> str:
-        """The text that ends the reasoning in its output."""
+        """The text between the reasoning and the answer in the output."""
         return SEPARATOR if self.color else SEPARATOR_TO_V0_1_40
 
     async def start(self, cwd: Callable[[], str], on_stdout: Callable[[bytes], object]) -> Child:
         """Start the run, which then waits for its prompt.
 
         Raises:
-            DockerModelError: If it cannot be started.
+            DockerModelError: If the run cannot be started.
         """
         arguments = run_arguments(self.model, color=self.color)
         return await self.program.start(arguments, cwd=cwd, on_stdout=on_stdout)
@@ -62,7 +62,7 @@ class Answer(Collector):
     """The answer of one run.
 
     Attributes:
-        vanished: True once the CLI has printed that the model is missing.
+        vanished: Whether the CLI has printed that the model is missing.
     """
 
     def __init__(
@@ -79,12 +79,12 @@ class Answer(Collector):
         self._parser = OutputParser(request.model, separator=separator)
 
     def feed(self, data: bytes) -> None:
-        """Take a chunk of stdout."""
+        """Process a chunk of stdout."""
         for part in self._parser.feed(data):
             self._sort(part)
 
     def end_of_output(self) -> None:
-        """Take what the parser held back; nothing follows."""
+        """Process the text that the parser held back; called at the end of stdout."""
         for part in self._parser.close():
             self._sort(part)
         self.end()
@@ -101,15 +101,15 @@ class Answer(Collector):
 
 
 class Run:
-    """Connects a child with its answer, the receiver and the timeouts; on the I/O thread.
+    """Connects a child with its answer, the receiver and the timeouts, on the I/O thread.
 
-    A started run waits for its prompt on stdin before it does anything, so it can be
-    started before the prompt may be sent.
+    A run first waits for its prompt on stdin, so it can start before the prompt is ready to be
+    sent.
 
     Args:
         command: The command of the run.
-        request: The request that the run will answer.
-        receiver: Where the pieces go; it can stop the reading.
+        request: The request to answer.
+        receiver: Receives the pieces, and can pause reading.
         answer: Collects the output.
         phase: The timeouts, in the phase `first_output`.
         on_first_output: Called once, after the first output of the model.
@@ -132,7 +132,7 @@ class Run:
         self._phase = phase
         self._on_first_output = on_first_output
         self._paused = False
-        # How the run ended; `None` when we ended it, because the rest does not matter.
+        # The exit of the run; `None` if its remaining output is irrelevant and it is being ended.
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[Exit | None] = self._loop.create_future()
         self.child: Child
@@ -141,12 +141,12 @@ class Run:
         """Start the child.
 
         Raises:
-            DockerModelError: If it cannot be started.
+            DockerModelError: If the child cannot be started.
         """
         return self._adopt(await self.command.start(cwd, self._on_stdout))
 
     def take_over(self, child: Child) -> Child:
-        """Use a child that was started before."""
+        """Use a child that is already running."""
         child.hand_over(self._on_stdout)
         return self._adopt(child)
 
@@ -158,7 +158,7 @@ class Run:
         return child
 
     async def result(self) -> Exit | None:
-        """Await the end; `None` when the answer was cut or the model is missing."""
+        """Await the end; `None` if the answer was truncated or the model is missing."""
         return await self._done
 
     def _on_stdout(self, data: bytes) -> None:
@@ -166,12 +166,12 @@ class Run:
         silent = answer.first_output is None
         try:
             answer.feed(data)
-        except BaseException as error:  # noqa: BLE001  of `on_progress`; raised for the caller
+        except BaseException as error:  # noqa: BLE001  from `on_progress`; raised to the caller
             if not self._done.done():
                 self._done.set_exception(error)
             return
         if silent and answer.first_output is not None:
-            # Later: the caller has been woken, and waits for this thread to let it run.
+            # Deferred, because the caller was woken up and waits for this thread to yield.
             self._loop.call_soon(self._on_first_output)
         if answer.over or answer.vanished:
             self._settle(None)
@@ -201,16 +201,16 @@ class Run:
 
 
 def check_end(end: Exit, answer: Answer, model: str) -> None:
-    """Raise the error that a run's end stands for, unless the run succeeded.
+    """Raise an error if a run failed.
 
-    Exit code 0 is not enough: the CLI drops errors that arrive inside the stream, and then
-    exits with 0 and without output.
+    Exit code 0 does not prove success: the CLI ignores errors inside the stream, and then exits
+    with code 0 and no output.
 
     Raises:
-        DockerModelError: If the run failed, or gave no output.
+        DockerModelError: If the run failed, or produced no output.
     """
     if end.lingered:
-        msg = "the command closed its output but did not exit, and was ended"
+        msg = "the command closed its output but did not exit, so it was killed"
         hint = "update the Docker Model Runner plugin, then try again"
         raise GenerationError(msg, hint=hint, stderr=end.stderr, partial=answer.text)
     if end.code != 0 or answer.empty:
@@ -225,10 +225,10 @@ def check_end(end: Exit, answer: Answer, model: str) -> None:
 
 
 def was_killed(end: Exit) -> bool:
-    """Whether a run was ended by a signal from outside.
+    """Whether a signal from another process ended a run.
 
-    With `docker` in front of the plugin the two race: mostly the plugin dies of the signal, else
-    it reports the socket that `docker` closed.
+    With `docker` in front of the plugin, there is a race: usually the signal kills the plugin,
+    but it can also report that `docker` closed its socket.
     """
     return (
         end.signal is not None

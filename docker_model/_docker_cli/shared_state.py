@@ -1,4 +1,4 @@
-"""What all runs of this process share: models that were found, and standby processes."""
+"""State that all runs of this process share: the models found, and the standby pools."""
 
 from __future__ import annotations
 
@@ -24,42 +24,44 @@ if TYPE_CHECKING:
 
 
 class Presence:
-    """Remembers which models were found. A model that was not found is looked for again."""
+    """Remembers which models were found. Missing models are not remembered."""
 
     def __init__(self) -> None:
         self._until: dict[Hashable, float] = {}
 
     def known(self, spec: CommandSpec, model: str) -> bool:
-        """Whether the model still counts as present."""
+        """Whether a check that found the model is still valid."""
         return self._until.get((spec, model), 0.0) > asyncio.get_running_loop().time()
 
     def remember(self, spec: CommandSpec, model: str, since: float, seconds: float) -> None:
-        """Remember for `seconds` a model that was found at `since`, on the loop's clock."""
+        """Store for `seconds` that the model was found at `since`, on the loop's clock."""
         key = spec, model
         self._until[key] = max(since + seconds, self._until.get(key, 0.0))
 
     def forget(self, spec: CommandSpec, model: str) -> None:
-        """Forget a model that was found to be missing."""
+        """Discard the entry of a model that is missing."""
         self._until.pop((spec, model), None)
 
 
 class SharedState:
-    """What all runs of this process share; on the I/O thread alone."""
+    """The state that all runs of this process share. Only the I/O thread uses it."""
 
     def __init__(self) -> None:
         self.presence = Presence()
         self._single_flight = SingleFlight()
-        # Programs older than v0.1.41 do not know --color. An updated plugin is another one.
+        # Programs without `--color` (before v0.1.41). An updated plugin has a new `PluginFile`.
         self._colorless: set[PluginFile | Program] = set()
         self._pools: dict[tuple[CommandSpec, str, Workdir], StandbyPool] = {}
 
     async def require_model(self, spec: CommandSpec, model: str, seconds: float) -> None:
-        """Look for a model unless it was found a short time ago, once for all calls that wait.
+        """Check that a model is present, unless it was found recently.
+
+        Calls that wait for the same model share one check.
 
         Args:
-            spec: The command to ask.
-            model: The model's name.
-            seconds: How long the model counts as present then.
+            spec: The command of the check.
+            model: The model name.
+            seconds: How long the result is valid.
 
         Raises:
             ModelNotFoundError: If the model is missing.
@@ -73,7 +75,7 @@ class SharedState:
     async def pull(
         self, spec: CommandSpec, model: str, on_progress: Callable[[Progress], object] | None
     ) -> None:
-        """Pull a model, once for all calls that wait for it with the same `on_progress`.
+        """Pull a model. Calls that wait for it with the same `on_progress` share one pull.
 
         Raises:
             DockerModelError: If the pull fails.
@@ -82,20 +84,20 @@ class SharedState:
         await self._single_flight.do(key, lambda: management.pull(spec, model, on_progress))
 
     async def run_command(self, spec: CommandSpec, model: str) -> RunCommand:
-        """Return the command that runs `model`, with the flags that its program knows."""
+        """Return the command that runs `model`, with the flags that its program supports."""
         program = await spec.program()
         color = (program.plugin or program) not in self._colorless
         return RunCommand(program, model, color)
 
-    async def ask_for_color(self, spec: CommandSpec, model: str) -> None:
-        """Ask an old program whether it knows `--color`, before standby processes start."""
+    async def detect_color(self, spec: CommandSpec, model: str) -> None:
+        """Check whether an old program supports `--color`, before standby processes start."""
         command = await self.run_command(spec, model)
-        if command.color and not await management.knows_color(spec):
-            self.do_without_color(command)
+        if command.color and not await management.supports_color(spec):
+            self.disable_color(command)
 
-    def do_without_color(self, command: RunCommand) -> None:
-        """Leave `--color` out from now on; standby processes that were given it have failed."""
-        LOG.info("%s does not know --color, and is started without it", command.program.argv[0])
+    def disable_color(self, command: RunCommand) -> None:
+        """Start the program without `--color` from now on; remove its failed standby processes."""
+        LOG.info("%s does not support --color, and is started without it", command.program.argv[0])
         self._colorless.add(command.program.plugin or command.program)
         for pool in self._pools.values():
             pool.retain(lambda parked: parked.program != command.program)
@@ -103,7 +105,7 @@ class SharedState:
     def pool(
         self, spec: CommandSpec, model: str, cwd: Workdir, owner: StandbyOwner | None
     ) -> StandbyPool | None:
-        """Return the standby pool of a model, which `owner` wants filled; `None` without owner."""
+        """Return the standby pool of a model, and register `owner`; `None` without an owner."""
         if owner is None:
             return None
         pool = self._pools.get((spec, model, cwd))
@@ -114,7 +116,7 @@ class SharedState:
         return pool
 
     def release(self, owner: StandbyOwner) -> None:
-        """Kill the standby processes that no other owner wants."""
+        """Kill the standby processes that no other owner needs."""
         owner.open = False
         for key, pool in list(self._pools.items()):
             if pool.release(owner):
@@ -122,7 +124,7 @@ class SharedState:
 
 
 def release(owner: StandbyOwner) -> None:
-    """Give up a model's standby; from any thread or finalizer, never waits."""
+    """Release a model's standby processes; for any thread or finalizer, never blocks."""
     thread = io_thread.started()
     if thread is not None:
         thread.post(lambda: thread.local(SharedState).release(owner))

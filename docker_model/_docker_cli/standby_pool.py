@@ -1,8 +1,8 @@
-"""Started runs that wait for a prompt, so that an answer need not wait for a start.
+"""Processes that are started in advance and wait for a prompt.
 
-A started `docker model run` reads stdin to its end before it asks the runner anything, so a
-process can wait there. Each is used once. An unused one is always killed, and its input never
-closed: at the end of its input the CLI would go on, and might pull a model.
+`docker model run` reads stdin to its end before it sends a request, so a process can wait
+there. Each process answers one prompt. An unused process is always killed without closing its
+stdin: at the end of stdin, the CLI would send a request, and could pull a model.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from docker_model._docker_cli.run import RunCommand
     from docker_model._runtime import Child
 
-MAX_AGE = 120.0  # seconds; the CLI has already chosen its context and read its configuration
-BACK_OFF = 5.0  # seconds without refilling after a standby process has ended by itself
-_GAP = 0.05  # seconds between two starts, at least; one takes 25 to 60 ms of a processor
+MAX_AGE = 120.0  # seconds; limits the use of an outdated Docker context and configuration
+BACK_OFF = 5.0  # seconds without a start after a standby process has exited or failed
+_GAP = 0.05  # seconds; the minimum time between two starts, each of which takes 25 to 60 ms of CPU
 _PROCESSORS = os.cpu_count() or 1
 
 
 class StandbyOwner:
-    """A model's claim to standby, until the model is closed or collected.
+    """The standby setting of a model, until the model is closed or garbage-collected.
 
     Attributes:
-        count: The number of standby processes that it wants.
-        open: False once closed; a run that began before must not fill the pool again.
+        count: The number of standby processes.
+        open: False after the model is closed. An earlier run must not refill the pool then.
     """
 
     def __init__(self, count: int) -> None:
@@ -41,7 +41,7 @@ class StandbyOwner:
 
 
 class StandbyProcess:
-    """A started run that has not been given a prompt.
+    """A started run that has not received a prompt.
 
     Args:
         command: The command that was started.
@@ -59,7 +59,7 @@ class StandbyProcess:
         """Start a run.
 
         Raises:
-            DockerModelError: If it cannot be started.
+            DockerModelError: If the run cannot be started.
         """
         parked = cls(command)
         parked.child = await command.start(cwd, parked._noise)
@@ -70,17 +70,18 @@ class StandbyProcess:
 
     @property
     def fit(self) -> bool:
-        """Whether it may be used: it is alive, young, and has printed nothing."""
+        """Whether the process can be used: it is alive, not too old, and has printed nothing."""
         age = asyncio.get_running_loop().time() - self._born
         return self.child.silent and not self._noisy and age < MAX_AGE
 
 
 class StandbyPool:
-    """The standby processes of one model, command and directory; on the I/O thread.
+    """The standby processes of one model, command and directory, on the I/O thread.
 
     Args:
-        find_command: Finds the command of a run; the plugin may be replaced between two of them.
-        cwd: The run's working directory.
+        find_command: Returns the command of a run; called for each start because the plugin can
+            be replaced.
+        cwd: Returns the working directory of a run.
     """
 
     def __init__(
@@ -92,10 +93,10 @@ class StandbyPool:
         self._owners: set[StandbyOwner] = set()
         self._running = 0
         self._refill: asyncio.TimerHandle | None = None
-        self._replenishing: asyncio.Task[None] | None = None  # kept: a loop holds tasks weakly
+        self._replenishing: asyncio.Task[None] | None = None  # a strong reference to the task
 
     def hold(self, owner: StandbyOwner) -> None:
-        """Keep processes for `owner`, until it is released."""
+        """Keep processes ready for `owner`, until it is released."""
         if owner.open:
             self._owners.add(owner)
 
@@ -110,7 +111,7 @@ class StandbyPool:
         return True
 
     def retain(self, usable: Callable[[RunCommand], bool]) -> None:
-        """Kill the standby processes whose command cannot be used any more."""
+        """Kill the standby processes with a command that is no longer usable."""
         for parked in self._parked:
             if not usable(parked.command):
                 parked.child.kill()
@@ -120,7 +121,7 @@ class StandbyPool:
         return max((owner.count for owner in self._owners), default=0)
 
     def take(self) -> StandbyProcess | None:
-        """Return the oldest process that may be used, which the caller owns from now on."""
+        """Remove and return the oldest usable process; `None` if there is none."""
         while self._parked:
             parked = self._parked.popleft()
             if parked.fit:
@@ -129,36 +130,37 @@ class StandbyPool:
         return None
 
     def begin(self) -> None:
-        """Count a run that begins; starts would slow it down."""
+        """Count a run that begins. The number of runs determines the time between starts."""
         self._running += 1
 
     def end(self) -> None:
-        """Count a run that has ended, and plan the next start."""
+        """Count a run that has ended, and schedule the next start."""
         self._running -= 1
         self.refill()
 
     def refill(self) -> None:
-        """Plan the next start, after a run has given its first output or has ended."""
+        """Schedule the next start, after the first output or the end of a run."""
         if len(self._parked) >= self._target():
             return
         gap = self._gap()
         now = asyncio.get_running_loop().time()
-        # Never later: runs in quick succession must not put the start off for ever.
+        # Never postpone a start: runs in quick succession would postpone it indefinitely.
         if self._refill is None or now + gap < self._refill.when():
             self._plan(gap)
 
     def _gap(self) -> float:
         """Return the seconds until the next start.
 
-        A start takes a processor from the runs that answer, so the gap grows with their number.
+        A start takes CPU time from active runs, so the time between starts grows with their
+        number.
         """
         return _GAP * max(1.0, self._running / _PROCESSORS)
 
     async def fill(self) -> None:
-        """Start all standby processes at once.
+        """Start all standby processes without delays.
 
         Raises:
-            DockerModelError: If one cannot be started.
+            DockerModelError: If a process cannot be started.
         """
         self._drop_unfit()
         while len(self._parked) < self._target():
@@ -167,15 +169,15 @@ class StandbyPool:
 
     async def _park(self) -> None:
         command = await self._find_command()
-        self.retain(command.__eq__)  # others are of a plugin that was replaced
+        self.retain(command.__eq__)  # other commands belong to a plugin that was replaced
         parked = await StandbyProcess.start(command, self._cwd)
-        if len(self._parked) < self._target():  # the owner may have been released meanwhile
+        if len(self._parked) < self._target():  # the owner can be released during the start
             self._parked.append(parked)
         else:
             parked.child.kill()
 
     async def _replenish(self) -> None:
-        """Start one process, and plan the next start: many at once would delay other runs."""
+        """Start one process, and schedule the next; parallel starts would delay active runs."""
         if self._drop_unfit():
             self._plan(BACK_OFF)
             return
@@ -183,12 +185,12 @@ class StandbyPool:
             if len(self._parked) < self._target():
                 await self._park()
         except DockerModelError:
-            self._plan(BACK_OFF)  # the next call raises the reason
+            self._plan(BACK_OFF)  # the next call raises the error
         else:
             self._plan(self._gap() if len(self._parked) < self._target() else MAX_AGE)
 
     def _drop_unfit(self) -> bool:
-        """Drop the processes that may not be used; true if one of them has failed."""
+        """Remove unusable processes; return whether one of them has failed."""
         unfit = [parked for parked in self._parked if not parked.fit]
         self._parked = deque(parked for parked in self._parked if parked not in unfit)
         failed = [parked for parked in unfit if _discard(parked)]
@@ -209,7 +211,7 @@ class StandbyPool:
 
 
 def _discard(parked: StandbyProcess) -> bool:
-    """Kill a process that may not be used; true if it has failed, rather than become too old."""
+    """Kill an unusable process; return whether it has failed and is not just too old."""
     failed = not parked.child.silent
     if failed:
         LOG.info("a standby process ended or printed an error before it was used")
@@ -218,7 +220,7 @@ def _discard(parked: StandbyProcess) -> bool:
 
 
 class StandbyLease:
-    """The use that one run makes of a pool: a context manager, which may have no pool."""
+    """A context manager for the use of a pool by one run; the pool can be `None`."""
 
     def __init__(self, pool: StandbyPool | None) -> None:
         self._pool = pool
@@ -233,10 +235,10 @@ class StandbyLease:
             self._pool.end()
 
     def take(self) -> StandbyProcess | None:
-        """Return a process that may be used, if there is one."""
+        """Return a usable process, or `None`."""
         return None if self._pool is None else self._pool.take()
 
     def refill(self) -> None:
-        """Plan the next start, after the first output of the run."""
+        """Schedule the next start, after the first output of the run."""
         if self._pool is not None:
             self._pool.refill()

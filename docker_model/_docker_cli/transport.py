@@ -1,4 +1,4 @@
-"""`docker model run` as a transport."""
+"""The transport that answers prompts with `docker model run`."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class CliTransport:
     file_references: FileReferences
 
     def prepare(self, request: Request) -> Request:
-        """Keep the CLI from reading the local files that the prompt names.
+        """Apply the prompt guard, so that the CLI reads no local files that the prompt names.
 
         Raises:
-            FileReferenceError: If the policy is to refuse such a prompt.
+            FileReferenceError: If the prompt names a file and the policy is `"refuse"`.
             ResourceError: If the file system cannot be read.
         """
         if not self.needs_file_check(request):
@@ -50,17 +50,17 @@ class CliTransport:
         try:
             prompt = guard(request.prompt, self.file_references, cwd=self.options.cwd())
         except OSError as error:
-            # What the prompt names is unknown now, so it is not sent.
+            # The prompt possibly names a file, so it is not sent.
             msg = f"the prompt cannot be searched for local files: {error.strerror}"
             raise ResourceError(msg, hint="close files, or raise `ulimit -n`") from error
         return replace(request, prompt=prompt)
 
     def needs_file_check(self, request: Request) -> bool:
-        """Whether the prompt may name local files; looks at no file."""
+        """Whether the prompt possibly names local files; does not access files."""
         return self.file_references != "allow" and may_name_files(request.prompt)
 
     async def generate(self, request: Request, receiver: Receiver) -> Completion:
-        """Answer `request`, and put its pieces into `receiver` as they come.
+        """Answer `request`, and pass the pieces to `receiver` as they arrive.
 
         Raises:
             DockerModelError: If the run fails.
@@ -72,7 +72,7 @@ class CliTransport:
             raise
 
     async def warm_up(self, model: str) -> None:
-        """Load `model` and fill the standby, so that the next answer begins sooner.
+        """Load `model` and start the standby processes, so that the next answer begins sooner.
 
         Raises:
             DockerModelError: If the model is missing or cannot be loaded.
@@ -98,9 +98,9 @@ class CliTransport:
         pool = shared.pool(spec, model, options.cwd, options.owner)
         try:
             await management.preload(spec, model)
-        except UnsupportedParameterError:  # an old CLI loads at the first run
+        except UnsupportedParameterError:  # an old CLI loads the model in the first run
             if pool is not None:
-                await shared.ask_for_color(spec, model)
+                await shared.detect_color(spec, model)
         if pool is not None:
             await pool.fill()
 

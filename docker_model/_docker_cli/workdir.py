@@ -1,7 +1,7 @@
-"""The private empty directory in which guarded runs are started.
+"""The working directory of runs: a private empty directory for guarded runs.
 
-Relative names in a prompt mean nothing there, whatever appears in the caller's directory
-between the guard's check and the CLI's.
+In an empty directory, relative names in a prompt refer to no file, even if a file appears in
+the caller's directory after the guard's check.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
 
     from docker_model.options import FileReferences
 
-_directories: dict[int, str] = {}  # by process: a forked one must not lose its parent's
+_directories: dict[int, str] = {}  # by process id: a forked process must not use its parent's
 
 
 Workdir: TypeAlias = "Callable[[], str]"  # hashable, and equal for the same directory
 
 
 def working_directory(policy: FileReferences) -> Workdir:
-    """Return the working directory of a run.
+    """Return a function that returns the working directory of a run.
 
-    It is the caller's own, as for the CLI, unless references are escaped. With `"refuse"` relative
-    names were judged against it.
+    With `"escape"` it is the private directory; otherwise it is the current directory, as for
+    the CLI. With `"refuse"`, the guard has checked relative names in this directory.
 
     Raises:
-        InvalidRequestError: If the caller's directory does not exist any more.
+        InvalidRequestError: If the current directory no longer exists.
     """
     if policy == "escape":
         return private_directory
     try:
-        return _Given(os.getcwd())
+        return _Fixed(os.getcwd())
     except FileNotFoundError:
-        msg = "the current directory does not exist any more"
-        hint = 'change to another one, or use file_references="escape"'
+        msg = "the current directory no longer exists"
+        hint = 'change to another directory, or set file_references="escape"'
         raise InvalidRequestError(msg, hint=hint) from None
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class _Fixed:
     directory: str
 
     def __call__(self) -> str:
@@ -54,14 +54,14 @@ class _Given:
 
 
 def private_directory() -> str:
-    """Return the directory of this process, made at first use and removed at exit; may block.
+    """Return the private directory, created on first use and removed at exit; can block.
 
-    Where no temporary directory can be made it is the root directory: names are judged
-    against that as well, so that nothing is disclosed there either.
+    If no temporary directory can be created, it is the root directory. The guard then checks
+    names in the root directory, so no file is disclosed.
     """
     directory = _directories.get(os.getpid())
-    if directory is not None and os.path.isdir(directory):
-        return directory  # a cleaner of old files may have removed it
+    if directory is not None and os.path.isdir(directory):  # a cleanup of /tmp can remove it
+        return directory
     try:
         directory = tempfile.mkdtemp(prefix="docker-model-")
         os.chmod(directory, 0o500)

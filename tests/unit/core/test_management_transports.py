@@ -179,7 +179,7 @@ def test_a_refusal_of_hugging_face_names_the_token(simulate, transport, words):
     with pytest.raises((PullError, ModelNotFoundError)) as caught:
         management.pull_model("hf.co/org/private", transport=transport)
     if transport == "cli":  # the command says nothing, and exits with 0
-        assert "without the model" in caught.value.message
+        assert "is not in the local store" in caught.value.message
     assert ("token=" in caught.value.hint) == (transport == "cli" or words == "Unauthorized")
 
 

@@ -165,7 +165,7 @@ def test_the_placeholder_of_docker_desktop_in_wsl_is_named(programs):
     folder = programs / "mnt" / "c" / "Program Files" / "Docker" / "Docker" / "resources" / "bin"
     folder.mkdir(parents=True)
     (programs / "docker").rename(folder / "docker")
-    with pytest.raises(DockerNotFoundError, match="integration is off") as caught:
+    with pytest.raises(DockerNotFoundError, match="integration is disabled") as caught:
         prefix(None, folder)
     assert "WSL integration" in caught.value.hint
     (programs / "docker").write_text("#!/bin/sh\n")

@@ -50,7 +50,7 @@ def test_a_program_without_the_color_flag_is_logged(log, simulate, tmp_path):
     installed = Installed(simulate(version="v0.1.40"), tmp_path)
     for _ in range(2):
         DockerModel("ai/smollm2").generate("x")
-    assert log()[1:] == [f"{installed.file} does not know --color, and is started without it"]
+    assert log()[1:] == [f"{installed.file} does not support --color, and is started without it"]
 
 
 def test_a_standby_process_that_died_is_logged(log, simulate, tmp_path, monkeypatch):
