@@ -166,7 +166,7 @@ def test_pull_accepts_a_token_and_reports_progress(simulate, transport):
 
 def test_the_command_refuses_a_token_that_it_would_not_use(simulate):
     simulate([], pullable=["registry.test/org/private"])
-    with pytest.raises(UnsupportedParameterError, match="Hugging Face alone") as caught:
+    with pytest.raises(UnsupportedParameterError, match="only for Hugging Face") as caught:
         management.pull_model("registry.test/org/private", token="t0ken")
     assert 'transport="http"' in caught.value.hint
     assert "t0ken" not in str(caught.value)
