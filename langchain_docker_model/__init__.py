@@ -1,14 +1,13 @@
-"""Docker Model Runner's local models for LangChain.
+"""Local models of Docker Model Runner for LangChain.
 
     from langchain_docker_model import ChatDockerModel
 
     chat = ChatDockerModel(model="ai/smollm2")
     chat.invoke("What is Docker Model Runner?")
 
-Beside the chat model there are `DockerModelEmbeddings`, `DockerModelRerank` and
-`DockerModelLLM`, which asks through the `docker model` command. The others use the runner's
-HTTP API, which is found without configuration. The errors that all of them raise are in
-`langchain_docker_model.errors`.
+The package also has `DockerModelEmbeddings`, `DockerModelRerank` and `DockerModelLLM`.
+`DockerModelLLM` uses the `docker model` command. The other classes use the runner's HTTP API,
+which they find without configuration. The errors are in `langchain_docker_model.errors`.
 """
 
 from importlib import import_module
@@ -46,7 +45,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a class of the HTTP API when it is first used (PEP 562)."""
+    """Import a class that uses the HTTP API on first access (PEP 562)."""
     if name not in _MODULES:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)

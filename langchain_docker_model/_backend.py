@@ -42,7 +42,7 @@ __all__ = ["Backend", "CliBackend", "HttpBackend"]
 
 
 class Backend(Protocol):
-    """A way to a model, for one call."""
+    """The transport of one call."""
 
     def generate(self, messages: Sequence[BaseMessage]) -> ChatResult:
         """Return the whole answer."""
@@ -70,7 +70,7 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CliBackend:
-    """Asks through `docker model run`: one prompt, no parameters.
+    """Runs `docker model run` with one prompt and no parameters.
 
     With `tool_calling="schema"`, tools and schemas are described in the prompt.
 
@@ -84,14 +84,14 @@ class CliBackend:
 
     def generate(self, messages: Sequence[BaseMessage]) -> ChatResult:
         """Return the whole answer."""
-        with _hint_of_a_chat():
+        with _chat_hints():
             if (chat := self._prompted(messages)) is not None:
                 return read_whole(by_prompt.answer(self.model, chat), self.settings)[0]
             return read_completion(self.model.generate(self._prompt(messages)))
 
     async def agenerate(self, messages: Sequence[BaseMessage]) -> ChatResult:
         """Return the whole answer."""
-        with _hint_of_a_chat():
+        with _chat_hints():
             if (chat := self._prompted(messages)) is not None:
                 reply = await by_prompt.answer_async(self.model, chat)
                 return read_whole(reply, self.settings)[0]
@@ -100,9 +100,9 @@ class CliBackend:
     def stream(self, messages: Sequence[BaseMessage]) -> Iterator[ChatGenerationChunk]:
         """Yield the answer in pieces; the last one has the finish reason.
 
-        A call or an object comes in one piece, since it is checked as a whole.
+        A tool call or an object is one piece, because it is validated as a whole.
         """
-        with _hint_of_a_chat():
+        with _chat_hints():
             if (chat := self._prompted(messages)) is not None:
                 yield from chunks_of(by_prompt.answer(self.model, chat), self.settings)
                 return
@@ -112,7 +112,7 @@ class CliBackend:
 
     async def astream(self, messages: Sequence[BaseMessage]) -> AsyncGenerator[ChatGenerationChunk]:
         """Yield the answer in pieces; the last one has the finish reason."""
-        with _hint_of_a_chat():
+        with _chat_hints():
             if (chat := self._prompted(messages)) is not None:
                 reply = await by_prompt.answer_async(self.model, chat)
                 for chunk in chunks_of(reply, self.settings):
@@ -123,7 +123,7 @@ class CliBackend:
                     yield chunk_of_event(event)
 
     def _prompted(self, messages: Sequence[BaseMessage]) -> PromptedChat | None:
-        """Return the chat with what describes its tools or schema; `None` if it has neither."""
+        """Return the chat with a description of its tools or schema; `None` without either."""
         parameters = self.settings.parameters
         if not (parameters.get("tools") or self.settings.wants_json):
             return None
@@ -148,10 +148,10 @@ class CliBackend:
         messages: Sequence[BaseMessage],
         tools: Sequence[Mapping[str, Any]],
     ) -> int:
-        """Raise: the command does not count.
+        """Raise an error, because the CLI cannot count tokens.
 
         Raises:
-            UnsupportedParameterError: If it is called.
+            UnsupportedParameterError: If this method is called.
         """
         msg = "`docker model` cannot count tokens"
         hint = (
@@ -162,24 +162,24 @@ class CliBackend:
 
 
 @contextmanager
-def _hint_of_a_chat() -> Iterator[None]:
-    """Let a timeout name the limit that a chat has, which is not `DockerModel`'s `max_chars`."""
+def _chat_hints() -> Iterator[None]:
+    """Replace the hint of a timeout, because a chat has `max_tokens` but no `max_chars`."""
     try:
         yield
     except GenerationTimeoutError as error:
         if error.phase == "total":
-            error.hint = "raise timeout.total, or limit the answer by max_tokens, over HTTP"
+            error.hint = "raise timeout.total, or limit the answer with max_tokens over HTTP"
         raise
 
 
 @dataclass(frozen=True, slots=True)
 class HttpBackend:
-    """Asks the runner's HTTP API.
+    """Uses the runner's HTTP API.
 
     Attributes:
-        client: Sends the requests.
+        client: The client that sends the requests.
         settings: The settings of the call.
-        configuration: What the model is configured to before its first request.
+        configuration: The configuration to apply to the model before its first request.
     """
 
     client: Client
@@ -210,12 +210,12 @@ class HttpBackend:
                 if chunk := reader.feed(piece):
                     yield chunk
         last = self._last(reader, sent)
-        if (again := self._again(reader, sent)) is None:
+        if (repair := self._repair_messages(reader, sent)) is None:
             yield last
             return
         yield replaced(last, reader.answer.text)
         yield from chunks_of(
-            self.client.chat(self.settings.model, again, **self._body()), self.settings
+            self.client.chat(self.settings.model, repair, **self._body()), self.settings
         )
 
     async def astream(self, messages: Sequence[BaseMessage]) -> AsyncGenerator[ChatGenerationChunk]:
@@ -229,21 +229,22 @@ class HttpBackend:
                 if chunk := reader.feed(piece):
                     yield chunk
         last = self._last(reader, sent)
-        if (again := self._again(reader, sent)) is None:
+        if (repair := self._repair_messages(reader, sent)) is None:
             yield last
             return
         yield replaced(last, reader.answer.text)
         body = await self._abody()
-        reply = await self.client.achat(self.settings.model, again, **body)
+        reply = await self.client.achat(self.settings.model, repair, **body)
         for chunk in chunks_of(reply, self.settings):
             yield chunk
 
-    def _again(
+    def _repair_messages(
         self, reader: ChunkReader, sent: list[dict[str, Any]]
     ) -> list[dict[str, Any]] | None:
-        """Return the messages that show the model what is wrong with its object; `None` if fine.
+        """Return messages that ask the model to correct its object; `None` if it is valid.
 
-        Only where a parser reads the stream, which can tell the first answer from the second.
+        The result is always `None` unless a parser of this package reads the stream: only that
+        parser can separate the second answer from the first.
         """
         check = self._check() if repairs_streams(self.settings.parameters) else None
         problem = check(reader.answer) if check is not None else ""
@@ -270,13 +271,13 @@ class HttpBackend:
         extra = {name: body.get(name) for name in ("chat_template_kwargs", "tool_calling")}
         return self.client.count_tokens(self.settings.model, to_openai(messages), tools, **extra)
 
-    # --- What precedes a request ---
+    # --- Before a request ---
 
     def _body(self) -> dict[str, Any]:
         self._configure()
         model = None
         if self.settings.thinking:
-            with suppress(DockerModelError):  # the request itself says what is wrong
+            with suppress(DockerModelError):  # the request itself raises a better error
                 model = self.client.observe_model(self.settings.model)
         return self._with_thinking(model)
 
@@ -284,7 +285,7 @@ class HttpBackend:
         await self._aconfigure()
         model = None
         if self.settings.thinking:
-            with suppress(DockerModelError):  # the request itself says what is wrong
+            with suppress(DockerModelError):  # the request itself raises a better error
                 model = await self.client.aobserve_model(self.settings.model)
         return self._with_thinking(model)
 
@@ -314,7 +315,7 @@ class HttpBackend:
     def _check(self) -> Callable[[Answer], str] | None:
         return check_of(self.settings.parameters)
 
-    # --- What follows an answer ---
+    # --- After an answer ---
 
     def _result(self, reply: dict[str, Any], sent: list[dict[str, Any]]) -> ChatResult:
         result, called = read_whole(reply, self.settings)
@@ -324,11 +325,11 @@ class HttpBackend:
 
     def _last(self, reader: ChunkReader, sent: list[dict[str, Any]]) -> ChatGenerationChunk:
         last = reader.close()
-        if not reader.called and self._is_native(reader.remarks):
-            notice_no_call(self.settings.parameters, sent, reader.remarks)
+        if not reader.called and self._is_native(reader.metadata):
+            notice_no_call(self.settings.parameters, sent, reader.metadata)
         return last
 
     @staticmethod
-    def _is_native(remarks: Mapping[str, Any]) -> bool:
-        """Whether calls were left to the engine; a schema shows the tools and enforces calls."""
-        return remarks.get("tool_calling") != "schema"
+    def _is_native(metadata: Mapping[str, Any]) -> bool:
+        """Whether the engine makes the tool calls; with a schema, calls are enforced."""
+        return metadata.get("tool_calling") != "schema"

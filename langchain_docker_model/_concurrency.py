@@ -1,7 +1,7 @@
-"""Several answers at once: the first that fails ends the others.
+"""Concurrent answers: the first failure cancels the others.
 
-`docker_model` bounds how many run at a time (`max_concurrency`). Async callers wait for them in
-tasks, sync callers in short-lived threads: LangChain's shared pools stay free for others.
+`docker_model` limits how many run at a time (`max_concurrency`). Async callers wait in tasks,
+and sync callers wait in short-lived threads, so that LangChain's shared pools are not blocked.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def complete(
     streams: Sequence[TextStream], on_first_event: Callable[[Event], object], *, at_once: int
 ) -> list[Completion]:
-    """Read `streams` to their ends, at most about `at_once` at a time.
+    """Read `streams` to their ends, about `at_once` at a time.
 
-    The first is read on the caller's own thread, where `on_first_event` gets its events: callbacks
-    see the context they were set up in.
+    The first stream is read in the caller's thread, and its events are passed to
+    `on_first_event`: callbacks must run in the context in which they were registered.
     """
     if not streams:
         return []
@@ -39,9 +39,9 @@ def complete(
 
     first, *others = streams
     with ThreadPoolExecutor(at_once) as pool, _all_or_none(streams):
-        waiting = [pool.submit(read, stream) for stream in others]
-        completions = [read(first, on_first_event), *(future.result() for future in waiting)]
-    # A stream without completion was ended by another's failure, which has been raised.
+        futures = [pool.submit(read, stream) for stream in others]
+        completions = [read(first, on_first_event), *(future.result() for future in futures)]
+    # A stream has no completion only if another stream failed, and that error was raised above.
     return cast("list[Completion]", completions)
 
 
@@ -58,7 +58,7 @@ def _all_or_none(streams: Sequence[TextStream]) -> Iterator[None]:
 async def acomplete(
     streams: Sequence[AsyncTextStream], on_first_event: Callable[[Event], Awaitable[object]]
 ) -> list[Completion]:
-    """Read `streams` to their ends, all at the same time."""
+    """Read `streams` to their ends concurrently."""
 
     async def read(
         stream: AsyncTextStream, on_event: Callable[[Event], Awaitable[object]] = _ignore_async

@@ -1,4 +1,4 @@
-"""The settings of embeddings and rerankers, which speak HTTP alone."""
+"""The settings of embeddings and rerankers, which support only HTTP."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["HttpSettings"]
 class HttpSettings(_settings.FromEnv, _settings.ListsModels, _settings.ChecksValues):
     """Settings of the connection to the runner's HTTP API."""
 
-    # The error of a refused setting would otherwise show the others, the key among them.
+    # Otherwise a validation error would show all settings, including the API key.
     model_config = ConfigDict(
         extra="forbid",
         hide_input_in_errors=True,
@@ -32,47 +32,47 @@ class HttpSettings(_settings.FromEnv, _settings.ListsModels, _settings.ChecksVal
     )
 
     model: str
-    """The model's name, such as `ai/mxbai-embed-large`; `model_name` is taken, too."""
+    """The model's name, such as `ai/mxbai-embed-large`; also accepted as `model_name`."""
 
     auto_configure: bool = False
-    """Whether to put the model into the mode that it needs, once, before the first request."""
+    """Whether to set the mode that the model needs, once, before the first request."""
 
     when_full: WhenFull = "error"
-    """What to do when the runner has no memory left: `"unload"` frees the longest idle model's."""
+    """What to do if the runner is out of memory: `"unload"` unloads the longest idle model."""
 
     transport: Literal["http"] | None = None
-    """HTTP alone: `"cli"` is refused, since `docker model` has no command for this."""
+    """Only HTTP: `"cli"` is an error, because `docker model` has no command for this."""
 
     base_url: str | None = None
-    """The API's address; by default the runner is found."""
+    """Address of the API; by default the class finds the runner."""
 
     api_key: SecretStr | str | None = None
-    """Sent as a bearer token, and only to an address that you have named."""
+    """Bearer token; sent only to an address that you set."""
 
     headers: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
-    """Sent along, and only to an address that you have named; never shown."""
+    """HTTP headers; sent only to an address that you set, never shown."""
 
     timeout: Timeouts | float | None = Timeouts()
-    """Seconds for each phase of a request; a plain number is for all of it."""
+    """Seconds for each phase of a request; a plain number limits the whole request."""
 
     max_retries: int = 2
-    """How often a request is tried again when nothing came back."""
+    """How often to retry a request if no response was received."""
 
     max_concurrency: int = 8
-    """Requests at once in this process; the rest wait."""
+    """Maximum number of concurrent requests in this process; others wait."""
 
     command: str | Sequence[str] | None = None
-    """The command in place of `docker model`, which knows the address of the API."""
+    """The command to run instead of `docker model`, to find the address of the API."""
 
     env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
-    """Environment variables laid over the caller's; never shown."""
+    """Extra environment variables; never shown."""
 
-    if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
+    if not TYPE_CHECKING:  # type checkers derive the constructor's signature from the fields
 
         def __init__(self, **settings: Any) -> None:
-            # Not a validator: pydantic would turn this error into its own.
+            # Not in a validator, where pydantic would turn this error into a `ValidationError`.
             if settings.get("transport") == "cli":
-                msg = "transport='cli' has neither embeddings nor reranking"
+                msg = "transport='cli' supports neither embeddings nor reranking"
                 raise UnsupportedParameterError(
                     msg, hint="leave transport out, or set it to 'http'"
                 )
@@ -100,10 +100,10 @@ class HttpSettings(_settings.FromEnv, _settings.ListsModels, _settings.ChecksVal
             return super()._read_env(name, name_model(settings, "model"))
 
     def close(self) -> None:
-        """Do nothing: no process and no connection belongs to this object."""
+        """Do nothing, because this object owns no process and no connection."""
 
     async def aclose(self) -> None:
-        """Do nothing: no process and no connection belongs to this object."""
+        """Do nothing, because this object owns no process and no connection."""
 
     def _client(self) -> Client:
         return Client(

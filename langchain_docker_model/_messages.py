@@ -1,4 +1,4 @@
-"""LangChain's messages as the runner's API takes them, and as one prompt for the CLI."""
+"""LangChain messages as OpenAI's message objects for HTTP, and as one prompt for the CLI."""
 
 from __future__ import annotations
 
@@ -31,40 +31,40 @@ _ROLES: dict[type[BaseMessage], str] = {
 }
 _CALLS, _MEDIA = "tool calls and their results", "images or audio"
 HTTP_HINT = (
-    "the runner's HTTP API can: leave transport='cli' out, enable the runner's TCP port, "
-    "or name its address with base_url="
+    "use the runner's HTTP API: leave out transport='cli', enable the runner's TCP port, "
+    "or set its address with base_url="
 )
 
 
 def to_openai(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
-    """Translate a conversation into OpenAI's objects, as any engine and chat template takes them.
+    """Convert a conversation to OpenAI's objects, in a form that all chat templates accept.
 
     Raises:
-        InvalidRequestError: If there is no message, or the user or the system says something
-            that the API has no form for.
+        InvalidRequestError: If there is no message, or a user or system message has content
+            that the API does not support.
     """
-    return prepare([_translate(message) for message in messages])
+    return prepare([_convert(message) for message in messages])
 
 
 def media_in(messages: Sequence[BaseMessage]) -> str | None:
-    """Return the type of the first content that is not text; `None` if all is text."""
-    return first_media([_translate(message) for message in messages])
+    """Return the type of the first content that is not text; `None` if there is only text."""
+    return first_media([_convert(message) for message in messages])
 
 
-def _translate(message: BaseMessage) -> dict[str, Any]:
-    translated: dict[str, Any] = {
+def _convert(message: BaseMessage) -> dict[str, Any]:
+    converted: dict[str, Any] = {
         "role": _role(message),
         "content": message.content,
         "name": message.name,
     }
     if isinstance(message, ToolMessage):
-        translated["tool_call_id"] = message.tool_call_id
+        converted["tool_call_id"] = message.tool_call_id
     if isinstance(message, AIMessage):
         extra = message.additional_kwargs
-        translated["tool_calls"] = [*message.tool_calls, *message.invalid_tool_calls]
+        converted["tool_calls"] = [*message.tool_calls, *message.invalid_tool_calls]
         for name in ("reasoning_content", "reasoning", "function_call", "refusal"):
-            translated[name] = extra.get(name)
-    return translated
+            converted[name] = extra.get(name)
+    return converted
 
 
 def _role(message: BaseMessage) -> str:
@@ -78,11 +78,11 @@ def _role(message: BaseMessage) -> str:
 
 
 def to_prompt(messages: Sequence[BaseMessage]) -> str:
-    """Write a conversation as one prompt, since `docker model run` has no roles.
+    """Write a conversation as one prompt, because `docker model run` has no roles.
 
-    The system message comes first, as it is. A lone human message follows it as it is. A longer
-    conversation is written with a name before each turn, and ends with the name of the one
-    whose turn it is; blank lines stand between the parts:
+    The system message is the first part. If there is only one human message, it follows
+    unchanged. In a longer conversation, each turn has a name in front, and the prompt ends with
+    the name of the assistant. Blank lines separate the parts:
 
         Be brief.
 
@@ -94,10 +94,10 @@ def to_prompt(messages: Sequence[BaseMessage]) -> str:
 
         Assistant:
 
-    The runner then puts all of it into the model's own chat template, as one message of a user.
+    The runner then puts the prompt into the model's chat template, as one user message.
 
     Raises:
-        InvalidRequestError: If there is no message, or something that no model takes.
+        InvalidRequestError: If there is no message, or a message that no model accepts.
         UnsupportedParameterError: If there are tool calls, images or audio, which the CLI
             cannot send.
     """

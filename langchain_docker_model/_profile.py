@@ -1,4 +1,4 @@
-"""What is known of a model, as LangChain's model profile."""
+"""A model's capabilities as LangChain's model profile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["known_profile_of", "profile_of"]
 
 
 def profile_of(transport: str | None, tool_calling: str) -> ModelProfile:
-    """Return what holds for every model, since this package provides it."""
+    """Return the part of the profile that is the same for every model."""
     over_http = transport != "cli"
     calls_tools = over_http or tool_calling == "schema"
     return {
@@ -30,13 +30,13 @@ def profile_of(transport: str | None, tool_calling: str) -> ModelProfile:
 
 
 def known_profile_of(model: ModelInfo | None) -> ModelProfile:
-    """Return what a model's own data tell; nothing while they are not known."""
+    """Return the part of the profile from the model's metadata; empty if that is unknown."""
     if model is None:
         return {}
     profile: ModelProfile = {"name": model.name}
     if model.context_size is not None:
         profile["max_input_tokens"] = model.context_size
-    # A capability that is missing is not ruled out.
+    # The model can have more capabilities than its metadata lists, so none is set to `False`.
     if "vision" in model.capabilities:
         profile["image_inputs"] = profile["image_url_inputs"] = True
         profile["image_tool_message"] = True

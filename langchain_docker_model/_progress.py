@@ -37,14 +37,14 @@ if TYPE_CHECKING:
         def on_progress(self) -> Report | None: ...
 
 
-__all__ = ["PROGRESS_EVENT", "SendsProgress", "heard_by", "heard_by_async"]
+__all__ = ["PROGRESS_EVENT", "SendsProgress", "relayed_progress", "relayed_progress_async"]
 
 PROGRESS_EVENT = "docker_model_progress"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run, and the handlers that do something with its custom events."""
+    """A run of a model, and the callback handlers that receive its custom events."""
 
     handlers: list[BaseCallbackHandler]
     id: UUID
@@ -53,40 +53,44 @@ class Run:
 
     @classmethod
     def of(cls, manager: BaseRunManager | None) -> Run | None:
-        """Return the run of a callback manager; `None` if no handler listens."""
-        handlers = [handler for handler in manager.handlers if _listens(handler)] if manager else []
+        """Return the run of a callback manager; `None` if no handler receives custom events."""
+        handlers = (
+            [handler for handler in manager.handlers if _receives_events(handler)]
+            if manager
+            else []
+        )
         if manager is None or not handlers:
             return None
         return cls(handlers, manager.run_id, manager.tags, manager.metadata)
 
     def event(self, progress: Progress) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of `handle_event`."""
+        """Return the arguments for `handle_event`."""
         named = {"run_id": self.id, "tags": self.tags, "metadata": self.metadata}
         event = ("on_custom_event", "ignore_custom_event", PROGRESS_EVENT, asdict(progress))
         return (self.handlers, *event), named
 
     def send(self, progress: Progress) -> None:
-        """Send an event."""
+        """Send a custom event to the handlers."""
         args, kwargs = self.event(progress)
         handle_event(*args, **kwargs)
 
     async def asend(self, progress: Progress) -> None:
-        """Send an event, awaited."""
+        """Send a custom event to the handlers, awaited."""
         args, kwargs = self.event(progress)
         await ahandle_event(*args, **kwargs)
 
 
-def _listens(handler: BaseCallbackHandler) -> bool:
-    unheard = (BaseCallbackHandler.on_custom_event, AsyncCallbackHandler.on_custom_event)
-    return not handler.ignore_custom_event and type(handler).on_custom_event not in unheard
+def _receives_events(handler: BaseCallbackHandler) -> bool:
+    defaults = (BaseCallbackHandler.on_custom_event, AsyncCallbackHandler.on_custom_event)
+    return not handler.ignore_custom_event and type(handler).on_custom_event not in defaults
 
 
 @contextmanager
-def heard_by(model: _Settings, run: Run | None) -> Iterator[Report | None]:
-    """Yield an `on_progress` that also sends custom events to the handlers of a run.
+def relayed_progress(model: _Settings, run: Run | None) -> Iterator[Report | None]:
+    """Yield an `on_progress` function that also sends custom events to the handlers of a run.
 
-    With standby it is the model's own: standby belongs to one model object with one `on_progress`,
-    and its answers come without a wait to report.
+    With standby, yield the model's own `on_progress`. Standby processes belong to one model object
+    with one `on_progress`, and a call that uses them has no wait to report.
     """
     if run is None or model.standby:
         yield model.on_progress
@@ -96,8 +100,8 @@ def heard_by(model: _Settings, run: Run | None) -> Iterator[Report | None]:
 
 
 @asynccontextmanager
-async def heard_by_async(model: _Settings, run: Run | None) -> AsyncIterator[Report | None]:
-    """Yield what `heard_by` does, for an event loop."""
+async def relayed_progress_async(model: _Settings, run: Run | None) -> AsyncIterator[Report | None]:
+    """Yield an `on_progress` function as `relayed_progress` does, for an event loop."""
     if run is None or model.standby:
         yield model.on_progress
         return
@@ -108,8 +112,8 @@ async def heard_by_async(model: _Settings, run: Run | None) -> AsyncIterator[Rep
 class SendsProgress(BaseChatModel):
     """A chat model that sends its progress as custom events.
 
-    Core hands the run's manager to `_generate` alone, and not to `_stream`. So the methods that
-    know the run are these.
+    Core passes the run manager only to `_generate`, not to `_stream`. So this class overrides the
+    methods that know the run.
     """
 
     if TYPE_CHECKING:  # fields of the subclass
@@ -124,14 +128,14 @@ class SendsProgress(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
-        """Yield the answer in pieces, as they arrive."""
+        """Yield pieces of the answer as they arrive."""
         config, run = self._run_of(config)
         if run is None:
             return super().stream(input, config, stop=stop, **kwargs)
-        return self._heard_stream(run, input, config, stop=stop, **kwargs)
+        return self._relayed_stream(run, input, config, stop=stop, **kwargs)
 
-    def _heard_stream(self, run: Run, *args: Any, **kwargs: Any) -> Iterator[AIMessageChunk]:
-        with heard_by(self, run) as report:
+    def _relayed_stream(self, run: Run, *args: Any, **kwargs: Any) -> Iterator[AIMessageChunk]:
+        with relayed_progress(self, run) as report:
             chat = self._reporting(report)
             yield from super(SendsProgress, chat).stream(*args, **kwargs)
 
@@ -148,16 +152,16 @@ class SendsProgress(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
-        """Yield the answer in pieces, as they arrive."""
+        """Yield pieces of the answer as they arrive."""
         config, run = self._run_of(config)
         if run is None:
             return super().astream(input, config, stop=stop, **kwargs)
-        return self._heard_astream(run, input, config, stop=stop, **kwargs)
+        return self._relayed_astream(run, input, config, stop=stop, **kwargs)
 
-    async def _heard_astream(
+    async def _relayed_astream(
         self, run: Run, *args: Any, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
-        async with heard_by_async(self, run) as report:
+        async with relayed_progress_async(self, run) as report:
             chat = self._reporting(report)
             stream: Any = super(SendsProgress, chat).astream(*args, **kwargs)  # a generator
             async with aclosing(stream) as chunks:
@@ -165,10 +169,10 @@ class SendsProgress(BaseChatModel):
                     yield chunk
 
     def _run_of(self, config: RunnableConfig | None) -> tuple[RunnableConfig | None, Run | None]:
-        """Return the run that a stream will be, with the configuration that makes it so."""
+        """Return the run of a stream, and a configuration that sets its run id."""
         full = ensure_config(config)
         manager = CallbackManager.configure(full.get("callbacks"), self.callbacks)
-        handlers = [handler for handler in manager.handlers if _listens(handler)]
+        handlers = [handler for handler in manager.handlers if _receives_events(handler)]
         if not handlers:
             return config, None
         run_id = full["run_id"] = full.get("run_id") or uuid4()
@@ -181,7 +185,7 @@ class SendsProgress(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        with heard_by(self, Run.of(run_manager)) as report:
+        with relayed_progress(self, Run.of(run_manager)) as report:
             chat = self._reporting(report)
             return super(SendsProgress, chat)._generate_with_cache(
                 messages, stop, run_manager, **kwargs
@@ -194,7 +198,7 @@ class SendsProgress(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        async with heard_by_async(self, Run.of(run_manager)) as report:
+        async with relayed_progress_async(self, Run.of(run_manager)) as report:
             chat = self._reporting(report)
             return await super(SendsProgress, chat)._agenerate_with_cache(
                 messages, stop, run_manager, **kwargs

@@ -1,4 +1,4 @@
-"""Replies of the runner and of `docker model run` as LangChain's results; pure."""
+"""Replies of the runner and of `docker model run` as LangChain's results, without I/O."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ __all__ = [
     "replaced",
 ]
 
-# Not "openai": core would then read the message as OpenAI's, whose API has no reasoning.
+# Not "openai": core would then read the message as one of OpenAI, which has no reasoning.
 PROVIDER = "docker_model"
-# In `response_metadata`: how many characters belong to an answer that was repaired.
+# In `response_metadata`: the length of an answer that a second answer replaces.
 REPLACED = "replaced_characters"
 
 
@@ -48,10 +48,10 @@ REPLACED = "replaced_characters"
 
 
 def read_whole(reply: Mapping[str, Any], settings: RequestSettings) -> tuple[ChatResult, bool]:
-    """Read a whole reply: a generation for each choice, and whether any of them calls a tool.
+    """Return one generation per choice of a whole reply, and whether any choice calls a tool.
 
     Raises:
-        EmptyAnswerError: If an answer is nothing but thoughts.
+        EmptyAnswerError: If an answer contains only reasoning.
     """
     answers = read_reply(
         reply,
@@ -60,9 +60,9 @@ def read_whole(reply: Mapping[str, Any], settings: RequestSettings) -> tuple[Cha
         model=settings.model,
     )
     usage = reply.get("usage")
-    constant = {"model_name": settings.model, "model_provider": PROVIDER, **_remarks(reply)}
+    constant = {"model_name": settings.model, "model_provider": PROVIDER, **_metadata(reply)}
     generations = []
-    for number, answer in enumerate(_json_found(answer, settings) for answer in answers):
+    for number, answer in enumerate(_with_json_as_text(answer, settings) for answer in answers):
         _check_answered(answer, settings)
         message = _message(answer, constant)
         if usage and not number:
@@ -73,18 +73,18 @@ def read_whole(reply: Mapping[str, Any], settings: RequestSettings) -> tuple[Cha
     return ChatResult(generations=generations, llm_output=output), called
 
 
-def _remarks(reply: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a reply or a chunk says beside the answer."""
-    return {name: reply[name] for name in _REMARKS if reply.get(name)}
+def _metadata(reply: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a reply or chunk that describe the answer, such as `timings`."""
+    return {name: reply[name] for name in _METADATA if reply.get(name)}
 
 
-_REMARKS = ("timings", "tool_calling", "trimmed", "docker_model")
+_METADATA = ("timings", "tool_calling", "trimmed", "docker_model")
 
 
 def _message(answer: Answer, constant: Mapping[str, Any]) -> AIMessage:
     return AIMessage(
         content=answer.text,
-        additional_kwargs=_thoughts(answer.reasoning),
+        additional_kwargs=_reasoning_kwargs(answer.reasoning),
         tool_calls=[
             tool_call(name=call.name, args=call.arguments, id=call.id)
             for call in answer.calls
@@ -99,15 +99,15 @@ def _message(answer: Answer, constant: Mapping[str, Any]) -> AIMessage:
     )
 
 
-def _json_found(answer: Answer, settings: RequestSettings) -> Answer:
-    """Take JSON for the answer that some engines read as thoughts, with no words around it."""
+def _with_json_as_text(answer: Answer, settings: RequestSettings) -> Answer:
+    """Use the reasoning as the answer if it is only JSON, which some engines misplace there."""
     if settings.wants_json and answer.only_thought and is_whole(answer.reasoning):
         return replace(answer, text=answer.reasoning.strip(), reasoning="")
     return answer
 
 
 def _check_answered(answer: Answer, settings: RequestSettings) -> None:
-    # A stop sequence may have ended an answer at its start.
+    # A stop sequence can end an answer before its first character.
     if answer.only_thought and not (settings.stop and answer.finish_reason == "stop"):
         require_text(answer, settings.model)
 
@@ -117,7 +117,7 @@ def _ending(answer: Answer) -> dict[str, Any]:
     return {**ending, "logprobs": answer.logprobs} if answer.logprobs else ending
 
 
-def _thoughts(reasoning: str) -> dict[str, Any]:
+def _reasoning_kwargs(reasoning: str) -> dict[str, Any]:
     return {"reasoning_content": reasoning} if reasoning else {}
 
 
@@ -125,10 +125,10 @@ def _thoughts(reasoning: str) -> dict[str, Any]:
 
 
 class ChunkReader:
-    """Reads a stream's pieces as LangChain's chunks.
+    """Converts the pieces of a stream to LangChain's chunks.
 
-    Core adds chunks up: strings join, numbers sum. So whatever is constant (finish reason,
-    usage, the model's name, timings) is given once, in the last chunk.
+    Core adds chunks together, which joins strings and sums numbers. So constant values (finish
+    reason, usage, the model's name, timings) are only in the last chunk.
     """
 
     def __init__(self, settings: RequestSettings) -> None:
@@ -137,26 +137,26 @@ class ChunkReader:
             thoughts_in_text=settings.wants_json, tools=settings.tool_names, model=settings.model
         )
         self._calls: dict[int, _CallText] = {}
-        self._remarks: dict[str, Any] = {}
+        self._metadata: dict[str, Any] = {}
 
     @property
     def called(self) -> bool:
-        """Whether a tool is called."""
+        """Whether the answer calls a tool."""
         return bool(self._calls)
 
     @property
     def answer(self) -> Answer:
         """The answer so far."""
-        return _json_found(self._reader.answer, self._settings)
+        return _with_json_as_text(self._reader.answer, self._settings)
 
     @property
-    def remarks(self) -> dict[str, Any]:
-        """What came beside the answer, such as `usage` and `timings`."""
-        return {**self._remarks, "usage": self._reader.usage}
+    def metadata(self) -> dict[str, Any]:
+        """The fields that describe the answer, such as `usage` and `timings`."""
+        return {**self._metadata, "usage": self._reader.usage}
 
     def feed(self, piece: Mapping[str, Any]) -> ChatGenerationChunk | None:
         """Return the chunk for a piece; `None` if the piece adds nothing to the answer."""
-        self._remarks |= _remarks(piece)
+        self._metadata |= _metadata(piece)
         delta = self._reader.feed(piece)
         return self._chunk(delta) if delta else None
 
@@ -164,37 +164,37 @@ class ChunkReader:
         """Return the last chunk.
 
         Raises:
-            EmptyAnswerError: If the answer is nothing but thoughts.
+            EmptyAnswerError: If the answer contains only reasoning.
         """
         delta = self._reader.close()
         read = self._reader.answer
-        answer = _json_found(read, self._settings)
+        answer = _with_json_as_text(read, self._settings)
         _check_answered(answer, self._settings)
         calls = {call.index: self._call(call) for call in delta.calls}
         for index, call in enumerate(answer.calls):
             chunk = calls.setdefault(index, tool_call_chunk(index=index))
-            chunk["args"] = (chunk["args"] or "") + self._calls[index].rest(call)
+            chunk["args"] = (chunk["args"] or "") + self._calls[index].close(call)
         metadata: dict[str, Any] = {
             "model_name": self._settings.model,
             "finish_reason": answer.finish_reason,
-            **self._remarks,
+            **self._metadata,
         }
         message = AIMessageChunk(
             content=delta.text if answer is read else answer.text,
-            additional_kwargs=_thoughts(delta.reasoning),
+            additional_kwargs=_reasoning_kwargs(delta.reasoning),
             tool_call_chunks=[call for call in calls.values() if any(map(call.get, _CONTENTS))],
         )
         return _last_chunk(message, metadata, self._reader.usage)
 
     def _chunk(self, delta: Delta) -> ChatGenerationChunk:
-        likely = {"logprobs": delta.logprobs} if delta.logprobs else {}
+        logprobs = {"logprobs": delta.logprobs} if delta.logprobs else {}
         message = AIMessageChunk(
             content=delta.text,
-            additional_kwargs=_thoughts(delta.reasoning),
+            additional_kwargs=_reasoning_kwargs(delta.reasoning),
             tool_call_chunks=[self._call(call) for call in delta.calls],
-            response_metadata={"model_provider": PROVIDER, **likely},
+            response_metadata={"model_provider": PROVIDER, **logprobs},
         )
-        return ChatGenerationChunk(message=message, generation_info=likely or None)
+        return ChatGenerationChunk(message=message, generation_info=logprobs or None)
 
     def _call(self, delta: CallDelta) -> ToolCallChunk:
         text = self._calls.setdefault(delta.index, _CallText()).feed(delta.arguments)
@@ -207,38 +207,38 @@ _CONTENTS = ("name", "args", "id")
 
 
 class _CallText:
-    """The text of a streamed call's arguments, as core may read it.
+    """The arguments of a streamed tool call, as text that core reads correctly.
 
-    Core also reads text that is cut off or malformed as an object, and a tool would run on
-    arguments that the model never gave. So text that does not begin as an object is held back,
-    and text that turns out to be no object gets an end that core cannot read either.
+    Core also parses incomplete and malformed JSON as an object. A tool would then run with
+    arguments that the model did not write. So text that does not begin with `{` is held back. If
+    the text is not a JSON object in the end, it gets an ending that core cannot parse.
     """
 
     def __init__(self) -> None:
         self._held = ""
-        self._given = ""
+        self._sent = ""
 
     def feed(self, text: str) -> str:
-        """Take some text; return what may be given on."""
-        if not self._given:
+        """Add text; return the part that can be sent now."""
+        if not self._sent:
             self._held += text
             if not self._held.lstrip().startswith("{"):
                 return ""
             text, self._held = self._held, ""
-        self._given += text
+        self._sent += text
         return text
 
-    def rest(self, call: ToolCall) -> str:
-        """Return the end of the text, once the call is whole."""
+    def close(self, call: ToolCall) -> str:
+        """Return the last part of the text, when the call is complete."""
         if call.arguments is None:
-            return self._held + _unreadable_end(self._given + self._held)
-        return "" if self._given else json.dumps(call.arguments, ensure_ascii=False)
+            return self._held + _unreadable_end(self._sent + self._held)
+        return "" if self._sent else json.dumps(call.arguments, ensure_ascii=False)
 
 
 def _unreadable_end(text: str) -> str:
-    """Return what to append to a text, so that core finds no object in it."""
+    """Return an ending for `text` with which core cannot parse an object from it."""
     for brackets in count():
-        for quotes in ("", '"', '""'):  # it may end within a string, or after a backslash
+        for quotes in ("", '"', '""'):  # the text can end within a string or after a backslash
             end = quotes + "]" * brackets
             try:
                 if not isinstance(parse_partial_json(text + end), dict):
@@ -257,13 +257,13 @@ def chunks_of(reply: Mapping[str, Any], settings: RequestSettings) -> Iterator[C
 
 
 def replaced(last: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
-    """Return the last chunk of an answer that another one follows, and takes the place of.
+    """Return the last chunk of an answer that a second answer replaces.
 
-    Core adds chunks up, so the text of both is joined: the parser leaves out the first one's.
+    Core joins the text of both answers, and the parser then removes the first.
 
     Args:
-        last: The chunk; what is constant comes once, after the second answer.
-        text: The text of the answer.
+        last: The last chunk; constant values are only in the last chunk of the second answer.
+        text: The text of the first answer.
     """
     last.message.response_metadata = {"model_provider": PROVIDER, REPLACED: len(text)}
     message = last.message
@@ -276,17 +276,17 @@ def replaced(last: ChatGenerationChunk, text: str) -> ChatGenerationChunk:
 
 
 def read_completion(completion: Completion) -> ChatResult:
-    """Read an answer of the CLI.
+    """Convert an answer of the CLI.
 
     Raises:
-        EmptyAnswerError: If the answer is nothing but thoughts.
+        EmptyAnswerError: If the answer contains only reasoning.
     """
     check_answered(completion)
     info = _ending_of_run(completion)
     usage = asdict(completion.usage) if completion.usage else None
     message = AIMessage(
         content=completion.text,
-        additional_kwargs=_thoughts(completion.reasoning),
+        additional_kwargs=_reasoning_kwargs(completion.reasoning),
         usage_metadata=usage_of(usage) if usage else None,
         response_metadata={"model_provider": PROVIDER, **info},
     )
@@ -301,26 +301,26 @@ def chunk_of_event(event: Event) -> ChatGenerationChunk:
     """Return the chunk for an event of a run of the CLI.
 
     Raises:
-        EmptyAnswerError: If it is the end of an answer that is nothing but thoughts.
+        EmptyAnswerError: If the event is the end of an answer that contains only reasoning.
     """
     if isinstance(event, Completion):
         check_answered(event)
         usage = asdict(event.usage) if event.usage else None
         return _last_chunk(AIMessageChunk(content=""), _ending_of_run(event), usage)
-    thoughts = event.text if isinstance(event, ReasoningDelta) else ""
+    reasoning = event.text if isinstance(event, ReasoningDelta) else ""
     message = AIMessageChunk(
-        content="" if thoughts else event.text,
-        additional_kwargs=_thoughts(thoughts),
+        content="" if reasoning else event.text,
+        additional_kwargs=_reasoning_kwargs(reasoning),
         response_metadata={"model_provider": PROVIDER},
     )
     return ChatGenerationChunk(message=message)
 
 
 def check_answered(completion: Completion) -> None:
-    """Raise for an answer of the CLI that is nothing but thoughts.
+    """Raise an error for an answer of the CLI that contains only reasoning.
 
     Raises:
-        EmptyAnswerError: If it is.
+        EmptyAnswerError: If the answer has no text, and no stop sequence ended it.
     """
     if completion.finish_reason != "stop_sequence":
         answer = Answer(
@@ -333,7 +333,7 @@ def check_answered(completion: Completion) -> None:
 
 
 def _ending_of_run(completion: Completion) -> dict[str, Any]:
-    # What a stop sequence ended is "stop" over HTTP.
+    # Over HTTP, an answer that a stop sequence ended has the finish reason "stop".
     reason = "length" if completion.finish_reason == "length" else "stop"
     return {"model_name": completion.model, "finish_reason": reason}
 
@@ -353,12 +353,12 @@ def _last_chunk(
 
 
 def usage_of(counts: Mapping[str, Any]) -> UsageMetadata:
-    """Write token counts as LangChain does."""
-    read, written = counts.get("prompt_tokens") or 0, counts.get("completion_tokens") or 0
+    """Convert token counts to LangChain's form."""
+    prompt, completion = counts.get("prompt_tokens") or 0, counts.get("completion_tokens") or 0
     usage = UsageMetadata(
-        input_tokens=read,
-        output_tokens=written,
-        total_tokens=counts.get("total_tokens") or read + written,
+        input_tokens=prompt,
+        output_tokens=completion,
+        total_tokens=counts.get("total_tokens") or prompt + completion,
     )
     cached = (counts.get("prompt_tokens_details") or {}).get("cached_tokens")
     if cached is not None:

@@ -1,4 +1,4 @@
-"""The settings of one call: the model's own, and in their place those given to the call."""
+"""The settings of one call: the model's own, overridden by those of the call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CHAT_SETTINGS", "PARAMETERS", "RequestSettings", "merge", "stops_of"]
 
-# Fields that have the API's names; the CLI has none of them.
+# Fields that are parameters of the API, with the same names. The CLI does not support them.
 PARAMETERS = (
     "temperature",
     "max_tokens",
@@ -39,11 +39,11 @@ PARAMETERS = (
     "reasoning_effort",
     "chat_template_kwargs",
 )
-# Fields that this package itself acts on, over HTTP.
+# Fields that this package implements itself, over HTTP.
 CHAT_SETTINGS = ("tool_calling", "overflow", "show_schema")
 _CALL_ONLY = frozenset({"parallel_tool_calls", "tool_choice", "tools"})
 _OWN = frozenset({*PARAMETERS, *CHAT_SETTINGS, "extra_body", "model", "thinking", "timeout"})
-_OF_CORE = frozenset({"stream"})  # core has decided whether to stream before we are called
+_OF_CORE = frozenset({"stream"})  # core has already used it to decide whether to stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ class RequestSettings:
         model: The model's name.
         stop: Stop sequences.
         timeout: As for `docker_model.DockerModel`.
-        parameters: The other parameters, by the API's names.
-        chat_settings: How `docker_model.http.Client` asks: `tool_calling` and the like.
-        thinking: The switch for thinking.
+        parameters: The other parameters, with the API's names.
+        chat_settings: Settings of `docker_model.http.Client` for a chat, such as `tool_calling`.
+        thinking: Whether the model thinks, at which level, or for how many tokens.
     """
 
     model: str
@@ -68,7 +68,7 @@ class RequestSettings:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The request without its model and messages."""
+        """The request body without the model and the messages."""
         stop = {"stop": self.stop} if self.stop else {}
         return {**self.parameters, **stop, **self.chat_settings}
 
@@ -79,16 +79,16 @@ class RequestSettings:
 
     @property
     def wants_json(self) -> bool:
-        """Whether the answer is to be JSON."""
-        wanted = self.parameters.get("response_format")
-        return isinstance(wanted, dict) and wanted.get("type") != "text"
+        """Whether the answer must be JSON."""
+        api_format = self.parameters.get("response_format")
+        return isinstance(api_format, dict) and api_format.get("type") != "text"
 
     def check_usable_by_cli(self, others: Iterable[str], cause: Exception | None) -> None:
-        """Raise for settings that `docker model run` cannot use.
+        """Raise an error for settings that `docker model run` cannot use.
 
         Args:
-            others: The names of further settings that are in use.
-            cause: Why HTTP is not used.
+            others: The names of other settings that only HTTP supports.
+            cause: The error because of which HTTP is not used.
 
         Raises:
             UnsupportedParameterError: If there are such settings.
@@ -100,7 +100,7 @@ class RequestSettings:
             return
         msg = f"`docker model run` cannot use {', '.join(sorted(unusable))}"
         hint = HTTP_HINT
-        if cause is not None:  # HTTP was looked for
+        if cause is not None:  # the HTTP API was not found
             msg = f"{str(cause).partition('Hint: ')[0].rstrip()}\n{msg}, which HTTP can"
             hint = getattr(cause, "hint", "") or HTTP_HINT
         if unusable <= BY_PROMPT:
@@ -108,7 +108,7 @@ class RequestSettings:
         raise UnsupportedParameterError(msg, hint=hint) from cause
 
     def check_streamable(self) -> None:
-        """Raise if several answers are wanted, which a stream would mix.
+        """Raise an error if several answers are requested, which a stream would mix.
 
         Raises:
             UnsupportedParameterError: If `n` is more than one.
@@ -121,15 +121,15 @@ class RequestSettings:
 def merge(
     own: Mapping[str, Any], stop: list[str] | None, given: Mapping[str, Any]
 ) -> RequestSettings:
-    """Lay a call's settings over the model's own.
+    """Override the model's settings with those of a call.
 
     Args:
         own: The model's fields.
-        stop: The call's stop sequences; without any, the model's own are used.
+        stop: The call's stop sequences; if it has none, the model's own are used.
         given: The call's keywords.
 
     Raises:
-        InvalidRequestError: If a keyword is no setting of a call, or has an invalid value.
+        InvalidRequestError: If a keyword is not a setting of a call, or has an invalid value.
     """
     _check_names(given, own)
     settings = {name: given.get(name, own[name]) for name in _OWN}
@@ -164,6 +164,6 @@ def stops_of(stop: Any) -> list[str]:
     """Return stop sequences as a list.
 
     Raises:
-        InvalidRequestError: If one is empty, or no string.
+        InvalidRequestError: If one is empty or not a string.
     """
     return list(stop_sequences(stop))

@@ -1,4 +1,4 @@
-"""What the settings of all classes share: how they are read, checked and shown."""
+"""Code for settings that all classes share: reading, validation and tracing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FromEnv(env.FromEnv):
 
 
 class ListsModels:
-    """Lists the models of the runner."""
+    """Methods that list the models of the runner."""
 
     @staticmethod
     def list_models(
@@ -75,7 +75,7 @@ def _secret(key: Any) -> SecretStr | None:
 
 
 class ChecksValues(BaseModel):
-    """Checks values before pydantic tries each type, since one wrong value needs one message."""
+    """Validates values before pydantic tries each type of a union, for a single error message."""
 
     _check_timeout = field_validator("timeout", mode="before", check_fields=False)(check_timeout)
     _check_stop = field_validator("stop", mode="before", check_fields=False)(check_stop)
@@ -83,24 +83,24 @@ class ChecksValues(BaseModel):
 
 
 class TraceRepr(ChecksValues, Serializable):
-    """Shows a model in traces with its fields as they are now."""
+    """Traces a model with the current values of its fields."""
 
     @property
     def _serialized(self) -> dict[str, Any]:
-        # Core caches it, and traces would show the old fields of a changed copy.
+        # Core caches this value, so traces of a changed copy would show the old fields.
         return cast("dict[str, Any]", dumpd(self))
 
 
 def secret_text(key: SecretStr | str | None) -> str | None:
-    """Return the key itself."""
+    """Return the API key as plain text."""
     return key.get_secret_value() if isinstance(key, SecretStr) else key
 
 
 def check_names(owner: type, names: Iterable[str], known: Collection[str]) -> None:
-    """Raise for settings that a class does not have.
+    """Raise an error for settings that a class does not have.
 
     Raises:
-        UnsupportedParameterError: If there is one; the hint names the setting that may be meant.
+        UnsupportedParameterError: If there is one; the hint suggests a similar setting.
     """
     unknown = sorted(set(names) - set(known))
     if not unknown:
@@ -111,29 +111,29 @@ def check_names(owner: type, names: Iterable[str], known: Collection[str]) -> No
 
 
 def refuse_address(settings: Mapping[str, object]) -> None:
-    """Raise for the address of an HTTP API, or a key to it, with `transport="cli"`.
+    """Raise an error for `base_url`, `api_key` or `headers` with `transport="cli"`.
 
     Raises:
-        UnsupportedParameterError: If there is one.
+        UnsupportedParameterError: If one of them is set.
     """
     if settings.get("transport") != "cli":
         return
-    given = [name for name in ("api_key", "base_url", "headers") if settings.get(name) is not None]
-    if given:
-        msg = f"transport='cli' cannot use {', '.join(given)}"
+    names = [name for name in ("api_key", "base_url", "headers") if settings.get(name) is not None]
+    if names:
+        msg = f"transport='cli' cannot use {', '.join(names)}"
         raise UnsupportedParameterError(msg, hint="leave transport out, or set it to 'http'")
 
 
 def token_ids(tokenizer: Callable[[str], list[int]] | None, text: str) -> list[int]:
-    """Return the tokens of `text`.
+    """Return the token ids of `text`.
 
     Raises:
-        NotImplementedError: If there is no tokenizer. LangChain's fallback, GPT-2's, is wrong for
-            every model here and may be downloaded on the way.
+        NotImplementedError: If there is no tokenizer. LangChain's default is the tokenizer of
+            GPT-2, which is wrong for these models and might have to be downloaded.
     """
     if tokenizer is None:
         msg = (
-            "there is no tokenizer to count tokens with\n"
+            "no tokenizer is configured to count tokens\n"
             "Hint: pass custom_get_token_ids=, or count with "
             "langchain_core.messages.utils.count_tokens_approximately"
         )

@@ -1,4 +1,4 @@
-"""Structured output: schemas in the API's form, and the parsers of what comes back."""
+"""Structured output: schemas in the API's form, and the parsers of the answers."""
 
 from __future__ import annotations
 
@@ -99,43 +99,44 @@ def tool_of(
 
 
 class _Checked(dict[str, Any]):
-    """A response format or a tool in the API's form, and the class that checks what comes back.
+    """A response format or a tool in the API's form, and the class that validates the answer.
 
     Attributes:
-        model: The class.
+        model: The class; `None` if there is nothing to validate with.
         is_parsed: Whether a parser of this module reads the answer.
     """
 
     def __init__(self, content: Mapping[str, Any], *, model: object) -> None:
         super().__init__(content)
-        checks = isinstance(model, type) and issubclass(model, BaseModel)
-        self.model: type[BaseModel] | None = cast("type[BaseModel]", model) if checks else None
+        is_model = isinstance(model, type) and issubclass(model, BaseModel)
+        self.model: type[BaseModel] | None = cast("type[BaseModel]", model) if is_model else None
         self.is_parsed = False
 
 
 def repairs_streams(parameters: Mapping[str, Any]) -> bool:
-    """Tell whether a stream may hold a second answer, which the parser takes for the first."""
-    wanted = parameters.get("response_format")
-    return isinstance(wanted, _Checked) and wanted.is_parsed
+    """Tell whether a stream can contain a second answer, which the parser then uses."""
+    api_format = parameters.get("response_format")
+    return isinstance(api_format, _Checked) and api_format.is_parsed
 
 
 def check_of(parameters: Mapping[str, Any]) -> Callable[[Answer], str] | None:
-    """Return what says, for the model, what is wrong with an answer; `None` if all is right.
+    """Return a function that describes an invalid answer to the model; `None` if not needed.
 
     Args:
-        parameters: Those of the request: `tools` and `response_format`.
+        parameters: The parameters of the request, such as `tools` and `response_format`.
     """
-    wanted = parameters.get("response_format")
+    api_format = parameters.get("response_format")
     tools = parameters.get("tools") or ()
     models = {
         tool["function"]["name"]: tool.model
         for tool in tools
         if isinstance(tool, _Checked) and tool.model is not None
     }
-    wants_json = isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema")
+    format_type = api_format.get("type") if isinstance(api_format, dict) else None
+    wants_json = format_type in ("json_object", "json_schema")
     if not (wants_json or tools):
         return None
-    model = wanted.model if isinstance(wanted, _Checked) else None
+    model = api_format.model if isinstance(api_format, _Checked) else None
 
     def check(answer: Answer) -> str:
         for call in answer.calls:
@@ -163,7 +164,7 @@ def _problem(model: type[BaseModel], value: object) -> str:
         return "; ".join(
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems
         )
-    except Exception as error:  # noqa: BLE001  a validator of the user's
+    except Exception as error:  # noqa: BLE001  raised by a validator of the user
         return str(error)
     return ""
 
@@ -177,7 +178,7 @@ def _name_and_schema(schema: Schema) -> tuple[str, Any]:
         return schema.get("title", _UNTITLED), schema
     schema = cast("type", _without_typed_dict(schema))
     if is_basemodel_subclass(schema):
-        # Not core's conversion, which takes references apart and so has no recursive schemas.
+        # Not core's conversion, which inlines references and so cannot convert recursive schemas.
         if issubclass(schema, BaseModel):
             return schema.__name__, schema.model_json_schema()
         return schema.__name__, cast("type[BaseModelV1]", schema).schema()
@@ -186,18 +187,18 @@ def _name_and_schema(schema: Schema) -> tuple[str, Any]:
 
 
 # --- Typed dictionaries ---
-# Neither core (which does not know `NotRequired`) nor pydantic (before Python 3.12) takes them.
+# Core does not support `NotRequired`; pydantic does not support these classes before Python 3.12.
 
 
 def _without_typed_dict(schema: Any) -> Any:
-    """Return a pydantic model for a `TypedDict`, and any other schema as it is."""
+    """Return a pydantic model for a `TypedDict`, and any other schema unchanged."""
     return _model_of(schema) if typing_extensions.is_typeddict(schema) else schema
 
 
 def _model_of(typed_dict: type) -> type[BaseModel]:
     """Return a pydantic model with the schema of a `TypedDict`.
 
-    A field has a default and a description where it is annotated as LangChain has it:
+    LangChain's form of annotation sets the default and description of a field:
     `Annotated[int, 7, "How many."]`, with `...` for no default.
     """
     hints = typing_extensions.get_type_hints(typed_dict, include_extras=True)
@@ -214,7 +215,7 @@ def _model_of(typed_dict: type) -> type[BaseModel]:
         if not required and default is None:
             settings["json_schema_extra"] = _drop_default
         fields[f"field_{len(fields)}"] = (kind, Field(default, **settings))
-    text = inspect.cleandoc(vars(typed_dict).get("__doc__") or "")  # not that of `dict`
+    text = inspect.cleandoc(vars(typed_dict).get("__doc__") or "")  # not the docstring of `dict`
     return create_model(typed_dict.__name__, __doc__=text or None, **fields)
 
 
@@ -244,7 +245,7 @@ _REQUIRED = {
 
 
 def _without_typed_dicts(kind: Any) -> Any:
-    """Replace every `TypedDict` within a type by a model."""
+    """Replace every `TypedDict` in a type annotation with a pydantic model."""
     kind = _without_typed_dict(kind)
     origin, inner = get_origin(kind), get_args(kind)
     if not inner or origin is Literal:
@@ -269,10 +270,10 @@ def structured(
     strict: bool | None,
     **kwargs: Any,
 ) -> Runnable[LanguageModelInput, Any]:
-    """Return a chain of `chat` that answers with objects of `schema`.
+    """Return a chain of `chat` that answers with objects that match `schema`.
 
     Raises:
-        InvalidRequestError: If there is no such method, or no schema where one is needed.
+        InvalidRequestError: If `method` is unknown, or `schema` is missing where required.
     """
     if method not in get_args(Method):
         msg = f"method must be one of {', '.join(map(repr, get_args(Method)))}, not {method!r}"
@@ -280,7 +281,7 @@ def structured(
     if schema is None and method != "json_mode":
         msg = f"method {method!r} needs a schema"
         raise InvalidRequestError(msg, hint="pass one, or use method='json_mode'")
-    shown = {
+    traced_format = {
         "kwargs": {"method": method, "strict": strict},
         "schema": _without_typed_dict(schema),
     }
@@ -292,29 +293,31 @@ def structured(
             [tool],
             tool_choice=tool["function"]["name"],
             strict=strict,
-            ls_structured_output_format=shown,
+            ls_structured_output_format=traced_format,
             **kwargs,
         )
     else:
-        wanted = _wanted(schema, method, strict=strict)
-        wanted.is_parsed = True
-        llm = chat.bind(response_format=wanted, ls_structured_output_format=shown, **kwargs)
+        checked = _checked_format(schema, method, strict=strict)
+        checked.is_parsed = True
+        llm = chat.bind(
+            response_format=checked, ls_structured_output_format=traced_format, **kwargs
+        )
     parser = _parser_of(schema, tool)
     return _with_raw(llm, parser) if include_raw else llm | parser
 
 
-def _wanted(schema: Schema | None, method: Method, *, strict: bool | None) -> _Checked:
-    """Return the form of the answer that a chain asks for."""
-    wanted = {} if schema is None else response_format(schema, strict=strict)
-    if method == "json_schema" and isinstance(wanted, _Checked):
-        return wanted
+def _checked_format(schema: Schema | None, method: Method, *, strict: bool | None) -> _Checked:
+    """Return the response format that a chain requests."""
+    api_format = {} if schema is None else response_format(schema, strict=strict)
+    if method == "json_schema" and isinstance(api_format, _Checked):
+        return api_format
     if method == "json_schema":
-        return _Checked(wanted, model=None)
-    if not isinstance(wanted, _Checked):
+        return _Checked(api_format, model=None)
+    if not isinstance(api_format, _Checked):
         return _Checked({"type": "json_object"}, model=None)
-    # An engine that knows no schema here leaves it out; the prompt says which JSON it is.
+    # Engines that do not support a schema here ignore it; the prompt then describes the JSON.
     return _Checked(
-        {"type": "json_object", "schema": wanted["json_schema"]["schema"]}, model=schema
+        {"type": "json_object", "schema": api_format["json_schema"]["schema"]}, model=schema
     )
 
 
@@ -322,11 +325,11 @@ def _wanted(schema: Schema | None, method: Method, *, strict: bool | None) -> _C
 
 
 def _parser_of(schema: Schema | None, tool: Mapping[str, Any] | None) -> Runnable[Any, Any]:
-    """Return the parser that makes the schema's objects of an answer.
+    """Return the parser that converts an answer to objects of the schema.
 
     Args:
-        schema: As given by the user.
-        tool: The tool that stands for the schema with `method="function_calling"`.
+        schema: The user's schema.
+        tool: The tool made from the schema; only for `method="function_calling"`.
     """
     model = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
     if tool is None:
@@ -337,10 +340,10 @@ def _parser_of(schema: Schema | None, tool: Mapping[str, Any] | None) -> Runnabl
 
 
 class _Json(JsonOutputParser):
-    """Refuses an answer that was cut off, and a stream that ends with a wrong object.
+    """Raises an error for an answer that was cut off, and for a stream with an invalid object.
 
-    Core closes what is left open in JSON, so that a half would pass for an object, and lets a
-    stream whose object does not match end in silence.
+    Core completes cut-off JSON, so that a part of an object would pass as the whole object. Core
+    also ends a stream silently if its object does not match the schema.
     """
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
@@ -355,49 +358,54 @@ class _Json(JsonOutputParser):
 
     def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:
         pieces: list[str | BaseMessage] = []
-        yield from super()._transform(_noted(input, pieces))
+        yield from super()._transform(_recording(input, pieces))
         self._check_end(pieces)
 
     async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:
         pieces: list[str | BaseMessage] = []
-        async for parsed in super()._atransform(_noted_async(input, pieces)):
+        async for parsed in super()._atransform(_recording_async(input, pieces)):
             yield parsed
         self._check_end(pieces)
 
     def _check_end(self, pieces: list[Any]) -> None:
-        """Raise if what came is no whole object; other parts of a chain have no end to check."""
+        """Raise an error if the chunks of a model are not one complete object.
+
+        Other inputs of the parser, such as strings, are not checked.
+        """
         if pieces and all(isinstance(piece, AIMessageChunk) for piece in pieces):
             whole = sum(pieces[1:], pieces[0])
             self.parse_result([ChatGenerationChunk(message=whole)])
 
 
-def _noted(pieces: Iterator[_Piece], kept: list[_Piece]) -> Iterator[_Piece]:
+def _recording(pieces: Iterator[_Piece], recorded: list[_Piece]) -> Iterator[_Piece]:
     for piece in pieces:
-        kept.append(piece)
+        recorded.append(piece)
         yield piece
 
 
-async def _noted_async(pieces: AsyncIterator[_Piece], kept: list[_Piece]) -> AsyncIterator[_Piece]:
+async def _recording_async(
+    pieces: AsyncIterator[_Piece], recorded: list[_Piece]
+) -> AsyncIterator[_Piece]:
     async for piece in pieces:
-        kept.append(piece)
+        recorded.append(piece)
         yield piece
 
 
 def _repaired(generation: Generation) -> Generation:
-    """Return a generation without the answer that a second one takes the place of."""
-    message = getattr(generation, "message", None)  # a text, in an answer's place, has none
-    before = message.response_metadata.get(REPLACED) if message is not None else None
-    if message is None or not before:
+    """Return a generation without the text of a first answer that a second answer replaces."""
+    message = getattr(generation, "message", None)  # a plain-text generation has no message
+    replaced_length = message.response_metadata.get(REPLACED) if message is not None else None
+    if message is None or not replaced_length:
         return generation
-    text = generation.text[before:]
+    text = generation.text[replaced_length:]
     return ChatGeneration(message=message.model_copy(update={"content": text}))
 
 
 def _is_cut_off(generation: Generation) -> bool:
-    message = getattr(generation, "message", None)  # a text, in an answer's place, has none
+    message = getattr(generation, "message", None)  # a plain-text generation has no message
     if message is None or message.response_metadata.get("finish_reason") != "length":
         return False
-    return not is_whole(generation.text)  # else its end was the limit
+    return not is_whole(generation.text)  # complete JSON can end exactly at the limit
 
 
 class _PydanticJson(_Json, PydanticOutputParser[Any]):
@@ -405,7 +413,7 @@ class _PydanticJson(_Json, PydanticOutputParser[Any]):
 
 
 def _with_raw(llm: Runnable[Any, Any], parser: Runnable[Any, Any]) -> Runnable[Any, Any]:
-    """Return a chain that gives the answer beside what was parsed, or the reason for nothing."""
+    """Return a chain with the answer, and either the parsed object or the parsing error."""
     parsed = RunnablePassthrough.assign(
         parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
     )

@@ -59,28 +59,28 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
         pip install "docker-model-llm[langchain]"
         ```
 
-        The model's name is all that the class needs: the runner's HTTP API is found without
-        configuration. Where no API is found, the class asks through `docker model run`, which
-        has no roles (the conversation is written as one prompt) and no parameters, tools,
-        schemas or images: those raise `UnsupportedParameterError` there. Only
-        `tool_calling="schema"` describes tools and schemas in the prompt.
+        Only the model's name is required: the class finds the runner's HTTP API without
+        configuration. If it finds no API, it uses `docker model run`. That command has no
+        roles, so the conversation is written as one prompt. Parameters, tools, schemas and
+        images then raise `UnsupportedParameterError`; with `tool_calling="schema"`, tools and
+        schemas are described in the prompt instead.
 
     Key init args of completions:
         * model: The model's name, such as `ai/smollm2`.
-        * temperature, max_tokens, top_p, seed, stop, …: The API's parameters, by the API's names.
+        * temperature, max_tokens, top_p, seed, stop, …: Parameters of the API.
         * tool_calling: `"auto"`, `"native"` or `"schema"`: how tool calls are made.
         * thinking: Whether, or how much, a reasoning model thinks.
         * overflow: `"error"` or `"trim"`: what to do with a conversation that is too long.
 
     Key init args of the client:
-        * base_url, api_key, headers: An address of your own; by default the runner is found.
-        * timeout, max_retries, max_concurrency: Limits of a call.
+        * base_url, api_key, headers: The API's address; by default the class finds the runner.
+        * timeout, max_retries, max_concurrency: Limits for each call.
         * pull: `"missing"` pulls a missing model first.
 
-    The parameters and `model`, `timeout`, `thinking`, `tool_calling`, `overflow` and
-    `extra_body` may also be given to a call, where they take the place of the model's own.
-    Constructing a model starts nothing; it pickles, and works from any thread and event loop.
-    Errors are `docker_model`'s and LangChain's at once: see `langchain_docker_model.errors`.
+    A call also accepts the parameters, `model`, `timeout`, `thinking`, `tool_calling`,
+    `overflow` and `extra_body`, which then override the model's own. Constructing a model
+    starts no process and sends no request. A model can be pickled and used from any thread and
+    event loop. Errors are those of `docker_model` and LangChain: `langchain_docker_model.errors`.
 
     Instantiate:
         ```python
@@ -103,7 +103,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
             print(chunk.text, end="", flush=True)
         ```
 
-        Leaving the loop ends the model's work. Adding the chunks up gives the whole message.
+        Leaving the loop stops the model. The sum of all chunks is the whole message.
 
     Async:
         ```python
@@ -126,9 +126,9 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
         print(answer.tool_calls)
         ```
 
-        With `tool_calling="auto"`, models whose chat template shows no tools call tools, too:
-        their calls are drawn by a schema. A call whose arguments are no JSON object is in
-        `invalid_tool_calls`, and no tool runs on it.
+        With `tool_calling="auto"`, every model can call tools: if the chat template does not
+        show tools, a JSON schema constrains the answer. A call with arguments that are not a
+        JSON object is in `invalid_tool_calls`, so no tool runs with it.
 
     Structured output:
         ```python
@@ -146,8 +146,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
         ```
 
     Reasoning:
-        What a reasoning model thinks is a reasoning block of `content_blocks`, and never part
-        of the text:
+        The model's reasoning is a reasoning block in `content_blocks`, never part of the text:
 
         ```python
         thinker = ChatDockerModel(model="ai/qwen3", thinking=True)
@@ -165,19 +164,19 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
         ```
 
     Token usage:
-        `usage_metadata` has the counts of each answer, streamed ones included.
-        `get_num_tokens_from_messages` counts exactly what the engine will count:
+        `usage_metadata` has the token counts of each answer, streamed or not.
+        `get_num_tokens_from_messages` counts tokens exactly as the engine does:
 
         ```python
         chat.get_num_tokens_from_messages(messages, tools=[add])
         ```
 
     Response metadata:
-        `response_metadata` has `model_name`, `finish_reason`, the engine's `timings`, and,
-        where there were tools, `tool_calling`; where turns were left out, `trimmed`.
+        `response_metadata` has `model_name`, `finish_reason` and the engine's `timings`. It
+        also has `tool_calling` if there were tools, and `trimmed` if messages were removed.
     """
 
-    # A refused setting's error would otherwise show the others, the key among them.
+    # Otherwise a validation error would show all settings, including the API key.
     model_config = ConfigDict(
         extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
     )
@@ -185,164 +184,165 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     model: str
     """The model's name, such as `ai/smollm2`."""
 
-    # --- How it answers: the API's parameters, by the API's names ---
+    # --- Parameters of the API, with the API's names ---
 
     temperature: float | None = None
-    """How freely the next token is chosen: 0 always takes the likeliest."""
+    """Randomness of the answer; 0 always selects the most likely token."""
 
     max_tokens: int | None = None
-    """The longest answer, in tokens; a longer one ends with `finish_reason="length"`."""
+    """Maximum length of the answer in tokens; at the limit, `finish_reason` is `"length"`."""
 
     top_p: float | None = None
-    """Choose among the likeliest tokens that add up to this probability."""
+    """Sample only from the most likely tokens that together have this probability."""
 
     stop: str | Sequence[str] | None = None
     """Stop sequences: the first match ends the answer and is not part of it."""
 
     seed: int | None = None
-    """Seed of the random choices; with the same prompt it repeats the answer, if the engine can."""
+    """Seed for sampling: the same request repeats the answer, if the engine supports it."""
 
     top_k: int | None = None
-    """Choose among this many of the likeliest tokens."""
+    """Sample only from this number of most likely tokens."""
 
     min_p: float | None = None
-    """Choose among tokens at least this likely, relative to the likeliest."""
+    """Sample only from tokens with at least this probability, relative to the most likely one."""
 
     repeat_penalty: float | None = None
-    """Make tokens less likely that were used already; 1 has no effect."""
+    """Make tokens that already occurred less likely; 1 has no effect."""
 
     presence_penalty: float | None = None
-    """Make tokens less likely that were used already."""
+    """Make tokens that already occurred less likely; 0 has no effect."""
 
     frequency_penalty: float | None = None
-    """Make tokens less likely the more often they were used."""
+    """Make tokens less likely each time they occur; 0 has no effect."""
 
     logit_bias: dict[str, float] | None = None
-    """Make tokens, by their ids, more or less likely."""
+    """Make single tokens more or less likely, by token id."""
 
     logprobs: bool | None = None
-    """Whether to tell how likely each token was: `response_metadata["logprobs"]`."""
+    """Whether to return each token's log probability, in `response_metadata["logprobs"]`."""
 
     top_logprobs: int | None = None
-    """How many of the likeliest alternatives to tell for each token."""
+    """Number of the most likely alternatives to return for each token."""
 
     n: int | None = None
-    """The number of answers to a prompt; only `generate` takes more than one."""
+    """Number of answers to a prompt; only `generate` supports more than one."""
 
     response_format: Schema | None = None
-    """The shape of the answer: a schema, or what the API takes, as in `with_structured_output`."""
+    """Format of the answer: a schema as in `with_structured_output`, or the API's own object."""
 
     thinking: Thinking = None
-    """Whether a reasoning model thinks: a switch, a level, or a budget in tokens.
+    """Whether a reasoning model thinks: a boolean, a level, or a budget in tokens.
 
-    `True`, `False`, `"low"`, `"medium"`, `"high"`, or a number of tokens. `None` leaves it to the
-    model. Levels and budgets have an effect where the engine and the chat template know them.
+    `True`, `False`, `"low"`, `"medium"`, `"high"`, or a number of tokens. `None` uses the model's
+    default. Levels and budgets work only if the engine and the chat template support them.
     """
 
     reasoning_effort: str | None = None
-    """The API's own parameter for `thinking` in levels."""
+    """The API's own parameter for levels of thinking, such as `"low"`."""
 
     chat_template_kwargs: dict[str, Any] | None = None
     """Variables of the model's chat template, such as `{"enable_thinking": False}`."""
 
     extra_body: dict[str, Any] | None = None
-    """Other parameters that the engine knows, added to the request as they are."""
+    """Other parameters of the engine, added to the request unchanged."""
 
-    # --- What this package does around a request ---
+    # --- Tool calls, context and loading ---
 
     tool_calling: Literal["auto", "native", "schema"] = "auto"
     """How tool calls are made.
 
-    `"native"`: by the engine and the model's chat template. `"schema"`: drawn from the model by
-    a JSON schema, which works on any model and enforces `tool_choice`; over the CLI, by the
-    prompt alone, and a wrong answer is an error. `"auto"`: native where the chat template shows
-    the tools, else by a schema; not over the CLI.
+    `"native"`: by the engine and the model's chat template. `"schema"`: a JSON schema constrains
+    the answer, which works with any model and enforces `tool_choice`. Over the CLI the prompt
+    only describes the tools, and an invalid call is an error. `"auto"`: `"native"` if the chat
+    template shows the tools, else `"schema"`; over the CLI, tools are then an error.
     """
 
     overflow: Literal["error", "trim"] = "error"
     """What to do with a conversation that is longer than the model's context.
 
-    `"error"` raises `ContextLengthError` before anything is sent. `"trim"` leaves out the oldest
-    turns, never the system message, and never a tool call without its result; the number of
-    messages left out is in `response_metadata["trimmed"]`.
+    `"error"` raises `ContextLengthError` before anything is sent. `"trim"` removes the oldest
+    turns, but never the system message, and never a tool call without its result. The number of
+    removed messages is in `response_metadata["trimmed"]`.
     """
 
     show_schema: bool = True
-    """Whether the schema of a structured answer is shown to the model, and not only enforced."""
+    """Whether the model also sees the schema of a structured answer, which the engine enforces."""
 
     context_size: int | None = None
-    """The context size in tokens that the runner is configured for before the first request.
+    """Context size in tokens; the runner is configured with it before the first request.
 
-    Configured once for each process and model. Warns if that changes what others use.
+    Configured once for each process and model. Issues a warning if this changes the
+    configuration that other users of the runner see.
     """
 
     keep_alive: float | timedelta | str | None = None
-    """How long an idle model stays loaded: seconds, a `timedelta`, or `"5m"`; `"-1"`: always.
+    """How long an idle model stays loaded: seconds, a `timedelta`, `"5m"`, or `"-1"` for always.
 
-    Configured as `context_size` is.
+    Configured in the same way as `context_size`.
     """
 
     when_full: WhenFull = "error"
     """What to do when the runner has no memory left to load the model.
 
-    `"unload"` unloads the model that was idle for longest, unless it is kept for ever, and tries
-    once more; `response_metadata["docker_model"]` says so.
+    `"unload"` unloads the model that has been idle longest (except models with `keep_alive="-1"`)
+    and tries again once; `response_metadata["docker_model"]` then has its name.
     """
 
-    # --- Where and how the model is asked ---
+    # --- Connection and concurrency ---
 
     transport: TransportName | None = None
-    """`"http"`, `"cli"`, or `None`: HTTP where the API is found, and the CLI otherwise.
+    """`"http"`, `"cli"`, or `None`: HTTP if the API is found, otherwise the CLI.
 
-    A named address that does not answer (`base_url`, or a variable such as `MODEL_RUNNER_URL`
-    that the CLI does not know) is an error: the CLI might ask another runner.
+    An address that you set (`base_url`, or a variable such as `MODEL_RUNNER_URL` that the CLI
+    does not know) must answer, otherwise it is an error: the CLI might use another runner.
     """
 
     base_url: str | None = None
-    """The API's address; by default the runner is found."""
+    """Address of the API; by default the class finds the runner."""
 
     api_key: SecretStr | str | None = None
-    """Sent as a bearer token, and only to an address that you have named."""
+    """Bearer token; sent only to an address that you set."""
 
     headers: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
-    """Sent along, and only to an address that you have named; never shown or traced."""
+    """HTTP headers; sent only to an address that you set, never shown or traced."""
 
     timeout: Timeouts | float | None = Timeouts()
-    """Seconds for each phase of a call; a plain number is for the whole call."""
+    """Seconds for each phase of a call; a plain number limits the whole call."""
 
     max_retries: int = 2
-    """How often a request is tried again over HTTP when nothing of an answer came."""
+    """HTTP only: how often to retry a request if no part of an answer was received."""
 
     streaming: bool = False
-    """Whether `invoke` streams behind the scenes; an explicit `False` turns all streaming off."""
+    """Whether `invoke` streams internally; an explicit `False` turns all streaming off."""
 
     command: str | Sequence[str] | None = None
-    """The command in place of `docker model`, such as `("docker", "-c", "gpu", "model")`."""
+    """The command to run instead of `docker model`, such as `("docker", "-c", "gpu", "model")`."""
 
     env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
-    """Environment variables laid over the caller's; never shown, traced or part of a cache key."""
+    """Extra environment variables; never shown, traced or part of a cache key."""
 
     max_concurrency: int = 8
-    """Requests, or runs of the CLI, at once in this process; the rest wait."""
+    """Maximum number of concurrent requests or CLI runs in this process; others wait."""
 
     pull: PullPolicy = "never"
-    """What to do about a missing model: `"never"` raises, `"missing"` pulls it first."""
+    """What to do if the model is missing: `"never"` raises an error, `"missing"` pulls it first."""
 
     on_progress: Callable[[Progress], object] | None = Field(default=None, repr=False, exclude=True)
-    """Called with the `Progress` of each call, such as `print`; it must not block."""
+    """Function called with the `Progress` of each call, such as `print`; it must not block."""
 
     file_references: FileReferences = "escape"
-    """Over the CLI: what to do about local files that the prompt names; HTTP sends none."""
+    """CLI only: what to do if the prompt names local files; HTTP never sends files."""
 
     standby: int = 0
-    """Over the CLI: how many started `docker model run` processes wait for a prompt."""
+    """CLI only: number of started `docker model run` processes that wait for a prompt."""
 
     _own_profile: bool = PrivateAttr(default=False)
 
-    if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
+    if not TYPE_CHECKING:  # type checkers derive the constructor's signature from the fields
 
         def __init__(self, **settings: Any) -> None:
-            # Not a validator: pydantic would turn this error into its own.
+            # Not in a validator, where pydantic would turn this error into a `ValidationError`.
             _settings.refuse_address(settings)
             super().__init__(**settings)
 
@@ -370,24 +370,24 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     # --- Loading ---
 
     def warm_up(self) -> None:
-        """Load the model, so that the first answer comes soon; `profile` then has its window."""
+        """Load the model, so that the first answer starts sooner, and complete `profile`."""
         with as_langchain_errors():
             self._backend(self._request(None, {})).warm_up()
-        self._learn()
+        self._update_profile()
 
     async def awarm_up(self) -> None:
-        """Load the model, so that the first answer comes soon; `profile` then has its window."""
+        """Load the model, so that the first answer starts sooner, and complete `profile`."""
         with as_langchain_errors():
             await (await self._abackend(self._request(None, {}))).awarm_up()
-        self._learn()
+        self._update_profile()
 
     def close(self) -> None:
-        """End the processes in standby; the model stays usable."""
+        """Stop the standby processes; the model stays usable."""
         with as_langchain_errors():
             self._docker_model(self._request(None, {})).close()
 
     async def aclose(self) -> None:
-        """End the processes in standby; the model stays usable."""
+        """Stop the standby processes; the model stays usable."""
         self.close()
 
     # --- Tokens ---
@@ -395,11 +395,11 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     def get_num_tokens(self, text: str) -> int:
         """Count the tokens of `text` as a prompt, exactly as the engine does.
 
-        The chat template is included: the count is what `usage_metadata` says of
-        `invoke(text)`. With `custom_get_token_ids`, that function counts.
+        The count includes the chat template, as in the `usage_metadata` of `invoke(text)`. If
+        `custom_get_token_ids` is set, that function counts instead.
 
         Raises:
-            UnsupportedParameterError: If no HTTP API is found, which alone can count.
+            UnsupportedParameterError: If no HTTP API is found: the CLI cannot count tokens.
         """
         if self.custom_get_token_ids is not None:
             return len(self.custom_get_token_ids(text))
@@ -415,7 +415,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
             tools: Tools as in `bind_tools`.
 
         Raises:
-            UnsupportedParameterError: If no HTTP API is found, which alone can count.
+            UnsupportedParameterError: If no HTTP API is found: the CLI cannot count tokens.
         """
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens_from_messages(messages)
@@ -426,11 +426,11 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
             count = self._backend(self._request(None, {})).count_tokens(
                 convert_to_messages(messages), formatted
             )
-        self._learn()
+        self._update_profile()
         return count
 
     def get_token_ids(self, text: str) -> list[int]:
-        """Return the tokens of `text`, by `custom_get_token_ids`.
+        """Return the token ids of `text`, from `custom_get_token_ids`.
 
         Raises:
             NotImplementedError: If `custom_get_token_ids` is not set.
@@ -451,13 +451,13 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
 
         Args:
             tools: Functions, LangChain's tools, pydantic models, or the API's dictionaries.
-                No tools are no error.
+                An empty list is accepted.
             tool_choice: `"auto"`, `"none"`, `"any"` (or `"required"`, or `True`) for at least
-                one call, or the name of the tool to call, as text or in a dictionary. It is
-                enforced, unless `tool_calling` is `"native"`: engines do not enforce it, and a
-                warning tells when no call came.
-            strict: Whether the arguments are to match exactly, where the engine asks.
-            **kwargs: Settings of the calls, such as `parallel_tool_calls`.
+                one call, or the name of the tool to call, as text or in a dictionary. The
+                choice is enforced, except with `tool_calling="native"`: engines do not enforce
+                it, and a warning is issued if the answer has no call.
+            strict: OpenAI's `strict`: whether the arguments must match the schema exactly.
+            **kwargs: Settings for the calls, such as `parallel_tool_calls`.
         """
         formatted = [tool_of(tool, strict=strict) for tool in tools]
         with as_langchain_errors():
@@ -475,22 +475,22 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Return a model that answers with objects of `schema`.
+        """Return a model that answers with objects that match `schema`.
 
         Args:
-            schema: A pydantic model (2 or 1), whose instances come back; or a `TypedDict`, a
-                JSON schema or an OpenAI tool, for dictionaries.
-            method: `"json_schema"`: the engine enforces the schema, on any model; the model
-                also sees it, unless `show_schema` is off. `"function_calling"`: the schema is a
-                tool. `"json_mode"`: JSON; the prompt must say which, since not every engine
-                knows a schema for it.
-            include_raw: Return `{"raw": …, "parsed": …, "parsing_error": …}`, and raise nothing
-                for an answer that does not parse.
+            schema: A pydantic model (2 or 1), to get instances of it; or a `TypedDict`, a JSON
+                schema or an OpenAI tool, to get dictionaries.
+            method: `"json_schema"`: the engine enforces the schema, with any model; the model
+                also sees it, unless `show_schema=False`. `"function_calling"`: the schema is
+                sent as a tool. `"json_mode"`: the answer is JSON; describe its fields in the
+                prompt, because not every engine supports a schema in this mode.
+            include_raw: Return `{"raw": …, "parsed": …, "parsing_error": …}`, and do not raise
+                an error if the answer cannot be parsed.
             strict: As in `bind_tools`.
-            **kwargs: Settings of the calls.
+            **kwargs: Settings for the calls.
 
         Raises:
-            InvalidRequestError: If there is no such method, or no schema where one is needed.
+            InvalidRequestError: If `method` is unknown, or `schema` is missing where required.
         """
         return structured(
             self, schema, method=method, include_raw=include_raw, strict=strict, **kwargs
@@ -504,22 +504,22 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
         profile.update(self._known_profile())
         return profile
 
-    def _learn(self) -> None:
-        """Complete the profile by what the process has learned of the model."""
+    def _update_profile(self) -> None:
+        """Add to the profile what this process has learned about the model."""
         if self._own_profile and self.profile and "max_input_tokens" not in self.profile:
             self.profile.update(self._known_profile())
 
     def _known_profile(self) -> ModelProfile:
-        known = known_model(
+        info = known_model(
             self.model,
             command=self.command,
             env=self.env,
             transport=self.transport,
             base_url=self.base_url,
         )
-        return known_profile_of(known)
+        return known_profile_of(info)
 
-    # --- What core asks of a chat model ---
+    # --- Methods that `BaseChatModel` requires ---
 
     @property
     def _llm_type(self) -> str:
@@ -529,7 +529,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     def _identifying_params(self) -> dict[str, Any]:
         """The settings that change the answer: the cache key, and part of every trace.
 
-        The stop sequences are not under `stop`, which core overwrites with a call's own.
+        The key is not `stop`, because core overwrites `stop` with the stop sequences of the call.
         """
         parameters = {name: getattr(self, name) for name in _request.PARAMETERS}
         return {
@@ -553,7 +553,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
 
     def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
         usage: dict[str, int] = {}
-        for output in llm_outputs:  # `None` for an answer that came from the cache
+        for output in llm_outputs:  # `None` for an answer from the cache
             for key, count in ((output or {}).get("token_usage") or {}).items():
                 if isinstance(count, int):
                     usage[key] = usage.get(key, 0) + count
@@ -568,7 +568,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     ) -> ChatResult:
         with as_langchain_errors():
             result = self._backend(self._request(stop, kwargs)).generate(messages)
-        self._learn()
+        self._update_profile()
         return result
 
     async def _agenerate(
@@ -581,7 +581,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
         with as_langchain_errors():
             backend = await self._abackend(self._request(stop, kwargs))
             result = await backend.agenerate(messages)
-        self._learn()
+        self._update_profile()
         return result
 
     def _stream(
@@ -596,7 +596,7 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
                 if run_manager:
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
-        self._learn()
+        self._update_profile()
 
     async def _astream(
         self,
@@ -612,12 +612,12 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
                     if run_manager:
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
-        self._learn()
+        self._update_profile()
 
-    # --- The backend, made anew for every call: a kept one would miss assignments ---
+    # --- The backend, created for each call because fields can change between calls ---
 
-    def _request(self, stop: list[str] | None, given: Mapping[str, Any]) -> RequestSettings:
-        return _request.merge(vars(self), stop, given)
+    def _request(self, stop: list[str] | None, kwargs: Mapping[str, Any]) -> RequestSettings:
+        return _request.merge(vars(self), stop, kwargs)
 
     def _backend(self, request: RequestSettings) -> Backend:
         if self.transport == "cli":
@@ -668,11 +668,11 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
 
     def _cli_backend(self, request: RequestSettings, cause: Exception | None = None) -> CliBackend:
         _settings.refuse_address(vars(self))
-        request.check_usable_by_cli(self._of_http(request), cause)
+        request.check_usable_by_cli(self._http_only_settings(request), cause)
         return CliBackend(self._docker_model(request), request)
 
-    def _of_http(self, request: RequestSettings) -> dict[str, Any]:
-        """Return those settings that are not at their defaults and that the CLI cannot use."""
+    def _http_only_settings(self, request: RequestSettings) -> dict[str, Any]:
+        """Return the settings that differ from their defaults and that the CLI cannot use."""
         settings = {
             "thinking": request.thinking,
             "context_size": self.context_size,

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["DockerModelEmbeddings"]
 
-_REPORTED = 256  # texts between two calls of `on_embedded`
+_BATCH_SIZE = 256  # texts between two calls of `on_embedded`
 
 
 class DockerModelEmbeddings(HttpSettings, Embeddings):
     """An embedding model of Docker Model Runner, over the runner's HTTP API.
 
-    Texts are sent as texts, never as token ids, which only the model's own tokenizer could
-    give. What the model's card wants before queries and texts is put there, for the common
-    families. A model that makes no embeddings raises an error that names the command to
-    configure it with; `auto_configure=True` configures it.
+    Texts are sent as texts and never as token ids, which need the model's own tokenizer. For
+    the common model families, the prefixes from the model card are added to queries and texts.
+    If the model is not in embedding mode, the error names the command that configures it;
+    `auto_configure=True` configures it automatically.
 
     Setup:
         ```bash
@@ -61,7 +61,7 @@ class DockerModelEmbeddings(HttpSettings, Embeddings):
         store.similarity_search("What is a container?", k=1)
         ```
 
-    In a cache, so that a job that was interrupted keeps what was done:
+    In a cache, so that an interrupted job keeps its vectors:
         ```python
         from langchain_classic.embeddings import CacheBackedEmbeddings
         from langchain_core.stores import InMemoryByteStore
@@ -77,26 +77,26 @@ class DockerModelEmbeddings(HttpSettings, Embeddings):
     """
 
     dimensions: int | None = Field(default=None, ge=1)
-    """The length of the vectors, for models that have a choice; no other length is returned."""
+    """Length of the vectors, for models that support several; other lengths are an error."""
 
     query_instruction: str | None = None
-    """Put before queries; `None` uses the model card's prefix where known, `""` puts nothing."""
+    """Prefix for queries; `None` uses the model card's prefix if known, `""` adds none."""
 
     text_instruction: str | None = None
-    """Put before texts; `None` uses the model card's prefix where known, `""` puts nothing."""
+    """Prefix for texts; `None` uses the model card's prefix if known, `""` adds none."""
 
     truncate: bool = False
-    """Cut texts that are longer than the model takes, by exact count, in place of an error."""
+    """Cut texts that are too long for the model, by exact token count, instead of an error."""
 
     on_embedded: Callable[[int, int], object] | None = Field(default=None, repr=False, exclude=True)
-    """Called during long jobs, with the number of texts embedded so far and of all texts."""
+    """Function called during long jobs with two numbers: texts embedded so far, and all texts."""
 
     @property
     def cache_namespace(self) -> str:
-        """A name for a cache: different for each model, instruction and number of dimensions."""
-        words = self._instructions
-        parts = [self.model, words.query, words.text, self.dimensions]
-        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+        """A cache namespace, distinct for each model, pair of instructions and `dimensions`."""
+        instructions = self._instructions
+        key = [self.model, instructions.query, instructions.text, self.dimensions]
+        digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
         return f"{self.model}-{digest}"
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
@@ -116,11 +116,11 @@ class DockerModelEmbeddings(HttpSettings, Embeddings):
         return (await self._aembed([text], self._instructions.query))[0]
 
     def warm_up(self) -> None:
-        """Load the model, so that the first vectors come soon."""
+        """Load the model, to make the first request faster."""
         self._embed(["Hi"], "")
 
     async def awarm_up(self) -> None:
-        """Load the model, so that the first vectors come soon."""
+        """Load the model, to make the first request faster."""
         await self._aembed(["Hi"], "")
 
     @property
@@ -130,33 +130,33 @@ class DockerModelEmbeddings(HttpSettings, Embeddings):
     def _embed(self, texts: Iterable[str], instruction: str) -> list[list[float]]:
         vectors: list[list[float]] = []
         with as_langchain_errors():
-            sent = [instruction + text for text in texts_of(texts)]
+            prefixed = [instruction + text for text in texts_of(texts)]
             client = self._client()
-            if sent and self.auto_configure:
+            if prefixed and self.auto_configure:
                 client.configure_once(self.model, mode="embedding")
-            for part in self._parts(sent):
+            for batch in self._batches(prefixed):
                 vectors += client.embed(
-                    self.model, part, dimensions=self.dimensions, truncate=self.truncate
+                    self.model, batch, dimensions=self.dimensions, truncate=self.truncate
                 )
-                self._report(len(vectors), len(sent))
+                self._report(len(vectors), len(prefixed))
         return vectors
 
     async def _aembed(self, texts: Iterable[str], instruction: str) -> list[list[float]]:
         vectors: list[list[float]] = []
         with as_langchain_errors():
-            sent = [instruction + text for text in texts_of(texts)]
+            prefixed = [instruction + text for text in texts_of(texts)]
             client = self._client()
-            if sent and self.auto_configure:
+            if prefixed and self.auto_configure:
                 await client.aconfigure_once(self.model, mode="embedding")
-            for part in self._parts(sent):
+            for batch in self._batches(prefixed):
                 vectors += await client.aembed(
-                    self.model, part, dimensions=self.dimensions, truncate=self.truncate
+                    self.model, batch, dimensions=self.dimensions, truncate=self.truncate
                 )
-                self._report(len(vectors), len(sent))
+                self._report(len(vectors), len(prefixed))
         return vectors
 
-    def _parts(self, texts: list[str]) -> list[list[str]]:
-        size = len(texts) if self.on_embedded is None else _REPORTED
+    def _batches(self, texts: list[str]) -> list[list[str]]:
+        size = len(texts) if self.on_embedded is None else _BATCH_SIZE
         return [texts[start : start + size] for start in range(0, len(texts), size or 1)]
 
     def _report(self, done: int, total: int) -> None:

@@ -1,8 +1,8 @@
-"""`docker_model`'s errors, each also the LangChain error for the same condition.
+"""The errors of `docker_model`, each also a LangChain error for the same condition.
 
-Retry and fallback code that knows LangChain alone (`is_retryable`, `ModelTimeoutError`,
-`ContextOverflowError`, …) and code that knows `docker_model` alone both catch these. They
-carry the names and the attributes of `docker_model.errors`, and pickle as those do.
+Code that uses only LangChain's errors (`is_retryable`, `ModelTimeoutError`,
+`ContextOverflowError`, …) can catch them, and so can code that uses only `docker_model.errors`.
+They have the names and attributes of `docker_model.errors`, and can be pickled.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ __all__ = [
 
 
 class DockerModelError(core.DockerModelError, langchain.ModelError):
-    """Base of the errors that have no class of their own here; not retryable."""
+    """An error that has no more specific class in this module; not retryable."""
 
 
 class InvalidRequestError(core.InvalidRequestError, langchain.ModelInvalidRequestError):
-    """The request cannot be sent as it is; not retryable."""
+    """The request is invalid and was not sent; not retryable."""
 
 
 class FileReferenceError(core.FileReferenceError, InvalidRequestError):
-    """The prompt names local files, and that is refused; not retryable."""
+    """The prompt names local files, which `file_references="refuse"` forbids; not retryable."""
 
 
 class UnsupportedParameterError(core.UnsupportedParameterError, InvalidRequestError):
@@ -58,7 +58,7 @@ class DockerNotFoundError(core.DockerNotFoundError, langchain.ModelError):
 
 
 class PluginNotFoundError(core.PluginNotFoundError, langchain.ModelError):
-    """`docker` is installed, `docker model` is not; not retryable."""
+    """`docker` is installed, but `docker model` is not; not retryable."""
 
 
 class ModelLoadError(core.ModelLoadError, langchain.ModelError):
@@ -66,7 +66,7 @@ class ModelLoadError(core.ModelLoadError, langchain.ModelError):
 
 
 class ModelNotFoundError(core.ModelNotFoundError, langchain.ModelNotFoundError):
-    """The model is not pulled, or there is no such model; not retryable."""
+    """The model is not pulled, or does not exist; not retryable."""
 
 
 class ContextLengthError(core.ContextLengthError, langchain.ContextOverflowError):
@@ -82,7 +82,7 @@ class GenerationTimeoutError(core.GenerationTimeoutError, langchain.ModelTimeout
 
 
 class GenerationError(core.GenerationError, langchain.ModelAPIError):
-    """Anything else that ended an answer; retryable."""
+    """Any other failure of a generation; retryable."""
 
 
 class EmptyAnswerError(core.EmptyAnswerError, GenerationError):
@@ -118,10 +118,10 @@ _TWINS: dict[type[core.DockerModelError], type[core.DockerModelError]] = {
 
 @contextmanager
 def as_langchain_errors() -> Iterator[None]:
-    """Raise `docker_model`'s errors in their LangChain form; let everything else pass.
+    """Convert `docker_model` errors to the classes of this module; other errors pass unchanged.
 
-    The original is the `__cause__`. An error that has its LangChain form already (a callback
-    that called another model, say) passes as it is.
+    The original error is the `__cause__`. An error that already is a LangChain error passes
+    unchanged, such as an error of a callback that called another model.
     """
     try:
         yield
@@ -134,5 +134,5 @@ def as_langchain_errors() -> Iterator[None]:
 def _twin(error: core.DockerModelError) -> core.DockerModelError:
     kind = next(_TWINS[base] for base in type(error).__mro__ if base in _TWINS)
     twin = kind(*error.args)
-    vars(twin).update(vars(error))  # hint, partial, exit_code, …: whatever it carries
+    vars(twin).update(vars(error))  # hint, partial, exit_code, …
     return twin

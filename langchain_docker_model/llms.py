@@ -19,7 +19,7 @@ from docker_model.options import FileReferences, PullPolicy, Timeouts, Transport
 from docker_model.types import Completion, Progress, ReasoningDelta
 from langchain_docker_model import _concurrency, _settings
 from langchain_docker_model._messages import media_in
-from langchain_docker_model._progress import Run, heard_by, heard_by_async
+from langchain_docker_model._progress import Run, relayed_progress, relayed_progress_async
 from langchain_docker_model._replies import check_answered
 from langchain_docker_model.errors import UnsupportedParameterError, as_langchain_errors
 
@@ -44,7 +44,7 @@ __all__ = ["DockerModelLLM"]
 class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRepr, LLM):
     """A local model of Docker Model Runner, reached through the `docker model` command.
 
-    For new code LangChain recommends chat models: `ChatDockerModel` has messages, tools,
+    LangChain recommends chat models for new code: `ChatDockerModel` supports messages, tools,
     structured output and images. This class sends one prompt and returns one text.
 
     Setup:
@@ -56,15 +56,15 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
     Key init args:
         * model: The model's name.
         * stop, max_chars: Where an answer ends.
-        * timeout, max_concurrency: Limits of a call.
-        * standby: Processes that wait for a prompt, so that answers begin sooner.
+        * timeout, max_concurrency: Limits for each call.
+        * standby: Processes that wait for a prompt, so that answers start sooner.
         * pull: `"missing"` pulls a missing model first.
 
-    Any of the settings may also be given to a single call, where it takes the place of the
-    model's own. What one prompt and one text have no place for, such as `temperature`, is
-    refused with an error and never ignored. Constructing a model starts nothing; it pickles, and
-    works from any thread and event loop. Errors are `docker_model`'s and LangChain's at once:
-    see `langchain_docker_model.errors`.
+    A call accepts the same settings, which then override the model's own. Parameters that this
+    class does not support, such as `temperature`, raise an error and are never ignored.
+    Constructing a model starts no process and sends no request. A model can be pickled and used
+    from any thread and event loop. Each error is a `docker_model` error and also a LangChain
+    error: `langchain_docker_model.errors` lists them.
 
     Instantiate:
         ```python
@@ -85,9 +85,9 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
             print(piece, end="", flush=True)
         ```
 
-        Leaving the loop ends the model's work at once, in chains too, with one exception that
-        is LangChain's own: a synchronous stream of a chain with a parser
-        (`prompt | llm | parser`) reads the model to its end for the sake of tracing.
+        Leaving the loop stops the model immediately, also in chains. There is one exception:
+        in a synchronous stream of a chain with a parser (`prompt | llm | parser`), LangChain
+        itself reads the answer to its end for tracing.
 
     Async:
         ```python
@@ -103,61 +103,61 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         ```
     """
 
-    # A refused setting's error would otherwise show the others, `env` among them.
+    # Otherwise a validation error would show all settings, including `env`.
     model_config = ConfigDict(
         extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
     )
 
     model: str
-    """The model's name exactly as `docker model run` takes it."""
+    """The model's name, exactly as `docker model run` accepts it."""
 
     stop: str | Sequence[str] | None = ()
     """Stop sequences: the earliest match ends the answer and is not part of it."""
 
     max_chars: int | None = None
-    """The longest answer, in characters; a longer one ends with `finish_reason="length"`."""
+    """Maximum length of the answer in characters; at the limit, `finish_reason` is `"length"`."""
 
     timeout: Timeouts | float | None = Timeouts()
-    """Seconds for each phase of a call; a plain number is for the whole call."""
+    """Seconds for each phase of a call; a plain number limits the whole call."""
 
     max_concurrency: int = 8
-    """Runs at once in this process, among all models with the same command and `env`."""
+    """Maximum concurrent runs in this process, shared by models with the same command and `env`."""
 
     pull: PullPolicy = "never"
-    """What to do about a missing model: `"never"` raises, `"missing"` pulls it first."""
+    """What to do if the model is missing: `"never"` raises an error, `"missing"` pulls it first."""
 
     on_progress: Callable[[Progress], object] | None = Field(default=None, repr=False, exclude=True)
-    """Called with the `Progress` of each call, such as `print`; it must not block."""
+    """Function called with the `Progress` of each call, such as `print`; it must not block."""
 
     file_references: FileReferences = "escape"
-    """What to do about local files that the prompt names, which the CLI would send along."""
+    """What to do if the prompt names local files, which the CLI would read and send."""
 
     standby: int = 0
-    """How many started `docker model run` processes wait for a prompt."""
+    """Number of started `docker model run` processes that wait for a prompt."""
 
     command: str | Sequence[str] | None = None
-    """The command in place of `docker model`, such as `("docker", "-c", "gpu", "model")`."""
+    """The command to run instead of `docker model`, such as `("docker", "-c", "gpu", "model")`."""
 
     env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
-    """Environment variables laid over the caller's; never shown, traced or part of a cache key.
+    """Extra environment variables; never shown, traced or part of a cache key.
 
-    Two models that differ in `env` alone, such as two runners' addresses, share cached answers:
-    give each a `cache` of its own.
+    Two models that differ only in `env`, such as the addresses of two runners, share cached
+    answers. Give each model its own `cache`.
     """
 
     transport: TransportName | None = None
-    """`"cli"`, `"http"`, or `None`: the CLI, unless `base_url` or `api_key` is given."""
+    """`"cli"`, `"http"`, or `None`: the CLI, unless `base_url` or `api_key` is set."""
 
     base_url: str | None = None
-    """The HTTP API's address, which selects HTTP; without one the runner is found."""
+    """Address of the HTTP API, which selects HTTP; by default the class finds the runner."""
 
     api_key: SecretStr | str | None = None
-    """Sent as a bearer token, and only to an address that you have named."""
+    """Bearer token; sent only to an address that you set."""
 
-    if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
+    if not TYPE_CHECKING:  # type checkers derive the constructor's signature from the fields
 
         def __init__(self, **settings: Any) -> None:
-            # Not validators: pydantic would turn these errors into its own.
+            # Not in a validator, where pydantic would turn these errors into a `ValidationError`.
             _refuse(settings.keys() & _CHAT_ONLY - type(self).model_fields.keys())
             _settings.refuse_address(settings)
             super().__init__(**settings)
@@ -182,36 +182,36 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
     # --- Loading ---
 
     def warm_up(self) -> None:
-        """Load the model and fill the standby, so that the first answer comes soon."""
+        """Load the model and start the standby processes, to make the first answer faster."""
         with as_langchain_errors():
             self._docker_model({}).warm_up()
 
     async def awarm_up(self) -> None:
-        """Load the model and fill the standby, so that the first answer comes soon."""
+        """Load the model and start the standby processes, to make the first answer faster."""
         with as_langchain_errors():
             await self._docker_model({}).awarm_up()
 
     def close(self) -> None:
-        """End the processes in standby; the model stays usable."""
+        """Stop the standby processes; the model stays usable."""
         with as_langchain_errors():
             self._docker_model({}).close()
 
     async def aclose(self) -> None:
-        """End the processes in standby; the model stays usable."""
+        """Stop the standby processes; the model stays usable."""
         with as_langchain_errors():
             await self._docker_model({}).aclose()
 
-    # --- What LangChain's LLMs have, and this one cannot do ---
+    # --- Structured output and tokens ---
 
     def with_structured_output(
         self,
         schema: dict[str, Any] | type,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Raise: one prompt and one text have no schema.
+        """Raise an error, because this class has no structured output.
 
         Raises:
-            UnsupportedParameterError: If it is called.
+            UnsupportedParameterError: If this method is called.
         """
         msg = "DockerModelLLM has no structured output"
         hint = "use ChatDockerModel(model=…).with_structured_output(schema)"
@@ -220,10 +220,10 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
     def get_num_tokens(self, text: str) -> int:
         """Count the tokens of `text` as a prompt, exactly as the engine does.
 
-        Only HTTP counts: `transport="http"`. Else `custom_get_token_ids` does.
+        This requires `transport="http"`, `base_url` or `custom_get_token_ids`.
 
         Raises:
-            NotImplementedError: If neither HTTP nor `custom_get_token_ids` is chosen.
+            NotImplementedError: If none of them is set.
         """
         over_http = self.transport == "http" or self.base_url is not None
         if self.custom_get_token_ids is not None or not over_http:
@@ -232,14 +232,14 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
             return self._docker_model({}).count_tokens(text)
 
     def get_token_ids(self, text: str) -> list[int]:
-        """Return the tokens of `text`, by `custom_get_token_ids`.
+        """Return the token ids of `text`, from `custom_get_token_ids`.
 
         Raises:
             NotImplementedError: If `custom_get_token_ids` is not set.
         """
         return _settings.token_ids(self.custom_get_token_ids, text)
 
-    # --- LangChain's public methods: messages must be nothing but text ---
+    # --- LangChain's public methods: messages can contain only text ---
 
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
         prompt = super()._convert_input(model_input)
@@ -253,7 +253,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         callbacks: Callbacks | list[Callbacks] | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        """Answer several prompts at once; the first that fails ends the others."""
+        """Answer several prompts concurrently; the first failure cancels the others."""
         _check_text(prompts)
         return super().generate_prompt(prompts, stop, callbacks, **kwargs)
 
@@ -264,13 +264,13 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         callbacks: Callbacks | list[Callbacks] | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        """Answer several prompts at once; the first that fails ends the others."""
+        """Answer several prompts concurrently; the first failure cancels the others."""
         _check_text(prompts)
         return await super().agenerate_prompt(prompts, stop, callbacks, **kwargs)
 
-    # --- LangChain's public methods: a call's own settings become those of a copy ---
-    # Core leaves a call's settings out of the cache key (a call with another model would
-    # get this one's answer) and puts them into traces (`env` among them).
+    # --- LangChain's public methods: settings of a call are applied to a copy of the model ---
+    # Core leaves the settings of a call out of the cache key, so that a call with another model
+    # would get a cached answer of this model. Core also puts them into traces, including `env`.
 
     def generate(
         self,
@@ -279,7 +279,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         callbacks: Callbacks | list[Callbacks] | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        """Answer several prompts at once; the first that fails ends the others."""
+        """Answer several prompts concurrently; the first failure cancels the others."""
         llm, kwargs = self._for_call(kwargs)
         return super(DockerModelLLM, llm).generate(prompts, stop, callbacks, **kwargs)
 
@@ -290,7 +290,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         callbacks: Callbacks | list[Callbacks] | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        """Answer several prompts at once; the first that fails ends the others."""
+        """Answer several prompts concurrently; the first failure cancels the others."""
         llm, kwargs = self._for_call(kwargs)
         return await super(DockerModelLLM, llm).agenerate(prompts, stop, callbacks, **kwargs)
 
@@ -302,7 +302,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Iterator[str]:
-        """Yield the answer's text in pieces, as they arrive."""
+        """Yield pieces of the answer's text as they arrive."""
         llm, kwargs = self._for_call(kwargs)
         return super(DockerModelLLM, llm).stream(input, config, stop=stop, **kwargs)
 
@@ -314,11 +314,11 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[str]:
-        """Yield the answer's text in pieces, as they arrive."""
+        """Yield pieces of the answer's text as they arrive."""
         llm, kwargs = self._for_call(kwargs)
         return super(DockerModelLLM, llm).astream(input, config, stop=stop, **kwargs)
 
-    # --- What core asks of an LLM ---
+    # --- Methods that `LLM` requires ---
 
     @property
     def _llm_type(self) -> str:
@@ -328,11 +328,11 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
     def _identifying_params(self) -> dict[str, Any]:
         """The settings that change the answer: the cache key, and part of every trace.
 
-        The stop sequences are not under `stop`, which core overwrites with a call's own.
+        The key is not `stop`, because core overwrites `stop` with the stop sequences of the call.
         """
         return {
             "model": self.model,
-            "stop_sequences": self._own_stops(),
+            "stop_sequences": self._stop_sequences(),
             "max_chars": self.max_chars,
             "file_references": self.file_references,
             "command": self.command,
@@ -341,7 +341,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         }
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params = super()._get_ls_params(stop=stop or self._own_stops(), **kwargs)
+        params = super()._get_ls_params(stop=stop or self._stop_sequences(), **kwargs)
         params["ls_provider"] = "docker_model"
         return params
 
@@ -364,7 +364,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         result = await self._agenerate([prompt], stop, run_manager, **kwargs)
         return result.generations[0][0].text
 
-    # With several prompts, core hands over the manager of the first one's run alone.
+    # With several prompts, core passes only the run manager of the first prompt.
 
     def _generate(
         self,
@@ -378,8 +378,8 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
                 chunk = _chunk_of(event)
                 run_manager.on_llm_new_token(chunk.text, chunk=chunk)
 
-        with as_langchain_errors(), heard_by(self, Run.of(run_manager)) as heard:
-            model = self._docker_model({**kwargs, "on_progress": heard})
+        with as_langchain_errors(), relayed_progress(self, Run.of(run_manager)) as on_progress:
+            model = self._docker_model({**kwargs, "on_progress": on_progress})
             streams = [model.stream(prompt, stop=stop or None) for prompt in prompts]
             at_once = model.max_concurrency
             return _result_of(_concurrency.complete(streams, report, at_once=at_once))
@@ -397,8 +397,8 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
                 await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
 
         with as_langchain_errors():
-            async with heard_by_async(self, Run.of(run_manager)) as heard:
-                model = self._docker_model({**kwargs, "on_progress": heard})
+            async with relayed_progress_async(self, Run.of(run_manager)) as on_progress:
+                model = self._docker_model({**kwargs, "on_progress": on_progress})
                 streams = [model.astream(prompt, stop=stop or None) for prompt in prompts]
                 return _result_of(await _concurrency.acomplete(streams, report))
 
@@ -411,8 +411,8 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
     ) -> Iterator[GenerationChunk]:
         with (
             as_langchain_errors(),
-            heard_by(self, Run.of(run_manager)) as heard,
-            self._docker_model({**kwargs, "on_progress": heard}).stream(
+            relayed_progress(self, Run.of(run_manager)) as on_progress,
+            self._docker_model({**kwargs, "on_progress": on_progress}).stream(
                 prompt, stop=stop or None
             ) as stream,
         ):
@@ -431,8 +431,8 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
     ) -> AsyncIterator[GenerationChunk]:
         with as_langchain_errors():
             async with (
-                heard_by_async(self, Run.of(run_manager)) as heard,
-                self._docker_model({**kwargs, "on_progress": heard}).astream(
+                relayed_progress_async(self, Run.of(run_manager)) as on_progress,
+                self._docker_model({**kwargs, "on_progress": on_progress}).astream(
                     prompt, stop=stop or None
                 ) as stream,
             ):
@@ -444,12 +444,12 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
 
     # --- Settings ---
 
-    def _own_stops(self) -> list[str]:
+    def _stop_sequences(self) -> list[str]:
         return [self.stop] if isinstance(self.stop, str) else list(self.stop or ())
 
     def _for_call(self, kwargs: dict[str, Any]) -> tuple[Self, dict[str, Any]]:
-        """Return the model with a call's own settings, and the keywords that are core's."""
-        if kwargs.keys() <= _RUN_KEYWORDS:
+        """Return the model with the settings of a call, and the keywords for core."""
+        if kwargs.keys() <= _CORE_KEYWORDS:
             return self, kwargs
         fields = type(self).model_fields.keys() - LLM.model_fields.keys()
         settings = {name: value for name, value in kwargs.items() if name in fields}
@@ -458,10 +458,10 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         return (self.model_copy(update=settings) if settings else self), others
 
     def _docker_model(self, settings: Mapping[str, Any]) -> docker_model.DockerModel:
-        """Return the core model: the fields as they are now, with a call's own in their place.
+        """Return a `docker_model.DockerModel` with the current fields and the call's settings.
 
-        Made anew for every call, which is cheap: one in a field would miss assignments,
-        copies and pickling.
+        It is created for each call, which is cheap. A stored model would be outdated after a
+        field is assigned, and would be part of copies and pickles.
         """
         _check_call(type(self), settings.keys(), _SETTINGS)
         values = {name: getattr(self, name) for name in _SETTINGS} | dict(settings)
@@ -471,9 +471,9 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
 
 
 _SETTINGS = DockerModelLLM.model_fields.keys() - LLM.model_fields.keys()
-_RUN_KEYWORDS = frozenset({"metadata", "run_id", "run_name", "tags"})  # of BaseLLM.generate
+_CORE_KEYWORDS = frozenset({"metadata", "run_id", "run_name", "tags"})  # of BaseLLM.generate
 _LENGTH_LIMITS = frozenset({"max_completion_tokens", "max_tokens", "n_predict", "num_predict"})
-# What LangChain's own classes and the runner's API have, and one prompt with one text has not.
+# Parameters of other LangChain classes or of the runner's API that `DockerModelLLM` cannot use.
 _CHAT_ONLY = _LENGTH_LIMITS | {
     "best_of",
     "echo",
@@ -520,27 +520,27 @@ _CHAT_ONLY = _LENGTH_LIMITS | {
 
 
 def _check_call(owner: type, names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise for a call's keywords that are no settings.
+    """Raise an error for keywords of a call that are not settings.
 
     Raises:
-        UnsupportedParameterError: If there is one; the hint says what may be meant.
+        UnsupportedParameterError: If there is one; the hint suggests a similar setting.
     """
-    unknown = set(names) - set(known) - _RUN_KEYWORDS
+    unknown = set(names) - set(known) - _CORE_KEYWORDS
     _refuse(unknown & _CHAT_ONLY)
     _settings.check_names(owner, unknown, set(known))
 
 
 def _refuse(names: Iterable[str]) -> None:
-    """Raise for parameters that `DockerModelLLM` cannot use.
+    """Raise an error for parameters that `DockerModelLLM` cannot use.
 
     Raises:
-        UnsupportedParameterError: If there is one among `names`.
+        UnsupportedParameterError: If `names` is not empty.
     """
     refused = sorted(names)
     if not refused:
         return
     msg = f"DockerModelLLM cannot use {', '.join(refused)}"
-    hint = "leave it out, or take ChatDockerModel, which asks the runner's HTTP API"
+    hint = "leave it out, or use ChatDockerModel, which uses the runner's HTTP API"
     for name in refused:
         if (other := other_name(name) or name) != name:
             hint += f"; there, {name} is called {other}"
@@ -550,10 +550,10 @@ def _refuse(names: Iterable[str]) -> None:
 
 
 def _check_text(prompts: Iterable[PromptValue]) -> None:
-    """Raise for messages with content that the prompt's text would leave out.
+    """Raise an error for message content that would be lost in the prompt's text.
 
     Raises:
-        UnsupportedParameterError: If there is an image, audio or a file.
+        UnsupportedParameterError: If a message contains an image, audio or a file.
     """
     messages = [
         message
@@ -567,17 +567,18 @@ def _check_text(prompts: Iterable[PromptValue]) -> None:
         kind = media_in(messages)
     if kind is not None:
         msg = f"DockerModelLLM cannot send content of type {kind!r}, only text"
-        raise UnsupportedParameterError(msg, hint="use ChatDockerModel, with a model that sees")
+        hint = "use ChatDockerModel with a model that supports this content"
+        raise UnsupportedParameterError(msg, hint=hint)
 
 
-# --- Answers in LangChain's classes ---
+# --- Answers as LangChain's classes ---
 
 
 def _chunk_of(event: Event) -> GenerationChunk:
-    """Return the chunk for an event; the one for the end has no text.
+    """Return the chunk for an event; the last chunk has no text.
 
-    Core adds chunks up, and so joins strings and sums numbers: what is constant stands in
-    the last chunk alone, and the reasoning, already given in pieces, does not stand there.
+    Core adds chunks together, which joins strings and sums numbers. So constant values are only
+    in the last chunk. The reasoning is not in the last chunk, because earlier chunks have it.
     """
     if isinstance(event, Completion):
         check_answered(event)
@@ -588,9 +589,9 @@ def _chunk_of(event: Event) -> GenerationChunk:
 
 
 def _result_of(completions: Sequence[Completion]) -> LLMResult:
-    """Return a generation for each prompt; `llm_output` has the sum of the known usage."""
+    """Return one generation per prompt; `llm_output` has the sum of the token counts."""
     llm_output: dict[str, Any] = {"model_name": completions[0].model} if completions else {}
-    usages = [asdict(each.usage) for each in completions if each.usage]
+    usages = [asdict(completion.usage) for completion in completions if completion.usage]
     if usages:
         llm_output["token_usage"] = {key: sum(usage[key] for usage in usages) for key in usages[0]}
     return LLMResult(

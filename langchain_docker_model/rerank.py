@@ -25,10 +25,10 @@ __all__ = ["DockerModelRerank"]
 class DockerModelRerank(HttpSettings, BaseDocumentCompressor):
     """A reranker of Docker Model Runner, over the runner's HTTP API.
 
-    A reranker reads the query and each document together, and gives the pair a score. The best
-    `top_n` documents come back, best first, each a copy with its score in
-    `metadata["relevance_score"]`; documents with equal scores stay in their order. A model that
-    is no reranker by its own data raises an error that names two that are.
+    A reranker reads the query and each document together and returns a score for the pair. The
+    result is the best `top_n` documents, best first. Each is a copy with its score in
+    `metadata["relevance_score"]`; documents with equal scores keep their order. If the model's
+    metadata shows that it is not a reranker, the error names two rerankers.
 
     Setup:
         ```bash
@@ -64,13 +64,13 @@ class DockerModelRerank(HttpSettings, BaseDocumentCompressor):
     """
 
     top_n: int | None = Field(default=3, ge=1)
-    """How many of the best documents come back; `None`: all."""
+    """Number of documents to return; `None` returns all."""
 
     force: bool = False
-    """Also ask a model that is no reranker by its own data, whose scores may mean nothing."""
+    """Also use a model that is not a reranker; its scores might be meaningless."""
 
     normalize: bool = False
-    """Put the scores between 0 and 1, by the logistic function; the order stays the same."""
+    """Map the scores to values between 0 and 1 by the logistic function; the order stays."""
 
     def compress_documents(
         self,
@@ -81,9 +81,9 @@ class DockerModelRerank(HttpSettings, BaseDocumentCompressor):
         """Return the best documents, best first.
 
         Args:
-            documents: What a retriever found.
-            query: What was looked for.
-            callbacks: Not called: LangChain has no event for compressors.
+            documents: The documents from a retriever.
+            query: The query of the retriever.
+            callbacks: Ignored: LangChain has no event for compressors.
         """
         if not documents:
             return []
@@ -105,9 +105,9 @@ class DockerModelRerank(HttpSettings, BaseDocumentCompressor):
         """Return the best documents, best first.
 
         Args:
-            documents: What a retriever found.
-            query: What was looked for.
-            callbacks: Not called: LangChain has no event for compressors.
+            documents: The documents from a retriever.
+            query: The query of the retriever.
+            callbacks: Ignored: LangChain has no event for compressors.
         """
         if not documents:
             return []
@@ -121,11 +121,11 @@ class DockerModelRerank(HttpSettings, BaseDocumentCompressor):
         return self._best(documents, ranked)
 
     def warm_up(self) -> None:
-        """Load the model, so that the first documents are ranked soon."""
+        """Load the model, to make the first request faster."""
         self.compress_documents([Document("Hi")], "Hi")
 
     async def awarm_up(self) -> None:
-        """Load the model, so that the first documents are ranked soon."""
+        """Load the model, to make the first request faster."""
         await self.acompress_documents([Document("Hi")], "Hi")
 
     def _best(self, documents: Sequence[Document], ranked: Sequence[Ranked]) -> list[Document]:
@@ -144,6 +144,6 @@ def _texts(documents: Sequence[Document]) -> list[str]:
 
 
 def _logistic(score: float) -> float:
-    if score < 0:  # of a large negative score, exp(-score) would overflow
+    if score < 0:  # exp(-score) would overflow for a large negative score
         return math.exp(score) / (1 + math.exp(score))
     return 1 / (1 + math.exp(-score))
