@@ -1,11 +1,11 @@
-"""Local models of Docker Model Runner for LlamaIndex, over its command or its HTTP API.
+"""Local models of Docker Model Runner for LlamaIndex, over the CLI or the HTTP API.
 
     from llama_index_docker_model import DockerModelLLM
 
     llm = DockerModelLLM(model="ai/smollm2")
     llm.complete("What is Docker Model Runner?")
 
-Errors are those of `docker_model.errors`.
+The errors are in `docker_model.errors`.
 """
 
 from docker_model._version import __version__

@@ -1,4 +1,4 @@
-"""One request, ready to run, over the CLI or over HTTP."""
+"""The transports of one request: `docker model run` and the runner's HTTP API."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Cancellable(Protocol):
 
 
 class Reader(Protocol):
-    """Makes states of an answer out of a stream's events.
+    """Converts the events of a stream to states of the answer.
 
     Attributes:
         state: The answer so far.
@@ -54,21 +54,21 @@ class Reader(Protocol):
     state: AnswerState
 
     def feed(self, event: Any, /) -> AnswerState | None:
-        """Take an event; `None` when it adds nothing to the answer."""
+        """Add an event; return `None` if it adds nothing to the answer."""
 
     def close(self) -> AnswerState | None:
-        """End the stream; `None` when there is nothing to add to the last state."""
+        """End the stream; return `None` if the last state is unchanged."""
 
 
 class Backend(Protocol):
-    """A request and the transport that it takes."""
+    """A request and its transport."""
 
     @property
     def on_progress(self) -> Report | None:
-        """The user's own function for the progress of calls."""
+        """The user's `on_progress` function."""
 
     def reporting(self, on_progress: Report) -> Self:
-        """Return a backend that reports to another function."""
+        """Return a backend with another `on_progress` function."""
 
     def answer(self) -> AnswerState:
         """Wait for the whole answer."""
@@ -77,7 +77,7 @@ class Backend(Protocol):
         """Await the whole answer."""
 
     def stream(self) -> tuple[Cancellable, Iterator[Any]]:
-        """Return a stream and its events. Nothing starts before they are iterated."""
+        """Return a stream and its events; the request starts on the first iteration."""
 
     async def stream_async(self) -> tuple[Cancellable, AsyncIterator[Any]]:
         """Return a stream and its events, for `async for`."""
@@ -86,20 +86,20 @@ class Backend(Protocol):
         """Return a reader for the events of one stream."""
 
 
-# Models that their server does not describe, as other servers than the runner.
+# Models without metadata, on servers other than the runner.
 _undescribed: set[tuple[Client, str]] = set()
 
-# What the client says about a request beside the answer.
-_NOTES = ("docker_model", "tool_calling", "trimmed")
+# Fields that the client adds to a reply.
+_CLIENT_FIELDS = ("docker_model", "tool_calling", "trimmed")
 
 
 # --- CLI ---
 
 
 def _reporting(model: DockerModel, on_progress: Report) -> DockerModel:
-    """Return a model that reports to another function; with standby, the same.
+    """Return a model with another `on_progress` function; with standby, return `model` itself.
 
-    Standby belongs to one model object. Its answers come at once, without a wait to report.
+    Standby processes belong to one model object, and a call that uses them has no wait to report.
     """
     return model if model.standby else replace(model, on_progress=on_progress)
 
@@ -118,11 +118,11 @@ class CliBackend:
 
     @property
     def on_progress(self) -> Report | None:
-        """The user's own function for the progress of calls."""
+        """The user's `on_progress` function."""
         return self.model.on_progress
 
     def reporting(self, on_progress: Report) -> Self:
-        """Return a backend that reports to another function."""
+        """Return a backend with another `on_progress` function."""
         return replace(self, model=_reporting(self.model, on_progress))
 
     def answer(self) -> AnswerState:
@@ -151,7 +151,7 @@ class CliBackend:
         """Return the state of a whole answer.
 
         Raises:
-            EmptyAnswerError: If the model thought and then did not answer.
+            EmptyAnswerError: If the answer contains only reasoning.
         """
         if state.reasoning and not state.text.strip() and state.raw["finish_reason"] == "stop":
             require_text(Answer(reasoning=state.reasoning, finish_reason="stop"), self.model.model)
@@ -166,7 +166,7 @@ class CliReader:
         self.state = AnswerState.start(backend.model.model)
 
     def feed(self, event: Event) -> AnswerState:
-        """Take an event."""
+        """Add an event."""
         self.state = self.state.after(event)
         return self.state
 
@@ -177,11 +177,11 @@ class CliReader:
 
 @dataclass(frozen=True, slots=True)
 class PromptBackend:
-    """A chat with tools or a schema for `docker model run`, which are described in the prompt.
+    """A chat for `docker model run`, with tools or a schema described in the prompt.
 
     Attributes:
         model: The model, with the settings of the call.
-        chat: The chat, and how it is written as a prompt.
+        chat: The chat and its prompt.
     """
 
     model: DockerModel
@@ -189,11 +189,11 @@ class PromptBackend:
 
     @property
     def on_progress(self) -> Report | None:
-        """The user's own function for the progress of calls."""
+        """The user's `on_progress` function."""
         return self.model.on_progress
 
     def reporting(self, on_progress: Report) -> Self:
-        """Return a backend that reports to another function."""
+        """Return a backend with another `on_progress` function."""
         return replace(self, model=_reporting(self.model, on_progress))
 
     def answer(self) -> AnswerState:
@@ -205,24 +205,24 @@ class PromptBackend:
         return self._read(await answer_async(self.model, self.chat))
 
     def stream(self) -> tuple[Cancellable, Iterator[dict[str, Any]]]:
-        """Return a stream of one reply, since an answer is checked as a whole."""
-        whole = PromptedReply(self.model, self.chat)
+        """Return a stream of one reply, because the answer is validated as a whole."""
+        stream = PromptedReply(self.model, self.chat)
 
         def replies() -> Iterator[dict[str, Any]]:
-            if (reply := whole.read()) is not None:
+            if (reply := stream.read()) is not None:
                 yield reply
 
-        return whole, replies()
+        return stream, replies()
 
     async def stream_async(self) -> tuple[Cancellable, AsyncIterator[dict[str, Any]]]:
         """Return a stream of one reply, for `async for`."""
-        whole = PromptedReply(self.model, self.chat)
+        stream = PromptedReply(self.model, self.chat)
 
         async def replies() -> AsyncIterator[dict[str, Any]]:
-            if (reply := await whole.read_async()) is not None:
+            if (reply := await stream.read_async()) is not None:
                 yield reply
 
-        return whole, replies()
+        return stream, replies()
 
     def reader(self) -> HttpReader:
         """Return a reader for the reply of one stream."""
@@ -261,12 +261,12 @@ class HttpBackend:
     """A chat for the runner's API.
 
     Attributes:
-        client: The client that sends it.
+        client: The client that sends the request.
         model: The model's name.
         messages: OpenAI's message objects.
-        parameters: The rest of the request.
-        configuration: What the model is configured with before its first request.
-        thinking: Whether the model is to think, which not every model can.
+        parameters: The parameters of the request.
+        configuration: The configuration to apply to the model before its first request.
+        thinking: Whether the model thinks, at which level, or for how many tokens.
     """
 
     client: Client
@@ -278,16 +278,16 @@ class HttpBackend:
 
     @property
     def on_progress(self) -> Report | None:
-        """The user's own function for the progress of calls."""
+        """The user's `on_progress` function."""
         return self.client.on_progress
 
     def reporting(self, on_progress: Report) -> Self:
-        """Return a backend that reports to another function."""
+        """Return a backend with another `on_progress` function."""
         return replace(self, client=replace(self.client, on_progress=on_progress))
 
     @classmethod
     def of(cls, messages: Sequence[ChatMessage], settings: MergedSettings) -> Self:
-        """Make the request of a chat and the settings of its call."""
+        """Create the request for a chat with the settings of a call."""
         settings.refuse_over_http()
         parameters = settings.parameters()
         return cls(
@@ -322,42 +322,42 @@ class HttpBackend:
         return stream, stream
 
     def _prepare(self) -> None:
-        """Configure the model where that is asked for, and learn what it is, once."""
+        """Configure the model if the settings require it, and read its metadata once."""
         if self.configuration:
             self.client.configure_once(self.model, **self.configuration)
-        if self.thinking or self._is_new:
-            with self._learning():
-                learn = self.client.observe_model if self.thinking else self.client.inspect_model
-                learn(self.model)
+        if self.thinking or self._is_unknown:
+            with self._reading_metadata():
+                read = self.client.observe_model if self.thinking else self.client.inspect_model
+                read(self.model)
         self._check_thinking()
 
     async def _prepare_async(self) -> None:
-        """Configure the model where that is asked for, and learn what it is, once."""
+        """Configure the model if the settings require it, and read its metadata once."""
         if self.configuration:
             await self.client.aconfigure_once(self.model, **self.configuration)
-        if self.thinking or self._is_new:
-            with self._learning():
-                learn = self.client.aobserve_model if self.thinking else self.client.ainspect_model
-                await learn(self.model)
+        if self.thinking or self._is_unknown:
+            with self._reading_metadata():
+                read = self.client.aobserve_model if self.thinking else self.client.ainspect_model
+                await read(self.model)
         self._check_thinking()
 
     @property
-    def _is_new(self) -> bool:
-        undescribed = self._server in _undescribed
+    def _is_unknown(self) -> bool:
+        undescribed = self._server_and_model in _undescribed
         return not undescribed and self.client.known_model(self.model) is None
 
     @contextmanager
-    def _learning(self) -> Iterator[None]:
-        """Remember not to ask again a server that describes no models."""
+    def _reading_metadata(self) -> Iterator[None]:
+        """Suppress errors, and remember servers that have no metadata about their models."""
         try:
             yield
         except (ModelNotFoundError, RunnerUnavailableError):
-            return  # the call itself pulls the model, or raises the same
+            return  # the request itself pulls the model, or raises the same error
         except DockerModelError:
-            _undescribed.add(self._server)
+            _undescribed.add(self._server_and_model)
 
     @property
-    def _server(self) -> tuple[Client, str]:
+    def _server_and_model(self) -> tuple[Client, str]:
         return replace(self.client, on_progress=None), self.model
 
     def _check_thinking(self) -> None:
@@ -372,10 +372,10 @@ class HttpBackend:
         return _whole(self.reader(), reply)
 
     def check(self, answer: Answer, raw: Mapping[str, Any]) -> None:
-        """Raise for an answer that is of no use.
+        """Raise an error for an unusable answer.
 
         Raises:
-            EmptyAnswerError: If the answer says nothing, and no stop sequence can be the reason.
+            EmptyAnswerError: If the answer is empty, and no stop sequence can be the reason.
             GenerationError: If the answer was cut off within the arguments of a tool.
         """
         if answer.calls:
@@ -387,7 +387,7 @@ class HttpBackend:
             return
         if raw.get("tool_calling") != "schema":
             notice_no_call(self.parameters, self.messages, {})
-        # A stop sequence or a limit may have ended the answer at its start.
+        # A stop sequence or a limit can end the answer before its first character.
         if answer.finish_reason == "stop":
             required = "stop" not in self.parameters
         else:
@@ -397,12 +397,12 @@ class HttpBackend:
 
 
 class HttpReader:
-    """Reads a stream's chunks, or a whole reply.
+    """Reads the chunks of a stream, or a whole reply.
 
     Args:
         model: The model's name.
-        parameters: Those of the request.
-        check: Raises for an answer that is of no use.
+        parameters: The parameters of the request.
+        check: A function that raises an error for an unusable answer.
     """
 
     def __init__(
@@ -419,12 +419,12 @@ class HttpReader:
             tools=[tool["function"]["name"] for tool in parameters.get("tools") or ()],
             model=model,
         )
-        self._notes: dict[str, Any] = {}
+        self._client_fields: dict[str, Any] = {}
         self.state = AnswerState.start(model)
 
     def feed(self, chunk: Mapping[str, Any]) -> AnswerState | None:
-        """Take a chunk; `None` when it adds nothing to the answer."""
-        self._notes |= {name: chunk[name] for name in _NOTES if chunk.get(name)}
+        """Add a chunk; return `None` if it adds nothing to the answer."""
+        self._client_fields |= {name: chunk[name] for name in _CLIENT_FIELDS if chunk.get(name)}
         delta = self._replies.feed(chunk)
         if not (delta.text or delta.reasoning or delta.calls):
             return None
@@ -439,23 +439,23 @@ class HttpReader:
         return self.state
 
     def close(self) -> AnswerState | None:
-        """End the stream; `None` when it was canceled."""
+        """End the stream; return `None` if it was canceled."""
         return None if self._replies.answer.finish_reason is None else self.end()
 
     def end(self) -> AnswerState:
-        """End the answer, which is whole."""
+        """Return the state of the complete answer."""
         delta = self._replies.close()
         answer = self._replies.answer
         raw = {"model": self._model, "finish_reason": answer.finish_reason}
-        remarks = {
-            **self._notes,
+        optional = {
+            **self._client_fields,
             "usage": self._replies.usage,
             "timings": self._replies.timings,
             "reasoning": answer.reasoning,
             "logprobs": answer.logprobs,
             "invalid_calls": self._invalid(answer),
         }
-        raw |= {name: value for name, value in remarks.items() if value}
+        raw |= {name: value for name, value in optional.items() if value}
         self.state = AnswerState(
             raw, answer.text, answer.reasoning, delta.text, delta.reasoning, answer.calls
         )
@@ -463,11 +463,11 @@ class HttpReader:
         return self.state
 
     def _invalid(self, answer: Answer) -> dict[str, str]:
-        """Return what is wrong with calls, by their ids: their tools must not run."""
+        """Return the problems of invalid calls, by call id; their tools must not run."""
         return self._tools.problems(answer.calls) if isinstance(self._tools, ToolList) else {}
 
 
 def _whole(reader: HttpReader, reply: Mapping[str, Any]) -> AnswerState:
-    """Return the state of a reply that came in one piece."""
+    """Return the state of a reply that was not streamed."""
     reader.feed(reply)
     return replace(reader.end(), delta=None, thinking_delta="")

@@ -1,4 +1,4 @@
-"""What the components that speak HTTP alone share: their settings, and management."""
+"""Settings and management methods of components that support only HTTP."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["HttpComponent"]
 
 
 class HttpComponent(FromEnv, ChecksValues):
-    """Settings of a component that speaks HTTP alone."""
+    """Settings of a component that supports only HTTP."""
 
-    # The error of a refused setting would otherwise show the others, `env` among them.
+    # Otherwise a validation error would show all settings, including `env`.
     model_config = ConfigDict(
         arbitrary_types_allowed=True,
         extra="forbid",
@@ -33,45 +33,46 @@ class HttpComponent(FromEnv, ChecksValues):
     )
 
     transport: Literal["http"] | None = None
-    """HTTP is the only one: `"cli"` is refused, since `docker model` has no such command."""
+    """Only HTTP: `"cli"` is an error, because `docker model` has no command for this."""
 
     base_url: str | None = None
-    """The runner's address; `None`: it is found."""
+    """Address of the HTTP API; by default the class finds the runner."""
 
     api_key: str | None = Field(default=None, repr=False, exclude=True)
-    """Sent only to an address that you have named; never shown or put into `to_dict`."""
+    """API key; sent only to an address that you set, never shown or part of `to_dict`."""
 
     headers: Mapping[str, str] | None = Field(default=None, repr=False, exclude=True)
-    """HTTP headers, sent only to an address that you have named; never shown."""
+    """HTTP headers; sent only to an address that you set, never shown."""
 
     timeout: Timeouts | float | None = Timeouts()
-    """Seconds for each phase of a request; a plain number is for all of it."""
+    """Seconds for each phase of a request; a plain number limits the whole request."""
 
     max_retries: int = 2
-    """Further attempts where nothing was received and the next may succeed."""
+    """How often to retry a request if no response was received."""
 
     max_concurrency: int = 8
-    """Requests at once in this process, over all models of the same runner."""
+    """Maximum number of concurrent requests in this process, for all models of the same runner."""
 
     when_full: Literal["error", "unload"] = "error"
-    """What to do when the runner has no room: raise, or unload the longest idle model."""
+    """If the runner is out of memory, raise an error, or unload the longest idle model."""
 
     command: str | Sequence[str] | None = None
-    """The command in place of `docker model`, which is asked for the address of the API."""
+    """The command to run instead of `docker model`, to find the address of the API."""
 
     env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
-    """Environment variables laid over the caller's; never shown or put into `to_dict`."""
+    """Extra environment variables; never shown or part of `to_dict`."""
 
     auto_configure: bool = False
-    """Put the model into the mode that it needs, once, before the first request."""
+    """Whether to set the mode that the model needs, once, before the first request."""
 
-    if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
+    if not TYPE_CHECKING:  # type checkers derive the constructor's signature from the fields
 
         def __init__(self, **settings: Any) -> None:
-            # Not a validator: pydantic would turn this error into its own.
+            # Not in a validator, where pydantic would turn this error into a `ValidationError`.
             if settings.get("transport") == "cli":
                 msg = "`docker model` has no command for embeddings and reranking"
-                raise UnsupportedParameterError(msg, hint="leave transport out, or make it 'http'")
+                hint = "leave transport out, or set it to 'http'"
+                raise UnsupportedParameterError(msg, hint=hint)
             super().__init__(**settings)
 
     @model_validator(mode="before")
@@ -85,18 +86,18 @@ class HttpComponent(FromEnv, ChecksValues):
         return self
 
     def list_models(self) -> list[ModelInfo]:
-        """Return the models that can be used without a pull."""
+        """List the models that can be used without a pull."""
         return self._client().list_models()
 
     async def alist_models(self) -> list[ModelInfo]:
-        """Return the models that can be used without a pull."""
+        """List the models that can be used without a pull."""
         return await self._client().alist_models()
 
     def close(self) -> None:
-        """Do nothing: no process and no connection belongs to this object."""
+        """Do nothing, because this object owns no process and no connection."""
 
     async def aclose(self) -> None:
-        """Do nothing: no process and no connection belongs to this object."""
+        """Do nothing, because this object owns no process and no connection."""
 
     def _client(self) -> Client:
         return client_of(self.__dict__)

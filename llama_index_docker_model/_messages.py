@@ -1,4 +1,4 @@
-"""Chats of LlamaIndex, as OpenAI's message objects for HTTP or as one prompt for the CLI."""
+"""LlamaIndex chats as OpenAI's message objects for HTTP, and as one prompt for the CLI."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ _NOT_RUN = re.compile(r"\(not run: (.*)\) not found\.", re.DOTALL)
 
 
 def not_run(name: str, problem: str) -> str:
-    """Return a name that no tool has, so that an agent does not run it, and says so."""
+    """Return a name that no tool has, so that an agent reports the problem to the model."""
     return f"{name} (not run: {problem})"
 
 
-# Blocks that `messages_to_prompt` can leave out: thoughts, and marks of a provider's cache.
+# Text, and blocks that `messages_to_prompt` can ignore: reasoning and marks of a provider's cache.
 _FLATTENED = frozenset({"text", "thinking", "cache"})
 
 
 def needs_http(messages: Sequence[ChatMessage]) -> bool:
-    """Tell whether a chat holds blocks that the CLI cannot send."""
+    """Tell whether a chat contains blocks that the CLI cannot send."""
     return bool(_types(messages) - _FLATTENED)
 
 
@@ -50,7 +50,7 @@ def chat_prompt(
     messages: Sequence[ChatMessage],
     messages_to_prompt: Callable[[Sequence[ChatMessage]], str] | None,
 ) -> str:
-    """Flatten a chat, because the CLI sends a single turn of the user's.
+    """Convert a chat to one prompt, because the CLI sends a single user message.
 
     Args:
         messages: The chat.
@@ -58,8 +58,8 @@ def chat_prompt(
 
     Raises:
         InvalidRequestError: If no message has text.
-        UnsupportedParameterError: If there is a block that is not text, which core's function
-            would drop silently.
+        UnsupportedParameterError: If a block is not text. Core's function would ignore it
+            silently.
     """
     _refuse(messages, _FLATTENED)
     blocks = [block for message in messages for block in message.blocks]
@@ -69,42 +69,42 @@ def chat_prompt(
 
 
 def text_and_calls(messages: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
-    """Return a chat for a prompt that describes tools.
+    """Check that a chat contains only text and tool calls, and return it.
 
     Raises:
-        UnsupportedParameterError: If there is a block that is neither text nor a call.
+        UnsupportedParameterError: If a block is neither text nor a tool call.
     """
     _refuse(messages, _FLATTENED | {"tool_call"})
     return messages
 
 
 def openai_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
-    """Make OpenAI's message objects of a chat, in a form that every chat template takes.
+    """Convert a chat to OpenAI's message objects, in a form that all chat templates accept.
 
     Raises:
-        InvalidRequestError: If no message has content, or the user's has content that the
-            API has no form for.
+        InvalidRequestError: If no message has content, or a user message has content that the
+            API does not support.
     """
-    given = [_message(message) for message in messages]
-    if not any(_has_content(message) for message in given):
+    converted = [_message(message) for message in messages]
+    if not any(_has_content(message) for message in converted):
         raise _empty()
-    return prepare(given)
+    return prepare(converted)
 
 
 def _types(messages: Sequence[ChatMessage]) -> set[str]:
     return {block.block_type for message in messages for block in message.blocks}
 
 
-def _refuse(messages: Sequence[ChatMessage], taken: frozenset[str]) -> None:
-    if refused := sorted(_types(messages) - taken):
-        msg = f"`docker model run` takes text alone, and the chat holds: {', '.join(refused)}"
+def _refuse(messages: Sequence[ChatMessage], supported: frozenset[str]) -> None:
+    if refused := sorted(_types(messages) - supported):
+        msg = f"`docker model run` sends only text, but the chat contains: {', '.join(refused)}"
         hint = "leave these blocks out of the messages, or use HTTP: transport='http'"
         raise UnsupportedParameterError(msg, hint=hint)
 
 
 def _empty() -> InvalidRequestError:
     hint = "pass at least one message with text"
-    return InvalidRequestError("the chat is empty: there is no text in it", hint=hint)
+    return InvalidRequestError("the chat is empty: it contains no text", hint=hint)
 
 
 def _has_content(message: Mapping[str, Any]) -> bool:
@@ -119,7 +119,7 @@ def _message(message: ChatMessage) -> dict[str, Any]:
     content = [part for block in message.blocks for part in _parts(block)]
     is_result = message.role in (MessageRole.TOOL, MessageRole.FUNCTION)
     if is_result and (match := _NOT_RUN.search(message.content or "")):
-        # An agent's own words would tell the model that there is no such tool.
+        # The agent's own message would say that the tool does not exist.
         text = f"Error: the tool was not run. {match[1]} Call it again with valid arguments."
         content = [{"type": "text", "text": text}]
     return {
@@ -134,12 +134,12 @@ def _message(message: ChatMessage) -> dict[str, Any]:
 
 
 def _plain(call: Any) -> Any:
-    """Return a call as a dictionary: some integrations keep their client's objects."""
+    """Return a call as a dictionary; some integrations store objects of their client."""
     return call.model_dump() if hasattr(call, "model_dump") else call
 
 
 def _parts(block: Any) -> Iterator[dict[str, Any]]:
-    """Yield a block as content parts."""
+    """Yield the content parts of a block."""
     kind = block.block_type
     if kind == "text":
         yield {"type": "text", "text": block.text}
@@ -178,7 +178,7 @@ def _image(block: Any) -> dict[str, Any]:
 
 
 def _document(block: Any) -> dict[str, Any]:
-    """Return a document's text; the API has no form for other documents."""
+    """Return a document's text; the API does not support other documents."""
     if not (block.document_mimetype or "").startswith("text/"):
         return {"type": "document"}
     text = block.resolve_document().read().decode("utf-8", "replace")

@@ -1,17 +1,16 @@
-"""Decorators that make LlamaIndex's eight methods, with core's events, out of a backend.
+"""Decorators that create LlamaIndex's eight methods, with core's events, from a backend.
 
-Core's own decorators emit the events. A public method that called another would emit them
-twice. So each of the eight methods only returns the backend of its request, and `Methods`
-runs it in the four ways that core has.
+Core's own decorators emit the events. If a public method called another public method, the
+events would be emitted twice. So each of the eight methods only returns the backend of its
+request, and `Methods` runs the backend in one of four ways.
 
-`functools.wraps` is not used: core takes a function's `__wrapped__` attribute for its own mark
-"already decorated", and would emit no event.
+`functools.wraps` is not used, because core interprets the `__wrapped__` attribute as its own mark
+"already decorated", and would not emit events.
 
-A stream's outermost generator is an object, `OwnedStream`, because core's decorators do not
-close the generator that they wrap: a callback handler that keeps an exception
-(`LlamaDebugHandler` does) keeps that generator too, and the model would go on. An object can
-also end a stream whose `next()` waits in another thread, and needs no event loop to be
-finalized.
+A stream is an `OwnedStream` object around the generators, because core's decorators do not close
+the generator that they wrap. A callback handler that stores an exception, such as
+`LlamaDebugHandler`, keeps that generator alive, and the model would continue. An object can also
+end a stream while `next()` waits in another thread, and can be finalized without an event loop.
 """
 
 from __future__ import annotations
@@ -47,14 +46,14 @@ class Methods(Generic[_R]):
 
     Attributes:
         events: Core's decorator that emits the events.
-        respond: The function that makes core's response of an answer.
+        respond: The function that converts an answer to core's response.
     """
 
     events: Callable[[], Any]
     respond: Callable[[AnswerState], _R]
 
     def whole(self, prepare: Callable[_P, Backend]) -> Callable[_P, _R]:
-        """Make a method that returns the whole answer."""
+        """Create a method that returns the whole answer."""
 
         def body(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             backend, reported = reporting(prepare(*args, **kwargs))
@@ -64,7 +63,7 @@ class Methods(Generic[_R]):
         return _named(self._observed(body), prepare)
 
     def whole_async(self, prepare: Callable[_P, Backend]) -> Callable[_P, Coroutine[Any, Any, _R]]:
-        """Make a coroutine method that returns the whole answer."""
+        """Create a coroutine method that returns the whole answer."""
 
         async def body(*args: _P.args, **kwargs: _P.kwargs) -> _R:
             backend, reported = reporting_async(prepare(*args, **kwargs))
@@ -74,7 +73,7 @@ class Methods(Generic[_R]):
         return _named(self._observed(body), prepare)
 
     def stream(self, prepare: Callable[_P, Backend]) -> Callable[_P, Generator[_R, None, None]]:
-        """Make a method that returns a generator of responses."""
+        """Create a method that returns a generator of responses."""
 
         def method(*args: _P.args, **kwargs: _P.kwargs) -> Generator[_R, None, None]:
             stream: Cancellable
@@ -95,7 +94,7 @@ class Methods(Generic[_R]):
     def stream_async(
         self, prepare: Callable[_P, Backend]
     ) -> Callable[_P, Coroutine[Any, Any, AsyncGenerator[_R, None]]]:
-        """Make a coroutine method that returns an async generator of responses."""
+        """Create a coroutine method that returns an async generator of responses."""
 
         async def method(*args: _P.args, **kwargs: _P.kwargs) -> AsyncGenerator[_R, None]:
             stream: Cancellable
@@ -135,7 +134,7 @@ def _responses(
     respond: Callable[[AnswerState], _R],
     reported: AbstractContextManager[object],
 ) -> Generator[_R, None, None]:
-    """Yield a stream's responses, at least one: core makes an event of the last."""
+    """Yield the responses of a stream, at least one, because core's end event needs it."""
     start = reader.state
     with reported:
         for event in events:
@@ -143,7 +142,7 @@ def _responses(
             if state is not None:
                 yield respond(state)
     last = reader.close()
-    if last is not None or reader.state is start:  # it was canceled before there was anything
+    if last is not None or reader.state is start:  # the stream was canceled before any event
         yield respond(last or start)
 
 
@@ -153,7 +152,7 @@ async def _responses_async(
     respond: Callable[[AnswerState], _R],
     reported: AbstractAsyncContextManager[object],
 ) -> AsyncGenerator[_R, None]:
-    """Yield an async stream's responses, at least one: core makes an event of the last."""
+    """Yield the responses of an async stream, at least one, because core's end event needs it."""
     start = reader.state
     async with reported:
         async for event in events:
@@ -166,11 +165,11 @@ async def _responses_async(
 
 
 class OwnedStream(Generator[_R, None, None]):
-    """A generator that ends the model's work when it is closed, dropped or fails.
+    """A generator that stops the model when it is closed, garbage-collected or fails.
 
     Args:
         stream: The stream to cancel.
-        layers: The generators above the stream, innermost first; the last is iterated.
+        layers: The generators around the stream, innermost first; the last one is iterated.
     """
 
     def __init__(self, stream: Cancellable, *layers: Generator[_R, None, None]) -> None:
@@ -179,7 +178,7 @@ class OwnedStream(Generator[_R, None, None]):
 
     @property
     def gi_frame(self) -> FrameType | None:
-        """A generator's attribute: `None` once it has ended. OpenInference reads it."""
+        """The frame of the generator; `None` after its end. OpenInference reads this attribute."""
         return cast("GeneratorType[_R, None, None]", self._layers[-1]).gi_frame
 
     def send(self, value: None, /) -> _R:
@@ -191,11 +190,11 @@ class OwnedStream(Generator[_R, None, None]):
             raise
 
     def throw(self, *error: Any) -> _R:
-        """Raise an error at the place where the last response was yielded.
+        """Raise an error where the last response was yielded.
 
         Args:
-            error: The error in any of the forms that `Generator.throw` takes. Python 3.12
-                warns about all of them but a single exception.
+            error: The arguments of `Generator.throw`. Python 3.12 issues a warning unless they
+                are a single exception.
         """
         try:
             return self._layers[-1].throw(*error)
@@ -204,10 +203,10 @@ class OwnedStream(Generator[_R, None, None]):
             raise
 
     def close(self) -> None:
-        """End the model's work, from any thread, also while another one waits for it."""
+        """Stop the model, from any thread, even while another thread waits for a response."""
         self._stream.cancel()
         for layer in reversed(self._layers):
-            # A layer that is running, in another thread, comes to its end by itself.
+            # A generator that is running in another thread ends on its own.
             if not cast("GeneratorType[_R, None, None]", layer).gi_running:
                 layer.close()
 
@@ -215,11 +214,11 @@ class OwnedStream(Generator[_R, None, None]):
 
 
 class OwnedAsyncStream(AsyncGenerator[_R, None]):
-    """An async generator that ends the model's work when it is closed, dropped or fails.
+    """An async generator that stops the model when it is closed, garbage-collected or fails.
 
     Args:
         stream: The stream to cancel.
-        layers: The generators above the stream, innermost first; the last is iterated.
+        layers: The generators around the stream, innermost first; the last one is iterated.
     """
 
     def __init__(self, stream: Cancellable, *layers: AsyncGenerator[_R, None]) -> None:
@@ -228,7 +227,7 @@ class OwnedAsyncStream(AsyncGenerator[_R, None]):
 
     @property
     def ag_frame(self) -> FrameType | None:
-        """An async generator's attribute: `None` once it has ended. OpenInference reads it."""
+        """The frame of the generator; `None` after its end. OpenInference reads this attribute."""
         return cast("AsyncGeneratorType[_R, None]", self._layers[-1]).ag_frame
 
     async def asend(self, value: None, /) -> _R:
@@ -240,7 +239,7 @@ class OwnedAsyncStream(AsyncGenerator[_R, None]):
             raise
 
     async def athrow(self, *error: Any) -> _R:
-        """Raise an error at the place where the last response was yielded."""
+        """Raise an error where the last response was yielded."""
         try:
             return await self._layers[-1].athrow(*error)
         except BaseException:
@@ -248,14 +247,14 @@ class OwnedAsyncStream(AsyncGenerator[_R, None]):
             raise
 
     async def aclose(self) -> None:
-        """End the model's work; nothing is awaited."""
+        """Stop the model; this method awaits nothing."""
         self._close()
 
     def _close(self) -> None:
         self._stream.cancel()
         for layer in reversed(self._layers):
-            # A layer that is running, in another task, comes to its end by itself. The others
-            # rest at a `yield` and await nothing on their way out, so no loop is needed.
+            # A generator that is running in another task ends on its own. The others are
+            # suspended at a `yield` and await nothing when closed, so no event loop is needed.
             if not cast("AsyncGeneratorType[_R, None]", layer).ag_running:
                 with suppress(StopIteration):
                     layer.aclose().send(None)

@@ -25,10 +25,10 @@ _dispatcher = get_dispatcher(__name__)
 
 
 class DockerModelProgressEvent(BaseEvent):
-    """A step of a call: what is waited for before the answer, and how fast it was written.
+    """A step of a call, such as a pull or the loading of the model, or the speed of the answer.
 
-    The fields are those of `docker_model.Progress`. The event is sent if the dispatcher, or one
-    above it, has an event handler when the call begins.
+    The fields are those of `docker_model.Progress`. The event is sent only if the dispatcher or
+    one of its parents has an event handler when the call starts.
     """
 
     model: str
@@ -45,16 +45,16 @@ class DockerModelProgressEvent(BaseEvent):
 
 
 def reporting(backend: Backend) -> tuple[Backend, AbstractContextManager[object]]:
-    """Return a backend that sends events, if there is a handler, and a context for its call."""
-    if not _is_heard():
+    """Return a backend that sends events if there is a handler, and a context for the call."""
+    if not _has_handler():
         return backend, nullcontext()
     relay = ProgressRelay(_send, backend.on_progress)
     return backend.reporting(relay), relay
 
 
 def reporting_async(backend: Backend) -> tuple[Backend, AbstractAsyncContextManager[object]]:
-    """Return a backend that sends events, if there is a handler, and a context for its call."""
-    if not _is_heard():
+    """Return a backend that sends events if there is a handler, and a context for the call."""
+    if not _has_handler():
         return backend, nullcontext()
 
     async def send(progress: Progress) -> None:
@@ -68,8 +68,8 @@ def _send(progress: Progress) -> None:
     _dispatcher.event(DockerModelProgressEvent(**asdict(progress)))
 
 
-def _is_heard() -> bool:
-    """Whether an event would reach a handler."""
+def _has_handler() -> bool:
+    """Tell whether an event would reach a handler."""
     dispatcher = _dispatcher
     while all(isinstance(handler, NullEventHandler) for handler in dispatcher.event_handlers):
         if not dispatcher.propagate:

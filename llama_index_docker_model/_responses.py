@@ -1,4 +1,4 @@
-"""Answers of `docker_model`, from either transport, as LlamaIndex's responses."""
+"""Answers of both transports as LlamaIndex's responses."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 __all__ = ["AnswerState", "chat_response", "completion_response"]
 
-# The first releases of core 0.14 have neither.
+# The first releases of core 0.14 do not have these classes.
 _HAS_THINKING = hasattr(types, "ThinkingBlock")
 _HAS_TOOL_CALLS = hasattr(types, "ToolCallBlock")
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerState:
-    """An answer, whole or as far as it has come.
+    """An answer, or the part of it received so far.
 
     Attributes:
-        raw: The response's `raw`. Token counters look for `usage` in it and take a `None` as
-            an invitation to look elsewhere, so a key without a value is left out.
-        text: All of the answer so far.
-        reasoning: All of the reasoning so far.
-        delta: What the last event added to the text; `None` when the answer was not streamed.
-        thinking_delta: What the last event added to the reasoning.
+        raw: The response's `raw`. Token counters read `usage` from it. If `usage` is `None`, they
+            use other sources, so a key without a value is left out.
+        text: The answer so far.
+        reasoning: The reasoning so far.
+        delta: The text that the last event added; `None` if the answer was not streamed.
+        thinking_delta: The reasoning that the last event added.
         calls: The tool calls so far.
     """
 
@@ -69,7 +69,7 @@ class AnswerState:
 
 
 def completion_response(state: AnswerState) -> CompletionResponse:
-    """Make the response of `complete`. Its reasoning is in `raw`, because it has no blocks."""
+    """Return the response of `complete`; the reasoning is in `raw`, because it has no blocks."""
     return CompletionResponse(
         text=state.text,
         delta=state.delta,
@@ -79,10 +79,10 @@ def completion_response(state: AnswerState) -> CompletionResponse:
 
 
 def chat_response(state: AnswerState) -> ChatResponse:
-    """Make the response of `chat`, with a new message: chat engines rewrite the last one.
+    """Return the response of `chat` with a new message, because chat engines modify the message.
 
-    Core prints a message's `additional_kwargs` into the next turn's prompt. So they are empty,
-    but for tool calls, which core's programs look for there.
+    Core prints a message's `additional_kwargs` into the next prompt. So they are empty except for
+    tool calls, which core's programs read from there.
     """
     blocks: list[Any] = [TextBlock(text=state.text)]
     if state.reasoning and _HAS_THINKING:

@@ -1,4 +1,4 @@
-"""Objects of a user's class, drawn from a chat whose answer the engine holds to a schema."""
+"""Structured output: objects of a user's class from a chat with a JSON schema."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ __all__ = ["ObjectRequest"]
 dispatcher = get_dispatcher(__name__)
 
 _NO_MATCH = "This answer does not match the JSON schema."
-_AGAIN = "Answer again, with the JSON object alone."
+_AGAIN = "Answer repair, with the JSON object alone."
 
 
 class _ObjectFormat(dict[str, Any]):
-    """A `response_format` that says for the model what is wrong with an answer."""
+    """A `response_format` with a method that describes an invalid answer to the model."""
 
     def __init__(self, output_cls: type[BaseModel]) -> None:
         named = {"name": output_cls.__name__, "schema": output_cls.model_json_schema()}
@@ -45,7 +45,7 @@ class _ObjectFormat(dict[str, Any]):
         self._output_cls = output_cls
 
     def check(self, answer: Answer) -> str:
-        """Say what is wrong with an answer; empty if nothing is, or it was cut off."""
+        """Describe the problems of an answer; empty if it is valid or was cut off."""
         if answer.finish_reason == "length":
             return ""
         try:
@@ -57,13 +57,13 @@ class _ObjectFormat(dict[str, Any]):
 
 @dataclass(frozen=True, slots=True)
 class ObjectRequest:
-    """A chat that is to be answered with an object.
+    """A chat that the model answers with an object.
 
     Attributes:
         llm: The model.
         output_cls: The object's class.
         messages: The chat.
-        settings: The keywords of the call, with the schema, which the client shows to the model.
+        settings: The keywords of the call, including the schema.
     """
 
     llm: LLM
@@ -80,7 +80,7 @@ class ObjectRequest:
         settings: Mapping[str, Any] | None,
         prompt_args: Mapping[str, Any],
     ) -> Self:
-        """Make the request of a prompt; the caller's dictionaries stay as they are."""
+        """Create the request for a prompt; the caller's dictionaries are not changed."""
         dispatcher.event(
             LLMStructuredPredictStartEvent(
                 output_cls=output_cls, template=prompt, template_args=dict(prompt_args)
@@ -88,19 +88,19 @@ class ObjectRequest:
         )
         messages = prompt.format_messages(llm=llm, **prompt_args)
         messages = llm._extend_messages(messages)  # noqa: SLF001  as core's own programs do
-        wanted = {"response_format": _ObjectFormat(output_cls), **(settings or {})}
-        return cls(llm, output_cls, list(messages), wanted)
+        merged = {"response_format": _ObjectFormat(output_cls), **(settings or {})}
+        return cls(llm, output_cls, list(messages), merged)
 
     def predict(self) -> BaseModel:
-        """Wait for the object."""
+        """Return the object."""
         return _ended(self._read(self.llm.chat(self.messages, **self.settings)))
 
     async def predict_async(self) -> BaseModel:
-        """Await the object."""
+        """Return the object, awaited."""
         return _ended(self._read(await self.llm.achat(self.messages, **self.settings)))
 
     def stream(self) -> Generator[BaseModel, None, None]:
-        """Yield the object as it grows, and last the whole one."""
+        """Yield growing objects; the last one is complete and valid."""
         partial: BaseModel | None = None
         for response in self.llm.stream_chat(self.messages, **self.settings):
             if (grown := self._read_partial(response, partial)) is not None:
@@ -109,12 +109,12 @@ class ObjectRequest:
         try:
             answer = self._read(response)
         except ValidationError as error:
-            again = self._again(response, error)
-            answer = self._read(self.llm.chat(again, **self._unchecked()))
+            repair = self._repair_messages(response, error)
+            answer = self._read(self.llm.chat(repair, **self._unchecked()))
         yield _ended(answer)
 
     async def stream_async(self) -> AsyncGenerator[BaseModel, None]:
-        """Yield the object as it grows, and last the whole one, for `async for`."""
+        """Yield growing objects, for `async for`; the last one is complete and valid."""
         partial: BaseModel | None = None
         async for response in await self.llm.astream_chat(self.messages, **self.settings):
             if (grown := self._read_partial(response, partial)) is not None:
@@ -123,12 +123,12 @@ class ObjectRequest:
         try:
             answer = self._read(response)
         except ValidationError as error:
-            again = self._again(response, error)
-            answer = self._read(await self.llm.achat(again, **self._unchecked()))
+            repair = self._repair_messages(response, error)
+            answer = self._read(await self.llm.achat(repair, **self._unchecked()))
         yield _ended(answer)
 
     def _read(self, response: ChatResponse) -> BaseModel:
-        """Make the object of a whole answer.
+        """Parse the object of a whole answer.
 
         Raises:
             GenerationError: If the answer was cut off before its JSON was complete.
@@ -145,10 +145,10 @@ class ObjectRequest:
             raise GenerationError(msg, hint=hint, partial=text) from None
 
     def _read_partial(self, response: ChatResponse, before: BaseModel | None) -> BaseModel | None:
-        """Make an object of an answer so far, in which every field may be missing.
+        """Parse a partial object, in which every field can be missing.
 
         Returns:
-            `None` if there is nothing new in it.
+            The partial object; `None` if it is the same as before.
         """
         text = response.message.content or ""
         if "{" not in text:
@@ -163,8 +163,8 @@ class ObjectRequest:
         dispatcher.event(LLMStructuredPredictInProgressEvent(output=partial))
         return partial
 
-    def _again(self, response: ChatResponse, error: ValidationError) -> list[ChatMessage]:
-        """Return the chat that shows the model what is wrong with its answer."""
+    def _repair_messages(self, response: ChatResponse, error: ValidationError) -> list[ChatMessage]:
+        """Return the messages that ask the model to correct its answer."""
         return [
             *self.messages,
             ChatMessage(response.message.content or "", role=MessageRole.ASSISTANT),
@@ -172,7 +172,7 @@ class ObjectRequest:
         ]
 
     def _unchecked(self) -> dict[str, Any]:
-        """Return the settings for an answer that is the last one."""
+        """Return the settings for the last attempt, without the check that asks again."""
         return {**self.settings, "response_format": dict(self.settings["response_format"])}
 
 
@@ -189,6 +189,6 @@ def _ended(answer: BaseModel) -> BaseModel:
 
 
 def _object_in(text: str) -> str:
-    """Return the JSON object in a text, which may stand in a block of Markdown."""
+    """Return the JSON object in a text; the text can also have a Markdown code block."""
     start, end = text.find("{"), text.rfind("}")
     return text[start : end + 1] if 0 <= start < end else text

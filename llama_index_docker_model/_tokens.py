@@ -1,4 +1,4 @@
-"""Counting tokens as the engine does, for LlamaIndex's helpers that take a tokenizer."""
+"""A tokenizer for LlamaIndex's helpers that counts tokens as the engine does."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelTokenizer"]
 
-_REMEMBERED = 4096  # texts
+_MAX_CACHED_TEXTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class ModelTokenizer:
-    """Counts the tokens of texts, without the chat template around them.
+    """Counts the tokens of texts, without those of the chat template.
 
-    LlamaIndex takes the length of what a tokenizer returns, and nothing else. The API counts
-    whole chats, so the template's own tokens are subtracted.
+    LlamaIndex only uses the length of a tokenizer's result. The API counts whole chats, so the
+    tokens of the template are subtracted.
 
     Attributes:
-        client: The client that asks the engine.
+        client: The client that sends the requests.
         model: The model's name.
     """
 
@@ -32,26 +32,26 @@ class ModelTokenizer:
     _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def __call__(self, text: str) -> list[int]:
-        """Return a list as long as the text has tokens."""
+        """Return a list with one element per token of the text."""
         return [0] * self.count(text)
 
     def count(self, text: str) -> int:
         """Count the tokens of a text; each new text is one request."""
         if not text:
             return 0
-        # Both counts of a letter are of the template and one token or two.
-        template = 2 * self._chat("a") - self._chat("a a")
-        return self._chat(text) - template
+        # "a" is one token and "a a" is two, so the difference leaves the tokens of the template.
+        template = 2 * self._count_chat("a") - self._count_chat("a a")
+        return self._count_chat(text) - template
 
-    def _chat(self, text: str) -> int:
+    def _count_chat(self, text: str) -> int:
         if (count := self._counts.get(text)) is None:
             count = self.client.count_tokens(self.model, [{"role": "user", "content": text}])
             with self._lock:
-                if len(self._counts) >= _REMEMBERED:
+                if len(self._counts) >= _MAX_CACHED_TEXTS:
                     self._counts.clear()
                 self._counts[text] = count
         return count
 
     def __reduce__(self) -> tuple[type[ModelTokenizer], tuple[Client, str]]:
-        """Pickle without what is remembered."""
+        """Pickle the tokenizer without its cached counts."""
         return ModelTokenizer, (self.client, self.model)

@@ -1,4 +1,4 @@
-"""Tools of LlamaIndex in the API's form, and the calls that an answer holds."""
+"""LlamaIndex tools in the API's form, and the tool calls of an answer."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 __all__ = ["ToolList", "chat_with_tools", "first_call_only", "for_one_step", "selections"]
 
-# Marks the calls of `predict_and_call`, which no agent repairs.
+# Marks the calls of `predict_and_call`, which has no agent that asks the model again.
 _REPAIRED = "repair_tool_calls"
 _CHOICE = "tool_choice"
 
 
 class ToolList(list[dict[str, Any]]):
-    """OpenAI's tool objects, which know the classes of their arguments.
+    """OpenAI's tool objects with the classes of their arguments.
 
-    A plain list to core, which puts a call's keywords into its events.
+    This is a list because core puts the keywords of a call into its events.
 
     Args:
-        tools: The tools of LlamaIndex.
-        repaired: Whether a whole answer with wrong calls is asked for once more. Agents show
-            the model what is wrong anyway.
+        tools: The LlamaIndex tools.
+        repaired: Whether to ask the model once more after a whole answer with invalid calls.
+            Agents ask again themselves.
     """
 
     def __init__(self, tools: Sequence[BaseTool] | None, *, repaired: bool = False) -> None:
@@ -46,26 +46,26 @@ class ToolList(list[dict[str, Any]]):
         self.check = self._check if repaired else None
 
     def _check(self, answer: Answer) -> str:
-        """Say for the model what is wrong with the calls of an answer; empty if nothing is."""
+        """Describe the invalid calls of an answer to the model; empty if all calls are valid."""
         if answer.finish_reason == "length":
-            return ""  # the next answer would be no shorter
+            return ""  # the next answer would be cut off too
         return "\n".join(self.problems(answer.calls).values())
 
     def problems(self, calls: Iterable[ToolCall]) -> dict[str, str]:
-        """Return what is wrong with calls, by their ids."""
+        """Return the problems of invalid calls, by call id."""
         problems = {call.id: self._problem(call) for call in calls}
-        return {name: problem for name, problem in problems.items() if problem}
+        return {call_id: problem for call_id, problem in problems.items() if problem}
 
     def _problem(self, call: ToolCall) -> str:
-        """Core calls a function with whatever arguments the model wrote."""
+        """Describe why a call is invalid, because core does not check the arguments."""
         if call.name not in self._classes:
             return f"There is no tool {call.name!r}. The tools are: {', '.join(self._classes)}."
         if call.arguments is None:
             return NOT_AN_OBJECT
-        wanted = self._classes[call.name]
+        arguments_class = self._classes[call.name]
         try:
-            if wanted is not None:
-                wanted.model_validate(call.arguments)
+            if arguments_class is not None:
+                arguments_class.model_validate(call.arguments)
         except ValidationError as error:
             problems = error.errors(include_url=False, include_input=False)
             listed = "; ".join(
@@ -84,36 +84,36 @@ def chat_with_tools(
     required: bool,
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the keywords of `chat`; the caller's list and dictionary stay as they are."""
+    """Return the keywords for `chat`; the caller's list and dictionary are not changed."""
     messages = list(chat_history or ())
     if isinstance(user_msg, str):
         user_msg = ChatMessage(user_msg, role=MessageRole.USER)
     if user_msg is not None:
         messages.append(user_msg)
-    kept = {name: value for name, value in settings.items() if name not in (_REPAIRED, _CHOICE)}
+    others = {name: value for name, value in settings.items() if name not in (_REPAIRED, _CHOICE)}
     if not tools:
-        return {"messages": messages, **kept}
+        return {"messages": messages, **others}
     return {
         "messages": messages,
         "tools": ToolList(tools, repaired=settings.get(_REPAIRED, False)),
-        # Core's programs pass on a `None`.
+        # Core's programs can pass `None`.
         "tool_choice": settings.get(_CHOICE) or ("required" if required else "auto"),
         "parallel_tool_calls": parallel,
-        **kept,
+        **others,
     }
 
 
 def for_one_step(settings: Mapping[str, Any], *, native: bool) -> dict[str, Any]:
-    """Return the keywords of `predict_and_call`.
+    """Return the keywords for `predict_and_call`.
 
     Args:
         settings: The user's keywords.
-        native: Whether tools are sent. Else core takes a ReAct agent, passes on `None` for what
-            was not given, and then refuses it.
+        native: Whether tools are sent. Otherwise core uses a ReAct agent and needs a formatter
+            and a parser, because it does not accept its own default of `None` for them.
     """
     if native:
         return {_REPAIRED: True, **settings}
-    from llama_index.core.agent.react import ReActChatFormatter, ReActOutputParser  # noqa: PLC0415  slow: the agents' whole package
+    from llama_index.core.agent.react import ReActChatFormatter, ReActOutputParser  # noqa: PLC0415  slow: imports all agents
 
     return {
         "react_chat_formatter": ReActChatFormatter(),
@@ -123,7 +123,7 @@ def for_one_step(settings: Mapping[str, Any], *, native: bool) -> dict[str, Any]
 
 
 def first_call_only(response: ChatResponse) -> ChatResponse:
-    """Leave out all calls but the first: some engines ignore the wish for a single one."""
+    """Remove all calls except the first, because some engines ignore `parallel_tool_calls`."""
     message = response.message
     calls = message.additional_kwargs.get("tool_calls", ())
     if len(calls) > 1:
@@ -134,15 +134,15 @@ def first_call_only(response: ChatResponse) -> ChatResponse:
 
 
 def selections(response: ChatResponse, *, strict: bool) -> list[ToolSelection]:
-    """Return the calls in an answer, or in a stream so far.
+    """Return the tool calls in an answer, or in the part of a stream received so far.
 
     Args:
-        response: The answer; within a stream, arguments may be incomplete.
-        strict: Whether an answer without calls, or with one that must not run, is an error.
+        response: The answer; in a stream, arguments can be incomplete.
+        strict: Whether an answer without calls, or with an invalid call, is an error.
 
     Raises:
         ValueError: If there are no calls.
-        GenerationError: If there is no such tool, or the arguments of a call are not valid.
+        GenerationError: If a call names an unknown tool, or its arguments are invalid.
     """
     calls = response.message.additional_kwargs.get("tool_calls") or [
         {
@@ -153,7 +153,7 @@ def selections(response: ChatResponse, *, strict: bool) -> list[ToolSelection]:
         if block.block_type == "tool_call"
     ]
     if not calls and strict:
-        msg = "the model called no tool"  # core's own models raise the same class
+        msg = "the model called no tool"  # core's own models also raise `ValueError`
         raise ValueError(msg)
     raw = response.raw if isinstance(response.raw, dict) else {}
     if raw.get("finish_reason", "") is None:
@@ -172,7 +172,6 @@ def _partial(call: Mapping[str, Any]) -> ToolSelection:
 
 
 def _selection(call: Mapping[str, Any], problem: str, *, strict: bool) -> ToolSelection:
-
     name = call["function"]["name"]
     arguments, text = read_arguments(call["function"]["arguments"])
     if arguments is None:

@@ -22,12 +22,13 @@ __all__ = ["DockerModelEmbedding"]
 class DockerModelEmbedding(HttpComponent, BaseEmbedding):
     """An embedding model of Docker Model Runner, over the runner's HTTP API.
 
-    The API is found by itself. What the model's card wants before queries and texts is put
-    there, for the common families. A model that makes no embeddings raises an error that names
-    the command to configure it with; `auto_configure=True` configures it.
+    The class finds the API without configuration. For the common model families, the prefixes
+    from the model card are added to queries and texts. If the model is not in embedding mode,
+    the error names the command that configures it; `auto_configure=True` configures it
+    automatically.
 
-    LlamaIndex's `embeddings_cache` looks texts up by themselves: do not share one between
-    models or instructions, whose vectors it would mix.
+    LlamaIndex's `embeddings_cache` uses only the text as its key. Do not share a cache between
+    models or instructions, because it would mix their vectors.
 
     Example:
         ```python
@@ -44,27 +45,27 @@ class DockerModelEmbedding(HttpComponent, BaseEmbedding):
     """
 
     model_name: str
-    """The model's name, such as `ai/mxbai-embed-large`; `model` is taken, too."""
+    """The model's name, such as `ai/mxbai-embed-large`; also accepted as `model`."""
 
     embed_batch_size: int = Field(default=128, gt=0, le=2048)
-    """Texts that LlamaIndex hands over at once; they are sent in requests that fit the engine."""
+    """Texts per batch of LlamaIndex; a batch is sent in requests that fit the engine's limits."""
 
     num_workers: int | None = 4
-    """Batches at once in `aget_text_embedding_batch`: as many as the runner's engine has slots."""
+    """Concurrent batches in `aget_text_embedding_batch`; the default is the engine's slots."""
 
     dimensions: int | None = Field(default=None, ge=1)
-    """The length of the vectors, for models that have a choice; no other length is returned."""
+    """Length of the vectors, for models that support several; other lengths are an error."""
 
     truncate: bool = False
-    """Cut texts that are longer than the model takes, in place of an error."""
+    """Cut texts that are too long for the model, instead of an error."""
 
     query_instruction: str | None = None
-    """Put before queries; `None` uses the model card's prefix where known, `""` puts nothing."""
+    """Prefix for queries; `None` uses the model card's prefix if known, `""` adds none."""
 
     text_instruction: str | None = None
-    """Put before texts; `None` uses the model card's prefix where known, `""` puts nothing."""
+    """Prefix for texts; `None` uses the model card's prefix if known, `""` adds none."""
 
-    if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
+    if not TYPE_CHECKING:  # type checkers derive the constructor's signature from the fields
 
         def __init__(self, **settings: Any) -> None:
             super().__init__(**name_model(settings, "model_name"))
@@ -79,11 +80,11 @@ class DockerModelEmbedding(HttpComponent, BaseEmbedding):
         return "DockerModelEmbedding"
 
     def warm_up(self) -> None:
-        """Load the model, so that the first vectors come soon."""
+        """Load the model, to make the first request faster."""
         self._embed(["Hi"])
 
     async def awarm_up(self) -> None:
-        """Load the model, so that the first vectors come soon."""
+        """Load the model, to make the first request faster."""
         await self._embed_async(["Hi"])
 
     def _get_query_embedding(self, query: str) -> list[float]:

@@ -58,30 +58,30 @@ if TYPE_CHECKING:
 
 __all__ = ["DockerModelLLM"]
 
-# The engine's own size, for a model that was neither packaged nor configured with one.
+# The engine's default context size, for models without a packaged or configured one.
 _ENGINE_CONTEXT = 4096
-# More than chat templates add to one message: SmolLM2's adds 30, with its own system message.
+# Room for the tokens of the chat template: SmolLM2's adds 30, with its own system message.
 _TEMPLATE_TOKENS = 64
 
 
 class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
-    """A local model of Docker Model Runner, over its command or its HTTP API.
+    """A local model of Docker Model Runner, over the CLI or the HTTP API.
 
-    The settings are those of `docker_model.DockerModel`, with its defaults. All but `env` and
-    `on_progress` may also be given to a single call (`llm.complete(prompt, max_chars=200)`),
-    where they take the place of the model's own.
+    The settings are those of `docker_model.DockerModel`, with the same defaults. A call also
+    accepts most of them, which then override the model's own, such as
+    `llm.complete(prompt, max_chars=200)`. Settings that a call does not accept are an error.
 
-    The model is asked through `docker model run`, unless there is something that only the
-    runner's HTTP API can do: a parameter such as `temperature`, tools
-    (`is_function_calling_model=True`), a `response_format`, images, an address or a key. The
-    API is then found by itself. What the `transport` cannot honor raises an error.
+    By default, the class uses `docker model run`. It uses the runner's HTTP API instead if a
+    feature requires it: a parameter such as `temperature`, tools
+    (`is_function_calling_model=True`), a `response_format`, images, an address or an API key.
+    The class finds the API without configuration. Settings that the transport does not support
+    are an error.
 
-    Constructing a model starts nothing. It pickles, and works from any thread and event loop.
-    Errors are those of `docker_model.errors`. Leaving a stream early ends the model's work.
-
-    Over the CLI a chat becomes one prompt by `messages_to_prompt`. Answers carry the reasoning
-    as a `ThinkingBlock`. As in all of LlamaIndex, `system_prompt` is used by `predict` and
-    `stream`, not by `complete` and `chat`.
+    Constructing a model starts no process and sends no request. A model can be pickled and used
+    from any thread and event loop. The errors are in `docker_model.errors`. Closing a stream
+    early stops the model. Over the CLI, `messages_to_prompt` converts a chat to one prompt.
+    Answers contain the reasoning as a `ThinkingBlock`. As elsewhere in LlamaIndex, `predict` and
+    `stream` use `system_prompt`; `complete` and `chat` do not.
 
     Setup:
         ```bash
@@ -138,7 +138,7 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
         ```
     """
 
-    # The error of a refused setting would otherwise show the others, `env` among them.
+    # Otherwise a validation error would show all settings, including `env`.
     model_config = ConfigDict(
         arbitrary_types_allowed=True,
         extra="forbid",
@@ -147,143 +147,143 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
     )
 
     model: str
-    """The model's name, exactly as `docker model run` takes it."""
+    """The model's name, exactly as `docker model run` accepts it."""
 
     stop: str | Sequence[str] | None = ()
     """Stop sequences: the earliest match ends the answer and is not part of it."""
 
     max_chars: int | None = None
-    """Ends the answer after so many characters (`finish_reason` is then `"length"`)."""
+    """CLI only: maximum length of the answer in characters (`finish_reason="length"`)."""
 
     timeout: Timeouts | float | None = Timeouts()
-    """Seconds for each phase of a call; a plain number is for the whole call."""
+    """Seconds for each phase of a call; a plain number limits the whole call."""
 
     max_concurrency: int = 8
-    """Runs at once in this process, over all models with the same command and `env`."""
+    """Maximum concurrent runs in this process, shared by models with the same command and `env`."""
 
     pull: PullPolicy = "never"
-    """What to do about a missing model: `"never"` raises, `"missing"` pulls it first."""
+    """What to do if the model is missing: `"never"` raises an error, `"missing"` pulls it first."""
 
     on_progress: Callable[[Progress], object] | None = Field(default=None, repr=False, exclude=True)
-    """Called with the `Progress` of each call, such as `print`; it must not block."""
+    """Function called with the `Progress` of each call, such as `print`; it must not block."""
 
     file_references: FileReferences = "escape"
-    """What to do about local files that the prompt names, and that the CLI would send along."""
+    """What to do if the prompt names local files, which the CLI would read and send."""
 
     standby: int = 0
-    """Started `docker model run` processes that are kept waiting for a prompt."""
+    """CLI only: number of started `docker model run` processes that wait for a prompt."""
 
     command: str | Sequence[str] | None = None
-    """The command in place of `docker model`, such as `("docker", "-c", "gpu", "model")`."""
+    """The command to run instead of `docker model`, such as `("docker", "-c", "gpu", "model")`."""
 
     env: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
-    """Environment variables laid over the caller's; never shown, traced or put into `to_dict`."""
+    """Extra environment variables; never shown, traced or part of `to_dict`."""
 
     transport: Literal["cli", "http"] | None = None
-    """How the model is asked; `None`: over the CLI, unless only HTTP can do what is asked."""
+    """`"cli"`, `"http"`, or `None`: the CLI, unless a setting or a message requires HTTP."""
 
     base_url: str | None = None
-    """The runner's address for HTTP; `None`: it is found."""
+    """Address of the HTTP API; by default the class finds the runner."""
 
     api_key: str | None = Field(default=None, repr=False, exclude=True)
-    """Sent only to an address that you have named; never shown, traced or put into `to_dict`."""
+    """API key; sent only to an address that you set, never shown, traced or part of `to_dict`."""
 
     headers: dict[str, str] | None = Field(default=None, repr=False, exclude=True)
-    """HTTP headers, sent only to an address that you have named; never shown or traced."""
+    """HTTP headers; sent only to an address that you set, never shown or traced."""
 
     max_retries: int = 2
-    """HTTP: further attempts where nothing was received and the next may succeed."""
+    """HTTP only: how often to retry a request if no part of an answer was received."""
 
     temperature: float | None = None
-    """HTTP: how much the choice of words varies; `None` leaves it to the engine."""
+    """HTTP: randomness of the answer; 0 always selects the most likely token."""
 
     max_tokens: int | None = None
-    """HTTP: ends the answer after so many tokens, reasoning included."""
+    """HTTP: maximum length of the answer in tokens, including the reasoning."""
 
     top_p: float | None = None
-    """HTTP: chooses among the likeliest tokens that have this probability together."""
+    """HTTP: sample only from the most likely tokens that together have this probability."""
 
     top_k: int | None = None
-    """HTTP: chooses among so many of the likeliest tokens."""
+    """HTTP: sample only from this number of most likely tokens."""
 
     min_p: float | None = None
-    """HTTP: leaves out tokens below this part of the likeliest token's probability."""
+    """HTTP: sample only from tokens with at least this probability, relative to the most likely."""
 
     seed: int | None = None
-    """HTTP: makes the same request give the same answer, where the engine can."""
+    """HTTP: seed for sampling; the same request repeats the answer, if the engine supports it."""
 
     repeat_penalty: float | None = None
-    """HTTP: above 1, makes repetitions less likely."""
+    """HTTP: values above 1 make repetitions less likely."""
 
     presence_penalty: float | None = None
-    """HTTP: above 0, makes tokens less likely that have occurred."""
+    """HTTP: values above 0 make tokens that already occurred less likely."""
 
     frequency_penalty: float | None = None
-    """HTTP: above 0, makes tokens less likely the more often they have occurred."""
+    """HTTP: values above 0 make tokens less likely each time they occur."""
 
     reasoning_effort: str | None = None
-    """HTTP: how much a model with levels of reasoning thinks, such as `"low"`."""
+    """HTTP: level of reasoning, for models that support levels, such as `"low"`."""
 
     chat_template_kwargs: dict[str, Any] | None = None
     """HTTP: variables for the model's chat template, such as `{"enable_thinking": False}`."""
 
     response_format: dict[str, Any] | None = None
-    """HTTP: OpenAI's object with the JSON schema that the answer is held to."""
+    """HTTP: OpenAI's object with a JSON schema that the engine enforces."""
 
     extra_body: dict[str, Any] | None = None
-    """HTTP: other parameters that the engine knows, sent as they are."""
+    """HTTP: other parameters of the engine, added to the request unchanged."""
 
     tool_calling: Literal["auto", "native", "schema"] = "auto"
-    """How tools are called: by the engine, or by a JSON schema, which any model can.
+    """How tools are called: by the engine, or by a JSON schema, which works with any model.
 
-    `"auto"` lets the engine do it where the model's chat template shows the tools, and nothing
-    is demanded that the engine does not enforce. Over the CLI, `"schema"` describes tools and
-    schemas in the prompt alone; a wrong answer is an error.
+    `"auto"` uses the engine if the model's chat template shows the tools and the request has no
+    requirement that the engine does not enforce. Over the CLI, `"schema"` only describes tools
+    and schemas in the prompt, and an invalid answer is an error.
     """
 
     thinking: bool | Literal["low", "medium", "high"] | int | None = None
     """HTTP: whether the model thinks, at which level, or for how many tokens."""
 
     context_size: int | None = None
-    """HTTP: the window that the model is configured with, once, before the first call."""
+    """HTTP: context size in tokens, configured once before the first call."""
 
     keep_alive: float | timedelta | str | None = None
-    """HTTP: how long the model stays loaded: seconds, or Docker's words; `"-1"` is for good."""
+    """HTTP: time an idle model stays loaded: seconds, a `timedelta`, `"5m"`, or `"-1"` (always)."""
 
     overflow: Literal["error", "trim"] = "error"
-    """HTTP: what to do about a chat that is too long: raise, or leave out the oldest turns."""
+    """HTTP: what to do if a chat is too long: raise an error, or remove the oldest turns."""
 
     when_full: Literal["error", "unload"] = "error"
-    """HTTP: what to do when the runner has no room: raise, or unload the longest idle model."""
+    """HTTP: if the runner is out of memory, raise an error, or unload the longest idle model."""
 
     context_window: int | None = Field(default=None, gt=0)
-    """Tokens that prompt and answer may have together; LlamaIndex packs prompts to fit.
+    """Maximum tokens of prompt and answer together; LlamaIndex packs prompts to fit.
 
-    `None` is `context_size`, else the model's own window once it is known, by `warm_up`, a call
-    or `docker_model.inspect_model`, and 4096 before.
+    `None` uses `context_size`, or the model's own context size if it is known from `warm_up`, a
+    call or `docker_model.inspect_model`, or 4096.
     """
 
     num_output: int | None = Field(default=None, gt=0)
     """Tokens that LlamaIndex leaves free when it packs a prompt.
 
-    `None` is room for the answer and for what the chat template adds, which LlamaIndex does not
-    count. The answer's is `max_tokens`, up to half the window, else 256, up to a quarter of it.
-    The template's is 64, up to an eighth of the window.
+    `None` leaves room for the answer, and for the tokens of the chat template, which LlamaIndex
+    does not count. The room for the answer is `max_tokens`, at most half of the window. Without
+    `max_tokens` it is 256, at most a quarter. The template has 64 tokens, at most an eighth.
     """
 
     is_chat_model: bool = True
-    """Whether LlamaIndex words its prompts as chats; every model here has a chat template."""
+    """Whether LlamaIndex uses its chat prompts; these models have a chat template."""
 
     is_function_calling_model: bool | None = None
-    """Whether LlamaIndex sends tools; `None`: over HTTP it does.
+    """Whether LlamaIndex sends tools; `None`: only over HTTP. `True` selects HTTP.
 
-    Over the CLI, agents take their text form, `ReActAgent`. `True` makes HTTP the transport.
+    Over the CLI, use the text-based `ReActAgent`.
     """
 
-    if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
+    if not TYPE_CHECKING:  # type checkers derive the constructor's signature from the fields
 
         def __init__(self, **settings: Any) -> None:
-            # Not a validator: pydantic would turn these errors into its own.
+            # Not in a validator, where pydantic would turn these errors into a `ValidationError`.
             refuse_over_cli(settings)
             super().__init__(**settings)
             merged = self._merged({})
@@ -309,7 +309,7 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex asks before each call: no process and no request is started."""
+        """The properties that LlamaIndex reads before each call, without a process or a request."""
         over_http = transport_of(self.__dict__) == "http"
         takes_tools = over_http or by_prompt(self.__dict__)
         window = self.context_window or self.context_size or self._known_window(over_http)
@@ -325,7 +325,7 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
         )
 
     def _known_window(self, over_http: bool) -> int:
-        """Return the window that this process has learned of, else the engine's own."""
+        """Return the model's context size if this process knows it, else the engine's default."""
         info = known_model(
             self.model,
             command=self.command,
@@ -336,7 +336,7 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
         return (info.context_size if info else None) or _ENGINE_CONTEXT
 
     def to_payload(self) -> dict[str, Any]:
-        """Return what observability sees, with `model`, which tracers look for."""
+        """Return the fields for observability tools, including `model`, which tracers expect."""
         return {
             "class_name": self.class_name(),
             **self.metadata.model_dump(),
@@ -344,14 +344,14 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state to pickle, and warn about functions that core drops from it."""
-        # Core drops them from the live object too, whose dictionary is the state: hence a copy.
+        """Return the state to pickle, and warn about functions that core removes from it."""
+        # Core also removes them from the live object, so the state is taken from a copy.
         state: dict[str, Any] = super(DockerModelLLM, self.model_copy()).__getstate__()
         lost = sorted(self.__dict__.keys() - state["__dict__"].keys() - {"callback_manager"})
         if lost:
             warnings.warn(
-                f"{', '.join(lost)} cannot be pickled, and the copy will be without: "
-                "use functions and classes from a module's top level",
+                f"{', '.join(lost)} cannot be pickled, so the copy will not have it: "
+                "use functions and classes that are defined at the top level of a module",
                 stacklevel=2,
             )
         return state
@@ -366,7 +366,7 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
         transport: Literal["cli", "http"] | None = None,
         base_url: str | None = None,
     ) -> list[ModelInfo]:
-        """Return the models that can be used without a pull."""
+        """List the models that can be used without a pull."""
         return docker_model.list_models(
             command=command, env=env, transport=transport, base_url=base_url
         )
@@ -379,13 +379,13 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
         transport: Literal["cli", "http"] | None = None,
         base_url: str | None = None,
     ) -> list[ModelInfo]:
-        """Return the models that can be used without a pull."""
+        """List the models that can be used without a pull."""
         return await docker_model.alist_models(
             command=command, env=env, transport=transport, base_url=base_url
         )
 
     def warm_up(self) -> None:
-        """Load the model and fill the standby, and learn the model's window."""
+        """Load the model, start the standby processes, and learn the model's context size."""
         merged = self._merged({})
         if merged.transport == "http":
             client = merged.client()
@@ -395,7 +395,7 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
             merged.docker_model(self).warm_up()
 
     async def awarm_up(self) -> None:
-        """Load the model and fill the standby, and learn the model's window."""
+        """Load the model, start the standby processes, and learn the model's context size."""
         merged = self._merged({})
         if merged.transport == "http":
             client = merged.client()
@@ -405,28 +405,28 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
             await merged.docker_model(self).awarm_up()
 
     def close(self) -> None:
-        """End the processes in standby; the model stays usable."""
-        # Not `_merged`, which refuses fields that were assigned since the processes started.
+        """Stop the standby processes; the model stays usable."""
+        # Not `_merged`, which raises an error for invalid fields that were assigned later.
         MergedSettings(self.__dict__, "cli").docker_model(self).close()
 
     async def aclose(self) -> None:
-        """End the processes in standby; the model stays usable."""
+        """Stop the standby processes; the model stays usable."""
         self.close()
 
     # --- Tokens ---
 
     @property
     def tokenizer(self) -> ModelTokenizer:
-        """The model's own tokenizer, for LlamaIndex's helpers that take one.
+        """The model's own tokenizer, for LlamaIndex's helpers that accept one.
 
-        Such as `PromptHelper(tokenizer=llm.tokenizer)`, `Settings.tokenizer = llm.tokenizer` or
-        `Memory.from_defaults(tokenizer_fn=llm.tokenizer)`. Each new text is one request to the
-        runner.
+        Examples are `PromptHelper(tokenizer=llm.tokenizer)`, `Settings.tokenizer = llm.tokenizer`
+        and `Memory.from_defaults(tokenizer_fn=llm.tokenizer)`. Each new text is one request to
+        the runner.
         """
         return ModelTokenizer(self._counting_client(), self.model)
 
     def get_num_tokens(self, text: str) -> int:
-        """Count the tokens of a text, without the chat template around it.
+        """Count the tokens of a text, without those of the chat template.
 
         Raises:
             UnsupportedParameterError: If `transport` is `"cli"`, which cannot count.
@@ -436,7 +436,7 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
     def get_num_tokens_from_messages(
         self, messages: Sequence[ChatMessage], tools: Sequence[BaseTool] | None = None
     ) -> int:
-        """Count the tokens of a chat as the engine does, with its chat template and the tools.
+        """Count the tokens of a chat and its tools exactly as the engine does.
 
         Raises:
             UnsupportedParameterError: If `transport` is `"cli"`, which cannot count.
@@ -447,10 +447,11 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
     def _counting_client(self) -> Client:
         if self.transport == "cli":
             msg = "`docker model` has no command that counts tokens"
-            raise UnsupportedParameterError(msg, hint="leave out transport='cli': HTTP counts them")
+            hint = "leave out transport='cli': the HTTP API can count them"
+            raise UnsupportedParameterError(msg, hint=hint)
         return client_of(self.__dict__)
 
-    # --- LlamaIndex's eight methods. `_methods` runs the backend and emits the events. ---
+    # --- LlamaIndex's eight methods; `_methods` runs the backend and emits the events ---
 
     @completion_methods.whole
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:
@@ -458,38 +459,37 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
 
         Args:
             prompt: The prompt.
-            formatted: Whether `completion_to_prompt` has been applied to it.
+            formatted: Whether `completion_to_prompt` was already applied to the prompt.
             kwargs: Settings for this call, such as `stop` or, over HTTP, `temperature`.
 
         Returns:
-            A `CompletionResponse`; its `raw` has `model`, `finish_reason` and, where there is
-            any, `reasoning` and `usage`.
+            A `CompletionResponse`. Its `raw` has `model`, `finish_reason` and, if known,
+            `reasoning` and `usage`.
 
         Raises:
-            DockerModelError: If the model gives no answer; `docker_model.errors` has a class
-                for each cause.
+            DockerModelError: If the call fails; `docker_model.errors` has a class per cause.
         """
         return self._completion(prompt, kwargs, formatted=formatted)
 
     @completion_methods.whole_async
     def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:
-        """Answer a prompt, awaited; cancelling the call ends the model's work."""
+        """Answer a prompt, awaited; cancelling the call stops the model."""
         return self._completion(prompt, kwargs, formatted=formatted)
 
     @completion_methods.stream
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:
-        """Answer a prompt piece by piece.
+        """Stream the answer to a prompt.
 
         Returns:
-            A generator of `CompletionResponse`: `delta` is what is new, `text` all so far.
-            Reasoning comes first, as `additional_kwargs["thinking_delta"]`; `usage` comes in
-            the `raw` of the last. The model starts when the first is asked for.
+            A generator of `CompletionResponse`: `delta` is the new text, `text` all text so far.
+            The reasoning is streamed first, as `additional_kwargs["thinking_delta"]`. `usage` is
+            in the `raw` of the last response. The model starts on the first iteration.
         """
         return self._completion(prompt, kwargs, formatted=formatted)
 
     @completion_methods.stream_async
     def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> Backend:
-        """Answer a prompt piece by piece, for `async for` over the awaited result."""
+        """Stream the answer to a prompt: await the call, then use `async for`."""
         return self._completion(prompt, kwargs, formatted=formatted)
 
     @chat_methods.whole
@@ -497,32 +497,31 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
         """Answer a chat.
 
         Args:
-            messages: The chat so far; blocks that are not text go over HTTP.
+            messages: The messages of the chat; images and other media require HTTP.
             kwargs: Settings for this call, such as `stop` or, over HTTP, `temperature`.
 
         Returns:
-            A `ChatResponse` whose message holds the reasoning, where there is any, and the text.
+            A `ChatResponse`. Its message contains the reasoning, if there is any, and the text.
 
         Raises:
-            InvalidRequestError: If the transport cannot send a block, or there is no text at all.
-            DockerModelError: If the model gives no answer; `docker_model.errors` has a class
-                for each cause.
+            InvalidRequestError: If the transport cannot send a block, or the chat is empty.
+            DockerModelError: If the call fails; `docker_model.errors` has a class per cause.
         """
         return self._chat(messages, kwargs)
 
     @chat_methods.whole_async
     def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Backend:
-        """Answer a chat, awaited; cancelling the call ends the model's work."""
+        """Answer a chat, awaited; cancelling the call stops the model."""
         return self._chat(messages, kwargs)
 
     @chat_methods.stream
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Backend:
-        """Answer a chat piece by piece: a generator of `ChatResponse` as for `stream_complete`."""
+        """Stream the answer to a chat as `ChatResponse` objects, as `stream_complete` does."""
         return self._chat(messages, kwargs)
 
     @chat_methods.stream_async
     def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Backend:
-        """Answer a chat piece by piece, for `async for` over the awaited result."""
+        """Stream the answer to a chat: await the call, then use `async for`."""
         return self._chat(messages, kwargs)
 
     def _completion(self, prompt: str, call: Mapping[str, Any], *, formatted: bool) -> Backend:
@@ -546,7 +545,7 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
 
     # --- Tools ---
 
-    def _prepare_chat_with_tools(  # noqa: PLR0917  core's
+    def _prepare_chat_with_tools(  # noqa: PLR0917  core's signature
         self,
         tools: Sequence[BaseTool],
         user_msg: str | ChatMessage | None = None,
@@ -580,20 +579,20 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
         error_on_no_tool_call: bool = True,
         **kwargs: Any,
     ) -> list[ToolSelection]:
-        """Return the tool calls in an answer, or in a stream so far.
+        """Return the tool calls in an answer, or in the part of a stream received so far.
 
-        A call whose arguments the tool does not take must never run it. With
-        `error_on_no_tool_call=False`, as agents ask, it therefore gets a name that no tool
-        has: the agent reports that to the model, which can try again.
+        A tool must not run with invalid arguments. Agents pass `error_on_no_tool_call=False`. In
+        that case, an invalid call gets a name that no tool has: the agent reports this to the
+        model, which can try again.
 
         Args:
-            response: The answer; within a stream, arguments may be incomplete.
+            response: The answer; in a stream, arguments can be incomplete.
             error_on_no_tool_call: Whether an answer without valid calls is an error.
-            kwargs: Core's; ignored.
+            kwargs: Other arguments from core; ignored.
 
         Raises:
             ValueError: If there are no calls.
-            GenerationError: If there is no such tool, or its arguments are not valid.
+            GenerationError: If a call names an unknown tool, or its arguments are invalid.
         """
         return selections(response, strict=error_on_no_tool_call)
 
@@ -605,10 +604,10 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
         *args: Any,
         **kwargs: Any,
     ) -> AgentChatResponse:
-        """Let the model pick a tool and call it.
+        """Let the model select a tool, and call it.
 
-        Over the CLI this is a step of a ReAct agent, and core turns every error of that step
-        into the text of an answer.
+        Over the CLI this is one step of a ReAct agent. Core converts every error of that step to
+        the text of an answer.
         """
         kwargs = for_one_step(kwargs, native=self.metadata.is_function_calling_model)
         return super().predict_and_call(tools, user_msg, chat_history, *args, **kwargs)
@@ -621,11 +620,11 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
         *args: Any,
         **kwargs: Any,
     ) -> AgentChatResponse:
-        """Let the model pick a tool and call it, awaited."""
+        """Let the model select a tool, and call it, awaited."""
         kwargs = for_one_step(kwargs, native=self.metadata.is_function_calling_model)
         return await super().apredict_and_call(tools, user_msg, chat_history, *args, **kwargs)
 
-    # --- Objects. Over HTTP the engine holds the answer to the schema, with any model. ---
+    # --- Structured output; over HTTP the engine enforces the schema, with any model ---
 
     def structured_predict(
         self,
@@ -634,17 +633,17 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> BaseModel:
-        """Answer with an object of `output_cls`; its schema is shown to the model, and enforced.
+        """Answer with an `output_cls` object; the engine enforces its schema.
 
-        An answer that does not match the class is shown to the model once, with the errors. Over
-        the CLI, where nothing enforces the schema, `tool_calling="schema"` does that too.
-        `pydantic_program_mode="function"` makes a tool of the class instead.
+        If the answer does not validate, the model is asked once more, with the errors. This also
+        works over the CLI with `tool_calling="schema"`, where the schema is not enforced.
+        `pydantic_program_mode="function"` uses the class as a tool instead.
 
         Raises:
-            GenerationError: If the answer was cut off, or over the CLI is no such object.
-            ValueError: If the second answer does not match the class either.
+            GenerationError: If the answer was cut off, or if it is invalid over the CLI.
+            ValueError: If the second answer is also invalid.
         """
-        if not self._takes_schema(llm_kwargs):
+        if not self._uses_schema(llm_kwargs):
             result = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
             return cast("BaseModel", result)
         return ObjectRequest.of(self, output_cls, prompt, llm_kwargs, prompt_args).predict()
@@ -656,8 +655,8 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> BaseModel:
-        """Answer with an object of `output_cls`, awaited."""
-        if not self._takes_schema(llm_kwargs):
+        """Answer with an `output_cls` object, awaited."""
+        if not self._uses_schema(llm_kwargs):
             result = await super().astructured_predict(
                 output_cls, prompt, llm_kwargs, **prompt_args
             )
@@ -672,11 +671,11 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Generator[BaseModel, None, None]:
-        """Answer with an object of `output_cls` that grows; the last one is whole and valid.
+        """Stream growing `output_cls` objects; the last one is complete and valid.
 
-        The objects before it are of a class of core's in which every field may be `None`.
+        The earlier objects have a class from core, in which every field can be `None`.
         """
-        if not self._takes_schema(llm_kwargs):
+        if not self._uses_schema(llm_kwargs):
             return super().stream_structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
         return ObjectRequest.of(self, output_cls, prompt, llm_kwargs, prompt_args).stream()
 
@@ -687,13 +686,13 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> AsyncGenerator[BaseModel, None]:
-        """Answer with an object that grows, for `async for` over the awaited result."""
-        if not self._takes_schema(llm_kwargs):
+        """Stream growing objects: await the call, then use `async for`."""
+        if not self._uses_schema(llm_kwargs):
             return await super().astream_structured_predict(
                 output_cls, prompt, llm_kwargs, **prompt_args
             )
         return ObjectRequest.of(self, output_cls, prompt, llm_kwargs, prompt_args).stream_async()
 
-    def _takes_schema(self, call: Mapping[str, Any] | None) -> bool:
-        takes = self._merged(call or {}).enforces_schema
-        return takes and self.pydantic_program_mode is not PydanticProgramMode.FUNCTION
+    def _uses_schema(self, call: Mapping[str, Any] | None) -> bool:
+        enforces = self._merged(call or {}).enforces_schema
+        return enforces and self.pydantic_program_mode is not PydanticProgramMode.FUNCTION

@@ -31,9 +31,9 @@ dispatcher = get_dispatcher(__name__)
 class DockerModelRerank(HttpComponent, BaseNodePostprocessor):
     """A reranker of Docker Model Runner, over the runner's HTTP API.
 
-    The reranker reads the query and each node's text together, and gives the pair a score. The
-    best `top_n` nodes come back, best first; nodes with equal scores stay in their order. A
-    model that is no reranker by its own data raises an error that names two that are.
+    A reranker reads the query and each node's text together and returns a score for the pair.
+    The result is the best `top_n` nodes, best first; nodes with equal scores keep their order. If
+    the model's metadata shows that it is not a reranker, the error names two rerankers.
 
     Example:
         ```python
@@ -52,7 +52,7 @@ class DockerModelRerank(HttpComponent, BaseNodePostprocessor):
         from llama_index_docker_model import DockerModelEmbedding, DockerModelLLM
 
         embedding = DockerModelEmbedding(model="ai/mxbai-embed-large")
-        index = VectorStoreIndex([one.node for one in nodes], embed_model=embedding)
+        index = VectorStoreIndex([scored.node for scored in nodes], embed_model=embedding)
         engine = index.as_query_engine(
             llm=DockerModelLLM(model="ai/smollm2"),
             similarity_top_k=20,
@@ -63,21 +63,21 @@ class DockerModelRerank(HttpComponent, BaseNodePostprocessor):
     """
 
     model: str
-    """The model's name, such as `ai/qwen3-reranker`; `model_name` is taken, too."""
+    """The model's name, such as `ai/qwen3-reranker`; also accepted as `model_name`."""
 
     top_n: int = Field(default=3, ge=1)
-    """How many of the best nodes come back."""
+    """Number of nodes to return."""
 
     force: bool = False
-    """Also ask a model that is no reranker by its own data, whose scores may mean nothing."""
+    """Also use a model that is not a reranker; its scores might be meaningless."""
 
     normalize: bool = False
-    """Put the scores between 0 and 1, by the logistic function; the order stays the same."""
+    """Map the scores to values between 0 and 1 by the logistic function; the order stays."""
 
     keep_retrieval_score: bool = False
-    """Keep the score from before in the node's metadata, as `retrieval_score`."""
+    """Keep the retriever's score in the node's metadata, as `retrieval_score`."""
 
-    if not TYPE_CHECKING:  # type checkers make the constructor's signature from the fields
+    if not TYPE_CHECKING:  # type checkers derive the constructor's signature from the fields
 
         def __init__(self, **settings: Any) -> None:
             super().__init__(**name_model(settings, "model"))
@@ -88,11 +88,11 @@ class DockerModelRerank(HttpComponent, BaseNodePostprocessor):
         return "DockerModelRerank"
 
     def warm_up(self) -> None:
-        """Load the model, so that the first nodes are ranked soon."""
+        """Load the model, to make the first request faster."""
         self._rank("Hi", ["Hi"])
 
     async def awarm_up(self) -> None:
-        """Load the model, so that the first nodes are ranked soon."""
+        """Load the model, to make the first request faster."""
         await self._rank_async("Hi", ["Hi"])
 
     def _postprocess_nodes(
@@ -142,7 +142,7 @@ class DockerModelRerank(HttpComponent, BaseNodePostprocessor):
             )
         )
         if query_bundle is None:
-            msg = "a reranker needs the query that the nodes were found for"
+            msg = "a reranker needs the query for which the nodes were retrieved"
             raise InvalidRequestError(msg, hint='pass query_str="…" or query_bundle=…')
         return query_bundle.query_str
 
@@ -157,7 +157,7 @@ class DockerModelRerank(HttpComponent, BaseNodePostprocessor):
     def _ordered(
         self, nodes: Sequence[NodeWithScore], ranked: Sequence[Ranked]
     ) -> list[NodeWithScore]:
-        """Return the ranked nodes with their scores; the given ones stay as they are."""
+        """Return copies of the ranked nodes with their scores; `nodes` is not changed."""
         best = []
         for item in ranked:
             retrieved = nodes[item.index]
@@ -175,6 +175,6 @@ def _texts(nodes: Sequence[NodeWithScore]) -> list[str]:
 
 
 def _logistic(score: float) -> float:
-    if score < 0:
+    if score < 0:  # exp(-score) would overflow for a large negative score
         return math.exp(score) / (1 + math.exp(score))
     return 1 / (1 + math.exp(-score))

@@ -42,10 +42,10 @@ def test_a_call_of_a_chat_model_says_what_to_write(docker, name, words):
     {
         "num_ctx": "there, num_ctx is called context_size",
         "num_predict": "there, num_predict is called max_tokens; max_chars= limits",
-        "max_tokens": "take ChatDockerModel, which asks the runner's HTTP API; max_chars= limits",
+        "max_tokens": "use ChatDockerModel, which uses the runner's HTTP API; max_chars= limits",
         "format": "there, format is called response_format",
-        "keep_alive": "take ChatDockerModel",
-        "temperature": "take ChatDockerModel",
+        "keep_alive": "use ChatDockerModel",
+        "temperature": "use ChatDockerModel",
         "max_new_tokens": "called max_chars here",
         "request_timeout": "called timeout here",
         "stop_sequences": "called stop here",
