@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 LOWEST := langchain-core==1.6.0 llama-index-core==0.14.0
 FRAMEWORK_TESTS := tests/unit/langchain tests/unit/llama_index tests/examples
 
-.PHONY: help bench coverage demo test test-windows test-slow soak test-matrix lint format typecheck docs dist clean
+.PHONY: help bench coverage demo test test-plugin test-windows test-slow soak test-matrix lint format typecheck docs dist clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
