@@ -1,9 +1,9 @@
-"""One I/O thread, the child processes that it owns, and the stream between them and a caller.
+"""The I/O thread, its child processes, and the streams from them to callers.
 
-This package knows nothing of Docker. `IoThread` runs an event loop; `Child` is one process with
-its pipes; `Stream` carries items to a caller on any thread or event loop; `tasks` runs coroutines
-for such callers. `process_tree` holds all that differs between operating systems. `RACES.md` lists
-what can happen between two events, and what handles it.
+This package is independent of Docker. `IoThread` runs an event loop. `Child` is a process with
+its pipes. `Stream` passes items to a caller in any thread or event loop, and `tasks` runs
+coroutines for these callers. `process_tree` contains the code that differs between operating
+systems. `RACES.md` lists the possible race conditions and the code that handles them.
 """
 
 from docker_model._runtime.child import Child, Exit

@@ -1,14 +1,15 @@
-"""One child process on the I/O thread: when it is read, how it is ended, and when it is over.
+"""A child process on the I/O thread: its output, its termination and its exit.
 
-The rules that keep a run from hanging or leaking:
+Three rules prevent runs that hang or leak:
 
-* A child is ended with everything that it has started (`ProcessTree`).
-* The end of the process and the end of its pipes are two events. A grandchild that keeps a pipe
-  open gets `PIPE_DRAIN_TIMEOUT` seconds after the process's exit and cannot hang a caller.
-* While stdin is open and incomplete the only way to end a child is to kill it, and stdin is closed
-  after the exit: an early end of the input would be taken for the end of a complete prompt.
+* A child is ended together with all its descendants (`ProcessTree`).
+* The exit of the process and the end of its pipes are separate events. If a grandchild keeps a
+  pipe open, the pipe is closed `PIPE_DRAIN_TIMEOUT` seconds after the process's exit, so that the
+  caller does not hang.
+* While stdin is incomplete, a child is ended only with a kill, and stdin is closed after the
+  exit. Otherwise, the child would treat the end of its input as the end of a complete prompt.
 
-`RACES.md` in this directory lists what can happen between two of these events.
+`RACES.md` in this directory lists the possible race conditions between these events.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Mapping, Sequence
 
-TERM_TO_KILL_TIMEOUT = 0.25  # seconds between SIGTERM and SIGKILL; the real CLI needs about 5 ms
-PIPE_DRAIN_TIMEOUT = 0.3  # seconds that pipes may stay open after the process's exit
-EXIT_AFTER_EOF_TIMEOUT = 2.0  # seconds that a process may live on after both its outputs have ended
+TERM_TO_KILL_TIMEOUT = 0.25  # seconds between SIGTERM and SIGKILL; the CLI needs about 5 ms
+PIPE_DRAIN_TIMEOUT = 0.3  # seconds that pipes can stay open after the process's exit
+EXIT_AFTER_EOF_TIMEOUT = 2.0  # seconds that a process can run after its stdout has ended
 STDERR_TAIL = 64 * 1024  # bytes of stderr that are kept
 
 _logger = logging.getLogger("docker_model")
@@ -34,14 +35,14 @@ _logger = logging.getLogger("docker_model")
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a child ended; `code` and `signal` are both `None` when that is unknown.
+    """The exit status of a child; `code` and `signal` are both `None` if it is unknown.
 
     Attributes:
         code: The exit code.
-        signal: The number of the signal that ended the child.
+        signal: The number of the signal that killed the child.
         stderr: The last part of its standard error.
-        lingered: Whether it closed its outputs and did not exit, so that it was ended.
-        delivered: Whether it has taken all of its stdin.
+        lingered: Whether it closed its stdout but did not exit, so that it was ended.
+        delivered: Whether all of its stdin was written.
     """
 
     code: int | None
@@ -56,19 +57,19 @@ def _ignore(_: bytes) -> None:
 
 
 class Child:
-    """A started process; every method but `kill` is for the I/O thread alone.
+    """A running process. Only the I/O thread calls its methods, except for `kill`.
 
     Args:
         tree: The process and its pipes.
-        on_stdout: Called with each chunk of its standard output; an exception that it raises ends
-            the child and is raised by `ended`.
+        on_stdout: Called with each chunk of its standard output. An exception in it ends the
+            child and is raised by `ended`.
         stdin: Whether the process has a pipe for stdin.
 
     Attributes:
-        ended: Done once the process is reaped and all is given back.
+        ended: A future that is done when the process is reaped and all resources are released.
 
     Raises:
-        OSError: If there is no descriptor left to watch the process.
+        OSError: If the system has no descriptor left to watch the process.
     """
 
     def __init__(
@@ -84,8 +85,8 @@ class Child:
         self._failure: Exception | None = None
         self._lingered = False
         self._paused = False
-        self._ending = False  # we are ending it: its last output is of no interest
-        self._exited = False  # not reaped before `finish`
+        self._ending = False  # the child is being ended; its further output is ignored
+        self._exited = False  # the process has exited; `finish` reaps it
         self._finished = False
         self._timer: asyncio.TimerHandle | None = None
         self.ended: asyncio.Future[Exit] = self._loop.create_future()
@@ -112,16 +113,16 @@ class Child:
         """Start a process.
 
         Args:
-            argv: The command, or a function that finds it, which may look at files.
-            env: The whole environment of the process.
-            cwd: Its working directory, or a function that finds or makes it; `None` for the
+            argv: The command, or a function that returns it and can access files.
+            env: The complete environment of the process.
+            cwd: The working directory, or a function that returns or creates it; `None` for the
                 caller's.
             on_stdout: Called with each chunk of standard output.
-            stdin: Whether it gets a pipe for stdin, or else the null device.
+            stdin: Whether stdin is a pipe; otherwise it is the null device.
 
         Raises:
-            OSError: If it cannot be started.
-            GenerationError: If the interpreter is ending.
+            OSError: If the process cannot be started.
+            GenerationError: If the interpreter is shutting down.
         """
         thread = io_thread.current()
 
@@ -135,7 +136,7 @@ class Child:
                     stdin=stdin,
                 )
                 thread.unregistered.add(tree)
-                if thread.failure is not None:  # the thread died meanwhile, and kills no more
+                if thread.failure is not None:  # the thread has died and will not kill it
                     thread.unregistered.discard(tree)
                     tree.finish()
                 return tree
@@ -146,47 +147,47 @@ class Child:
     # -- input and output ------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Write all of stdin and close it; return at once, the rest follows as it is taken."""
+        """Write all of stdin and close it, without blocking."""
         if not self._ending:
             self._tree.write(data)
 
     def stdin_delivered(self) -> None:
-        """Note that the process has taken all of its input."""
+        """Record that all of stdin was written."""
         self._delivered = True
 
     def stdout_received(self, data: bytes) -> None:
-        """Take a chunk of standard output; empty at its end."""
+        """Process a chunk of standard output; empty at the end of the output."""
         if data:
             try:
                 self._on_stdout(data)
-            except Exception as error:  # noqa: BLE001  raised by `ended`; the loop would only log it
+            except Exception as error:  # noqa: BLE001  raised by `ended`; the loop only logs it
                 self._failure = error
                 self.end()
             return
         self._stdout_open = False
-        if not self._exited:  # else `PIPE_DRAIN_TIMEOUT` runs already, because of stderr
+        if not self._exited:  # otherwise `PIPE_DRAIN_TIMEOUT` is already running, for stderr
             self._arm(EXIT_AFTER_EOF_TIMEOUT, self._end_lingerer)
         self._finish_if_over()
 
     def stderr_received(self, data: bytes) -> None:
-        """Keep the last of standard error; `data` is empty at its end."""
+        """Keep the last part of standard error; `data` is empty at the end of the output."""
         if data:
             self._tail += data
-            if len(self._tail) > 2 * STDERR_TAIL:  # trimmed now and then, not at each read
+            if len(self._tail) > 2 * STDERR_TAIL:  # trimmed occasionally, not on each read
                 del self._tail[:-STDERR_TAIL]
             return
         self._stderr_open = False
         self._finish_if_over()
 
     def pause(self) -> None:
-        """Stop reading stdout; the process blocks once the pipe is full."""
+        """Stop reading stdout; the process blocks when the pipe is full."""
         if not self._paused and self._stdout_open:
             self._paused = True
             self._tree.pause()
-            self._disarm()  # what is left in the pipe after an exit waits for the reader
+            self._disarm()  # after an exit, the output in the pipe is kept for the reader
 
     def resume(self) -> None:
-        """Read stdout again."""
+        """Resume reading stdout."""
         if self._paused and self._stdout_open:
             self._paused = False
             self._tree.resume()
@@ -195,19 +196,19 @@ class Child:
 
     @property
     def silent(self) -> bool:
-        """Whether it lives, is not stopped, and has not written to stderr."""
+        """Whether the process is running, is not stopped, and has not written to stderr."""
         return not (self._exited or self._ending or self._tail or self._tree.is_stopped)
 
     def hand_over(self, on_stdout: Callable[[bytes], object]) -> None:
-        """Give the output to another function from now on."""
+        """Replace the function that receives the output."""
         self._on_stdout = on_stdout
 
     # -- the end ---------------------------------------------------------------------------
 
     def end(self) -> None:
-        """Stop the child: terminate its tree, and kill it after `TERM_TO_KILL_TIMEOUT`.
+        """Terminate the process tree, and kill it after `TERM_TO_KILL_TIMEOUT`.
 
-        Idempotent, and never waits.
+        Idempotent; never blocks.
         """
         if self._ending or self._finished:
             return
@@ -224,12 +225,12 @@ class Child:
             self.finish()
 
     def kill(self) -> None:
-        """Kill the process and everything that it has started; from any thread."""
+        """Kill the process and its descendants; for any thread."""
         self._tree.kill()
 
     def _kill_survivor(self) -> None:
         _logger.warning(
-            "process %d did not end within %g s of a request, and was killed",
+            "process %d did not exit within %g s after SIGTERM, and was killed",
             self.pid,
             TERM_TO_KILL_TIMEOUT,
         )
@@ -240,7 +241,7 @@ class Child:
         self.end()
 
     def process_exited(self) -> None:
-        """Note that the process has ended; its pipes may still hold output."""
+        """Record that the process has exited; its pipes can still contain output."""
         self._exited = True
         self._finish_if_over()
         if not self._finished and not self._paused:
@@ -251,7 +252,7 @@ class Child:
             self.finish()
 
     def finish(self) -> None:
-        """Kill what is left of the tree, reap the process, and give everything back."""
+        """Kill the remaining tree, reap the process, and release all resources."""
         if self._finished:
             return
         self._finished = True
@@ -281,6 +282,6 @@ class Child:
             self._timer = None
 
     def abandon(self) -> None:
-        """Close the copies that a forked process has of this child's descriptors."""
+        """Close the copies of this child's descriptors in a forked process."""
         self._finished = True
         self._tree.abandon()

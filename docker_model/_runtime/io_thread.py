@@ -1,14 +1,15 @@
-"""The private I/O thread: an event loop that owns every child process.
+"""The private I/O thread: an event loop that owns all child processes.
 
-A child process of the caller's event loop shares the fate of that loop: it is orphaned when the
-loop closes, stalls with it, and cannot be ended from another thread (python/cpython#114177).
-Child processes of this loop outlive every caller's loop and task, so the same model object works
-from sync code, asyncio, uvloop, a notebook and worker threads.
+A child process of the caller's event loop depends on that loop: it is orphaned when the loop
+closes, stalls when the loop stalls, and cannot be ended from another thread
+(python/cpython#114177). Child processes of this loop are independent of the caller's loops and
+tasks, so the same model object works in sync code, asyncio, uvloop, notebooks and worker threads.
 
-The thread never takes a lock that a caller may hold, and callers only post to it. That is why no
-`concurrent.futures.Future` connects the two: it has a lock, which Ctrl-C can leave locked.
+The thread never acquires a lock that a caller can hold, and callers only post callbacks to it.
+Therefore it does not use `concurrent.futures.Future`, which has a lock that Ctrl-C can leave
+locked.
 
-`RACES.md` in this directory lists what can happen between two events, and what handles it.
+`RACES.md` in this directory lists the possible race conditions and the code that handles them.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-SHUTDOWN_TIMEOUT = 1.0  # seconds for the thread to reap the killed processes, then exit goes on
-_FORK_WAIT_TIMEOUT = 1.0  # seconds that a fork waits for the start of a process, which may hang
+SHUTDOWN_TIMEOUT = 1.0  # seconds that the interpreter's exit waits for the thread to reap processes
+_FORK_WAIT_TIMEOUT = 1.0  # seconds that a fork waits for the start of a process, which can hang
 
 _logger = logging.getLogger("docker_model")
 
@@ -44,15 +45,15 @@ class IoThread:
     """A daemon thread that runs an event loop until the interpreter ends.
 
     Attributes:
-        alive: False once the thread has died, in a forked process, and while the interpreter ends.
+        alive: False if the thread has died, in a forked process, and at interpreter exit.
         failure: The exception that ended the thread unexpectedly.
-        sinks: The producers' ends of all streams that have started and not ended.
-        children: Every child that has not been reaped; only the thread itself changes it.
-        unregistered: Processes that the worker thread has started and that are no `Child` yet.
+        sinks: The sinks of all active streams.
+        children: All children that have not been reaped; only the thread itself changes the set.
+        unregistered: Processes that the worker thread has started, but without a `Child` so far.
 
     Raises:
-        ResourceError: If there is no descriptor or thread left.
-        GenerationError: If the interpreter is ending.
+        ResourceError: If the system has no descriptors or threads left.
+        GenerationError: If the interpreter is shutting down.
     """
 
     def __init__(self) -> None:
@@ -81,7 +82,7 @@ class IoThread:
             self.loop.run_forever()
             if self.alive:
                 msg = "the event loop was stopped"
-                raise RuntimeError(msg)  # noqa: TRY301  handled as any other end of the loop
+                raise RuntimeError(msg)  # noqa: TRY301  handled like other errors of the loop
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         except BaseException as error:  # noqa: BLE001  raised for each consumer
             self._die(error)
@@ -89,20 +90,20 @@ class IoThread:
             self.loop.close()
 
     def _die(self, error: BaseException) -> None:
-        """Give back everything after an unexpected end of the loop, and wake all consumers."""
+        """Release all resources after an unexpected end of the loop, and wake all consumers."""
         global _current  # noqa: PLW0603  the next call starts a new thread
         self.failure = error
         self.alive = False
         _logger.error("the I/O thread ended unexpectedly: %s", type(error).__name__)
-        with contextlib.suppress(BaseException):  # the loop may be unable to run again
+        with contextlib.suppress(BaseException):  # the loop is possibly unusable
             self.loop.run_until_complete(self._end_all(SHUTDOWN_TIMEOUT))
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
-        self.loop.set_exception_handler(lambda *_: None)  # would report each task left pending
+        self.loop.set_exception_handler(lambda *_: None)  # no reports about pending tasks
         for task in asyncio.all_tasks(self.loop):
             with contextlib.suppress(BaseException):
                 cast("Coroutine[Any, Any, Any]", task.get_coro()).close()
         for child in list(self.children):
-            with contextlib.suppress(Exception):  # the loop's selector may be unusable
+            with contextlib.suppress(Exception):  # the loop's selector is possibly unusable
                 child.finish()
         for tree in list(self.unregistered):
             tree.finish()
@@ -111,31 +112,31 @@ class IoThread:
         if _current is self:
             _current = None
         for sink in list(self.sinks):
-            with contextlib.suppress(Exception):  # a consumer's loop must not keep the rest waiting
+            with contextlib.suppress(Exception):  # so that all other consumers are woken up
                 sink.lose()
 
     def post(self, callback: Callable[..., object], *args: object) -> None:
-        """Have the thread call `callback`; from any thread, a finalizer included."""
+        """Schedule `callback` on this thread; for any thread, including finalizers."""
         try:
             self.loop.call_soon_threadsafe(callback, *args)
-        except RuntimeError:  # the loop is closed because the interpreter ends
-            return  # nothing is left to do
+        except RuntimeError:  # the loop is closed at interpreter exit
+            return
 
     async def run_in_worker(
         self, func: Callable[[], _T], on_abandoned: Callable[[_T], object]
     ) -> _T:
-        """Run a function that may block (file system, process start) in the worker thread.
+        """Run a function that can block (file system, process start) in the worker thread.
 
         Args:
             func: The function.
-            on_abandoned: Called on this thread with the result, if the caller was cancelled.
+            on_abandoned: Called on this thread with the result, if the caller was canceled.
         """
         if self._worker is None:
             self._worker = Worker()
         return await self._worker.run(func, on_abandoned)
 
     def local(self, factory: Callable[[], _T]) -> _T:
-        """Return the thread's single object of a kind, made at its first use on the thread."""
+        """Return this thread's only instance of `factory()`, created on first use."""
         if factory not in self._locals:
             self._locals[factory] = factory()
         return cast("_T", self._locals[factory])
@@ -153,15 +154,18 @@ class IoThread:
     def _stop_when_started(self) -> None:
         if self._worker is None:
             self._stop_when_ended()
-        else:  # a start that is under way would leave a process that no list holds
+        else:  # the worker is possibly starting a process, which is not registered yet
             self._worker.when_idle(self._stop_when_ended)
 
     def _stop_when_ended(self) -> None:
-        self._last = self.loop.create_task(self._end_all())  # which the loop itself would forget
+        self._last = self.loop.create_task(self._end_all())  # a strong reference to the task
         self._last.add_done_callback(lambda _: self.loop.stop())
 
     async def _end_all(self, seconds: float | None = None) -> None:
-        """Cancel all tasks and wait for them: asyncio reports a task that is destroyed pending."""
+        """Cancel all tasks, and wait for them and for all children to end.
+
+        asyncio would report tasks that are destroyed while pending.
+        """
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -175,14 +179,14 @@ class IoThread:
                 waiting = [future for future in futures if not future.done()]
                 if not waiting:
                     return
-                # One at a time: a task that is cancelled while its child starts adds this child.
+                # A task that is canceled while its child starts adds this child to `children`.
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
 
     def abandon(self) -> None:
         """Close the copies of all descriptors in a forked process; the parent owns the children.
 
-        A copy of a child's stdin that stayed open here would keep that child waiting for the end
-        of its prompt until this process ends.
+        With an open copy of its stdin, a child would wait for the end of its prompt until this
+        process ends.
         """
         self.alive = False
         for child in self.children:
@@ -192,22 +196,23 @@ class IoThread:
         self.loop.abandon()
 
 
-# Held while a process is started, so that no fork copies half a start. An RLock, because only its
-# owner can release it: a fork may have gone on without it, and Ctrl-C may interrupt the hooks.
+# Held while a process is started, so that a fork does not copy the state of a partial start. An
+# RLock, because only its owner can release it: the wait of a fork can time out, and Ctrl-C can
+# interrupt the hooks.
 spawn_lock = threading.RLock()
 _lock = threading.Lock()
 _current: IoThread | None = None
-_abandoned: list[IoThread] = []  # kept, so that no finalizer of the parent's loop runs here
+_abandoned: list[IoThread] = []  # references, so that no finalizer of the parent's loop runs here
 
 
 def current() -> IoThread:
-    """Return the process's I/O thread, and start it if there is none."""
-    global _current  # noqa: PLW0603  one per process is the point
-    # Without the lock once there is a thread: a signal handler may make a call, too.
+    """Return the process's I/O thread; the first call starts it."""
+    global _current  # noqa: PLW0603  one per process
+    # Read without the lock if possible, because a signal handler can make a call too.
     thread = _current
     if thread is not None and thread.failure is not None:
         if threading.current_thread() is not thread.thread:
-            thread.thread.join(2 * SHUTDOWN_TIMEOUT)  # it gives everything back, then is replaced
+            thread.thread.join(2 * SHUTDOWN_TIMEOUT)  # until it has released its resources
         thread = _current
     if thread is None:
         with _lock:
@@ -224,30 +229,30 @@ def started() -> IoThread | None:
 
 
 def check_not_on_thread() -> None:
-    """Refuse a blocking call on the I/O thread, which would wait for itself.
+    """Reject a blocking call on the I/O thread, which would wait for itself.
 
     Raises:
-        RuntimeError: If a callback that runs on the I/O thread made a call.
+        RuntimeError: If this function runs on the I/O thread.
     """
     if _current is not None and threading.current_thread() is _current.thread:
-        msg = "a call was made on docker_model's I/O thread, which would wait for itself"
+        msg = "a blocking call on docker_model's I/O thread would wait for itself"
         raise RuntimeError(msg)
 
 
 def check_alive(thread: IoThread) -> None:
-    """Refuse to wait for an I/O thread that does not run.
+    """Reject a call that would wait for an I/O thread that does not run.
 
     Raises:
-        GenerationError: If the thread died, belongs to another process, or the interpreter is
-            ending.
+        GenerationError: If the thread died or belongs to another process, or if the interpreter
+            is shutting down.
     """
     if thread.failure is not None:
         msg = f"the I/O thread ended unexpectedly ({type(thread.failure).__name__})"
-        hint = "call again, which starts a new thread; report it if it happens again"
+        hint = "try again, which starts a new thread; report a bug if it fails repeatedly"
         raise GenerationError(msg, hint=hint) from thread.failure
     if not thread.alive:
-        msg = "this call belongs to the parent of this forked process, or the interpreter is ending"
-        raise GenerationError(msg, hint="make a new call, before the interpreter ends")
+        msg = "this call was made before a fork of the process, or the interpreter is shutting down"
+        raise GenerationError(msg, hint="make a new call, before the interpreter shuts down")
 
 
 def retry_on_interrupt(act: Callable[[], object]) -> None:
@@ -270,7 +275,7 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    # The parent's locks may be held by threads that are not here.
+    # Threads that do not exist in this process possibly hold the parent's locks.
     global _current, _lock, spawn_lock  # noqa: PLW0603
     _lock, spawn_lock = threading.Lock(), threading.RLock()
     if _current is not None:
@@ -285,14 +290,15 @@ def _at_exit() -> None:
 
 
 def _shut_down_with_worker() -> None:
-    """Shut down at the end of a `multiprocessing` worker, too.
+    """Register the shutdown for a `multiprocessing` worker.
 
-    A forked worker ends by `os._exit`, without `atexit`: a child that waits for its stdin would
-    take that for the end of the input, and go on. But a worker waits for its threads first.
+    A forked worker exits with `os._exit`, which skips `atexit`. A child that waits for its stdin
+    would then reach the end of its input, and send the request. A worker waits for its threads
+    first, so the shutdown runs in a thread.
     """
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None and multiprocessing.parent_process() is not None:
-        from multiprocessing.util import Finalize  # noqa: PLC0415  loaded already
+        from multiprocessing.util import Finalize  # noqa: PLC0415  already imported
 
         Finalize(None, threading.Thread(target=_after_all_threads).start, exitpriority=0)
 

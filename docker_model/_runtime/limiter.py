@@ -1,4 +1,4 @@
-"""A bounded number of slots for each key, on the I/O thread alone."""
+"""A limited number of slots per key; only the I/O thread uses it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class Limiter:
-    """Slots by key and limit, given out first come first served.
+    """Semaphores by key and limit, acquired in the order of the requests.
 
-    The slots of a key are forgotten when no caller holds their semaphore any more.
+    A semaphore is discarded when no caller references it.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Limiter:
         )
 
     def slots(self, key: Hashable, limit: int) -> asyncio.Semaphore:
-        """Return the slots of `key`, shared by all callers that give the same `limit`."""
+        """Return the semaphore that all callers with the same `key` and `limit` share."""
         semaphore = self._slots.get((key, limit))
         if semaphore is None:
             self._slots[key, limit] = semaphore = asyncio.Semaphore(limit)

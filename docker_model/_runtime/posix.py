@@ -1,4 +1,4 @@
-"""Process trees on Linux and macOS: a session, signals to its group, a pidfd or a kqueue.
+"""Process trees on Linux and macOS: sessions, signals to process groups, pidfds or kqueues.
 
 The class in `docker_model._runtime.windows` has the same methods.
 """
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
     from docker_model._runtime.process_tree import TreeObserver
 
-CHUNK = 64 * 1024  # bytes per read or write: a pipe's own capacity on Linux
-_NO_PIDFDS = (errno.ENOSYS, errno.EPERM)  # Linux before 5.3; a sandbox that refuses them
+CHUNK = 64 * 1024  # bytes per read or write: the capacity of a pipe on Linux
+_NO_PIDFDS = (errno.ENOSYS, errno.EPERM)  # Linux before 5.3; a sandbox that forbids pidfds
 
 
 class EventLoop(asyncio.SelectorEventLoop):
     """The loop of the I/O thread.
 
-    Not the loop of the caller's policy: uvloop forks for each child, which takes 76 ms at 1.5 GB
-    resident, against 0.25 ms for vfork.
+    It does not depend on the caller's event loop policy, because uvloop forks for each child. In
+    a process with 1.5 GB of resident memory this takes 76 ms, compared with 0.25 ms for vfork.
     """
 
     def __init__(self) -> None:
@@ -46,19 +46,19 @@ class EventLoop(asyncio.SelectorEventLoop):
             raise
 
     def abandon(self) -> None:
-        """Close the selector's copy in a forked process."""
+        """Close the copy of the selector in a forked process."""
         self._copied.close()
 
 
 class ProcessTree:
-    """A process that leads a session of its own, its pipes, and all that it starts.
+    """A process that leads a new session, with its pipes and its descendants.
 
-    Signals go to the whole group: `docker` starts its plugin in the same group, and a signal to
-    `docker` alone may not reach the plugin. Signal first, reap last: until the leader is reaped,
-    neither its pid nor its group's id can be given to another process.
+    Signals are sent to the whole process group: `docker` starts its plugin in the same group, and
+    a signal to `docker` alone does not always reach the plugin. The leader is reaped after the
+    last signal, because the system can reuse its pid and group id after the reap.
 
-    The constructor may block, and can run on any thread; all methods but `kill` are for the I/O
-    thread, after `attach`.
+    The constructor can block, and can run on any thread. Only the I/O thread calls the methods,
+    after `attach`, except for `kill`.
 
     Raises:
         OSError: If the process cannot be started.
@@ -67,7 +67,7 @@ class ProcessTree:
     def __init__(
         self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None, stdin: bool
     ) -> None:
-        self._process = subprocess.Popen(  # vfork on Linux: 0.2 ms, whatever our own size
+        self._process = subprocess.Popen(  # uses vfork on Linux: 0.2 ms for any process size
             argv,
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -90,10 +90,10 @@ class ProcessTree:
         self._observer: TreeObserver
 
     def attach(self, loop: EventLoop, observer: TreeObserver) -> None:
-        """Begin to read the pipes and to watch for the exit.
+        """Start reading the pipes and watching for the exit.
 
         Raises:
-            OSError: If there is no descriptor left for the watch.
+            OSError: If the system has no descriptor left to watch the process.
         """
         self._loop, self._observer = loop, observer
         self._watch = _ExitWatch(loop, self.pid, observer.process_exited)
@@ -106,7 +106,7 @@ class ProcessTree:
     # -- pipes -----------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Write all of stdin and close it; return at once, the rest follows as it is taken."""
+        """Write all of stdin and close it, without blocking."""
         self._unwritten = memoryview(data)
         self._write()
 
@@ -123,14 +123,14 @@ class ProcessTree:
                 self._loop.add_writer(self._stdin.fileno(), self._write)
             return
         except BrokenPipeError:
-            pass  # it reads no further; its exit code and stderr tell why
+            pass  # the process stopped reading; its exit code and stderr contain the reason
         else:
             self._observer.stdin_delivered()
         self.stop_writing()
         self._stdin.close()
 
     def stop_writing(self) -> None:
-        """Write no more of stdin, and leave it open: its end would seem the end of a prompt."""
+        """Stop writing stdin but keep it open: closing it would look like the end of a prompt."""
         self._unwritten = memoryview(b"")
         if self._stdin is not None and self._waits_to_write:
             self._waits_to_write = False
@@ -149,15 +149,15 @@ class ProcessTree:
         self._observer.stderr_received(data)
 
     def pause(self) -> None:
-        """Stop reading stdout; the process blocks once the pipe is full."""
+        """Stop reading stdout; the process blocks when the pipe is full."""
         self._loop.remove_reader(self._stdout.fileno())
 
     def resume(self) -> None:
-        """Read stdout again."""
+        """Resume reading stdout."""
         self._loop.add_reader(self._stdout.fileno(), self._read_stdout)
 
     def close_stdout(self) -> None:
-        """Close our end of stdout: a second way to stop a process that writes."""
+        """Close the read end of stdout, which also stops a process that is writing."""
         self._close_output(self._stdout)
 
     def _close_output(self, pipe: IO[bytes]) -> None:
@@ -168,23 +168,23 @@ class ProcessTree:
     # -- the end ---------------------------------------------------------------------------
 
     def terminate(self) -> None:
-        """Ask the group to end, by SIGTERM."""
+        """Send SIGTERM to the group."""
         self._signal_group(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL the whole group; from any thread."""
+        """Send SIGKILL to the group; for any thread."""
         self._signal_group(signal.SIGKILL)
 
     def _signal_group(self, number: int) -> None:
         if not self._reaped:
-            # ProcessLookupError: the status was lost (SIGCHLD ignored) and the group is gone.
-            # PermissionError: macOS says so of a group that holds only zombies.
+            # ProcessLookupError: the kernel has reaped the processes (SIGCHLD is ignored).
+            # PermissionError: on macOS, all processes of the group are zombies.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
     @property
     def is_stopped(self) -> bool:
-        """Whether a signal has stopped the process, which has not been reaped."""
+        """Whether a signal has stopped the process; only for a process that is not reaped."""
         waitid = getattr(os, "waitid", None)
         if waitid is None:  # macOS before Python 3.13
             return False
@@ -195,20 +195,20 @@ class ProcessTree:
             return False
 
     def finish(self) -> int | None:
-        """Kill what is left of the group, reap the leader, which has ended, and close the pipes.
+        """Kill the remaining group, reap the leader, which has exited, and close the pipes.
 
         Returns:
-            The exit code, or minus the signal's number. `None` if other code has reaped the
-            process (SIGCHLD ignored, or `os.waitpid(-1)` in the caller's program): how it ended
-            is unknown then, and must not be taken for a success.
+            The exit code, or the negative signal number. `None` if other code has reaped the
+            process (SIGCHLD ignored, or `os.waitpid(-1)` in the caller's program). The exit
+            status is then unknown, and does not count as success.
         """
         self.kill()
-        self._reaped = True  # before the reap: another thread may be about to signal
+        self._reaped = True  # before the reap, because another thread can send a signal
         try:
             code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         except ChildProcessError:
             code = None
-        self._process.returncode = 0 if code is None else code  # else its finalizer would wait
+        self._process.returncode = 0 if code is None else code  # or its finalizer would wait
         if self._watch is None:
             self._close_pipes()
             return code
@@ -221,7 +221,7 @@ class ProcessTree:
         return code
 
     def abandon(self) -> None:
-        """Close the copies that a forked process has of these descriptors."""
+        """Close the copies of the descriptors in a forked process."""
         self._reaped = True
         self._process.returncode = 0  # the parent reaps it
         self._close_pipes()
@@ -235,10 +235,10 @@ class ProcessTree:
 
 
 class _ExitWatch:
-    """Calls `callback` on `loop` once `pid` is a zombie, and leaves it one.
+    """Calls `callback` on `loop` when `pid` is a zombie, without reaping it.
 
     Raises:
-        OSError: If there is no descriptor or thread left.
+        OSError: If the system has no descriptors or threads left.
     """
 
     def __init__(
@@ -251,7 +251,7 @@ class _ExitWatch:
         try:
             watched = _exit_descriptor(pid)
         except ProcessLookupError:
-            # With SIGCHLD ignored the kernel reaps by itself, maybe before we look.
+            # If SIGCHLD is ignored, the kernel reaps the process, possibly before this call.
             loop.call_soon(callback)
             return
         if watched is None:
@@ -267,23 +267,23 @@ class _ExitWatch:
 
     def _wait(self, pid: int) -> None:
         if sys.platform != "darwin":
-            with contextlib.suppress(ChildProcessError):  # reaped by other code: ended as well
+            with contextlib.suppress(ChildProcessError):  # other code has reaped the process
                 os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the interpreter ends
+        with contextlib.suppress(RuntimeError):  # the loop is closed at interpreter exit
             self._loop.call_soon_threadsafe(self._callback)
 
     def abandon(self) -> None:
-        """Close the descriptor, in a forked process too."""
-        close, self._close = self._close, int  # first, because a fork may come at this moment
+        """Close the descriptor; also called in a forked process."""
+        close, self._close = self._close, int  # first, because a fork can happen at this moment
         with contextlib.suppress(OSError):  # a forked process has no copy of a kqueue
             close()
 
 
 def _exit_descriptor(pid: int) -> tuple[int, Callable[[], object]] | None:
-    """Return a descriptor that is readable once `pid` is a zombie, and what closes it.
+    """Return a descriptor that becomes readable when `pid` is a zombie, and a function to close it.
 
-    `None` if only a thread can wait for the exit. On macOS a thread cannot: Python has no `waitid`
-    there before 3.13.
+    `None` if only a thread can wait for the exit. On macOS a thread cannot wait, because Python has
+    no `waitid` there before 3.13.
     """
     if sys.platform == "darwin":
         queue = select.kqueue()

@@ -1,8 +1,8 @@
-"""Processes of this platform: how a tree of them is started, watched and ended.
+"""Start, watch and end process trees on the current platform.
 
-`ProcessTree` is one child process with its pipes and all that it starts, and `EventLoop` is the
-kind of loop that can watch one. POSIX has sessions, signals and pidfds or kqueues; Windows has job
-objects, overlapped pipes and process handles. Everything above this module sees one class.
+`ProcessTree` is a child process with its pipes and its descendants. `EventLoop` is the type of
+loop that can watch it. POSIX has sessions, signals and pidfds or kqueues; Windows has job
+objects, overlapped pipes and process handles. Both implementations have the same methods.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ __all__ = ["EventLoop", "ProcessTree", "TreeObserver"]
 
 
 class TreeObserver(Protocol):
-    """The object that a process tree reports to, on the I/O thread."""
+    """Receives the events of a process tree, on the I/O thread."""
 
     def stdout_received(self, data: bytes) -> None:
-        """Take a chunk of standard output; empty at its end."""
+        """Handle a chunk of standard output; empty at the end of the output."""
 
     def stderr_received(self, data: bytes) -> None:
-        """Take a chunk of standard error; empty at its end."""
+        """Handle a chunk of standard error; empty at the end of the output."""
 
     def stdin_delivered(self) -> None:
-        """Note that the process has taken all of its input, whose pipe is closed."""
+        """Handle the delivery of all of stdin; its pipe is already closed."""
 
     def process_exited(self) -> None:
-        """Note that the process has ended; it has not been reaped."""
+        """Handle the exit of the process, which has not been reaped."""

@@ -1,17 +1,17 @@
-"""A stream with two ends: a coroutine on the I/O thread, and one consumer anywhere else.
+"""A stream from a coroutine on the I/O thread to one consumer in any other thread or loop.
 
 There are no locks: the I/O thread must never wait for a caller, and a caller that is interrupted
-or collected could leave a lock locked. Both ends rely on `deque.append` and `deque.popleft` being
-atomic, with the interpreter's lock and without it:
+or garbage-collected could leave a lock locked. Both ends rely on `deque.append` and
+`deque.popleft`, which are atomic with and without the global interpreter lock:
 
     producer                              consumer
     append the item                       append the waiter
-    take each waiter and call it          look again, and wait only if there is no item
+    remove and call each waiter           check again, and wait only if there is no item
 
-Whichever comes first, the item is seen or the waiter is called. A waiter that is called without a
-reason does no harm: the consumer looks, finds no item, and waits again.
+In every order, the consumer finds the item or the producer calls the waiter. An unnecessary call
+of a waiter is harmless: the consumer finds no item, and waits again.
 
-`RACES.md` in this directory lists what can happen between two of these steps.
+`RACES.md` in this directory lists the possible race conditions between these steps.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-HIGH_WATER = 1 << 20  # characters that may wait for a slow consumer before reading stops
+HIGH_WATER = 1 << 20  # characters in the buffer at which reading stops
 LOW_WATER = HIGH_WATER // 2
-# Ctrl-C interrupts a wait for a lock; on Windows only since Python 3.14 (python/cpython#125541).
+# On Windows, Ctrl-C interrupts a wait for a lock only since Python 3.14 (python/cpython#125541).
 _WAIT_SLICE = 0.1 if sys.platform == "win32" and sys.version_info < (3, 14) else -1
 
 
@@ -42,10 +42,10 @@ class Sink(Generic[_T]):
     """The producer's end, on the I/O thread.
 
     Attributes:
-        on_full: Called when so much waits for the consumer that reading should stop.
-        on_drained: Called when reading may go on.
-        on_end: Called when the producer has ended, or will never begin.
-        thread: The I/O thread that runs the producer, once the stream has started.
+        on_full: Called to stop reading, when the buffer is full.
+        on_drained: Called to resume reading.
+        on_end: Called when the producer has ended, or will never start.
+        thread: The I/O thread that runs the producer; `None` until the stream starts.
     """
 
     def __init__(self) -> None:
@@ -56,39 +56,41 @@ class Sink(Generic[_T]):
         self.closed = False
         self.complete = False  # nothing follows the items, not even an error
         self.error: BaseException | None = None
-        # A deque, although one consumer waits at a time: reading an attribute and clearing it are
-        # two steps, and a free-threaded consumer may wait again between them.
+        # A deque, although only one consumer waits at a time: reading and clearing an attribute
+        # are two steps, and a free-threaded consumer can wait again between them.
         self.waiters: deque[Callable[[], object]] = deque()
         self.on_end: Callable[[], object] = _nothing
         self.full = False
-        self.taken = 0  # characters, counted by the consumer alone
-        self._put = 0  # and by the producer alone
+        self.taken = 0  # characters removed; changed only by the consumer
+        self._put = 0  # characters added; changed only by the producer
         self._task: asyncio.Task[None] | None = None
         self._aborted = False
         self._begun = False
 
     def put(self, item: _T, size: int = 0, *, last: bool = False) -> None:
-        """Hand over an item that holds `size` characters.
+        """Pass on an item of `size` characters.
 
-        After the `last` item the producer must do nothing more: the consumer does not wait for the
-        producer's end, which would take both threads another turn, and cannot cancel it any more.
+        After the `last` item the producer must return immediately. The consumer does not wait for
+        the end of the producer, which would cost another switch of both threads, and can no
+        longer cancel it.
         """
         self._put += size
         self.items.append((item, size))
-        self.complete = last  # after the item: without it the stream would seem to be over
+        self.complete = last  # after the append; otherwise the consumer could miss the item
         self._wake()
         if not self._begun:
-            # Let the consumer have the first item: this thread may hold the interpreter's lock for
-            # 5 ms while it reads what else has arrived. `make bench`: the first piece over HTTP.
+            # Let the consumer receive the first item. Otherwise this thread could hold the global
+            # interpreter lock for 5 ms while it reads further data. `make bench` measures this as
+            # the first piece over HTTP.
             self._begun = True
             time.sleep(0)
         if not self.full and self._put - self.taken > HIGH_WATER:
             self.full = True
             self.on_full()
-            self.drain()  # the consumer may have caught up before it could see `full`
+            self.drain()  # the consumer possibly removed all items before `full` was set
 
     def drain(self) -> None:
-        """Resume reading, if the consumer has taken enough."""
+        """Resume reading, if the consumer has removed enough items."""
         if self.full and self._put - self.taken <= LOW_WATER:
             self.full = False
             self.on_drained()
@@ -96,13 +98,13 @@ class Sink(Generic[_T]):
     def start(self, produce: Callable[[Sink[_T]], Coroutine[Any, Any, None]]) -> None:
         """Run the producer."""
         assert self.thread is not None
-        if self._aborted:  # by another thread, between the first steps of the consumer
+        if self._aborted:  # by another thread, while the consumer was starting the stream
             return
         if not self.thread.alive:
             self.on_end()
             return
         self._task = asyncio.get_running_loop().create_task(self._run(produce))
-        # Not in `_run`: a task that is cancelled before its first step never runs.
+        # A callback, because a task that is canceled before its first step never executes `_run`.
         self._task.add_done_callback(self._end)
 
     async def _run(self, produce: Callable[[Sink[_T]], Coroutine[Any, Any, None]]) -> None:
@@ -117,19 +119,19 @@ class Sink(Generic[_T]):
         assert self.thread is not None
         self.on_end()
         if (self.error is not None or task.cancelled()) and not self.thread.alive:
-            return  # the thread ends: a consumer must not take a killed child for an end
+            return  # the thread is ending; a killed child is not the end of the stream
         self.thread.sinks.discard(self)
         self.closed = True
         self._wake()
 
     def lose(self) -> None:
-        """Wake the consumer, which finds that the I/O thread has died."""
+        """Wake the consumer, which detects that the I/O thread has died."""
         if self._task is None:
             self.on_end()
         self._wake()
 
     def abort(self) -> None:
-        """Cancel the producer, or keep it from beginning."""
+        """Cancel the producer, or prevent its start."""
         self._aborted = True
         if self._task is not None:
             self._task.cancel()
@@ -144,7 +146,7 @@ class Sink(Generic[_T]):
         while self.waiters:
             try:
                 waiter = self.waiters.popleft()
-            except IndexError:  # another thread has ended the stream, and took it
+            except IndexError:  # another thread ended the stream and removed the waiter
                 return
             waiter()
 
@@ -157,9 +159,9 @@ class Stream(Generic[_T]):
     """The consumer's end, for one consumer at a time, in any thread or event loop.
 
     Args:
-        produce: The producer: a coroutine function that puts into the sink it is given.
-            It starts on the I/O thread when the first item is asked for.
-        on_end: Called when the producer has ended, or will never begin.
+        produce: The producer: a coroutine function that puts items into a sink. It starts on the
+            I/O thread when the consumer requests the first item.
+        on_end: Called when the producer has ended, or will never start.
     """
 
     def __init__(
@@ -174,14 +176,14 @@ class Stream(Generic[_T]):
         self._cancelled = False
 
     def next(self) -> _T | None:
-        """Wait for the next item; `None` at the end.
+        """Wait for the next item, and return it; `None` at the end.
 
         An exception that interrupts the wait (Ctrl-C) ends the producer. An exception of the
-        producer is raised here, once.
+        producer is raised once.
 
         Raises:
-            GenerationError: If the I/O thread died, belongs to another process, or the interpreter
-                is ending.
+            GenerationError: If the I/O thread died or belongs to another process, or if the
+                interpreter is shutting down.
         """
         try:
             try:
@@ -196,13 +198,13 @@ class Stream(Generic[_T]):
                 io_thread.retry_on_interrupt(self.cancel)
                 raise
         except KeyboardInterrupt:
-            # A second Ctrl-C may come on the way into the first `retry_on_interrupt`.
+            # A second Ctrl-C can arrive before the first `retry_on_interrupt` has begun.
             io_thread.retry_on_interrupt(self.cancel)
             raise
         return item
 
     async def anext(self) -> _T | None:
-        """Await the next item; `None` at the end. Cancelling the wait ends the producer."""
+        """Await the next item, or `None` at the end; canceling the wait ends the producer."""
         try:
             try:
                 while (item := self._take()) is None and not self._over():
@@ -211,8 +213,8 @@ class Stream(Generic[_T]):
                     if self._must_wait(functools.partial(_wake_loop, loop, woken, self._sink)):
                         await woken
                     else:
-                        woken.cancel()  # the waiter is still called, maybe after the loop is closed
-            except BaseException:  # GeneratorExit, too: the loop was closed and the task collected
+                        woken.cancel()  # the waiter is still called, possibly after the loop closes
+            except BaseException:  # includes GeneratorExit: loop closed, task garbage-collected
                 io_thread.retry_on_interrupt(self.cancel)
                 raise
         except KeyboardInterrupt:
@@ -221,7 +223,7 @@ class Stream(Generic[_T]):
         return item
 
     def cancel(self) -> None:
-        """End the producer and the iteration; from any thread or finalizer, without waiting."""
+        """End the producer and the iteration; for any thread or finalizer, never blocks."""
         self._cancelled = True
         if self._io is not None:
             _abandon(self._io, self._sink)
@@ -247,11 +249,11 @@ class Stream(Generic[_T]):
         sink.thread = thread
         thread.sinks.add(sink)
         self._io = thread
-        if self._cancelled:  # by another thread, which aborts by itself if it did not see `_io` yet
+        if self._cancelled:  # by another thread, which has aborted the sink if `_io` was not set
             thread.sinks.discard(sink)
             return
         abandon = functools.partial(_abandon, thread, sink)
-        # Ctrl-C interrupts finalizers, too.
+        # Ctrl-C can also interrupt finalizers.
         weakref.finalize(self, io_thread.retry_on_interrupt, abandon).atexit = False
         thread.post(sink.start, self._produce)
 
@@ -264,7 +266,7 @@ class Stream(Generic[_T]):
                 try:
                     raise error
                 finally:
-                    del error  # it holds this frame
+                    del error  # its traceback references this frame
             return True
         return False
 
@@ -272,7 +274,7 @@ class Stream(Generic[_T]):
         assert self._io is not None
         sink = self._sink
         sink.waiters.append(waiter)
-        io_thread.check_alive(self._io)  # after the line above: a thread that dies wakes waiters
+        io_thread.check_alive(self._io)  # after the append, because a dying thread wakes waiters
         return not (sink.items or sink.complete or sink.closed or self._cancelled)
 
     def _ask_for_more(self) -> None:
@@ -296,7 +298,7 @@ def _wake_loop(
 ) -> None:
     """Wake an async consumer; runs on the I/O thread.
 
-    Holds no reference to the `Stream`: one that its owner has dropped must be collected, which ends
+    It has no reference to the `Stream`, so that an unused stream is garbage-collected, which ends
     its producer.
     """
     try:

@@ -1,4 +1,4 @@
-"""Coroutines that run on the I/O thread for callers elsewhere, each alone or shared by a key."""
+"""Run coroutines on the I/O thread for callers in other threads, alone or shared by key."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _T = TypeVar("_T")
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run `coroutine` on the I/O thread and wait for its result.
+    """Run `coroutine` on the I/O thread, and wait for its result.
 
-    Works inside a running event loop too, which it blocks. An exception that interrupts the wait
-    (Ctrl-C) cancels the coroutine.
+    This also works in a running event loop, which it blocks. An exception that interrupts the
+    wait (Ctrl-C) cancels the coroutine.
 
     Raises:
-        GenerationError: If the I/O thread died or the interpreter is ending.
+        GenerationError: If the I/O thread died, or the interpreter is shutting down.
     """
     return _result(_stream(coroutine).next())
 
 
 async def run_async(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run `coroutine` on the I/O thread and await its result from any loop.
+    """Run `coroutine` on the I/O thread, and await its result in any loop.
 
-    Cancelling the caller cancels the coroutine and does not wait for its end.
+    Canceling the caller cancels the coroutine, without waiting for its end.
 
     Raises:
-        GenerationError: If the I/O thread died or the interpreter is ending.
+        GenerationError: If the I/O thread died, or the interpreter is shutting down.
     """
     return _result(await _stream(coroutine).anext())
 
@@ -42,26 +42,26 @@ def _stream(coroutine: Coroutine[Any, Any, _T]) -> Stream[tuple[_T]]:
     async def produce(sink: Sink[tuple[_T]]) -> None:
         sink.put((await coroutine,), last=True)
 
-    # Closing a coroutine that has run does nothing; one that never ran would cause a warning.
+    # `close` prevents the warning about a coroutine that was never awaited.
     return Stream(produce, coroutine.close)
 
 
 def _result(item: tuple[_T] | None) -> _T:
-    if item is None:  # the coroutine was cancelled by itself
+    if item is None:  # the coroutine canceled itself
         raise asyncio.CancelledError
     return item[0]
 
 
 class SingleFlight:
-    """Work that is under way, by key, shared by all who ask for it; on the I/O thread alone."""
+    """Shares running work between callers with the same key; only the I/O thread uses it."""
 
     def __init__(self) -> None:
         self._tasks: dict[Hashable, tuple[asyncio.Task[BaseException | None], list[None]]] = {}
 
     async def do(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Await `work()`, shared with all other callers that wait for `key` at this time.
+        """Await `work()`, shared with all callers that currently wait for `key`.
 
-        The work goes on while at least one caller waits for it, and is then cancelled.
+        The work is canceled when no caller waits for it.
 
         Raises:
             BaseException: If `work` raised it.
@@ -77,7 +77,7 @@ class SingleFlight:
         finally:
             waiting.pop()
             if not waiting:
-                self._drop(key, task)  # at once: the next caller must not get a cancelled task
+                self._drop(key, task)  # now, so that no new caller gets the canceled task
                 task.cancel()
         if error is not None:
             raise error
@@ -90,8 +90,8 @@ class SingleFlight:
 async def _outcome(work: Coroutine[Any, Any, object]) -> BaseException | None:
     """Return the exception that `work` raised, if any.
 
-    It is never raised in the task itself: a user's callback may raise SystemExit, which would end
-    the loop of all calls. And asyncio would log an exception that no caller waits for any more.
+    The task itself does not raise it: a user's callback can raise SystemExit, which would end the
+    event loop, and asyncio would log an exception that no caller retrieves.
     """
     try:
         await work

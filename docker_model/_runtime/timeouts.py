@@ -1,4 +1,4 @@
-"""The limits of `Timeouts`, as scopes on the I/O thread."""
+"""Async context managers that enforce `Timeouts`, on the I/O thread."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 _HINTS = {
     "queue": "all max_concurrency slots are in use; raise max_concurrency or timeout.queue",
-    "first_output": "a big model may take minutes to load: try warm_up(), or raise "
+    "first_output": "a large model can take minutes to load: call warm_up() first, or raise "
     "timeout.first_output",
-    "idle": "see `docker model logs`, or raise timeout.idle",
+    "idle": "check `docker model logs`, or raise timeout.idle",
     "total": "raise timeout.total",
 }
 
@@ -24,7 +24,7 @@ _HINTS = {
 def timeout_scope(
     name: str, seconds: float | None, partial: Callable[[], str] = str, *, cap: str = ""
 ) -> contextlib.AbstractAsyncContextManager[object]:
-    """Return a `PhaseTimeout` for a single phase, or a scope without effect if it has no limit."""
+    """Return a `PhaseTimeout` for one phase; without a limit, a context manager without effect."""
     return (
         contextlib.nullcontext()
         if seconds is None
@@ -33,13 +33,13 @@ def timeout_scope(
 
 
 class PhaseTimeout:
-    """An async scope that raises `GenerationTimeoutError` when its time is over.
+    """An async context manager that raises `GenerationTimeoutError` when a phase takes too long.
 
     Args:
         name: A field of `Timeouts`.
-        seconds: How long the phase may last; `None` for no limit.
+        seconds: The time limit of the phase; `None` for no limit.
         partial: Returns the answer so far, for the error.
-        cap: The caller's setting that caps an answer, for the error; empty if there is none.
+        cap: The setting that limits the length of an answer, for the hint; empty if none exists.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class PhaseTimeout:
         self._name = name
         self._seconds = seconds
         self._partial = partial
-        self._cap = f", or cap the answer by {cap}" if cap else ""
+        self._cap = f", or limit the answer with {cap}" if cap else ""
         self._timeout = asyncio.timeout(None)
         self._clock = asyncio.get_running_loop().time
-        self._end: float | None = None  # on that clock
+        self._end: float | None = None  # of the phase, on `_clock`
         self._over = False
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -87,13 +87,13 @@ class PhaseTimeout:
             ) from None
 
     def switch_to(self, name: str, seconds: float | None) -> None:
-        """Begin another phase, or the same one again."""
+        """Begin another phase, or restart the current phase."""
         self._name, self._seconds = name, seconds
         self.suspend(suspended=False)
 
     def suspend(self, *, suspended: bool) -> None:
-        """Stop or restart the clock: a slow consumer is not a stalled model."""
-        if self._over:  # a slow consumer may call this after the end
+        """Stop or restart the clock, because a slow consumer is not a stalled model."""
+        if self._over:  # a slow consumer can call this after the end
             return
         self._end = None if suspended or self._seconds is None else self._clock() + self._seconds
         if self._end is not None and (self._alarm is None or self._end < self._alarm.when()):
@@ -105,7 +105,7 @@ class PhaseTimeout:
         self._alarm = asyncio.get_running_loop().call_at(when, self._ring)
 
     def _ring(self) -> None:
-        # The end has mostly been moved since: a timer for each piece would cost more than this.
+        # Usually `_end` has moved. Checking it here is cheaper than a new timer for each piece.
         self._alarm = None
         if self._end is None:
             return

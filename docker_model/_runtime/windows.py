@@ -1,4 +1,4 @@
-"""Process trees on Windows: a job object, overlapped pipes, a process handle.
+"""Process trees on Windows: job objects, overlapped pipes and process handles.
 
 The class in `docker_model._runtime.posix` has the same methods.
 """
@@ -28,7 +28,7 @@ CHUNK = 64 * 1024  # bytes per read or write
 _CREATE_SUSPENDED = 0x00000004
 _KILL_ON_JOB_CLOSE = 0x00002000
 _EXTENDED_LIMITS = 9  # JobObjectExtendedLimitInformation
-_KILLED = 0xE044_4D4C  # the exit code of what we end: an application's own, as bit 29 says
+_KILLED = 0xE044_4D4C  # the exit code of killed processes; bit 29 marks an application's code
 
 _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
 _kernel32.CreateJobObjectW.restype = wintypes.HANDLE
@@ -46,11 +46,11 @@ _ntdll.NtResumeProcess.argtypes = (wintypes.HANDLE,)
 
 
 class EventLoop(asyncio.ProactorEventLoop):
-    """The loop of the I/O thread, whatever the caller's policy is."""
+    """The loop of the I/O thread; it does not depend on the caller's event loop policy."""
 
     def __init__(self) -> None:
         self.proactor = asyncio.IocpProactor()
-        # In the main thread asyncio would make this loop the one that Ctrl-C wakes.
+        # In the main thread, asyncio would register this loop as the one that Ctrl-C wakes up.
         main = threading.current_thread() is threading.main_thread()
         wakeup = signal.set_wakeup_fd(-1) if main else -1
         try:
@@ -64,7 +64,7 @@ class EventLoop(asyncio.ProactorEventLoop):
 
 
 class _Limits(ctypes.Structure):
-    """JOBOBJECT_EXTENDED_LIMIT_INFORMATION, of which the flags alone are used."""
+    """JOBOBJECT_EXTENDED_LIMIT_INFORMATION; only `flags` is used."""
 
     _fields_ = (
         ("times", ctypes.c_int64 * 2),
@@ -79,15 +79,15 @@ class _Limits(ctypes.Structure):
 
 
 class _Job:
-    """A job object that ends all its processes when its last handle is closed.
+    """A job object that kills all its processes when its last handle is closed.
 
-    The kernel closes the handle when this process ends, however it ends.
+    The kernel closes the handle when this process exits for any reason.
     """
 
     def __init__(self) -> None:
         handle = _kernel32.CreateJobObjectW(None, None)
         _check(handle)
-        # Closed by its finalizer: another thread may be about to use it.
+        # The finalizer closes the handle, because another thread can be using it.
         self._handle: int | None = subprocess.Handle(handle)  # type: ignore[attr-defined]
         limits = _Limits(flags=_KILL_ON_JOB_CLOSE)
         size = ctypes.sizeof(limits)
@@ -98,19 +98,19 @@ class _Job:
         )
 
     def adopt(self, process: int) -> None:
-        """Put a suspended process into the job, and let it run."""
+        """Add a suspended process to the job, and resume it."""
         _check(_kernel32.AssignProcessToJobObject(self._handle, process))
         if _ntdll.NtResumeProcess(process) != 0:
             raise OSError(0, "the suspended process cannot be resumed")
 
     def kill(self) -> None:
-        """End all processes of the job."""
+        """Kill all processes of the job."""
         handle = self._handle
         if handle is not None:
             _kernel32.TerminateJobObject(handle, _KILLED)
 
     def close(self) -> None:
-        """Close the handle, which ends all that is left."""
+        """Release the handle; closing it kills the remaining processes."""
         self._handle = None
 
 
@@ -120,13 +120,13 @@ def _check(result: object) -> None:
 
 
 class ProcessTree:
-    """A process in a job of its own, its pipes, and all that it starts.
+    """A process in a new job, with its pipes and its descendants.
 
-    The process has no console window, and no console that Ctrl-C could reach. It inherits its
-    three standard handles and no other.
+    The process has no console window, and no console that Ctrl-C could reach. It inherits only
+    its three standard handles.
 
-    The constructor may block, and can run on any thread; all methods but `kill` are for the I/O
-    thread, after `attach`.
+    The constructor can block, and can run on any thread. Only the I/O thread calls the methods,
+    after `attach`, except for `kill`.
 
     Raises:
         OSError: If the process cannot be started.
@@ -144,7 +144,7 @@ class ProcessTree:
                 stderr=subprocess.PIPE,
                 env=env,
                 cwd=cwd,
-                # Suspended until it is in the job, so that nothing that it starts is outside.
+                # Suspended until it is in the job, so that all its descendants are in the job.
                 creationflags=subprocess.CREATE_NO_WINDOW | _CREATE_SUSPENDED,
             )
         except BaseException:
@@ -167,7 +167,7 @@ class ProcessTree:
             raise
 
     def attach(self, loop: EventLoop, observer: TreeObserver) -> None:
-        """Begin to read the pipes and to watch for the exit."""
+        """Start reading the pipes and watching for the exit."""
         self._proactor, self._observer = loop.proactor, observer
         exited = self._proactor.wait_for_handle(int(self._process._handle))  # noqa: SLF001
         self._do("exit", exited, lambda _: observer.process_exited())
@@ -175,7 +175,7 @@ class ProcessTree:
         self._read_stderr()
 
     def _do(self, name: str, operation: asyncio.Future[Any], then: Callable[[Any], object]) -> None:
-        """Call `then` with the operation's result; empty bytes for a pipe that is broken."""
+        """Call `then` with the result of the operation; empty bytes for a broken pipe."""
         self._operations[name] = operation
 
         def done(operation: asyncio.Future[Any]) -> None:
@@ -193,7 +193,7 @@ class ProcessTree:
     # -- pipes -----------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Write all of stdin and close it; return at once, the rest follows as it is taken."""
+        """Write all of stdin and close it, without blocking."""
         self._unwritten = memoryview(data)
         self._write()
 
@@ -206,7 +206,7 @@ class ProcessTree:
             return
         try:
             operation = self._proactor.send(self._stdin, self._unwritten[:CHUNK])
-        except OSError:  # it reads no further; its exit code and stderr tell why
+        except OSError:  # the process stopped reading; exit code and stderr contain the reason
             self._close_stdin()
             return
         self._do("stdin", operation, self._written)
@@ -220,7 +220,7 @@ class ProcessTree:
             self._close_stdin()
 
     def stop_writing(self) -> None:
-        """Write no more of stdin, and leave it open: its end would seem the end of a prompt."""
+        """Stop writing stdin but keep it open: closing it would look like the end of a prompt."""
         self._unwritten = memoryview(b"")
         self._cancel("stdin")
 
@@ -250,16 +250,16 @@ class ProcessTree:
         self._read_stderr()
 
     def pause(self) -> None:
-        """Begin no other read of stdout; the process blocks once the pipe is full."""
+        """Start no further read of stdout; the process blocks when the pipe is full."""
         self._paused = True
 
     def resume(self) -> None:
-        """Read stdout again."""
+        """Resume reading stdout."""
         self._paused = False
         self._read_stdout()
 
     def close_stdout(self) -> None:
-        """Close our end of stdout: a second way to stop a process that writes."""
+        """Close the read end of stdout, which also stops a process that is writing."""
         self._cancel("stdout")
         pipe, self._stdout = self._stdout, None
         if pipe is not None:
@@ -274,26 +274,26 @@ class ProcessTree:
     # -- the end ---------------------------------------------------------------------------
 
     def terminate(self) -> None:
-        """End the job: there is no signal that could ask, and the runner sees its client leave."""
+        """Kill the job: Windows has no SIGTERM, and the runner detects the closed connection."""
         self.kill()
 
     def kill(self) -> None:
-        """End all processes of the job; from any thread."""
+        """Kill all processes of the job; for any thread."""
         self._job.kill()
 
     @property
     def is_stopped(self) -> bool:
-        """False: there is no signal that stops a process."""
+        """False: Windows has no signal that stops a process."""
         return False
 
     def finish(self) -> int | None:
-        """End what is left of the job, and close all handles.
+        """Kill the remaining job, and close all handles.
 
         Returns:
-            The exit code of the process; `None` if it was ended by its job.
+            The exit code of the process; `None` if it was killed with its job.
         """
         self.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # held in the kernel, by a driver
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a driver can block the exit
             self._process.wait(1)
         code = self._process.returncode
         for name in list(self._operations):

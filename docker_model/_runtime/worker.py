@@ -1,7 +1,7 @@
-"""A thread for calls that may block, such as an `exec` on a dead network file system.
+"""A thread for calls that can block, such as an `exec` on a dead network file system.
 
-The I/O thread must not make them, since every stream would wait. Executors are of no use: the
-interpreter joins their threads before it ends, even if they hang.
+The I/O thread must not make such calls, because all streams would wait. Executors are not
+suitable: the interpreter joins their threads at exit, even threads that hang.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ def start_thread(name: str, run: Callable[..., object], *args: object) -> thread
     """Start a daemon thread.
 
     Raises:
-        ResourceError: If the machine has no room for it.
-        GenerationError: If the interpreter is ending, and starts no thread any more.
+        ResourceError: If the system has no resources for the thread.
+        GenerationError: If the interpreter is shutting down.
     """
     thread = threading.Thread(target=run, args=args, name=name, daemon=True)
     try:
         thread.start()
     except RuntimeError as error:
-        if "shutdown" in str(error):  # Python's words: "can't create new thread at …"
-            msg = "the interpreter is ending, and starts no thread any more"
-            raise GenerationError(msg, hint="make the first call before it ends") from error
-        msg = "no thread can be started"
+        if "shutdown" in str(error):  # Python's message: "can't create new thread at …"
+            msg = "cannot start a thread: the interpreter is shutting down"
+            raise GenerationError(msg, hint="make the first call before the shutdown") from error
+        msg = "cannot start a thread"
         raise ResourceError(msg, hint="end other processes, or raise `ulimit -u`") from error
     return thread
 
 
 class Worker:
-    """One daemon thread that runs functions in order, for one event loop."""
+    """A daemon thread that runs functions in order, for one event loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -50,7 +50,7 @@ class Worker:
         start_thread("docker-model-worker", self._run)
 
     async def run(self, work: Callable[[], _T], undo: Callable[[_T], object]) -> _T:
-        """Run `work` and await its result, which goes to `undo` if the caller is cancelled."""
+        """Run `work`, and await its result; if the caller is canceled, call `undo` with it."""
         outcome: asyncio.Future[_T] = self._loop.create_future()
 
         def deliver(result: _T | None, error: BaseException | None) -> None:
@@ -67,17 +67,17 @@ class Worker:
         try:
             return await outcome
         except asyncio.CancelledError:
-            # Cancelled after the delivery, and before this task resumed.
+            # Canceled after the delivery, but before this task resumed.
             if outcome.done() and not outcome.cancelled() and outcome.exception() is None:
                 undo(outcome.result())
             raise
 
     def stop(self) -> None:
-        """End the thread once all functions given so far have returned."""
+        """End the thread after all functions submitted so far have returned."""
         self._work.put(None)
 
     def when_idle(self, callback: Callable[[], None]) -> None:
-        """Call `callback` on the loop once all functions given so far have returned."""
+        """Call `callback` on the loop after all functions submitted so far have returned."""
         self._work.put((_nothing, lambda _result, _error: callback()))
 
     def _run(self) -> None:
@@ -88,9 +88,9 @@ class Worker:
                 result = work()
             except BaseException as caught:  # noqa: BLE001  raised where it is awaited
                 error = caught
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the interpreter ends
+            with contextlib.suppress(RuntimeError):  # the loop is closed at interpreter exit
                 self._loop.call_soon_threadsafe(deliver, result, error)
-            del item, work, deliver, result, error  # to hold no object while this waits
+            del item, work, deliver, result, error  # keep no references while waiting
 
 
 def _nothing() -> None:

@@ -136,7 +136,7 @@ def test_a_first_call_at_the_exit_answers_or_names_the_reason(simulate):
     with Script(code) as script:
         code, output, errors = script.end()
     assert (code, errors) == (0, "")
-    assert "the interpreter is ending" in output if ENDS_EARLY else output == "all of it"
+    assert "the interpreter is shutting down" in output if ENDS_EARLY else output == "all of it"
 
 
 @pytest.mark.parametrize("call", ["MODEL.generate('hi')", "list(MODEL.stream('hi'))"])

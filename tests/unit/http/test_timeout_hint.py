@@ -12,18 +12,21 @@ MODEL = "ai/smollm2"
 @pytest.mark.parametrize(
     ("ask", "hint"),
     [
-        (lambda: DockerModel(MODEL, timeout=2).generate("Hi"), ", or cap the answer by max_chars"),
+        (
+            lambda: DockerModel(MODEL, timeout=2).generate("Hi"),
+            ", or limit the answer with max_chars",
+        ),
         (
             lambda: DockerModel(MODEL, timeout=2, transport="http").generate("Hi"),
-            ", or cap the answer by max_chars",
+            ", or limit the answer with max_chars",
         ),
         (
             lambda: ChatDockerModel(model=MODEL, timeout=2).invoke("Hi"),
-            ", or cap the answer by max_tokens",
+            ", or limit the answer with max_tokens",
         ),
         (
             lambda: list(ChatDockerModel(model=MODEL, timeout=2).stream("Hi")),
-            ", or cap the answer by max_tokens",
+            ", or limit the answer with max_tokens",
         ),
     ],
     ids=["command", "http", "chat", "chat-stream"],

@@ -99,7 +99,7 @@ def test_a_child_that_ignores_sigterm_is_killed(liveness, caplog):
     connection = liveness.accept()
     connection.recv(1)
     assert connection.recv(1) == b""
-    assert "did not end within 0.25 s of a request, and was killed" in caplog.text
+    assert "did not exit within 0.25 s after SIGTERM, and was killed" in caplog.text
 
 
 @posix
