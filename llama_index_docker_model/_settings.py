@@ -1,4 +1,4 @@
-"""Settings of one call: the model's, with the call's own in their place."""
+"""The settings of one call: the model's own, overridden by those of the call."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 TransportName: TypeAlias = Literal["cli", "http"]
 
-# Settings of `docker_model.DockerModel` for the CLI that a single call may be given, too.
+# Settings of `docker_model.DockerModel` for the CLI that a single call also accepts.
 _CLI_PER_CALL = frozenset(
     {
         "command",
@@ -50,8 +50,8 @@ _CLI_PER_CALL = frozenset(
 )
 _CLI = _CLI_PER_CALL | {"env", "on_progress"}
 
-# Core puts a call's keywords into events and traces, where no environment, function or key
-# belongs.
+# Settings that a call does not accept. Core puts the keywords of a call into events and traces,
+# which must not contain environment variables, functions or keys.
 _MODEL_ONLY = frozenset(
     {
         "api_key",
@@ -67,7 +67,7 @@ _MODEL_ONLY = frozenset(
     }
 )
 
-# Parameters of the API under the API's own names.
+# Parameters of the API, with the API's names.
 _PARAMETERS = frozenset(
     {
         "chat_template_kwargs",
@@ -95,16 +95,16 @@ _HTTP_ONLY = (
     | {"keep_alive", "thinking"}
 )
 
-# What `tool_calling="schema"` brings to the CLI.
+# Settings that the CLI supports with `tool_calling="schema"`.
 _BY_PROMPT = frozenset({*_TOOLS, "is_function_calling_model", "response_format"})
 
-# Settings that ask for HTTP only with one of their values.
+# Settings that require HTTP only with this value.
 _HTTP_VALUES = {"overflow": "trim", "when_full": "unload"}
 
-# Settings that say how `Client` treats a conversation; they are not sent.
+# Settings of `Client` for a conversation; they are not sent.
 _CONVERSATION = ("overflow", "tool_calling")
 
-# Settings of the CLI alone, with the values that every transport honors.
+# Settings that only the CLI supports, except for these values, and what to use over HTTP instead.
 _CLI_ONLY = {
     "max_chars": (frozenset({None}), "max_tokens= limits the length of an answer"),
     "file_references": (
@@ -115,7 +115,7 @@ _CLI_ONLY = {
 
 
 class ChecksValues(BaseModel):
-    """Checks values before pydantic tries each type, since one wrong value needs one message."""
+    """Validates values before pydantic tries each type of a union, for a single error message."""
 
     _check_timeout = field_validator("timeout", mode="before", check_fields=False)(check_timeout)
     _check_stop = field_validator("stop", mode="before", check_fields=False)(check_stop)
@@ -127,7 +127,7 @@ class MergedSettings:
 
     Attributes:
         values: All settings by name.
-        transport: The transport that the call takes.
+        transport: The transport of the call.
     """
 
     values: dict[str, Any]
@@ -135,30 +135,30 @@ class MergedSettings:
 
     @classmethod
     def of(cls, model: Mapping[str, Any], call: Mapping[str, Any]) -> Self:
-        """Put the settings of a call in the place of the model's.
+        """Override the model's settings with those of a call.
 
         Args:
             model: The model's settings.
-            call: The keywords of the call. A `stop` of `None` leaves the model's.
+            call: The keywords of the call. A `stop` of `None` keeps the model's own.
 
         Raises:
-            UnsupportedParameterError: If the transport cannot honor a setting.
-            InvalidRequestError: If a keyword can be given only to the model.
+            UnsupportedParameterError: If the transport does not support a setting.
+            InvalidRequestError: If a keyword is a setting that only the model accepts.
             TypeError: If a keyword is unknown.
         """
         _check_call(call, model)
-        given = {name: value for name, value in call.items() if (name, value) != ("stop", None)}
-        values = {**model, **given}
+        overrides = {name: value for name, value in call.items() if (name, value) != ("stop", None)}
+        values = {**model, **overrides}
         refuse_over_cli(values)
         return cls(values, transport_of(values))
 
     @property
     def enforces_schema(self) -> bool:
-        """Whether an answer is held to a schema: by the engine, or by reading it strictly."""
+        """Whether an answer must match a schema: the engine or this package enforces it."""
         return self.transport == "http" or by_prompt(self.values)
 
     def docker_model(self, owner: object) -> DockerModel:
-        """Return the model for the CLI; `owner` keeps its standby processes."""
+        """Return the model for the CLI; `owner` owns its standby processes."""
         values = {name: self.values[name] for name in _CLI}
         return standby_model_for(owner, docker_model.DockerModel(**values))
 
@@ -167,32 +167,32 @@ class MergedSettings:
         return client_of(self.values)
 
     def parameters(self) -> dict[str, Any]:
-        """Return the parameters of a request, and what tells the client how to treat it.
+        """Return the parameters of a request, and the client's settings for the conversation.
 
         Raises:
             InvalidRequestError: If a parameter has an invalid value.
         """
         names = sorted(_PARAMETERS | _CALL_ONLY)
         check_numbers(self.values)
-        given = {name: self.values.get(name) for name in (*names, *_CONVERSATION)}
-        given["stop"] = list(stop_sequences(self.values["stop"]))
+        parameters = {name: self.values.get(name) for name in (*names, *_CONVERSATION)}
+        parameters["stop"] = list(stop_sequences(self.values["stop"]))
         for name, value in thinking_parameters(self.thinking(), None).items():
             if isinstance(value, dict):
-                given[name] = {**value, **(given[name] or {})}
-            elif given[name] is None:
-                given[name] = value
-        if not given["tools"]:
+                parameters[name] = {**value, **(parameters[name] or {})}
+            elif parameters[name] is None:
+                parameters[name] = value
+        if not parameters["tools"]:
             for name in _TOOLS:
-                del given[name]
-        for name in ("tools", "response_format"):  # of tools and an object, the calls are checked
-            if (check := getattr(given.get(name), "check", None)) is not None:
-                given.setdefault("check", check)
+                del parameters[name]
+        for name in ("tools", "response_format"):  # the check of tools has priority
+            if (check := getattr(parameters.get(name), "check", None)) is not None:
+                parameters.setdefault("check", check)
         if self.values.get("show_schema") is False:
-            given["show_schema"] = False
-        return {name: value for name, value in given.items() if value not in (None, [])}
+            parameters["show_schema"] = False
+        return {name: value for name, value in parameters.items() if value not in (None, [])}
 
     def thinking(self) -> Thinking:
-        """Return the setting, which is checked.
+        """Return the validated `thinking` setting.
 
         Raises:
             InvalidRequestError: If `thinking` has an unknown value.
@@ -202,43 +202,43 @@ class MergedSettings:
         return thinking
 
     def configuration(self) -> dict[str, Any]:
-        """Return what the model is to be configured with before its first request."""
-        wanted = {
+        """Return the configuration to apply to the model before its first request."""
+        configuration = {
             "context_size": self.values.get("context_size"),
             "keep_alive": self.values.get("keep_alive"),
             "think": thinking_budget(self.thinking()),
         }
-        return {name: value for name, value in wanted.items() if value is not None}
+        return {name: value for name, value in configuration.items() if value is not None}
 
     def refuse_over_http(self) -> None:
-        """Raise for a setting that only the CLI honors.
+        """Raise an error for a setting that only the CLI supports.
 
         Raises:
             UnsupportedParameterError: If there is one.
         """
-        for name, (honored, remedy) in _CLI_ONLY.items():
-            if self.values[name] not in honored:
+        for name, (supported, remedy) in _CLI_ONLY.items():
+            if self.values[name] not in supported:
                 msg = f"{name}={self.values[name]!r} works over the CLI, not over HTTP"
                 raise UnsupportedParameterError(msg, hint=f"{remedy}; or set transport='cli'")
 
 
 def client_of(values: Mapping[str, Any]) -> Client:
-    """Make a client of a model's settings, which costs microseconds."""
+    """Return a client with a model's settings; creating one takes microseconds."""
     names = Client.__dataclass_fields__.keys() & values.keys()
     return Client(**{name: values[name] for name in names})
 
 
 def names_for_http(values: Mapping[str, Any]) -> list[str]:
-    """Return the names of the settings in force that only HTTP honors."""
+    """Return the names of the settings that are set and that only HTTP supports."""
     names = [name for name in _HTTP_ONLY & values.keys() if _is_set(name, values[name])]
     names += [name for name, value in _HTTP_VALUES.items() if values.get(name) == value]
     return sorted(names)
 
 
 def transport_of(values: Mapping[str, Any]) -> TransportName:
-    """Return the transport that settings ask for."""
-    given: TransportName | None = values["transport"]
-    return given or ("http" if names_for_http(values) else "cli")
+    """Return the transport that the settings select."""
+    transport: TransportName | None = values["transport"]
+    return transport or ("http" if names_for_http(values) else "cli")
 
 
 def by_prompt(values: Mapping[str, Any]) -> bool:
@@ -247,26 +247,26 @@ def by_prompt(values: Mapping[str, Any]) -> bool:
 
 
 def _is_set(name: str, value: object) -> bool:
-    """Tell whether a value asks for something: zero does, `False` and no tools do not."""
+    """Tell whether a value has an effect: zero does; `False` and an empty list do not."""
     if name == "thinking":
         return value is not None
     return value is not None and value is not False and value not in ([], ())
 
 
 def refuse_over_cli(values: Mapping[str, Any]) -> None:
-    """Raise for settings that the CLI does not honor, rather than ignore them.
+    """Raise an error for settings that the CLI does not support.
 
     Raises:
         UnsupportedParameterError: If the transport is the CLI, and there are such settings.
     """
     if values.get("transport") != "cli":
         return
-    honored = _BY_PROMPT if by_prompt(values) else frozenset()
-    refused = [name for name in names_for_http(values) if name not in honored]
+    supported = _BY_PROMPT if by_prompt(values) else frozenset()
+    refused = [name for name in names_for_http(values) if name not in supported]
     if not refused:
         return
-    msg = f"`docker model run` has no way to honor {', '.join(refused)}"
-    hint = "leave it out, or leave out transport='cli': over HTTP the runner takes it"
+    msg = f"`docker model run` does not support {', '.join(refused)}"
+    hint = "leave it out, or leave out transport='cli': the HTTP API supports it"
     if "max_tokens" in refused:
         hint += "; over the CLI, max_chars= limits the length of an answer"
     if "is_function_calling_model" in refused or "tools" in refused:
@@ -278,10 +278,10 @@ def refuse_over_cli(values: Mapping[str, Any]) -> None:
 
 
 def check_names(cls: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a pydantic class, whose names are known.
+    """Check the names of the settings of a pydantic class, and return the settings.
 
     Raises:
-        ValueError: If one is unknown; says which one was meant, as far as one can tell.
+        ValueError: If a name is unknown; the message suggests a similar setting.
     """
     for name in sorted(settings.keys() - cls.model_fields.keys()):
         hint = setting_hint(name, cls.model_fields, cls.__name__)
@@ -299,7 +299,7 @@ def _check_call(call: Mapping[str, Any], model: Collection[str]) -> None:
             msg = f"{name} cannot be given to a single call"
             raise InvalidRequestError(msg, hint=hint)
         msg = f"unexpected keyword of a call: {name}"
-        if other_name(name):  # other libraries have it, under this name
+        if other_name(name):  # a setting of other libraries
             raise UnsupportedParameterError(msg, hint=hint)
         msg = f"{msg}; {hint}"
         raise TypeError(msg)
