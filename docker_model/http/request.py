@@ -53,7 +53,8 @@ class RequestOptions:
         pull: What happens when a model is missing.
         on_progress: Called with the stages of a call, pulls included, on the I/O thread.
         list_running: Lists the loaded models, for `on_progress`.
-        make_room: Unloads another model when there is no memory left, and notes it in `unloaded`.
+        make_room: Unloads another model when there is no memory left, and notes it in `unloaded`;
+            no other request does so until the function that it yields is awaited.
         unloaded: The models that were unloaded for this request.
     """
 
@@ -66,7 +67,10 @@ class RequestOptions:
     pull: PullPolicy
     on_progress: Callable[[Progress], object] | None = field(repr=False)
     list_running: Callable[[RequestOptions], Awaitable[list[RunningModel]]] | None = None
-    make_room: Callable[[RequestOptions, str], Awaitable[None]] | None = None
+    make_room: (
+        Callable[[RequestOptions, str], AbstractAsyncContextManager[Callable[[], Awaitable[None]]]]
+        | None
+    ) = None
     unloaded: list[str] = field(default_factory=list, compare=False)
 
     def noted(self, reply: dict[str, Any]) -> dict[str, Any]:
@@ -179,19 +183,23 @@ class HttpRequest:
         except ModelNotFoundError:
             if self._options.pull == "never":
                 raise
-            remedy = self._pull
         except ModelLoadError as error:
-            if self._options.make_room is None or not NO_ROOM.search(error.detail):
+            make_room = self._options.make_room
+            if make_room is None or not NO_ROOM.search(error.detail):
                 raise
-            remedy = self._make_room
+            phase.suspend(suspended=True)
+            async with make_room(self._options, self._model) as end_turn:
+                phase.suspend(suspended=False)
+
+                async def read_in_turn(reply: Reply) -> _T:
+                    await end_turn()  # from now on the runner knows that the model is in use
+                    return await read(reply, phase)
+
+                return await self._attempts(read_in_turn)
         phase.suspend(suspended=True)
-        await remedy()
+        await self._pull()
         phase.suspend(suspended=False)
         return await self._attempts(lambda reply: read(reply, phase))
-
-    async def _make_room(self) -> None:
-        assert self._options.make_room is not None
-        await self._options.make_room(self._options, self._model)
 
     async def _pull(self) -> None:
         endpoint = await discovery.find(self._options.place)

@@ -7,6 +7,7 @@ for a busy one. When there is no memory left, it unloads nothing and the request
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from docker_model.http.management import HttpManagement
 from docker_model.options import Timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
     from docker_model.http.discovery import DiscoveryInputs
     from docker_model.http.request import RequestOptions
@@ -34,23 +35,35 @@ class _Locks:
         return self._locks.setdefault(place, asyncio.Lock())
 
 
-async def make_room(options: RequestOptions, model: str) -> None:
-    """Unload the model that was idle for longest, and load `model` in its place.
+@contextlib.asynccontextmanager
+async def make_room(
+    options: RequestOptions, model: str
+) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Unload the model that was idle for longest, for a request that is made within the block.
 
     Nothing happens if no model is idle and may be unloaded. The name of the unloaded one is
     appended to `options.unloaded`.
 
+    Args:
+        options: The settings of the request.
+        model: The model that needs room.
+
+    Yields:
+        A function that lets other requests make room. Until the request has loaded its model,
+        another one would find that model idle.
+
     Raises:
-        DockerModelError: If the runner refuses, or still has no room.
+        DockerModelError: If the runner refuses.
     """
     models = HttpManagement(replace(options, timeouts=Timeouts(), make_room=None))
-    async with io_thread.current().local(_Locks).get(options.place):
+    async with contextlib.AsyncExitStack() as turn:
+        await turn.enter_async_context(io_thread.current().local(_Locks).get(options.place))
         name = longest_idle(await models.loaded(), model)
         if name:
             await models.unload(name)
             options.unloaded.append(loaded_name(name))
             LOG.info("unloaded %r to make room for %r", loaded_name(name), model)
-            await models.preload(model)
+        yield turn.aclose
 
 
 def longest_idle(loaded: Iterable[Mapping[str, Any]], model: str) -> str:

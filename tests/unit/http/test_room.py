@@ -1,5 +1,8 @@
 """A runner without free memory: another model is unloaded if `when_full` allows it."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from docker_model.errors import GenerationError, InvalidRequestError, ModelLoadError
@@ -87,6 +90,61 @@ async def test_the_last_chunk_of_a_stream_names_the_unloaded_model(runner):
     chunks = [chunk async for chunk in client.astream_chat("ai/new", CHAT)]
     noted = [chunk["docker_model"] for chunk in chunks if "docker_model" in chunk]
     assert noted == [{"unloaded": ["ai/old"]}]
+
+
+def test_making_room_needs_no_further_place_among_the_requests(runner):
+    client = Client(base_url=runner.url, when_full="unload", max_concurrency=1)
+    assert client.chat("ai/new", CHAT)["docker_model"] == {"unloaded": ["ai/old"]}
+
+
+class SmallRunner(SimulatedDocker):
+    """A runner that has room for one model, and loads whatever is asked if there is room.
+
+    A model is loaded half a second later, or as soon as another request makes room.
+
+    Attributes:
+        loaded: The model that is loaded; empty if none is.
+        unloaded: The names of the models that were unloaded.
+    """
+
+    def __init__(self):
+        super().__init__(
+            ["ai/old", "ai/a", "ai/b"],
+            replies={
+                "GET /engines/ps": lambda _request: self._list(),
+                "POST /engines/unload": self._unload,
+                "POST /engines/v1/embeddings": self._answer,
+            },
+        )
+        self.loaded, self.unloaded = "ai/old", []
+        self._asked = threading.Semaphore(0)
+
+    def _list(self):
+        self._asked.release()
+        return Reply(body=[entry(self.loaded, 1)] if self.loaded else [])
+
+    def _unload(self, request):
+        self.unloaded += request.body["models"]
+        self.loaded, self._asked = "", threading.Semaphore(0)
+        return Reply(body={"unloaded_runners": 1})
+
+    def _answer(self, request):
+        model = request.body["model"]
+        if self.loaded == "":
+            self._asked.acquire(timeout=0.5)
+        if self.loaded not in ("", model):
+            return Reply(500, FULL)
+        self.loaded = model
+        return Reply(body={"data": [{"index": 0, "embedding": [1.0]}]})
+
+
+def test_two_requests_do_not_unload_the_model_of_each_other():
+    with SmallRunner() as docker, ThreadPoolExecutor() as threads:
+        client = Client(base_url=docker.url, when_full="unload")
+        asked = [threads.submit(client.embed, model, ["x"]) for model in ("ai/a", "ai/b")]
+        assert [future.result(30) for future in asked] == [[[1.0]], [[1.0]]]
+        assert docker.unloaded[0] == "ai/old"
+        assert len(docker.unloaded) == 2
 
 
 def test_no_model_is_unloaded_by_default(runner):
