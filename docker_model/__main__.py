@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _WINDOWS = os.name == "nt"
 _FAILED = 1
+_BAD_ARGUMENTS = 2  # as of argparse
 _INTERRUPTED = 130  # 128 + SIGINT, as in shells
 _BROKEN_PIPE = 141  # 128 + SIGPIPE
 
@@ -50,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         complete(top)
     options = parse(top, arguments)
+    if options.run is None:
+        top.print_help(sys.stderr)
+        return _BAD_ARGUMENTS
     out = screen(sys.stdout)
     try:
         code: int = options.run(options, out)

@@ -52,7 +52,8 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         formatter_class=_Formatter,
     )
     top.add_argument("--version", action="version", version=f"docker-model-llm {__version__}")
-    subcommands = top.add_subparsers(required=True, metavar="COMMAND")
+    top.set_defaults(run=None)
+    subcommands = top.add_subparsers(metavar="COMMAND")
 
     def add(name: str, summary: str, details: str, *examples: str) -> argparse.ArgumentParser:
         lines = "".join(

@@ -163,7 +163,7 @@ def add_similar(error: ModelNotFoundError, pulled: Iterable[str]) -> None:
         error.args = (f"{error.message}, but {', '.join(map(repr, other_tags))} is",)
         error.hint += f", or use {other_tags[0]!r}: only the tag differs"
     elif similar:
-        error.hint += f"; did you mean {' or '.join(map(repr, similar))}?"
+        error.hint = f"did you mean {' or '.join(map(repr, similar))}? If not: {error.hint}"
 
 
 def similar_names(model: str, pulled: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from docker_model._transport.command_words import check_runner_settings
 from docker_model._transport.environment import Environment
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Client"]
 
+_T = TypeVar("_T")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -258,7 +259,9 @@ class Client:
 
     def _list_models(self) -> Coroutine[Any, Any, list[ModelInfo]]:
         """List the models of the local store."""
-        return self._management().list_models()
+        from docker_model.http import operations
+
+        return operations.management(self).list_models()
 
     list_models, alist_models = twins(_list_models)
 
@@ -268,7 +271,7 @@ class Client:
         Raises:
             ModelNotFoundError: If the model is not in the local store.
         """
-        return self._management(model).inspect(model)
+        return self._manage(model, lambda to: to.inspect(model))
 
     inspect_model, ainspect_model = twins(_inspect_model)
 
@@ -281,7 +284,7 @@ class Client:
         Raises:
             ModelNotFoundError: If the model is not in the local store.
         """
-        return self._management(model).observe(model)
+        return self._manage(model, lambda to: to.observe(model))
 
     observe_model, aobserve_model = twins(_observe_model)
 
@@ -303,7 +306,7 @@ class Client:
             ModelNotFoundError: If the model is not in the local store.
             ModelLoadError: If the engine cannot load it.
         """
-        return self._management(model).preload(model)
+        return self._manage(model, lambda to: to.preload(model))
 
     preload_model, apreload_model = twins(_preload_model)
 
@@ -318,7 +321,8 @@ class Client:
             ModelNotFoundError: If the model is not in the local store.
             GenerationError: If the model is in use.
         """
-        return self._management(model).configure(model, checked(settings))
+        wanted = checked(settings)
+        return self._manage(model, lambda to: to.configure(model, wanted))
 
     configure_model, aconfigure_model = twins(_configure_model)
 
@@ -334,7 +338,7 @@ class Client:
         Raises:
             ModelNotFoundError: If the model is not in the local store.
         """
-        return self._management(model).configuration(model, mode)
+        return self._manage(model, lambda to: to.configuration(model, mode))
 
     model_configuration, amodel_configuration = twins(_model_configuration)
 
@@ -356,7 +360,8 @@ class Client:
         from docker_model.http import operations
 
         if operations.needs_configuring(self, model, settings):
-            work = self._management(model).configure_once(model, checked(settings))
+            wanted = checked(settings)
+            work = self._manage(model, lambda to: to.configure_once(model, wanted))
             _warn(tasks.run_blocking(work))
 
     async def aconfigure_once(self, model: str, **settings: Any) -> None:
@@ -365,7 +370,8 @@ class Client:
         from docker_model.http import operations
 
         if operations.needs_configuring(self, model, settings):
-            work = self._management(model).configure_once(model, checked(settings))
+            wanted = checked(settings)
+            work = self._manage(model, lambda to: to.configure_once(model, wanted))
             _warn(await tasks.run_async(work))
 
     # -- the runner ----------------------------------------------------------------------
@@ -411,10 +417,12 @@ class Client:
     def close(self) -> None:
         """Do nothing: over HTTP there are no processes to end."""
 
-    def _management(self, model: str | None = None) -> HttpManagement:
+    def _manage(
+        self, model: str, operation: Callable[[HttpManagement], Coroutine[Any, Any, _T]]
+    ) -> Coroutine[Any, Any, _T]:
         from docker_model.http import operations
 
-        return operations.management(self, model)
+        return operations.manage(self, model, operation)
 
     def transport(
         self,

@@ -7,7 +7,7 @@ a program that only makes clients, or uses the command, should not wait for.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from docker_model._runtime import Stream, tasks
 from docker_model._transport.failures import PATIENCE
@@ -34,12 +34,14 @@ except ModuleNotFoundError as error:
     raise UnsupportedParameterError(msg, hint=install_hint("http")) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from docker_model.http.client import Client
     from docker_model.http.discovery import Endpoint
     from docker_model.http.management import HttpManagement
     from docker_model.types import ModelInfo, Ranked, RunningModel
+
+_T = TypeVar("_T")
 
 
 def chat(
@@ -158,11 +160,18 @@ def rerank(
     return explained(options, model, work)
 
 
-def management(client: Client, model: str | None = None) -> HttpManagement:
+def management(client: Client) -> HttpManagement:
     """Return discovery and care of the runner's models."""
-    if model is not None:
-        check_model_name(model)
     return models.HttpManagement(_options(client))
+
+
+def manage(
+    client: Client, model: str, operation: Callable[[HttpManagement], Coroutine[Any, Any, _T]]
+) -> Coroutine[Any, Any, _T]:
+    """Return what runs an operation on one model, and explains its error."""
+    check_model_name(model)
+    options = _options(client)
+    return explained(options, model, operation(models.HttpManagement(options)))
 
 
 def engine_log(client: Client, pattern: str) -> Coroutine[Any, Any, str]:

@@ -116,7 +116,7 @@ def test_sampling_parameters_and_roles_are_sent(docker, tmp_path):
         (["--image", "nowhere.png"], "cannot be read"),
         (["--image", "notes.txt"], "does not have the extension"),
         (["--system", "Hi", "--transport", "cli"], "does not support --system"),
-        (["--temperature", "0", "--transport", "cli"], "temperature: only the HTTP"),
+        (["--temperature", "0", "--transport", "cli"], "does not support temperature"),
         (["--max-chars", "-1"], "max_chars"),
         (["--timeout", "0"], "timeout"),
     ],
@@ -186,6 +186,18 @@ def test_chat_continues_after_changing_the_model(simulate):
     assert "is not pulled" in done.stderr
     for text in ("(a new conversation)", "Be nice.", "/tokens"):
         assert text in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [("ask", "Hi"), ("ask", "--temperature", "0", "Hi"), ("chat",), ("check",)]
+)
+def test_a_misspelled_model_gets_the_similar_name_first(docker, arguments):
+    command, *options = arguments
+    done = console(command, "ai/smolm2", *options)
+    assert done.returncode == 1
+    assert "did you mean 'ai/smollm2'? If not: `docker model pull ai/smolm2`" in (
+        done.stdout + done.stderr
+    )
 
 
 @pytest.mark.parametrize("columns", ["60", "120"])

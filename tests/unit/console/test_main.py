@@ -326,6 +326,12 @@ def test_completion_works_without_docker(tmp_path):
 COMMANDS = ["check", "ask", "chat", "list", "ps", "pull", "search", "rm", "configure"]
 
 
+def test_without_a_command_the_help_is_printed():
+    done = console()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "docker-model-llm ask ai/smollm2 What is a container?" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [[], *([command] for command in COMMANDS)])
 def test_help_is_printed(arguments):
     done = console(*arguments, "--help")

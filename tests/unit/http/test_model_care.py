@@ -234,3 +234,21 @@ def test_an_invalid_configuration_is_refused_with_a_hint(runner, settings):
         Client().configure_model("ai/smollm2", **settings)
     assert caught.value.hint
     assert not runner.requests
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Client.inspect_model,
+        Client.observe_model,
+        Client.preload_model,
+        Client.model_configuration,
+        lambda client, model: client.configure_model(model, keep_alive="1h"),
+        lambda client, model: client.configure_once(model, keep_alive="1h"),
+        lambda client, model: client.count_tokens(model, CHAT),
+        lambda client, model: client.chat(model, CHAT),
+    ],
+)
+def test_every_operation_on_a_misspelled_model_names_the_similar_one(runner, operation):
+    with pytest.raises(ModelNotFoundError, match="did you mean 'ai/smollm2'"):
+        operation(Client(), "ai/smolm2")
