@@ -435,8 +435,9 @@ async def _configure_model(
 ) -> None:
     """Change how the runner starts a model, for all users of the runner.
 
-    Values that are `None` do not change. A configuration lasts until the runner restarts. After
-    the change, the runner loads the model in the background.
+    Values that are `None` do not change. A configuration lasts until the runner restarts, or
+    `docker model unload --all` removes all of them. After the change, the runner loads the model
+    in the background.
 
     Args:
         name: The name of a pulled model.
