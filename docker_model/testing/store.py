@@ -176,10 +176,17 @@ class Store:
             ]
 
     def unload(self, names: Sequence[str], *, everything: bool) -> int:
-        """Take idle models out of memory. Return how many there were."""
+        """Take idle models out of memory. Return how many there were.
+
+        Args:
+            names: The models.
+            everything: All models, whose configurations are forgotten, too.
+        """
         count = 0
         with self._lock:
             for model in self._known() if everything else filter(None, map(self.find, names)):
+                if everything:
+                    model.configs.clear()
                 for mode in set(model.loaded) - set(model.busy):
                     del model.loaded[mode]
                     count += 1

@@ -144,6 +144,9 @@ def test_models_are_loaded_configured_and_unloaded():
         assert config["Config"] == {"context-size": 8192}
         assert call(docker, "unload", MODEL).stdout == "Unloaded 1 model(s).\n"
         assert call(docker, "unload", MODEL).stdout == "Unloaded 0 model(s).\n"
+        assert json.loads(call(docker, "configure", "show", MODEL).stdout)
+        call(docker, "unload", "--all")
+        assert not json.loads(call(docker, "configure", "show", MODEL).stdout)
 
 
 def test_a_reply_can_be_fixed():
