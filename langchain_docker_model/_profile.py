@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from langchain_core.language_models import ModelProfile
+from langchain_core.language_models import ModelProfile
 
+if TYPE_CHECKING:
     from docker_model.types import ModelInfo
 
 __all__ = ["known_profile_of", "profile_of"]
@@ -16,7 +16,7 @@ def profile_of(transport: str | None, tool_calling: str) -> ModelProfile:
     """Return the part of the profile that is the same for every model."""
     over_http = transport != "cli"
     calls_tools = over_http or tool_calling == "schema"
-    return {
+    profile: ModelProfile = {
         "open_weights": True,
         "text_inputs": True,
         "text_outputs": True,
@@ -25,8 +25,10 @@ def profile_of(transport: str | None, tool_calling: str) -> ModelProfile:
         "tool_choice": calls_tools,
         "tool_call_streaming": over_http,
         "structured_output": calls_tools,
-        "mid_conversation_system_messages": False,
     }
+    if "mid_conversation_system_messages" in ModelProfile.__annotations__:
+        profile["mid_conversation_system_messages"] = False  # langchain-core 1.6.0 warns of it
+    return profile
 
 
 def known_profile_of(model: ModelInfo | None) -> ModelProfile:
