@@ -11,7 +11,7 @@ from pathlib import Path
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
-from docker_model.testing.command.session import rank
+from docker_model.testing.command.session import version_numbers
 from docker_model.testing.engine import shared_words
 from docker_model.testing.models import SimulatedModel, normalize
 from docker_model.testing.runner import FixedReply, Runner, Scenario, routes
@@ -118,7 +118,7 @@ class SimulatedDocker:
             TypeError: If a script, a step or a reply has the wrong type.
             ValueError: If the version is too old, or a key of `replies` is not a method and path.
         """
-        if rank(version) < rank(OLDEST):
+        if version_numbers(version) < version_numbers(OLDEST):
             msg = f"the simulated plugin must be {OLDEST} or newer, not {version}"
             raise ValueError(msg)
         single = isinstance(models, str | SimulatedModel)

@@ -1,4 +1,4 @@
-"""What llama.cpp does with a request: refuses it in its own words, counts, embeds, ranks."""
+"""The simulated llama.cpp: checks of requests, token counts, embeddings and reranking."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from docker_model.testing.models import SimulatedModel
 
-FILE = "/models/blobs/sha256/model.gguf"  # the engine calls a model by its file
+FILE = "/models/blobs/sha256/model.gguf"  # the engine's name of every model is its file
 BATCH, PHYSICAL_BATCH = 2048, 512
 MESSAGE_TOKENS, ANSWER_TOKENS = 4, 3
-SPECIAL_TOKENS = 2  # [CLS] and [SEP], or their like
-READ_MS, WRITE_MS = 1.0, 10.0  # for a token
+SPECIAL_TOKENS = 2  # such as [CLS] and [SEP]
+READ_MS, WRITE_MS = 1.0, 10.0  # per token
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _KINDS = {400: "invalid_request_error", 500: "server_error", 501: "not_supported_error"}
 _SCHEMA_TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
@@ -45,10 +45,10 @@ class EngineError(RunnerError):
     """A refusal by the engine."""
 
     def __init__(
-        self, message: str, status: int = 400, *, kind: str | None = None, **more: int
+        self, message: str, status: int = 400, *, kind: str | None = None, **fields: int
     ) -> None:
         super().__init__(message)
-        error = {"code": status, "message": message, "type": kind or _KINDS[status], **more}
+        error = {"code": status, "message": message, "type": kind or _KINDS[status], **fields}
         self.reply = Reply(status, {"error": error})
 
 
@@ -58,7 +58,7 @@ def _too_long(message: str, count: int, size: int) -> EngineError:
 
 
 def tokens(text: str) -> list[str]:
-    """Return the tokens of a text: its words and signs."""
+    """Return the tokens of a text: its words and punctuation marks."""
     return _TOKEN.findall(text)
 
 
@@ -67,7 +67,7 @@ def tokens(text: str) -> list[str]:
 
 @dataclass(slots=True)
 class ChatPrompt:
-    """What the model reads: the conversation in the form of its template.
+    """The prompt of a chat, as its template renders the conversation.
 
     Attributes:
         tokens: The tokens of the prompt.
@@ -83,12 +83,12 @@ class ChatPrompt:
             raise _too_long(msg, count, size)
 
     def timings(self, answered: int) -> dict[str, float]:
-        """Return the object `timings` of a reply with so many tokens."""
-        read = len(self.tokens)
+        """Return the object `timings` of a reply with this number of tokens."""
+        count = len(self.tokens)
         return {
             "cache_n": 0,
-            "prompt_n": read,
-            "prompt_ms": read * READ_MS,
+            "prompt_n": count,
+            "prompt_ms": count * READ_MS,
             "predicted_n": answered,
             "predicted_ms": answered * WRITE_MS,
             "predicted_per_second": 1000 / WRITE_MS,
@@ -99,17 +99,16 @@ class ChatPrompt:
         total = len(self.tokens)
         for start in range(0, total, BATCH):
             done = min(start + BATCH, total)
-            spent = done * READ_MS
-            yield {"total": total, "cache": 0, "processed": done, "time_ms": spent}
+            yield {"total": total, "cache": 0, "processed": done, "time_ms": done * READ_MS}
 
 
 def read_chat(
     body: Mapping[str, Any], model: SimulatedModel, template: str | Template
 ) -> ChatPrompt:
-    """Check a chat as llama.cpp does, and return what the model reads; `template` is the default.
+    """Return the prompt of a chat; `template` is for models without their own.
 
     Raises:
-        EngineError: If llama.cpp refuses it.
+        EngineError: If llama.cpp would refuse the chat.
     """
     template = template_named(model.template or template)
     for error in _complaints(body, model, template):
@@ -139,9 +138,9 @@ def _text(message: Mapping[str, Any]) -> str:
 
 
 def _prepared(messages: Sequence[dict[str, Any]], template: Template) -> list[dict[str, Any]]:
-    """Return the messages as llama.cpp hands them to the template."""
+    """Return the messages in the form that llama.cpp passes to the template."""
     roles = {"developer": "system"}
-    messages = [{**each, "role": roles.get(each["role"], each["role"])} for each in messages]
+    messages = [{**turn, "role": roles.get(turn["role"], turn["role"])} for turn in messages]
     if not template.system and messages and messages[0]["role"] == "system":
         first, *messages = messages
         if messages:
@@ -151,7 +150,7 @@ def _prepared(messages: Sequence[dict[str, Any]], template: Template) -> list[di
 
 
 def from_messages_api(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of a chat for one of the Messages API, which counts tokens."""
+    """Convert a request of the Messages API, which counts tokens, to the body of a chat."""
     messages = [part for message in body["messages"] for part in _from_blocks(message)]
     if body.get("system"):
         messages.insert(0, {"role": "system", "content": body["system"]})
@@ -191,7 +190,7 @@ def _from_blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
     return [turn, *results] if content or calls else results
 
 
-# --- What llama.cpp refuses -----------------------------------------------------------------------
+# --- Checks of a chat -----------------------------------------------------------------------------
 
 
 def _complaints(
@@ -215,10 +214,10 @@ def _complaints(
     choice = body.get("tool_choice")
     if isinstance(choice, str) and choice not in ("auto", "none", "required"):
         yield EngineError(f"Invalid tool_choice: {choice}")
-    wanted = body.get("response_format") or {}
-    if wanted.get("type") not in (None, "", "text", "json_object", "json_schema"):
+    response_format = body.get("response_format") or {}
+    if response_format.get("type") not in (None, "", "text", "json_object", "json_schema"):
         yield EngineError('response_format type must be one of "text" or "json_object"')
-    schema = (wanted.get("json_schema") or wanted).get("schema") or {}
+    schema = (response_format.get("json_schema") or response_format).get("schema") or {}
     if isinstance(schema.get("type"), str) and schema["type"] not in _SCHEMA_TYPES:
         yield EngineError(f"{_PARSER}JSON schema error: unrecognized type {schema['type']}")
 
@@ -229,11 +228,11 @@ def _of_message(message: Mapping[str, Any], model: SimulatedModel) -> Iterator[E
         yield EngineError("Message must contain either 'content' or 'tool_calls'!")
     for key in ("role", "reasoning_content", "name", "tool_call_id"):
         yield from _of_text(message, key)
-    taken = {"text": True, "image_url": model.vision, "input_audio": model.audio}
+    supported = {"text": True, "image_url": model.vision, "input_audio": model.audio}
     for part in content if isinstance(content, list) else ():
-        if part["type"] not in taken:
+        if part["type"] not in supported:
             yield EngineError("unsupported content[].type")
-        elif not taken[part["type"]]:
+        elif not supported[part["type"]]:
             kind = "image" if part["type"] == "image_url" else "audio"
             hint = "hint: if this is unexpected, you may need to provide the mmproj"
             yield EngineError(f"{kind} input is not supported - {hint}", 500)
@@ -259,12 +258,12 @@ def _of_arguments(arguments: Any) -> Iterator[EngineError]:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a runner was started with, as far as it decides over texts.
+    """The settings of a loaded embedding model or reranker.
 
     Attributes:
         pooling: The pooling.
-        batch: The physical batch size.
-        context: The most tokens that the model takes.
+        batch: The physical batch size, in tokens.
+        context: The context size, in tokens.
     """
 
     pooling: str
@@ -273,25 +272,25 @@ class Limits:
 
     @classmethod
     def of(cls, model: SimulatedModel, mode: str, config: Mapping[str, Any]) -> Limits:
-        """Return the limits of a model that runs in a mode, under that mode's configuration."""
+        """Return the limits of a model in a mode, with the configuration of that mode."""
         words = " ".join(config.get("runtime-flags") or ()).replace("=", " ").split()
-        values = dict(pairwise(words))
-        own = "rank" if mode == "reranking" else model.own_pooling
-        batch = values.get("--ubatch-size") or values.get("-ub") or PHYSICAL_BATCH
+        flags = dict(pairwise(words))
+        pooling = "rank" if mode == "reranking" else model.own_pooling
+        batch = flags.get("--ubatch-size") or flags.get("-ub") or PHYSICAL_BATCH
         size = config.get("context-size") or model.context_size or model.trained_context
         context = min(int(size), model.trained_context)
-        return cls(values.get("--pooling") or own, int(batch), context)
+        return cls(flags.get("--pooling") or pooling, int(batch), context)
 
     def count(self, text: str) -> int:
-        """Return the tokens of a text."""
+        """Return the number of tokens of a text, or refuse a text that is too long."""
         count = len(tokens(text)) + SPECIAL_TOKENS
-        what = f"input ({count} tokens) is"
+        start = f"input ({count} tokens) is"
         if count > self.batch:
-            how = f"increase the physical batch size (current batch size: {self.batch})"
-            msg = f"{what} too large to process. {how}"
+            hint = f"increase the physical batch size (current batch size: {self.batch})"
+            msg = f"{start} too large to process. {hint}"
             raise EngineError(msg, 500)
         if count > self.context:
-            msg = f"{what} larger than the max context size ({self.context} tokens). skipping"
+            msg = f"{start} larger than the max context size ({self.context} tokens). skipping"
             raise _too_long(msg, count, self.context)
         return count
 
@@ -299,15 +298,15 @@ class Limits:
 def embeddings(
     body: Mapping[str, Any], limits: Limits, embed: Callable[[str], Sequence[float]]
 ) -> dict[str, Any]:
-    """Return the vectors of texts."""
+    """Return the reply with the vectors of texts, or refuse the request."""
     if limits.pooling == "none":
         msg = "Pooling type 'none' is not OAI compatible. Please use a different pooling type"
         raise EngineError(msg)
-    given = body.get("input")
-    if not given and given != "":
+    texts = body.get("input")
+    if not texts and texts != "":
         msg = '"input" must be provided, and must not be empty'
         raise EngineError(msg)
-    texts = [given] if isinstance(given, str) else given
+    texts = [texts] if isinstance(texts, str) else texts
     counts = [limits.count(text) for text in texts]
     data: list[dict[str, Any]] = []
     for index, text in enumerate(texts):
@@ -327,7 +326,7 @@ def _usage(counts: Sequence[int]) -> dict[str, int]:
 def rank(
     body: Mapping[str, Any], limits: Limits, score: Callable[[str, str], float]
 ) -> dict[str, Any]:
-    """Return documents by their relevance for a query, the best first."""
+    """Return the reply with the scores of documents, best first, or refuse the request."""
     if limits.pooling != "rank":
         msg = "This server does not support reranking. Start it with `--reranking`"
         raise EngineError(msg, 501)
@@ -337,14 +336,14 @@ def rank(
         raise EngineError(msg)
     usage = _usage([limits.count(f"{query} {document}") for document in documents])
     scores = [float(score(query, document)) for document in documents]
-    results = [{"index": at, "relevance_score": value} for at, value in enumerate(scores)]
+    results = [{"index": index, "relevance_score": value} for index, value in enumerate(scores)]
     results.sort(key=lambda result: -result["relevance_score"])
-    kept = results[: body.get("top_n", len(results))]
-    return {"model": FILE, "object": "list", "usage": usage, "results": kept}
+    results = results[: body.get("top_n", len(results))]
+    return {"model": FILE, "object": "list", "usage": usage, "results": results}
 
 
 def shared_words(query: str, document: str) -> float:
-    """Return the default score: from -5, without a word of the query, to 5, with all of them."""
+    """Return the default score: -5 if the document has no word of the query, 5 if it has all."""
     words = {word.lower() for word in tokens(query)}
     shared = words & {word.lower() for word in tokens(document)}
     return 10 * len(shared) / (len(words) or 1) - 5

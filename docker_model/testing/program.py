@@ -1,19 +1,19 @@
-"""The simulated `docker`: a program that does what the test's process says.
+"""The simulated `docker`: a program that the test's process controls.
 
-`python -I -S program.py ADDRESS model …` connects to `ADDRESS`, says how it was called, and then
-reads, writes and ends as it is ordered (`docker_model.testing.command` orders it). It imports next
-to nothing, so that it starts in about 10 ms.
+`python -I -S program.py ADDRESS model …` connects to `ADDRESS`, reports its arguments and
+environment, and then executes orders from `docker_model.testing.command`: read, write, exit. It
+imports very few modules, so that it starts in about 10 ms.
 
-As the real one it is two processes where that is possible: `docker` starts its plugin in its own
-process group and waits. A signal to `docker` closes the pipe between the two. Here the plugin is
-a fork. With `--plugin` before `ADDRESS` the program is the plugin alone, started without `docker`.
-All processes hold the connection: it ends when the last of them has ended, whatever ended them,
-and they end when the test's process does.
+Like the real command, it has two processes, except on Windows: `docker` starts its plugin in its
+own process group and waits. A signal to `docker` closes the pipe between the two. In the
+simulation, the plugin is a fork. With `--plugin` before `ADDRESS`, the program is only the plugin,
+started without `docker`. All processes hold the connection. It therefore ends when the last
+process has ended, for whatever reason, and the processes end when the test's process ends.
 
-An order is a line of a verb and a size, and so many bytes. What the program says are lines:
-first a size with the call, whose parts are separated by NUL, then `pid N`, `cancel` (`docker`
-got a signal or died), `in SIZE` with the bytes of stdin, none at its end, and `done N`: so many
-bytes more were written.
+An order is a line with a verb and a size, followed by that number of bytes. The program sends its
+own lines: first the size of the call, followed by the call itself with parts separated by NUL.
+Then `pid N`; `cancel` (`docker` got a signal or died); `in SIZE` with bytes of stdin, 0 bytes at
+its end; and `done N` (`N` more bytes were written).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Connection:
     """The connection to the test's process.
 
     Attributes:
-        docker: The descriptor that ends when `docker` gets a signal or dies; -1 without one.
+        docker: The pipe that closes when `docker` gets a signal or dies; -1 if there is none.
         reading: Whether stdin is being read.
         alone: Whether this is the plugin without `docker`.
     """
@@ -70,7 +70,7 @@ class Connection:
         self._written = 0
 
     def order(self) -> tuple[str, bytes]:
-        """Return the next verb and its bytes; says meanwhile what happens here."""
+        """Return the next verb and its bytes. Report stdin and signals while waiting."""
         while True:
             line, newline, rest = self._buffer.partition(b"\n")
             if newline:
@@ -96,7 +96,7 @@ class Connection:
                 self._buffer += data
 
     def _ready(self) -> list[int]:
-        if not FORKS:  # where a pipe cannot be waited for
+        if not FORKS:  # Windows cannot poll a pipe
             return [STDIN if self.reading else self.socket.fileno()]
         poll = select.poll()
         for descriptor in (self.socket.fileno(), self.docker, STDIN if self.reading else -1):
@@ -105,7 +105,7 @@ class Connection:
         return [descriptor for descriptor, _ in poll.poll()]
 
     def write(self, descriptor: int, data: bytes) -> None:
-        """Write all of it; waits for a slow reader, as long as the test's process lives."""
+        """Write all bytes. Wait for a slow reader while the test's process is alive."""
         self._written += len(data)
         if FORKS:
             poll = select.poll()
@@ -115,12 +115,12 @@ class Connection:
             if FORKS and any(ready != descriptor for ready, _ in poll.poll()):
                 os._exit(1)
             try:
-                # So much fits into a pipe that has any room.
+                # A writable pipe has room for at least PIPE_BUF bytes.
                 data = data[os.write(descriptor, data[: getattr(select, "PIPE_BUF", 512)]) :]
             except OSError:
                 if not FORKS:
-                    os._exit(1)  # as SIGPIPE would end it elsewhere
-                break  # closed by the script
+                    os._exit(1)  # like SIGPIPE on other systems
+                break  # the script closed the descriptor
         if self._written >= REPORTED_AFTER:
             self.socket.sendall(b"done %d\n" % self._written)
             self._written = 0
@@ -134,7 +134,7 @@ class Connection:
 
 
 def main(address: str, words: list[str], *, alone: bool) -> NoReturn:
-    """Say how the program was called, and do what it is ordered."""
+    """Report the call, and execute orders until one of them exits."""
     try:
         connection = Connection(address, alone=alone)
         facts = [str(os.getpid()), os.getcwd(), str(len(words)), *words]
@@ -142,7 +142,7 @@ def main(address: str, words: list[str], *, alone: bool) -> NoReturn:
         call = "\0".join(facts).encode("utf-8", "surrogateescape")
         connection.socket.sendall(b"%d\n%b" % (len(call), call))
     except OSError:
-        os.write(STDERR, b"the simulation that this command belongs to has ended\n")
+        os.write(STDERR, b"the simulation of this command has ended\n")
         os._exit(1)
     while True:
         verb, data = connection.order()
@@ -150,7 +150,7 @@ def main(address: str, words: list[str], *, alone: bool) -> NoReturn:
 
 
 def kill(connection: Connection, _data: bytes) -> None:
-    """End both processes as when memory runs out."""
+    """Kill both processes, as the system does when memory runs out."""
     if not FORKS:
         os._exit(1)
     if os.getppid() == connection.docker_pid:
@@ -173,7 +173,7 @@ def ignore_signals(connection: Connection, _data: bytes) -> None:
 
 
 def grandchild(connection: Connection, data: bytes) -> None:
-    """Leave a process behind that holds the pipes."""
+    """Start a process that keeps the pipes open."""
     if FORKS and not os.fork():
         if data:
             os.setsid()
@@ -181,14 +181,14 @@ def grandchild(connection: Connection, data: bytes) -> None:
 
 
 def read_stdin(connection: Connection, _data: bytes) -> None:
-    """Begin to pass stdin on."""
+    """Begin to forward stdin."""
     connection.reading = True
 
 
 def become_pair(connection: Connection, data: bytes) -> None:
-    """Fork the plugin, which goes on, and be `docker`, which waits.
+    """Fork: the child continues as the plugin, and the parent waits as `docker`.
 
-    Data means that the plugin does not look at `docker`.
+    With data, the plugin ignores signals to `docker`.
     """
     if connection.alone and FORKS:
         for number in CAUGHT:
@@ -210,14 +210,13 @@ def _fork(connection: Connection, *, deaf: bool) -> None:
 
     signal(SIGUSR1, lambda _number, _frame: os.close(STDOUT))
     signal(SIGTERM, on_signal)
-    signal(SIGINT, on_signal)  # in place of Python's own, and also when it was ignored so far
-    # A signal to the group that comes with the fork has to find each side with its own handlers.
+    signal(SIGINT, on_signal)  # even if the signal was ignored before
+    # Block signals during the fork, so that each process handles them with its own handlers.
     pthread_sigmask(SIG_BLOCK, CAUGHT)
     connection.docker_pid = os.getpid()
     plugin = os.fork()
     if plugin == 0:
-        # What a handler caught is back to its default in a new program, and Go leaves
-        # SIGPIPE alone where Python ignores it.
+        # A new program starts with default handlers, and Go does not ignore SIGPIPE like Python.
         for number in (*CAUGHT, SIGPIPE):
             signal(number, SIG_DFL)
         pthread_sigmask(SIG_UNBLOCK, CAUGHT)
@@ -244,7 +243,7 @@ ORDERS: dict[str, Callable[[Connection, bytes], None]] = {
 }
 
 if getsignal(SIGINT) != SIG_IGN:
-    # Python's own handler would answer with a traceback while this program starts.
+    # Python's own handler would print a traceback during the start of this program.
     signal(SIGINT, SIG_DFL)
 
 if __name__ == "__main__":

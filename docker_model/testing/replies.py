@@ -1,4 +1,4 @@
-"""Steps, as the runner sends them."""
+"""Replies of the runner: the conversion of steps to HTTP."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ if TYPE_CHECKING:
     Client: TypeAlias = Exchange | RunnerReply
 
 FRAME = {"id": "chatcmpl-1", "created": CREATED, "model": FILE}
-SPEAKER = {"role": "assistant", "content": None}
+EMPTY_MESSAGE = {"role": "assistant", "content": None}
 
 
 def send_reply(client: Client, reply: Reply) -> None:
-    """Send a whole reply."""
+    """Send a complete reply."""
     text = isinstance(reply.body, str)
     kind = reply.content_type or (PLAIN if text else JSON)
     client.reply(reply.status, kind, reply.body.encode() if text else _dump(reply.body))
 
 
 class _Stream:
-    """A reply that comes in pieces.
+    """A streamed reply.
 
-    Its head goes out with the first of them, so that an error before that is an HTTP error.
+    Its head is sent with the first piece, so that an earlier error can be an HTTP error.
     """
 
     content_type = JSON
@@ -68,12 +68,12 @@ class _Stream:
             self._client.begin(self.content_type)
 
     def _send(self, data: bytes) -> None:
-        """Send a piece; the empty one is the end."""
+        """Send a piece; an empty piece ends the reply."""
         self._begin()
         self._client.piece(data)
 
     def _is_last(self, step: Any) -> bool:
-        """Do one of the steps that all streams have. Return whether it was the last."""
+        """Play a step that all streams support. Return whether it ends the reply."""
         match step:
             case Sleep(seconds):
                 self._client.wait(seconds)
@@ -98,64 +98,65 @@ class _Stream:
         return True
 
     def _error(self, message: str, _status: int) -> bytes:
-        """Return an error after the head has gone."""
+        """Return an error in the form for the middle of a stream."""
         return _dump({"type": "error", "message": message}) + b"\n"
 
 
 class ChatReply(_Stream):
-    """One answer: streamed, or in one piece where the request's body asks for no stream."""
+    """One answer, streamed or complete, depending on `stream` in the request."""
 
     content_type = "text/event-stream"
 
     def __init__(self, client: Client, body: Mapping[str, Any], prompt: ChatPrompt) -> None:
         super().__init__(client)
         self._prompt = prompt
-        self._answers = body.get("n") or 1
+        self._choices = body.get("n") or 1
         self._streamed = bool(body.get("stream"))
-        self._counted = bool((body.get("stream_options") or {}).get("include_usage"))
-        self._progress = bool(body.get("return_progress"))
+        self._include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+        self._return_progress = bool(body.get("return_progress"))
         self._message: dict[str, Any] = {}
         self._calls: list[dict[str, Any]] = []
         self._pieces = 0
-        most = body.get("max_tokens")
-        self._most = most if isinstance(most, int) and most > 0 else sys.maxsize
+        limit = body.get("max_tokens")
+        self._max_pieces = limit if isinstance(limit, int) and limit > 0 else sys.maxsize
         self._usage: Usage | None = None
         self._finish: str | None = "stop"
 
     def play(self, steps: Iterable[Step]) -> None:
         """Send the answer."""
         for step in steps:
-            if self._progress and not self._message and not isinstance(step, Sleep):
-                for done in self._prompt.progress():  # after a wait: the model was being loaded
-                    self._choice(SPEAKER, prompt_progress=done)
-                self._message = dict(SPEAKER)
+            # Progress begins after a pause, which simulates the loading of the model.
+            if self._return_progress and not self._message and not isinstance(step, Sleep):
+                for progress in self._prompt.progress():
+                    self._choice(EMPTY_MESSAGE, prompt_progress=progress)
+                self._message = dict(EMPTY_MESSAGE)
             if self._play(step):
                 return
-            if self._pieces == self._most:
+            if self._pieces == self._max_pieces:
                 self._finish = "length"
                 break
         if not self._streamed:
-            message = {**SPEAKER, **self._message}
+            message = {**EMPTY_MESSAGE, **self._message}
             message |= {"tool_calls": self._calls} if self._calls else {}
             choice = {"finish_reason": self._finish, "message": message}
-            choices = [{"index": index, **choice} for index in range(self._answers)]
+            choices = [{"index": index, **choice} for index in range(self._choices)]
             reply = {**FRAME, "object": "chat.completion", "choices": choices, **self._counts()}
             self._client.reply(200, JSON, _dump(reply))
             return
         if self._finish is not None:
-            self._say({}, finish=self._finish)
-            if self._usage or self._counted:
+            self._delta({}, finish=self._finish)
+            if self._usage or self._include_usage:
                 self._event({"choices": [], **self._counts()})
             self._send(b"data: [DONE]\n\n")
         self._send(b"")
 
     def _play(self, step: Step) -> bool:
-        """Do one step. Return whether it was the last."""
+        """Play one step. Return whether it ends the reply."""
         match step:
             case Text(text, size) | Reasoning(text, size):
                 key = "content" if isinstance(step, Text) else "reasoning_content"
                 for piece in self._tokens(text, size):
-                    self._say({key: piece})
+                    self._delta({key: piece})
                     self._message[key] = (self._message.get(key) or "") + piece
             case ToolCall():
                 self._call(step)
@@ -172,8 +173,8 @@ class ChatReply(_Stream):
         return False
 
     def _tokens(self, text: str, size: int | None = None) -> Iterator[str]:
-        """Yield pieces of a text, each of which counts as a token, up to `max_tokens`."""
-        for piece in itertools.islice(pieces(text, size), self._most - self._pieces):
+        """Yield pieces of a text up to `max_tokens`; a piece counts as a token."""
+        for piece in itertools.islice(pieces(text, size), self._max_pieces - self._pieces):
             self._pieces += 1
             yield piece
 
@@ -187,41 +188,35 @@ class ChatReply(_Stream):
         self._calls.append({**start, "function": {"name": call.name, "arguments": "".join(tokens)}})
         self._finish = "tool_calls"
         function = {"name": call.name, "arguments": ""}
-        self._say({"tool_calls": [{"index": index, **start, "function": function}]})
+        self._delta({"tool_calls": [{"index": index, **start, "function": function}]})
         for piece in tokens:
-            self._say({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
+            self._delta({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
 
-    def _say(self, delta: dict[str, Any], finish: str | None = None) -> None:
+    def _delta(self, delta: dict[str, Any], finish: str | None = None) -> None:
         if not self._message:
-            self._message = dict(SPEAKER)
-            self._choice(SPEAKER)
+            self._message = dict(EMPTY_MESSAGE)
+            self._choice(EMPTY_MESSAGE)
         self._choice(delta, finish)
 
-    def _choice(self, delta: Mapping[str, Any], finish: str | None = None, **more: Any) -> None:
+    def _choice(self, delta: Mapping[str, Any], finish: str | None = None, **fields: Any) -> None:
         choice = {"index": 0, "finish_reason": finish, "delta": delta}
-        self._event({"choices": [choice], **more})
+        self._event({"choices": [choice], **fields})
 
     def _event(self, event: Mapping[str, Any]) -> None:
         if self._streamed:
-            whole = {**FRAME, "object": "chat.completion.chunk", **event}
-            self._send(b"data: " + _dump(whole) + b"\n\n")
+            chunk = {**FRAME, "object": "chat.completion.chunk", **event}
+            self._send(b"data: " + _dump(chunk) + b"\n\n")
 
     def _counts(self) -> dict[str, Any]:
-        """Return token counts and times."""
-        usage: dict[str, Any] = {
-            "prompt_tokens": len(self._prompt.tokens),
-            "completion_tokens": self._pieces,
+        """Return the objects `usage` and `timings` of a reply."""
+        usage = self._usage or Usage(len(self._prompt.tokens), self._pieces)
+        prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+        counts = {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion if total is None else total,
         }
-        total = None
-        if self._usage:
-            total = self._usage.total_tokens
-            usage = {
-                "prompt_tokens": self._usage.prompt_tokens,
-                "completion_tokens": self._usage.completion_tokens,
-            }
-        both = usage["prompt_tokens"] + usage["completion_tokens"]
-        usage["total_tokens"] = both if total is None else total
-        return {"usage": usage, "timings": self._prompt.timings(usage["completion_tokens"])}
+        return {"usage": counts, "timings": self._prompt.timings(completion)}
 
     def _send(self, data: bytes) -> None:
         if self._streamed:
@@ -243,9 +238,9 @@ class PullReply(_Stream):
         """Send the progress.
 
         Args:
-            steps: What happens.
-            pulled: Called when the model is there, before the client hears so, which may ask
-                for the model at once.
+            steps: The steps of the pull.
+            pulled: Called at the end, before the client receives the last line, because the
+                client can use the model immediately.
         """
         for step in steps:
             match step:

@@ -1,4 +1,4 @@
-"""The simulated Docker Model Runner: what its HTTP API answers, and what it was asked."""
+"""The simulated Docker Model Runner: its HTTP API and the records of its requests."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from docker_model.testing.store import StoredModel
     from docker_model.testing.templates import Template
 
-# `/v1/` and a named backend are other names of the same.
+# `/v1/` and `/engines/BACKEND/v1/` are aliases of `/engines/v1/`.
 _API = re.compile(r" (?:/engines(?:/(?:llama\.cpp|vllm|sglang|mlx))?)?/v1/")
 _ENGINE = re.compile(r" (?:/engines(?:/llama\.cpp)?)?/(rerank|_configure)$")
 STATUS = {"llama.cpp": "Running: llama.cpp b9879", "vllm": "Not Installed"}
 ENGINE_SIZE, MODEL_SIZE = 51_200_000, 268_800_000
 NO_PAGE = Reply(404, "404 page not found\n")
 NO_MODEL = Reply(404, "model not found\n")
-# Paths below which a model answers, and the mode in which it does.
+# The paths of requests to a model, and the mode of the model for each.
 INFERENCE = {
     "POST /engines/v1/chat/completions": "completion",
     "POST /engines/v1/messages/count_tokens": "completion",
@@ -58,26 +58,31 @@ INFERENCE = {
 FixedReply: TypeAlias = Reply | Callable[[Request], Reply]
 
 
-def one_name(route: str) -> str:
-    """Return the one name of a method and path that this module uses."""
+def normalized_route(route: str) -> str:
+    """Return a method and path with aliases of the path replaced by the usual form."""
     return _ENGINE.sub(r" /engines/\1", _API.sub(" /engines/v1/", route))
 
 
 def routes(replies: Mapping[str, FixedReply]) -> dict[str, FixedReply]:
-    """Return fixed replies by `METHOD /path`, by the one name of a path that this module uses."""
-    for where, reply in replies.items():
-        if where != "*" and not re.fullmatch(r"[A-Z]+ /\S*", where):
-            msg = f"{where!r} is no method and path such as 'GET /models'"
+    """Check fixed replies, and return them by their normalized routes.
+
+    Raises:
+        ValueError: If a key is not a method and path.
+        TypeError: If a value is not a reply or a function.
+    """
+    for route, reply in replies.items():
+        if route != "*" and not re.fullmatch(r"[A-Z]+ /\S*", route):
+            msg = f"{route!r} is not a method and path such as 'GET /models'"
             raise ValueError(msg)
         if not (isinstance(reply, Reply) or callable(reply)):
-            msg = f"{reply!r} is no Reply"
+            msg = f"{reply!r} is not a Reply or a function"
             raise TypeError(msg)
-    return {one_name(where): reply for where, reply in replies.items()}
+    return {normalized_route(route): reply for route, reply in replies.items()}
 
 
 @dataclass(slots=True)
 class Scenario:
-    """What a simulation is given; the attributes are those of `SimulatedDocker`."""
+    """The configuration of a simulation; the attributes are the parameters of `SimulatedDocker`."""
 
     models: Sequence[Described]
     any_model: bool
@@ -95,7 +100,7 @@ class Scenario:
 
 
 class Runner:
-    """Serves one simulation until it is closed."""
+    """The servers of one simulation, for HTTP requests and for commands."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.memory = Memory()
@@ -105,13 +110,13 @@ class Runner:
         for name in scenario.pullable:
             self._store.hide(name)
         self._server = Server(lambda link: Exchange(link, self._serve), socket.SHUT_RDWR)
-        # With a command, its end is awaited.
+        # Shut down only one direction, so that a command's processes can end and be awaited.
         self._commands = Server(self._watch, socket.SHUT_WR)
         self.address = self._server.address
         self.command_address = self._commands.address
 
     def close(self) -> None:
-        """Hang up on all clients, and end the commands that still run."""
+        """End the running commands, and close all connections."""
         self._commands.close()
         self._server.close()
 
@@ -125,10 +130,10 @@ class Runner:
             exchange.close_connection = True
 
     def answer(self, client: Client, request: Request) -> None:
-        """Answer a request, and remember it.
+        """Answer and record a request.
 
         Raises:
-            Gone: If the client goes before the end.
+            Gone: If the client disconnects before the end of the reply.
         """
         memory = self.memory
         with memory.changed:
@@ -145,7 +150,7 @@ class Runner:
                 memory.changed.notify_all()
 
     def _watch(self, connection: socket.socket) -> None:
-        """Stay with a command from its start to the end of its last process."""
+        """Run and record a command, from its start to the end of its last process."""
         memory = self.memory
         process = CommandProcess(connection)
         call = process.call
@@ -180,7 +185,7 @@ class Runner:
 
     def _answer(self, client: Client, request: Request) -> None:
         path, _, query = request.path.partition("?")
-        route = one_name(f"{request.method} {path}")
+        route = normalized_route(f"{request.method} {path}")
         replies = self._scenario.replies
         fixed = replies.get(route, replies.get("*"))
         body = request.body
@@ -208,7 +213,7 @@ class Runner:
     # --- Inference --------------------------------------------------------------------------------
 
     def _infer(self, client: Client, request: Request, mode: str, route: str) -> None:
-        """Have the model in memory, and let it answer."""
+        """Load the model and send its answer."""
         name = request.body.get("model")
         if not (isinstance(name, str) and name):
             msg = "model is required"
@@ -244,9 +249,9 @@ class Runner:
         prompt = read_chat(request.body, model.model, self._scenario.template)
         prompt.check_length(config.get("context-size") or model.context_size)
         scripts = self._scenario.scripts
-        named = (scripts[tag] for tag in model.tags if tag in scripts)
+        own_scripts = (scripts[tag] for tag in model.tags if tag in scripts)
         stream = ChatReply(client, request.body, prompt)
-        steps = steps_of(next(named, self._scenario.script), Prompt(request))
+        steps = steps_of(next(own_scripts, self._scenario.script), Prompt(request))
         try:
             stream.play(steps)
         except Gone:
@@ -265,13 +270,13 @@ class Runner:
     def _pull(self, client: Client, name: str) -> None:
         steps = self._scenario.pullable.get(normalize(name))
         if steps is None:
-            is_there = self._store.find(name) is not None
+            is_stored = self._store.find(name) is not None
             missing = Fail("Model not found", 404)
-            steps = [Pulled("Using cached model: 256.35MiB") if is_there else missing]
+            steps = [Pulled("Using cached model: 256.35MiB") if is_stored else missing]
         PullReply(client).play(steps, lambda: self._store.add(name))
 
     def _manage(self, route: str, arguments: Mapping[str, str], body: Any) -> Reply:
-        """Answer what concerns the models, and asks none of them."""
+        """Return the reply to a management request."""
         store, models = self._store, self._store.all()
         match route:
             case "POST /engines/_configure":
@@ -297,14 +302,14 @@ class Runner:
         return self._manage_one(route, arguments) if page is None else Reply(body=page)
 
     def _search(self, term: str) -> list[dict[str, Any]]:
-        """Return what Docker Hub would say; what can be pulled is there."""
-        known = [model.shown_name for model in self._store.all()]
-        names = [*self._scenario.pullable, *known]
+        """Return the results of a search among the pullable and the stored models."""
+        stored = [model.shown_name for model in self._store.all()]
+        names = [*self._scenario.pullable, *stored]
         short = [name.removeprefix("docker.io/").removesuffix(":latest") for name in names]
         return [_found(name) for name in short if term.lower() in name.lower()]
 
     def _manage_one(self, route: str, arguments: Mapping[str, str]) -> Reply:
-        """Answer what concerns one model."""
+        """Return the reply to a management request for one model."""
         start, _, name = route.partition("/models/")
         model = self._store.find(name.removesuffix("/tag"))
         if start not in ("GET ", "GET /engines/v1", "DELETE ", "POST "):
@@ -340,13 +345,13 @@ def _found(name: str) -> dict[str, Any]:
 def _openai(model: StoredModel) -> dict[str, Any]:
     config = model.data.get("config") or {}
     keys = ("architecture", "parameters", "quantization", "size")
-    known = {key: config[key] for key in keys if config.get(key)}
+    details = {key: config[key] for key in keys if config.get(key)}
     if model.context_size is not None:
-        known["context_window"] = model.context_size
+        details["context_window"] = model.context_size
     return {
         "id": model.shown_name,
         "object": "model",
         "created": model.data.get("created", 0),
         "owned_by": "docker",
-        **({"dmr": known} if known else {}),
+        **({"dmr": details} if details else {}),
     }

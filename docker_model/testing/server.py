@@ -1,7 +1,7 @@
-"""Connections on loopback, a thread each; nothing in here knows of models.
+"""A server on loopback with one thread per connection. It contains nothing about models.
 
-Threads and not an event loop: a script is a plain function that may block, and nothing here
-shares a loop with the code under test.
+It uses threads instead of an event loop, because a script is a plain function that can block, and
+because the simulation must not share a loop with the code under test.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ JSON = "application/json"
 
 
 class Gone(Exception):
-    """The other end hung up, or the server is closing."""
+    """The client closed the connection, or the server is closing."""
 
 
 class Server:
@@ -37,15 +37,16 @@ class Server:
     """
 
     def __init__(self, serve: Callable[[socket.socket], object], close_how: int) -> None:
-        """Listen and start the first thread.
+        """Start to listen in a thread.
 
         Args:
-            serve: Called in a thread for each connection, which is closed afterwards.
-            close_how: Which side of a connection is shut when the server closes.
+            serve: Called with each connection in its own thread. The connection is closed
+                afterwards.
+            close_how: The argument of `socket.shutdown` for connections when the server closes.
         """
         self._serve = serve
         self._close_how = close_how
-        # Changed by the accepting thread alone, and read once it has ended.
+        # Only the accepting thread changes this list. close() reads it after that thread ended.
         self._connections: list[tuple[threading.Thread, socket.socket]] = []
         self._closing = False
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
@@ -63,7 +64,7 @@ class Server:
             thread = threading.Thread(
                 target=self._run, args=(connection,), name="simulated reply", daemon=True
             )
-            self._connections = [each for each in self._connections if each[0].is_alive()]
+            self._connections = [entry for entry in self._connections if entry[0].is_alive()]
             thread.start()
             self._connections.append((thread, connection))
 
@@ -72,20 +73,20 @@ class Server:
             self._serve(connection)
 
     def close(self) -> None:
-        """Hang up on all clients and end all threads."""
+        """Close all connections and end all threads."""
         self._closing = True
-        # The portable way to wake a thread out of accept().
+        # A connection is the portable way to wake a thread that waits in accept().
         host, _, port = self.address.partition(":")
         socket.create_connection((host, int(port))).close()
         self._thread.join()
         self._listener.close()
         for _, connection in self._connections:
-            with contextlib.suppress(OSError):  # it may be closed by now
+            with contextlib.suppress(OSError):  # the connection can be closed already
                 connection.shutdown(self._close_how)
         for thread, _ in self._connections:
             thread.join(END_TIMEOUT)
             if thread.is_alive():
-                msg = "a script or a command of the simulated docker does not end"
+                msg = f"a script or command of the simulation still runs after {END_TIMEOUT} s"
                 raise RuntimeError(msg)
 
 
@@ -101,7 +102,7 @@ class Exchange(BaseHTTPRequestHandler):
     text: bytes
 
     def __init__(self, connection: socket.socket, answer: Callable[[Exchange], None]) -> None:
-        """Serve a connection to its end, and call `answer` for each request."""
+        """Serve a connection to its end. Call `answer` for each request."""
         self._answer = answer
         super().__init__(connection, None, None)  # type: ignore[arg-type]
 
@@ -112,7 +113,7 @@ class Exchange(BaseHTTPRequestHandler):
         """Answer a request of any method."""
         size = int(self.headers.get("Content-Length", "0"))
         self.text = self.rfile.read(size)
-        if len(self.text) == size:  # else the client left in the middle of it
+        if len(self.text) == size:  # otherwise the client closed the connection
             self._answer(self)
 
     do_POST = do_DELETE = do_PUT = do_GET  # noqa: N815 - as above
@@ -123,23 +124,23 @@ class Exchange(BaseHTTPRequestHandler):
         return unquote(self.path)
 
     def json(self) -> Any:
-        """Return the value of the body; `None` for a body that is no JSON, too."""
+        """Return the value of the body; `None` if the body is not JSON."""
         try:
             return json.loads(self.text)
         except ValueError:
             return None
 
     def reply(self, status: int, content_type: str, body: bytes) -> None:
-        """Send a whole reply."""
+        """Send a complete reply."""
         self._head(status, content_type, "Content-Length", str(len(body)))
         self.send(body)
 
     def begin(self, content_type: str, status: int = 200) -> None:
-        """Send the head of a reply whose body comes in pieces."""
+        """Send the head of a streamed reply."""
         self._head(status, content_type, "Transfer-Encoding", "chunked")
 
     def piece(self, data: bytes) -> None:
-        """Send a piece of the body; the empty one is its end."""
+        """Send a piece of the body; an empty piece ends it."""
         self.send(b"%x\r\n%b\r\n" % (len(data), data))
 
     def _head(self, status: int, content_type: str, name: str, value: str) -> None:
@@ -152,18 +153,18 @@ class Exchange(BaseHTTPRequestHandler):
             raise Gone from None
 
     def send(self, data: bytes) -> None:
-        """Send bytes; blocks while the other end does not read."""
+        """Send bytes. Block while the client does not read."""
         try:
             self.connection.sendall(data)
         except OSError:
             raise Gone from None
 
     def play(self, step: object) -> None:
-        """Do nothing: the step concerns a command, and this client is none."""
+        """Do nothing, because the step is for a command and this client is not a command."""
 
     def wait(self, seconds: float | None) -> None:
-        """Do nothing for so long, `None` for ever."""
-        # A client sends nothing while it waits for the reply: what can be read is its end.
+        """Wait for some seconds, or for ever with `None`."""
+        # A client sends nothing while it waits for the reply, so any input is its end.
         if _readable(self.connection, seconds):
             raise Gone
 
@@ -171,6 +172,6 @@ class Exchange(BaseHTTPRequestHandler):
 def _readable(connection: socket.socket, seconds: float | None) -> bool:
     if sys.platform == "win32":
         return bool(select.select([connection], [], [], seconds)[0])
-    poll = select.poll()  # which, unlike `select`, takes descriptors above 1023
+    poll = select.poll()  # unlike `select`, supports descriptors above 1023
     poll.register(connection, select.POLLIN)
     return bool(poll.poll(None if seconds is None else seconds * 1000))

@@ -1,4 +1,4 @@
-"""What a simulated runner has in its store and in memory, and how it is configured."""
+"""The models of a simulated runner: its store, the loaded models and their configurations."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class StoredModel:
     """A model in the store.
 
     Attributes:
-        model: What it does.
-        data: The JSON object that the runner sends for it.
-        loaded: The modes that it runs in, each with the name that it was asked for by.
-        busy: The modes of the requests that it is answering.
+        model: The description of the model.
+        data: The JSON object that the runner sends for the model.
+        loaded: The modes in which the model is loaded, each with the name in its request.
+        busy: The modes of the requests in progress.
         configs: The configuration of each mode.
     """
 
@@ -51,12 +51,12 @@ class StoredModel:
 
     @property
     def tags(self) -> list[str]:
-        """The names that lead to it, complete ones."""
+        """The complete names of the model."""
         return [normalize(tag) for tag in self.data.get("tags") or ()]
 
     @property
     def shown_name(self) -> str:
-        """The first tag, or the id without one."""
+        """The first tag, or the id of a model without tags."""
         return next(iter(self.tags), self.id)
 
     @property
@@ -66,20 +66,20 @@ class StoredModel:
         return size
 
     def is_named(self, name: str) -> bool:
-        """Return whether this is a tag of it, its last part, the id or the start of the id."""
+        """Return whether a name is a tag, the last part of a tag, or the start of the id."""
         if normalize(name) in self.tags:
             return True
-        lasts = [tag.rpartition("/")[2] for tag in self.tags]
+        short_names = [tag.rpartition("/")[2] for tag in self.tags]
         digest = name.removeprefix("sha256:")
         is_id = len(digest) >= SHORT_ID and self.id.removeprefix("sha256:").startswith(digest)
-        return is_id or name in lasts or f"{name}:latest" in lasts
+        return is_id or name in short_names or f"{name}:latest" in short_names
 
 
 class Store:
-    """Models by name; safe to use from several threads."""
+    """The models by name; thread-safe."""
 
     def __init__(self, models: Sequence[Described], template: Template, *, any_model: bool) -> None:
-        """Fill the store; with `any_model`, every other model is there by its name."""
+        """Create the models. With `any_model`, the store contains every other name too."""
         self._template = template
         self._any_model = any_model
         self._lock = threading.RLock()
@@ -95,7 +95,7 @@ class Store:
         return StoredModel(model, model.describe(self._template))
 
     def all(self) -> list[StoredModel]:
-        """Return everything."""
+        """Return the listed models."""
         with self._lock:
             return list(self._models)
 
@@ -105,14 +105,14 @@ class Store:
     def find(self, name: str) -> StoredModel | None:
         """Return the model that the runner finds by this tag or id."""
         with self._lock:
-            wanted = normalize(name)
+            tag = normalize(name)
             model = next((model for model in self._known() if model.is_named(name)), None)
-            if model is None and self._any_model and wanted not in self._absent:
-                model = self._imagined[wanted] = self._stored(name)
+            if model is None and self._any_model and tag not in self._absent:
+                model = self._imagined[tag] = self._stored(name)
             return model
 
     def hide(self, name: str) -> None:
-        """Take a name out of those that are always there, until it is added."""
+        """Exclude a name from `any_model`, until the model is added."""
         self._absent.add(normalize(name))
 
     def add(self, name: str) -> None:
@@ -122,16 +122,16 @@ class Store:
                 self._models.append(self._stored(name))
 
     def tag(self, model: StoredModel, tag: str) -> None:
-        """Give a model one more tag."""
+        """Add a tag to a model."""
         with self._lock:
             if normalize(tag) not in model.tags:
                 model.data.setdefault("tags", []).append(normalize(tag))
 
     def remove(self, model: StoredModel, name: str, *, force: bool) -> list[dict[str, str]]:
-        """Take away a tag, or the model with its last one. Return what was done.
+        """Remove a tag, or the model with its last tag. Return the runner's list of changes.
 
         Raises:
-            RunnerError: If `name` is an id, and stands for several tags.
+            RunnerError: If `name` is an id, the model has several tags, and `force` is false.
         """
         with self._lock:
             tags = model.data.setdefault("tags", [])
@@ -141,14 +141,14 @@ class Store:
             if len(tags) > 1 and not force:
                 msg = f'unable to delete "{name}" (must be forced) due to multiple tag references'
                 raise RunnerError(msg, 409)
-            self._models = [each for each in self._models if each is not model]
+            self._models = [stored for stored in self._models if stored is not model]
             return [*({"Untagged": tag} for tag in tags), {"Deleted": model.id}]
 
     # --- In memory --------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def running(self, model: StoredModel, name: str, mode: str) -> Iterator[dict[str, Any]]:
-        """Have a model in memory and in use; give its configuration."""
+        """Load a model and mark it as busy; yield its configuration."""
         with self._lock:
             model.loaded[mode] = name
             model.busy.append(mode)
@@ -159,7 +159,7 @@ class Store:
                 model.busy.remove(mode)
 
     def loaded(self) -> list[dict[str, Any]]:
-        """Return what is in memory, as the runner says it."""
+        """Return the JSON objects of the loaded models."""
         with self._lock:
             return [
                 {
@@ -176,11 +176,11 @@ class Store:
             ]
 
     def unload(self, names: Sequence[str], *, everything: bool) -> int:
-        """Take idle models out of memory. Return how many there were.
+        """Unload idle models, and return their number.
 
         Args:
-            names: The models.
-            everything: All models, whose configurations are forgotten, too.
+            names: The names of the models.
+            everything: Whether to unload all models and delete their configurations.
         """
         count = 0
         with self._lock:
@@ -193,10 +193,10 @@ class Store:
         return count
 
     def configure(self, request: Mapping[str, Any]) -> None:
-        """Take a configuration, in place of the model's one for that mode; load the model.
+        """Replace a model's configuration for one mode, and load the model.
 
         Raises:
-            RunnerError: If the runner would refuse it, or the model is in use.
+            RunnerError: If a flag is not allowed, or the model is in use.
         """
         config = {key: value for key, value in request.items() if key not in ("model", "mode")}
         flags = config.get("runtime-flags") or []
@@ -209,7 +209,7 @@ class Store:
         with self._lock:
             model = self.find(str(request.get("model", "")))
             if model is None or model.configs.get(mode) == config:
-                return  # of a model that is not there the runner takes it, and never shows it
+                return  # the runner accepts a missing model and ignores its configuration
             if mode in model.busy:
                 msg = "runner already active"
                 raise RunnerError(msg, 409)
@@ -217,7 +217,7 @@ class Store:
             model.loaded[mode] = model.shown_name
 
     def configurations(self, name: str = "") -> list[dict[str, Any]]:
-        """Return the configurations of one model or all, as the runner says them."""
+        """Return the JSON objects of the configurations of one model or of all."""
         with self._lock:
             return [
                 {
@@ -238,7 +238,7 @@ def _by_name(name: str) -> SimulatedModel:
 
 
 def go_duration(text: str) -> str:
-    """Return a duration as Go writes it: `5m0s` for `5m` and for `300s`; `0` and `-1` stay."""
+    """Return a duration in Go's format, such as `5m0s` for `300s`; `0` and `-1` are unchanged."""
     parts = re.findall(r"(\d+)([hms])", text)
     if not parts:
         return text

@@ -1,8 +1,8 @@
-"""Chat templates: what a model's own template accepts, and what its text tells about the model.
+"""Chat templates: the conversations that a model accepts, and the text in its metadata.
 
-llama.cpp renders each conversation with the template in the model's file. A template may refuse
-one (`raise_exception`), and only a template that has a place for tools shows them to the model.
-Here a template is a list of rules and a text; the text is what the metadata publishes.
+llama.cpp renders each conversation with the template in the model's file. A template can refuse a
+conversation (`raise_exception`), and only a template with a place for tools shows them to the
+model. In the simulation, a template is a list of rules and a text for the metadata.
 """
 
 from __future__ import annotations
@@ -23,32 +23,31 @@ class Template:
 
     Attributes:
         source: The text in the model's metadata.
-        rules: Complaints, each with a function of the messages that tells when it is made.
-        tools: Whether the model gets to see tools.
-        thinking: Whether the model thinks.
-        system: Whether there is a place for a system message. Without one llama.cpp puts
-            the first system message in front of the message that follows.
+        rules: Pairs of an error message and a function that returns whether it applies to the
+            messages.
+        tools: Whether the template shows tools to the model.
+        system: Whether the template has a place for a system message. Without one, llama.cpp
+            adds the first system message to the beginning of the next message.
     """
 
     source: str
     rules: tuple[Rule, ...] = ()
     tools: bool = False
-    thinking: bool = False
     system: bool = True
 
     def complaint(self, messages: Messages) -> str | None:
-        """Return what the template says against these messages."""
+        """Return the error message of the first rule that refuses these messages, or `None`."""
         return next((complaint for complaint, refuses in self.rules if refuses(messages)), None)
 
 
 def _roles(messages: Messages) -> str:
-    """Return a letter for each message: that of its role, `c` for calls, `?` for other roles."""
+    """Return one letter per message: its role, `c` for tool calls, `?` for an unknown role."""
     letters = {"system": "s", "user": "u", "assistant": "a", "tool": "t"}
     return "".join("c" if _calls(m) else letters.get(m["role"], "?") for m in messages)
 
 
 def _matching(pattern: str) -> Callable[[Messages], bool]:
-    """Return a function that tells whether a pattern is in the letters of the messages' roles."""
+    """Return a function that searches the letters of the messages' roles for a pattern."""
     return lambda messages: re.search(pattern, _roles(messages)) is not None
 
 
@@ -59,7 +58,7 @@ def _calls(message: Mapping[str, Any]) -> Sequence[Any]:
 def _ids_of_other_length(messages: Messages) -> bool:
     ids = [call.get("id") for message in messages for call in _calls(message)]
     ids += [message.get("tool_call_id") for message in messages if message["role"] == "tool"]
-    return any(len(each or "") != MISTRAL_ID for each in ids)
+    return any(len(ident or "") != MISTRAL_ID for ident in ids)
 
 
 def _several_calls(messages: Messages) -> bool:
@@ -85,11 +84,11 @@ _TURNS = "onversation roles must alternate user/assistant/user/assistant/..."
 _ONE_SYSTEM = "Only user and assistant roles are supported, with an optional system message!"
 
 TEMPLATES: dict[str, Template] = {
-    # Takes every conversation, as Qwen 2.5's and Hermes' do.
+    # Accepts every conversation, as the templates of Qwen 2.5 and Hermes do.
     "chatml": Template(_TOOLS + _CHATML, tools=True),
-    # SmolLM2's: as above, but the model never sees a tool.
+    # The same without tools.
     "smollm2": Template(_CHATML),
-    "qwen3": Template(_TOOLS + _CHATML + _THINK, tools=True, thinking=True),
+    "qwen3": Template(_TOOLS + _CHATML + _THINK, tools=True),
     "qwen3.5": Template(
         _TOOLS + _CHATML + _THINK,
         (
@@ -98,7 +97,6 @@ TEMPLATES: dict[str, Template] = {
             ("Unexpected message role.", _OTHER_ROLES),
         ),
         tools=True,
-        thinking=True,
     ),
     "gemma": Template(_CHATML, ((f"C{_TURNS}", _matching(r"^(?!(u[^u])*u?$)")),), system=False),
     "mistral": Template(
@@ -131,20 +129,19 @@ TEMPLATES: dict[str, Template] = {
         _TOOLS + _CHATML + "{{ reasoning_effort }}",
         (("Message has tool role, but there was no previous tool call!", _matching(r"^[^c]*t")),),
         tools=True,
-        thinking=True,
     ),
 }
 
 
 def template_named(template: str | Template) -> Template:
-    """Return the template of this name, or the template itself.
+    """Return the template with this name. Return a `Template` unchanged.
 
     Raises:
-        ValueError: If there is no template of this name.
+        ValueError: If there is no template with this name.
     """
     if isinstance(template, Template):
         return template
     if template not in TEMPLATES:
-        msg = f"no template is named {template!r}; there are {', '.join(TEMPLATES)}"
+        msg = f"there is no template {template!r}; choose one of {', '.join(TEMPLATES)}"
         raise ValueError(msg)
     return TEMPLATES[template]

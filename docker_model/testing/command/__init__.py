@@ -1,8 +1,8 @@
-"""What `docker` and its plugin `docker model` do, as far as this library calls them.
+"""The behavior of `docker` and its plugin `docker model`, for all commands of this library.
 
-It runs in the test's process. The program that is started there,
-`docker_model.testing.program`, does nothing but what is ordered from here. Two versions are
-simulated, the newest one and v0.1.40: a version before v0.1.45 behaves as v0.1.40.
+This code runs in the test's process and controls the started program,
+`docker_model.testing.program`. It simulates two versions, the newest one and v0.1.40. Versions
+before v0.1.45 behave like v0.1.40.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ NO_PLUGIN = 125
 
 @dataclass(slots=True)
 class Flags:
-    """A command line that was read.
+    """A parsed command line.
 
     Attributes:
-        values: Flag name to its text; `"true"` for a switch.
-        words: Everything that is no flag, in order.
+        values: The texts of the flags by their names; `"true"` for a switch.
+        words: The other arguments, in order.
     """
 
     values: dict[str, str] = field(default_factory=dict)
@@ -51,7 +51,7 @@ CONFIGURE = (
     "context-size= speculative-draft-model= speculative-num-tokens= "
     "speculative-min-acceptance-rate= hf_overrides= gpu-memory-utilization= mode= think keep-alive="
 )
-# Name to function, flags as `parse` takes them, and those of v0.1.40.
+# Each command's function, its flags in the form of `parse`, and its flags in v0.1.40.
 COMMANDS: dict[str, tuple[Command, str, str]] = {
     "configure": (manage.configure, CONFIGURE, "context-size="),
     "df": (manage.query("/engines/df", manage.print_usage), "", ""),
@@ -71,29 +71,29 @@ WITHOUT_ENGINE = ("search", "version")
 
 
 def parse(args: Sequence[str], known: str) -> Flags:
-    """Read a command line: flags and words in any order, `--` ends the flags.
+    """Parse a command line with flags and words in any order; `--` ends the flags.
 
     Args:
-        args: The words after the command's name.
-        known: The flags: `all` for a switch, `color=` with a value.
+        args: The arguments after the command's name.
+        known: The known flags, such as `all` for a switch and `color=` for a flag with a value.
 
     Raises:
-        CommandError: If there is no such flag.
+        CommandError: If a flag is unknown.
     """
-    valued = {each.rstrip("="): each.endswith("=") for each in known.split()}
+    valued = {flag.rstrip("="): flag.endswith("=") for flag in known.split()}
     flags = Flags()
-    rest = iter(args)
-    for word in rest:
+    words = iter(args)
+    for word in words:
         name, equals, value = word.removeprefix("--").partition("=")
         if word == "--":
-            flags.words += rest
+            flags.words += words
         elif not word.startswith("-"):
             flags.words.append(word)
         elif name not in valued:
             msg = f"unknown flag: --{name}\n\nUsage:  docker model COMMAND"
             raise CommandError(msg)
         elif valued[name] and not equals:
-            flags.values[name] = next(rest, "")
+            flags.values[name] = next(words, "")
         else:
             flags.values[name] = value or "true"
     return flags
@@ -102,7 +102,7 @@ def parse(args: Sequence[str], known: str) -> Flags:
 def run_command(
     process: CommandProcess, session: Session, startup: Sequence[ProcessStep], *, plugin: bool
 ) -> None:
-    """Do what a command does, from its start to its exit code."""
+    """Run a command from its start to its exit."""
     words = list(process.call.argv)
     try:
         if not plugin:
@@ -119,7 +119,7 @@ def _dispatch(session: Session, words: list[str]) -> int:
     """Run a command line of the plugin; return the exit code."""
     name, *args = words or [""]
     if name not in COMMANDS:
-        # Not an error for the CLI: it prints its help.
+        # The CLI prints its help and exits with code 0.
         session.process.out("Usage:  docker model COMMAND\n")
         return 0
     run_it, known, known_to_old = COMMANDS[name]
@@ -134,7 +134,7 @@ def _dispatch(session: Session, words: list[str]) -> int:
 
 
 def _without_plugin(process: CommandProcess, words: list[str]) -> int:
-    """Do what `docker` itself makes of the call; return the exit code."""
+    """Run the call like a `docker` without the plugin; return the exit code."""
     before = words[: words.index("--")] if "--" in words else words
     flag = next((word for word in before if word.startswith("-")), None)
     if flag is None:

@@ -1,4 +1,4 @@
-"""The commands that ask no model: `list`, `inspect`, `pull`, `configure`, `status` and others."""
+"""The management commands: `list`, `inspect`, `pull`, `configure`, `status` and others."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ KILO = 1000
 
 
 def query(path: str, show: Callable[[Session, Any], None]) -> Callable[[Session, Flags], None]:
-    """Return a command that prints what the runner has under a path.
+    """Return a command that requests a path of the runner and prints the reply.
 
     Args:
         path: The path, with `{0}` for the first word of the command line.
-        show: Prints the JSON value of the reply.
+        show: Called to print the JSON value of the reply.
     """
 
     def command(session: Session, flags: Flags) -> None:
@@ -46,7 +46,7 @@ def query(path: str, show: Callable[[Session, Any], None]) -> Callable[[Session,
 
 
 def print_json(session: Session, value: Any) -> None:
-    """Print a value as it is."""
+    """Print a value as JSON."""
     session.process.out(json.dumps(value, ensure_ascii=False, indent=4) + "\n")
 
 
@@ -116,19 +116,19 @@ def unload(session: Session, flags: Flags) -> None:
 def status(session: Session, _flags: Flags) -> None:
     """Run `docker model status --json`."""
     failed = "Failed to get Docker Model Runner status"
-    shown: dict[str, Any] = {"running": True, "backends": {}}
+    state: dict[str, Any] = {"running": True, "backends": {}}
     try:
         session.ask("GET", "/models", failed)
         with contextlib.suppress(ValueError):
-            shown["backends"] = json.loads(session.ask("GET", "/engines/status", failed))
+            state["backends"] = json.loads(session.ask("GET", "/engines/status", failed))
     except UnavailableError:
-        shown["running"] = False
+        state["running"] = False
     if session.old:
-        shown["endpoint"] = f"{session.base}/engines/v1/"
+        state["endpoint"] = f"{session.base}/engines/v1/"
     else:
-        shown["kind"] = session.kind
-        shown["endpointHost"] = f"{session.base}/v1/"
-    print_json(session, shown)
+        state["kind"] = session.kind
+        state["endpointHost"] = f"{session.base}/v1/"
+    print_json(session, state)
 
 
 def version(session: Session, _flags: Flags) -> None:
@@ -141,11 +141,11 @@ def version(session: Session, _flags: Flags) -> None:
 
 
 def configure(session: Session, flags: Flags) -> None:
-    """Run `docker model configure`; no output when the runner took it."""
+    """Run `docker model configure`, which prints nothing on success."""
     model, *runtime_flags = flags.words
     if model == "show" and not session.old:
-        named = "".join(flags.words[1:])
-        query(f"/engines/_configure?model={named}", print_json)(session, flags)
+        name = "".join(flags.words[1:])
+        query(f"/engines/_configure?model={name}", print_json)(session, flags)
         return
     overrides = flags.text("hf_overrides", "null")
     body: dict[str, Any] = {
@@ -181,7 +181,7 @@ def _number(flags: Flags, name: str) -> float:
 
 
 class _RetryError(CommandError):
-    """An attempt that failed in a way that may pass."""
+    """A failed attempt that the CLI repeats."""
 
 
 def pull_command(session: Session, flags: Flags) -> None:
@@ -190,7 +190,10 @@ def pull_command(session: Session, flags: Flags) -> None:
 
 
 def pull(session: Session, model: str) -> None:
-    """Pull a model and print the progress as to a pipe; no signal to `docker` cancels it."""
+    """Pull a model and print the progress in the format for pipes.
+
+    A signal to `docker` does not cancel a pull.
+    """
     failure = ""
     for attempt in range(RETRIES + 1):
         if attempt:
@@ -211,7 +214,7 @@ class _Pull:
     def __init__(self, session: Session, model: str) -> None:
         self._out, self._err = session.process.out, session.process.err
         self._layers: dict[str, int] = {}
-        self._rest = b""
+        self._incomplete = b""
         self._message = ""
         body = {"from": model}
         token = session.env.get("HF_TOKEN")
@@ -229,9 +232,9 @@ class _Pull:
         self._out(f"{self._message}\n")
 
     def _take(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, self._incomplete = (self._incomplete + data).split(b"\n")
         for line in filter(None, lines):
-            with contextlib.suppress(ValueError):  # what is no progress is left out
+            with contextlib.suppress(ValueError):  # ignore lines that are not JSON
                 self._step(json.loads(line))
 
     def _step(self, step: dict[str, Any]) -> None:

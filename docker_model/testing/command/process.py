@@ -1,4 +1,4 @@
-"""The other end of `docker_model.testing.program`: orders to a command's processes."""
+"""The control of a command's processes, which run `docker_model.testing.program`."""
 
 from __future__ import annotations
 
@@ -25,49 +25,49 @@ if TYPE_CHECKING:
 
     from docker_model.testing.steps import ProcessStep
 
-PIECE = 1 << 14
-AHEAD = 1 << 16  # bytes that may wait in the connection: the end of it must get past them
+PIECE_SIZE = 1 << 14
+MAX_UNWRITTEN = 1 << 16  # bytes in the connection, so that the program soon notices its end
 
 
 class Ended(Gone):
-    """No process of the command is left, or it was told to exit."""
+    """All processes of the command have ended, or were ordered to exit."""
 
 
 class Canceled(Gone):
-    """`docker` got a signal or died: the plugin gives up its request."""
+    """`docker` got a signal or died, so the plugin cancels its request."""
 
 
 class CommandError(Gone):
-    """The command ends with exit code 1 and this text on stderr."""
+    """A failure of the command: exit code 1, with the message on stderr."""
 
 
 class CommandProcess:
     """The processes of one call.
 
     Attributes:
-        call: What is on record of it.
+        call: The record of the call.
     """
 
     def __init__(self, connection: socket.socket) -> None:
-        """Hear how the command was called."""
+        """Read the program's report of the call."""
         self._socket = connection
         self._reader = connection.makefile("rb")
         facts = self._reader.read(int(self._reader.readline() or b"0"))
         if not facts:
             raise Gone
-        pid, cwd, count, *rest = facts.decode("utf-8", "surrogateescape").split("\0")
-        argv, env = rest[: int(count)], rest[int(count) :]
-        # A name may begin with "=" on Windows.
+        pid, cwd, count, *words = facts.decode("utf-8", "surrogateescape").split("\0")
+        argv, env = words[: int(count)], words[int(count) :]
+        # On Windows, the name of a variable can begin with "=".
         ends = [pair.index("=", 1) for pair in env]
         variables = {pair[:end]: pair[end + 1 :] for pair, end in zip(env, ends, strict=True)}
         self.call = Call(tuple(argv), cwd, variables, int(pid))
         self._canceled = self._ended = self._stdin_ended = False
         self._stdin = bytearray()
-        self._ahead = 0
+        self._unwritten = 0
         self._changed = threading.Condition()
 
     def listen(self) -> Iterator[int]:
-        """Hear what the command reports, to the end of its last process; yield the plugin's pid."""
+        """Read reports until the last process has ended. Yield the plugin's pid when it starts."""
         while line := self._line():
             word, _, number = line.decode().strip().partition(" ")
             if word == "pid":
@@ -77,7 +77,7 @@ class CommandProcess:
                 if word == "cancel":
                     self._canceled = True
                 elif word == "done":
-                    self._ahead -= int(number)
+                    self._unwritten -= int(number)
                 elif data := self._reader.read(int(number)):
                     self._stdin += data
                 else:
@@ -95,14 +95,14 @@ class CommandProcess:
             return b""
 
     def sleep(self, seconds: float | None, *, cancel: bool = False) -> None:
-        """Do nothing for so long, `None` for ever.
+        """Wait for some seconds, or for ever with `None`.
 
         Args:
-            seconds: How long.
-            cancel: Whether a signal to `docker` ends it.
+            seconds: The duration.
+            cancel: Whether a signal to `docker` ends the wait.
 
         Raises:
-            Gone: If the command ends, or is canceled.
+            Gone: If the command ends or is canceled.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._ended or (cancel and self._canceled), seconds)
@@ -112,7 +112,7 @@ class CommandProcess:
                 raise Canceled
 
     def order(self, verb: str, data: bytes = b"") -> None:
-        """Have the program do something."""
+        """Send an order to the program."""
         try:
             self._socket.sendall(b"%b %d\n%b" % (verb.encode(), len(data), data))
         except OSError:
@@ -127,15 +127,15 @@ class CommandProcess:
         self._write("err", text.encode("utf-8", "surrogateescape"))
 
     def _write(self, verb: str, data: bytes) -> None:
-        for start in range(0, len(data), PIECE):
-            piece = data[start : start + PIECE]
+        for start in range(0, len(data), PIECE_SIZE):
+            piece = data[start : start + PIECE_SIZE]
             with self._changed:
-                self._ahead += len(piece)
-                self._changed.wait_for(lambda: self._ahead <= AHEAD or self._ended)
+                self._unwritten += len(piece)
+                self._changed.wait_for(lambda: self._unwritten <= MAX_UNWRITTEN or self._ended)
             self.order(verb, piece)
 
     def exit(self, code: int) -> None:
-        """End it with this code."""
+        """End the command with this exit code."""
         self.order("exit", b"%d" % code)
         raise Ended
 
@@ -148,7 +148,7 @@ class CommandProcess:
         return bytes(self._stdin)
 
     def play(self, step: ProcessStep | Any) -> None:
-        """Do a step of a script that concerns the command and not the model."""
+        """Play a step that acts on the command instead of the answer."""
         match step:
             case Sleep(seconds):
                 self.sleep(seconds)

@@ -1,7 +1,7 @@
-"""What the CLI makes of a prompt: text files put in, images taken out, white space cut off.
+"""The CLI's changes to a prompt: it includes text files, extracts images and strips white space.
 
-Written from the behavior of the CLI and not from this package's own guard, which the tests
-compare with it. The time is linear in the prompt's length, as Go's is.
+This code follows the behavior of the CLI and shares nothing with this package's prompt guard,
+because tests compare the two. Like Go's code, it takes linear time.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ GO_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
-# Go's \s is these five, and its \b and \w are ASCII.
+# Go's \s matches only these five characters, and its \b and \w are ASCII.
 _INCLUSION = re.compile(r"""@(?:"([^"]+)"|'([^']+)'|([^ \t\n\f\r"']+))""")
 _ESCAPE = re.compile(r"\\([ ()\[\]{}$&;'\\*?~])")
 _EXTENSION = r"\.(?i:jpg|jpeg|png|webp)"
 _START = r"(?:[a-zA-Z]:[/\\]|[/\\]|\./)"
-# Where no path begins a path, none begins up to the next quote or newline: that is passed over.
+# The last alternative skips text without an image up to the next quote or newline. This keeps the
+# time linear.
 _IMAGE = re.compile(
     rf""""([^"]+{_EXTENSION})"|'([^']+{_EXTENSION})'"""
     rf"""|({_START}[^\n"']*?{_EXTENSION}\b)|{_START}[^\n"']*""",
@@ -43,7 +44,7 @@ def rewrite(prompt: str, directory: str) -> str | list[dict[str, Any]]:
         directory: The command's working directory.
 
     Raises:
-        CommandError: If an image cannot be read; the text is the CLI's own.
+        CommandError: If an image cannot be read; the message is the CLI's.
     """
     prompt = _include_files(prompt, directory)
     text, images = _take_images(prompt, directory)
@@ -106,5 +107,5 @@ def _has_extension(name: str) -> bool:
 
 
 def _image_type(content: bytes) -> str:
-    """Return the content type of an image, as Go's http.DetectContentType finds it."""
+    """Return the content type of an image, or "", like Go's http.DetectContentType."""
     return next((kind for kind, start in _SIGNATURES.items() if start.match(content)), "")

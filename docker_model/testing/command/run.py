@@ -1,4 +1,4 @@
-"""`docker model run`: one prompt and one answer, printed as the plugin prints it."""
+"""The command `docker model run`, with one prompt and one answer."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from docker_model.testing.command.session import Session
 
 CHAT = "/engines/v1/chat/completions"
-LONGEST_LINE = 64 * 1024  # of Go's bufio.Scanner, the line's end included
+MAX_LINE = 64 * 1024  # bytes of a line in Go's bufio.Scanner, including its end
 _NOT_UTF_8 = dict.fromkeys(range(0xDC80, 0xDD00), "\ufffd")
 
 
 def run(session: Session, flags: Flags) -> None:
-    """Run `docker model run MODEL [PROMPT]`, in the order of the real one."""
+    """Run `docker model run MODEL [PROMPT]`, with the steps in the order of the real command."""
     model, *words = flags.words
     prompt = " ".join(words)
     if not flags.on("detach"):
@@ -44,7 +44,7 @@ def run(session: Session, flags: Flags) -> None:
         reply.check("Failed to load model: preload failed")
     elif prompt:
         try:
-            _answer(session, model, prompt.translate(_NOT_UTF_8))  # as Go sends it
+            _answer(session, model, prompt.translate(_NOT_UTF_8))  # Go replaces invalid bytes
         except CommandError as error:
             refuse(f"Failed to generate a response: {error}")
         session.process.out("\n")
@@ -68,26 +68,26 @@ def _answer(session: Session, model: str, prompt: str) -> None:
 
 
 class _Printer:
-    """Prints the events of an answer as they come.
+    """Prints the events of a streamed answer.
 
     Attributes:
-        is_done: Whether the last event has come.
+        is_done: Whether the last event was received.
     """
 
     def __init__(self, session: Session) -> None:
         self.is_done = False
         self._out, self._old = session.process.out, session.old
         self._err = session.process.err
-        self._rest = b""
+        self._incomplete = b""
         self._has_begun = session.old
         self._state = ""
         self._usage: dict[str, int] | None = None
 
     def take(self, data: bytes) -> None:
-        """Print what a piece of the stream completes."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in [*lines, self._rest]:
-            if len(line) >= LONGEST_LINE:
+        """Add a piece of the stream, and print the events that are complete."""
+        *lines, self._incomplete = (self._incomplete + data).split(b"\n")
+        for line in [*lines, self._incomplete]:
+            if len(line) >= MAX_LINE:
                 refuse("error reading response stream: bufio.Scanner: token too long")
         for line in lines:
             self.is_done = self.is_done or line.rstrip(b"\r") == b"data: [DONE]"
@@ -95,13 +95,13 @@ class _Printer:
             if line.startswith(b"data: ") and not self.is_done:
                 self._event(parse_json(text[6:], "error parsing stream response"))
             elif line and not self._has_begun and not line.startswith((b":", b"data:")):
-                # Before the stream, a line is about the installation of a backend.
+                # Lines before the stream report the installation of a backend.
                 self._err(text + "\n")
                 continue
             self._has_begun = self._has_begun or bool(line)
 
     def end(self) -> None:
-        """Print what the end of the stream completes, and the usage."""
+        """Print the last incomplete line and the token usage."""
         self.take(b"\n")
         if self._usage and not self._old:
             keys = ("prompt_tokens", "completion_tokens", "total_tokens")

@@ -1,4 +1,4 @@
-"""One call of `docker model`: its process, its version, and the runner that it asks."""
+"""The session of one `docker model` command: its process, its version and its runner."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ class NotFoundError(CommandError):
 
 
 class UnavailableError(CommandError):
-    """The runner replied with HTTP 503, which the CLI takes for "not running"."""
+    """The runner replied with HTTP 503, which means "not running" to the CLI."""
 
 
 def refuse(text: str) -> NoReturn:
-    """End the command with this text on stderr."""
+    """Raise a `CommandError`, which ends the command with this text on stderr."""
     raise CommandError(text)
 
 
-def rank(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version, such as `v1.2.6`."""
+def version_numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version such as `v1.2.6`."""
     return tuple(int(part) for part in version.lstrip("cli-pv").split("."))
 
 
 def parse_json(text: str, failed: str) -> Any:
-    """Return the value of a text; the text of an error begins with `failed`."""
+    """Return the JSON value of a text; an error message begins with `failed`."""
     try:
         return json.loads(text)
     except ValueError:
@@ -54,12 +54,12 @@ def parse_json(text: str, failed: str) -> Any:
 
 
 class RunnerReply:
-    """The runner's reply to a request of the command: a client in the place of HTTP's.
+    """The runner's reply to a request of the command, received without HTTP.
 
     Attributes:
         status: The HTTP status.
-        text: The body, as far as `take` was not called with it.
-        close_connection: Set by the runner if the connection broke before the end.
+        text: The body, except the pieces that were passed to `take`.
+        close_connection: Set by the runner if the connection breaks before the end.
     """
 
     def __init__(
@@ -71,16 +71,16 @@ class RunnerReply:
         self._process, self._take, self._cancel = process, take, cancel
 
     def reply(self, status: int, _content_type: str, body: bytes) -> None:
-        """Take a whole reply."""
+        """Receive a complete reply."""
         self.status = status
         self.piece(body)
 
     def begin(self, _content_type: str) -> None:
-        """Take the head of a reply whose body comes in pieces."""
+        """Receive the head of a streamed reply."""
         self.status = OK
 
     def piece(self, data: bytes) -> None:
-        """Take a piece of the body."""
+        """Receive a piece of the body."""
         self.wait(0)
         if self._take and self.status == OK:
             self._take(data)
@@ -88,31 +88,31 @@ class RunnerReply:
             self.text += data.decode("utf-8", "replace")
 
     def wait(self, seconds: float | None) -> None:
-        """Wait for this time, or without an end for `None`."""
+        """Wait for some seconds, or for ever with `None`."""
         self._process.sleep(seconds, cancel=self._cancel)
 
     def play(self, step: ProcessStep) -> None:
-        """Do a step that concerns the command."""
+        """Play a step that acts on the command."""
         self._process.play(step)
 
     def check(self, failed: str) -> None:
-        """Refuse the status of an error; the text begins with `failed`."""
+        """Raise a `CommandError` for the status of an error; its message begins with `failed`."""
         if self.status >= ERRORS:
             reason = f"{self.status} {responses.get(self.status, '')}"
             refuse(f"{failed} with status {reason}: {self.text}")
 
 
 class Session:
-    """What every command works with.
+    """The process, settings and runner of one command.
 
     Attributes:
         process: The command's processes.
         env: The environment of the processes.
-        version: The plugin's version.
-        old: Whether the version behaves as v0.1.40.
+        version: The version of the plugin.
+        old: Whether the version behaves like v0.1.40.
         retry_wait: Seconds before the first retry of a pull.
-        base: The runner's address, without a slash at the end.
-        kind: The engine's kind, which depends on MODEL_RUNNER_HOST.
+        base: The runner's address, without a trailing slash.
+        kind: The kind of the engine, which depends on MODEL_RUNNER_HOST.
     """
 
     def __init__(
@@ -122,11 +122,11 @@ class Session:
         address: str,
         scenario: Scenario,
     ) -> None:
-        """Find the runner, by the same variables as the real CLI."""
+        """Find the runner from the variables that the real CLI uses."""
         self.process, self.retry_wait = process, scenario.retry_wait
         self.env = process.call.env
         self.version = scenario.version.removeprefix("cli-").replace("p", "v", 1)
-        self.old = rank(self.version) < rank("v0.1.45")
+        self.old = version_numbers(self.version) < version_numbers("v0.1.45")
         host = self.env.get("MODEL_RUNNER_HOST", "")
         self.kind = "Docker Engine (Manual Install)" if host else "Docker Engine"
         url = host if "://" in host else f"http://{host}"
@@ -137,7 +137,7 @@ class Session:
         self._answer = answer
 
     def need_engine(self, *, always: bool = False) -> None:
-        """Refuse where the Docker daemon is needed and missing; `always` also if none installs."""
+        """Refuse if the daemon is missing and needed, `always` or to install a runner."""
         if self._no_engine and (always or not self.env.get("MODEL_RUNNER_NO_AUTO_INSTALL")):
             refuse(NO_ENGINE.format(self.env["DOCKER_HOST"]))
 
@@ -154,19 +154,19 @@ class Session:
         """Send a request to the runner.
 
         Args:
-            method: `GET`, …
+            method: The HTTP method.
             path: The path with its query.
-            body: Sent as JSON; `None` for no body.
-            preload: Whether to mark the request as one that only loads the model.
-            take: Called with each piece of the body of a reply that has the status 200.
-            cancel: Whether a signal to `docker` ends the request.
+            body: The body, sent as JSON; `None` for no body.
+            preload: Whether the request only loads the model.
+            take: Called with each piece of the body of a reply with the status 200.
+            cancel: Whether a signal to `docker` cancels the request.
 
         Raises:
             QueryError: If the runner cannot be reached.
         """
-        where = f'error querying {path}: {method.capitalize()} "{self.base}{path}"'
+        failed = f'error querying {path}: {method.capitalize()} "{self.base}{path}"'
         if not self._found:
-            msg = f"{where}: dial tcp {urlsplit(self.base).netloc}: connect: connection refused"
+            msg = f"{failed}: dial tcp {urlsplit(self.base).netloc}: connect: connection refused"
             raise QueryError(msg)
         headers = {"user-agent": f"docker-model-cli/{self.version}"}
         if preload:
@@ -178,17 +178,17 @@ class Session:
             reply.wait(0)
             self._answer(reply, Request(method, target, headers, body, size, self.process.call))
         except Canceled:
-            msg = f"{where}: context canceled"
+            msg = f"{failed}: context canceled"
             raise QueryError(msg) from None
         return reply
 
     def ask(self, method: str, path: str, failed: str, body: Any = None) -> str:
-        """Return the body of a reply to a request; the text of an error begins with `failed`.
+        """Send a request and return the body of the reply; an error message begins with `failed`.
 
         Raises:
-            NotFoundError: If the runner knows no such model.
+            NotFoundError: If the runner does not have the model.
             UnavailableError: If the runner is off.
-            CommandError: If it refuses the request.
+            CommandError: If the request fails for another reason.
         """
         try:
             reply = self.request(method, path, body)

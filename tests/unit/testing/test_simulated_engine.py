@@ -149,7 +149,7 @@ def test_a_template_of_ones_own():
         status, _ = ask(docker, CHAT, {"messages": [{"role": "user", "content": "hi!"}]})
         assert status == 400
         assert ask(docker, CHAT, {"messages": [USER]})[0] == 200
-    with pytest.raises(ValueError, match="no template is named 'lama'; there are chatml"):
+    with pytest.raises(ValueError, match="there is no template 'lama'; choose one of chatml"):
         SimulatedDocker(template="lama")
 
 
