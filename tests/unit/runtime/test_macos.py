@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -129,7 +130,8 @@ def test_a_running_child_counts_as_silent_without_waitid(monkeypatch):
 
 def test_a_forked_child_inherits_no_pipe_of_another_child(monkeypatch):
     """Python has vfork on Linux alone; elsewhere it forks before it executes the program."""
-    monkeypatch.setattr(subprocess, "_USE_VFORK", False)
+    with_fork = partial(subprocess.Popen, preexec_fn=int)  # which vfork cannot call
+    monkeypatch.setattr(subprocess, "Popen", with_fork)
     listing = "import os; print(sorted(map(int, os.listdir('/dev/fd'))))"
 
     async def beside_another():
