@@ -30,7 +30,7 @@ def test_going_over_http_without_a_command_is_logged(caplog):
     caplog.set_level(logging.INFO, "docker_model")
     with SimulatedDocker.broken("no-docker"):
         list_models()
-    assert any("asking the HTTP API at" in message for message in caplog.messages)
+    assert any("using the HTTP API at" in message for message in caplog.messages)
 
 
 def test_the_pause_before_a_retry_grows_up_to_a_limit(simulate, monkeypatch, caplog):

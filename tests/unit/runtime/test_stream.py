@@ -243,11 +243,12 @@ def test_a_consumer_that_waits_again_during_a_wake_up_is_woken():
 @pytest.mark.parametrize("consume", [collect_sync, lambda stream: asyncio.run(collect(stream))])
 def test_a_consumer_as_fast_as_its_producer_misses_no_item(consume):
     async def produce(sink):
-        for i in range(2000):
+        for i in range(20_000):
             sink.put(i)
-            await asyncio.sleep(0)
+            if not i % 3:
+                await asyncio.sleep(0)
 
-    assert consume(Stream(produce)) == list(range(2000))
+    assert consume(Stream(produce)) == list(range(20_000))
 
 
 def test_dropping_a_stream_cancels_its_producer():
