@@ -1,6 +1,6 @@
-"""The runner's OpenAI-compatible HTTP API: where it is, and how it is asked.
+"""A client of the runner's OpenAI-compatible HTTP API.
 
-httpcore is imported with the first request; the extra `http` brings it.
+The first request imports httpcore, which the extra `http` installs.
 """
 
 from docker_model.http.client import Client

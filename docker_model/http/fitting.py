@@ -1,7 +1,7 @@
-"""Leaving out the oldest turns of a conversation that is too long for the model's window.
+"""Remove the oldest turns of a conversation that is too long for the model's context.
 
-Messages are left out in blocks and not one by one: the beginning of the prompt then stays the
-same for several calls, so that the engine's prompt cache hits.
+Messages are removed in blocks, not one by one. The beginning of the prompt then stays the same
+for several calls, so that the engine can use its prompt cache.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Fitted", "at_most_tokens", "fit", "room_for_answer"]
 
-_BLOCKS = 3  # blocks that a full window is divided into
-_CHARACTERS_A_TOKEN = 4  # about; only decides where a block ends
-_TEMPLATE_TOKENS = 16  # more than a chat template adds to a message
+_BLOCKS = 3  # the number of blocks in a full context
+_CHARACTERS_A_TOKEN = 4  # approximately; only determines where a block ends
+_TEMPLATE_TOKENS = 16  # an upper bound for the tokens that a chat template adds to a message
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A conversation that fits.
+    """A conversation that fits the context.
 
     Attributes:
-        messages: What is left.
-        left_out: The number of messages that were left out.
+        messages: The remaining messages.
+        left_out: The number of removed messages.
     """
 
     messages: list[dict[str, Any]]
@@ -35,14 +35,14 @@ class Fitted:
 
 
 def room_for_answer(window: int, max_tokens: int | None) -> int:
-    """Return the tokens to keep free for the answer: what is asked for, or a quarter."""
+    """Return the tokens to reserve for the answer: `max_tokens`, or a quarter of the context."""
     return min(max_tokens or window // 4, window - 1)
 
 
 def at_most_tokens(messages: Sequence[Mapping[str, Any]], extra: str = "") -> int | None:
-    """Return a number of tokens that a conversation cannot exceed, without asking anybody.
+    """Return an upper bound for the tokens of a conversation, without a request.
 
-    A token holds at least one byte. `None` where that says nothing: images and the like.
+    A token has at least one byte. `None` if the size is unknown, for example for images.
     """
     size = _bytes(extra)
     for message in messages:
@@ -57,7 +57,7 @@ def at_most_tokens(messages: Sequence[Mapping[str, Any]], extra: str = "") -> in
 
 
 def _bytes(value: object) -> int:
-    return len(str(value or "").encode(errors="surrogatepass"))  # refused when it is sent
+    return len(str(value or "").encode(errors="surrogatepass"))  # surrogates fail when sent
 
 
 async def fit(
@@ -67,26 +67,26 @@ async def fit(
     window: int,
     max_tokens: int | None,
 ) -> Fitted:
-    """Leave out the oldest turns until the rest and an answer fit the window.
+    """Remove the oldest turns until the other messages and an answer fit the context.
 
-    The system message, the last turn of the user and the newest round of calls and results
-    stay. A call is never left without its result.
+    The system message, the last turn of the user, and the latest round of calls and results are
+    always kept. A call is never separated from its result.
 
     Args:
-        messages: What `docker_model.http.messages.prepare` returns.
+        messages: The result of `docker_model.http.messages.prepare`.
         count: Counts the tokens of messages.
         window: The model's context size in tokens.
-        max_tokens: The longest answer in tokens; `None` keeps a quarter of the window free.
+        max_tokens: The longest answer in tokens; `None` reserves a quarter of the context.
 
     Raises:
-        ContextLengthError: If what must stay does not fit.
+        ContextLengthError: If the messages that must be kept do not fit.
     """
     budget = window - room_for_answer(window, max_tokens)
     cuts = _cuts(messages, budget // _BLOCKS * _CHARACTERS_A_TOKEN)
     tokens = await count(messages)
     if tokens <= budget:
         return Fitted([dict(message) for message in messages], 0)
-    # The first cut that is enough; the more is left out, the fewer tokens there are.
+    # Binary search for the longest conversation that fits.
     low, high = 0, len(cuts)
     while low < high:
         middle = (low + high) // 2
@@ -98,54 +98,54 @@ async def fit(
     if low == len(cuts):
         tokens = await count(cuts[-1]) if cuts else tokens
         msg = f"the conversation has {tokens} tokens even without its older turns"
-        hint = f"the model has a window of {window} tokens: send less, or lower max_tokens"
+        hint = f"the context has {window} tokens: send shorter messages, or lower max_tokens"
         raise ContextLengthError(msg, hint=hint, prompt_tokens=tokens, context_size=window)
     return Fitted(cuts[low], len(messages) - len(cuts[low]))
 
 
 def _cuts(messages: Sequence[Mapping[str, Any]], block: int) -> list[list[dict[str, Any]]]:
-    """Return what is left after each cut, the longest first.
+    """Return the remaining messages after each possible cut, the longest list first.
 
-    Cuts lie between blocks of turns, before the last turn, and between blocks of its rounds.
+    Cuts are between blocks of turns, before the last turn, and between blocks of its rounds.
     """
-    head = [dict(each) for each in messages if each["role"] == "system"][:1]
-    rest = [dict(each) for each in messages[len(head) :]]
-    users = [place for place, each in enumerate(rest) if each["role"] == "user"]
+    head = [dict(message) for message in messages if message["role"] == "system"][:1]
+    rest = [dict(message) for message in messages[len(head) :]]
+    users = [index for index, message in enumerate(rest) if message["role"] == "user"]
     if not users:
         return []
     last = users[-1]
     turns = [0, *users[1:]]
-    cuts = [[*head, *rest[place:]] for place in _between_blocks(rest, turns, block)]
+    cuts = [[*head, *rest[index:]] for index in _between_blocks(rest, turns, block)]
     if last:
         cuts.append([*head, *rest[last:]])
     rounds = [
-        place
-        for place, each in enumerate(rest)
-        if place > last and each["role"] == "assistant" and each.get("tool_calls")
+        index
+        for index, message in enumerate(rest)
+        if index > last and message["role"] == "assistant" and message.get("tool_calls")
     ]
-    cuts += [[*head, rest[last], *rest[place:]] for place in _between_blocks(rest, rounds, block)]
+    cuts += [[*head, rest[last], *rest[index:]] for index in _between_blocks(rest, rounds, block)]
     if len(rounds) > 1:
         cuts.append([*head, rest[last], *rest[rounds[-1] :]])
     return cuts
 
 
 def _between_blocks(
-    messages: Sequence[Mapping[str, Any]], places: Sequence[int], block: int
+    messages: Sequence[Mapping[str, Any]], indexes: Sequence[int], block: int
 ) -> list[int]:
-    """Return those of the inner `places` that divide the messages into blocks.
+    """Return the inner `indexes` that divide the messages into blocks.
 
-    A block is as many turns as it has room for, or a single one that is larger.
+    A block has as many turns as fit into `block` characters, or a single longer turn.
     """
     ends: list[int] = []
     size = 0
-    for begin, place, end in zip(places, places[1:], places[2:], strict=False):
-        size += sum(map(_size, messages[begin:place]))
-        if size + sum(map(_size, messages[place:end])) > block:
-            ends.append(place)
+    for begin, index, end in zip(indexes, indexes[1:], indexes[2:], strict=False):
+        size += sum(map(_size, messages[begin:index]))
+        if size + sum(map(_size, messages[index:end])) > block:
+            ends.append(index)
             size = 0
     return ends
 
 
 def _size(message: Mapping[str, Any]) -> int:
     size = len(str(message.get("content") or "")) + len(str(message.get("tool_calls") or ""))
-    return size + _TEMPLATE_TOKENS * _CHARACTERS_A_TOKEN  # short messages are mostly template
+    return size + _TEMPLATE_TOKENS * _CHARACTERS_A_TOKEN  # includes the text of the template

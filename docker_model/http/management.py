@@ -1,4 +1,4 @@
-"""Discovery and care of models over the runner's HTTP API, on the I/O thread."""
+"""Manage models over the runner's HTTP API, on the I/O thread."""
 
 from __future__ import annotations
 
@@ -41,33 +41,33 @@ _PATHS = {"embedding": "/embeddings", "reranking": "/rerank"}
 _WELL = range(200, 300)
 _NOT_FOUND = 404
 
-# What was learned of models, by runner and name. Changed on the I/O thread alone, read on any.
+# Descriptions of models by runner and name. Only the I/O thread changes these three dicts.
 _known: dict[tuple[DiscoveryInputs, str], ModelInfo] = {}
-# The observed abilities of chat models, by runner and id; changed and read in the same way.
+# The observed capabilities of chat models, by runner and id.
 _observed: dict[tuple[DiscoveryInputs, str], Observation] = {}
-# What `configure_once` has done, by runner and name; changed and read in the same way.
+# The configurations that `configure_once` has set, by runner and name.
 _configured: dict[tuple[DiscoveryInputs, str], list[ModelConfiguration]] = {}
 
 
 def known_model(place: DiscoveryInputs, model: str) -> ModelInfo | None:
-    """Return what this process has learned about a model, without a request."""
+    """Return the description of a model that this process remembers, without a request."""
     return _known.get((place, model))
 
 
-def is_configured(place: DiscoveryInputs, model: str, wanted: Mapping[str, Any]) -> bool:
-    """Whether `configure_once` has configured a model in this way; makes no request."""
-    done = _configured.get((place, model), ())
+def is_configured(place: DiscoveryInputs, model: str, settings: Mapping[str, Any]) -> bool:
+    """Whether `configure_once` has set these values for a model; makes no request."""
     return any(
-        all(getattr(configuration, key) == wanted[key] for key in wanted) for configuration in done
+        all(getattr(configuration, key) == settings[key] for key in settings)
+        for configuration in _configured.get((place, model), ())
     )
 
 
 @dataclass(frozen=True, slots=True)
 class HttpManagement:
-    """Discovery and care of the models of one runner.
+    """The management operations of one runner.
 
     Attributes:
-        options: How requests are made; `options.timeouts.total` limits each operation.
+        options: The settings of requests; `options.timeouts.total` limits each operation.
     """
 
     options: RequestOptions
@@ -82,10 +82,10 @@ class HttpManagement:
         ]
 
     async def inspect(self, name: str) -> ModelInfo:
-        """Describe a model, and remember it for this process.
+        """Describe a model, and store the description for this process.
 
         Raises:
-            ModelNotFoundError: If it is not in the local store.
+            ModelNotFoundError: If the model is not in the local store.
         """
         model = await self._packaged(name)
         configured = await self.configured(name)
@@ -93,10 +93,10 @@ class HttpManagement:
         return self._remember(name, model)
 
     async def observe(self, name: str) -> ModelInfo:
-        """Describe a model with what its engine shows of it, which loads a chat model.
+        """Describe a model, including what only its engine reports. This loads a chat model.
 
         Raises:
-            ModelNotFoundError: If it is not in the local store.
+            ModelNotFoundError: If the model is not in the local store.
         """
         model = known_model(self.options.place, name) or await self.inspect(name)
         key = self.options.place, model.id or name
@@ -117,14 +117,14 @@ class HttpManagement:
         return [model_data.parse_running(item) for item in await self.loaded()]
 
     async def loaded(self) -> list[dict[str, Any]]:
-        """Return the loaded models, as the runner describes them."""
+        """Return the loaded models as JSON objects of the runner."""
         loaded = sequence(await self._get("/engines/ps"))
         return [item for item in loaded if isinstance(item, dict)]
 
     async def pull(
         self, name: str, sink: Sink[PullProgress | ModelInfo], token: str | None = None
     ) -> None:
-        """Put each step of a pull into `sink`, and last the model.
+        """Put each step of a pull into `sink`, then the model.
 
         Raises:
             PullError: If the pull failed.
@@ -136,7 +136,7 @@ class HttpManagement:
         sink.put(await self.inspect(name))
 
     async def preload(self, name: str) -> None:
-        """Load a model for what it is for, wait until it is loaded, and look at what it can do."""
+        """Load a model in its default mode, wait until it is loaded, and observe it."""
         model = await self.inspect(name)
         await chats.preload(self.options, name, _PATHS.get(_mode(model), chats.PATH))
         await self.observe(name)
@@ -152,40 +152,40 @@ class HttpManagement:
             GenerationError: If the model is in use.
         """
         model = await self._packaged(name)
-        wanted = configurations.completed(changes, model)
-        old = configurations.select(await self.configured(name), model, wanted.mode)
-        body = configurations.to_request(name, configurations.changed(old, wanted))
+        changes = configurations.completed(changes, model)
+        old = configurations.select(await self.configured(name), model, changes.mode)
+        body = configurations.to_request(name, configurations.changed(old, changes))
         await self._send("POST", "/engines/_configure", body, model=name)
         _known.pop((self.options.place, name), None)
 
-    async def configure_once(self, name: str, wanted: ModelConfiguration) -> str:
-        """Configure a model unless it is so already, once for all who want it.
+    async def configure_once(self, name: str, changes: ModelConfiguration) -> str:
+        """Configure a model, unless it is already configured; concurrent calls share this.
 
         Returns:
-            A warning, if others see a change; else nothing.
+            A warning, if the change affects other users; otherwise an empty string.
 
         Raises:
             GenerationError: If the model is in use.
         """
         warnings: list[str] = []
         flight = io_thread.current().local(SingleFlight)
-        key = ("configure", self.options.place, name, wanted)
-        await flight.do(key, lambda: self._configure_unless(name, wanted, warnings.append))
+        key = ("configure", self.options.place, name, changes)
+        await flight.do(key, lambda: self._configure_unless(name, changes, warnings.append))
         return "".join(warnings)
 
     async def _configure_unless(
         self, name: str, changes: ModelConfiguration, warn: Callable[[str], None]
     ) -> None:
         model = await self._packaged(name)
-        wanted = configurations.completed(changes, model)
-        old = configurations.select(await self.configured(name), model, wanted.mode)
-        if not configurations.in_force(old, wanted):
-            loaded = await self._is_loaded(model, wanted.mode)
+        required = configurations.completed(changes, model)
+        old = configurations.select(await self.configured(name), model, required.mode)
+        if not configurations.in_force(old, required):
+            loaded = await self._is_loaded(model, required.mode)
             if old is not None or loaded:
                 state = "is loaded" if loaded else "was configured by others"
                 warning = (
-                    f"{name!r} {state}, and is now configured for every user of this runner: "
-                    f"{configurations.describe(wanted)}"
+                    f"{name!r} {state}; its configuration now changes for all users of this "
+                    f"runner: {configurations.describe(required)}"
                 )
                 LOG.warning("%s", warning)
                 warn(warning)
@@ -201,12 +201,12 @@ class HttpManagement:
         )
 
     async def configuration(self, name: str, mode: Mode | None) -> ModelConfiguration | None:
-        """Return the configuration of a model; `None` if there is none."""
+        """Return the configuration of a model, or `None` if the model is not configured."""
         model = await self._packaged(name)
         return configurations.select(await self.configured(name), model, mode)
 
     async def configured(self, name: str = "") -> list[Configured]:
-        """Return all configurations, or those of one model; runners before v1.0.10 tell none."""
+        """Return the configurations of all models or one model; empty before v1.0.10."""
         query = f"?{urlencode({'model': name})}" if name else ""
         try:
             entries = await self._get(f"/engines/_configure{query}", name)
@@ -218,20 +218,20 @@ class HttpManagement:
         """Remove a model, or one of its tags.
 
         Raises:
-            ModelNotFoundError: If it is not in the local store.
+            ModelNotFoundError: If the model is not in the local store.
         """
         query = urlencode({"force": str(force).lower()})
         await self._send("DELETE", f"/models/{_path(name)}?{query}", model=name)
         _known.pop((self.options.place, name), None)
 
     async def tag(self, name: str, tag: str) -> None:
-        """Give a model another name."""
+        """Add another name to a model."""
         repository, version = split_tag(tag)
         query = urlencode({"repo": repository, "tag": version or "latest"})
         await self._send("POST", f"/models/{_path(name)}/tag?{query}", model=name)
 
     async def disk_usage(self) -> DiskUsage:
-        """Return the disk space in use."""
+        """Return the used disk space."""
         usage = mapping(await self._get("/engines/df"))
         return DiskUsage(
             models=integer(usage.get("models_disk_usage")) or 0,
@@ -239,20 +239,20 @@ class HttpManagement:
         )
 
     async def search(self, term: str, limit: int) -> list[FoundModel]:
-        """Raise: the runner has no search.
+        """Raise an error, because the runner has no search.
 
         Raises:
             UnsupportedParameterError: If called.
         """
         msg = f"the runner's HTTP API cannot search for models (term {term!r}, limit {limit})"
-        hint = 'leave transport="http" and base_url out: the command `docker model search` can'
+        hint = 'remove transport="http" and base_url, so that the command can search'
         raise UnsupportedParameterError(msg, hint=hint)
 
     async def status(self) -> Status:
-        """Return the runner's state.
+        """Return the state of the runner.
 
         Raises:
-            RunnerUnavailableError: If no runner is found.
+            RunnerUnavailableError: If the runner is not found.
         """
         endpoint = await self.endpoint()
         backends = mapping(await self._get("/engines/status"))
@@ -272,10 +272,10 @@ class HttpManagement:
     # -- requests ------------------------------------------------------------------------
 
     async def endpoint(self) -> Endpoint:
-        """Return where the runner is.
+        """Return the address of the runner.
 
         Raises:
-            RunnerUnavailableError: If it is not found.
+            RunnerUnavailableError: If the runner is not found.
         """
         place = self.options.place
         return discovery.known(place) or await discovery.find(place)
@@ -285,19 +285,19 @@ class HttpManagement:
         try:
             return json.loads(reply)
         except ValueError:
-            msg = f"the reply to GET {path.partition('?')[0]} is no JSON"
+            msg = f"the reply to GET {path.partition('?')[0]} is not JSON"
             raise GenerationError(msg, hint=_ADDRESS_HINT) from None
 
     async def _send(self, method: str, path: str, body: Any = None, *, model: str = "") -> bytes:
         """Send a request to the runner itself, and return the body of its reply.
 
         Raises:
-            DockerModelError: If the runner refuses it, or does not answer.
+            DockerModelError: If the runner rejects the request, or does not respond.
         """
         async with timeout_scope("total", self.options.timeouts.total):
             try:
                 status, data = await self._exchange(method, path, body)
-            except ConnectFailed:  # it was found, but maybe long ago
+            except ConnectFailed:  # the address is possibly outdated
                 discovery.forget(self.options.place)
                 try:
                     status, data = await self._exchange(method, path, body)
@@ -333,5 +333,5 @@ def _mode(model: ModelInfo) -> str:
 
 
 def _path(name: str) -> str:
-    """Return a model's name for a URL; the runner wants slashes and colons as they are."""
+    """Return a model name for a URL; the runner requires unescaped slashes and colons."""
     return quote(name, safe="/:@[]")

@@ -1,8 +1,8 @@
-"""A conversation as any engine and any chat template takes it; pure.
+"""Convert conversations to a form that every engine and chat template accepts, without I/O.
 
-Chat templates differ in what they refuse: two messages of one role in a row, a system message
-that is not the first, a tool's result without its name, a call without its result. `prepare`
-makes of a conversation a form that all of them take, so that the caller need not know the template.
+Chat templates have different rules. Some reject two consecutive messages of one role, a system
+message that is not the first, a tool result without a name, or a tool call without a result.
+`prepare` converts a conversation to a form that satisfies all these rules.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _READ = frozenset(
         "tool_calls",
     }
 )
-# What servers say about an answer, and do not want to hear again.
-_REMARKS = frozenset(
+# Fields of a server's answer that are not part of a request.
+_REPLY_ONLY = frozenset(
     {"annotations", "audio", "created", "id", "index", "object", "parsed", "status", "type"}
 )
-_GREETING = "Hello."  # the user's turn before an assistant that speaks first
-_ASSENT = "OK."  # the assistant's turn between a tool's result and the user's next words
+_GREETING = "Hello."  # the user's turn before an assistant message at the beginning
+_ASSENT = "OK."  # the assistant's turn between a tool result and the next user message
 _UNREADABLE = "unreadable_arguments"
 _NOT_CALLED = (
     "Error: the arguments of this call are not a JSON object, so the tool was not run. "
@@ -67,32 +67,32 @@ class _Turn:
 
 
 def prepare(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a conversation in a form that any engine and chat template takes.
+    """Convert a conversation to a form that every engine and chat template accepts.
 
-    What comes out may be put in again, and stays as it is.
+    Idempotent: a prepared conversation does not change.
 
     Args:
-        messages: OpenAI's message objects. Their `content` may hold blocks of any provider or
-            framework, and their `tool_calls` may be LangChain's.
+        messages: OpenAI's message objects. Their `content` can contain blocks of any provider or
+            framework, and their `tool_calls` can have LangChain's form.
 
     Raises:
-        InvalidRequestError: If there is nothing to answer, or the user or the system says
-            something that the API has no form for.
+        InvalidRequestError: If there is no message to answer, or if a user or system message has
+            content that the API does not support.
     """
     turns = _match(_merge(turn for message in messages for turn in _read(message)))
     turns = _merge(turn for turn in turns if turn.calls or not _is_blank(turn.parts))
     turns = _alternate(_system_first(turns))
     if not turns:
         msg = "there is no message to answer"
-        raise InvalidRequestError(msg, hint='pass at least one with text: {"role": "user", …}')
+        raise InvalidRequestError(msg, hint='pass a message with text: {"role": "user", …}')
     return _write(turns)
 
 
 def first_media(messages: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return the type of the first content part that is not text; `None` if all is text.
+    """Return the type of the first content part that is not text, or `None`.
 
     Raises:
-        InvalidRequestError: If a message has something that the API has no form for.
+        InvalidRequestError: If a message has content that the API does not support.
     """
     for message in messages:
         for turn in _read(message):
@@ -109,7 +109,7 @@ def _read(message: Mapping[str, Any]) -> Iterator[_Turn]:
     role = message.get("role") if isinstance(message, Mapping) else None
     if not isinstance(role, str) or not role:
         msg = f"a message must be a dict with a role, not {message!r:.50}"
-        raise InvalidRequestError(msg, hint='such as {"role": "user", "content": "Hello"}')
+        raise InvalidRequestError(msg, hint='for example {"role": "user", "content": "Hello"}')
     role = _ROLES.get(role, role)
     content = read_content(message.get("content"), role)
     name = message.get("name") or ""
@@ -118,12 +118,12 @@ def _read(message: Mapping[str, Any]) -> Iterator[_Turn]:
         number = number if isinstance(number, str) else ""
         yield _Turn(role, result=ToolResult(number, name, content.parts))
         return
-    for result in content.results:  # Anthropic's and Gemini's stand in the user's message
+    for result in content.results:  # Anthropic and Gemini put results into the user's message
         yield _Turn("tool", result=result)
     extras = {
         key: value
         for key, value in message.items()
-        if value is not None and key not in _READ and key not in _REMARKS
+        if value is not None and key not in _READ and key not in _REPLY_ONLY
     }
     turn = _Turn(role, content.parts, name=name, extras=extras)
     if role == "assistant":
@@ -136,15 +136,15 @@ def _read(message: Mapping[str, Any]) -> Iterator[_Turn]:
 
 
 def _calls(message: Mapping[str, Any], in_blocks: Sequence[ToolCall]) -> Iterator[ToolCall]:
-    """Yield the calls of a message, which many frameworks hold twice: as a field and as blocks."""
-    given = [read_call(call) for call in message.get("tool_calls") or () if isinstance(call, dict)]
-    if not given and isinstance(message.get("function_call"), dict):
-        given = [read_call({"function": message["function_call"]})]
-    yield from given
-    numbers = {call.id for call in given}
-    names = {call.name for call in given}
+    """Yield the calls of a message; many frameworks store them twice, as field and as blocks."""
+    fields = [read_call(call) for call in message.get("tool_calls") or () if isinstance(call, dict)]
+    if not fields and isinstance(message.get("function_call"), dict):
+        fields = [read_call({"function": message["function_call"]})]
+    yield from fields
+    ids = {call.id for call in fields}
+    names = {call.name for call in fields}
     for call in in_blocks:
-        if call.id not in numbers if call.id else call.name not in names:
+        if call.id not in ids if call.id else call.name not in names:
             yield call
 
 
@@ -152,10 +152,9 @@ def _calls(message: Mapping[str, Any], in_blocks: Sequence[ToolCall]) -> Iterato
 
 
 def _match(turns: Iterable[_Turn]) -> list[_Turn]:
-    """Hand each result to its call.
+    """Assign each result to its call.
 
-    A result without a call becomes the user's text: it may be all that is left of a history
-    that was cut.
+    A result without a call becomes text of the user. This happens in a truncated history.
     """
     matched: list[_Turn] = []
     latest: list[ToolCall] = []
@@ -183,14 +182,14 @@ def _match(turns: Iterable[_Turn]) -> list[_Turn]:
 def _call_of(
     result: ToolResult, calls: Sequence[ToolCall], *, by_id: bool = False
 ) -> ToolCall | None:
-    """Find the call of a result: by its id, by its name, or the next call without a result."""
+    """Find the call of a result by id or name, or use the next call without a result."""
     same = [call for call in reversed(calls) if result.id and call.id == result.id]
     if same:
         waiting = [call for call in reversed(same) if call.result is None]
         return waiting[0] if waiting else same[0]
     if by_id:
         return None
-    # An id that no call has can only belong to a call without an id.
+    # An id that does not match any call can only belong to a call without an id.
     waiting = [call for call in calls if call.result is None and not (call.id and result.id)]
     named = [call for call in waiting if result.name and call.name == result.name]
     return next(iter(named or waiting), None)
@@ -200,7 +199,7 @@ def _call_of(
 
 
 def _merge(turns: Iterable[_Turn]) -> list[_Turn]:
-    """Join neighbors of one role."""
+    """Join consecutive turns of one role."""
     merged: list[_Turn] = []
     for turn in turns:
         last = merged[-1] if merged else None
@@ -208,7 +207,7 @@ def _merge(turns: Iterable[_Turn]) -> list[_Turn]:
             merged.append(turn)
             continue
         if last.calls and any(call.result for call in last.calls):
-            merged.append(turn)  # the results stand between the two
+            merged.append(turn)  # the results are between the two turns
             continue
         last.parts = _joined(last.parts, turn.parts, "\n\n")
         last.calls = [*last.calls, *turn.calls]
@@ -240,12 +239,12 @@ def _system_first(turns: Sequence[_Turn]) -> list[_Turn]:
     others = _merge(turn for turn in turns if turn.role != "system")
     if not system:
         return others
-    # Templates look for a question of the user, which instructions alone are then.
+    # Templates require a user message, so a system message without others becomes one.
     return [_Turn("system" if others else "user", system), *others]
 
 
 def _alternate(turns: Sequence[_Turn]) -> list[_Turn]:
-    """Let the user speak first, and the assistant speak between a result and the user."""
+    """Add turns so that the user is first, and the assistant is between a result and the user."""
     ordered: list[_Turn] = []
     for turn in turns:
         before = ordered[-1] if ordered else None
@@ -269,10 +268,10 @@ def _write(turns: Sequence[_Turn]) -> list[dict[str, Any]]:
         message = {**turn.extras, "role": turn.role, "content": _content(turn.parts)}
         if turn.name:
             message["name"] = turn.name
-        # Thoughts belong to the call that they led to; those of a finished answer are done with.
+        # Reasoning is sent with its tool call, but not with a finished answer.
         if turn.thoughts and (turn.calls or number > last_question):
             message["reasoning_content"] = turn.thoughts
-        # One call a message: Llama's templates refuse more, and gpt-oss's shows the first alone.
+        # One call per message: Llama's templates reject more, and gpt-oss's ignores the others.
         for call in turn.calls:
             call_id = _unique(call.id, taken, used)
             written += [{**message, "tool_calls": [_call(call, call_id)]}, _result(call, call_id)]
@@ -283,7 +282,7 @@ def _write(turns: Sequence[_Turn]) -> list[dict[str, Any]]:
 
 
 def _unique(given: str, taken: set[str], used: set[str]) -> str:
-    """Return the given id, or a new one of nine letters and digits, as Mistral's must be."""
+    """Return a unique id: the given id, or a new id of nine letters and digits for Mistral."""
     new, number = given, len(used)
     while not new or new in used:
         number += 1
@@ -300,7 +299,7 @@ def _name(call: ToolCall) -> str:
 
 def _call(call: ToolCall, call_id: str) -> dict[str, Any]:
     arguments = {_UNREADABLE: call.raw} if call.arguments is None else call.arguments
-    # The model reads its own words again: no escapes for what is not ASCII.
+    # No escapes for non-ASCII text, so that the model reads the text that it generated.
     text = json.dumps(arguments, ensure_ascii=False)
     return {
         "type": "function",
@@ -319,17 +318,17 @@ def _result(call: ToolCall, call_id: str) -> dict[str, Any]:
 
 
 def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-    """Return text alone as a string, since many templates take nothing else."""
+    """Return parts that are all text as a string, because many templates require a string."""
     if all(part["type"] == "text" for part in parts):
         return "\n".join(part["text"] for part in parts)
     return parts
 
 
-# -- forms for templates that are stricter yet ------------------------------------------------
+# -- forms for stricter templates -------------------------------------------------------------
 
 
 def plainer_forms(messages: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield a prepared conversation in plainer forms, for templates that refuse it as it is."""
+    """Yield simpler forms of a prepared conversation, for templates that reject it."""
     if any("tool_calls" in message for message in messages):
         yield with_short_ids(messages)
     if any("tool_calls" in message or message["role"] == "system" for message in messages):
@@ -337,7 +336,7 @@ def plainer_forms(messages: Sequence[dict[str, Any]]) -> Iterator[list[dict[str,
 
 
 def with_short_ids(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Give a prepared conversation ids of nine letters and digits, as Mistral's must be."""
+    """Replace the ids in a prepared conversation with nine letters and digits, for Mistral."""
     shortened = []
     number = 0
     for message in messages:
@@ -352,10 +351,10 @@ def with_short_ids(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
 
 
 def as_text(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Write a prepared conversation for templates without tools and system messages.
+    """Convert a prepared conversation for templates without tools and system messages.
 
-    Calls become the assistant's text, results the user's, and instructions stand before the
-    first question.
+    Calls become text of the assistant, results become text of the user, and the system message
+    is inserted before the first user message.
     """
     return prepare(_spelled_out(message) for message in messages)
 

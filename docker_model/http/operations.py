@@ -1,7 +1,7 @@
 """The operations of a `Client`.
 
-A module of its own, imported by the first call: it takes asyncio and httpcore along, which
-a program that only makes clients, or uses the command, should not wait for.
+The first call imports this module, because it imports asyncio and httpcore. A program that only
+creates clients, or only uses the command, does not wait for these imports.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "httpcore":
         raise
-    msg = "the HTTP transport needs httpcore, which is not installed"
+    msg = "the HTTP transport requires httpcore, which is not installed"
     raise UnsupportedParameterError(msg, hint=install_hint("http")) from error
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def chat(
     messages: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Answer a conversation, waiting for the whole answer."""
+    """Answer a conversation, and return the complete answer."""
     return tasks.run_blocking(_chat(client, model, messages, parameters))
 
 
@@ -60,7 +60,7 @@ async def achat(
     messages: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Answer a conversation, waiting for the whole answer."""
+    """Await `chat`."""
     return await tasks.run_async(_chat(client, model, messages, parameters))
 
 
@@ -70,7 +70,7 @@ def stream_chat(
     messages: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any],
 ) -> ChatStream:
-    """Answer a conversation piece by piece."""
+    """Answer a conversation, and return a stream of chunks."""
     return ChatStream(_chat_stream(client, model, messages, parameters))
 
 
@@ -80,7 +80,7 @@ def astream_chat(
     messages: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any],
 ) -> AsyncChatStream:
-    """Answer a conversation piece by piece."""
+    """Answer a conversation, and return a stream of chunks for `async for`."""
     return AsyncChatStream(_chat_stream(client, model, messages, parameters))
 
 
@@ -106,7 +106,7 @@ def _chat_stream(
     request = Conversation.of(model, messages, parameters)
     options, resolved = _options(client), request.resolved()
     if resolved is not None:
-        resolved.requests(model, stream=True)  # raises now what cannot be sent
+        resolved.requests(model, stream=True)  # raises errors of invalid requests now
     return Stream(
         lambda sink: explained(
             options, model, conversation.stream(options, request, resolved, sink)
@@ -122,7 +122,7 @@ def embed(
     *,
     truncate: bool,
 ) -> Coroutine[Any, Any, list[list[float]]]:
-    """Return what embeds texts."""
+    """Return a coroutine that embeds texts."""
     check_model_name(model)
     options = _options(client)
     work = embeddings.embed(options, model, bodies.texts_of(texts), dimensions, truncate=truncate)
@@ -136,7 +136,7 @@ def count_tokens(
     tools: Sequence[Mapping[str, Any]] | None,
     parameters: Mapping[str, Any],
 ) -> Coroutine[Any, Any, int]:
-    """Return what counts the tokens of a conversation."""
+    """Return a coroutine that counts the tokens of a conversation."""
     check_model_name(model)
     options = _options(client)
     request = Conversation.of(model, messages, {**parameters, "tools": list(tools or ())})
@@ -152,7 +152,7 @@ def rerank(
     *,
     force: bool,
 ) -> Coroutine[Any, Any, list[Ranked]]:
-    """Return what ranks documents by their relevance for a query."""
+    """Return a coroutine that ranks documents by their relevance to a query."""
     check_model_name(model)
     texts = reranking.checked(query, documents, top_n)
     options = _options(client)
@@ -161,45 +161,45 @@ def rerank(
 
 
 def management(client: Client) -> HttpManagement:
-    """Return discovery and care of the runner's models."""
+    """Return the management operations of the runner."""
     return models.HttpManagement(_options(client))
 
 
 def manage(
     client: Client, model: str, operation: Callable[[HttpManagement], Coroutine[Any, Any, _T]]
 ) -> Coroutine[Any, Any, _T]:
-    """Return what runs an operation on one model, and explains its error."""
+    """Return a coroutine that runs an operation on a model and completes its error."""
     check_model_name(model)
     options = _options(client)
     return explained(options, model, operation(models.HttpManagement(options)))
 
 
 def engine_log(client: Client, pattern: str) -> Coroutine[Any, Any, str]:
-    """Return what reads the end of the engine's log."""
+    """Return a coroutine that reads the last part of the engine's log."""
     models = management(client)
     return read_log_end(models, pattern, models.options.timeouts.total)
 
 
 def needs_configuring(client: Client, model: str, settings: Mapping[str, Any]) -> bool:
-    """Whether a model is to be configured, and this process has not done so."""
-    wanted = {name: value for name, value in settings.items() if value is not None}
-    return bool(wanted) and not models.is_configured(_place(client), model, wanted)
+    """Whether `settings` has values that this process has not configured yet."""
+    values = {name: value for name, value in settings.items() if value is not None}
+    return bool(values) and not models.is_configured(_place(client), model, values)
 
 
 def known_model(client: Client, model: str) -> ModelInfo | None:
-    """Return what was learned of a model in this process."""
+    """Return the description of a model that this process remembers."""
     return models.known_model(_place(client), model)
 
 
 def endpoint(client: Client) -> Endpoint:
-    """Return where the API is."""
+    """Return the address of the API."""
     place = _place(client)
     known = discovery.known(place)
     return known if known is not None else tasks.run_blocking(discovery.find(place))
 
 
 async def aendpoint(client: Client) -> Endpoint:
-    """Return where the API is."""
+    """Await `endpoint`."""
     place = _place(client)
     known = discovery.known(place)
     return known if known is not None else await tasks.run_async(discovery.find(place))
@@ -211,12 +211,12 @@ def transport(
     before: Sequence[Mapping[str, Any]],
     images: Sequence[str],
 ) -> HttpTransport:
-    """Return the transport of a `DockerModel`'s prompts."""
+    """Return the transport for the prompts of a `DockerModel`."""
     return HttpTransport(_options(client), parameters, tuple(before), tuple(images))
 
 
 def environment(client: Client) -> dict[str, str]:
-    """Return the variables that decide where the runner is, as they are now."""
+    """Return the current environment variables that determine the runner's address."""
     return _place(client).environment
 
 
@@ -230,7 +230,7 @@ def _place(client: Client) -> DiscoveryInputs:
 
 
 def _options(client: Client) -> RequestOptions:
-    """Return the client's settings, with the environment as it is now."""
+    """Return the settings of the client's requests, with the current environment."""
     return RequestOptions(
         place=_place(client),
         api_key=client.api_key,

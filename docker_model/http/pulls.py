@@ -1,4 +1,4 @@
-"""Pulling a model over the runner's API."""
+"""Pull a model over the runner's API."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PATH = "/models/create"
 _OK = 200
-# Hugging Face's, which come after the status and the first steps, as plain text.
+# Errors of Hugging Face, which arrive as plain text after the status and the first steps.
 _REFUSALS = ("Model not found", "Unauthorized")
 
 
@@ -35,14 +35,14 @@ async def pull(
     """Pull `model`.
 
     Args:
-        link: The runner.
-        headers: What to send along.
-        model: The name as the caller gave it.
-        on_progress: Told of each step.
+        link: The connection key of the runner.
+        headers: The HTTP headers.
+        model: The model name that the caller passed.
+        on_progress: Called with each step.
         token: The registry's bearer token, for a private model.
 
     Raises:
-        ModelNotFoundError: If there is no such model in the registry.
+        ModelNotFoundError: If the registry does not have the model.
         PullError: If the pull failed.
     """
     LOG.info("pulling %s", model)
@@ -50,7 +50,7 @@ async def pull(
     headers = {
         **headers,
         "Content-Type": "application/json",
-        "Accept": "application/json",  # else it reports in prose
+        "Accept": "application/json",  # otherwise the progress is plain text
     }
     url, body = (
         link.address.root + PATH,
@@ -87,10 +87,10 @@ async def _lines(reply: Reply) -> AsyncIterator[str]:
 
 
 class PullReader:
-    """Reads the lines of a pull.
+    """Parses the lines of a pull.
 
     Attributes:
-        succeeded: Whether it has reported that the model is there.
+        succeeded: Whether a line has reported success.
     """
 
     def __init__(self, model: str) -> None:
@@ -99,10 +99,10 @@ class PullReader:
         self._layers: dict[object, int] = {}
 
     def read(self, line: str) -> PullProgress | None:
-        """Return the progress that a line reports; `None` for any other line.
+        """Return the progress that a line reports, or `None` for other lines.
 
         Raises:
-            PullError: If the line says that the pull has failed.
+            PullError: If the line reports that the pull has failed.
         """
         if line.strip() in _REFUSALS:
             raise _failure(self._model, line.strip())
@@ -133,5 +133,5 @@ class PullReader:
 
 def _failure(model: str, words: str) -> DockerModelError:
     named = Failure("pull", model, f"Failed to pull model: {words}").named(CAUSES)
-    assert named is not None  # a row is for all words of a pull
+    assert named is not None  # the table has a row for all messages of a pull
     return named

@@ -1,7 +1,7 @@
-"""Making room in a runner whose memory is full, on the I/O thread.
+"""Unload a model when the runner's memory is full, on the I/O thread.
 
-When all of its slots are taken, the runner itself unloads every idle model, and a request waits
-for a busy one. When there is no memory left, it unloads nothing and the request fails.
+If all its slots are in use, the runner itself unloads idle models, and a request waits for a
+busy model. If there is too little memory, the runner unloads nothing and the request fails.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class _Locks:
-    """A lock for each runner: two requests of this process must not evict each other's model."""
+    """A lock for each runner, so that requests of this process do not evict each other's models."""
 
     def __init__(self) -> None:
         self._locks: dict[DiscoveryInputs, asyncio.Lock] = {}
@@ -39,21 +39,21 @@ class _Locks:
 async def make_room(
     options: RequestOptions, model: str
 ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """Unload the model that was idle for longest, for a request that is made within the block.
+    """Unload the model that was idle for longest, for a request in the `async with` block.
 
-    Nothing happens if no model is idle and may be unloaded. The name of the unloaded one is
-    appended to `options.unloaded`.
+    If no idle model may be unloaded, nothing happens. The name of the unloaded model is appended
+    to `options.unloaded`.
 
     Args:
         options: The settings of the request.
-        model: The model that needs room.
+        model: The model to load.
 
     Yields:
-        A function that lets other requests make room. Until the request has loaded its model,
-        another one would find that model idle.
+        A function that lets other requests unload models. Call it when the model is in use;
+        before that, another request would find the model idle and unload it.
 
     Raises:
-        DockerModelError: If the runner refuses.
+        DockerModelError: If the runner rejects a request.
     """
     models = HttpManagement(replace(options, timeouts=Timeouts(), make_room=None))
     async with contextlib.AsyncExitStack() as turn:

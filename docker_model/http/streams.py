@@ -1,4 +1,4 @@
-"""Streams of a chat's chunks, for sync and async callers."""
+"""Streams of chat chunks, sync and async."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["AsyncChatStream", "ChatStream"]
 class ChatStream(SyncEnd[dict[str, Any]]):
     """The chunks of an answer: an iterator and a context manager.
 
-    The request starts when the first one is asked for. Breaking out of the loop and dropping
-    the stream, leaving the `with`, and `cancel()` end it at once.
+    The first iteration starts the request. The request ends immediately when the `with` block
+    exits, when `cancel()` is called, or when the stream is garbage-collected after a `break`.
     """
 
     def __next__(self) -> dict[str, Any]:
@@ -26,7 +26,7 @@ class ChatStream(SyncEnd[dict[str, Any]]):
 class AsyncChatStream(AsyncEnd[dict[str, Any]]):
     """The chunks of an answer for `async for` and `async with`, in any asyncio or uvloop loop.
 
-    Cancelling the task that awaits a chunk ends the request at once.
+    Canceling the task that awaits a chunk ends the request immediately.
     """
 
     async def __anext__(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Counting the tokens of a conversation exactly as the engine does, on the I/O thread."""
+"""Count the tokens of a conversation with the engine, on the I/O thread."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PATH = "/messages/count_tokens"
 _DATA_URL = re.compile(r"data:(?P<kind>[^;,]*);base64,(?P<data>.*)", re.DOTALL)
-# What changes the prompt, and reaches the chat template either way.
+# Parameters that change the prompt and that both APIs pass to the chat template.
 _KEPT = ("chat_template_kwargs",)
 
 
@@ -35,17 +35,18 @@ async def count_tokens(
     tools: Sequence[Mapping[str, Any]] | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> int:
-    """Count the tokens of a conversation, chat template included.
+    """Count the tokens of a conversation, including the chat template.
 
-    An engine that cannot count is asked for an answer of one token: `usage` has the number.
+    If the engine cannot count tokens, it generates an answer of one token, and the count is in
+    `usage`.
 
     Raises:
-        DockerModelError: If the runner or the engine refuses the conversation.
+        DockerModelError: If the runner or the engine rejects the conversation.
     """
     extra = {name: value for name, value in (parameters or {}).items() if value is not None}
     try:
         return await counted(options, model, messages, tools, extra)
-    except (RunnerUnavailableError, UnsupportedParameterError):  # this path is not known there
+    except (RunnerUnavailableError, UnsupportedParameterError):  # the path is unknown
         return await _by_an_answer(options, model, messages, {**extra, "tools": tools})
 
 
@@ -56,10 +57,10 @@ async def counted(
     tools: Sequence[Mapping[str, Any]] | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> int:
-    """Count the tokens of a conversation by an engine that can count.
+    """Count the tokens of a conversation with an engine that can count.
 
     Raises:
-        DockerModelError: If the engine cannot count, or refuses the conversation.
+        DockerModelError: If the engine cannot count, or rejects the conversation.
     """
     prepared = prepare(messages)
     requests = (
@@ -101,7 +102,7 @@ async def _by_an_answer(
 def _number(count: object, model: str) -> int:
     if isinstance(count, int) and not isinstance(count, bool):
         return count
-    msg = f"the engine of {model!r} did not say how many tokens the messages have"
+    msg = f"the engine of {model!r} did not return the number of tokens"
     raise GenerationError(msg, hint="update Docker Model Runner, or the engine")
 
 
@@ -111,10 +112,10 @@ def to_messages_api(
     tools: Sequence[Mapping[str, Any]] | None,
     parameters: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the body of a count for OpenAI's objects.
+    """Return the body of a request to count OpenAI's message objects.
 
-    The path is one of Anthropic's API. llama.cpp reads messages whose content is a string as
-    OpenAI's; lists of blocks and tools have to be written in Anthropic's form.
+    The path belongs to Anthropic's API. llama.cpp accepts OpenAI's messages if their content is a
+    string. Lists of blocks and tools must have Anthropic's form.
     """
     body: dict[str, Any] = {"model": model, "messages": [_message(item) for item in messages]}
     if tools:
@@ -128,9 +129,9 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(content, list):
         return dict(message)
     texts = [block.get("text") for block in content if block.get("type") == "text"]
-    more = message.keys() - {"role", "content"}
-    if len(texts) == len(content) and (message["role"] != "user" or more):
-        # Next to tool calls and the like, the engine would read blocks as Anthropic's alone.
+    other_fields = message.keys() - {"role", "content"}
+    if len(texts) == len(content) and (message["role"] != "user" or other_fields):
+        # In a message with blocks, the engine would ignore OpenAI's other fields.
         return {**message, "content": "\n".join(map(str, texts))}
     return {**message, "content": [_block(block) for block in content]}
 

@@ -1,4 +1,4 @@
-"""The runner's HTTP API as a transport for prompts."""
+"""The transport that answers prompts over the runner's HTTP API."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class HttpTransport:
     """Answers requests over the runner's HTTP API.
 
     Attributes:
-        options: How requests are made.
-        parameters: What is sent along with each prompt, such as `temperature`.
+        options: The settings of requests.
+        parameters: The parameters of each request, such as `temperature`.
         before: The messages before the prompt.
-        images: The addresses of images that belong to the prompt.
+        images: The URLs of images to send with the prompt.
     """
 
     options: RequestOptions
@@ -41,18 +41,18 @@ class HttpTransport:
     images: tuple[str, ...] = ()
 
     def prepare(self, request: Request) -> Request:
-        """Return the request unchanged: the API reads no local files."""
+        """Return the request unchanged, because the API does not read local files."""
         return request
 
     def needs_file_check(self, _request: Request) -> bool:
-        """Return false: the API reads no local files."""
+        """Return False, because the API does not read local files."""
         return False
 
     async def generate(self, request: Request, receiver: Receiver) -> Completion:
-        """Answer a request, and hand its events to `receiver`.
+        """Answer a request, and pass its events to `receiver`.
 
-        Stop sequences and `max_chars` are cut here and not by the engine, which would look at
-        the reasoning too, and would not say that it was a stop that ended the answer.
+        This package applies the stop sequences and `max_chars`. The engine would also apply stop
+        sequences to the reasoning, and does not report which answers they ended.
         """
         progress = self.options.on_progress is not None
         messages = self._messages(request.prompt)
@@ -75,7 +75,7 @@ class HttpTransport:
         answer.end()
         if answer.empty:
             msg = f"{request.model!r} ended its answer without any output"
-            raise EmptyAnswerError(msg, hint=f"try again, or other words; {LOGS_HINT}")
+            raise EmptyAnswerError(msg, hint=f"try again, or rephrase the prompt; {LOGS_HINT}")
         return answer.completion(call.started)
 
     def _messages(self, prompt: str) -> list[dict[str, Any]]:
@@ -86,7 +86,7 @@ class HttpTransport:
         return prepare([*self.before, message]) if self.before or self.images else [message]
 
     async def warm_up(self, model: str) -> None:
-        """Have `model` loaded, so that the next answer need not wait for it.
+        """Load `model`, so that the next answer does not wait for it.
 
         Raises:
             DockerModelError: If the request failed.

@@ -121,7 +121,7 @@ def test_check_says_how_to_install_what_the_api_needs(docker):
     done = run_python(["-c", WITHOUT_HTTPCORE])
     assert done.returncode == 0, done
     assert done.stdout.splitlines()[-2:] == [
-        "note    api     the HTTP transport needs httpcore, which is not installed",
+        "note    api     the HTTP transport requires httpcore, which is not installed",
         f"        next: {install_hint('http')}",
     ]
 

@@ -118,7 +118,7 @@ async def test_configure_once_sends_one_request_for_equal_settings(runner):
 
 def test_configure_once_warns_about_a_change_for_other_users(runner):
     Client().configure_model("ai/smollm2", context_size=512)
-    with pytest.warns(UserWarning, match="for every user of this runner: context_size=2048"):
+    with pytest.warns(UserWarning, match="for all users of this runner: context_size=2048"):
         Client().configure_once("ai/smollm2", context_size=2048)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
