@@ -1,4 +1,4 @@
-"""Addresses of Docker Model Runner as people write them; pure, nothing is asked."""
+"""Parse addresses of Docker Model Runner in all usual spellings, without I/O."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from urllib.parse import SplitResult
 
-# Docker Desktop has the API on Docker's own socket, below this path.
+# The path of the API on Docker's own socket, in Docker Desktop.
 _ON_DOCKERS_SOCKET = "http://localhost/exp/vDD4.40"
-# Of Docker Desktop on Windows: the default of `docker`, and that of Desktop's own context.
+# Pipes of Docker Desktop on Windows: the default of `docker`, and that of Desktop's context.
 _DOCKERS_PIPES = ("docker_engine", "dockerDesktopLinuxEngine")
 _RUNNERS_PIPE = "dockerInference"  # the API of the runner itself
 _PIPE = "\\\\.\\pipe\\"
 _WINDOWS = os.name == "nt"
 
-# Every server knows the first; the second is an alias since the runner's v1.0.0, and the only
-# one that engines have when they are asked without the runner.
+# All runners support the first path. The second is an alias since the runner's v1.0.0, and the
+# only path of an engine that runs without the runner.
 _APIS = ("/engines/v1", "/v1")
 _ENDPOINT = re.compile(r"/(?:chat/completions|completions|embeddings|models)$")
 _API = re.compile(r"(?:/engines(?:/(?!v1(?:/|$))[^/]+)?)?(?:/v1)?$")
 
-_KEPT = "/%:@!$&'()*+,;=~"  # of a path, as it is
+_KEPT = "/%:@!$&'()*+,;=~"  # characters of a path that are not escaped
 
-# In the order in which they count. `OPENAI_*` is not among them: it may name a service that
-# costs money and is not this runner.
+# In order of precedence. `OPENAI_*` is not included, because it can be the address of a paid
+# service.
 _VARIABLES = (
     "MODEL_RUNNER_HOST",
     "LLM_URL",
@@ -46,7 +46,7 @@ _VARIABLES = (
     "MODEL_RUNNER_BASE_URL",
 )
 _TLS = ("MODEL_RUNNER_TLS", "MODEL_RUNNER_TLS_SKIP_VERIFY", "MODEL_RUNNER_TLS_CA_CERT")
-# What else has a say in where the runner is found.
+# All variables that affect the discovery of the runner.
 RELEVANT = (
     *_VARIABLES,
     *_TLS,
@@ -64,7 +64,7 @@ class Address:
 
     Attributes:
         root: Scheme, host, port, and the path before `/engines` and `/models`.
-        apis: The paths below it at which the OpenAI-compatible part may be, likeliest first.
+        apis: Possible paths of the OpenAI-compatible API below `root`, most likely first.
         socket: The Unix socket or the named pipe to connect to; `None` for TCP.
     """
 
@@ -88,12 +88,12 @@ class Address:
 
     @property
     def host(self) -> str:
-        """Return the host's name or number."""
+        """Return the host name or IP address."""
         return urlsplit(self.root).hostname or ""
 
 
 def parse(spelled: str, name: str) -> Address:
-    """Read an address in any of its usual spellings.
+    """Parse an address in any of its usual spellings.
 
     `host:port`, with or without scheme, trailing slash and any path of the API:
     `/engines`, `/engines/v1`, `/engines/llama.cpp/v1`, `/v1`, `/v1/chat/completions`;
@@ -101,10 +101,10 @@ def parse(spelled: str, name: str) -> Address:
 
     Args:
         spelled: The address.
-        name: Where it comes from, for the error.
+        name: The setting or variable that contains it, for the error.
 
     Raises:
-        InvalidRequestError: If it is not a valid address.
+        InvalidRequestError: If the address is invalid.
     """
     text = spelled.strip()
     if text.startswith(("unix:", "npipe:")):
@@ -123,15 +123,15 @@ def parse(spelled: str, name: str) -> Address:
     if not fit or re.search(r"[\s\x00-\x1f]", text):
         raise _no_address(name)
     if url.username is not None or url.password is not None:
-        msg = f"{name} holds a user name or a password"
-        raise InvalidRequestError(msg, hint="give a key as api_key=, or headers=")
+        msg = f"{name} contains a user name or a password"
+        raise InvalidRequestError(msg, hint="pass credentials as api_key= or headers=")
     if url.query or url.fragment:
-        msg = f"{name} holds a query, which cannot be sent along"
-        raise InvalidRequestError(msg, hint="give what the server wants as api_key= or headers=")
-    scheme = "http" if url.scheme == "tcp" else url.scheme  # the CLI takes `tcp` for a host
+        msg = f"{name} contains a query or a fragment, which cannot be sent"
+        raise InvalidRequestError(msg, hint="pass credentials as api_key= or headers=")
+    scheme = "http" if url.scheme == "tcp" else url.scheme  # the CLI would use `tcp` as a host
     path = _ENDPOINT.sub("", quote(url.path, safe=_KEPT).rstrip("/"))
     api = _API.search(path)
-    assert api is not None  # it may be empty
+    assert api is not None  # the pattern matches the empty string
     root = f"{scheme}://{where}{path[: api.start()]}"
     if not api[0]:
         return Address(root)
@@ -140,7 +140,7 @@ def parse(spelled: str, name: str) -> Address:
 
 
 def _pipe(spelled: str) -> str | None:
-    """Read `npipe:////./pipe/name`, with slashes of either kind; `None` if it is something else."""
+    """Parse `npipe:////./pipe/name`, with `/` or backslashes; `None` for other text."""
     match = re.fullmatch(r"npipe:(?://)?//\./pipe/([^/]+)", spelled.replace("\\", "/"))
     return match and _PIPE + match[1]
 
@@ -151,18 +151,18 @@ def _in_ascii(url: SplitResult) -> str:
 
 
 def _no_address(name: str) -> InvalidRequestError:
-    msg = f"{name} is no address of Docker Model Runner"
-    return InvalidRequestError(msg, hint=f"such as {name}=http://localhost:12434/engines/v1")
+    msg = f"{name} is not a valid address of Docker Model Runner"
+    return InvalidRequestError(msg, hint=f"for example {name}=http://localhost:12434/engines/v1")
 
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredAddress:
-    """An address that the user names.
+    """An address that a setting or a variable sets.
 
     Attributes:
         source: The setting or the environment variable.
-        addresses: What it says, the likeliest reading first.
-        api_key: The key that belongs to this variable, if there is one.
+        addresses: The possible interpretations of the address, most likely first.
+        api_key: The key from the variable that belongs to this source, if set.
     """
 
     source: str
@@ -171,14 +171,14 @@ class ConfiguredAddress:
 
 
 def named(base_url: str | None, variables: Mapping[str, str]) -> ConfiguredAddress | None:
-    """Return the address that the user names, by `base_url` or else by a variable.
+    """Return the configured address: `base_url`, or the first variable that is set.
 
     Args:
         base_url: The setting.
-        variables: The environment; a blank variable is unset.
+        variables: The environment; a blank variable counts as unset.
 
     Raises:
-        InvalidRequestError: If it is not a valid address.
+        InvalidRequestError: If the address is invalid.
     """
     if base_url is not None:
         return ConfiguredAddress("base_url", _readings(parse(base_url, "base_url")))
@@ -204,11 +204,11 @@ def _readings(address: Address) -> tuple[Address, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How an https server is trusted.
+    """The TLS settings for https addresses.
 
     Attributes:
-        verify: Whether its certificate is looked at.
-        ca_cert: A file of certificates to trust; `None` for the usual ones.
+        verify: Whether the server's certificate is verified.
+        ca_cert: A file of trusted certificates; `None` for the system's.
     """
 
     verify: bool = True
@@ -224,17 +224,17 @@ class Tls:
 
 
 def _is_true(variables: Mapping[str, str], name: str) -> bool:
-    return variables.get(name) == "true"  # exactly, as the CLI reads it
+    return variables.get(name) == "true"  # only this spelling, as in the CLI
 
 
 def docker_sockets(
     variables: Mapping[str, str], *, windows: bool = _WINDOWS
 ) -> tuple[Address, ...]:
-    """Return where Docker Desktop's API may be on Docker's own socket or named pipe.
+    """Return the possible addresses of Docker Desktop's API on a Unix socket or named pipe.
 
     Args:
         variables: The environment.
-        windows: Go by the rules of Windows.
+        windows: Use the rules of Windows.
     """
     host = variables.get("DOCKER_HOST", "")
     if windows:
@@ -253,12 +253,12 @@ def docker_sockets(
 
 
 def usual(*, in_container: bool, in_wsl: bool = False) -> tuple[Address, ...]:
-    """Return the addresses at which the runner is by default, likeliest first.
+    """Return the default addresses of the runner, most likely first.
 
     Args:
         in_container: Whether this process runs in a container.
-        in_wsl: Whether it runs in the Windows Subsystem for Linux, where the loopback address is
-            not always that of Windows.
+        in_wsl: Whether this process runs in the Windows Subsystem for Linux, where the loopback
+            address is not always that of Windows.
     """
     near = ("127.0.0.1:12434", "127.0.0.1:12435")  # Docker Engine and Desktop; Docker Cloud
     hosts = (

@@ -1,10 +1,10 @@
-"""Content blocks of any provider, as the runner's API takes them; pure.
+"""Convert content blocks of all providers to the form of the runner's API, without I/O.
 
-Messages come from histories of many models: OpenAI's two APIs, Anthropic, Gemini, Bedrock, and
-the frameworks' own standard blocks. Text, images and audio become OpenAI's content parts. Calls
-of tools, their results and thoughts are separated from them. What only another provider can
-read, such as a server-side tool's result, is left out of an assistant's message. In a message
-of the user it is an error, so that nothing that a user wrote is lost unnoticed.
+A history can contain messages of many models: OpenAI's two APIs, Anthropic, Gemini, Bedrock, and
+the standard blocks of the frameworks. Text, images and audio become OpenAI's content parts. Tool
+calls, their results and reasoning are separated from them. A block that only its provider
+understands, such as the result of a server-side tool, is removed from an assistant message. In a
+user message it is an error, so that no user content is lost silently.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["Content", "ToolCall", "ToolResult", "read_arguments", "read_content"]
 
 _MEDIA_HINT = (
-    "the runner takes text, images (image, image_url) and audio (audio, input_audio); "
-    "leave other blocks out of the messages"
+    "the runner accepts text, images (image, image_url) and audio (audio, input_audio); "
+    "remove other blocks from the messages"
 )
 _TEXTS = frozenset({"text", "input_text", "output_text", "text-plain", "plaintext"})
 _IMAGES = frozenset({"image", "image_url", "input_image"})
 _AUDIO = frozenset({"audio", "input_audio"})
-_FILES = frozenset({"file", "media"})  # of any kind, which their MIME type tells
+_FILES = frozenset({"file", "media"})  # their MIME type determines the kind
 _THOUGHTS = frozenset({"reasoning", "reasoning_content", "thinking", "thought"})
 _CALLS = frozenset(
     {
@@ -44,9 +44,9 @@ _CALLS = frozenset(
 _RESULTS = frozenset(
     {"custom_tool_call_output", "function_call_output", "function_response", "tool_result"}
 )
-# Marks for a provider's cache, which hold nothing to send.
+# Markers for a provider's cache, without content to send.
 _MARKS = frozenset({"cache", "cache_point", "cachePoint"})
-# Gemini's and Bedrock's parts have no type; the key tells.
+# Gemini's and Bedrock's parts have no type; their key determines the kind.
 _KEYS = {
     "functionCall": "function_call",
     "function_call": "function_call",
@@ -67,14 +67,14 @@ _KEYS = {
 
 @dataclass(slots=True)
 class ToolCall:
-    """A call of a tool in the history.
+    """A tool call in the history.
 
     Attributes:
-        id: The id as it was given; empty if there is none.
-        name: The tool's name; empty if there is none.
+        id: The original id; empty if missing.
+        name: The name of the tool; empty if missing.
         arguments: The arguments; `None` if they are not a JSON object.
-        raw: The arguments' text.
-        result: The tool's result, once it is known.
+        raw: The arguments as text.
+        result: The result of the call, if known.
     """
 
     id: str
@@ -86,12 +86,12 @@ class ToolCall:
 
 @dataclass(slots=True)
 class ToolResult:
-    """A tool's result in the history.
+    """A tool result in the history.
 
     Attributes:
-        id: The call's id as it was given; empty if there is none.
-        name: The tool's name; empty if there is none.
-        parts: Content parts.
+        id: The original id of the call; empty if missing.
+        name: The name of the tool; empty if missing.
+        parts: OpenAI's content parts.
     """
 
     id: str
@@ -101,13 +101,13 @@ class ToolResult:
 
 @dataclass(slots=True)
 class Content:
-    """The content of a message, sorted by kind.
+    """The content of a message, by kind.
 
     Attributes:
         parts: OpenAI's content parts: text, images, audio.
-        thoughts: What the model thought.
-        calls: Calls of tools.
-        results: Results of tools that stand in a user's message.
+        thoughts: The reasoning.
+        calls: The tool calls.
+        results: The tool results in a user message.
     """
 
     parts: list[dict[str, Any]] = field(default_factory=list)
@@ -117,11 +117,11 @@ class Content:
 
     @property
     def text(self) -> str:
-        """Return the text alone."""
+        """Return the text of all text parts."""
         return "".join(part["text"] for part in self.parts if part["type"] == "text")
 
     def add_text(self, text: str, joint: str) -> None:
-        """Append text, to the last part if that is text as well."""
+        """Append text; if the last part is text, append it to this part."""
         if not text:
             return
         if self.parts and self.parts[-1]["type"] == "text":
@@ -131,14 +131,14 @@ class Content:
 
 
 def read_content(content: object, role: str) -> Content:
-    """Read a message's content.
+    """Parse the content of a message.
 
     Args:
         content: Text, a list of texts and blocks, or `None`.
-        role: `"system"`, `"user"`, `"assistant"`, `"tool"`, or a role of the user's own.
+        role: `"system"`, `"user"`, `"assistant"`, `"tool"`, or a custom role.
 
     Raises:
-        InvalidRequestError: If the user or the system says something that the API has no form for.
+        InvalidRequestError: If a user or system message has content that the API does not support.
     """
     held = Content()
     if isinstance(content, (str, dict)):
@@ -148,9 +148,9 @@ def read_content(content: object, role: str) -> Content:
     elif not isinstance(content, (list, tuple)):
         if role not in ("assistant", "tool"):
             msg = f"the content of a {role} message is {type(content).__name__}, which is not text"
-            raise InvalidRequestError(msg, hint="give a str, or a list of content blocks")
+            raise InvalidRequestError(msg, hint="pass a str, or a list of content blocks")
         content = [str(content)]
-    # Engines and other providers cut an assistant's text into blocks at any place.
+    # Providers can split an assistant's text into blocks at any position.
     joint = "" if role == "assistant" else "\n"
     apart = False
     for given in content:
@@ -194,7 +194,7 @@ def _read_answer(held: Content, kind: str, block: Mapping[str, Any], joint: str)
 
 
 def _read_output(held: Content, kind: str, block: Mapping[str, Any]) -> None:
-    """Read a block of a tool's output: images stay images, everything else becomes text."""
+    """Parse a block of a tool's output: images remain images, other blocks become text."""
     if kind in _IMAGES and (image := _image_or_none(block)):
         held.parts.append({"type": "image_url", "image_url": image})
     else:
@@ -220,7 +220,7 @@ def _kind_of(block: object) -> tuple[str, Mapping[str, Any]]:
 
 
 def read_call(block: Mapping[str, Any]) -> ToolCall:
-    """Read a call of a tool in any form: a block, or an item of `tool_calls`."""
+    """Parse a tool call in any form: a block, or an item of `tool_calls`."""
     inner: Any = block
     for key in ("function", "function_call", "functionCall", "toolUse", "custom"):
         if isinstance(block.get(key), dict):
@@ -230,7 +230,7 @@ def read_call(block: Mapping[str, Any]) -> ToolCall:
         (inner[key] for key in ("arguments", "args", "input", "parameters") if key in inner), None
     )
     arguments, raw = read_arguments(given)
-    # OpenAI's responses have an id of the item beside the call's.
+    # OpenAI's Responses API has an id of the item in addition to the id of the call.
     numbers = (block.get("call_id"), block.get("id"), inner.get("toolUseId"), inner.get("id"))
     return ToolCall(_first(*numbers), _first(inner.get("name"), block.get("name")), arguments, raw)
 
@@ -252,13 +252,13 @@ def _result(kind: str, block: Mapping[str, Any]) -> ToolResult:
 
 
 def read_arguments(given: object) -> tuple[dict[str, Any] | None, str]:
-    """Read a call's arguments in any form that engines write them.
+    """Parse the arguments of a call in all forms that engines use.
 
-    Control characters within strings are taken as they are, since small models write them.
-    JSON for an object within a JSON string is read once more. Nothing is `{}`.
+    Control characters in strings are accepted, because small models generate them. An object
+    encoded in a JSON string is decoded twice. Empty arguments are `{}`.
 
     Returns:
-        The arguments, or `None` if they are not a JSON object; and their text.
+        The arguments, or `None` if they are not a JSON object, and their text.
     """
     if given is None:
         return {}, ""
@@ -286,7 +286,7 @@ def _refuse(name: str) -> None:
 
 
 def _without_halves(value: dict[str, Any]) -> dict[str, Any]:
-    """Replace halves of surrogate pairs, which no UTF-8 can hold."""
+    """Replace halves of surrogate pairs, which UTF-8 cannot encode."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     try:
         text.encode()
@@ -309,7 +309,7 @@ def _thought(block: Mapping[str, Any]) -> str:
             value = "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
         if isinstance(value, str) and value:
             return value
-    for key in ("content", "summary"):  # OpenAI's responses
+    for key in ("content", "summary"):  # OpenAI's Responses API
         parts = block.get(key)
         if isinstance(parts, list) and parts:
             return "\n".join(_text(part.get("text")) for part in parts if isinstance(part, dict))
@@ -317,7 +317,7 @@ def _thought(block: Mapping[str, Any]) -> str:
 
 
 def _document(kind: str, block: Mapping[str, Any]) -> str:
-    """Return the text of a document that holds nothing else."""
+    """Return the text of a document that only contains text; empty for other blocks."""
     source = block.get("source")
     if kind == "document" and isinstance(source, dict) and source.get("type") == "text":
         return _text(source.get("data"))
@@ -325,7 +325,7 @@ def _document(kind: str, block: Mapping[str, Any]) -> str:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, dict):  # the older assistants API's
+    if isinstance(value, dict):  # OpenAI's older Assistants API
         value = value.get("value")
     return value if isinstance(value, str) else "" if value is None else str(value)
 
@@ -380,7 +380,7 @@ def _audio(kind: str, block: Mapping[str, Any], role: str) -> dict[str, Any]:
 
 
 def _media(block: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the type and base64 data of a block of any provider; both empty if one is missing."""
+    """Return the MIME type and base64 data of a block; both are empty if one is missing."""
     for kind, given in _media_forms(block):
         data = base64.b64encode(given).decode() if isinstance(given, bytes) else given
         if isinstance(kind, str) and kind and isinstance(data, str) and data:
@@ -411,4 +411,4 @@ def _unknown(kind: str, role: str) -> InvalidRequestError:
 
 def _incomplete(kind: str, role: str, needed: str) -> InvalidRequestError:
     msg = f"a {role} message has a content block of type {kind!r} without data"
-    return InvalidRequestError(msg, hint=f"it needs {needed}")
+    return InvalidRequestError(msg, hint=f"the block must have {needed}")

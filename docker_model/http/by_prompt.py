@@ -1,8 +1,8 @@
-"""Tool calls and objects from a model that takes one prompt and returns text.
+"""Tool calls and JSON objects from a model that accepts one prompt and returns text.
 
-`docker model run` has no grammar. The model is told what to write, as it is over HTTP, and
-nothing enforces it: so its text is read strictly. An answer that is wrong is shown to the model
-once, with what is wrong; a second one is an error.
+`docker model run` cannot enforce a schema. The prompt describes the form of the answer, as over
+HTTP, and the answer is validated. After an invalid answer, the model receives the error and
+answers once more; a second invalid answer is an error.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 __all__ = ["BY_PROMPT", "PromptedChat", "PromptedReply", "answer", "answer_async"]
 
 BY_PROMPT = frozenset({"parallel_tool_calls", "response_format", "tool_choice", "tools"})
-"""The parameters of the API that `tool_calling="schema"` brings to the command."""
+"""The parameters of the API that the command supports with `tool_calling="schema"`."""
 
 _LIKE_A_CALL = re.compile(r"""["']tool["']\s*:""")
 _HTTP_HINT = (
-    "over the command nothing enforces the form of an answer; the runner's HTTP API does, for "
-    "any model: leave out transport='cli', or use transport='http'"
+    "remove transport='cli', or set transport='http': the command cannot enforce the form of an "
+    "answer, but the runner's HTTP API can, for any model"
 )
 
 
@@ -44,7 +44,7 @@ class PromptedChat:
 
     Attributes:
         conversation: The chat.
-        write_prompt: Makes one prompt of messages that hold nothing but text.
+        write_prompt: Converts messages that only contain text to a prompt.
     """
 
     conversation: Conversation
@@ -58,15 +58,15 @@ class PromptedChat:
         parameters: Mapping[str, Any],
         write_prompt: Callable[[Sequence[Mapping[str, Any]]], str],
     ) -> PromptedChat:
-        """Read a request, whose parameters are those of `Client.chat`.
+        """Create a chat from a request with the parameters of `Client.chat`.
 
         Raises:
-            UnsupportedParameterError: If the model is not to see the schema.
-            InvalidRequestError: If the messages or a setting cannot be used.
+            UnsupportedParameterError: If `show_schema` is False.
+            InvalidRequestError: If the messages or a setting are invalid.
         """
         conversation = Conversation.of(model, messages, parameters)
         if not conversation.show_schema:
-            msg = "show_schema=False needs an engine that enforces the schema"
+            msg = "show_schema=False requires an engine that enforces the schema"
             raise UnsupportedParameterError(msg, hint=_HTTP_HINT)
         return cls(conversation, write_prompt)
 
@@ -74,7 +74,7 @@ class PromptedChat:
     def prompt(self) -> str:
         """The prompt."""
         messages, _ = self._written
-        if not self._wants_calls:  # else they have this form already
+        if not self._wants_calls:  # otherwise they already have this form
             messages = list(tool_schema.plain_turns(messages, wrapped=False))
         return self.write_prompt(messages)
 
@@ -87,9 +87,9 @@ class PromptedChat:
         return self.conversation.written(by_schema=self.conversation.has_tools)
 
     def repaired(self, completion: Completion) -> PromptedChat | None:
-        """Return the chat that shows the model what is wrong with its answer; `None` if fine.
+        """Return a chat that shows the model the error in its answer; `None` if correct.
 
-        An answer that was cut off is not shown: the next one would be no shorter.
+        `None` also for a truncated answer, because the next answer would not be shorter.
         """
         reply, problem = self._read(completion)
         if not problem or completion.finish_reason == "length":
@@ -108,15 +108,15 @@ class PromptedChat:
         if not problem:
             return reply
         if completion.finish_reason == "length":
-            problem = "it was cut off"
-        wanted = "a valid tool call" if self._wants_calls else "the JSON that was asked for"
-        msg = f"the answer of {self.conversation.model!r} is not {wanted}: {problem}"
+            problem = "it was truncated"
+        expected = "a valid tool call" if self._wants_calls else "the requested JSON"
+        msg = f"the answer of {self.conversation.model!r} is not {expected}: {problem}"
         raise GenerationError(msg, hint=_HTTP_HINT, partial=completion.text)
 
     def _read(self, completion: Completion) -> tuple[dict[str, Any], str]:
-        """Return an answer as OpenAI's reply, and what is wrong with it.
+        """Return an answer as OpenAI's reply, and the error in it, or an empty string.
 
-        There is no reply if the answer has not the form that was asked for.
+        The reply is empty if the answer does not have the requested form.
         """
         text, problem = self._json_in(completion.text)
         if problem:
@@ -126,9 +126,9 @@ class PromptedChat:
         return reply, check(read_reply(reply)[0]) if check is not None else ""
 
     def _json_in(self, text: str) -> tuple[str, str]:
-        """Return the JSON of an answer, and what is wrong with it."""
-        wanted = tool_schema.response_schema(self._written[1].get("response_format"))
-        if wanted is None:
+        """Return the JSON of an answer, and the error in it, or an empty string."""
+        schema = tool_schema.response_schema(self._written[1].get("response_format"))
+        if schema is None:
             return text, ""
         try:
             value = json.loads(without_fence(text))
@@ -136,10 +136,10 @@ class PromptedChat:
             if not self._may_be_prose(text):
                 return "", "The reply is not JSON, or there is text around the JSON."
             value = {"answer": text}
-        return json.dumps(value, ensure_ascii=False), problem_of(value, wanted)
+        return json.dumps(value, ensure_ascii=False), problem_of(value, schema)
 
     def _may_be_prose(self, text: str) -> bool:
-        """Whether a text that is not JSON is an answer in plain words."""
+        """Whether a text that is not JSON is an answer in plain text."""
         parameters = self.conversation.parameters
         required = self.conversation.tool_choice not in (None, "auto")
         free = self._wants_calls and not required and not parameters.get("response_format")
@@ -160,7 +160,7 @@ class PromptedChat:
 
 
 class PromptedReply:
-    """The reply to a chat, for which the model may be asked twice."""
+    """The reply to a chat, for which the model can run twice."""
 
     def __init__(self, model: DockerModel, chat: PromptedChat) -> None:
         self._model = model
@@ -169,7 +169,7 @@ class PromptedReply:
         self._canceled = False
 
     def cancel(self) -> None:
-        """End the model's work now, from any thread, without waiting."""
+        """End the run immediately; for any thread, never blocks."""
         self._canceled = True
         if self._stream is not None:
             self._stream.cancel()
@@ -178,7 +178,7 @@ class PromptedReply:
         """Return OpenAI's reply; `None` if it was canceled.
 
         Raises:
-            GenerationError: If the second answer is wrong, too.
+            GenerationError: If the second answer is also invalid.
         """
         chat = self._chat
         completion = self._complete(chat)
@@ -187,7 +187,7 @@ class PromptedReply:
         return None if completion is None else chat.reply(completion)
 
     async def read_async(self) -> dict[str, Any] | None:
-        """Await the reply; cancelling the task ends the model's work."""
+        """Await the reply; canceling the task ends the run."""
         chat = self._chat
         completion = await self._complete_async(chat)
         if completion is not None and (again := chat.repaired(completion)) is not None:
@@ -214,18 +214,18 @@ class PromptedReply:
 
 
 def answer(model: DockerModel, chat: PromptedChat) -> dict[str, Any]:
-    """Return the answer as OpenAI's reply; a wrong one is asked for once more.
+    """Return the answer as OpenAI's reply; repeat the request after an invalid answer.
 
     Raises:
-        GenerationError: If the second answer is wrong, too.
+        GenerationError: If the second answer is also invalid.
     """
     reply = PromptedReply(model, chat).read()
-    assert reply is not None  # no other code has it to cancel
+    assert reply is not None  # no other code can cancel it
     return reply
 
 
 async def answer_async(model: DockerModel, chat: PromptedChat) -> dict[str, Any]:
-    """Return the answer as OpenAI's reply; cancelling the call ends the model's work."""
+    """Await `answer`; canceling the task ends the run."""
     reply = await PromptedReply(model, chat).read_async()
     assert reply is not None
     return reply

@@ -1,8 +1,8 @@
-"""A chat as it was asked for, and as it is sent; pure.
+"""A chat as the caller requests it, and as it is sent, without I/O.
 
-`Conversation.of` reads the settings of this package from a request's parameters,
-`Conversation.sent` makes the request that is sent, and `repaired` the one that shows the model
-what is wrong with its reply.
+`Conversation.of` reads the settings of this package from the parameters of a request.
+`Conversation.sent` creates the request to send. `repaired` creates the request that shows the
+model an error in its reply.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _OVERFLOW = (None, "error", "trim")
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A chat as it was asked for.
+    """A chat as the caller requests it.
 
     Attributes:
-        model: The model's name.
+        model: The model name.
         messages: The prepared messages.
-        parameters: What is sent beside them.
+        parameters: The parameters of the request.
         tool_calling: `"native"`, `"schema"` or `"auto"`.
-        overflow: `"error"`, `"trim"`, or `None` to leave overflow to the engine.
+        overflow: `"error"`, `"trim"`, or `None` for the engine's behavior.
         show_schema: Whether the system message shows the schema of the answer.
-        check: Says what is wrong with an answer, for the model; empty if nothing is.
+        check: Returns the error in an answer, as text for the model; empty if it is correct.
     """
 
     model: str
@@ -55,10 +55,10 @@ class Conversation:
     def of(
         cls, model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
     ) -> Conversation:
-        """Read a request.
+        """Create a conversation from the arguments of a request.
 
         Raises:
-            InvalidRequestError: If the messages or a setting cannot be used.
+            InvalidRequestError: If the messages or a setting are invalid.
         """
         sent = dict(parameters)
         tool_calling = sent.pop("tool_calling", None) or "native"
@@ -72,36 +72,36 @@ class Conversation:
             if value not in choices:
                 listed = ", ".join(map(repr, choices))
                 msg = f"{name} must be one of {listed}, not {value!r}"
-                raise InvalidRequestError(msg, hint=f"such as {name}={choices[1]!r}")
+                raise InvalidRequestError(msg, hint=f"for example {name}={choices[1]!r}")
         if sent.get("tools"):
-            choice_of(sent.get("tool_choice"), sent["tools"])  # names a tool that exists
+            choice_of(sent.get("tool_choice"), sent["tools"])  # validates the name of the tool
         return cls(model, prepare(messages), sent, tool_calling, overflow, show_schema, check)
 
     @property
     def has_tools(self) -> bool:
-        """Whether there are tools."""
+        """Whether the request has tools."""
         return bool(self.parameters.get("tools"))
 
     @property
     def tool_choice(self) -> str | dict[str, Any] | None:
-        """The choice as the API writes it."""
+        """The tool choice in the form of the API."""
         return choice_of(self.parameters.get("tool_choice"), self.parameters.get("tools") or ())
 
     @property
     def by_schema(self) -> bool | None:
-        """Whether calls are drawn by a schema; `None` if that depends on the model's template."""
+        """Whether a schema enforces tool calls; `None` if it depends on the model's template."""
         if not self.has_tools or self.tool_calling == "native":
             return False
         if self.tool_calling == "schema":
             return True
         if self.tool_choice == "required" or isinstance(self.tool_choice, dict):
-            return True  # which the engine does not enforce for native calls
+            return True  # the engine does not enforce required native calls
         if tool_schema.response_schema(self.parameters.get("response_format")) is not None:
-            return True  # of tools and a schema, the engine would follow the schema alone
+            return True  # with a response schema, the engine would ignore native tools
         return None
 
     def resolved(self) -> Resolved | None:
-        """Return the request to send; `None` if that needs to be asked of the runner."""
+        """Return the request to send; `None` if it depends on data from the runner."""
         if self.by_schema is None or self.overflow is not None:
             return None
         return self.sent(by_schema=self.by_schema)
@@ -110,8 +110,8 @@ class Conversation:
         """Return the request to send.
 
         Args:
-            by_schema: Whether calls are drawn by a schema.
-            left_out: How many messages were left out.
+            by_schema: Whether a schema enforces tool calls.
+            left_out: The number of removed messages.
         """
         notes: dict[str, Any] = {}
         if self.has_tools:
@@ -136,7 +136,7 @@ class Conversation:
         if schema is None:
             return messages, parameters
         messages = tool_schema.ending_in_a_question(messages)
-        if schema in ({}, {"type": "object"}):  # says nothing that could be shown
+        if schema in ({}, {"type": "object"}):  # has no content to show or enforce
             return messages, parameters
         name = parameters["response_format"].get("json_schema", {}).get("name", "answer")
         parameters["response_format"] = tool_schema.as_response_format(
@@ -149,12 +149,12 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A request to send, and how its reply is read.
+    """A request to send, and the conversion of its reply.
 
     Attributes:
         messages: The messages to send.
-        parameters: What is sent beside them.
-        by_schema: Whether the reply follows the schema of a call.
+        parameters: The parameters to send.
+        by_schema: Whether the reply follows the schema of a tool call.
         notes: Keys to add to the reply, such as `tool_calling`.
     """
 
@@ -164,15 +164,15 @@ class Resolved:
     notes: dict[str, Any]
 
     def requests(self, model: str, *, stream: bool, progress: bool = False) -> Iterable[bytes]:
-        """Return the request in forms that are ever plainer; the first is written now.
+        """Return the request in increasingly simple forms; only the first is encoded eagerly.
 
         Args:
-            model: The model's name.
-            stream: Whether the answer comes in pieces.
-            progress: Whether the progress of reading the prompt is reported.
+            model: The model name.
+            stream: Whether the answer is streamed.
+            progress: Whether the engine reports the progress of processing the prompt.
 
         Raises:
-            InvalidRequestError: If the request cannot be written as JSON.
+            InvalidRequestError: If the request cannot be encoded as JSON.
         """
         first = bodies.chat(model, self.messages, self.parameters, stream=stream, progress=progress)
         plainer = (
@@ -182,18 +182,18 @@ class Resolved:
         return chain([first], plainer)
 
     def reply(self, reply: dict[str, Any]) -> dict[str, Any]:
-        """Return a whole reply in OpenAI's form."""
+        """Return a complete reply in OpenAI's form."""
         translated = tool_schema.ReplyTranslator().reply(reply) if self.by_schema else reply
         return {**translated, **self.notes}
 
     def chunks(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
-        """Return what translates the chunks of one stream into OpenAI's form."""
+        """Return a function that converts the chunks of one stream to OpenAI's form."""
         translate = tool_schema.ReplyTranslator().chunk if self.by_schema else dict
         return lambda chunk: {**translate(chunk), **self.notes}
 
 
 def repaired(conversation: Conversation, reply: Mapping[str, Any]) -> Conversation | None:
-    """Return the conversation that shows the model what is wrong with its reply; `None` if fine."""
+    """Return a conversation that shows the model the error in its reply; `None` if correct."""
     if conversation.check is None:
         return None
     answer = read_reply(reply, model=conversation.model)[0]
@@ -202,7 +202,7 @@ def repaired(conversation: Conversation, reply: Mapping[str, Any]) -> Conversati
 
 
 def asked_again(conversation: Conversation, answer: Answer, problem: str) -> Conversation:
-    """Return the conversation that shows the model an answer and what is wrong with it."""
+    """Return a conversation that shows the model an answer and the error in it."""
     correction = f"{problem}\nReply again, and correct this."
     wrong: dict[str, Any] = {"role": "assistant", "content": answer.text}
     if answer.calls:
@@ -211,7 +211,7 @@ def asked_again(conversation: Conversation, answer: Answer, problem: str) -> Con
             {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": correction}
             for call in answer.calls
         ]
-        more = [wrong, *results]
+        turns = [wrong, *results]
     else:
-        more = [wrong, {"role": "user", "content": correction}]
-    return replace(conversation, messages=prepare([*conversation.messages, *more]), check=None)
+        turns = [wrong, {"role": "user", "content": correction}]
+    return replace(conversation, messages=prepare([*conversation.messages, *turns]), check=None)

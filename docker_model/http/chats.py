@@ -1,4 +1,4 @@
-"""Answers to conversations, on the I/O thread."""
+"""Answer conversations, on the I/O thread."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _T = TypeVar("_T")
 
 
 async def ask(requests: Iterable[bytes], attempt: Callable[[bytes], Awaitable[_T]]) -> _T:
-    """Ask in the first form of a conversation that the model's chat template takes.
+    """Send the first form of a conversation that the model's chat template accepts.
 
     Args:
-        requests: The request in forms that are ever plainer.
-        attempt: Asks, given one of them.
+        requests: The request in increasingly simple forms.
+        attempt: Sends a request.
 
     Raises:
-        DockerModelError: If the request failed; if the template takes no form, what it says of
-            the first.
+        DockerModelError: If the request failed. If the template rejects all forms, this is the
+            error for the first form.
     """
     complaint: DockerModelError | None = None
     for request in requests:
@@ -51,10 +51,10 @@ async def ask(requests: Iterable[bytes], attempt: Callable[[bytes], Awaitable[_T
 
 
 async def whole(options: RequestOptions, model: str, body: bytes) -> dict[str, Any]:
-    """Return a reply that comes in one piece.
+    """Return a reply that is not streamed.
 
     Raises:
-        DockerModelError: If the request failed, or the engine gave up.
+        DockerModelError: If the request failed, or the engine aborted the answer.
     """
     request = HttpRequest(options, model, PATH, body, cap=_CAP)
     reply = parse_reply(await request.whole())
@@ -72,10 +72,10 @@ async def whole(options: RequestOptions, model: str, body: bytes) -> dict[str, A
 
 
 async def assembled(options: RequestOptions, model: str, body: bytes) -> dict[str, Any]:
-    """Return a whole reply that comes in pieces.
+    """Return a complete reply, assembled from a stream.
 
     Raises:
-        DockerModelError: If the request failed, or the engine gave up.
+        DockerModelError: If the request failed, or the engine aborted the answer.
     """
     reply: dict[str, Any] = {}
     reader = StreamReader(model=model)
@@ -113,7 +113,7 @@ def _message(message: dict[str, Any], answer: Answer) -> dict[str, Any]:
 
 
 class NullBackpressure:
-    """A consumer that never pauses the reading."""
+    """A consumer that never pauses reading."""
 
     on_full: Callable[[], object]
     on_drained: Callable[[], object]
@@ -126,10 +126,10 @@ async def stream(
     sink: Sink[dict[str, Any]],
     translate: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> None:
-    """Put each chunk into `sink`, in OpenAI's form and then translated.
+    """Put each chunk into `sink`, converted to OpenAI's form and then with `translate`.
 
     Raises:
-        DockerModelError: If the request failed, or the engine gave up.
+        DockerModelError: If the request failed, or the engine aborted the answer.
     """
     text = Spool()
     normalizer = ChunkNormalizer()
@@ -144,15 +144,15 @@ async def stream(
         return False
 
     await HttpRequest(options, model, PATH, body, partial=text.read, cap=_CAP).stream(sink, take)
-    if (rest := normalizer.close()) is not None:  # a call in a stream that names no ending
+    if (rest := normalizer.close()) is not None:  # a call in a stream without a finish reason
         sink.put({**translate(rest), "model": model}, 0)
 
 
 async def preload(options: RequestOptions, model: str, path: str = PATH) -> None:
-    """Have a model loaded for what a path asks, and wait until it is.
+    """Load a model in the mode of a path, and wait until it is loaded.
 
-    Runners before v1.0.15 do not know the header, load the model all the same, and then find
-    that there is nothing to answer.
+    Runners before v1.0.15 ignore the header. They also load the model, and then reject the request
+    because it has no messages.
 
     Raises:
         DockerModelError: If the request failed.

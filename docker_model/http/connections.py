@@ -1,11 +1,11 @@
-"""Connections to a runner: one pool for each address, on the I/O thread.
+"""Connections to runners: one pool for each address, on the I/O thread.
 
-That thread outlives every caller's event loop, so there is no "Event loop is closed"; a
-forked process has a thread of its own, and with it connections of its own.
+The thread is independent of the callers' event loops, so there is no "Event loop is closed". A
+forked process starts its own thread, with its own connections.
 
-Of httpx, this takes its engine, httpcore. What httpx adds are cookies, redirects and hooks,
-which are not wanted here, where a key must not be sent on; they would double the time to
-an answer's first piece.
+This module uses httpcore, the transport of httpx. It does not need the cookies, redirects and
+hooks of httpx. A redirect could forward the API key, and httpx doubles the time to the first
+piece of an answer.
 """
 
 from __future__ import annotations
@@ -34,33 +34,34 @@ if TYPE_CHECKING:
 
     from docker_model.http.addresses import Address, Tls
 
-CONNECT = 10.0  # seconds; an address that takes longer counts as absent
-_KEPT = 60.0  # seconds that a connection waits for its next use
+CONNECT = 10.0  # seconds to connect to an address
+_KEPT = 60.0  # seconds that an idle connection is kept
 _HEADERS = {
     "User-Agent": f"docker-model-llm/{__version__}",
-    "Accept-Encoding": "identity",  # compression would hold back a stream's pieces
+    "Accept-Encoding": "identity",  # compression would delay the pieces of a stream
 }
-_EXTENSIONS = {"timeout": {"connect": CONNECT}}  # the other limits are for `Timeouts`
+_EXTENSIONS = {"timeout": {"connect": CONNECT}}  # `Timeouts` defines the other limits
 _COMPRESSED = ("gzip", "x-gzip", "deflate")
 _HUNG_UP = (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError)
 
 
 class ConnectFailed(Exception):
-    """There is no server at the address."""
+    """No server responds at the address."""
 
 
 class ConnectionLost(Exception):
-    """A connection ended too early, or its server does not speak HTTP."""
+    """A connection ended too early, or its server does not use HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionKey:
-    """The key under which connections are shared.
+    """The key of shared connections.
 
     Attributes:
-        address: Where to.
-        tls: How an https server is trusted.
-        named: The user has named this address, so that the proxies of the environment hold.
+        address: The address of the server.
+        tls: The TLS settings.
+        named: Whether the user configured this address. Only then, the proxy of the environment
+            is used.
     """
 
     address: Address
@@ -69,11 +70,11 @@ class ConnectionKey:
 
 
 class Reply:
-    """A reply, whose body may still be on its way.
+    """A reply; its body is read later.
 
     Attributes:
         status: The HTTP status.
-        content_type: In lower case; empty when there is none.
+        content_type: The content type in lower case; empty if missing.
     """
 
     def __init__(self, response: httpcore.Response) -> None:
@@ -87,25 +88,25 @@ class Reply:
         """Yield the body as it arrives.
 
         Raises:
-            ConnectionLost: If it ends too early.
+            ConnectionLost: If the body is incomplete.
         """
-        # We ask for none of these, and proxies compress all the same.
+        # Some proxies compress a body despite `Accept-Encoding`.
         unpack = zlib.decompressobj(zlib.MAX_WBITS | 32) if self._encoding in _COMPRESSED else None
         with map_httpcore_exceptions():
             async for data in self._response.aiter_stream():
                 yield unpack.decompress(data) if unpack else data
 
     async def read(self) -> bytes:
-        """Return the whole body.
+        """Return the complete body.
 
         Raises:
-            ConnectionLost: If it ends too early.
+            ConnectionLost: If the body is incomplete.
         """
         return b"".join([piece async for piece in self.pieces()])
 
 
 class Connections:
-    """The pools of this process; on the I/O thread alone."""
+    """The connection pools of this process. Only the I/O thread uses this class."""
 
     def __init__(self) -> None:
         self._pools: dict[ConnectionKey, _Pool] = {}
@@ -120,12 +121,12 @@ class Connections:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> AsyncIterator[Reply]:
-        """Send a request, and yield its reply, which can be read within the scope.
+        """Send a request, and yield its reply, which is readable in the `async with` block.
 
         Raises:
-            ConnectFailed: If there is no server at the address.
+            ConnectFailed: If no server responds at the address.
             ConnectionLost: If the connection ended before the reply began.
-            InvalidRequestError: If the certificates to trust, or the proxy, cannot be used.
+            InvalidRequestError: If the trusted certificates or the proxy are invalid.
         """
         pool = await self._pool(link)
         target, host = _target(url)
@@ -152,9 +153,10 @@ class Connections:
         return pool
 
     async def _until_the_end(self) -> AsyncGenerator[None]:
-        """Close what is open when the thread ends, which no finalizer does without a warning.
+        """Close idle connections when the thread ends; their finalizers would emit warnings.
 
-        A generator, because a loop that ends closes those that it has begun, after its tasks.
+        This is a generator, because the shutdown of a loop closes running async generators, after
+        its tasks.
         """
         try:
             yield
@@ -166,8 +168,8 @@ class Connections:
 class _Pool:
     """The connections to one address, each for one request at a time.
 
-    No request waits here, since `max_concurrency` limits how many there are; the records that
-    httpcore's own pool keeps for that cost a tenth of a request.
+    Requests do not wait for a connection, because `max_concurrency` limits their number. The
+    request queue of httpcore's own pool takes a tenth of the time of a request.
     """
 
     def __init__(self, maker: httpcore.AsyncConnectionPool) -> None:
@@ -177,10 +179,10 @@ class _Pool:
     async def ask(
         self, request: httpcore.Request
     ) -> tuple[httpcore.AsyncConnectionInterface, httpcore.Response]:
-        """Send by a kept connection, or else a new one.
+        """Send a request over an idle connection, or over a new one.
 
-        A server may close a kept connection while the request is on its way. That is not a failed
-        attempt of the caller's, so the next connection is taken at once.
+        A server can close an idle connection while the request is being sent. This does not count
+        as an attempt, so the request is sent over the next connection immediately.
         """
         while True:
             kept = await self._kept()
@@ -195,7 +197,7 @@ class _Pool:
     async def release(
         self, connection: httpcore.AsyncConnectionInterface, response: httpcore.Response
     ) -> None:
-        """Take a connection back; what has not been read of its reply ends it."""
+        """Return a connection to the pool, or close it if its reply was not completely read."""
         try:
             await response.aclose()
         finally:
@@ -218,10 +220,11 @@ class _Pool:
 
 
 class _Backend(httpcore.AsyncNetworkBackend):
-    """Connects without losing an open socket when it is cancelled.
+    """Connects without leaking an open socket on cancellation.
 
-    anyio loses it if the task is cancelled at the moment of success, so connecting goes on to its
-    end, which `CONNECT` limits. httpcore loses it if the task is cancelled in the TLS handshake.
+    anyio leaks the socket if the task is canceled at the moment of success, so connecting
+    continues to its end, within `CONNECT` seconds. httpcore leaks it if the task is canceled in
+    the TLS handshake.
     """
 
     def __init__(self) -> None:
@@ -262,7 +265,7 @@ class _Stream(httpcore.AsyncNetworkStream):
 
 
 async def _opened(opening: Coroutine[Any, Any, httpcore.AsyncNetworkStream]) -> _Stream:
-    """Await a connection, which goes on to its end, and is then closed, if this is cancelled."""
+    """Await a connection; on cancellation, complete it in the background and then close it."""
     task = asyncio.ensure_future(opening)
     try:
         return _Stream(await asyncio.shield(task))
@@ -278,18 +281,18 @@ def _close_unwanted(task: asyncio.Task[httpcore.AsyncNetworkStream]) -> None:
         closing.add_done_callback(_closing.discard)
 
 
-_closing: set[asyncio.Task[None]] = set()  # a loop forgets its tasks
+_closing: set[asyncio.Task[None]] = set()  # strong references to the tasks
 
 
 @lru_cache(maxsize=64)
 def _target(url: str) -> tuple[httpcore.URL, str]:
-    """Parse a URL once, with its `Host`: httpcore leaves out the brackets of IPv6."""
+    """Parse a URL, and return its `Host` header: httpcore omits the brackets of IPv6."""
     return httpcore.URL(url), urlsplit(url).netloc
 
 
 @contextlib.contextmanager
 def map_httpcore_exceptions() -> Iterator[None]:
-    """Raise this package's errors in place of httpcore's."""
+    """Convert httpcore's exceptions to the exceptions of this module."""
     try:
         yield
     except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
@@ -304,23 +307,23 @@ def map_httpcore_exceptions() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the system's own words, which stand below those of httpcore and anyio."""
-    below: BaseException | None = error
-    while below is not None:
-        if isinstance(below, BaseExceptionGroup):  # an error for each of a name's addresses
-            below = below.exceptions[0]
-        if isinstance(below, (ssl.SSLError, socket.gaierror)):  # with numbers of their own
-            return below.strerror or str(below)
-        if isinstance(below, OSError) and below.errno:
-            if sys.platform == "win32":  # where several reasons share a number
-                return below.strerror or str(below)
-            return os.strerror(below.errno)  # asyncio's words repeat the address
-        below = below.__cause__ or below.__context__
+    """Return the system's message, from the cause of an error of httpcore or anyio."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, BaseExceptionGroup):  # an error for each address of a host name
+            cause = cause.exceptions[0]
+        if isinstance(cause, (ssl.SSLError, socket.gaierror)):  # have other error numbers
+            return cause.strerror or str(cause)
+        if isinstance(cause, OSError) and cause.errno:
+            if sys.platform == "win32":  # several causes share a number
+                return cause.strerror or str(cause)
+            return os.strerror(cause.errno)  # asyncio's message repeats the address
+        cause = cause.__cause__ or cause.__context__
     return str(error) or type(error).__name__
 
 
 def _maker(link: ConnectionKey) -> httpcore.AsyncConnectionPool:
-    """Return the maker of connections: httpcore's pool, which knows proxies."""
+    """Return the factory of connections: httpcore's pool, which supports proxies."""
     address = link.address
     return httpcore.AsyncConnectionPool(
         ssl_context=_context(link.tls) if address.root.startswith("https:") else None,
@@ -332,7 +335,7 @@ def _maker(link: ConnectionKey) -> httpcore.AsyncConnectionPool:
 
 
 def _is_near(address: Address) -> bool:
-    """Tell whether an address is local, where a proxy would reach another machine."""
+    """Whether an address is local; a proxy would connect to another machine."""
     host = address.host
     if address.socket is not None or host == "localhost" or host.endswith(".docker.internal"):
         return True
@@ -346,9 +349,9 @@ def _proxy(address: Address) -> httpcore.Proxy | None:
     """Return the proxy that the environment sets for an address, if any.
 
     Raises:
-        InvalidRequestError: If it cannot be used.
+        InvalidRequestError: If the proxy is invalid.
     """
-    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  slow, seldom needed
+    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415  slow, rarely needed
 
     if proxy_bypass(urlsplit(address.root).netloc):
         return None
@@ -362,8 +365,8 @@ def _proxy(address: Address) -> httpcore.Proxy | None:
     except ValueError:  # an invalid port, an open bracket
         fit = False
     if not fit:
-        msg = f"the environment's proxy for {address.root} cannot be used"
-        hint = "it reads http://host:port, in http_proxy, https_proxy or all_proxy; or set no_proxy"
+        msg = f"the environment's proxy for {address.root} is invalid"
+        hint = "set http_proxy, https_proxy or all_proxy to http://host:port, or set no_proxy"
         raise InvalidRequestError(msg, hint=hint)
     login = (unquote(url.username), unquote(url.password or "")) if url.username else None
     return httpcore.Proxy(f"{url.scheme}://{url.netloc.rpartition('@')[2]}", auth=login)
@@ -372,9 +375,9 @@ def _proxy(address: Address) -> httpcore.Proxy | None:
 def _context(tls: Tls) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=tls.ca_cert)
-    except OSError as error:  # ssl.SSLError is one
-        msg = f"MODEL_RUNNER_TLS_CA_CERT cannot be used: {error.strerror or error}"
-        raise InvalidRequestError(msg, hint="it is the name of a PEM file") from error
+    except OSError as error:  # includes ssl.SSLError
+        msg = f"MODEL_RUNNER_TLS_CA_CERT is invalid: {error.strerror or error}"
+        raise InvalidRequestError(msg, hint="set it to the path of a PEM file") from error
     if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

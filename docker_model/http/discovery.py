@@ -1,6 +1,6 @@
-"""Finding the runner's API: by the user's settings, the CLI's status and usual addresses.
+"""Discover the runner's API: from settings, the CLI's status and the default addresses.
 
-A key or a header of the user's goes to addresses that the user has named, and to no other.
+The user's key and headers are only sent to addresses that the user has configured.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from docker_model.http.connections import ConnectFailed, ConnectionKey, Connecti
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-ASKING = 5.0  # seconds for an address from a setting, and for `docker model status`
-PROBING = 1.0  # seconds for one that is only likely
-NOT_AGAIN = 3.0  # seconds in which a search that found nothing is not repeated
+ASKING = 5.0  # seconds for a configured address, and for `docker model status`
+PROBING = 1.0  # seconds for a default address
+NOT_AGAIN = 3.0  # seconds before a search that found nothing is repeated
 _IN_CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 _IN_WSL = (Path("/proc/sys/fs/binfmt_misc/WSLInterop"), Path("/run/WSL"))
 _OK = 200
-_BESIDE_THE_API = ("/rerank",)  # the engine's, but not below `/v1`
-_LOCKED = (401, 403)  # a server that requires a key, which a probe does not have
+_BESIDE_THE_API = ("/rerank",)  # paths of the engine that are not below `/v1`
+_LOCKED = (401, 403)  # the server requires a key, which a probe does not send
 
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryAttempt:
-    """A step on the way to the runner.
+    """An attempt to find the runner.
 
     Attributes:
-        source: Where the address came from, such as `MODEL_RUNNER_HOST`.
-        address: The address; empty when the source had none.
-        outcome: What came of it.
-        hint: The step that mends it, where the command knows one.
+        source: The source of the address, such as `MODEL_RUNNER_HOST`.
+        address: The address; empty if the source has no address.
+        outcome: The result of the attempt.
+        hint: The step that fixes the problem, if the command reports one.
     """
 
     source: str
@@ -62,13 +62,13 @@ class Endpoint:
     """The address of the runner's API.
 
     Attributes:
-        url: The OpenAI-compatible part, such as `http://127.0.0.1:12434/engines/v1`.
-        root: What the runner's own paths, such as `/models`, are below of.
-        source: Where the address came from.
-        tried: The way to it.
-        link: Its connections; `link.named` tells whether the user has named it.
-        api_key: The key that the source came with.
-        verified: It has answered as it should.
+        url: The OpenAI-compatible API, such as `http://127.0.0.1:12434/engines/v1`.
+        root: The base address of the runner's own paths, such as `/models`.
+        source: The source of the address.
+        tried: The attempts of the search.
+        link: The key of its connections; `link.named` is true if the user configured the address.
+        api_key: The key from the same source.
+        verified: Whether the address has answered like a runner.
     """
 
     url: str
@@ -80,20 +80,20 @@ class Endpoint:
     verified: bool = field(repr=False, kw_only=True, default=True)
 
     def url_of(self, path: str) -> str:
-        """Return the address of an engine's path, such as `/chat/completions`."""
+        """Return the URL of an engine's path, such as `/chat/completions`."""
         api = self.url.removesuffix("/v1") if path in _BESIDE_THE_API else self.url
         return api + path
 
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryInputs:
-    """All settings that decide where the runner is found.
+    """All settings that determine the address of the runner.
 
     Attributes:
-        base_url: The user's own word.
-        command: The command to ask for its status.
-        env: What is laid over the environment for it.
-        variables: The environment variables that matter here.
+        base_url: The setting of the user.
+        command: The command that reports the runner's status.
+        env: The variables that are added to the environment of the command.
+        variables: The values of the relevant environment variables.
     """
 
     base_url: str | None
@@ -108,10 +108,10 @@ class DiscoveryInputs:
         command: str | Sequence[str] | None,
         env: Mapping[str, str] | None,
     ) -> DiscoveryInputs:
-        """Record the environment as it is now."""
+        """Create the inputs from the current environment."""
 
         def read() -> DiscoveryInputs:
-            variables = {**os.environ, **(env or {})}  # what `env` makes blank is unset
+            variables = {**os.environ, **(env or {})}  # `env` can unset a variable with ""
             relevant = tuple(variables.get(name, "") for name in addresses.RELEVANT)
             return cls(base_url, command, env, relevant)
 
@@ -124,25 +124,25 @@ class DiscoveryInputs:
 
 
 _latest: MemoLast[DiscoveryInputs] = MemoLast()
-_found: dict[DiscoveryInputs, Endpoint] = {}  # changed on the I/O thread alone, and read on any
+_found: dict[DiscoveryInputs, Endpoint] = {}  # only the I/O thread changes it
 
 
 class Endpoints:
-    """The searches for endpoints, one for each; on the I/O thread alone."""
+    """The searches for endpoints. Only the I/O thread uses this class."""
 
     def __init__(self) -> None:
         self._in_vain: dict[DiscoveryInputs, tuple[float, Sequence[DiscoveryAttempt]]] = {}
         self._searches: dict[DiscoveryInputs, tuple[Search, asyncio.Task[Endpoint | None]]] = {}
 
     async def find(self, place: DiscoveryInputs) -> Endpoint:
-        """Return the endpoint; callers at the same time share one search.
+        """Return the endpoint; concurrent callers share one search.
 
-        The absence of a runner is remembered for a moment: a chat model that falls back on the CLI
-        would otherwise repeat the whole search in each call. A named address is asked again,
-        which is one request, so that one who starts the runner and tries again is not refused.
+        A failed search is remembered for `NOT_AGAIN` seconds. Otherwise, a chat model that falls
+        back on the CLI would repeat the whole search in each call. A configured address is always
+        tried again, because this is only one request, and the user possibly started the runner.
 
         Raises:
-            RunnerUnavailableError: If there is none; the error lists what was tried.
+            RunnerUnavailableError: If no runner is found; the error lists the attempts.
             InvalidRequestError: If a setting or variable is not a valid address.
         """
         endpoint: Endpoint | None = _found.get(place)
@@ -158,7 +158,7 @@ class Endpoints:
             self._searches[place] = search, task
             task.add_done_callback(lambda _: self._searches.pop(place))
         search, task = self._searches[place]
-        # Shielded: others may wait for it too, and it ends soon by itself.
+        # Shielded, because other callers can wait for the search, and it has a time limit.
         endpoint = await asyncio.shield(task)
         if endpoint is None:
             if not search.named:
@@ -171,20 +171,20 @@ class Endpoints:
 
 
 def known(place: DiscoveryInputs) -> Endpoint | None:
-    """Return the endpoint if it has been found; from any thread."""
+    """Return the endpoint if a search has found it; for any thread."""
     return _found.get(place)
 
 
 async def find(place: DiscoveryInputs) -> Endpoint:
-    """Return the endpoint; callers at the same time share one search."""
+    """Return the endpoint; concurrent callers share one search."""
     return await io_thread.current().local(Endpoints).find(place)
 
 
 def forget(place: DiscoveryInputs) -> None:
-    """Forget an endpoint that no longer answers, so that the next request searches again."""
+    """Remove an endpoint that no longer responds, so that the next request searches again."""
     lost = _found.pop(place, None)
     if lost is not None:
-        LOG.info("the HTTP API at %s does not answer any more", lost.url)
+        LOG.info("the HTTP API at %s no longer responds", lost.url)
 
 
 def nowhere(tried: Sequence[DiscoveryAttempt]) -> RunnerUnavailableError:
@@ -199,11 +199,11 @@ def nowhere(tried: Sequence[DiscoveryAttempt]) -> RunnerUnavailableError:
 
 
 class Search:
-    """One search.
+    """A search for the runner.
 
     Attributes:
-        tried: The steps so far.
-        named: The user has named the address, and no other is asked.
+        tried: The attempts so far.
+        named: Whether the user configured the address. Other addresses are then not tried.
 
     Raises:
         InvalidRequestError: If a setting or variable is not a valid address.
@@ -218,9 +218,9 @@ class Search:
         self.named = self._named is not None
 
     async def run(self) -> Endpoint | None:
-        """Try all steps in order until a runner answers; `None` if none does."""
+        """Try all sources in order until a runner responds; `None` if no runner responds."""
         if self._named is not None:
-            # Taken at its word: a prompt that went elsewhere instead would be a surprise.
+            # Only this address, because a prompt must not be sent to an unexpected server.
             return await self._named_one(self._named)
         sockets = addresses.docker_sockets(self._variables)
         usual = addresses.usual(
@@ -264,7 +264,7 @@ class Search:
     async def _likely(
         self, source: str, candidates: Sequence[Address], limit: float
     ) -> Endpoint | None:
-        """Return the first of `candidates` that answers as a runner does; all are asked at once."""
+        """Return the first of `candidates` that responds like a runner; probe all in parallel."""
         links = [ConnectionKey(address, self._tls, named=False) for address in candidates]
         probes = [asyncio.create_task(_probe(source, link, limit)) for link in links]
         try:
@@ -282,7 +282,7 @@ class Search:
 async def _probe(
     source: str, link: ConnectionKey, limit: float
 ) -> tuple[DiscoveryAttempt, Endpoint | None]:
-    """Ask an address for its models, without a key."""
+    """Request the list of models from an address, without a key."""
     address = link.address
     outcome = ""
     try:

@@ -1,4 +1,4 @@
-"""Embeddings, on the I/O thread."""
+"""Embed texts, on the I/O thread."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from docker_model.http.request import RequestOptions
 
 PATH = "/embeddings"
-AT_ONCE = 4  # requests, since llama.cpp has as many slots
-_TRIES = 8  # to find out how much of a text fits
+AT_ONCE = 4  # parallel requests: the number of slots of llama.cpp
+_TRIES = 8  # attempts to find the longest part of a text that fits
 _NUMBERS = frozenset({int, float})
 
 
@@ -37,18 +37,18 @@ async def embed(
     *,
     truncate: bool,
 ) -> list[list[float]]:
-    """Return the vectors of texts, in their order.
+    """Return the vectors of texts, in the order of the texts.
 
     Args:
-        options: How requests are made.
-        model: The model's name.
-        texts: What to embed.
-        dimensions: How long the vectors must be; `None` for any length.
-        truncate: Whether texts that are too long are cut, or an error.
+        options: The settings of requests.
+        model: The model name.
+        texts: The texts to embed.
+        dimensions: The required length of the vectors; `None` for any length.
+        truncate: Whether to truncate texts that are too long, instead of raising an error.
 
     Raises:
-        ContextLengthError: If a text is too long; names it.
-        DockerModelError: If a request failed, or the vectors cannot be used.
+        ContextLengthError: If a text is too long; the message contains its index.
+        DockerModelError: If a request failed, or the vectors are invalid.
     """
     job = _Job(options, model, dimensions, truncate)
     parts = await job.run(list(bodies.batches(texts, chars=bodies.EMBEDDED_CHARS)))
@@ -57,8 +57,8 @@ async def embed(
     if len(sizes) > 1:
         raise _unusable(model, "of different lengths")
     if dimensions is not None and sizes and sizes != {dimensions}:
-        msg = f"the engine ignores dimensions: it gave {sizes.pop()} of them, not {dimensions}"
-        hint = "leave dimensions= out, or shorten and normalize the vectors yourself"
+        msg = f"the engine ignores dimensions={dimensions}: it returned {sizes.pop()} dimensions"
+        hint = "omit dimensions=, or truncate and normalize the vectors yourself"
         raise UnsupportedParameterError(msg, hint=hint)
     return vectors
 
@@ -71,10 +71,10 @@ class _Job:
     truncate: bool
 
     async def run(self, batches: Sequence[list[str]]) -> list[list[list[float]]]:
-        """Embed batches, a few at once; the first that fails ends the others."""
+        """Embed batches, several in parallel; the first failure cancels the others."""
         written = [
             (batch, self._body(batch)) for batch in batches
-        ]  # raises before anything is sent
+        ]  # raises errors of invalid texts before the first request
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def part(first: int, batch: list[str], body: bytes) -> list[list[float]]:
@@ -98,7 +98,7 @@ class _Job:
         try:
             reply = await self._ask(body or self._body(texts))
         except ContextLengthError as error:
-            if len(texts) > 1:  # find the text that is too long
+            if len(texts) > 1:  # divide the batch to find the text that is too long
                 half = len(texts) // 2
                 left = await self._batch(texts[:half], first)
                 return left + await self._batch(texts[half:], first + half)
@@ -108,10 +108,10 @@ class _Job:
         return _vectors(reply, len(texts), self.model, first)
 
     async def _truncated(self, text: str, index: int, error: ContextLengthError) -> list[float]:
-        """Embed as much of the beginning of a text as the engine takes.
+        """Embed the longest prefix of a text that the engine accepts.
 
-        The engine counts: an error says how many tokens were too many, and a reply how many
-        there were.
+        Errors and replies of the engine contain token counts, from which the next attempt
+        estimates the length.
         """
         limit = _limit(error)
         if limit is None or not error.prompt_tokens:
@@ -150,8 +150,8 @@ class _Job:
 
     def _too_long(self, index: int, error: ContextLengthError) -> ContextLengthError:
         return ContextLengthError(
-            f"texts[{index}] is longer than {self.model!r} takes",
-            hint=f"{error.hint}; truncate=True cuts texts that are too long",
+            f"texts[{index}] is longer than {self.model!r} accepts",
+            hint=f"{error.hint}; or pass truncate=True to truncate texts that are too long",
             detail=error.detail,
             prompt_tokens=error.prompt_tokens,
             context_size=error.context_size,
@@ -159,19 +159,19 @@ class _Job:
 
 
 def _limit(error: ContextLengthError) -> int | None:
-    """Return how many tokens the engine takes, as far as its error says so."""
+    """Return the engine's limit in tokens, if its error contains the limit."""
     match = re.search(r"batch size: (\d+)", error.detail)
     return int(match[1]) if match else error.context_size
 
 
 def _vectors(reply: dict[str, Any], count: int, model: str, before: int) -> list[list[float]]:
-    """Return the vectors of one reply, in the order of its texts.
+    """Return the vectors of a reply, in the order of its texts.
 
     Args:
-        reply: What came.
-        count: How many texts were sent.
-        model: The model's name.
-        before: How many texts were sent in former requests.
+        reply: The reply.
+        count: The number of texts in the request.
+        model: The model name.
+        before: The number of texts in earlier requests.
     """
     data = reply.get("data")
     items = [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
@@ -179,12 +179,12 @@ def _vectors(reply: dict[str, Any], count: int, model: str, before: int) -> list
         items = [{**item, "index": index} for index, item in enumerate(items)]
     by_index: dict[Any, Any] = {item.get("index"): item.get("embedding") for item in items}
     if len(items) != count or sorted(by_index, key=str) != sorted(range(count), key=str):
-        raise _unusable(model, f"not one for each of {count} texts")
+        raise _unusable(model, f"not one vector for each of {count} texts")
     return [_vector(by_index[index], model, index + before) for index in range(count)]
 
 
 def _vector(given: Any, model: str, index: int) -> list[float]:
-    """Return a vector of finite numbers: decoded, if it came as base64."""
+    """Return a vector of finite numbers; decode base64."""
     if isinstance(given, str):
         try:
             numbers = array("f", base64.b64decode(given, validate=True))
@@ -194,12 +194,12 @@ def _vector(given: Any, model: str, index: int) -> list[float]:
             numbers.byteswap()
         given = numbers.tolist()
     if not isinstance(given, list) or not given:
-        raise _unusable(model, f"none for texts[{index}]")
-    # In the speed of C; the sum of what is finite is finite, too.
+        raise _unusable(model, f"missing for texts[{index}]")
+    # A fast check in C: the sum of finite numbers is finite.
     if set(map(type, given)) <= _NUMBERS and math.isfinite(sum(given)):
         return given
     for number in given:
-        # NaN, which JSON has no word for, comes as null from some engines.
+        # Some engines send NaN as null, because JSON has no NaN.
         if type(number) not in _NUMBERS:
             raise _unusable(model, f"not made of numbers for texts[{index}]: {number!r}")
         if not math.isfinite(number):
@@ -208,6 +208,6 @@ def _vector(given: Any, model: str, index: int) -> list[float]:
 
 
 def _unusable(model: str, what: str) -> GenerationError:
-    msg = f"the vectors that came back from {model!r} are {what}"
-    hint = "is it an embedding model? " + failures.POOLING_HINT.format(model=model)
+    msg = f"the vectors of {model!r} are {what}"
+    hint = "use an embedding model, or " + failures.POOLING_HINT.format(model=model)
     return GenerationError(msg, hint=hint)

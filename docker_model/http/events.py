@@ -1,4 +1,4 @@
-"""Server-sent events, read from a reply's bytes as they arrive."""
+"""Parse server-sent events from the bytes of a reply as they arrive."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from docker_model.http import failures
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_REASONING, _ALSO_REASONING = "reasoning_content", "reasoning"  # llama.cpp's name, vLLM's new one
-_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # there may be half of a surrogate pair
+_REASONING, _ALSO_REASONING = "reasoning_content", "reasoning"  # llama.cpp's and vLLM's names
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # possibly half of a surrogate pair
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Events:
-    """Reads server-sent events, one JSON object each.
+    """Parses server-sent events, each of which is a JSON object.
 
-    An object ends with its line, since not every server sends a blank line after it; one that
-    stands on several `data:` lines ends with the last of them.
+    An object ends with its line, because not every server sends a blank line after it. An object
+    on several `data:` lines ends with the last of them.
 
     Attributes:
-        done: True after `[DONE]`; what follows is ignored.
+        done: True after `[DONE]`; further data is ignored.
     """
 
     def __init__(self) -> None:
         self.done = False
-        self._line: list[bytes] = []  # the parts of a line that is not complete yet
-        self._begun = False  # the first line has come
-        self._after_return = False  # the last byte was a CR, to which an LF may belong
+        self._line: list[bytes] = []  # the pieces of an incomplete line
+        self._begun = False  # the first line has been parsed
+        self._after_return = False  # the last byte was a CR, which can precede an LF
         self._name = b""
-        self._data = b""  # lines of an object that is not complete yet
+        self._data = b""  # the lines of an incomplete object
 
     def feed(self, data: bytes) -> Iterator[tuple[dict[str, Any], int]]:
-        """Take some bytes; yield the events that they complete, each with its size in bytes.
+        """Process bytes; yield the events that they complete, each with its size in bytes.
 
-        An event with the name `error`, or of the form `error: …`, comes as `{"error": …}`. All
-        events before one that cannot be read are yielded.
+        An event with the name `error`, or of the form `error: …`, becomes `{"error": …}`. Events
+        before an invalid event are yielded.
 
         Raises:
-            GenerationError: If the data of an event are not a JSON object.
+            GenerationError: If the data of an event is not a JSON object.
         """
         if self._after_return and data:
             data = data.removeprefix(b"\n")
@@ -63,7 +63,7 @@ class Events:
         """End the stream; yield the event of a last line without a line break.
 
         Raises:
-            GenerationError: If the data of an event are not a JSON object.
+            GenerationError: If the data of an event is not a JSON object.
         """
         return self.feed(b"\n\n")
 
@@ -75,7 +75,7 @@ class Events:
             return None
         if not line.strip():
             data, self._data, self._name = self._data, b"", b""
-            return (parse_object(data), len(data)) if data else None  # which raises
+            return (parse_object(data), len(data)) if data else None  # raises: incomplete data
         field, colon, value = line.partition(b":")
         value = value.strip()
         if field == b"event":
@@ -110,14 +110,14 @@ def _loosely(data: bytes) -> Any:
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """Read a JSON object, and give the model's thoughts one name in it.
+    """Parse a JSON object of an API like OpenAI's, and rename its reasoning field.
 
     Raises:
-        GenerationError: If it is not the object of an API like OpenAI's.
+        GenerationError: If the data is not such an object.
     """
     content = _json(data)
     if not isinstance(content, dict) or not _is_well_formed(content):
-        msg = "what came back is not what Docker Model Runner sends; is there a proxy in between?"
+        msg = "the reply is not a reply of Docker Model Runner; possibly a proxy sent it"
         raise GenerationError(
             msg, hint=failures.ADDRESS_HINT, stderr=data[:500].decode("utf-8", "replace")
         )
@@ -128,11 +128,11 @@ def parse_object(data: bytes) -> dict[str, Any]:
 
 
 def parse_reply(data: bytes) -> dict[str, Any]:
-    """Read the object that is a reply's whole body.
+    """Parse the object in the body of a reply.
 
     Raises:
-        RunnerUnavailableError: If it is a web page.
-        GenerationError: If it is not the object of an API like OpenAI's.
+        RunnerUnavailableError: If the body is a web page.
+        GenerationError: If the body is not a JSON object of an API like OpenAI's.
     """
     data = data.removeprefix(BYTE_ORDER_MARK)
     if data.lstrip()[:5].lower() in (b"<!doc", b"<html"):
@@ -145,13 +145,13 @@ def _message_of(choice: dict[str, Any]) -> Any:
 
 
 def _is_well_formed(content: dict[str, Any]) -> bool:
-    """Tell whether `choices` and `usage` are well-formed; both may be missing."""
+    """Whether `choices` and `usage` are well-formed; both are optional."""
     usage, choices = content.get("usage") or {}, content.get("choices") or []
     return isinstance(usage, dict) and isinstance(choices, list) and all(map(_is_choice, choices))
 
 
 def _is_choice(choice: object) -> bool:
-    """Tell whether this is a choice; `docker_model.http.replies` knows the forms of its parts."""
+    """Whether a value is a choice; `docker_model.http.replies` parses its parts."""
     message = _message_of(choice) if isinstance(choice, dict) else None
     if not isinstance(message, dict) or not isinstance(message.get("content") or "", (str, list)):
         return False
@@ -166,11 +166,11 @@ def _is_call(call: object) -> bool:
 
 
 def _json(data: bytes) -> Any:
-    """Read JSON, or return `None`; invalid characters become U+FFFD, as in the command."""
+    """Parse JSON, or return `None`; invalid characters become U+FFFD, as in the command."""
     text = data.decode("utf-8", "replace")
     try:
         content = json.loads(text)
-        if _HALF.search(text):  # half of a pair: Python's alone takes it for a character
+        if _HALF.search(text):  # Python accepts half of a surrogate pair; UTF-8 does not
             halves = json.dumps(content, ensure_ascii=False).encode("utf-16", "surrogatepass")
             content = json.loads(halves.decode("utf-16", "replace"))
     except (ValueError, RecursionError):
@@ -179,7 +179,7 @@ def _json(data: bytes) -> Any:
 
 
 def as_chunk(reply: dict[str, Any]) -> dict[str, Any]:
-    """Turn a whole reply into the only event of a stream."""
+    """Convert a complete reply to a single event of a stream."""
     choices = [
         {**choice, "delta": choice.get("message") or {}} for choice in reply.get("choices") or ()
     ]

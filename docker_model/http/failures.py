@@ -292,7 +292,7 @@ def is_loading(status: int, body: str) -> bool:
     return status == UNAVAILABLE and "loading" in body.lower()
 
 
-def is_passing(status: int, body: str) -> bool:
+def is_temporary(status: int, body: str) -> bool:
     """Whether an error is temporary, so that the same request can succeed soon.
 
     A 500 with an empty body comes from the runner's proxy: the engine had closed the connection

@@ -1,4 +1,4 @@
-"""Reading `{"tool": …, "arguments": …}` and `{"answer": …}` while they are being written; pure."""
+"""Parse a stream of `{"tool": …, "arguments": …}` or `{"answer": …}`, without I/O."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECOND_HALVES = frozenset({"dc", "dd", "de", "df"})
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A piece of the answer's text; of its JSON where the answer is an object."""
+    """A piece of the answer's text, or of its JSON if the answer is an object."""
 
     text: str
 
@@ -28,8 +28,8 @@ class BeginCall:
     """The beginning of a call.
 
     Attributes:
-        index: The call's place, counted from 0.
-        name: The tool's name.
+        index: The index of the call, from 0.
+        name: The name of the tool.
     """
 
     index: int
@@ -48,16 +48,16 @@ Event: TypeAlias = Text | BeginCall | Arguments
 
 
 class _StringReader:
-    """Decodes the inside of a JSON string, whatever its pieces."""
+    """Decodes the content of a JSON string that arrives in pieces."""
 
     def __init__(self) -> None:
         self._escape = ""
 
     def feed(self, character: str) -> tuple[str, bool]:
-        """Take a character; return the text that it completes, and whether the string ended."""
+        """Process a character; return the text that it completes, and whether the string ends."""
         place = len(self._escape) - len("\\uXXXX")
         if place in (0, 1) and character != "\\u"[place]:
-            # The first half of a surrogate pair without its second half: no character.
+            # The first half of a surrogate pair without its second half is not a character.
             held, self._escape = self._escape[len("\\uXXXX") :] + character, ""
             text, ended = "\ufffd", False
             for each in held:
@@ -101,10 +101,10 @@ def _unescape(escape: str) -> str:
 
 
 class CallReader:
-    """Reads a reply of `docker_model.http.tool_schema` piece by piece.
+    """Parses a reply to `docker_model.http.tool_schema` piece by piece.
 
-    Text that does not begin with `{` or `[` is an answer in plain text: it comes from an
-    engine that enforces no schema.
+    Text that does not begin with `{` or `[` is an answer in plain text, from an engine that does
+    not enforce the schema.
     """
 
     def __init__(self) -> None:
@@ -116,13 +116,13 @@ class CallReader:
         self._string = _StringReader()
         self._name: str | None = None
         self._has_arguments = False
-        self._held: list[str] = []  # arguments that came before the tool's name
-        self._nesting = 0  # of brackets within a value
-        self._quoted = False  # within a string of such a value
+        self._held: list[str] = []  # arguments before the name of the tool
+        self._nesting = 0  # of brackets in a value
+        self._quoted = False  # inside a string of a value
         self._escaped = False
 
     def feed(self, text: str) -> list[Event]:
-        """Take a piece of the reply, and return what it adds."""
+        """Process a piece of the reply, and return the events in it."""
         for character in text:
             while not self._handle(character):
                 pass
@@ -130,17 +130,17 @@ class CallReader:
         return events
 
     def close(self) -> list[Event]:
-        """End the reply, and return what was held back."""
+        """End the reply, and return the events that were held back."""
         if self._held:
             self._begin_call()
         open_object = self._handle not in (self._start, self._plain, self._ignore)
         if open_object and self._name is not None and not self._has_arguments:
-            # Cut off before its arguments, which is not a call without any.
+            # The reply ends before the arguments; this is not a call without arguments.
             self._events.append(Arguments(self._index, "{"))
         events, self._events = _merged(self._events), []
         return events
 
-    # Each handler takes a character. It returns False to have the next handler take it.
+    # Each handler processes a character, or returns False to pass it to the next handler.
 
     def _start(self, character: str) -> bool:
         if character in _SPACE:
@@ -253,7 +253,7 @@ class CallReader:
 
 
 def _merged(events: list[Event]) -> list[Event]:
-    """Join neighbors of one kind."""
+    """Join consecutive events of one kind."""
     merged: list[Event] = []
     for event in events:
         last = merged[-1] if merged else None

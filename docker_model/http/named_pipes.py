@@ -1,7 +1,7 @@
-r"""Connections by the named pipes of Windows, where Docker Desktop serves its API.
+r"""Connections over the named pipes of Windows, where Docker Desktop provides its API.
 
-httpcore calls any local connection a Unix socket. On Windows its path is the name of a pipe, such
-as `\\.\pipe\docker_engine`, which the proactor loop of the I/O thread connects to.
+For httpcore, each local connection is a Unix socket. On Windows its path is the name of a pipe,
+such as `\\.\pipe\docker_engine`, and the proactor loop of the I/O thread connects to this pipe.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class NamedPipes(httpcore.AnyIOBackend):
         timeout: float | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to a named pipe; while all its instances are busy, asyncio tries again."""
+        """Connect to a named pipe; asyncio retries while all its instances are busy."""
         loop: Any = asyncio.get_running_loop()
         connect = getattr(loop, "create_pipe_connection", None)
         if connect is None or not path.startswith(_PREFIX):
@@ -61,12 +61,12 @@ class _PipeStream(httpcore.AsyncNetworkStream):
             await self._writer.drain()
 
     async def aclose(self) -> None:
-        # Not `close`, which would first send what a server that hangs never takes.
+        # `close` would first send the buffered data, which blocks if the server hangs.
         self._writer.transport.abort()
-        await asyncio.sleep(0)  # the loop closes the pipe in its next turn, which may be its last
+        await asyncio.sleep(0)  # let the loop close the pipe, because it can stop afterwards
 
     def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":  # asked while the connection is idle: the server has closed it
+        if info == "is_readable":  # queried for idle connections: whether the server closed it
             return self._reader.at_eof() or self._writer.transport.is_closing()
         return self._writer.get_extra_info(info)
 

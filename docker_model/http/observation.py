@@ -1,7 +1,8 @@
-"""What the engine of a loaded chat model shows of its abilities, on the I/O thread.
+"""Detect the capabilities of a loaded chat model with its engine, on the I/O thread.
 
-A chat template or a multimodal projector that was packaged apart is not in the metadata. The
-counts of a few short conversations tell: a template that shows tools makes the prompt longer.
+Separately packaged chat templates and multimodal projectors are not in the metadata. The token
+counts of short conversations show the capabilities: a template that includes tools makes the
+prompt longer.
 """
 
 from __future__ import annotations
@@ -35,36 +36,36 @@ _IMAGE = {"role": "user", "content": [{"type": "image_url", "image_url": {"url":
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The abilities that were seen, and those that were seen to be missing."""
+    """The capabilities that the model has, and those that it does not have."""
 
     present: frozenset[Capability]
     absent: frozenset[Capability]
 
     def of(self, model: ModelInfo) -> ModelInfo:
-        """Return the model with these abilities."""
+        """Return the model with these capabilities."""
         return replace(model, capabilities=(model.capabilities | self.present) - self.absent)
 
 
 async def shows_tools(count: Count, tool: Mapping[str, Any]) -> bool:
-    """Whether a model's chat template shows tools: then they make the prompt longer.
+    """Whether a model's chat template includes tools, which makes the prompt longer.
 
     Args:
-        count: Counts the tokens of messages, and of `tools`.
-        tool: A tool to show.
+        count: Counts the tokens of messages and `tools`.
+        tool: The tool for the test.
     """
     with_tool, without = await asyncio.gather(count([_USER], tools=[tool]), count([_USER]))
     return with_tool > without
 
 
 async def observe(options: RequestOptions, model: str) -> Observation | None:
-    """Look at a chat model, which loads it; `None` where the engine does not count.
+    """Detect the capabilities of a chat model, which loads it; `None` if counting fails.
 
-    A template that ignores the switch for thinking, and keeps old thoughts, may still be one of
-    a thinking model: only its metadata tell then.
+    If a template ignores the switch for thinking and keeps earlier reasoning, the result for
+    thinking is unknown, and the metadata decide.
     """
 
-    async def count(messages: Sequence[Mapping[str, Any]], **more: Any) -> int:
-        return await counted(options, model, messages, **more)
+    async def count(messages: Sequence[Mapping[str, Any]], **arguments: Any) -> int:
+        return await counted(options, model, messages, **arguments)
 
     def switched(*, thinking: bool) -> dict[str, Any]:
         return {"parameters": {"chat_template_kwargs": {"enable_thinking": thinking}}}
@@ -78,14 +79,14 @@ async def observe(options: RequestOptions, model: str) -> Observation | None:
             count(_turns("<think>\nA greeting, it seems.\n</think>\n\nHi")),
         )
     except DockerModelError as error:
-        LOG.info("cannot look at what %r can do: %s", model, type(error).__name__)
+        LOG.info("cannot detect the capabilities of %r: %s", model, type(error).__name__)
         return None
     seen: dict[Capability, bool | None] = {
         "tools": tools,
         "thinking": on != off or thought == answered or None,
         "vision": await _takes_images(options, model),
     }
-    LOG.info("%r was seen to have %s", model, seen)
+    LOG.info("detected capabilities of %r: %s", model, seen)
     return Observation(
         frozenset(name for name, observed in seen.items() if observed),
         frozenset(name for name, observed in seen.items() if observed is False),

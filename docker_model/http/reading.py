@@ -1,4 +1,4 @@
-"""Reading a streamed reply at the pace of its consumer."""
+"""Read a streamed reply at the speed of its consumer."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     from docker_model.http.connections import Reply
     from docker_model.options import Timeouts
 
-_LAST_BYTES = 0.25  # seconds for the reply's end after `[DONE]`: then the connection is kept
+# Seconds to wait for the end of the reply after `[DONE]`. Only then the connection can be reused.
+_LAST_BYTES = 0.25
 
 
 class Backpressure(Protocol):
-    """A consumer that can pause the reading of a stream; on the I/O thread.
+    """A consumer that can pause the reading of a stream, on the I/O thread.
 
     Attributes:
-        on_full: Called when it should stop.
-        on_drained: Called when it may go on.
+        on_full: Called to pause reading.
+        on_drained: Called to resume reading.
     """
 
     on_full: Callable[[], object]
@@ -36,18 +37,18 @@ class Backpressure(Protocol):
 
 
 class Reader:
-    """Hands on the events of one streamed reply.
+    """Passes on the events of one streamed reply.
 
     Args:
-        model: The name as the caller gave it, for errors.
-        consumer: Can have the reading stopped.
-        take: Given each event and its size in bytes; says whether that was enough.
-        partial: Gives the answer so far, for errors.
-        stages: Reports how much of the prompt is read, and when the answer begins.
+        model: The model name that the caller passed, for errors.
+        consumer: The consumer, which can pause reading.
+        take: Called with each event and its size in bytes; returns True to stop reading.
+        partial: Returns the answer so far, for errors.
+        stages: Reports the progress of the prompt, and the beginning of the answer.
 
     Attributes:
-        usage: The token counts, once they have come.
-        timings: The engine's timings, once they have come.
+        usage: The token counts, if the engine has sent them.
+        timings: The engine's timings, if the engine has sent them.
     """
 
     def __init__(
@@ -66,25 +67,25 @@ class Reader:
         self._take = take
         self._partial = partial
         self._events: Events
-        self._spoken = False  # something has been handed on
-        self._begun = False  # there was a choice, be it an empty one
-        self._finished = False  # the engine has sent a finish reason
+        self._spoken = False  # an event of the answer has arrived
+        self._begun = False  # a choice has arrived, possibly an empty one
+        self._finished = False  # a finish reason has arrived
         self._enough = False
 
     async def read(self, reply: Reply, phase: PhaseTimeout, timeouts: Timeouts) -> None:
-        """Read to the end, or until there is enough.
+        """Read to the end, or until `take` returns True.
 
         Args:
-            reply: Its head has come.
-            phase: The clock, at `first_output`.
-            timeouts: Between two events `idle` counts. While the prompt is read, `first_output`
-                counts from the last progress.
+            reply: The reply, of which only the headers are read.
+            phase: The timeout, in the phase `first_output`.
+            timeouts: The limits. `idle` applies between two events. While the engine processes the
+                prompt, `first_output` restarts with each progress event.
 
         Raises:
-            DockerModelError: If it holds an error, is not of an API like this, or broke off.
-            ConnectionLost: If it broke off before anything came.
+            DockerModelError: If the reply contains an error, is invalid, or is incomplete.
+            ConnectionLost: If the connection ended before the first event.
         """
-        self._events = Events()  # an earlier reply may have left half a line
+        self._events = Events()  # a new parser, because an earlier reply can end in half a line
         flow = _Flow(phase, timeouts)
         self._consumer.on_full, self._consumer.on_drained = flow.pause, flow.resume
         pieces = reply.pieces()
@@ -124,7 +125,7 @@ class Reader:
         for event, size in self._events.close():
             self._hand_on(event, size)
         if not (self._finished or self._enough or self._events.done):
-            msg = "it just ended"
+            msg = "the stream ended without a finish reason"
             raise ConnectionLost(msg)
 
     def _hand_on(self, event: dict[str, Any], size: int) -> None:
@@ -151,7 +152,7 @@ class Reader:
 
 
 def _has_output(choice: dict[str, Any]) -> bool:
-    """Whether a choice holds more than a role or an ending."""
+    """Whether a choice contains output, not only a role or a finish reason."""
     delta = choice.get("delta") or {}
     return bool(choice.get("text")) or any(
         delta.get(name) for name in ("content", "reasoning_content", "tool_calls", "function_call")
@@ -159,7 +160,7 @@ def _has_output(choice: dict[str, Any]) -> bool:
 
 
 async def _head(pieces: AsyncGenerator[bytes]) -> bytes:
-    """Return the first bytes of a body, as many as tell what it is."""
+    """Return the first bytes of a body, up to the first byte that is not white space."""
     head = b""
     async for data in pieces:
         head += data
@@ -169,12 +170,12 @@ async def _head(pieces: AsyncGenerator[bytes]) -> bytes:
 
 
 def _is_whole(head: bytes) -> bool:
-    """Tell whether a body is one JSON object or a page, whatever its content type says."""
+    """Whether a body is a JSON object or an HTML page; the content type can be wrong."""
     return head.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] in (b"{", b"[", b"<")
 
 
 class _Flow:
-    """Pauses the reading and its timeout: a slow consumer is not a stalled model."""
+    """Pauses reading and its timeout, because a slow consumer is not a stalled model."""
 
     def __init__(self, phase: PhaseTimeout, timeouts: Timeouts) -> None:
         self._phase = phase
@@ -191,10 +192,10 @@ class _Flow:
         self._phase.suspend(suspended=False)
 
     async def go_on(self, *, spoken: bool, reading: bool) -> None:
-        """Wait until reading may go on.
+        """Wait until reading can continue.
 
-        After an event (`spoken`) the idle timeout counts. While the prompt is being read, the one
-        for the first output begins anew.
+        After an event of the answer (`spoken`), the idle timeout applies. After a progress event
+        (`reading`), the timeout for the first output restarts.
         """
         if not self._going.is_set():
             await self._going.wait()

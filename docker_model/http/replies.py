@@ -1,9 +1,9 @@
-"""Replies and streams of any engine, read as whole answers; pure.
+"""Parse replies and streams of all engines, without I/O.
 
-Engines differ in how they stream the calls of tools: names repeated, in pieces or late; indices
-right, all zero, missing or interleaved; ids late or missing; arguments as text, as an object or
-left out. `StreamReader` reads all of them, and `read_reply` does the same for a reply that came
-in one piece. Either way one call is never two, two are never one, and none is lost.
+Engines stream tool calls in different ways: names are repeated, split or late; indices are
+correct, all zero, missing or interleaved; ids are late or missing; arguments are text, an object
+or missing. `StreamReader` parses all these streams, and `read_reply` parses complete replies. No
+call is split, merged with another call or lost.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ _ENDINGS = {
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of a tool.
+    """A tool call.
 
     Attributes:
-        id: Never empty, and unique within its answer.
-        name: The tool's name.
-        arguments: The arguments; `None` if they are not a JSON object: then no tool may run.
-        raw: The arguments' text as the model wrote it.
-        error: Why there are no arguments; empty if there are.
+        id: The id; never empty, and unique in the answer.
+        name: The name of the tool.
+        arguments: The arguments; `None` if they are not a JSON object. The tool must not run then.
+        raw: The arguments as text, as the model generated them.
+        error: Why `arguments` is `None`; otherwise empty.
     """
 
     id: str
@@ -80,7 +80,7 @@ class ToolCall:
         return self.arguments is not None
 
     def to_openai(self) -> dict[str, Any]:
-        """Return the call as OpenAI writes it; unreadable arguments are the model's own text."""
+        """Return the call in OpenAI's form; invalid arguments are the text of the model."""
         text = self.raw
         if self.arguments is not None:
             text = json.dumps(self.arguments, ensure_ascii=False)
@@ -93,12 +93,12 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class CallDelta:
-    """The part of a call that one chunk adds.
+    """The part of a call in one chunk.
 
     Attributes:
-        index: The call's place, counted from 0; stable.
-        id: The call's id, given once; empty in the other deltas.
-        name: The tool's name, given once; empty in the other deltas.
+        index: The index of the call, from 0; it does not change.
+        id: The id of the call, in its first delta; otherwise empty.
+        name: The name of the tool, in one delta; otherwise empty.
         arguments: Text to append to the arguments.
     """
 
@@ -108,7 +108,7 @@ class CallDelta:
     arguments: str = ""
 
     def to_openai(self) -> dict[str, Any]:
-        """Return the piece as OpenAI writes it."""
+        """Return the delta in OpenAI's form."""
         function = {"arguments": self.arguments}
         if self.name:
             function = {"name": self.name, **function}
@@ -118,15 +118,15 @@ class CallDelta:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """The part of an answer that one chunk adds; false if it adds nothing.
+    """The part of an answer in one chunk; false if it is empty.
 
     Attributes:
         text: Text to append.
-        reasoning: Thoughts to append.
-        calls: What is added to calls.
+        reasoning: Reasoning to append.
+        calls: The parts of tool calls.
         logprobs: OpenAI's object with the logprobs of the chunk's tokens.
-        choice: The answer's index.
-        others: The deltas of further answers, where `n` asked for several.
+        choice: The index of the answer.
+        others: The deltas of other answers, if `n` requested several answers.
     """
 
     text: str = ""
@@ -142,16 +142,16 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer, whole or as far as it has come.
+    """A complete or partial answer.
 
     Attributes:
         text: The text.
-        reasoning: What the model thought.
-        calls: The calls of tools.
+        reasoning: The reasoning.
+        calls: The tool calls.
         finish_reason: `"stop"`, `"length"`, `"tool_calls"` or `"content_filter"`; `None` while
-            the answer is not finished.
-        logprobs: OpenAI's object.
-        index: The answer's index, where `n` asked for several.
+            the answer is incomplete.
+        logprobs: OpenAI's object with the logprobs.
+        index: The index of the answer, if `n` requested several answers.
     """
 
     text: str = ""
@@ -163,29 +163,29 @@ class Answer:
 
     @property
     def only_thought(self) -> bool:
-        """Whether there are thoughts, but neither text nor a call."""
+        """Whether the answer has reasoning, but neither text nor a tool call."""
         return bool(self.reasoning.strip() and not self.text.strip() and not self.calls)
 
 
 def require_text(answer: Answer, model: str) -> None:
-    """Raise for an answer that has neither text nor calls.
+    """Raise an error if an answer has neither text nor tool calls.
 
     Raises:
-        EmptyAnswerError: If the answer is all thoughts, or nothing at all.
+        EmptyAnswerError: If the answer only has reasoning, or is empty.
     """
     if answer.text.strip() or answer.calls:
         return
     if answer.only_thought:
         cut = answer.finish_reason == "length"
-        what = "was cut off while it was thinking" if cut else "has thought, but not answered"
+        what = "reached its token limit while reasoning" if cut else "generated only reasoning"
         msg = f"{model!r} {what}: the answer has no text"
-        hint = "raise max_tokens or the context size, or turn thinking off: thinking=False"
+        hint = "raise max_tokens or the context size, or disable thinking: thinking=False"
     elif answer.finish_reason == "length":
-        msg = f"the answer of {model!r} was cut off before it had any text"
-        hint = "raise max_tokens, or the model's context size"
+        msg = f"the answer of {model!r} reached its token limit before it had any text"
+        hint = "raise max_tokens or the model's context size"
     else:
         msg = f"{model!r} ended its answer without any output"
-        hint = f"try again, or other words; {LOGS_HINT}"
+        hint = f"try again, or rephrase the prompt; {LOGS_HINT}"
     raise EmptyAnswerError(msg, hint=hint)
 
 
@@ -196,7 +196,7 @@ def read_reply(
     tools: Sequence[str] = (),
     model: str = "",
 ) -> tuple[Answer, ...]:
-    """Read a reply that came in one piece: an answer for each choice.
+    """Parse a complete reply, and return an answer for each choice.
 
     Args:
         reply: OpenAI's object.
@@ -205,7 +205,7 @@ def read_reply(
         model: As for `StreamReader`.
 
     Raises:
-        DockerModelError: If the reply holds an error, or an answer that the engine gave up.
+        DockerModelError: If the reply contains an error, or an answer that the engine aborted.
     """
     reader = StreamReader(thoughts_in_text=thoughts_in_text, tools=tools, model=model)
     reader.feed(reply)
@@ -214,18 +214,18 @@ def read_reply(
 
 
 class StreamReader:
-    """Reads a stream's chunks, one after the other.
+    """Parses the chunks of a stream.
 
     Args:
-        thoughts_in_text: Whether `<think>…</think>` in the text are thoughts, also without the
-            first tag. Text that may turn out to be thoughts is held back until it is known.
-        tools: Names of the tools that the model has, if they are known: they tell a name in
-            pieces from one that is repeated.
-        model: The model's name, for errors.
+        thoughts_in_text: Whether `<think>…</think>` in the text is reasoning, even without the
+            opening tag. Text that is possibly reasoning is held back until it is certain.
+        tools: The names of the tools in the request, if known. They distinguish a name in pieces
+            from a repeated name.
+        model: The model name, for errors.
 
     Attributes:
-        usage: The token counts; `None` if none came.
-        timings: llama.cpp's timings; `None` if none came.
+        usage: The token counts; `None` if the engine has sent none.
+        timings: llama.cpp's timings; `None` if the engine has sent none.
     """
 
     def __init__(
@@ -249,10 +249,10 @@ class StreamReader:
         return tuple(self._choices[index].answer for index in sorted(self._choices))
 
     def feed(self, chunk: Mapping[str, Any]) -> Delta:
-        """Take a chunk, or a whole reply.
+        """Process a chunk or a complete reply.
 
         Raises:
-            DockerModelError: If the chunk holds an error, or says that the engine gave up.
+            DockerModelError: If the chunk contains an error, or if the engine aborted the answer.
         """
         if failure := failure_of(chunk, self._model, self._partial):
             raise failure
@@ -272,19 +272,19 @@ class StreamReader:
         return self._choices[0].text if 0 in self._choices else ""
 
     def close(self) -> Delta:
-        """End the stream, and return what was held back until its meaning was certain."""
+        """End the stream, and return the parts that were held back."""
         return _merged([choice.close() for choice in self._choices.values()])
 
 
 def failure_of(
     chunk: Mapping[str, Any], model: str, partial: Callable[[], str]
 ) -> DockerModelError | None:
-    """Return the error that a chunk or a reply stands for, or `None` for a part of an answer.
+    """Return the error in a chunk or a reply, or `None`.
 
     Args:
-        chunk: A chunk, or a whole reply.
-        model: The model's name.
-        partial: Gives the answer's text so far.
+        chunk: A chunk, or a complete reply.
+        model: The model name.
+        partial: Returns the text of the answer so far.
     """
     error = _error_in(chunk)
     if error is not None:
@@ -296,7 +296,7 @@ def failure_of(
         if reason and ending_of(choice) is None:
             message = choice.get("delta") or choice.get("message") or {}
             text = partial() + read_content(message.get("content"), "assistant").text
-            msg = f"the engine gave up the answer of {model!r}: it ended with {str(reason)!r}"
+            msg = f"the engine aborted the answer of {model!r} with finish reason {str(reason)!r}"
             return GenerationError(msg, hint=LOGS_HINT, partial=text)
     return None
 
@@ -316,13 +316,13 @@ def _error_in(chunk: Mapping[str, Any]) -> Any:
 
 
 def ending_of(choice: Mapping[str, Any]) -> str | None:
-    """Return how a choice ended, in OpenAI's words; `None` if it has not ended, or failed."""
+    """Return OpenAI's finish reason of a choice; `None` if it has not ended, or failed."""
     reason = choice.get("finish_reason")
     return _ENDINGS.get(reason.lower()) if isinstance(reason, str) else None
 
 
 def _merged(deltas: Sequence[Delta]) -> Delta:
-    """Return the delta of the first answer, which holds those of the others."""
+    """Return the delta of the first answer, which contains the deltas of the others."""
     others = tuple(delta for delta in deltas if delta.choice and delta)
     first = next((delta for delta in deltas if not delta.choice), Delta())
     if not others:
@@ -331,10 +331,10 @@ def _merged(deltas: Sequence[Delta]) -> Delta:
 
 
 class ChunkNormalizer:
-    """Brings a stream's chunks into OpenAI's form, one after the other.
+    """Converts the chunks of a stream to OpenAI's form.
 
-    Text, thoughts and calls are where OpenAI has them, and calls are put together as
-    `StreamReader` does it. Nothing of the text is kept.
+    Text, reasoning and calls are in OpenAI's fields, and calls are assembled as in
+    `StreamReader`. The text is not stored.
     """
 
     def __init__(self) -> None:
@@ -348,7 +348,7 @@ class ChunkNormalizer:
         return {**chunk, "choices": [self._normal(choice, n) for n, choice in enumerate(choices)]}
 
     def close(self) -> dict[str, Any] | None:
-        """End the stream, and return a chunk with what was held back of calls, if anything."""
+        """End the stream, and return a chunk with held back parts of calls, if any."""
         choices = [
             {
                 "index": index,
@@ -385,7 +385,7 @@ def _is_openais(choice: Mapping[str, Any]) -> bool:
 
 
 class _Choice:
-    """One answer of a stream."""
+    """An answer of a stream."""
 
     def __init__(self, index: int, tools: frozenset[str], *, split: bool) -> None:
         self._index = index
@@ -449,17 +449,17 @@ class _Choice:
 
 
 def _joined(parts: list[str]) -> str:
-    """Join the parts, and keep the text as the only part, since every chunk may ask for it."""
+    """Join the parts, and store the text as the only part, because each chunk can request it."""
     parts[:] = ["".join(parts)]
     return parts[0]
 
 
 def words_of(message: Mapping[str, Any], *, legacy: object = None) -> tuple[str, str]:
-    """Return the text and the thoughts of a message or delta.
+    """Return the text and the reasoning of a message or delta.
 
     Args:
-        message: OpenAI's object; its content may be in parts.
-        legacy: The text of a choice of the older completions.
+        message: OpenAI's object; its content can consist of parts.
+        legacy: The text of a choice in the older completions API.
     """
     thoughts = (
         message.get("reasoning_content") or message.get("reasoning") or message.get("thinking")
@@ -497,7 +497,7 @@ def _string(value: object) -> str:
 
 @dataclass(slots=True)
 class _Call:
-    """A call as far as it has come."""
+    """A call that is possibly incomplete."""
 
     place: int
     index: int | None
@@ -506,7 +506,7 @@ class _Call:
     name: str = ""
     arguments: str = ""
     shown_name: str = ""
-    shown: bool = False  # its id and name
+    shown: bool = False  # whether its id and name were returned
     shown_arguments: int = 0
 
     @property
@@ -520,20 +520,20 @@ class _Call:
 
 
 class _Calls:
-    """Puts pieces of calls together."""
+    """Assembles tool calls from pieces."""
 
     def __init__(self, tools: frozenset[str]) -> None:
         self._tools = tools
         self._calls: list[_Call] = []
-        self._repeated = ""  # a name after a call's end: of that call, or the next one's
+        self._repeated = ""  # a name after the end of a call, for this call or the next
 
     def feed(self, pieces: Sequence[Mapping[str, Any]], *, final: bool) -> tuple[CallDelta, ...]:
         if not (pieces or (final and self._calls)):
             return ()
-        fresh: set[int] = set()  # the calls that this chunk has named
+        fresh: set[int] = set()  # the calls with a name in this chunk
         for number, piece in enumerate(pieces):
             self._take(piece, number if len(pieces) > 1 else None, fresh)
-        if final:  # what has no content by now is no call; those after it were not shown yet
+        if final:  # drop calls without content; later calls were not returned yet
             self._calls = [call for call in self._calls if call.has_content]
             for place, call in enumerate(self._calls):
                 call.place = place
@@ -549,7 +549,7 @@ class _Calls:
             yield ToolCall(self._id(call), call.name, arguments, raw, error)
 
     def _id(self, call: _Call) -> str:
-        """Return the engine's id, or a new one that Mistral's chat template takes as well."""
+        """Return the engine's id, or a new id that Mistral's chat template also accepts."""
         if not call.id:
             taken = {call_.id for call_ in self._calls}
             free = call.given_id and call.given_id not in taken
@@ -591,7 +591,7 @@ class _Calls:
             return None
         for call in reversed(self._calls):
             if given_id and call.given_id == given_id:
-                # An id that stands at two indices is of two calls, if the first is complete.
+                # An id at two indices belongs to two calls, if the first call is complete.
                 same = index is None or call.index is None or index == call.index
                 if same or not (name and call.complete):
                     return call
@@ -610,7 +610,7 @@ class _Calls:
         return None if last.complete and name and last.name and name != last.name else last
 
     def _joined_name(self, call: _Call, piece: str) -> str:
-        """Join a name that is repeated, comes in pieces, or grows with each piece."""
+        """Join a name that is repeated, in pieces, or longer in each piece."""
         if not call.name or piece.startswith(call.name):
             joined = call.name + piece
             return joined if call.name and joined in self._tools else piece
@@ -620,11 +620,11 @@ class _Calls:
 
     def _show(self, *, final: bool) -> Iterator[CallDelta]:
         for call in self._calls:
-            # A name may still grow until the arguments, or another call, have begun.
+            # A name can become longer until its arguments or another call begin.
             if not call.shown:
                 begun = call.arguments.strip() or call.place < len(self._calls) - 1
                 if not (final or (call.name and begun)):
-                    return  # the calls after it wait, too: they come in their order
+                    return  # later calls also wait, so that the order is kept
                 new_id = self._id(call)
             else:
                 new_id = ""

@@ -1,4 +1,4 @@
-"""One request to the runner: its slot, its timeouts and its attempts."""
+"""A request to the runner: its slot, its timeouts and its attempts."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _OK = 200
-INITIAL_RETRY_DELAY = 0.5  # seconds before the first retry; twice as long before each further one
+INITIAL_RETRY_DELAY = 0.5  # seconds before the first retry; doubled for each further retry
 MAX_RETRY_DELAY = 8.0
-FIRST_LOOK = 0.3  # seconds without a reply, until a listener learns whether the model loads
-LOADING_POLL_INTERVAL = 0.5  # seconds; the runner itself looks as often
+FIRST_LOOK = 0.3  # seconds without a reply before progress reports whether the model loads
+LOADING_POLL_INTERVAL = 0.5  # seconds; the same interval as in the runner
 
 
 @dataclass(frozen=True, slots=True)
 class RequestOptions:
-    """A user's settings for requests.
+    """The settings of requests.
 
     Attributes:
-        place: The settings that decide where the runner is.
-        api_key: Sent to a named address alone, as are `headers`.
-        headers: Headers of the user's own.
-        timeouts: Limits by phase.
-        max_retries: Attempts after the first.
-        max_concurrency: Requests at once among all with the same place and limit.
-        pull: What happens when a model is missing.
-        on_progress: Called with the stages of a call, pulls included, on the I/O thread.
+        place: The settings that determine the address of the runner.
+        api_key: The user's key; sent only to a configured address.
+        headers: The user's headers; sent only to a configured address.
+        timeouts: The time limit of each phase.
+        max_retries: The maximum number of retries.
+        max_concurrency: The maximum number of simultaneous requests with the same place and limit.
+        pull: The policy for a missing model.
+        on_progress: Called with the stages of a call, including pulls, on the I/O thread.
         list_running: Lists the loaded models, for `on_progress`.
-        make_room: Unloads another model when there is no memory left, and notes it in `unloaded`;
-            no other request does so until the function that it yields is awaited.
+        make_room: Unloads another model if there is too little memory, and adds it to `unloaded`.
+            No other request does this until the function that it yields is awaited.
         unloaded: The models that were unloaded for this request.
     """
 
@@ -74,13 +74,13 @@ class RequestOptions:
     unloaded: list[str] = field(default_factory=list, compare=False)
 
     def noted(self, reply: dict[str, Any]) -> dict[str, Any]:
-        """Return a reply that says which models were unloaded for it."""
+        """Return a reply with the names of the models that were unloaded for it."""
         if not self.unloaded:
             return reply
         return {**reply, "docker_model": {"unloaded": list(self.unloaded)}}
 
     def headers_for(self, endpoint: Endpoint) -> dict[str, str]:
-        """Return the user's headers and key, which go to an address named by the user alone."""
+        """Return the user's key and headers, or nothing if the address was discovered."""
         if not endpoint.link.named:
             return {}
         key = self.api_key or endpoint.api_key
@@ -89,20 +89,20 @@ class RequestOptions:
 
 
 class HttpRequest:
-    """One request, made on the I/O thread.
+    """A request, sent on the I/O thread.
 
     Args:
-        options: The settings of the user.
-        model: The name as the caller gave it, for errors.
-        path: Below the OpenAI-compatible part, such as `/chat/completions`.
-        body: JSON.
-        headers: Headers that go to any address.
-        partial: Gives the answer so far, for errors.
-        cap: The setting that caps the answer, for the hint of a timeout.
+        options: The settings of requests.
+        model: The model name that the caller passed, for errors.
+        path: The path below the OpenAI-compatible API, such as `/chat/completions`.
+        body: The body as JSON.
+        headers: Headers for any address.
+        partial: Returns the answer so far, for errors.
+        cap: The setting that limits the length of the answer, for the hint of a timeout.
 
     Attributes:
-        began: When it was made, on the loop's clock.
-        started: When it got its place.
+        began: The time when the request was created, on the loop's clock.
+        started: The time when the request left the queue.
     """
 
     def __init__(
@@ -136,17 +136,17 @@ class HttpRequest:
         return await self._answered(lambda reply, _: reply.read())
 
     def report_speed(self, reply: Mapping[str, Any]) -> None:
-        """Report how fast a whole reply was written."""
+        """Report the generation speed of a complete reply."""
         self._stages.speed(reply.get("usage"), reply.get("timings"))
 
     async def stream(
         self, consumer: Backpressure, take: Callable[[dict[str, Any], int], bool]
     ) -> None:
-        """Hand each event of the reply to `take`, until it says that it has enough.
+        """Pass each event of the reply to `take`, until it returns True.
 
         Args:
-            consumer: Can pause the reading.
-            take: Given an event and its size in bytes.
+            consumer: The consumer, which can pause reading.
+            take: Called with an event and its size in bytes.
 
         Raises:
             DockerModelError: If the request failed.
@@ -177,7 +177,7 @@ class HttpRequest:
     async def _fix_and_repeat(
         self, read: Callable[[Reply, PhaseTimeout], Awaitable[_T]], phase: PhaseTimeout
     ) -> _T:
-        """Make the request; repeat it after a pull or an unload, if the settings allow these."""
+        """Send the request; repeat it after a pull or an unload, if the settings allow these."""
         try:
             return await self._attempts(lambda reply: read(reply, phase))
         except ModelNotFoundError:
@@ -204,13 +204,13 @@ class HttpRequest:
     async def _pull(self) -> None:
         endpoint = await discovery.find(self._options.place)
         headers, report = self._options.headers_for(endpoint), self._options.on_progress
-        # One pull for all requests at the same time that report to the same function.
+        # Concurrent requests with the same `on_progress` share one pull.
         key = ("pull", self._options.place, self._model, id(report))
         once = io_thread.current().local(SingleFlight)
         await once.do(key, lambda: pulls.pull(endpoint.link, headers, self._model, report))
 
     async def _attempts(self, read: Callable[[Reply], Awaitable[_T]]) -> _T:
-        """Try until there is an answer; try again only if nothing of an answer has arrived."""
+        """Send the request, and retry as long as no part of an answer has arrived."""
         place = self._options.place
         retries = 0
         looked_again = False
@@ -231,7 +231,7 @@ class HttpRequest:
                 discovery.forget(place)
                 if looked_again:
                     raise failures.no_connection(endpoint.root) from error
-                looked_again = True  # it has been found, but maybe long ago
+                looked_again = True  # the address was possibly outdated
                 continue
             except ConnectionLost as error:
                 failure = failures.lost(self._model, len(self._body), error)
@@ -241,7 +241,7 @@ class HttpRequest:
                     await asyncio.sleep(LOADING_POLL_INTERVAL)
                     continue
                 failure = failures.name_reply(status, body, self._model)
-                if not failures.is_passing(status, body):
+                if not failures.is_temporary(status, body):
                     raise failure
             if retries == self._options.max_retries or isinstance(failure, InvalidRequestError):
                 raise failure
@@ -249,9 +249,9 @@ class HttpRequest:
             await self._wait_to_retry(retries, failure)
 
     async def _wait_to_retry(self, retry: int, failure: DockerModelError) -> None:
-        """Wait before a retry, counted from 1; each wait is longer than the one before."""
+        """Wait before a retry, with exponential backoff; the first retry has number 1."""
         pause = min(INITIAL_RETRY_DELAY * 2 ** (retry - 1), MAX_RETRY_DELAY)
-        pause *= random.uniform(0.5, 1)  # noqa: S311  no secret
+        pause *= random.uniform(0.5, 1)  # noqa: S311  not used for security
         LOG.info(
             "retry %d of %d for %r in %.1f s after %s",
             retry,

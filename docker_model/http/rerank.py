@@ -1,4 +1,4 @@
-"""Ranking documents by their relevance for a query, on the I/O thread."""
+"""Rank documents by their relevance to a query, on the I/O thread."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ async def rerank(
     top_n: int | None,
     force: bool,
 ) -> list[Ranked]:
-    """Rank documents, best first; documents with equal scores stay in their order.
+    """Rank documents, best first; documents with equal scores keep their order.
 
     Raises:
-        InvalidRequestError: If the model is no reranker.
-        ContextLengthError: If a document and the query are too long together; names the
-            document.
+        InvalidRequestError: If the model is not a reranker.
+        ContextLengthError: If a document and the query together are too long; the message
+            contains the index of the document.
     """
     if not force:
         await _check_reranker(options, model)
@@ -53,14 +53,14 @@ async def rerank(
 
 
 async def _check_reranker(options: RequestOptions, model: str) -> None:
-    """Refuse a model that is no reranker: llama.cpp answers with numbers that mean nothing."""
+    """Reject a model that is not a reranker, because llama.cpp returns meaningless scores."""
     known = known_model(options.place, model) or await HttpManagement(options).inspect(model)
     if "reranking" in known.capabilities:
         return
-    msg = f"{model!r} is no reranker, as far as its own data tell"
+    msg = f"{model!r} is not a reranker according to its metadata"
     hint = (
-        f"take a model such as {' or '.join(RERANKERS)} (`docker model pull {RERANKERS[0]}`), "
-        "or pass force=True if you know better"
+        f"use a model such as {' or '.join(RERANKERS)} (`docker model pull {RERANKERS[0]}`), "
+        "or pass force=True if the metadata are wrong"
     )
     raise InvalidRequestError(msg, hint=hint)
 
@@ -74,11 +74,11 @@ async def _scores(
         if reply.get("error"):
             raise failures.name_event(reply["error"], model, "")
     except ContextLengthError as error:
-        if len(documents) > 1:  # find the one that is too long
+        if len(documents) > 1:  # divide the batch to find the document that is too long
             half = len(documents) // 2
             left = await _scores(options, model, query, documents[:half], first)
             return left + await _scores(options, model, query, documents[half:], first + half)
-        msg = f"document {first} and the query are longer than {model!r} takes"
+        msg = f"document {first} and the query are longer than {model!r} accepts"
         raise ContextLengthError(
             msg,
             hint="split the document into shorter pieces, or shorten the query",
@@ -90,7 +90,7 @@ async def _scores(
 
 
 def _read(reply: dict[str, Any], count: int, model: str) -> list[float]:
-    """Return the score of each document, in their order."""
+    """Return the score of each document, in the order of the documents."""
     results = reply.get("results")
     scores: dict[object, object] = {}
     for item in results if isinstance(results, list) else ():
@@ -101,27 +101,27 @@ def _read(reply: dict[str, Any], count: int, model: str) -> list[float]:
         isinstance(score, (int, float)) and not isinstance(score, bool) and math.isfinite(score)
         for score in in_order
     ):
-        msg = f"the engine of {model!r} did not give one score for each of {count} documents"
-        raise GenerationError(msg, hint=f"is it a reranker, such as {RERANKERS[0]}?")
+        msg = f"the engine of {model!r} did not return one score for each of {count} documents"
+        raise GenerationError(msg, hint=f"use a reranker, such as {RERANKERS[0]}")
     return [float(score) for score in in_order]  # type: ignore[arg-type]
 
 
 def checked(query: str, documents: Iterable[str], top_n: int | None) -> list[str]:
-    """Check the arguments of a call, and return the documents.
+    """Validate the arguments of a call, and return the documents.
 
     Raises:
-        InvalidRequestError: If one of them cannot be used.
+        InvalidRequestError: If an argument is invalid.
     """
     if not isinstance(query, str) or not query.strip():
         msg = "the query must be a string that is not blank"
-        raise InvalidRequestError(msg, hint='such as rerank(model, "capital of France", texts)')
+        raise InvalidRequestError(msg, hint='for example rerank(model, "capital of France", texts)')
     if isinstance(documents, str):
         msg = "documents must be several strings, not one string"
-        raise InvalidRequestError(msg, hint='such as ["one text", "another text"]')
+        raise InvalidRequestError(msg, hint='for example ["one text", "another text"]')
     check_count("top_n", top_n, least=1, optional=True)
     texts = list(documents)
     for index, document in enumerate(texts):
         if not isinstance(document, str):
-            msg = f"document {index} is no string but {type(document).__name__}"
-            raise InvalidRequestError(msg, hint='such as ["one text", "another text"]')
+            msg = f"document {index} must be a string, not {type(document).__name__}"
+            raise InvalidRequestError(msg, hint='for example ["one text", "another text"]')
     return texts

@@ -1,7 +1,7 @@
-"""Checking values against the schemas that `docker_model.http.tool_schema` makes; pure.
+"""Validate values against the schemas of `docker_model.http.tool_schema`, without I/O.
 
-For answers that no grammar has held to their schema. Only what `grammar_schema` leaves in a
-schema is known here; string formats are not checked.
+For answers whose schema no grammar has enforced. Only the keywords that `grammar_schema` keeps
+are supported; string formats are not checked.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["problem_of"]
 
-_Problem = tuple[tuple[str, ...], str]  # where, and what must be there instead
+_Problem = tuple[tuple[str, ...], str]  # the path of a value, and the error in it
 
-# What a limit says, and how a number or a length is compared with it.
+# The message of each limit, and the comparison of a number or a length with the limit.
 _LIMITS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "minimum": ("must be at least {}", operator.ge),
     "maximum": ("must be at most {}", operator.le),
@@ -39,7 +39,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def problem_of(value: Any, schema: Mapping[str, Any]) -> str:
-    """Say for the model what is wrong with a value; empty if it follows the schema."""
+    """Return the errors in a value as text for the model; empty if it matches the schema."""
     problems = list(_problems(value, schema, schema.get("$defs", {}), ()))
     return "; ".join(dict.fromkeys(_in_words(problem) for problem in problems))
 
@@ -73,9 +73,9 @@ def _problems(
 
 
 def _nearest(branches: list[list[_Problem]]) -> list[_Problem]:
-    """Return the problems of the branch that a value comes nearest to; none if one has none.
+    """Return the problems of the branch that a value matches best; empty if a branch matches.
 
-    Branches that are equally near are alternatives.
+    If several branches match equally well, their messages are joined.
     """
     if not all(branches):
         return []

@@ -1,7 +1,7 @@
-"""One switch for thinking, written in the ways that engines and chat templates know; pure.
+"""Convert the setting `thinking` to the parameters of engines and chat templates, without I/O.
 
-Templates such as Qwen's read `enable_thinking`, that of gpt-oss and its engines
-`reasoning_effort`. A budget in tokens is a matter of how llama.cpp is started, so it is part of
+Templates such as Qwen's read `enable_thinking`; the template of gpt-oss and its engines read
+`reasoning_effort`. A budget in tokens is a command-line option of llama.cpp, so it is part of
 the model's configuration.
 """
 
@@ -21,10 +21,10 @@ _LEVELS = ("low", "medium", "high")
 
 
 def check_thinking(thinking: object) -> None:
-    """Check the setting.
+    """Validate the setting.
 
     Raises:
-        InvalidRequestError: If it is neither a switch nor a level nor a budget.
+        InvalidRequestError: If the value is not a bool, a level or a budget.
     """
     if thinking is None or isinstance(thinking, bool) or thinking in _LEVELS:
         return
@@ -36,22 +36,23 @@ def check_thinking(thinking: object) -> None:
 
 
 def thinking_parameters(thinking: Thinking, model: ModelInfo | None) -> dict[str, Any]:
-    """Return what a request says about thinking.
+    """Return the parameters of a request for a `thinking` setting.
 
     Args:
         thinking: The setting.
-        model: What is known of the model; `None` if nothing is.
+        model: The description of the model; `None` if it is unknown.
 
     Raises:
-        UnsupportedParameterError: If the model is to think, and by its own data cannot.
+        UnsupportedParameterError: If thinking is requested, but the model's metadata show that it
+            cannot think.
     """
     if thinking is None:
         return {}
     if thinking is False or thinking == 0:
         return {"chat_template_kwargs": {"enable_thinking": False}}
     if model is not None and model.capabilities and "thinking" not in model.capabilities:
-        msg = f"{model.name!r} has no way to think, so thinking={thinking!r} cannot be honored"
-        hint = "leave thinking out, or use a model that thinks, such as ai/qwen3"
+        msg = f"{model.name!r} cannot think, so thinking={thinking!r} is not supported"
+        hint = "omit thinking, or use a model that can think, such as ai/qwen3"
         raise UnsupportedParameterError(msg, hint=hint)
     variables: dict[str, Any] = {"enable_thinking": True}
     if isinstance(thinking, str):
@@ -61,7 +62,7 @@ def thinking_parameters(thinking: Thinking, model: ModelInfo | None) -> dict[str
 
 
 def thinking_budget(thinking: Thinking) -> int | None:
-    """Return the budget in tokens to configure as `think`; `None` if there is none."""
+    """Return the budget in tokens to configure as `think`, or `None` without a budget."""
     if isinstance(thinking, bool) or not isinstance(thinking, int) or thinking == 0:
         return None
     return thinking

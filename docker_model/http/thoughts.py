@@ -1,4 +1,4 @@
-"""Thoughts that an engine left in the text, such as `<think>…</think>`; pure."""
+"""Separate reasoning in the text, such as `<think>…</think>`, from the answer, without I/O."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _JSON = ("{", "[")
 
 
 class ThoughtSplitter:
-    """Splits a streamed text into thoughts and the answer, for any split of the text.
+    """Splits a streamed text into reasoning and answer, however the text is divided into pieces.
 
-    Chat templates often write the first tag into the prompt, so that the text begins with the
-    thoughts themselves. Text that does not begin as JSON is therefore held back until a closing
-    tag comes, or the end.
+    Chat templates often put the opening tag into the prompt, so that the text begins with the
+    reasoning. Text that does not begin like JSON is therefore held back until a closing tag or
+    the end.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class ThoughtSplitter:
         self._thoughts: list[str] = []
 
     def feed(self, text: str) -> tuple[str, str]:
-        """Take some text; return the thoughts and the answer's text that are certain now."""
+        """Process a piece of text; return the reasoning and the answer that are certain."""
         self._held += text
         while self._step != self._in_answer and self._step():
             pass
@@ -39,11 +39,11 @@ class ThoughtSplitter:
         return thoughts, answer
 
     def close(self) -> tuple[str, str]:
-        """End the text; return what was held back, as thoughts or as the answer's text."""
+        """End the text; return the text that was held back as reasoning or as answer."""
         held, self._held = self._held, ""
         return (held, "") if self._step == self._in_thoughts else ("", held)
 
-    # Each step says whether there is more to be found in what is held.
+    # Each step returns whether to continue with the text that is held back.
 
     def _at_start(self) -> bool:
         begun = self._held.lstrip()
@@ -89,11 +89,11 @@ class ThoughtSplitter:
 
 
 def _may_become_a_tag(text: str) -> bool:
-    return any(tag.startswith(text) for tag in _TAGS)  # so may no text at all
+    return any(tag.startswith(text) for tag in _TAGS)  # also true for the empty string
 
 
 def split_thoughts(text: str) -> tuple[str, str]:
-    """Split a whole text into thoughts and the answer."""
+    """Split a complete text into reasoning and answer."""
     splitter = ThoughtSplitter()
     thoughts, answer = splitter.feed(text)
     more_thoughts, more_answer = splitter.close()

@@ -1,14 +1,14 @@
-"""Tool calls drawn from any model by a JSON schema; pure.
+"""Tool calls with any model, enforced by a JSON schema, without I/O.
 
-Native tool calls need a chat template that shows the tools, and `tool_choice="required"` is not
-enforced by llama.cpp. A JSON schema is enforced by a grammar on every model. So the tools stand
-in the system message, and the reply is held to one of these objects:
+Native tool calls require a chat template that includes the tools, and llama.cpp does not enforce
+`tool_choice="required"`. A grammar enforces a JSON schema with every model. Therefore the system
+message describes the tools, and the schema restricts the reply to one of these objects:
 
-    {"tool": "NAME", "arguments": {…}}    a call; or an array of them where calls may be parallel
-    {"answer": "…"}                       text, or an object where a response schema is given
+    {"tool": "NAME", "arguments": {…}}    a call, or an array of calls if parallel calls are allowed
+    {"answer": "…"}                       text, or an object if the request has a response schema
 
-`plan` translates a request, and `ReplyTranslator` translates the reply back into OpenAI's form,
-whole or chunk by chunk.
+`plan` converts a request, and `ReplyTranslator` converts the reply to OpenAI's form, complete or
+chunk by chunk.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ __all__ = [
 
 MAX_PARALLEL_CALLS = 8
 
-# Limits above which llama.cpp's grammar gets too large to parse ("failed to parse grammar").
+# Above these limits, the grammar is too large for llama.cpp ("failed to parse grammar").
 _MAX_REPETITIONS = 200
 _MAX_ENUM_VALUES = 500
 
 _ASK_FOR_JSON = "Now answer in JSON."
 
-# llama.cpp's common/json-schema-to-grammar.cpp enforces these formats and no other.
+# llama.cpp's common/json-schema-to-grammar.cpp enforces only these formats.
 _FORMATS = frozenset({"date", "date-time", "time", "uuid"})
 _TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 
@@ -51,17 +51,17 @@ _TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "
 
 
 def grammar_schema(schema: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
-    """Reduce a JSON schema to what llama.cpp's grammar can enforce.
+    """Reduce a JSON schema to the parts that llama.cpp's grammar can enforce.
 
-    Patterns, unknown formats, huge enumerations and huge repetitions are left out, so the
-    result allows more than `schema` does: check the values afterwards.
+    Patterns, unknown formats, large enumerations and large repetitions are removed. The result
+    accepts more values than `schema`, so the values must be validated afterwards.
 
     Args:
         schema: The schema. References point to its own `$defs` or `definitions`.
-        prefix: Put before the names of `$defs`, so that several schemas can share one root.
+        prefix: A prefix for the names in `$defs`, so that several schemas can share one root.
 
     Returns:
-        A schema without annotations. Its `$defs` hold what is referred to.
+        A schema without annotations. Its `$defs` contain the referenced schemas.
     """
     reduced = _reduce(schema, prefix)
     definitions = {**schema.get("definitions", {}), **schema.get("$defs", {})}
@@ -73,7 +73,7 @@ def grammar_schema(schema: Mapping[str, Any], *, prefix: str = "") -> dict[str, 
 
 
 def _reduce(schema: Any, prefix: str) -> dict[str, Any]:
-    if not isinstance(schema, dict):  # `true`, or no schema at all: any value
+    if not isinstance(schema, dict):  # `true` or an invalid schema: any value
         return {}
     if "$ref" in schema:
         _, _, name = str(schema["$ref"]).rpartition("/")
@@ -92,7 +92,7 @@ def _reduce(schema: Any, prefix: str) -> dict[str, Any]:
 
 
 def _alternatives(schema: Mapping[str, Any]) -> list[Any]:
-    """Return the schemas of which one is enough; none where there is no choice."""
+    """Return the alternatives of a schema; empty if it has no alternatives."""
     kind = schema.get("type")
     if isinstance(kind, list):
         return [{**schema, "type": each} for each in kind]
@@ -104,7 +104,7 @@ def _implied_type(schema: Mapping[str, Any]) -> str | None:
         return "object"
     if "items" in schema or "prefixItems" in schema:
         return "array"
-    return "string" if "enum" in schema else None  # too many values to list
+    return "string" if "enum" in schema else None  # an enumeration that is too large
 
 
 def _limits(kind: str, schema: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -142,9 +142,9 @@ def _object_limits(schema: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _counts(schema: Mapping[str, Any], least: str, most: str) -> dict[str, int]:
-    """Return two limits of a count; none of them if they exclude each other.
+    """Return the two limits of a count; empty if they exclude each other.
 
-    With a string's length that nothing satisfies, llama.cpp works without an end.
+    With an unsatisfiable length of a string, llama.cpp does not terminate.
     """
     limits = {
         name: schema[name]
@@ -155,9 +155,9 @@ def _counts(schema: Mapping[str, Any], least: str, most: str) -> dict[str, int]:
 
 
 def _range(schema: Mapping[str, Any]) -> dict[str, int]:
-    """Return an integer's limits; none of them if they exclude each other.
+    """Return the limits of an integer; empty if they exclude each other.
 
-    With a range that nothing satisfies, llama.cpp answers HTTP 500.
+    With an unsatisfiable range, llama.cpp returns HTTP 500.
     """
     limits = {
         name: schema[name]
@@ -181,7 +181,7 @@ def reply_schema(
     Args:
         tools: OpenAI's tool objects.
         required: Whether the reply must call a tool.
-        parallel: Whether the reply may hold several calls.
+        parallel: Whether the reply can contain several calls.
         answer: The response schema; `None` for an answer in plain text.
     """
     definitions: dict[str, Any] = {}
@@ -197,13 +197,13 @@ def reply_schema(
     call = calls[0] if len(calls) == 1 else {"anyOf": calls}
     branches = [call] if calls else []
     if parallel and calls:
-        # One call stays an object: small models that may only write arrays seldom call.
+        # A single call remains an object, because small models rarely call tools in an array.
         definitions["call"] = call
         call = {"$ref": "#/$defs/call"}
         several = {"type": "array", "items": call, "minItems": 1, "maxItems": MAX_PARALLEL_CALLS}
         branches = [call, several]
     if not required:
-        # A small model would else often answer with nothing.
+        # Without a minimum length, a small model often returns an empty answer.
         final: dict[str, Any] = {"type": "string", "minLength": 1}
         if answer is not None:
             final = grammar_schema(answer, prefix="answer_")
@@ -222,11 +222,11 @@ def _object(**properties: Any) -> dict[str, Any]:
     }
 
 
-# --- What the model reads -------------------------------------------------------------------------
+# --- Text for the model ---------------------------------------------------------------------------
 
 
 def _without_titles(schema: Any) -> Any:
-    """Drop what only takes room: pydantic gives every property a title."""
+    """Remove titles, which pydantic adds to every property, to shorten the prompt."""
     if isinstance(schema, list):
         return [_without_titles(each) for each in schema]
     if not isinstance(schema, dict):
@@ -241,12 +241,12 @@ def _without_titles(schema: Any) -> Any:
 
 
 def shown_json(value: Any) -> str:
-    """Write a value as JSON for the model."""
+    """Encode a value as JSON for the model."""
     return json.dumps(value, ensure_ascii=False)
 
 
 def show_schema(schema: Mapping[str, Any]) -> str:
-    """Tell a model in words to answer with an object of a schema."""
+    """Return an instruction for the model to answer with an object of a schema."""
     return (
         "Answer with one JSON object that follows this JSON schema, and with nothing else:\n"
         f"{shown_json(_without_titles(schema))}"
@@ -278,7 +278,7 @@ def _instructions(
     if required:
         lines.append("You must use a tool now.")
     elif answer is None:
-        # Words in the place of the dots are what a small model would answer.
+        # With words instead of the ellipsis, a small model would answer with these words.
         lines.append('To answer the user, reply with: {"answer": "…"}')
         lines.append("Use a tool only if it helps. Once you know the result, answer.")
     else:
@@ -291,12 +291,11 @@ def _instructions(
 def plain_turns(
     messages: Iterable[Mapping[str, Any]], *, wrapped: bool
 ) -> Iterator[dict[str, Any]]:
-    """Yield prepared messages with calls and results as text, which any chat template takes.
+    """Yield prepared messages with calls and results as text, for any chat template.
 
     Args:
-        messages: What `docker_model.http.messages.prepare` returns.
-        wrapped: Whether the assistant's text is shown as `{"answer": …}`, as the model is to
-            write it.
+        messages: The result of `docker_model.http.messages.prepare`.
+        wrapped: Whether the assistant's text has the form `{"answer": …}`, the form of the reply.
     """
     for message in messages:
         if message["role"] == "tool":
@@ -325,7 +324,7 @@ def plain_turns(
 
 
 def _as_json(text: str) -> Any:
-    """Read the text of an object back, so that an earlier object is shown as one."""
+    """Parse text that is a JSON object, so that the prompt shows an object and not a string."""
     if text.lstrip().startswith("{"):
         try:
             return json.loads(text)
@@ -357,11 +356,11 @@ def with_system_text(messages: Sequence[Mapping[str, Any]], text: str) -> list[d
 
 
 def ending_in_a_question(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the messages so that a reply that is held to a schema can follow them.
+    """Return messages that end with a user message, for a reply with a schema.
 
-    llama.cpp takes an assistant's last words for the beginning of the reply, and fails with
-    "Failed to initialize samplers" if the grammar does not allow them. So the user has the last
-    word, unless the assistant's words begin an object that the reply is to complete.
+    llama.cpp continues an assistant message at the end, and fails with "Failed to initialize
+    samplers" if the grammar does not accept this message. The last message therefore is a user
+    message, unless the assistant message begins an object that the reply must complete.
     """
     listed = [dict(message) for message in messages]
     if listed and listed[-1]["role"] == "assistant" and not _is_begun(listed[-1]):
@@ -378,7 +377,7 @@ def _is_begun(message: Mapping[str, Any]) -> bool:
 
 
 def response_schema(response_format: Any) -> dict[str, Any] | None:
-    """Return the JSON schema in a `response_format`; `None` if there is none."""
+    """Return the JSON schema in a `response_format`, or `None`."""
     if not isinstance(response_format, dict):
         return None
     if response_format.get("type") == "json_object":
@@ -391,7 +390,7 @@ def response_schema(response_format: Any) -> dict[str, Any] | None:
 
 
 def as_response_format(schema: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return the `response_format` that holds a reply to a schema."""
+    """Return the `response_format` that enforces a schema."""
     return {
         "type": "json_schema",
         "json_schema": {"name": name, "strict": True, "schema": schema},
@@ -401,18 +400,18 @@ def as_response_format(schema: Mapping[str, Any], name: str) -> dict[str, Any]:
 def plan(
     messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Translate a request with tools into one that draws calls by a schema.
+    """Convert a request with tools to a request with a schema for tool calls.
 
     Args:
-        messages: What `docker_model.http.messages.prepare` returns.
-        parameters: The request's parameters, with `tools` and, where given, `tool_choice`,
+        messages: The result of `docker_model.http.messages.prepare`.
+        parameters: The parameters of the request, with `tools` and optionally `tool_choice`,
             `parallel_tool_calls` and `response_format`.
 
     Returns:
         The messages and the parameters to send.
 
     Raises:
-        InvalidRequestError: If `tool_choice` names a tool that is not among the tools.
+        InvalidRequestError: If `tool_choice` is the name of an unknown tool.
     """
     tools = list(parameters.get("tools") or ())
     rest = {
@@ -438,9 +437,10 @@ def plan(
 
 
 def _repeats_a_call(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the latest call is one that was made already since the user's last words.
+    """Whether the latest call repeats a call since the last user message.
 
-    A small model may call a tool for ever whose result it has. It is then held to an answer.
+    A small model can repeat a call indefinitely although it has the result. The schema then only
+    allows an answer.
     """
     calls: list[tuple[str, str]] = []
     for message in messages:
@@ -452,9 +452,9 @@ def _repeats_a_call(messages: Sequence[Mapping[str, Any]]) -> bool:
 
 
 class ReplyTranslator:
-    """Translates the chunks of a reply to `plan`'s schema into OpenAI's chunks.
+    """Converts the chunks of a reply with `plan`'s schema to OpenAI's chunks.
 
-    A text that is no JSON, from an engine that enforces no schema, stays the answer's text.
+    Text that is not JSON, from an engine that does not enforce the schema, remains text.
     """
 
     def __init__(self) -> None:
@@ -462,11 +462,11 @@ class ReplyTranslator:
         self._called: set[int] = set()
 
     def chunk(self, chunk: Mapping[str, Any]) -> dict[str, Any]:
-        """Translate a chunk of a stream."""
+        """Convert a chunk of a stream."""
         return {**chunk, "choices": [self._choice(each) for each in chunk.get("choices") or ()]}
 
     def reply(self, reply: Mapping[str, Any]) -> dict[str, Any]:
-        """Translate a reply that came in one piece."""
+        """Convert a complete reply."""
         choices = []
         for choice in reply.get("choices") or ():
             message = choice.get("message") or {}

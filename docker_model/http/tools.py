@@ -1,4 +1,4 @@
-"""Tools in a request, and warnings about calls that are missing; pure."""
+"""Tool parameters of requests, and warnings about missing tool calls."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ __all__ = ["choice_of", "is_whole", "notice_no_call", "tool_parameters", "withou
 ToolChoice: TypeAlias = str | bool | dict[str, Any] | None
 _IN_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.DOTALL)
 _MODES = {"any": "required", "auto": "auto", "none": "none", "required": "required"}
-_CHARACTERS_A_TOKEN = 8  # more than any tokenizer gets into one, on the average of JSON and prose
+_CHARACTERS_A_TOKEN = 8  # more than the average of any tokenizer for JSON and text
 
 
 def choice_of(
     choice: ToolChoice, tools: Sequence[Mapping[str, Any]]
 ) -> str | dict[str, Any] | None:
-    """Return a `tool_choice` of any framework as the API writes it.
+    """Convert a `tool_choice` of any framework to the form of the API.
 
     Args:
-        choice: A mode, the name of a tool, OpenAI's or Anthropic's dictionary; `True` is
+        choice: A mode, the name of a tool, or a dictionary of OpenAI or Anthropic; `True` is
             "any".
-        tools: The tools in the API's form.
+        tools: The tools in the form of the API.
 
     Returns:
-        `"auto"`, `"none"`, `"required"`, a tool by name, or `None` for no choice.
+        `"auto"`, `"none"`, `"required"`, a dictionary with the name of a tool, or `None`.
 
     Raises:
-        InvalidRequestError: If it names a tool that is not there.
+        InvalidRequestError: If `choice` is the name of a tool that is not in `tools`.
     """
     if choice is None or choice is False:
         return None
@@ -53,7 +53,7 @@ def choice_of(
     else:
         name = choice
     if name not in names:
-        msg = f"tool_choice names {name!r}, which is not one of the tools"
+        msg = f"tool_choice is {name!r}, which is not the name of a tool in the request"
         raise InvalidRequestError(msg, hint=f"the tools are {', '.join(names) or 'none'}")
     return {"type": "function", "function": {"name": name}}
 
@@ -63,17 +63,17 @@ def tool_parameters(
 ) -> dict[str, Any]:
     """Return the parameters of a request that describe its tools.
 
-    llama.cpp knows the modes alone, and takes a tool by name for "auto". So of the tools
-    only the named one is sent, and must be called.
+    llama.cpp only supports modes, and treats the name of a tool as "auto". For a tool by name,
+    the request therefore contains only this tool, with the mode "required".
     """
     if not tools:
         return {}
-    wanted = choice_of(choice, tools)
-    if isinstance(wanted, dict):
-        name = wanted["function"]["name"]
+    tool_choice = choice_of(choice, tools)
+    if isinstance(tool_choice, dict):
+        name = tool_choice["function"]["name"]
         tools = [tool for tool in tools if tool["function"]["name"] == name]
-        wanted = "required"
-    parameters = {"tools": list(tools), "tool_choice": wanted, "parallel_tool_calls": parallel}
+        tool_choice = "required"
+    parameters = {"tools": list(tools), "tool_choice": tool_choice, "parallel_tool_calls": parallel}
     return {key: value for key, value in parameters.items() if value is not None}
 
 
@@ -82,15 +82,15 @@ def notice_no_call(
     messages: Sequence[Mapping[str, Any]],
     reply: Mapping[str, Any],
 ) -> None:
-    """Warn if an answer lacks a required call, or if the model cannot have seen its tools.
+    """Warn if an answer lacks a required call, or if the prompt cannot have contained the tools.
 
-    The runner says nothing of either: it drops the tools when the model's chat template has
-    no place for them, and "required" is a wish.
+    The runner reports neither. It ignores tools if the model's chat template does not support
+    them, and does not enforce "required".
 
     Args:
-        parameters: What was asked, beside the messages.
-        messages: In the API's words.
-        reply: What came: its `usage`, and `timings` where there are any.
+        parameters: The parameters of the request.
+        messages: The messages in the form of the API.
+        reply: The reply, with its `usage` and, if available, `timings`.
     """
     tools = parameters.get("tools")
     if not tools or parameters.get("tool_choice") == "none":
@@ -102,30 +102,31 @@ def notice_no_call(
     prompt_tokens = _prompt_tokens(reply)
     if prompt_tokens is not None and prompt_tokens * _CHARACTERS_A_TOKEN < size:
         problem = (
-            "the model has not seen its tools: its chat template seems to have no place for them"
+            "the prompt did not contain the tools: the model's chat template probably does not "
+            "support tools"
         )
     elif parameters.get("tool_choice") == "required":
         problem = (
-            "a tool call was demanded and the model made none: the runner does not enforce it, "
-            "and drops the tools when the model's chat template has no place for them"
+            "a tool call was required, but the model made no call: the runner does not enforce "
+            "it, and ignores tools if the model's chat template does not support them"
         )
     else:
         return
-    warnings.warn(f'{problem}; tool_calling="schema" calls with every model', stacklevel=2)
+    warnings.warn(f'{problem}; tool_calling="schema" works with every model', stacklevel=2)
 
 
 def _prompt_tokens(reply: Mapping[str, Any]) -> int | None:
-    """Return the prompt's length in tokens as llama.cpp counts it.
+    """Return the length of the prompt in tokens, as llama.cpp counts it.
 
-    What has no `timings` comes from another engine, or a simulated one, whose counts may mean
-    something else: `None`.
+    `None` for a reply without `timings`, which comes from another or a simulated engine. Its
+    counts can have another meaning.
     """
     counts = reply.get("usage") or {}
     return counts.get("prompt_tokens") if reply.get("timings") else None
 
 
 def is_whole(text: str) -> bool:
-    """Tell whether a text is complete JSON, which an answer that was cut off rarely is."""
+    """Whether a text is valid JSON; a truncated answer rarely is."""
     try:
         json.loads(text)
     except ValueError:
@@ -134,6 +135,6 @@ def is_whole(text: str) -> bool:
 
 
 def without_fence(text: str) -> str:
-    """Return what stands in a Markdown code block, if the text is nothing but one."""
+    """Return the content of a Markdown code block, if the text is only a code block."""
     fenced = _IN_FENCE.fullmatch(text.strip())
     return fenced[1] if fenced else text

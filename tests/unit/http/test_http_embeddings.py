@@ -122,7 +122,7 @@ def test_a_wrong_number_of_dimensions_is_an_error(simulate):
     docker = simulate(embed=embed)
     assert Client().embed(MODEL, ["a"], dimensions=2) == [[1.0, 0.5]]
     assert sent(docker)[-1]["dimensions"] == 2
-    with pytest.raises(UnsupportedParameterError, match="gave 2 of them, not 64"):
+    with pytest.raises(UnsupportedParameterError, match="dimensions=64: it returned 2"):
         Client().embed(MODEL, ["a"], dimensions=64)
 
 
@@ -134,19 +134,19 @@ def test_vectors_are_ordered_by_their_index():
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (vectors((0, [1.0])), "not one for each"),
-        (vectors((0, [1.0]), (0, [1.0])), "not one for each"),
-        (vectors((0, [1.0]), (2, [1.0])), "not one for each"),
+        (vectors((0, [1.0])), "not one vector for each"),
+        (vectors((0, [1.0]), (0, [1.0])), "not one vector for each"),
+        (vectors((0, [1.0]), (2, [1.0])), "not one vector for each"),
         (vectors((0, [1.0]), (1, [1.0, 2.0])), "different lengths"),
-        (vectors((0, [1.0]), (1, [])), r"none for texts\[1\]"),
-        (vectors((0, [1.0]), (1, None)), r"none for texts\[1\]"),
+        (vectors((0, [1.0]), (1, [])), r"missing for texts\[1\]"),
+        (vectors((0, [1.0]), (1, None)), r"missing for texts\[1\]"),
         (vectors((0, [1.0]), (1, [None])), r"numbers for texts\[1\]: None"),
         (vectors((0, [1.0]), (1, [True])), r"numbers for texts\[1\]: True"),
         (vectors((0, [1.0]), (1, [[1.0]])), r"numbers for texts\[1\]"),  # one for each token
         (vectors((0, [1.0]), (1, [math.nan])), r"finite numbers for texts\[1\]: nan"),
         (vectors((0, [1.0]), (1, [math.inf])), r"finite numbers for texts\[1\]: inf"),
-        (vectors((0, [1.0]), (None, [1.0])), "not one for each"),
-        (reply(body={"data": "x"}), "not one for each"),
+        (vectors((0, [1.0]), (None, [1.0])), "not one vector for each"),
+        (reply(body={"data": "x"}), "not one vector for each"),
         (reply(body={"error": {"message": "it broke"}}), "it broke"),
         (reply(body="hello"), "proxy"),
     ],

@@ -15,7 +15,7 @@ from docker_model import (
     RunnerUnavailableError,
     UnsupportedParameterError,
 )
-from docker_model.http.failures import is_loading, is_passing, name_event, name_reply
+from docker_model.http.failures import is_loading, is_temporary, name_event, name_reply
 from tests.support.runner_failures import (
     KILLED_AT_ITS_START,
     KILLED_WHILE_ANSWERING,
@@ -253,6 +253,6 @@ def test_temporary_failures_are_recognized():
     assert is_loading(503, engine("Loading model", 503, "unavailable_error"))
     assert not is_loading(503, "")
     assert not is_loading(500, "loading")
-    passing = [status for status in range(400, 600) if is_passing(status, "x")]
-    assert passing == [429, 502, 503, 504]
-    assert is_passing(500, " \n")
+    temporary = [status for status in range(400, 600) if is_temporary(status, "x")]
+    assert temporary == [429, 502, 503, 504]
+    assert is_temporary(500, " \n")

@@ -93,7 +93,7 @@ def test_a_larger_batch_is_suggested_only_if_the_model_allows_it(
 
 
 def test_limits_that_a_message_names_are_not_added_again():
-    message = "the conversation has 90 tokens, and the model's window is 64"
+    message = "the conversation has 90 tokens, but the model's context has 64"
     error = ContextLengthError(message, prompt_tokens=90, context_size=64)
     add_limits(error, ModelInfo("ai/m", trained_context=256))
     assert error.message == message

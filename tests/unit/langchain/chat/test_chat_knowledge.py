@@ -103,7 +103,7 @@ def test_token_counts_equal_those_of_the_engine(docker):
     assert counted > chat("ai/thinker").get_num_tokens_from_messages(CONVERSATION)
 
 
-@pytest.mark.filterwarnings("ignore:the model has not seen its tools")
+@pytest.mark.filterwarnings("ignore:the prompt did not contain the tools")
 @pytest.mark.parametrize("tool_calling", ["auto", "native", "schema"])
 def test_tools_are_counted_in_the_form_the_model_sees(docker, tool_calling):
     for model in ("ai/thinker", "ai/plain"):  # with and without tools in the template

@@ -70,7 +70,7 @@ async def test_a_call_that_was_cut_off_is_an_error(mode, runner):
 
 @pytest.mark.parametrize("mode", WITH_TOOLS)
 async def test_a_missing_required_call_causes_a_warning(mode, runner):
-    with pytest.warns(UserWarning, match="demanded and the model made none"):
+    with pytest.warns(UserWarning, match="required, but the model made no call"):
         responses = await with_tools(model(runner), mode, tool_required=True)
     with pytest.raises(ValueError, match="no tool"):
         model(runner).get_tool_calls_from_response(responses[-1])

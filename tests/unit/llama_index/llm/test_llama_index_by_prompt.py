@@ -111,7 +111,7 @@ async def test_an_object_is_read_from_the_answer_of_the_cli(says, mode):
 
 def test_an_object_that_stays_invalid_is_an_error_that_names_http(says):
     llm, docker = says("Oslo", "Oslo")
-    with pytest.raises(GenerationError, match=r"not the JSON that was asked for(?s:.*)HTTP"):
+    with pytest.raises(GenerationError, match=r"not the requested JSON(?s:.*)HTTP"):
         llm.structured_predict(City, PromptTemplate("Name a city."))
     assert len(docker.prompts) == 2
 
