@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _WINDOWS = os.name == "nt"
 _FAILED = 1
-_BAD_ARGUMENTS = 2  # as of argparse
+_BAD_ARGUMENTS = 2  # as in argparse
 _INTERRUPTED = 130  # 128 + SIGINT, as in shells
 _BROKEN_PIPE = 141  # 128 + SIGPIPE
 

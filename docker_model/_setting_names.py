@@ -1,4 +1,4 @@
-"""Names of settings from other libraries, and misspelled ones: what the user meant; pure."""
+"""Hints for unknown settings: names from other libraries, and misspelled names."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["name_model", "other_name", "setting_hint"]
 
-# What LangChain's, LlamaIndex's, Ollama's and OpenAI's classes call it, and what it is here. Of
-# several names the first is taken that the class has.
+# Names of settings in LangChain, LlamaIndex, Ollama and OpenAI, and their names in this package.
+# Of several names, the first name that the class has is used.
 _ANSWER_LENGTH = ("max_tokens", "max_chars")
 _MODEL = ("model", "model_name")
 _CLIENT = ("headers", "timeout")
@@ -76,11 +76,11 @@ _ELSEWHERE: dict[str, tuple[str, ...]] = {
     "url": ("base_url",),
 }
 
-# What stands in place of settings that no class has here.
+# Hints for settings without an equivalent in this package.
 _INSTEAD = {
     **dict.fromkeys(
         ("device", "device_map", "torch_dtype", "cache_folder", "trust_remote_code"),
-        "leave it out: Docker Model Runner stores the model, and chooses the device",
+        "remove it: Docker Model Runner stores the model, and chooses the device",
     ),
     **dict.fromkeys(
         ("main_gpu", "n_batch", "n_gpu_layers", "n_threads", "num_batch", "num_gpu", "num_thread"),
@@ -88,65 +88,65 @@ _INSTEAD = {
     ),
     **dict.fromkeys(
         ("batch_size", "chunk_size", "embed_batch_size", "max_chunks_per_doc"),
-        "leave it out: requests are as large as the engine takes",
+        "remove it: this package chooses the size of requests",
     ),
-    **dict.fromkeys(("stream", "streaming"), "leave it out, and call stream()"),
+    **dict.fromkeys(("stream", "streaming"), "remove it, and call stream()"),
     **dict.fromkeys(("system", "system_prompt"), "begin the messages with a system message"),
-    "validate_model_on_init": "leave it out, and call warm_up() to load the model",
+    "validate_model_on_init": "remove it, and call warm_up() to load the model",
 }
-_OF_THE_RUNNER = ("context_size", "keep_alive")  # which configure_model sets for any model
+_OF_THE_RUNNER = ("context_size", "keep_alive")  # settings of configure_model
 
 
 def other_name(name: str, known: Collection[str] | None = None) -> str | None:
-    """Return what a setting of other libraries is called here; `None` without another name.
+    """Return the name of another library's setting in this package, or `None`.
 
     Args:
-        name: The setting.
-        known: The settings that a class has; default: those of any class.
+        name: The setting of the other library.
+        known: The settings of a class; default: those of any class.
     """
     names = _ELSEWHERE.get(name, ())
-    return next((here for here in names if known is None or here in known), None)
+    return next((own_name for own_name in names if known is None or own_name in known), None)
 
 
 def setting_hint(
     name: str, known: Collection[str], owner: str, of_model: Collection[str] = ()
 ) -> str:
-    """Say what a user who wrote `name` may have meant.
+    """Return a hint for an unknown setting.
 
     Args:
         name: A setting that a class, or one of its calls, does not have.
         known: The settings that it has.
         owner: The class.
-        of_model: For a call: the settings of the model, which a call does not take.
+        of_model: For a call: the settings of the model, which the call does not accept.
 
     Returns:
         A hint for an error, which is never empty.
     """
-    if (here := other_name(name, known)) is not None:
-        return f"{name} is called {here} here"
-    here = name if name in of_model else other_name(name, of_model)
-    if here is not None:
-        called = "" if here == name else f"{name} is called {here} here; "
-        return f"{called}set it on the model: {owner}({here}=...)"
-    here = other_name(name) or name
-    if here in _OF_THE_RUNNER:
-        return f"docker_model.configure_model(model, {here}=...) sets it for all users"
+    if (own_name := other_name(name, known)) is not None:
+        return f"{name} is called {own_name} here"
+    own_name = name if name in of_model else other_name(name, of_model)
+    if own_name is not None:
+        renamed = "" if own_name == name else f"{name} is called {own_name} here; "
+        return f"{renamed}set it on the model: {owner}({own_name}=...)"
+    own_name = other_name(name) or name
+    if own_name in _OF_THE_RUNNER:
+        return f"docker_model.configure_model(model, {own_name}=...) sets it for all users"
     if name in _INSTEAD:
         return _INSTEAD[name]
     if close := get_close_matches(name, known, n=1, cutoff=0.75):
         return f"did you mean {close[0]}?"
-    more = "; what only the engine knows goes into extra_body" if "extra_body" in known else ""
-    return f"help({owner}) lists the settings{more}"
+    extra = "; extra_body passes other settings to the engine" if "extra_body" in known else ""
+    return f"help({owner}) lists the settings{extra}"
 
 
 def name_model(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return settings in which the model, given as `model` or `model_name`, is called `name`.
+    """Return settings with the key `name` instead of `model` or `model_name`.
 
     Raises:
-        InvalidRequestError: If both are given.
+        InvalidRequestError: If both `model` and `model_name` are set.
     """
-    given = [spelling for spelling in ("model", "model_name") if spelling in settings]
-    if len(given) > 1:
-        msg = "model and model_name are two names of one setting, and both are given"
-        raise InvalidRequestError(msg, hint=f"give {name} alone")
-    return {name if key in given else key: value for key, value in settings.items()}
+    keys = [key for key in ("model", "model_name") if key in settings]
+    if len(keys) > 1:
+        msg = "model and model_name are two names of one setting, and both are set"
+        raise InvalidRequestError(msg, hint=f"pass only {name}")
+    return {name if key in keys else key: value for key, value in settings.items()}

@@ -149,17 +149,17 @@ class _Runner:
             model_info = commands.known_model(CommandSpec.of(self.command, self.env), name)
         return model_info
 
-    async def ask(self, question: Callable[[_Management], Awaitable[_T]]) -> _T:
+    async def run(self, operation: Callable[[_Management], Awaitable[_T]]) -> _T:
         """Run an operation with the command, or over HTTP if requested or without a command."""
         if self.transport == "http" or self.base_url is not None:
-            return await _answer(self.http(), question)
+            return await _run(self.http(), operation)
         try:
-            return await _answer(self.commands(), question)
+            return await _run(self.commands(), operation)
         except (DockerNotFoundError, PluginNotFoundError) as error:
             if self.transport == "cli" or self.command is not None:
                 raise
             http = await self._found_over_http(error)
-        return await _answer(http, question)
+        return await _run(http, operation)
 
     async def _found_over_http(self, missing: DockerModelError) -> HttpManagement:
         try:
@@ -171,12 +171,12 @@ class _Runner:
         return http
 
 
-async def _answer(to: _Management, question: Callable[[_Management], Awaitable[_T]]) -> _T:
+async def _run(management: _Management, operation: Callable[[_Management], Awaitable[_T]]) -> _T:
     """Run an operation, and add the names of similar models to its error."""
     try:
-        return await question(to)
+        return await operation(management)
     except ModelNotFoundError as error:
-        await explain(error, error.model, to)
+        await explain(error, error.model, management)
         raise
 
 
@@ -190,7 +190,7 @@ async def _list_models(
 ) -> list[ModelInfo]:
     """List the models of the local store."""
     runner = _Runner(command, env, timeout, transport, base_url)
-    return await runner.ask(lambda to: to.list_models())
+    return await runner.run(lambda management: management.list_models())
 
 
 list_models, alist_models = twins(_list_models)
@@ -215,7 +215,7 @@ async def _inspect_model(
     """
     check_model_name(name)
     runner = _Runner(command, env, timeout, transport, base_url)
-    return await runner.ask(lambda to: to.inspect(name))
+    return await runner.run(lambda management: management.inspect(name))
 
 
 inspect_model, ainspect_model = twins(_inspect_model)
@@ -260,7 +260,7 @@ async def _status(
     """
     runner = _Runner(command, env, timeout, transport, base_url)
     try:
-        return await runner.ask(lambda to: to.status())
+        return await runner.run(lambda management: management.status())
     except InvalidRequestError:
         raise
     except DockerModelError as error:
@@ -283,7 +283,7 @@ async def _list_running(
     Names are as in `list_models`, but newer CLIs print them in lower case, including tags.
     """
     runner = _Runner(command, env, timeout, transport, base_url)
-    return await runner.ask(lambda to: to.list_running())
+    return await runner.run(lambda management: management.list_running())
 
 
 list_running, alist_running = twins(_list_running)
@@ -365,7 +365,7 @@ def _pulling(name: str, token: str | None, runner: _Runner) -> Stream[PullProgre
     from docker_model._runtime import Stream
 
     check_model_name(name)
-    return Stream(lambda sink: runner.ask(lambda to: to.pull(name, sink, token)))
+    return Stream(lambda sink: runner.run(lambda management: management.pull(name, sink, token)))
 
 
 async def _preload_model(
@@ -386,7 +386,7 @@ async def _preload_model(
     """
     check_model_name(name)
     runner = _Runner(command, env, timeout, transport, base_url)
-    await runner.ask(lambda to: to.preload(name))
+    await runner.run(lambda management: management.preload(name))
 
 
 preload_model, apreload_model = twins(_preload_model)
@@ -408,7 +408,7 @@ async def _unload_model(
     """
     check_model_name(name)
     runner = _Runner(command, env, timeout, transport, base_url)
-    await runner.ask(lambda to: to.unload(name))
+    await runner.run(lambda management: management.unload(name))
 
 
 unload_model, aunload_model = twins(_unload_model)
@@ -482,7 +482,7 @@ async def _configure_model(
         gpu_memory_utilization=gpu_memory_utilization,
     )
     runner = _Runner(command, env, timeout, transport, base_url)
-    await runner.ask(lambda to: to.configure(name, changes))
+    await runner.run(lambda management: management.configure(name, changes))
 
 
 configure_model, aconfigure_model = twins(_configure_model)
@@ -516,7 +516,7 @@ async def _model_configuration(
     """
     check_model_name(name)
     runner = _Runner(command, env, timeout, transport, base_url)
-    return await runner.ask(lambda to: to.configuration(name, mode))
+    return await runner.run(lambda management: management.configuration(name, mode))
 
 
 model_configuration, amodel_configuration = twins(_model_configuration)
@@ -550,7 +550,7 @@ async def _remove_model(
     """
     check_model_name(name)
     runner = _Runner(command, env, timeout, transport, base_url)
-    await runner.ask(lambda to: to.remove(name, force=force))
+    await runner.run(lambda management: management.remove(name, force=force))
 
 
 remove_model, aremove_model = twins(_remove_model)
@@ -574,7 +574,7 @@ async def _tag_model(
     check_model_name(tag)
     check_model_name(name)
     runner = _Runner(command, env, timeout, transport, base_url)
-    await runner.ask(lambda to: to.tag(name, tag))
+    await runner.run(lambda management: management.tag(name, tag))
 
 
 tag_model, atag_model = twins(_tag_model)
@@ -590,7 +590,7 @@ async def _disk_usage(
 ) -> DiskUsage:
     """Return the disk space that the models and the engine use."""
     runner = _Runner(command, env, timeout, transport, base_url)
-    return await runner.ask(lambda to: to.disk_usage())
+    return await runner.run(lambda management: management.disk_usage())
 
 
 disk_usage, adisk_usage = twins(_disk_usage)

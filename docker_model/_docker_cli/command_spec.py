@@ -18,8 +18,8 @@ from docker_model._docker_cli.plugin_file import (
     PLUGIN_SOCKET,
     Front,
     PluginFile,
+    check_metadata,
     find_plugin,
-    judge_metadata,
 )
 from docker_model._runtime import Child, io_thread
 from docker_model._runtime.tasks import SingleFlight
@@ -116,7 +116,7 @@ class CommandSpec:
         thread = io_thread.current()
         programs = thread.local(_Programs)
         plugin = await thread.run_in_worker(self._look, _nothing)
-        program = plugin if isinstance(plugin, Program) else await programs.judge(self, plugin)
+        program = plugin if isinstance(plugin, Program) else await programs.check(self, plugin)
         programs.log(program)
         return program
 
@@ -151,7 +151,7 @@ class _Programs:
             self._logged.add(key)
             LOG.info("docker model is started as %s (%s)", " ".join(program.argv), key[1])
 
-    async def judge(self, spec: CommandSpec, file: PluginFile) -> Program:
+    async def check(self, spec: CommandSpec, file: PluginFile) -> Program:
         """Return the plugin as a program, or `docker` if `docker` would reject the file."""
         if file not in self._verdicts:
             await self._asking.do(file, lambda: self._ask(spec, file))
@@ -192,7 +192,7 @@ class _Programs:
         self._verdicts[file] = (
             Front("the plugin file fails when asked for its metadata")
             if failed
-            else judge_metadata(bytes(output))
+            else check_metadata(bytes(output))
         )
 
 

@@ -64,7 +64,7 @@ def name_failure(
         partial: The text of the answer so far.
     """
     failure = Failure(command, model, stderr, partial, exit_code, signal)
-    error = failure.named(CAUSES) if signal is None else None
+    error = failure.match(CAUSES) if signal is None else None
     return error or _unexplained(failure)
 
 
@@ -72,11 +72,11 @@ def _unexplained(failure: Failure) -> DockerModelError:
     name = f"`docker model {failure.command}`"
     if failure.signal is not None:
         message = f"{name} was killed by {_signal_name(failure.signal)}"
-        return failure.error(failure.other, message, _signal_hint(failure.signal))
+        return failure.error(failure.default_class, message, _signal_hint(failure.signal))
     if failure.exit_code is None:
         message = f"the exit status of {name} is unknown: other code reaped the process"
         hint = "do not ignore SIGCHLD, and do not wait for processes that you did not start"
-        return failure.error(failure.other, message, hint)
+        return failure.error(failure.default_class, message, hint)
     if failure.exit_code == 0:
         message = (
             f"{name} exited with code 0 but produced no output, which usually means that "
@@ -85,11 +85,13 @@ def _unexplained(failure: Failure) -> DockerModelError:
         return failure.error(EmptyAnswerError, message, f"{LOGS_HINT}; then try again")
     if failure.exit_code in SIGNALED_PLUGIN_EXITS and not failure.text:
         message = f"the plugin of {name} was killed by a signal"
-        return failure.error(failure.other, message, _TRY_AGAIN)
+        return failure.error(failure.default_class, message, _TRY_AGAIN)
     if failure.exit_code == _PANIC_EXIT and "goroutine " in failure.text:
-        return failure.error(failure.other, f"{name} crashed", f"update the plugin: {PLUGIN_HINT}")
+        return failure.error(
+            failure.default_class, f"{name} crashed", f"update the plugin: {PLUGIN_HINT}"
+        )
     message = f"{name} failed with exit code {failure.exit_code}"
-    return failure.error(failure.other, message, LOGS_HINT)
+    return failure.error(failure.default_class, message, LOGS_HINT)
 
 
 def _signal_name(number: int) -> str:

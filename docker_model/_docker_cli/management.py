@@ -52,7 +52,7 @@ def known_model(spec: CommandSpec, model: str) -> ModelInfo | None:
     return _known.get((spec, model))
 
 
-async def look_for(spec: CommandSpec, model: str) -> None:
+async def check_pulled(spec: CommandSpec, model: str) -> None:
     """Check that `model` is in the local store, and store its description if it is new.
 
     Raises:
@@ -294,7 +294,7 @@ class ManagementCommands:
         return configurations.select(configured, model, mode)
 
     async def configured(self, name: str = "") -> list[Configured]:
-        """Return all configurations, or those of one model; versions before v1.0.6 show none."""
+        """Return the configurations of all models or one model; empty before v1.0.6."""
         try:
             shown = await self._ask(command.configurations_arguments(name), "configure show")
             return listing.parse_configurations(shown)

@@ -159,7 +159,7 @@ def plugin_paths(
     return [path.join(folder, name) for folder in folders]
 
 
-def judge_metadata(metadata: bytes) -> Front | None:
+def check_metadata(metadata: bytes) -> Front | None:
     """Validate the metadata that a file has printed; `None` if every `docker` accepts it."""
     try:
         fields = json.loads(metadata.decode("utf-8", "replace"))
@@ -176,7 +176,7 @@ def judge_metadata(metadata: bytes) -> Front | None:
     return None
 
 
-def judge_docker(path: str, resolved: str, head: bytes) -> Front | None:
+def check_docker(path: str, resolved: str, head: bytes) -> Front | None:
     """Check whether `docker` is Docker's own program; `None` if it is.
 
     Args:
@@ -202,7 +202,7 @@ def _find_docker(env: Mapping[str, str]) -> str | Front | None:
     head = _read(path, 4)
     if not isinstance(head, bytes):
         return head
-    return judge_docker(path, os.path.realpath(path), head) or path
+    return check_docker(path, os.path.realpath(path), head) or path
 
 
 def _read(path: str, size: int = -1) -> bytes | Front:

@@ -69,7 +69,7 @@ class SharedState:
         if self.presence.known(spec, model):
             return
         asked_at = asyncio.get_running_loop().time()
-        await self._single_flight.do((spec, model), lambda: management.look_for(spec, model))
+        await self._single_flight.do((spec, model), lambda: management.check_pulled(spec, model))
         self.presence.remember(spec, model, asked_at, seconds)
 
     async def pull(

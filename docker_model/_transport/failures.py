@@ -64,7 +64,7 @@ class Failure:
         """The message without terminal codes, and without white space at the ends."""
         return _ANSI.sub("", self.words).strip()
 
-    def named(self, causes: Iterable[Cause]) -> DockerModelError | None:
+    def match(self, causes: Iterable[Cause]) -> DockerModelError | None:
         """Return the error of the first cause that matches the message."""
         for cause in causes:
             match = cause.pattern.search(self.text)
@@ -72,14 +72,14 @@ class Failure:
                 needed = _number(_PROMPT_TOKENS, self.text)
                 words = {"model": self.model or "MODEL", **match.groupdict()}
                 words["enough"] = "N" if needed is None else str(room_for(needed))
-                kind = self.other if cause.error is GenerationError else cause.error
+                kind = self.default_class if cause.error is GenerationError else cause.error
                 error = self.error(kind, cause.message.format(**words), cause.hint.format(**words))
                 error.partial = self.partial
                 return error
         return None
 
     @property
-    def other(self) -> type[DockerModelError]:
+    def default_class(self) -> type[DockerModelError]:
         """The error class for causes without a specific class."""
         if self.command == "pull" or self.text.startswith("Failed to pull model"):
             return PullError

@@ -53,12 +53,12 @@ class Stages:
         if isinstance(progress, dict):
             done, total = progress.get("processed"), progress.get("total")
             if isinstance(done, int) and isinstance(total, int):
-                self._say("prompt", "reading the prompt", current=done, total=total)
+                self._send("prompt", "reading the prompt", current=done, total=total)
 
     def first_token(self) -> None:
         """Report, once, that the answer begins."""
         if self._report is not None and self._first is None:
-            self._say("first_token", "answering")
+            self._send("first_token", "answering")
             self._first = self._clock()
 
     def speed(self, usage: Usage | Mapping[str, Any] | None, timings: object = None) -> None:
@@ -141,9 +141,9 @@ class Stages:
 
     def _once(self, stage: Stage, status: str) -> None:
         if self._last != stage:
-            self._say(stage, status)
+            self._send(stage, status)
 
-    def _say(
+    def _send(
         self, stage: Stage, status: str, current: int | None = None, total: int | None = None
     ) -> None:
         if self._report is not None and self._first is None:

@@ -27,7 +27,9 @@ _CAP = "max_tokens"
 _T = TypeVar("_T")
 
 
-async def ask(requests: Iterable[bytes], attempt: Callable[[bytes], Awaitable[_T]]) -> _T:
+async def first_accepted(
+    requests: Iterable[bytes], attempt: Callable[[bytes], Awaitable[_T]]
+) -> _T:
     """Send the first form of a conversation that the model's chat template accepts.
 
     Args:

@@ -271,7 +271,7 @@ class Client:
         Raises:
             ModelNotFoundError: If the model is not in the local store.
         """
-        return self._manage(model, lambda to: to.inspect(model))
+        return self._manage(model, lambda management: management.inspect(model))
 
     inspect_model, ainspect_model = twins(_inspect_model)
 
@@ -284,7 +284,7 @@ class Client:
         Raises:
             ModelNotFoundError: If the model is not in the local store.
         """
-        return self._manage(model, lambda to: to.observe(model))
+        return self._manage(model, lambda management: management.observe(model))
 
     observe_model, aobserve_model = twins(_observe_model)
 
@@ -306,7 +306,7 @@ class Client:
             ModelNotFoundError: If the model is not in the local store.
             ModelLoadError: If the engine cannot load it.
         """
-        return self._manage(model, lambda to: to.preload(model))
+        return self._manage(model, lambda management: management.preload(model))
 
     preload_model, apreload_model = twins(_preload_model)
 
@@ -321,8 +321,8 @@ class Client:
             ModelNotFoundError: If the model is not in the local store.
             GenerationError: If the model is in use.
         """
-        wanted = checked(settings)
-        return self._manage(model, lambda to: to.configure(model, wanted))
+        changes = checked(settings)
+        return self._manage(model, lambda management: management.configure(model, changes))
 
     configure_model, aconfigure_model = twins(_configure_model)
 
@@ -338,7 +338,7 @@ class Client:
         Raises:
             ModelNotFoundError: If the model is not in the local store.
         """
-        return self._manage(model, lambda to: to.configuration(model, mode))
+        return self._manage(model, lambda management: management.configuration(model, mode))
 
     model_configuration, amodel_configuration = twins(_model_configuration)
 
@@ -360,8 +360,8 @@ class Client:
         from docker_model.http import operations
 
         if operations.needs_configuring(self, model, settings):
-            wanted = checked(settings)
-            work = self._manage(model, lambda to: to.configure_once(model, wanted))
+            changes = checked(settings)
+            work = self._manage(model, lambda management: management.configure_once(model, changes))
             _warn(tasks.run_blocking(work))
 
     async def aconfigure_once(self, model: str, **settings: Any) -> None:
@@ -370,8 +370,8 @@ class Client:
         from docker_model.http import operations
 
         if operations.needs_configuring(self, model, settings):
-            wanted = checked(settings)
-            work = self._manage(model, lambda to: to.configure_once(model, wanted))
+            changes = checked(settings)
+            work = self._manage(model, lambda management: management.configure_once(model, changes))
             _warn(await tasks.run_async(work))
 
     # -- the runner ----------------------------------------------------------------------

@@ -137,7 +137,7 @@ class Connections:
             method, target, headers=sent, content=body, extensions=_EXTENSIONS
         )
         with map_httpcore_exceptions():
-            connection, response = await pool.ask(request)
+            connection, response = await pool.send(request)
             try:
                 yield Reply(response)
             finally:
@@ -176,7 +176,7 @@ class _Pool:
         self._maker = maker
         self._idle: list[httpcore.AsyncConnectionInterface] = []
 
-    async def ask(
+    async def send(
         self, request: httpcore.Request
     ) -> tuple[httpcore.AsyncConnectionInterface, httpcore.Response]:
         """Send a request over an idle connection, or over a new one.

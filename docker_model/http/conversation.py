@@ -52,9 +52,11 @@ async def _answer_once(options: RequestOptions, conversation: Conversation) -> d
     resolved = await resolve(options, conversation)
     plain = bodies.is_plain(resolved.parameters)
     attempt = chats.assembled if plain else chats.whole
-    heard = options.on_progress is not None
-    requests = resolved.requests(model, stream=plain, progress=heard)
-    return resolved.reply(await chats.ask(requests, lambda body: attempt(options, model, body)))
+    progress = options.on_progress is not None
+    requests = resolved.requests(model, stream=plain, progress=progress)
+    return resolved.reply(
+        await chats.first_accepted(requests, lambda body: attempt(options, model, body))
+    )
 
 
 async def stream(
@@ -78,9 +80,9 @@ async def stream(
     if resolved is None:
         resolved = await resolve(options, conversation)
     translate = resolved.chunks()
-    heard = options.on_progress is not None
-    await chats.ask(
-        resolved.requests(model, stream=True, progress=heard),
+    progress = options.on_progress is not None
+    await chats.first_accepted(
+        resolved.requests(model, stream=True, progress=progress),
         lambda body: chats.stream(options, model, body, sink, translate),
     )
 

@@ -251,13 +251,13 @@ class Search:
             spec = CommandSpec.of(self._place.command, self._place.env)
             status = await ManagementCommands(spec, ASKING).status()
         except DockerModelError as error:
-            hint = f"{error.hint}; or give the runner's address by base_url or MODEL_RUNNER_HOST"
+            hint = f"{error.hint}; or set base_url or MODEL_RUNNER_HOST to the runner's address"
             self.tried.append(DiscoveryAttempt(source, "", error.message, hint))
             return None
         if status.running and status.endpoint is not None:
             return await self._likely(source, [addresses.parse(status.endpoint, source)], ASKING)
         why, _, hint = status.problem.partition("\nHint: ")
-        why = "it gives no address" if status.running else why.partition("\n")[0]
+        why = "it reports no address" if status.running else why.partition("\n")[0]
         self.tried.append(DiscoveryAttempt(source, "", why, hint))
         return None
 
@@ -293,7 +293,7 @@ async def _probe(
                 async with connections.send(link, "GET", f"{url}/models") as reply:
                     status, body = reply.status, await reply.read()
                 if status in _LOCKED or (status == _OK and _lists_models(body)):
-                    outcome = "answers" if status == _OK else "answers, and wants a key"
+                    outcome = "answers" if status == _OK else "answers, but requires a key"
                     return (
                         DiscoveryAttempt(source, str(address), outcome),
                         Endpoint(url, address.root, source, link=link),

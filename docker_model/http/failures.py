@@ -226,7 +226,7 @@ def name_reply(status: int, body: str, model: str, partial: str = "") -> DockerM
         partial: The text of the answer so far.
     """
     text = f"status={status}\n{_brief(_words(body)) or _NO_REASON}\n{body[:_KEPT]}"
-    named = Failure("run", model, text, partial).named(_CAUSES)
+    named = Failure("run", model, text, partial).match(_CAUSES)
     assert named is not None  # the last row matches every status
     return named
 

@@ -309,7 +309,7 @@ class HttpManagement:
         words = data.decode("utf-8", "replace")
         if status == _NOT_FOUND and model:
             raise model_not_found(model)
-        named = Failure(path, model, words).named(MANAGEMENT)
+        named = Failure(path, model, words).match(MANAGEMENT)
         raise named or failures.name_reply(status, words, model)
 
     async def _exchange(self, method: str, path: str, body: Any) -> tuple[int, bytes]:

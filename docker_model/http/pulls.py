@@ -132,6 +132,6 @@ class PullReader:
 
 
 def _failure(model: str, words: str) -> DockerModelError:
-    named = Failure("pull", model, f"Failed to pull model: {words}").named(CAUSES)
+    named = Failure("pull", model, f"Failed to pull model: {words}").match(CAUSES)
     assert named is not None  # the table has a row for all messages of a pull
     return named

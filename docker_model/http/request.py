@@ -192,7 +192,7 @@ class HttpRequest:
                 phase.suspend(suspended=False)
 
                 async def read_in_turn(reply: Reply) -> _T:
-                    await end_turn()  # from now on the runner knows that the model is in use
+                    await end_turn()  # the runner now reports the model as in use
                     return await read(reply, phase)
 
                 return await self._attempts(read_in_turn)

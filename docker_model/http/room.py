@@ -71,7 +71,7 @@ def longest_idle(loaded: Iterable[Mapping[str, Any]], model: str) -> str:
 
     Args:
         loaded: The entries of `GET /engines/ps`.
-        model: The model that needs room.
+        model: The model to load.
     """
     idle = [
         (text(entry.get("last_used")) or "", name)

@@ -71,7 +71,7 @@ async def counted(
     async def attempt(body: bytes) -> bytes:
         return await HttpRequest(options, model, PATH, body).whole()
 
-    reply = parse_object(await chats.ask(requests, attempt))
+    reply = parse_object(await chats.first_accepted(requests, attempt))
     if reply.get("error"):
         raise failures.name_event(reply["error"], model, "")
     return _number(reply.get("input_tokens"), model)
@@ -90,7 +90,7 @@ async def _by_an_answer(
         for form in chain([prepared], plainer_forms(prepared))
     )
     try:
-        reply = await chats.ask(requests, lambda body: chats.whole(options, model, body))
+        reply = await chats.first_accepted(requests, lambda body: chats.whole(options, model, body))
     except ContextLengthError as error:
         if error.prompt_tokens is None:
             raise

@@ -12,10 +12,10 @@ from docker_model._docker_cli.plugin_file import (
     METADATA_ARGUMENT,
     Front,
     PluginFile,
+    check_docker,
+    check_metadata,
     config_folder,
     find_plugin,
-    judge_docker,
-    judge_metadata,
     parse_config,
     plugin_paths,
 )
@@ -283,8 +283,8 @@ def metadata(**fields):
 
 
 def test_metadata_that_every_docker_accepts_is_accepted():
-    assert judge_metadata(metadata()) is None
-    assert judge_metadata(b'{"schemaversion": "0.1.0", "VENDOR": "me"}\n') is None
+    assert check_metadata(metadata()) is None
+    assert check_metadata(b'{"schemaversion": "0.1.0", "VENDOR": "me"}\n') is None
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_metadata_that_every_docker_accepts_is_accepted():
     ],
 )
 def test_invalid_metadata_keeps_docker_in_front(printed, reason):
-    front = judge_metadata(printed)
+    front = check_metadata(printed)
     assert isinstance(front, Front)
     assert reason in front.reason
 
@@ -323,7 +323,7 @@ def test_invalid_metadata_keeps_docker_in_front(printed, reason):
     ],
 )
 def test_the_program_of_docker_need_not_be_in_front(resolved, head):
-    assert judge_docker("docker", resolved, head) is None
+    assert check_docker("docker", resolved, head) is None
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_the_program_of_docker_need_not_be_in_front(resolved, head):
     ],
 )
 def test_another_docker_stays_in_front(resolved, head, reason):
-    front = judge_docker("/usr/bin/docker", resolved, head)
+    front = check_docker("/usr/bin/docker", resolved, head)
     assert isinstance(front, Front)
     assert reason in front.reason
 
@@ -498,7 +498,7 @@ def test_the_real_docker_runs_the_same_file(tmp_path, arrange):
             [plugin_file.path, METADATA_ARGUMENT], capture_output=True, check=False
         )
         plugin_file = (
-            judge_metadata(metadata_run.stdout if metadata_run.returncode == 0 else b"")
+            check_metadata(metadata_run.stdout if metadata_run.returncode == 0 else b"")
             or plugin_file
         )
     command = ["docker", "model", "list", "-q"]

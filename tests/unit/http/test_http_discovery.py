@@ -96,7 +96,7 @@ def test_docker_desktop_is_found_through_the_docker_socket(nowhere, monkeypatch,
         assert client.chat("m", MESSAGES)["choices"][0]["message"]["content"] == "ok"
         assert wire.posts[0][1] == "/exp/vDD4.40/engines/v1/chat/completions"
     assert [tried.outcome for tried in client.endpoint().tried] == [
-        "it gives no address",
+        "it reports no address",
         "answers",
     ]
 
