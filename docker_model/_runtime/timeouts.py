@@ -17,7 +17,7 @@ _HINTS = {
     "first_output": "a large model can take minutes to load: call warm_up() first, or raise "
     "timeout.first_output",
     "idle": "check `docker model logs`, or raise timeout.idle",
-    "total": "raise timeout.total, or timeout if it is a number",
+    "total": "raise timeout or timeout.total",
 }
 
 

@@ -37,7 +37,7 @@ def test_a_document_that_is_too_long_is_named():
 
 
 def test_a_chat_model_is_refused(model):
-    with pytest.raises(InvalidRequestError, match="is no reranker"):
+    with pytest.raises(InvalidRequestError, match="is not a reranker"):
         rerank(model, QUERY, TEXTS)
 
 

@@ -178,7 +178,7 @@ def test_an_answer_that_was_cut_off_is_not_repaired():
     request = chat(tools=TOOLS)
     cut = completion(CALL[:-5], finish_reason="length")
     assert request.repaired(cut) is None
-    with pytest.raises(GenerationError, match="cut off"):
+    with pytest.raises(GenerationError, match="truncated"):
         request.reply(cut)
 
 

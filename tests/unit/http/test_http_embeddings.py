@@ -215,7 +215,7 @@ def test_vectors_are_read_from_base64_or_numbers(vector):
     [
         ("!", "not readable"),
         ("AAA=", "not readable"),  # two bytes are no number
-        ("", "none"),
+        ("", "missing"),
         (base64.b64encode(struct.pack("<2f", 1.0, math.nan)).decode(), "finite"),
         (base64.b64encode(struct.pack("<2f", math.inf, -math.inf)).decode(), "finite"),
     ],

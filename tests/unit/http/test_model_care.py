@@ -176,7 +176,7 @@ async def test_reranking_puts_the_best_document_first(runner):
 
 
 def test_a_model_that_is_not_a_reranker_is_refused_unless_forced(runner):
-    with pytest.raises(InvalidRequestError, match="is no reranker") as caught:
+    with pytest.raises(InvalidRequestError, match="is not a reranker") as caught:
         Client().rerank("ai/smollm2", "capital", DOCUMENTS)
     assert "docker model pull" in caught.value.hint
     assert len(Client().rerank("ai/smollm2", "capital", DOCUMENTS, force=True)) == 3

@@ -448,9 +448,9 @@ def test_an_error_object_in_any_form_is_raised(error):
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (Answer(reasoning="hm", finish_reason="stop"), "thought.*thinking=False"),
-        (Answer(reasoning="hm", finish_reason="length"), "thinking.*max_tokens"),
-        (Answer(" \n", finish_reason="length"), "cut off.*max_tokens"),
+        (Answer(reasoning="hm", finish_reason="stop"), "only reasoning.*thinking=False"),
+        (Answer(reasoning="hm", finish_reason="length"), "while reasoning.*max_tokens"),
+        (Answer(" \n", finish_reason="length"), "token limit.*max_tokens"),
         (Answer(finish_reason="stop"), "without.*docker model logs"),
     ],
 )

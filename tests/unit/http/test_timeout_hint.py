@@ -38,4 +38,4 @@ def test_a_total_timeout_names_the_setting_that_caps_an_answer(ask, hint):
     ):
         ask()
     assert caught.value.phase == "total"
-    assert caught.value.hint == f"raise timeout.total, or timeout if it is a number{hint}"
+    assert caught.value.hint == f"raise timeout or timeout.total{hint}"

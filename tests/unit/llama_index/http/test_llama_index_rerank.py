@@ -73,7 +73,7 @@ async def test_a_missing_query_is_refused(rank, docker):
 
 
 async def test_a_model_that_is_not_a_reranker_is_refused_unless_forced(rank, docker):
-    with pytest.raises(InvalidRequestError, match="no reranker") as caught:
+    with pytest.raises(InvalidRequestError, match="not a reranker") as caught:
         await rank(DockerModelRerank(model="ai/smollm2"), nodes_of("Oslo"), query_str="capital")
     assert RERANKER in caught.value.hint
     forced = DockerModelRerank(model="ai/smollm2", force=True)
