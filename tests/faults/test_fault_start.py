@@ -63,7 +63,7 @@ def garbage(path):
 def no_interpreter(path):
     path.write_text("#!/nonexistent/sh\n")
     path.chmod(0o755)
-    return path, "its interpreter does not"
+    return path, "the interpreter of"
 
 
 @modes

@@ -104,5 +104,5 @@ async def test_warm_up_loads_the_model(monkeypatch):
 @pytest.mark.parametrize("kind", [DockerModelEmbeddings, DockerModelRerank])
 def test_both_names_of_the_model_cannot_be_given(kind):
     assert kind(model_name="ai/embed").model == "ai/embed"
-    with pytest.raises(InvalidRequestError, match=r"both are given\nHint: give model alone"):
+    with pytest.raises(InvalidRequestError, match=r"both are set\nHint: pass only model"):
         kind(model="ai/embed", model_name="ai/embed")

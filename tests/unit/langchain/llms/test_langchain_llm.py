@@ -296,13 +296,13 @@ async def test_an_empty_answer_that_a_stop_ended_is_no_error(llm, answering):
 
 async def test_an_answer_with_only_reasoning_is_an_error_in_every_mode(llm):
     with SimulatedDocker(script=[Reasoning("Hm.")]):
-        with pytest.raises(EmptyAnswerError, match="thought, but not answered"):
+        with pytest.raises(EmptyAnswerError, match="generated only reasoning"):
             llm.invoke("hi")
-        with pytest.raises(EmptyAnswerError, match="thought, but not answered"):
+        with pytest.raises(EmptyAnswerError, match="generated only reasoning"):
             list(llm.stream("hi"))
-        with pytest.raises(EmptyAnswerError, match="thought, but not answered"):
+        with pytest.raises(EmptyAnswerError, match="generated only reasoning"):
             await llm.ainvoke("hi")
-        with pytest.raises(EmptyAnswerError, match="thought, but not answered"):
+        with pytest.raises(EmptyAnswerError, match="generated only reasoning"):
             [piece async for piece in llm.astream("hi")]
 
 

@@ -85,7 +85,7 @@ def test_both_names_of_the_model_are_accepted():
     ("kind", "name"), [(DockerModelEmbedding, "model_name"), (DockerModelRerank, "model")]
 )
 def test_both_names_of_the_model_cannot_be_given(kind, name):
-    with pytest.raises(InvalidRequestError, match=rf"both are given\nHint: give {name} alone"):
+    with pytest.raises(InvalidRequestError, match=rf"both are set\nHint: pass only {name}"):
         kind(model="ai/embed", model_name="ai/embed")
 
 
