@@ -83,7 +83,7 @@ def test_a_template_without_tools_gets_calls_and_results_as_text(mode):
 def test_a_template_that_refuses_every_form_is_quoted_in_the_error():
     complaints = refusal("Error: roles must alternate"), refusal("Error: no user query found")
     with Wire(*complaints, complaints[1]) as wire:
-        with pytest.raises(InvalidRequestError, match=r"roles must alternate(?s:.*)alternate the messages"):
+        with pytest.raises(InvalidRequestError, match=r"alternate(?s:.*)alternate the messages"):
             Client(base_url=wire.url).chat("m", TOOLS_HISTORY)
         assert len(wire.posts) == 3
     with Wire(complaints[0]) as wire:
