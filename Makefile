@@ -46,7 +46,7 @@ test-windows:  ## the tests that can run on Windows, by WINDOWS_PYTHON; a timeou
 	$(WINDOWS_PYTHON) -m pytest -m 'not slow' --timeout=600 --timeout-method=thread $(WINDOWS_TESTS)
 
 test-slow: $(VENV)/ready-for-work  ## the tests that take minutes
-	$(BIN)/python -m pip install --quiet --group batch --group rag
+	$(BIN)/python -m pip install --quiet --group batch --group docs --group rag
 	$(PYTEST) -n 2 -m slow
 
 coverage: $(VENV)/ready-for-work  ## the test suite, and which lines and branches it runs
