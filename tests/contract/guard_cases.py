@@ -71,15 +71,15 @@ _PICTURES = (
 
 @dataclass(frozen=True)
 class Tree:
-    """`cwd` is a directory in `root`, which holds more files."""
+    """A tree of files under `root`, with the working directory `cwd` in it."""
 
     root: Path
     cwd: Path
-    names: tuple[str, ...]  # of everything there, relative to `cwd`
+    names: tuple[str, ...]  # of all files and directories, relative to `cwd`
 
 
 def secret(name):
-    """Tell what the file `name` holds: something that stands nowhere else."""
+    """Return the content of the file `name`, a text that is unique to it."""
     return f"SECRET-{name.encode().hex()}-TERCES"
 
 
@@ -103,10 +103,10 @@ def make_tree(root):
     (cwd / "dangling.png").symlink_to("nowhere")
     (cwd / "loop.png").symlink_to("loop.png")
     (cwd / "uplink").symlink_to("..")
-    more = ("text.png", "nested.txt", "empty.txt", "empty.png", "link.txt", "link.png")
-    odd = ("dangling.png", "loop.png", "dir.png", "dir.txt", "dir", "../outside.txt")
+    special = ("text.png", "nested.txt", "empty.txt", "empty.png", "link.txt", "link.png")
+    unusual = ("dangling.png", "loop.png", "dir.png", "dir.txt", "dir", "../outside.txt")
     indirect = ("../outside.png", "uplink/outside.txt", "dir/../uplink/work/p.png")
-    return Tree(root, cwd, (*_TEXTS, *_PICTURES, *more, *odd, *indirect))
+    return Tree(root, cwd, (*_TEXTS, *_PICTURES, *special, *unusual, *indirect))
 
 
 _MISSING = (
@@ -176,7 +176,7 @@ _TRAILING = ("", "", "", "", ",", ".", "?", ")", "'", '"', ":", "é", "_", "s", 
 
 
 def random_prompt(random, tree):
-    """Make one prompt; it may be blank."""
+    """Return a random prompt, which can be blank."""
     parts = []
     for _ in range(random.randint(1, random.choice((2, 4, 10)))):
         kind = random.random()

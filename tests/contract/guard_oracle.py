@@ -1,7 +1,7 @@
-r"""What `docker model run` does to a prompt, written down as plainly as it goes.
+r"""A simple reference implementation of what `docker model run` does to a prompt.
 
-The guard's tests compare with this, and the contract test compares this with the real
-command. It reads files as the command does, and takes its time: nothing here is linear.
+The tests of the guard compare the guard with this module, and the contract test compares this
+module with the real command. It reads files as the command does, and does not run in linear time.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _GO_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
 
 @dataclass(frozen=True)
 class Outcome:
-    """What becomes of a prompt.
+    """The result of processing a prompt.
 
-    `touched`: paths, as they stood in the text, of files that were read or failed over.
+    `touched`: the paths, as written in the prompt, of files that were read or caused a failure.
     """
 
     text: str
@@ -42,7 +42,7 @@ def trimmed(text):
 
 
 def process(prompt, cwd):
-    """Do what the command does when it is started in `cwd`."""
+    """Process a prompt like the command, started in `cwd`."""
     text, read = _include(prompt, cwd)
     return _attach(text, cwd, read)
 

@@ -1,4 +1,4 @@
-"""Does to the simulated command what was done to the real one."""
+"""Replays the recorded calls of the real command on the simulated command."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
     from docker_model.testing import SimulatedDocker
 
-# What was seconds for the recorder: enough for the processes to have noticed what was done.
+# Seconds; the recorder waited longer. They are enough for the processes to react to an action.
 SETTLED = 0.1
 HANGS = 0.3
 OUTLIVES = 1.0
 REFUSED = "127.0.0.1:1"
-LONG_FLAGS = {"-d": "--detach", "-f": "--force"}  # the simulation knows no others
+LONG_FLAGS = {"-d": "--detach", "-f": "--force"}  # the simulation has only the long flags
 
 
 class Replay:
-    """One call, from the preparation of its directory to its end."""
+    """The replay of one call, including the files of its working directory."""
 
     def __init__(self, transcript: Transcript, docker: SimulatedDocker, home: Path) -> None:
         self.transcript = transcript
@@ -38,10 +38,10 @@ class Replay:
         self.cwd = home / "cwd"
         self.cwd.mkdir(parents=True)
         self.stdout = bytearray()
-        self.grown = threading.Condition()
+        self.stdout_grew = threading.Condition()
 
     def fill(self, text: str) -> str:
-        """Put the real values in for the placeholders."""
+        """Replace the placeholders with the real values."""
         runner = self.docker.url.removeprefix("http://")
         for placeholder, value in (
             ("<DIR>", str(self.cwd)),
@@ -67,12 +67,12 @@ class Replay:
         return value
 
     def run(self) -> tuple[Ending | None, bytes]:
-        """Run it: how it ended, `None` if it did not, and what was on stdout by then."""
+        """Run the call; return its ending, or `None` if it did not end, and its stdout so far."""
         self._write_files()
         stdin = self._stdin()
         try:
             process = subprocess.Popen(
-                [*self._shell(), *self.docker.command, *self._words()],
+                [*self._shell(), *self.docker.command, *self._arguments()],
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -84,9 +84,9 @@ class Replay:
             if not isinstance(stdin, int):
                 stdin.close()
         with process:
-            return self._attend(process)
+            return self._wait_for_end(process)
 
-    def _attend(self, process: subprocess.Popen[bytes]) -> tuple[Ending | None, bytes]:
+    def _wait_for_end(self, process: subprocess.Popen[bytes]) -> tuple[Ending | None, bytes]:
         stderr: list[bytes] = []
         readers = [
             threading.Thread(target=self._collect, args=(process,)),
@@ -113,7 +113,7 @@ class Replay:
         finally:
             if process.returncode is None or self.transcript.did_not_end:
                 self._end_all(process)
-            # What outlives `docker` ends by itself or, as by the recorder, is ended.
+            # Processes that outlive `docker` end on their own, or are killed as in the recording.
             readers[0].join(OUTLIVES)
             self._end_all(process)
             for reader in readers:
@@ -131,9 +131,9 @@ class Replay:
 
     def _collect(self, process: subprocess.Popen[bytes]) -> None:
         while data := process.stdout.read1():
-            with self.grown:
+            with self.stdout_grew:
                 self.stdout += data
-                self.grown.notify_all()
+                self.stdout_grew.notify_all()
 
     def _act(self, process: subprocess.Popen[bytes]) -> None:
         for action in self.transcript.actions:
@@ -163,12 +163,12 @@ class Replay:
     def _wait_for(self, when: dict[str, Any], process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + 10
         if "stdout" in when:
-            wanted = when["stdout"].encode()
+            expected = when["stdout"].encode()
             if any(action["do"] == "close stdout" for action in self.transcript.actions):
-                while wanted not in self.stdout:
+                while expected not in self.stdout:
                     self.stdout += process.stdout.read1()
-            with self.grown:
-                assert self.grown.wait_for(lambda: wanted in self.stdout, 10)
+            with self.stdout_grew:
+                assert self.stdout_grew.wait_for(lambda: expected in self.stdout, 10)
         if "request" in when:
             while not any(when["request"] in r.path for r in self.docker.requests):
                 assert time.monotonic() < deadline
@@ -198,7 +198,7 @@ class Replay:
         return subprocess.DEVNULL
 
     def _shell(self) -> list[str]:
-        """What has to be done between fork and exec: a shell does it, and becomes the command."""
+        """Return a shell that ignores signals or closes stdin, and then executes the command."""
         ignored = " ".join(name.removeprefix("SIG") for name in self.transcript.ignored)
         closed = self.transcript.stdin_kind == "closed"
         if not (ignored or closed):
@@ -206,17 +206,17 @@ class Replay:
         trap = f"trap '' {ignored}; " if ignored else ""
         return ["/bin/sh", "-c", f'{trap}exec "$0" "$@"' + (" <&-" if closed else "")]
 
-    def _words(self) -> list[str]:
+    def _arguments(self) -> list[str]:
         return [LONG_FLAGS.get(word, self.fill(word)) for word in self.transcript.argv[2:]]
 
     def _env(self) -> dict[str, str]:
-        own = {"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8"}
-        return own | {name: self.fill(value) for name, value in self.transcript.env.items()}
+        base = {"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8"}
+        return base | {name: self.fill(value) for name, value in self.transcript.env.items()}
 
 
 def replay(transcript: Transcript, version: str, home: Path) -> tuple[Replay, Ending | None]:
-    """Run it on a simulation of its own."""
+    """Replay a call on a new simulation; return the replay and its ending."""
     with contextlib.closing(simulate(transcript, version).open()) as docker:
-        this = Replay(transcript, docker, home)
-        ending, _ = this.run()
-    return this, ending
+        played = Replay(transcript, docker, home)
+        ending, _ = played.run()
+    return played, ending

@@ -1,4 +1,4 @@
-"""The scene of a transcript, put into the simulator's own words."""
+"""Converts the scene of a transcript to a script of the simulation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from docker_model.testing import (
 if TYPE_CHECKING:
     from tests.support.transcripts import Transcript
 
-# The recorder had time.
+# A replay waits for this fraction of the recorded pauses.
 PACE = 0.25
 ROUTES = {
     "status": "GET /engines/status",
@@ -38,7 +38,7 @@ ROUTES = {
     "version": "GET /version",
 }
 CHAT = "POST /engines/v1/chat/completions"
-# The recorder's runner answered at any path, and for any model, which the real one does not.
+# The runner of the recorder answered at every path and for every model; a real runner does not.
 ANSWERED = {
     "run-host-with-path": CHAT.replace("/engines/v1/", "/engines/v1/engines/v1/"),
     "run-missing-pull-breaks-off": CHAT,
@@ -46,7 +46,7 @@ ANSWERED = {
 
 
 def simulate(transcript: Transcript, version: str) -> SimulatedDocker:
-    """The simulation of this transcript's runner."""
+    """Return a simulation that behaves like the runner of a transcript."""
     if transcript.case.startswith(("absent-plugin", "broken-plugin")):
         return SimulatedDocker.broken("no-plugin")
     defaults = {"unload": {"unloaded_runners": 1}, "version": {"version": "v1.2.6"}}
@@ -55,7 +55,7 @@ def simulate(transcript: Transcript, version: str) -> SimulatedDocker:
         route: Reply(reply["status"], reply.get("json", reply.get("body")), reply.get("type"))
         for route, reply in scene.get("http", {}).items()
     }
-    replies |= {ROUTES[key]: Reply(body=_now(scene[key])) for key in ROUTES if key in scene}
+    replies |= {ROUTES[key]: Reply(body=_with_times(scene[key])) for key in ROUTES if key in scene}
     chat = scene.get("chat", [])
     for step in chat:
         if "json" in step:
@@ -78,13 +78,13 @@ def simulate(transcript: Transcript, version: str) -> SimulatedDocker:
     )
 
 
-def _now(value: Any) -> Any:
-    """Put times in for `NOW-90`, which is 90 seconds ago."""
+def _with_times(value: Any) -> Any:
+    """Replace texts such as `NOW-90` with a time, here 90 seconds ago."""
     match value:
         case list():
-            return [_now(item) for item in value]
+            return [_with_times(item) for item in value]
         case dict():
-            return {key: _now(item) for key, item in value.items()}
+            return {key: _with_times(item) for key, item in value.items()}
         case str() if value.startswith("NOW-"):
             return (datetime.now(UTC) - timedelta(seconds=int(value[4:]))).isoformat()
     return value
@@ -124,7 +124,7 @@ def _chat_step(step: dict[str, Any]) -> list[Any]:
 
 
 def _event_step(step: dict[str, Any]) -> list[Any]:
-    """An event that a script has no word for, byte for byte."""
+    """Return raw bytes for an event for which a script has no step."""
     match step:
         case {"delta": delta}:
             return [Raw(_event(delta))]

@@ -1,7 +1,7 @@
-"""The guard against what reads the files: the command itself, and a plain copy of its rules.
+"""The guard compared with the command that reads the files, and with a plain copy of its rules.
 
-The command is the simulated one, or the real one in front of the simulated runner: whatever
-the environment names (see `tests/conftest.py`). Without `docker` in front it takes a third of
+The command is the simulated one, or the real one in front of the simulated runner, depending on
+the environment (see `tests/conftest.py`). Without `docker` in front, the tests take a third of
 the time.
 """
 
@@ -23,7 +23,7 @@ from tests.contract import guard_cases, guard_oracle
 from tests.contract.guard_oracle import Outcome
 from tests.support.transcripts import load
 
-AT_ONCE = 8
+CONCURRENT_RUNS = 8
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,10 @@ def private(tmp_path_factory):
 
 @pytest.fixture
 def send(simulate):
-    """Run the command with prompts, each in a directory: what the model gets of each."""
+    """Return a function that runs the command with prompts, each in its own directory.
+
+    It returns what the model receives for each prompt.
+    """
     docker = simulate(models=None, script=[])
     program = tasks.run_blocking(CommandSpec.of(None, None).program())
 
@@ -55,10 +58,10 @@ def send(simulate):
     def send(requests, name="ai/guard"):
         models = [f"{name}:{number}" for number in range(len(requests))]
         prompts, directories = zip(*requests, strict=True)
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(CONCURRENT_RUNS) as pool:
             runs = list(pool.map(run, models, prompts, directories))
-        got = {request.body["model"]: request for request in docker.requests if request.body}
-        return [_outcome(run, got.get(model)) for model, run in zip(models, runs, strict=True)]
+        received = {request.body["model"]: request for request in docker.requests if request.body}
+        return [_outcome(run, received.get(model)) for model, run in zip(models, runs, strict=True)]
 
     return send
 
@@ -77,10 +80,10 @@ def from_data_url(url):
 
 
 def make_prompts(tree, seed, count):
-    made = random.Random(seed)
+    generator = random.Random(seed)
     prompts = []
     while len(prompts) < count:
-        prompt = guard_cases.random_prompt(made, tree)
+        prompt = guard_cases.random_prompt(generator, tree)
         if guard_oracle.trimmed(prompt):
             prompts.append(prompt)
     return prompts
@@ -97,7 +100,7 @@ def only_spaces_added(before, after):
 
 
 def check_guard(prompt, cwd):
-    """Hold the guard against the rules, in one directory; the prompt that it lets out."""
+    """Compare the guard with the rules in one directory, and return the guarded prompt."""
     expected = guard_oracle.process(prompt, cwd)
     references = find_references(prompt, cwd=str(cwd))
     assert bool(references) == bool(expected.touched)
@@ -119,10 +122,10 @@ def check_guard(prompt, cwd):
 
 
 def check_command(prompts, tree, private, send):
-    """Hold the guard against the command: each prompt bare, and guarded for where it runs."""
-    naming = "@a.txt"
-    [probe] = send([(naming, tree.cwd)], name="ai/probe")
-    if probe.text == naming:  # before v0.1.46
+    """Compare the rules with the command, for each prompt without and with the guard."""
+    reference = "@a.txt"
+    [probe] = send([(reference, tree.cwd)], name="ai/probe")
+    if probe.text == reference:  # before v0.1.46
         pytest.skip("this version of the plugin reads no file that a prompt names")
     expected = {}
     for number, prompt in enumerate(prompts):
@@ -142,7 +145,7 @@ def test_guard_agrees_with_the_command(tree, private, send):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(40))
-def test_guard_agrees_with_the_command_at_length(tree, private, send, seed):
+def test_guard_agrees_with_the_command_for_many_prompts(tree, private, send, seed):
     check_command(make_prompts(tree, f"long {seed}", 500), tree, private, send)
 
 
@@ -150,8 +153,8 @@ RECORDED = [t for t in load("run-file-*", version="v1.2.6") if t.stdin is not No
 
 
 @pytest.mark.parametrize("recorded", RECORDED, ids=str)
-def test_the_rules_are_those_of_the_recorded_command(recorded, tmp_path):
-    cwd = tmp_path / "cwd"  # a recorded prompt knows it by this name
+def test_the_rules_agree_with_the_recorded_command(recorded, tmp_path):
+    cwd = tmp_path / "cwd"  # recorded prompts contain this name
     cwd.mkdir()
     for name, content in recorded.files.items():
         if not name.startswith("~"):
@@ -164,7 +167,7 @@ def test_the_rules_are_those_of_the_recorded_command(recorded, tmp_path):
     outcome = guard_oracle.process(prompt, cwd)
     assert outcome.failed == (recorded.ending.exit_code == 1)
     messages = [r["body"]["messages"] for r in recorded.requests if r["method"] == "POST"]
-    if messages and "dollar" not in recorded.case:  # `$1` in a file's text means something
+    if messages and "dollar" not in recorded.case:  # the command interprets `$1` in a file's text
         content = messages[0][0]["content"]
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
         text = "".join(part["text"] for part in parts if part["type"] == "text")
@@ -180,7 +183,7 @@ def test_guard_agrees_with_the_rules(tree, private, seed):
         check_guard(prompt, private)
 
 
-def test_what_is_made_up_covers_the_rules(tree):
+def test_random_prompts_cover_the_rules(tree):
     outcomes = [guard_oracle.process(prompt, tree.cwd) for prompt in make_prompts(tree, 0, 1000)]
     assert sum(bool(outcome.touched) for outcome in outcomes) > 300
     assert sum(not outcome.touched for outcome in outcomes) > 300

@@ -1,4 +1,4 @@
-"""The simulated `docker` means to this package what the recorded one meant."""
+"""This package reads the same from the simulated `docker` as from the recorded real one."""
 
 from __future__ import annotations
 
@@ -13,62 +13,62 @@ from tests.contract.replaying import Replay, replay
 from tests.support.transcripts import NEWEST, Ending, Transcript, load
 from tests.unit.docker_cli.output_parsing import MODEL, output_of, parse
 
-# The versions that are simulated; a case is played as the first of these that has it.
+# The simulated versions; a case is replayed with the first of these that has the case.
 VERSIONS = (NEWEST, "v0.1.40")
 # Shell patterns of the cases in which the command is called as this package calls it.
 CALLED = (
     "absent-plugin-*", "broken-plugin*", "configure*", "df*", "inspect*", "list-json*", "pipe-*",
     "ps*", "pull*", "rm*", "run-*", "signal-*", "status-json*", "tag", "unload*", "version*",
 )  # fmt: skip
-# Shell patterns of other cases, and why.
+# Shell patterns of cases that are not compared, with the reason.
 OUT_OF_SCOPE = {
-    "*-no-args": "no call of this package's",
-    "*-filter-*": "no call of this package's",
-    "*-openai*": "no call of this package's",
-    "absent-plugin-bare": "no call of this package's",
-    "absent-plugin-detach": "a letter in place of a flag's name",
-    "absent-plugin-help": "a text for people",
-    "absent-plugin-info": "no command of this package's",
+    "*-no-args": "this package does not make this call",
+    "*-filter-*": "this package does not make this call",
+    "*-openai*": "this package does not make this call",
+    "absent-plugin-bare": "this package does not make this call",
+    "absent-plugin-detach": "a short flag, which this package never sends",
+    "absent-plugin-help": "a help text, which this package does not read",
+    "absent-plugin-info": "this package does not use this command",
     "configure-bad-value": "a value that this package never sends",
-    "df-empty": "the recorder's runner had no engine",
+    "df-empty": "the runner of the recorder had no engine",
     "inspect-dots": "a model name that this package refuses",
-    "inspect-short@v0.1.40": "a name that v0.1.40 does not take",
-    "ps@v0.1.40": "v0.1.40 does not tell whether a model is being loaded",
-    "pull-*@v0.1.40": "v0.1.40 takes no warning and no pull that ends early",
-    "pull-html": "a reply that no runner gives",
-    "run-*debug*": "no call of this package's",
+    "inspect-short@v0.1.40": "a name that v0.1.40 does not accept",
+    "ps@v0.1.40": "v0.1.40 does not report whether a model is being loaded",
+    "pull-*@v0.1.40": "v0.1.40 does not support warnings or incomplete pulls",
+    "pull-html": "a reply that no runner sends",
+    "run-*debug*": "this package does not make this call",
     "run-arg-empty@v0.1.40": "a prompt that this package refuses",
-    "run-backend*": "no call of this package's",
+    "run-backend*": "this package does not make this call",
     "run-color-maybe": "a value that this package never sends",
-    "run-color-yes-code": "no call of this package's",
+    "run-color-yes-code": "this package does not make this call",
     "run-dashdash-model-with-dash": "a model name that this package refuses",
-    "run-detach*@v0.1.40": "a letter in place of a flag's name",
-    "run-echo-argv-and-empty-pipe@v0.1.40": "a prompt in two ways",
-    "run-echo-argv-closed-stdin": "no call of this package's",
+    "run-detach*@v0.1.40": "a short flag, which this package never sends",
+    "run-echo-argv-and-empty-pipe@v0.1.40": "a prompt both as argument and on stdin",
+    "run-echo-argv-closed-stdin": "this package does not make this call",
     "run-file-*": "compared by the tests of the guard",
-    "run-help-in-prompt": "a text for people",
-    "run-host-without-scheme@v0.1.40": "an address that no caller writes",
-    "run-http-412@v1.2.6": "a hint of the command that is repeated",
-    "run-ignore-*": "no call of this package's",
-    "run-json-reply": "a reply that no runner gives to a request for a stream",
-    "run-missing-pull-*@v0.1.40": "v0.1.40 takes no warning and no pull that ends early",
+    "run-help-in-prompt": "a help text, which this package does not read",
+    "run-host-without-scheme@v0.1.40": "an address that this package never passes",
+    "run-http-412@v1.2.6": "the command repeats a hint",
+    "run-ignore-*": "this package does not make this call",
+    "run-json-reply": "a reply that no runner sends to a request for a stream",
+    "run-missing-pull-*@v0.1.40": "v0.1.40 does not support warnings or incomplete pulls",
     "run-missing-stdin-empty@v0.1.40": "a prompt that this package refuses",
-    "run-name-*@v0.1.40": "a name that v0.1.40 does not take",
+    "run-name-*@v0.1.40": "a name that v0.1.40 does not accept",
     "run-name-empty": "a model name that this package refuses",
     "run-stdin-devnull-no-prompt@v0.1.40": "a prompt that this package refuses",
     "run-stdin-empty@v0.1.40": "a prompt that this package refuses",
-    "run-tool-*": "the command knows no tools",
-    "run-unknown-short-flag": "no call of this package's",
-    "run-websearch*": "no call of this package's",
-    "status-json-no-engine-no-install@v0.1.40": "v0.1.40 asks the runner all the same",
+    "run-tool-*": "the command does not support tools",
+    "run-unknown-short-flag": "this package does not make this call",
+    "run-websearch*": "this package does not make this call",
+    "status-json-no-engine-no-install@v0.1.40": "v0.1.40 sends a request to the runner anyway",
     "signal-term-docker-3x*": "signals that this package never sends",
 }
-# What matters of these is the request, not only the output.
+# Cases in which the requests are compared, not only the output.
 WITH_REQUESTS = ("run-echo-*", "run-detach*", "run-missing-*")
 
 
 def played_version(transcript: Transcript) -> str | None:
-    """The version that plays this case, if one does."""
+    """Return the version with which a case is replayed, or `None`."""
     return next((version for version in VERSIONS if version in transcript.versions), None)
 
 
@@ -85,20 +85,20 @@ def cases() -> list[Transcript]:
 
 
 @pytest.mark.parametrize("transcript", cases(), ids=lambda t: f"{t.case}@{played_version(t)}")
-def test_it_means_what_was_recorded(transcript, tmp_path):
-    this, ending = replay(transcript, played_version(transcript), tmp_path)
-    recorded = [understood(this, each) for each in transcript.endings]
+def test_the_simulated_command_gives_a_recorded_result(transcript, tmp_path):
+    played, ending = replay(transcript, played_version(transcript), tmp_path)
+    recorded_results = [result_of(played, recorded) for recorded in transcript.endings]
     if transcript.did_not_end:
         assert ending is None
-        assert bytes(this.stdout) == this.fill_bytes(transcript.ending.stdout)
+        assert bytes(played.stdout) == played.fill_bytes(transcript.ending.stdout)
     else:
-        assert understood(this, ending) in recorded
+        assert result_of(played, ending) in recorded_results
     if any(fnmatchcase(transcript.case, pattern) for pattern in WITH_REQUESTS):
-        assert sent_requests(this) == expected_requests(this)
+        assert sent_requests(played) == expected_requests(played)
 
 
-def test_the_whole_newest_version_is_covered():
-    """No case disappears from the comparison unnoticed."""
+def test_the_comparison_covers_the_whole_newest_version():
+    """A pattern that excludes too many cases must fail this test."""
     assert len([t for t in cases() if NEWEST in t.versions]) >= 210
 
 
@@ -114,19 +114,19 @@ READERS = {
 }
 
 
-def understood(this: Replay, ending: Ending) -> tuple[object, ...]:
-    """What this package reads out of an ending: its output, or its error."""
-    _, command, *words = [word for word in this.transcript.argv if word != "docker"]
-    old = played_version(this.transcript) != NEWEST
+def result_of(played: Replay, ending: Ending) -> tuple[object, ...]:
+    """Return what this package reads from an ending: the parsed output, or the error."""
+    _, command, *words = [word for word in played.transcript.argv if word != "docker"]
+    old = played_version(played.transcript) != NEWEST
     model = next((word for word in words if "/" in word), MODEL)
     end = (ending.exit_code, ending.signal)
     if command == "run":
         separator = SEPARATOR_TO_V0_1_40 if old else SEPARATOR
-        read = output_of(parse(this.fill_bytes(ending.stdout), model=model, separator=separator))
+        read = output_of(parse(played.fill_bytes(ending.stdout), model=model, separator=separator))
     elif command == "pull":
         read = listing.PullOutput(model).feed(ending.stdout)
     elif command in READERS and ending.exit_code == 0 and ending.stdout:
-        read = READERS[command](this.fill(ending.stdout.decode()))
+        read = READERS[command](played.fill(ending.stdout.decode()))
     else:
         read = None
     if not ending.exit_code:
@@ -140,18 +140,18 @@ def understood(this: Replay, ending: Ending) -> tuple[object, ...]:
     return (*end, read, type(error), error.message, error.hint)
 
 
-def sent_requests(this: Replay) -> list[tuple[str, str, object]]:
-    return [(r.method, r.path, r.body) for r in this.docker.requests if not preload(r.headers)]
+def sent_requests(played: Replay) -> list[tuple[str, str, object]]:
+    return [(r.method, r.path, r.body) for r in played.docker.requests if not is_preload(r.headers)]
 
 
-def expected_requests(this: Replay) -> list[tuple[str, str, object]]:
+def expected_requests(played: Replay) -> list[tuple[str, str, object]]:
     return [
-        (r["method"], r["path"], this.fill_all(r["body"]))
-        for r in this.transcript.requests
-        if not preload(r["headers"])
+        (r["method"], r["path"], played.fill_all(r["body"]))
+        for r in played.transcript.requests
+        if not is_preload(r["headers"])
     ]
 
 
-def preload(headers: dict[str, str]) -> bool:
-    """Whether this is the background preload, which may or may not get out in time."""
+def is_preload(headers: dict[str, str]) -> bool:
+    """Tell whether a request is the background preload, which is not always sent in time."""
     return "x-preload-only" in {name.lower() for name in headers}

@@ -1,4 +1,4 @@
-"""The prompt guard on Windows and the real plugin: what the plugin reads, the guard finds."""
+"""The prompt guard on Windows: the guard finds each file that the real plugin would read."""
 
 import contextlib
 
@@ -31,11 +31,11 @@ def work(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_guard_finds_what_the_plugin_reads(name, work, docker):
+def test_the_guard_finds_every_file_that_the_plugin_reads(name, work, docker):
     spelled = name.format(full=work / "s.txt", drive=work.drive)
     prompt = f"look: {spelled} end"
     read = False
-    with contextlib.suppress(DockerModelError):  # the plugin fails over some names
+    with contextlib.suppress(DockerModelError):  # the plugin fails for some names
         read = CONTENT in DockerModel("ai/smollm2", file_references="allow").generate(prompt).text
     if read:
         with pytest.raises(FileReferenceError):

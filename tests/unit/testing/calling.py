@@ -1,4 +1,4 @@
-"""Calls the simulated command as any program would."""
+"""Helpers that run the simulated command with `subprocess`."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ def call(
     """Run `docker model WORDS` to its end."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
     source = {"input": data} if data is not None else {"stdin": subprocess.DEVNULL}
-    done = subprocess.run(
+    completed = subprocess.run(
         [*docker.command, *words], capture_output=True, check=False, timeout=30, **source, **options
     )
     return subprocess.CompletedProcess(
-        done.args,
-        done.returncode,
-        done.stdout.decode("utf-8", "surrogateescape"),
-        done.stderr.decode("utf-8", "surrogateescape"),
+        completed.args,
+        completed.returncode,
+        completed.stdout.decode("utf-8", "surrogateescape"),
+        completed.stderr.decode("utf-8", "surrogateescape"),
     )
 
 
 def ask(docker: SimulatedDocker, prompt: str, model: str = MODEL) -> str:
-    """The stdout of a run that goes well."""
-    done = call(docker, "run", "--color", "no", "--", model, stdin=prompt)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
+    """Return the stdout of a successful run."""
+    completed = call(docker, "run", "--color", "no", "--", model, stdin=prompt)
+    assert (completed.returncode, completed.stderr) == (0, "")
+    return completed.stdout
 
 
 def start(docker: SimulatedDocker, *words: str, **options: object) -> subprocess.Popen[bytes]:
-    """Start `docker model WORDS` in a session of its own, with pipes."""
+    """Start `docker model WORDS` in a new session, with pipes."""
     pipe = subprocess.PIPE
     return subprocess.Popen(
         [*docker.command, *words],
@@ -49,7 +49,7 @@ def start(docker: SimulatedDocker, *words: str, **options: object) -> subprocess
 
 
 def start_run(docker: SimulatedDocker, prompt: str = "hi", **options: object):
-    """Start a run and give it its prompt."""
+    """Start a run and write its prompt to stdin."""
     process = start(docker, "run", "--", MODEL, **options)
     process.stdin.write(prompt.encode())
     process.stdin.close()
@@ -57,7 +57,7 @@ def start_run(docker: SimulatedDocker, prompt: str = "hi", **options: object):
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
-    """Read what is left of it; returns the exit code and both outputs."""
+    """Read both outputs to their ends; return the exit code and the outputs."""
     with process:
         stdout = process.stdout.read()
         stderr = process.stderr.read()

@@ -1,4 +1,4 @@
-"""The command is two real processes, and the simulation knows when they are gone."""
+"""The simulated command is two real processes, and the simulation notices their end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def descriptors():
     return sorted(path.name for path in Path("/proc/self/fd").iterdir())
 
 
-def test_it_is_a_pair_in_one_group():
+def test_a_command_is_two_processes_in_one_group():
     with SimulatedDocker(script=["some", Hang()]) as docker:
         process = start_run(docker)
         process.stdout.read1(4)
@@ -45,7 +45,7 @@ def test_it_is_a_pair_in_one_group():
         assert not started.alive
 
 
-def test_a_lone_signal_while_it_waits_for_its_prompt_does_nothing():
+def test_sigterm_to_docker_alone_is_ignored_while_it_reads_the_prompt():
     with SimulatedDocker() as docker:
         process = start(docker, "run", "ai/smollm2")
         docker.wait_calls()
@@ -57,14 +57,14 @@ def test_a_lone_signal_while_it_waits_for_its_prompt_does_nothing():
         docker.wait_all_gone()
 
 
-def test_the_end_of_a_grandchild_is_the_end_of_the_command():
+def test_a_command_is_alive_until_its_grandchild_ends():
     with SimulatedDocker(script=["Yes", Grandchild(detached=True)]) as docker:
         process = start_run(docker)
         process.wait()
-        assert docker.alive == 1  # and holds the pipes
+        assert docker.alive == 1  # the grandchild keeps the pipes open
         with pytest.raises(TimeoutError, match=str(process.pid)):
             docker.wait_all_gone(0.05)
-    # It ended with the simulation.
+    # Closing the simulation ended the grandchild.
     assert finish(process) == (0, b"Yes\n", b"")
     assert docker.alive == 0
 
@@ -78,12 +78,12 @@ def test_a_grandchild_in_the_group_ends_with_the_group():
         assert finish(process) == (0, b"Yes\n", b"")
 
 
-def test_signals_can_be_ignored():
+def test_a_script_can_ignore_signals():
     with SimulatedDocker(script=["deaf", IgnoreSignals(), "!", Hang()]) as docker:
         process = start_run(docker)
-        seen = b""
-        while seen != b"deaf!":
-            seen += process.stdout.read1(5)
+        output = b""
+        while output != b"deaf!":
+            output += process.stdout.read1(5)
         os.killpg(process.pid, signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.3)
@@ -91,7 +91,7 @@ def test_signals_can_be_ignored():
         assert finish(process)[0] == -signal.SIGKILL
 
 
-def test_stdout_can_end_before_the_process():
+def test_a_script_can_close_stdout_before_the_process_ends():
     with SimulatedDocker(script=["some", CloseStdout(), Hang()]) as docker:
         process = start_run(docker)
         assert process.stdout.read() == b"some"
@@ -101,7 +101,7 @@ def test_stdout_can_end_before_the_process():
         finish(process)
 
 
-def test_steps_at_the_start_come_before_stdin_is_read():
+def test_startup_steps_run_before_stdin_is_read():
     startup = [Stdout(b"noise\n"), Stderr("WARNING: Error parsing config file\n")]
     with SimulatedDocker(startup=startup) as docker:
         process = start(docker, "run", "ai/smollm2")
@@ -111,16 +111,16 @@ def test_steps_at_the_start_come_before_stdin_is_read():
         assert finish(process) == (0, b"You said: hi\n", startup[1].text.encode())
 
 
-def test_a_command_can_end_at_its_start():
+def test_a_startup_step_can_end_the_command():
     with SimulatedDocker(startup=[Exit(7)]) as docker:
         assert call(docker, "version").returncode == 7
         assert docker.requests == []
 
 
-def test_everything_that_still_runs_ends_with_the_simulation():
+def test_closing_the_simulation_ends_all_running_commands():
     with SimulatedDocker(script=[Text("x" * 10_000_000), Hang()]) as docker:
         waiting = start(docker, "run", "ai/smollm2")
-        blocked = start_run(docker)  # nobody reads its ten megabytes
+        blocked = start_run(docker)  # its ten megabytes are not read
         docker.wait_prompts()
         docker.wait_calls(2)
     assert docker.alive == 0
@@ -130,17 +130,17 @@ def test_everything_that_still_runs_ends_with_the_simulation():
         finish(process)
 
 
-def test_everything_ends_with_the_tests_process(tmp_path):
+def test_killing_the_test_process_ends_all_commands(tmp_path):
     program = tmp_path / "test.py"
     program.write_text(
         "import os, subprocess, sys\n"
         "from docker_model.testing import SimulatedDocker, Hang\n"
         "docker = SimulatedDocker(script=['some', Hang()]).open()\n"
         "run = [*docker.command, 'run', 'ai/smollm2', 'hi']\n"
-        "env = os.environ | docker.env\n"  # not to a runner that the environment names
+        "env = os.environ | docker.env\n"  # the environment can name another runner
         "subprocess.Popen(run, stdin=subprocess.DEVNULL, start_new_session=True, env=env)\n"
         "docker.wait_prompts()\n"
-        "print('ready', file=sys.stderr)\n"  # the command writes to the other
+        "print('ready', file=sys.stderr)\n"  # the command writes to stdout
         "sys.stdin.read()\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
@@ -154,11 +154,11 @@ def test_everything_ends_with_the_tests_process(tmp_path):
         assert process.stderr.readline() == b"ready\n"
         assert process.stdout.read(4) == b"some"
         process.kill()
-        # The command holds the other end: this returns when it is gone, too.
+        # The command has stdout open, so this returns only after the command has ended.
         assert process.stdout.read() is not None
 
 
-def test_a_command_without_its_simulation_says_so():
+def test_a_command_after_the_end_of_its_simulation_fails_with_a_message():
     with SimulatedDocker() as docker:
         command = docker.command
     with pytest.raises(subprocess.CalledProcessError) as error:
@@ -167,7 +167,7 @@ def test_a_command_without_its_simulation_says_so():
     assert "has ended" in error.value.stderr
 
 
-def test_sixty_four_at_once():
+def test_sixty_four_concurrent_commands_all_answer():
     with SimulatedDocker(script=echo_slowly) as docker, ThreadPoolExecutor(64) as pool:
         prompts = [f"prompt {number}" for number in range(64)]
         assert list(pool.map(lambda prompt: ask(docker, prompt), prompts)) == [
@@ -181,9 +181,9 @@ def echo_slowly(prompt):
     return [prompt[:3], prompt[3:]]
 
 
-def test_nothing_is_left_behind():
+def test_a_closed_simulation_leaves_no_thread_and_no_descriptor():
     ask_once()
-    # Not more than before: what another test left may have ended meanwhile.
+    # Threads of an earlier test can end during this test, hence `<=`.
     threads, open_before = threading.active_count(), set(descriptors())
     for _ in range(3):
         ask_once()

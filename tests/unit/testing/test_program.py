@@ -1,4 +1,4 @@
-"""The simulated program's own parts."""
+"""Parts of the simulated program: parsing of flags, prompts, and imports."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from docker_model.testing.command.prompt import rewrite
 from tests.unit.testing.calling import MODEL, call
 
 
-def test_flags_and_words_are_mixed_until_two_dashes():
-    known = "color= all"
-    flags = parse(["a", "--color=no", "b", "--all", "--", "--x"], known)
+def test_flags_are_accepted_between_words_until_two_dashes():
+    known_flags = "color= all"
+    flags = parse(["a", "--color=no", "b", "--all", "--", "--x"], known_flags)
     assert flags.words == ["a", "b", "--x"]
     assert flags.values == {"color": "no", "all": "true"}
     with pytest.raises(CommandError, match="unknown flag: --x\n"):
-        parse(["--x=1"], known)
+        parse(["--x=1"], known_flags)
 
 
 @pytest.mark.parametrize("text", ["/" * 1_000_000, '"' * 1_000_000, "/a.pn" * 200_000])
@@ -32,18 +32,18 @@ def test_a_large_prompt_is_rewritten_in_linear_time(text):
 SLOW_TO_LOAD = {"enum", "re", "json", "socket", "signal", "typing", "pathlib", "dataclasses"}
 
 
-def test_the_program_loads_next_to_nothing():
+def test_the_program_imports_no_slow_module():
     with SimulatedDocker() as docker:
         python, *options = docker.command
         command = [python, "-X", "importtime", *options]
-        done = call(_With(command), "run", MODEL, "hi")
-    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert done.stdout == "You said: hi\n"
+        completed = call(_Command(command), "run", MODEL, "hi")
+    loaded = {line.rpartition("|")[2].strip() for line in completed.stderr.splitlines()}
+    assert completed.stdout == "You said: hi\n"
     assert "_socket" in loaded
     assert not loaded & SLOW_TO_LOAD
     assert "docker_model" not in loaded
 
 
-class _With:
+class _Command:
     def __init__(self, command):
         self.command = command

@@ -1,4 +1,4 @@
-"""The fixture for users' own tests."""
+"""The pytest plugin `docker_model.testing.pytest_plugin`."""
 
 import os
 
@@ -8,12 +8,12 @@ from tests.support.programs import run_python
 pytest_plugins = ["docker_model.testing.pytest_plugin"]
 
 
-def test_the_fixture_is_an_open_simulation(simulated_docker):
+def test_the_fixture_is_an_open_simulation_that_echoes(simulated_docker):
     assert DockerModel("ai/smollm2").generate("Hi").text == "You said: Hi"
     assert simulated_docker.prompts == ["Hi"]
 
 
-def test_nothing_of_it_is_left_whatever_a_test_did_to_the_environment(tmp_path):
+def test_the_fixture_restores_the_environment_after_changes_by_a_test(tmp_path):
     program = tmp_path / "test_it.py"
     program.write_text(
         "import os\n"
@@ -27,5 +27,5 @@ def test_nothing_of_it_is_left_whatever_a_test_did_to_the_environment(tmp_path):
     own = ("MODEL_RUNNER_HOST", "DOCKER_MODEL_COMMAND")
     environment = {name: value for name, value in os.environ.items() if name not in own}
     environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    done = run_python(["-m", "pytest", "-p", "no:cacheprovider", program], env=environment)
-    assert "2 passed" in done.stdout, done.stdout
+    completed = run_python(["-m", "pytest", "-p", "no:cacheprovider", program], env=environment)
+    assert "2 passed" in completed.stdout, completed.stdout

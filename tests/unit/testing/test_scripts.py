@@ -1,4 +1,4 @@
-"""What the model says, and what becomes of the command, is written as plain data."""
+"""Scripts: plain data that sets the answers of the model and the end of the command."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from docker_model.testing import (
 from tests.unit.testing.calling import MODEL, ask, call, finish, start_run
 
 
-def test_says_what_it_was_asked_unless_told_otherwise():
+def test_the_default_script_echoes_the_prompt():
     with SimulatedDocker() as docker:
         assert ask(docker, "hi there") == "You said: hi there\n"
         assert docker.prompts == ["hi there"]
@@ -54,7 +54,7 @@ def test_says_what_it_was_asked_unless_told_otherwise():
         (lambda prompt: [Text(prompt), " and more"], "the prompt and more\n"),
     ],
 )
-def test_a_script_becomes_the_answer(script, stdout):
+def test_a_script_gives_its_answer(script, stdout):
     with SimulatedDocker(script=script) as docker:
         assert ask(docker, "the prompt") == stdout
 
@@ -73,14 +73,14 @@ def test_a_script_becomes_the_answer(script, stdout):
         (["part", Kill()], -9, "part", ""),
     ],
 )
-def test_a_script_becomes_a_failure(script, code, stdout, stderr):
+def test_a_script_gives_its_failure(script, code, stdout, stderr):
     with SimulatedDocker(script=script) as docker:
-        done = call(docker, "run", MODEL, "hi")
-    assert (done.returncode, done.stdout) == (code, stdout)
-    assert done.stderr.endswith(stderr)
+        completed = call(docker, "run", MODEL, "hi")
+    assert (completed.returncode, completed.stdout) == (code, stdout)
+    assert completed.stderr.endswith(stderr)
 
 
-def test_pieces_are_small_and_come_one_by_one():
+def test_small_pieces_arrive_while_the_script_still_runs():
     first_read = threading.Event()
 
     def script(_prompt):
@@ -90,15 +90,15 @@ def test_pieces_are_small_and_come_one_by_one():
 
     with SimulatedDocker(script=script) as docker:
         process = start_run(docker)
-        seen = b""
-        while len(seen) < 12:
-            seen += process.stdout.read1(4)
-        first_read.set()  # only now is there any more
+        output = b""
+        while len(output) < 12:
+            output += process.stdout.read1(4)
+        first_read.set()  # the script sends the rest only now
         assert finish(process) == (0, b"the rest\n", b"")
-    assert seen == b"123412341234"
+    assert output == b"123412341234"
 
 
-def test_a_long_text_does_not_come_in_millions_of_pieces():
+def test_a_long_text_arrives_complete_in_large_pieces():
     with SimulatedDocker(script=["x" * 1_000_000]) as docker:
         assert ask(docker, "hi") == "x" * 1_000_000 + "\n"
 
@@ -113,15 +113,15 @@ def test_each_model_has_its_own_script():
         assert ask(docker, "hi", "docker.io/ai/echo") == "hi\n"
 
 
-def test_answers_in_turn():
+def test_in_turn_gives_one_answer_per_call_and_then_an_error():
     with SimulatedDocker(script=InTurn("first", ["second"], str.upper)) as docker:
         assert [ask(docker, "hi") for _ in range(3)] == ["first\n", "second\n", "HI\n"]
-        done = call(docker, "run", MODEL, "hi")
-        assert "no answer left for this call (answers: 3)" in done.stderr
+        completed = call(docker, "run", MODEL, "hi")
+        assert "no answer left for this call (answers: 3)" in completed.stderr
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
-def test_an_answer_too_few_shows_in_the_errors_detail(transport):
+def test_a_missing_answer_of_in_turn_is_in_the_detail_of_the_error(transport):
     with SimulatedDocker(script=InTurn("only")):
         model = DockerModel(MODEL, transport=transport)
         assert model.generate("hi").text == "only"
@@ -130,22 +130,22 @@ def test_an_answer_too_few_shows_in_the_errors_detail(transport):
     assert "no answer left for this call (answers: 1)" in failed.value.detail
 
 
-def test_what_a_script_raises_is_raised_where_the_simulation_ends():
+def test_an_error_in_a_script_is_raised_at_the_end_of_the_simulation():
     def script(_prompt):
         msg = "not so"
         raise AssertionError(msg)
 
     def use():
         with SimulatedDocker(script=script) as docker:
-            done = call(docker, "run", MODEL, "hi")
-            assert done.returncode == 1
-            assert "the script failed: AssertionError" in done.stderr
+            completed = call(docker, "run", MODEL, "hi")
+            assert completed.returncode == 1
+            assert "the script failed: AssertionError" in completed.stderr
 
     with pytest.raises(AssertionError, match="not so"):
         use()
 
 
-def test_the_tests_own_failure_tells_of_the_scripts_too():
+def test_an_error_in_a_script_is_a_note_on_the_failure_of_the_test():
     def use():
         with SimulatedDocker(script=lambda _prompt: 1 / 0) as docker:
             call(docker, "run", MODEL, "hi")
@@ -156,7 +156,7 @@ def test_the_tests_own_failure_tells_of_the_scripts_too():
         use()
     (note,) = caught.value.__notes__
     assert note.endswith("ZeroDivisionError: division by zero\n")
-    assert __file__ in note  # and where it was
+    assert __file__ in note  # the traceback of the script
     assert "LookupError" not in note
 
 
@@ -180,12 +180,12 @@ def test_the_tests_own_failure_tells_of_the_scripts_too():
         lambda script: InTurn("first", script),
     ],
 )
-def test_what_is_no_script_is_refused_where_it_is_written(use, script):
+def test_an_invalid_script_is_refused_at_construction(use, script):
     with pytest.raises(TypeError, match="is not a step; a step is one of: str, Text, Reasoning"):
         use(script)
 
 
-def test_what_a_function_says_is_looked_at_as_it_comes():
+def test_an_invalid_step_from_a_function_is_an_error_of_its_call():
     def use(script):
         with SimulatedDocker(script=script) as docker:
             assert "the script failed: TypeError" in call(docker, "run", MODEL, "hi").stderr
@@ -196,12 +196,12 @@ def test_what_a_function_says_is_looked_at_as_it_comes():
 
 
 @pytest.mark.parametrize("script", [Fail("boom"), InTurn(Fail("boom")), lambda _: Fail("boom")])
-def test_a_step_alone_is_a_script(script):
+def test_a_single_step_is_accepted_as_a_script(script):
     with SimulatedDocker(script=script) as docker:
         assert "boom" in call(docker, "run", MODEL, "hi").stderr
 
 
-def test_a_script_is_closed_when_its_client_goes():
+def test_a_script_is_closed_when_its_client_disconnects():
     closed = threading.Event()
 
     def script(_prompt):

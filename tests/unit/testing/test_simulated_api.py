@@ -1,4 +1,4 @@
-"""The simulated runner for API clients: what an OpenAI client would see."""
+"""The HTTP API of the simulated runner, as an OpenAI client sees it."""
 
 import json
 import math
@@ -35,7 +35,7 @@ def post(docker, path, **body):
 
 
 @pytest.mark.parametrize("api", ["/engines/v1", "/v1", "/engines/llama.cpp/v1"])
-def test_a_whole_answer(api):
+def test_a_chat_returns_the_scripted_answer(api):
     with SimulatedDocker({"ai/smollm2": [Reasoning("hm"), Text("Yes."), Usage(3, 4)]}) as docker:
         reply = post(docker, f"{api}/chat/completions", messages=MESSAGES)
         assert docker.prompts == ["one two"]
@@ -49,8 +49,8 @@ def test_a_whole_answer(api):
     assert reply["model"].endswith(".gguf")
 
 
-def test_what_the_runner_refuses():
-    """As the real runner does, seen with llama.cpp behind it."""
+def test_invalid_requests_are_refused():
+    """The replies are those of a real runner with llama.cpp."""
     refused = [
         ("/v1/chat/completions", b"{no JSON", 400, "invalid request\n"),
         ("/v1/chat/completions", b"", 400, "invalid request\n"),
@@ -73,16 +73,16 @@ def test_what_the_runner_refuses():
                 assert (reply.code, words in reply.read().decode()) == (status, True), path
                 kind = "text/plain; charset=utf-8" if words.endswith("\n") else "application/json"
                 assert reply.headers["Content-Type"] == kind
-            request = docker.requests[-1]  # it is on record
+            request = docker.requests[-1]  # refused requests are recorded too
             assert (request.prompt, request.images) == (None, ())
 
 
 @pytest.mark.parametrize("sent", [b"", b"Content-Length: 9\r\n\r\n{"])
-def test_a_request_that_breaks_off_is_none(sent):
+def test_an_incomplete_request_is_not_recorded(sent):
     with SimulatedDocker() as docker:
         host, port = docker.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as client:
-            # The end of it is a reset, as that of a client that was killed.
+            # Closing resets the connection, as when a client is killed.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.sendall(b"POST /v1/embeddings HTTP/1.1\r\n" + sent)
         assert post(docker, "/v1/embeddings", input="a")["object"] == "list"
@@ -90,7 +90,7 @@ def test_a_request_that_breaks_off_is_none(sent):
     assert request.body["input"] == "a"
 
 
-def test_there_is_no_other_backend_and_no_other_root():
+def test_unknown_backends_and_roots_are_not_found():
     with SimulatedDocker() as docker:
         for api in ("/engines/llama-cpp/v1", "/engines/v1/engines/v1", "/api/v1"):
             with pytest.raises(urllib.error.HTTPError, match="404") as caught:
@@ -100,30 +100,30 @@ def test_there_is_no_other_backend_and_no_other_root():
             assert reply.read() == b"Docker Model Runner is running"
 
 
-def test_token_counts_come_with_a_stream_when_asked_for():
+def test_a_stream_has_token_counts_only_on_request():
     with SimulatedDocker() as docker:
         path = "/engines/v1/chat/completions"
-        silent = post(docker, path, messages=MESSAGES, stream=True)
+        without_usage = post(docker, path, messages=MESSAGES, stream=True)
         options = {"include_usage": True}
-        counted = post(docker, path, messages=MESSAGES, stream=True, stream_options=options)
-    assert not any("usage" in event for event in silent)
-    # Words and what the template adds; "You said: one two" comes in five pieces.
-    usage = counted[-1]["usage"]
+        with_usage = post(docker, path, messages=MESSAGES, stream=True, stream_options=options)
+    assert not any("usage" in event for event in without_usage)
+    # Two words and the tokens of the template; "You said: one two" has five pieces.
+    usage = with_usage[-1]["usage"]
     assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (9, 5, 14)
-    assert counted[-1]["choices"] == []
+    assert with_usage[-1]["choices"] == []
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_tool_calls(stream):
+def test_a_script_of_tool_calls_gives_tool_calls(stream):
     calls = [ToolCall("add", {"a": 1}), ToolCall("broken", '{"a"', id="x")]
     script = InTurn(calls, "Two.")
     with SimulatedDocker({"ai/smollm2": script}) as docker:
         path = "/engines/v1/chat/completions"
         reply = post(docker, path, messages=MESSAGES, stream=stream)
-        tool = [*MESSAGES, {"role": "assistant", "content": None}]
-        then = post(docker, path, messages=tool)
+        messages_with_call = [*MESSAGES, {"role": "assistant", "content": None}]
+        second_reply = post(docker, path, messages=messages_with_call)
         assert docker.prompts == ["one two", ""]
-    assert then["choices"][0]["message"]["content"] == "Two."
+    assert second_reply["choices"][0]["message"]["content"] == "Two."
     assert not stream or reply[-1]["choices"][0]["finish_reason"] == "tool_calls"
     if not stream:
         first, second = reply["choices"][0]["message"]["tool_calls"]
@@ -148,10 +148,10 @@ def _answer(reply):
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize(
-    ("script", "most", "answer"),
+    ("script", "max_tokens", "answer"),
     [
         ("123456789", 2, ("12345678", "", "length", 2)),
-        ("123456789", 3, ("123456789", "", "length", 3)),  # the end would be one more token
+        ("123456789", 3, ("123456789", "", "length", 3)),  # the end is one more token
         ("123456789", 4, ("123456789", "", "stop", 3)),
         ("123456789", -1, ("123456789", "", "stop", 3)),
         ([Reasoning("hm, "), "1", "2"], 2, ("hm, 1", "", "length", 2)),
@@ -159,15 +159,15 @@ def _answer(reply):
         (ToolCall("add", {"a": 1}), 1, ("", '{"a"', "length", 1)),
     ],
 )
-def test_max_tokens_ends_an_answer(stream, script, most, answer):
+def test_max_tokens_ends_an_answer(stream, script, max_tokens, answer):
     with SimulatedDocker({"ai/smollm2": script}) as docker:
         path = "/engines/v1/chat/completions"
         settings = {"stream": stream, "stream_options": {"include_usage": True}}
-        reply = post(docker, path, messages=MESSAGES, max_tokens=most, **settings)
+        reply = post(docker, path, messages=MESSAGES, max_tokens=max_tokens, **settings)
     assert _answer(reply) == answer
 
 
-def test_a_failure_before_a_whole_answer_is_one_of_http():
+def test_a_failure_before_a_whole_answer_is_an_http_error():
     with SimulatedDocker({"ai/smollm2": [Text("part"), Fail("it broke", 500)]}) as docker:
         with pytest.raises(urllib.error.HTTPError) as caught:
             post(docker, "/engines/v1/chat/completions", messages=MESSAGES)
@@ -175,7 +175,7 @@ def test_a_failure_before_a_whole_answer_is_one_of_http():
         caught.value.close()
 
 
-def test_embeddings():
+def test_equal_texts_have_equal_embeddings_and_embed_replaces_them():
     with SimulatedDocker() as docker:
         reply = post(docker, "/v1/embeddings", input=["aaa", "bbb", "aaa"])
         alone = post(docker, "/v1/embeddings", input="aaa")
@@ -188,7 +188,7 @@ def test_embeddings():
     assert [item["embedding"] for item in reply["data"]] == [[1.0], [2.0]]
 
 
-def test_what_embed_raises_is_raised_where_the_simulation_ends():
+def test_an_error_in_embed_is_raised_at_the_end_of_the_simulation():
     def use():
         with SimulatedDocker(embed=lambda _text: 1 / 0) as docker:
             with pytest.raises(urllib.error.HTTPError) as caught:
@@ -200,7 +200,7 @@ def test_what_embed_raises_is_raised_where_the_simulation_ends():
         use()
 
 
-def test_an_error_in_a_function_of_replies_is_raised_where_the_simulation_ends():
+def test_an_error_in_a_function_of_replies_is_raised_at_the_end_of_the_simulation():
     def use():
         with SimulatedDocker(replies={"GET /models": lambda _request: 1 / 0}) as docker:
             with pytest.raises(urllib.error.HTTPError) as caught:
@@ -212,7 +212,7 @@ def test_an_error_in_a_function_of_replies_is_raised_where_the_simulation_ends()
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/chat/completions"])
-def test_a_missing_model(path):
+def test_a_missing_model_is_not_found(path):
     with SimulatedDocker(["ai/other"]) as docker:
         with pytest.raises(urllib.error.HTTPError) as caught:
             post(docker, path, input=["a"], messages=MESSAGES)

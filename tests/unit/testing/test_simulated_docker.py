@@ -1,4 +1,4 @@
-"""The simulation as a whole: its environment, its records, its runner, what it can lack."""
+"""`SimulatedDocker`: its environment, its records, its runner, and its failures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def variables():
     return {name: os.environ.get(name) for name in ("DOCKER_MODEL_COMMAND", "MODEL_RUNNER_HOST")}
 
 
-def test_the_environment_leads_to_it_while_it_is_open():
+def test_an_open_simulation_sets_the_environment_and_restores_it():
     before = variables()
     with SimulatedDocker() as outer:
         assert variables() == outer.env
@@ -30,19 +30,19 @@ def test_the_environment_leads_to_it_while_it_is_open():
     assert variables() == before
 
 
-def test_it_can_be_open_without_the_environment():
+def test_open_does_not_change_the_environment():
     before = variables()
     docker = SimulatedDocker().open()
     try:
         assert variables() == before
-        env = {**os.environ, **docker.env}  # which may name another runner
+        env = {**os.environ, **docker.env}  # the environment can name another runner
         assert call(docker, "run", "--", MODEL, stdin="hi", env=env).stdout == "You said: hi\n"
     finally:
         docker.close()
-    docker.close()  # once more does nothing
+    docker.close()  # a second call does nothing
 
 
-def test_it_opens_once_at_a_time_and_anew():
+def test_a_simulation_can_be_opened_again_only_after_its_end():
     docker = SimulatedDocker()
     with pytest.raises(RuntimeError, match="is not open"):
         _ = docker.command
@@ -51,28 +51,28 @@ def test_it_opens_once_at_a_time_and_anew():
     with docker:
         assert docker.prompts == []
         ask(docker, "hi")
-    assert docker.prompts == ["hi"]  # also when it is over
+    assert docker.prompts == ["hi"]  # also after the end of the simulation
 
 
-def test_it_remembers_how_it_was_called(tmp_path):
+def test_calls_and_requests_are_recorded(tmp_path):
     with SimulatedDocker() as docker:
         environment = {**os.environ, "SECRET": "s3cret", "STRANGE": "caf\udce9"}
         call(docker, "run", "--", MODEL, "caf\udce9", cwd=tmp_path, env=environment)
-        (made,) = docker.calls
+        (recorded,) = docker.calls
         first, second = docker.requests
-    assert made.argv == ("model", "run", "--", MODEL, "caf\udce9")
-    assert made.cwd == str(tmp_path)
-    assert (made.env["SECRET"], made.env["STRANGE"]) == ("s3cret", "caf\udce9")
-    assert "s3cret" not in repr(made)
+    assert recorded.argv == ("model", "run", "--", MODEL, "caf\udce9")
+    assert recorded.cwd == str(tmp_path)
+    assert (recorded.env["SECRET"], recorded.env["STRANGE"]) == ("s3cret", "caf\udce9")
+    assert "s3cret" not in repr(recorded)
     assert (first.method, first.path, first.prompt) == ("GET", f"/models/{MODEL}", None)
     assert (second.method, second.path) == ("POST", "/engines/v1/chat/completions")
-    assert second.prompt == "caf\ufffd"  # as Go sends what is not UTF-8
-    assert second.call is made
+    assert second.prompt == "caf\ufffd"  # Go replaces bytes that are not UTF-8
+    assert second.call is recorded
     assert second.complete
     assert not second.client_gone
 
 
-def test_its_memory_is_bounded(monkeypatch):
+def test_the_number_and_size_of_records_is_limited(monkeypatch):
     monkeypatch.setattr(records, "MAX_RECORDS", 3)
     with SimulatedDocker() as docker:
         for number in range(4):
@@ -84,7 +84,7 @@ def test_its_memory_is_bounded(monkeypatch):
         assert docker.requests == []
 
 
-def test_waiting_has_an_end():
+def test_waiting_times_out_with_the_reason():
     with SimulatedDocker() as docker:
         docker.wait_all_gone(0)
         docker.wait_prompts(0, 0)
@@ -96,7 +96,7 @@ def test_waiting_has_an_end():
             docker.wait_calls(1, 0.01)
 
 
-def test_models_by_name_and_as_the_runner_sends_them():
+def test_models_can_be_names_or_objects_of_the_runner():
     untagged = {"id": "sha256:" + "77aa" * 16, "created": 1740000000, "config": None}
     with SimulatedDocker(["ai/smollm2", untagged]) as docker:
         first, second = json.loads(call(docker, "list", "--json").stdout)
@@ -107,33 +107,33 @@ def test_models_by_name_and_as_the_runner_sends_them():
         assert call(docker, "inspect", "ai/other").returncode == 1
 
 
-def test_any_model_is_there_if_none_is_named():
+def test_models_none_means_that_every_model_exists():
     with SimulatedDocker(None) as docker:
         assert ask(docker, "hi", "hf.co/whatever/model") == "You said: hi\n"
 
 
-def test_a_model_that_can_be_pulled():
+def test_a_pullable_model_is_pulled_by_run_and_by_pull():
     steps = [Downloaded(1_000_000, 2_000_000), Warn("large"), Pulled()]
     with SimulatedDocker(pullable={"ai/new": steps}) as docker:
-        done = call(docker, "run", "ai/new", "hi")
-        assert done.stdout == (
+        completed = call(docker, "run", "ai/new", "hi")
+        assert completed.stdout == (
             "Unable to find model 'ai/new' locally. Pulling from the server.\n"
             "Downloaded 1.00MB of 2.00MB\nModel pulled successfully\nYou said: hi\n"
         )
-        assert done.stderr == "Warning: large\n"
+        assert completed.stderr == "Warning: large\n"
         assert call(docker, "run", "ai/new", "hi").stdout == "You said: hi\n"
         assert call(docker, "pull", "ai/new").stdout.endswith("Model pulled successfully\n")
 
 
-def test_a_model_that_cannot_be_pulled():
-    failing = {"ai/full": [Downloaded(1, 2), Fail("Error: disk full")]}
-    with SimulatedDocker(pullable=failing) as docker:
+def test_a_scripted_or_unknown_pull_fails():
+    pullable = {"ai/full": [Downloaded(1, 2), Fail("Error: disk full")]}
+    with SimulatedDocker(pullable=pullable) as docker:
         assert call(docker, "pull", "ai/full").stderr == "Failed to pull model: Error: disk full\n"
         assert "404 Not Found" in call(docker, "pull", "ai/nosuch").stderr
         assert call(docker, "inspect", "ai/full").returncode == 1
 
 
-def test_models_are_loaded_configured_and_unloaded():
+def test_models_can_be_loaded_configured_and_unloaded():
     with SimulatedDocker() as docker:
         assert "smollm2" not in call(docker, "ps").stdout
         assert call(docker, "run", "--detach", MODEL).stdout == ""
@@ -149,7 +149,7 @@ def test_models_are_loaded_configured_and_unloaded():
         assert not json.loads(call(docker, "configure", "show", MODEL).stdout)
 
 
-def test_a_reply_can_be_fixed():
+def test_a_fixed_reply_replaces_the_reply_of_a_path():
     replies = {"GET /models": Reply(500, "boom"), "GET /engines/ps": Reply(body=[])}
     with SimulatedDocker(replies=replies) as docker:
         assert "500 Internal Server Error" in call(docker, "list", "--json").stderr
@@ -157,7 +157,7 @@ def test_a_reply_can_be_fixed():
 
 
 @pytest.mark.parametrize("api", ["/v1", "/engines/v1", "/engines/llama.cpp/v1"])
-def test_a_reply_can_be_fixed_by_each_name_of_its_path(api):
+def test_a_fixed_reply_can_use_every_alias_of_its_path(api):
     with SimulatedDocker(replies={f"POST {api}/chat/completions": Reply(500, "boom")}) as docker:
         assert "body=boom" in call(docker, "run", MODEL, "hi").stderr
 
@@ -172,12 +172,12 @@ def test_a_reply_can_be_fixed_by_each_name_of_its_path(api):
         (TypeError, {"startup": ["no text"]}),
     ],
 )
-def test_what_would_do_nothing_is_refused(error, settings):
+def test_invalid_settings_are_refused(error, settings):
     with pytest.raises(error, match=r"is (no|not a) "):
         SimulatedDocker(**settings)
 
 
-def test_one_model_needs_no_list():
+def test_a_single_model_is_accepted_without_a_list():
     with SimulatedDocker(MODEL, pullable="ai/new") as docker:
         assert ask(docker, "hi") == "You said: hi\n"
         assert call(docker, "pull", "ai/new").returncode == 0
@@ -194,40 +194,40 @@ def test_one_model_needs_no_list():
         ("runner-off", 1, "Docker Model Runner is not running."),
     ],
 )
-def test_what_can_be_missing(how, code, stderr, monkeypatch):
-    monkeypatch.delenv("MODEL_RUNNER_NO_AUTO_INSTALL", raising=False)  # with it, words differ
+def test_each_broken_installation_fails_like_the_real_one(how, code, stderr, monkeypatch):
+    monkeypatch.delenv("MODEL_RUNNER_NO_AUTO_INSTALL", raising=False)  # it changes the message
     with SimulatedDocker.broken(how) as docker:
-        done = call(docker, "run", "--color", "no", "--", MODEL, stdin="hi")
-        assert done.returncode == code
-        assert stderr in done.stderr
+        completed = call(docker, "run", "--color", "no", "--", MODEL, stdin="hi")
+        assert completed.returncode == code
+        assert stderr in completed.stderr
 
 
-def test_nothing_else_can_be_missing():
+def test_an_unknown_name_of_a_broken_installation_is_refused():
     with pytest.raises(ValueError, match="'no_docker' is not one of no-docker, no-plugin"):
         SimulatedDocker.broken("no_docker")
 
 
-def test_docker_itself_can_be_missing():
+def test_a_simulation_without_docker_has_no_command():
     with SimulatedDocker.broken("no-docker") as docker, pytest.raises(FileNotFoundError):
         call(docker, "version")
 
 
-def test_an_older_version():
+def test_an_older_version_has_no_color_flag_and_reads_no_files():
     with SimulatedDocker(version="v0.1.40", script=["see ", "it"]) as docker:
-        done = call(docker, "run", "--color", "no", "--", MODEL, stdin="hi")
-        assert done.stderr.startswith("unknown flag: --color\n")
+        completed = call(docker, "run", "--color", "no", "--", MODEL, stdin="hi")
+        assert completed.stderr.startswith("unknown flag: --color\n")
         call(docker, "run", "--", MODEL, stdin="  @/etc/hostname \n")
-        assert docker.prompts == ["  @/etc/hostname \n"]  # neither read nor trimmed
+        assert docker.prompts == ["  @/etc/hostname \n"]  # neither replaced nor trimmed
         assert call(docker, "version").stdout.startswith("Docker Model Runner version v0.1.40\n")
 
 
 @pytest.mark.parametrize("version", ["v0.1.39", "v0.1.27", "latest"])
-def test_no_other_version(version):
+def test_an_unsupported_version_is_refused(version):
     with pytest.raises(ValueError, match=r"v0\.1\.40|invalid literal"):
         SimulatedDocker(version=version)
 
 
-def test_files_reach_the_model_as_they_do_in_reality(tmp_path):
+def test_files_that_a_prompt_names_are_sent_like_by_the_real_command(tmp_path):
     (tmp_path / "secret.txt").write_text("s3cret")
     (tmp_path / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with SimulatedDocker() as docker:
@@ -237,7 +237,7 @@ def test_files_reach_the_model_as_they_do_in_reality(tmp_path):
     assert request.images == ("data:image/png;base64,iVBORw0KGgo=",)
 
 
-def test_the_runner_answers_any_http_client():
+def test_the_runner_answers_http_requests_without_the_command():
     with SimulatedDocker(script="Hello") as docker:
         body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": True}
         request = urllib.request.Request(
@@ -255,7 +255,7 @@ def test_the_runner_answers_any_http_client():
                 urllib.request.urlopen(f"{docker.url}{path}", data)
 
 
-def test_a_shell_can_use_it():
+def test_a_shell_can_run_the_command_of_the_environment():
     with SimulatedDocker():
         command = 'echo hi | eval "$DOCKER_MODEL_COMMAND run ai/smollm2"'
         assert subprocess.getoutput(command) == "You said: hi"

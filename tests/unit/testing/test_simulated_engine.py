@@ -1,4 +1,4 @@
-"""The simulated engine refuses what llama.cpp refuses, in its words, and counts as it says."""
+"""The simulated engine: refusals with the messages of llama.cpp, and token counts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw
 
 
 def ask(docker, path, body=None, method=None):
-    """The status, and the value or the text of the reply."""
+    """Return the status, and the JSON value or the text of the reply."""
     data = None if body is None else json.dumps({"model": MODEL, **body}).encode()
     request = urllib.request.Request(docker.url + path, data, method=method)
     try:
@@ -55,7 +55,7 @@ def conversation(*calls, **result):
     return [USER, {"role": "assistant", "content": None, "tool_calls": list(calls)}, answer]
 
 
-# Each as a real llama-server of October 2026 said it.
+# The messages are those of a real llama-server of October 2026.
 REFUSED = [
     (conversation(call('{"a"')), 500, "Failed to parse tool call arguments as JSON: [json.exc"),
     (conversation(call("")), 500, "Failed to parse tool call arguments as JSON"),
@@ -72,30 +72,30 @@ REFUSED = [
 ]
 
 
-def test_messages_that_the_engine_refuses():
+def test_invalid_messages_are_refused_like_by_llama_cpp():
     with SimulatedDocker(SimulatedModel(MODEL)) as docker:
-        for messages, status, words in REFUSED:
-            got, reply = ask(docker, CHAT, {"messages": messages})
+        for messages, status, message in REFUSED:
+            received, reply = ask(docker, CHAT, {"messages": messages})
             error = reply["error"]
-            assert got == status, messages
-            assert words in error["message"]
-            assert error["type"] == {400: "invalid_request_error", 500: "server_error"}[got]
+            assert received == status, messages
+            assert message in error["message"]
+            assert error["type"] == {400: "invalid_request_error", 500: "server_error"}[received]
 
 
-def test_settings_that_the_engine_refuses():
+def test_invalid_settings_are_refused_like_by_llama_cpp():
     refused = [
         ({"tool_choice": "any"}, "Invalid tool_choice: any"),
         ({"response_format": {"type": "xml"}}, 'must be one of "text" or "json_object"'),
         ({"response_format": {"schema": {"type": "odd"}}}, "JSON schema error: unrecognized type"),
     ]
     with SimulatedDocker() as docker:
-        for settings, words in refused:
+        for settings, message in refused:
             status, reply = ask(docker, CHAT, {"messages": [USER], **settings})
-            assert (status, words in reply["error"]["message"]) == (400, True), settings
+            assert (status, message in reply["error"]["message"]) == (400, True), settings
 
 
-def test_messages_that_the_engine_takes():
-    taken = [
+def test_unusual_messages_are_accepted_like_by_llama_cpp():
+    accepted = [
         [USER, USER],
         [{"role": "critic", "content": "x"}],
         [{"role": "developer", "content": "x"}, USER],
@@ -106,7 +106,7 @@ def test_messages_that_the_engine_takes():
         [USER, {"role": "assistant", "content": "One"}],
     ]
     with SimulatedDocker(SimulatedModel(MODEL)) as docker:
-        for messages in taken:
+        for messages in accepted:
             assert ask(docker, CHAT, {"messages": messages})[0] == 200, messages
 
 
@@ -114,7 +114,7 @@ SYSTEM = {"role": "system", "content": "Be short."}
 SAID = {"role": "assistant", "content": "Three."}
 
 
-def test_conversations_that_a_template_refuses():
+def test_templates_refuse_the_conversations_that_real_templates_refuse():
     refused = [
         ("gemma", [USER, USER], "roles must alternate"),
         ("gemma", [USER, SAID, SYSTEM, USER], "roles must alternate"),
@@ -129,13 +129,13 @@ def test_conversations_that_a_template_refuses():
     ]
     models = [SimulatedModel(f"ai/{name}", template=name) for name in TEMPLATES]
     with SimulatedDocker(models) as docker:
-        for template, messages, words in refused:
+        for template, messages, reason in refused:
             body = {"model": f"ai/{template}", "messages": messages}
             status, reply = ask(docker, CHAT, body)
             message = reply["error"]["message"]
             assert status == 400, (template, messages)
             assert message.startswith("Unable to generate parser for this template.")
-            assert words in message.splitlines()[-1].removeprefix("Error: Jinja Exception: ")
+            assert reason in message.splitlines()[-1].removeprefix("Error: Jinja Exception: ")
         for template in TEMPLATES:
             round_trip = [USER, SAID] if template == "gemma" else conversation(call(), name="add")
             end = [USER] if template == "gemma" else [SAID, USER]
@@ -143,9 +143,9 @@ def test_conversations_that_a_template_refuses():
             assert ask(docker, CHAT, body)[0] == 200, template
 
 
-def test_a_template_of_ones_own():
-    shouting = Template("…", ((" Be quiet.", lambda messages: "!" in messages[-1]["content"]),))
-    with SimulatedDocker(SimulatedModel(MODEL, template=shouting)) as docker:
+def test_a_custom_template_can_refuse_messages():
+    template = Template("…", ((" Be quiet.", lambda messages: "!" in messages[-1]["content"]),))
+    with SimulatedDocker(SimulatedModel(MODEL, template=template)) as docker:
         status, _ = ask(docker, CHAT, {"messages": [{"role": "user", "content": "hi!"}]})
         assert status == 400
         assert ask(docker, CHAT, {"messages": [USER]})[0] == 200
@@ -153,8 +153,8 @@ def test_a_template_of_ones_own():
         SimulatedDocker(template="lama")
 
 
-@pytest.mark.parametrize(("template", "shown"), [("chatml", True), ("smollm2", False)])
-def test_a_count_is_that_of_the_answer(template, shown):
+@pytest.mark.parametrize(("template", "counts_tools"), [("chatml", True), ("smollm2", False)])
+def test_a_token_count_equals_the_usage_of_the_answer(template, counts_tools):
     with SimulatedDocker(template=template) as docker:
         bare = ask(docker, COUNT, {"messages": [USER]})[1]["input_tokens"]
         own = {"name": "add", "input_schema": {"type": "object"}}
@@ -163,13 +163,13 @@ def test_a_count_is_that_of_the_answer(template, shown):
         blocks = [{"role": "user", "content": [{"type": "text", "text": "one two"}]}]
         assert ask(docker, COUNT, {"messages": blocks})[1]["input_tokens"] == bare
     assert bare == usage["prompt_tokens"]
-    assert (tools > bare) == shown
+    assert (tools > bare) == counts_tools
 
 
-def test_a_long_prompt_reports_its_progress_when_asked():
-    words = {"role": "user", "content": "word " * 5000}
+def test_a_long_prompt_reports_its_progress_on_request():
+    message = {"role": "user", "content": "word " * 5000}
     body = json.dumps(
-        {"model": MODEL, "messages": [words], "stream": True, "return_progress": True}
+        {"model": MODEL, "messages": [message], "stream": True, "return_progress": True}
     )
     with SimulatedDocker(script="Yes.") as docker:
         request = urllib.request.Request(docker.url + CHAT, body.encode())
@@ -190,7 +190,7 @@ def test_a_context_size_is_enforced_when_packaged_or_configured():
         assert ask(docker, CHAT, {**long, "model": "ai/other"})[0] == 200
 
 
-def test_embeddings_have_the_limits_of_their_model():
+def test_embeddings_enforce_the_limits_of_the_model():
     model = SimulatedModel(MODEL, kind="embedding", trained_context=600)
     with SimulatedDocker(model, embed=lambda text: [len(text), 0.5]) as docker:
         status, reply = ask(docker, EMBED, {"input": "word " * 511})
@@ -209,7 +209,7 @@ def test_embeddings_have_the_limits_of_their_model():
         assert (status, "logits computation" in reply["error"]["message"]) == (500, True)
 
 
-def test_a_chat_model_embeds_once_it_is_configured():
+def test_a_chat_model_embeds_after_it_is_configured_for_embeddings():
     with SimulatedDocker(SimulatedModel(MODEL)) as docker:
         status, reply = ask(docker, EMBED, {"input": "a"})
         assert (status, reply["error"]["message"][:20]) == (400, "Pooling type 'none' ")
@@ -217,7 +217,7 @@ def test_a_chat_model_embeds_once_it_is_configured():
         assert ask(docker, EMBED, {"input": "a"})[0] == 200
 
 
-def test_a_reranker_ranks():
+def test_a_reranker_ranks_the_matching_document_first():
     path = "/rerank"
     documents = ["Bananas are yellow.", "Paris is the capital of France."]
     question = {"query": "the capital of France", "documents": documents}
@@ -229,7 +229,7 @@ def test_a_reranker_ranks():
         assert ask(docker, path, {"query": "x", "documents": []})[0] == 400
 
 
-def test_metadata_tell_what_a_model_can_do():
+def test_metadata_contain_the_settings_of_a_simulated_model():
     models = [SimulatedModel(MODEL, template="smollm2", context_size=4096, gguf={"a": "b"})]
     models.append(SimulatedModel("ai/bge", kind="reranker", trained_context=512))
     with SimulatedDocker(models) as docker:
@@ -247,7 +247,7 @@ def test_metadata_tell_what_a_model_can_do():
     assert "context_window" not in listed[1]["dmr"]
 
 
-def test_models_are_tagged_and_removed():
+def test_models_can_be_tagged_and_removed():
     with SimulatedDocker() as docker:
         assert ask(docker, f"/models/{MODEL}/tag?repo=ai/mine&tag=v1", {})[0] == 201
         ident = ask(docker, "/models/ai/mine:v1")[1]["id"]
@@ -263,7 +263,7 @@ def test_a_configuration_is_kept_for_each_mode():
     with SimulatedDocker() as docker:
         ask(docker, CONFIGURE, {"context-size": 100, "keep_alive": "90s"})
         ask(docker, CONFIGURE, {"runtime-flags": ["--pooling", "mean"], "mode": "embedding"})
-        configurations = {each["Mode"]: each["Config"] for each in ask(docker, CONFIGURE)[1]}
+        configurations = {entry["Mode"]: entry["Config"] for entry in ask(docker, CONFIGURE)[1]}
         assert configurations["completion"] == {"context-size": 100, "keep_alive": "1m30s"}
         assert configurations["embedding"] == {"runtime-flags": ["--pooling", "mean"]}
         assert ask(docker, f"{CONFIGURE}?model=ai/none")[1] == []
@@ -274,7 +274,7 @@ def test_a_configuration_is_kept_for_each_mode():
         assert running["keep_alive"] == "1m30s"
 
 
-def test_a_busy_model_is_neither_configured_nor_unloaded():
+def test_a_model_in_use_cannot_be_configured_or_unloaded():
     with SimulatedDocker(script=lambda _prompt: busy(docker)) as docker:
         assert ask(docker, CHAT, {"messages": [USER]})[0] == 200
 
@@ -286,14 +286,14 @@ def busy(docker):
     yield "Done."
 
 
-def test_a_script_sees_the_whole_request():
+def test_a_script_receives_the_messages_tools_and_schema():
     def script(prompt):
         assert prompt == prompt.messages[-1]["content"] == "one two"
         assert prompt.schema == {"type": "object"}
         return ToolCall(prompt.tools[0]["function"]["name"]) if prompt.tools else "{}"
 
-    wanted = {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}
-    body = {"messages": [USER], "response_format": wanted}
+    response_format = {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}
+    body = {"messages": [USER], "response_format": response_format}
     with SimulatedDocker(script=script) as docker:
         called = ask(docker, CHAT, {**body, "tools": [TOOL]})[1]["choices"][0]
         choice = ask(docker, CHAT, body)[1]["choices"][0]
@@ -301,7 +301,7 @@ def test_a_script_sees_the_whole_request():
     assert choice["message"]["content"] == "{}"
 
 
-def test_a_script_can_reply_as_it_likes():
+def test_a_script_can_send_a_reply_or_an_event():
     script = InTurn(Reply(418, {"error": "teapot"}), [Text("a"), Event({"choices": [], "x": 1})])
     with SimulatedDocker(script=script) as docker:
         assert ask(docker, CHAT, {"messages": [USER]}) == (418, {"error": "teapot"})
