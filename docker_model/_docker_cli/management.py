@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from docker_model._docker_cli import command, failures, listing
+from docker_model._runtime import io_thread
 from docker_model._transport import configuration as configurations
 from docker_model._transport import model_data
 from docker_model._transport.environment import Environment
@@ -16,6 +17,7 @@ from docker_model._transport.failure_table import NOT_SEARCHED, PLUGIN_HINT
 from docker_model._transport.failures import model_not_found
 from docker_model._transport.log import LOG
 from docker_model._transport.model_names import HUGGING_FACE, canonical
+from docker_model._transport.shared_pulls import SharedPulls
 from docker_model.errors import (
     DockerModelError,
     DockerNotFoundError,
@@ -145,49 +147,37 @@ async def supports_color(spec: CommandSpec) -> bool:
     return True
 
 
-class _CallbackError(Exception):
-    """Wraps an exception of a caller's function, so that no handler here catches it."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__()
-        self.error = error
-
-
 async def pull(
     spec: CommandSpec, model: str, on_progress: Callable[[PullProgress], object] | None = None
-) -> str:
-    """Pull `model`, and return the output of `inspect`.
-
-    Exit code 0 does not prove success: the CLI also exits with 0 if the progress stream ends
-    early or ends with an error text. Therefore `inspect` checks that the model is in the store.
+) -> None:
+    """Pull `model`. Calls that wait for the same model share one pull.
 
     Raises:
         ModelNotFoundError: If the registry does not have the model.
         PullError: If the pull failed.
         DockerModelError: If the command fails.
     """
+    shared = io_thread.current().local(SharedPulls)
+    await shared.pull((spec, model), lambda report: _pull(spec, model, report), on_progress)
+
+
+async def _pull(spec: CommandSpec, model: str, report: Callable[[PullProgress], object]) -> None:
+    """Pull `model`, and check that it is in the store.
+
+    Exit code 0 does not prove success: the CLI also exits with 0 if the progress stream ends
+    early or ends with an error text.
+    """
     output = listing.PullOutput(model)
 
-    def report(data: bytes) -> None:
+    def feed(data: bytes) -> None:
         for progress in output.feed(data):
-            if on_progress is not None:
-                try:
-                    on_progress(progress)
-                # Includes SystemExit, which would end the I/O thread.
-                except BaseException as error:  # noqa: BLE001  raised again for the caller
-                    raise _CallbackError(error) from None
+            report(progress)
 
     arguments = command.pull_arguments(model)
     LOG.info("pulling %s", model)
-    failure: BaseException | None = None
+    await run_command(spec, arguments, about="pull", model=model, on_stdout=feed)
     try:
-        await run_command(spec, arguments, about="pull", model=model, on_stdout=report)
-    except _CallbackError as carrier:
-        failure = carrier.error
-    if failure is not None:  # raised outside `except`, so that `_CallbackError` is not its context
-        raise failure
-    try:
-        inspected = await inspect(spec, model)
+        await inspect(spec, model)
     except ModelNotFoundError:
         msg = f"the pull of {model!r} reported success, but the model is not in the local store"
         hint = f"try `docker model pull {model}` again"
@@ -195,7 +185,6 @@ async def pull(
             hint = "check the name; a private model needs HF_TOKEN, or pull_model(…, token=…)"
         raise PullError(msg, hint=hint) from None
     LOG.info("pulled %s", model)
-    return inspected
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,8 +242,8 @@ class ManagementCommands:
                 raise UnsupportedParameterError(msg, hint=hint)
             spec = replace(spec, env=Environment({**spec.env, "HF_TOKEN": token}))
         async with self._limit("pull"):
-            model = _model(name, await pull(spec, name, sink.put))
-            configured = await self.configured(name)
+            await pull(spec, name, sink.put)
+            model, configured = await asyncio.gather(self._inspect(name), self.configured(name))
         sink.put(self._remember(name, model, configured))
 
     async def preload(self, name: str) -> None:

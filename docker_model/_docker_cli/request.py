@@ -119,7 +119,7 @@ class CliRequest:
         except ModelNotFoundError:
             if options.pull == "never":
                 raise
-        await self._shared.pull(options.spec, model, options.on_progress)
+        await management.pull(options.spec, model, options.on_progress)
         return await self._attempts()
 
     async def _attempts(self) -> Completion:

@@ -14,13 +14,12 @@ from docker_model._runtime.tasks import SingleFlight
 from docker_model._transport.log import LOG
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Hashable
 
     from docker_model._docker_cli.command_spec import CommandSpec, Program
     from docker_model._docker_cli.plugin_file import PluginFile
     from docker_model._docker_cli.standby_pool import StandbyOwner
     from docker_model._docker_cli.workdir import Workdir
-    from docker_model.types import Progress
 
 
 class Presence:
@@ -71,17 +70,6 @@ class SharedState:
         asked_at = asyncio.get_running_loop().time()
         await self._single_flight.do((spec, model), lambda: management.check_pulled(spec, model))
         self.presence.remember(spec, model, asked_at, seconds)
-
-    async def pull(
-        self, spec: CommandSpec, model: str, on_progress: Callable[[Progress], object] | None
-    ) -> None:
-        """Pull a model. Calls that wait for it with the same `on_progress` share one pull.
-
-        Raises:
-            DockerModelError: If the pull fails.
-        """
-        key = ("pull", spec, model, id(on_progress))
-        await self._single_flight.do(key, lambda: management.pull(spec, model, on_progress))
 
     async def run_command(self, spec: CommandSpec, model: str) -> RunCommand:
         """Return the command that runs `model`, with the flags that its program supports."""

@@ -93,7 +93,7 @@ class CliTransport:
         except ModelNotFoundError:
             if options.pull == "never":
                 raise
-            await shared.pull(spec, model, options.on_progress)
+            await management.pull(spec, model, options.on_progress)
         shared.presence.remember(spec, model, asked_at, options.remembered)
         pool = shared.pool(spec, model, options.cwd, options.owner)
         try:

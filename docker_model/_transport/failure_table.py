@@ -133,6 +133,14 @@ ENGINE_ENDS = (
     ),
 )
 
+# Any other failure of a pull. The command's own words stay out of the message.
+PULL_FAILED = _row(
+    r"^Failed to pull model: (?:.*: )?(?P<words>.*)",  # the last part has no address
+    PullError,
+    "the pull of {model!r} failed",
+    "try again: `docker model pull {model}`; `docker model logs` shows the runner's log",
+)
+
 # The first row that matches determines the error, so specific rows come first.
 CAUSES = (
     *ENGINE_ENDS,
@@ -359,12 +367,7 @@ CAUSES = (
         "the CLI could not parse the reply, which possibly comes from a proxy",
         _ADDRESS_HINT,
     ),
-    _row(
-        r"^Failed to pull model: (?:.*: )?(?P<words>.*)",  # the last part has no address
-        PullError,
-        "the pull of {model!r} failed: {words}",
-        "try again: `docker model pull {model}`; `docker model logs` shows the runner's log",
-    ),
+    PULL_FAILED,
     _row(
         r"status=429\b",
         GenerationError,

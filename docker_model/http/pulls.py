@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from docker_model._runtime import io_thread
-from docker_model._transport.failure_table import CAUSES
+from docker_model._transport.failure_table import CAUSES, PULL_FAILED
 from docker_model._transport.failures import Failure
 from docker_model._transport.log import LOG
+from docker_model._transport.shared_pulls import SharedPulls
 from docker_model.errors import DockerModelError, PullError
 from docker_model.http.connections import ConnectFailed, ConnectionLost, Connections
 from docker_model.types import PullProgress
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 PATH = "/models/create"
 _OK = 200
+_WITH_WORDS = replace(PULL_FAILED, message=PULL_FAILED.message + ": {words}")
+_CAUSES = tuple(_WITH_WORDS if cause is PULL_FAILED else cause for cause in CAUSES)
 # Errors of Hugging Face, which arrive as plain text after the status and the first steps.
 _REFUSALS = ("Model not found", "Unauthorized")
 
@@ -32,7 +36,7 @@ async def pull(
     on_progress: Callable[[PullProgress], object] | None,
     token: str | None = None,
 ) -> None:
-    """Pull `model`.
+    """Pull `model`. Calls that wait for the same model share one pull.
 
     Args:
         link: The connection key of the runner.
@@ -45,6 +49,21 @@ async def pull(
         ModelNotFoundError: If the registry does not have the model.
         PullError: If the pull failed.
     """
+
+    async def work(report: Callable[[PullProgress], object]) -> None:
+        await _pull(link, headers, model, report, token)
+
+    shared = io_thread.current().local(SharedPulls)
+    await shared.pull((link, model, token), work, on_progress)
+
+
+async def _pull(
+    link: ConnectionKey,
+    headers: Mapping[str, str],
+    model: str,
+    report: Callable[[PullProgress], object],
+    token: str | None,
+) -> None:
     LOG.info("pulling %s", model)
     progress = PullReader(model)
     headers = {
@@ -66,8 +85,8 @@ async def pull(
                 raise _failure(model, words)
             async for line in _lines(reply):
                 step = progress.read(line)
-                if step is not None and on_progress is not None:
-                    on_progress(step)
+                if step is not None:
+                    report(step)
     except (ConnectFailed, ConnectionLost) as error:
         msg = f"the pull of {model!r} was interrupted: {error}"
         raise PullError(msg, hint=hint) from error
@@ -132,6 +151,6 @@ class PullReader:
 
 
 def _failure(model: str, words: str) -> DockerModelError:
-    named = Failure("pull", model, f"Failed to pull model: {words}").match(CAUSES)
+    named = Failure("pull", model, f"Failed to pull model: {words}").match(_CAUSES)
     assert named is not None  # the table has a row for all messages of a pull
     return named

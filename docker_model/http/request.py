@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from docker_model._runtime import io_thread
 from docker_model._runtime.limiter import Limiter
-from docker_model._runtime.tasks import SingleFlight
 from docker_model._runtime.timeouts import PhaseTimeout, timeout_scope
 from docker_model._transport.failure_table import NO_ROOM
 from docker_model._transport.log import LOG
@@ -203,11 +202,8 @@ class HttpRequest:
 
     async def _pull(self) -> None:
         endpoint = await discovery.find(self._options.place)
-        headers, report = self._options.headers_for(endpoint), self._options.on_progress
-        # Concurrent requests with the same `on_progress` share one pull.
-        key = ("pull", self._options.place, self._model, id(report))
-        once = io_thread.current().local(SingleFlight)
-        await once.do(key, lambda: pulls.pull(endpoint.link, headers, self._model, report))
+        headers = self._options.headers_for(endpoint)
+        await pulls.pull(endpoint.link, headers, self._model, self._options.on_progress)
 
     async def _attempts(self, read: Callable[[Reply], Awaitable[_T]]) -> _T:
         """Send the request, and retry as long as no part of an answer has arrived."""

@@ -1,11 +1,14 @@
 """Discovery and management return the same over the command and over HTTP."""
 
+import asyncio
 import inspect
+from dataclasses import replace
 
 import pytest
 
 import docker_model
 from docker_model import (
+    Completion,
     DockerModel,
     DockerNotFoundError,
     GenerationError,
@@ -18,7 +21,15 @@ from docker_model import (
     UnsupportedParameterError,
     management,
 )
-from docker_model.testing import Downloaded, Pulled, Raw, Reply, SimulatedDocker, SimulatedModel
+from docker_model.testing import (
+    Downloaded,
+    Pulled,
+    Raw,
+    Reply,
+    SimulatedDocker,
+    SimulatedModel,
+    Sleep,
+)
 from tests.support.runner_failures import LISTING
 
 
@@ -162,6 +173,32 @@ def test_pull_accepts_a_token_and_reports_progress(simulate, transport):
         (call,) = [call for call in docker.calls if "pull" in call.argv]
         assert call.env["HF_TOKEN"] == "hf_secret"
         assert "hf_secret" not in " ".join(call.argv)
+
+
+async def test_pulls_at_the_same_time_are_one_for_the_runner(simulate, transport):
+    docker = simulate([], pullable={"ai/other": [Downloaded(1, 2), Sleep(0.5), Pulled()]})
+    seen = {"a": [], "b": []}
+    pulls = [
+        management.apull_model("ai/other", on_progress=steps.append, transport=transport)
+        for steps in seen.values()
+    ]
+    assert [model.name for model in await asyncio.gather(*pulls)] == ["ai/other"] * 2
+    assert [len(steps) for steps in seen.values()] == [2, 2]
+    assert [request.path for request in docker.requests].count("/models/create") == 1
+
+
+async def test_an_error_of_one_callback_leaves_the_pull_of_the_other_alone(simulate, transport):
+    simulate([], pullable={"ai/other": [Downloaded(1, 2), Sleep(0.5), Pulled()]})
+
+    def fail(_step):
+        raise KeyError
+
+    model = DockerModel("ai/other", pull="missing", transport=transport)
+    failing = replace(model, on_progress=fail)
+    answers = await asyncio.gather(
+        failing.agenerate("a"), model.agenerate("b"), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [KeyError, Completion]
 
 
 def test_the_command_refuses_a_token_that_it_would_not_use(simulate):

@@ -264,7 +264,7 @@ PULLS = {
         ),
         "cannot reach the registry",
     ),
-    "anything else": (f"{READING}something new", "the pull of 'ai/smollm2' failed: something new"),
+    "anything else": (f"{READING}something new", "the pull of 'ai/smollm2' failed"),
 }
 
 

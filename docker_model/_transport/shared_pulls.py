@@ -1,0 +1,89 @@
+"""One pull of a model at a time, for all calls of this process that need it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeAlias
+
+from docker_model._runtime.tasks import SingleFlight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Hashable
+    from typing import Any
+
+    from docker_model.types import PullProgress
+
+    Report: TypeAlias = Callable[[PullProgress], object]
+
+
+class SharedPulls:
+    """Shares running pulls between calls; only the I/O thread uses it.
+
+    The runner cannot pull a model twice at the same time: both pulls write to the same file, and
+    the model of the second is damaged for a moment, or its pull fails.
+    """
+
+    def __init__(self) -> None:
+        self._single_flight = SingleFlight()
+        self._listeners: dict[
+            Hashable, list[tuple[Report | None, asyncio.Future[BaseException]]]
+        ] = {}
+
+    async def pull(
+        self,
+        key: Hashable,
+        work: Callable[[Report], Coroutine[Any, Any, object]],
+        on_progress: Report | None,
+    ) -> None:
+        """Await `work(report)`, shared with all calls that currently wait for `key`.
+
+        The pull continues for the others if a call leaves, also because of its `on_progress`.
+
+        Args:
+            key: Says which pulls are the same.
+            work: The pull. It is given a function that reports each step to all calls.
+            on_progress: Called with the steps from now on, once for all calls that have it.
+
+        Raises:
+            BaseException: If `work`, or this call's own `on_progress`, raised it.
+        """
+        failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        listeners = self._listeners.setdefault(key, [])
+        listeners.append(listener := (on_progress, failure))
+
+        def report(step: PullProgress) -> None:
+            errors: dict[int, BaseException | None] = {}
+            for function, failed in listeners:
+                if function is not None and not failed.done():
+                    if id(function) not in errors:  # a function of several calls is called once
+                        errors[id(function)] = _error_of(function, step)
+                    if (error := errors[id(function)]) is not None:
+                        failed.set_result(error)
+
+        pulling = asyncio.ensure_future(self._single_flight.do(key, lambda: work(report)))
+        pulling.add_done_callback(_mark_as_retrieved)
+        try:
+            await asyncio.wait((pulling, failure), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            listeners.remove(listener)
+            if not listeners:
+                del self._listeners[key]
+            pulling.cancel()
+        if failure.done():
+            raise failure.result()
+        pulling.result()
+
+
+def _error_of(function: Report, step: PullProgress) -> BaseException | None:
+    try:
+        function(step)
+    # Includes SystemExit, which would end the I/O thread.
+    except BaseException as error:  # noqa: BLE001  raised again for the caller
+        return error
+    return None
+
+
+def _mark_as_retrieved(task: asyncio.Task[None]) -> None:
+    """Keep asyncio from logging an exception that the caller does not need."""
+    if not task.cancelled():
+        task.exception()
