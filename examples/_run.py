@@ -1,7 +1,6 @@
-"""Shared code of the examples: `--simulate`, and one sentence if no model is available.
+"""Shared code of the examples: the option `--simulate`, and a short message for errors.
 
-An example does not need it: `main()`, or `asyncio.run(main())`, is all that `run` does with a
-model at hand.
+With a real model, `run` only calls `main()` or `asyncio.run(main())`.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ VALUES = {"number": 6, "integer": 6, "boolean": True, "array": [], "object": {}}
 
 
 def run(main: Callable[[], Any], **simulation: Any) -> None:
-    """Run an example's `main`; on a simulated model if the command line has `--simulate`.
+    """Run an example's `main`, with a simulated model if the command line has `--simulate`.
 
     Args:
         main: A function or a coroutine function.
-        simulation: Arguments of `SimulatedDocker`, where the usual ones do not fit.
+        simulation: Arguments of `SimulatedDocker` that replace the defaults.
     """
     docker: Any = nullcontext()
     if SIMULATE in sys.argv:
         sys.argv.remove(SIMULATE)
-        print("(simulated: the answers are written in examples/_run.py)\n")
-        docker = SimulatedDocker(**{"models": MODELS, "script": says} | simulation)
+        print("(simulated: the answers are in examples/_run.py)\n")
+        docker = SimulatedDocker(**{"models": MODELS, "script": answer} | simulation)
     try:
         with docker:
             if inspect.iscoroutinefunction(main):
@@ -44,13 +43,13 @@ def run(main: Callable[[], Any], **simulation: Any) -> None:
             else:
                 main()
     except Exception as error:
-        if (sentence := advice(error)) is None:
+        if (message := advice(error)) is None:
             raise
-        sys.exit(sentence)
+        sys.exit(message)
 
 
 def advice(error: BaseException | None) -> str | None:
-    """Return what to do about an error of `docker_model`; `None` for any other error."""
+    """Return a message with the fix of a `docker_model` error; `None` for any other error."""
     while error is not None and not isinstance(error, DockerModelError):
         error = error.__cause__ or error.__context__
     if error is None:
@@ -60,8 +59,8 @@ def advice(error: BaseException | None) -> str | None:
     return f"{problem}{fix}, or add {SIMULATE} to run this example without a model."
 
 
-def says(prompt: Prompt) -> Any:
-    """Answer as the simulated model: a tool is called once, and its result is the answer."""
+def answer(prompt: Prompt) -> Any:
+    """Return the simulated model's answer: one tool call, and then the tool's result."""
     if prompt.messages[-1]["role"] == "tool":
         return f"The tool says: {prompt}"
     if prompt.tools:

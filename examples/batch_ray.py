@@ -1,13 +1,13 @@
-"""A large batch on a Ray cluster: each node asks its own runner, and no row is lost.
+"""A large batch on a Ray cluster. Each node uses its own runner, and no row is lost.
 
     pip install ".[langchain]" "ray[data]"
     python batch_ray.py prompts.jsonl answers
 
-`prompts.jsonl` has a line such as `{"id": 1, "prompt": "What is a pod?"}` for each row. `answers`,
-a folder, gets the same rows with `result` or `error` filled in, and can be the input of another
-run: rows that have a result are kept, and only the others are asked again.
+`prompts.jsonl` has a line such as `{"id": 1, "prompt": "What is a pod?"}` for each row. The script
+writes the same rows with `result` or `error` to the folder `answers`. The folder can be the input
+of another run, which keeps rows with a result and retries the others.
 
-How to set up the nodes: docs/batch.md.
+docs/batch.md describes the setup of the nodes.
 """
 
 from __future__ import annotations
@@ -26,56 +26,56 @@ from ray.data.expressions import col
 from langchain_docker_model import DockerModelLLM
 
 RUNNER = "docker_model_runner"  # a resource of the nodes that have a runner
-AT_ONCE = 4  # prompts that a runner works on at a time: its number of slots
+AT_ONCE = 4  # prompts that a runner processes at the same time: its number of slots
 TRIES = 3
 SECONDS_BETWEEN = 1.0
 
 
 @dataclass
 class Ask:
-    """What travels to each node: the model's settings. The node's own `docker model` answers.
+    """Generates the answers on a node. Ray pickles this object, with the settings of the model.
 
-    The node's environment says where its runner is: `MODEL_RUNNER_HOST`, or else its own Docker.
-    An address in `llm.env` would send all nodes to one runner.
+    Each node uses its own runner: the address in its `MODEL_RUNNER_HOST`, or its own Docker. With
+    an address in `llm.env`, all nodes would use one runner.
     """
 
     llm: DockerModelLLM
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
-        """Give `rows`, column by column, with `result` or `error` for each; never raises."""
+        """Return the columns of the rows with `result` and `error`. This never raises an error."""
         prompts = [str(prompt) for prompt in rows["prompt"]]
         results = [str(result or "") for result in rows.get("result", [""] * len(prompts))]
         errors = [""] * len(prompts)
-        waiting = [number for number, result in enumerate(results) if not result]
-        for left in reversed(range(TRIES)):
-            again = []
-            # Unlike `batch`, it keeps the answers of the others when one fails.
-            for place, answer in self.llm.batch_as_completed(
-                [prompts[number] for number in waiting],
+        open_rows = [number for number, result in enumerate(results) if not result]
+        for tries_left in reversed(range(TRIES)):
+            retries = []
+            # Unlike `batch`, this keeps the other answers when one prompt fails.
+            for index, answer in self.llm.batch_as_completed(
+                [prompts[number] for number in open_rows],
                 {"max_concurrency": AT_ONCE},
                 return_exceptions=True,
             ):
-                number = waiting[place]
+                number = open_rows[index]
                 if isinstance(answer, Exception):
                     errors[number] = f"{type(answer).__name__}: {answer}"
-                    if left and is_worth_another_try(answer):
-                        again.append(number)
+                    if tries_left and is_retryable(answer):
+                        retries.append(number)
                 else:
                     results[number], errors[number] = answer, ""
-            if not again:
+            if not retries:
                 break
-            waiting = again
+            open_rows = retries
             time.sleep(SECONDS_BETWEEN)
         return rows | {"result": results, "error": errors}
 
 
-def is_worth_another_try(error: Exception) -> bool:
-    """Return whether a retry may help: after a crash or a timeout, not after a long prompt."""
+def is_retryable(error: Exception) -> bool:
+    """Return whether a retry can help, such as after a crash, but not after a long prompt."""
     return isinstance(error, ModelError) and error.is_retryable
 
 
 def run(llm: DockerModelLLM, source: str, target: str) -> int:
-    """Ask for each row of `source` on the whole cluster; give the number of rows in error."""
+    """Process each row of `source` on the cluster. Return the number of rows with an error."""
     nodes = int(ray.cluster_resources().get(RUNNER, 0))
     if not nodes:
         sys.exit(f"No node has a runner: ray start … --resources='{{\"{RUNNER}\": 1}}'")
@@ -84,14 +84,14 @@ def run(llm: DockerModelLLM, source: str, target: str) -> int:
         fn_constructor_args=(llm,),
         batch_size=4 * AT_ONCE,
         concurrency=nodes,
-        resources={RUNNER: 1},  # one on each node that has a runner
+        resources={RUNNER: 1},  # one worker on each node that has a runner
     )
     answers.write_json(target)
     return ray.data.read_json(target, lines=True).filter(expr=col("error") != "").count()
 
 
 def main() -> None:
-    """Take the two names from the command line."""
+    """Run the batch with the two names from the command line."""
     source, target = sys.argv[1:]
     if "RAY_ADDRESS" in os.environ:
         ray.init()
@@ -99,7 +99,7 @@ def main() -> None:
         ray.init(resources={RUNNER: 1})
     failed = run(DockerModelLLM(model="ai/smollm2"), source, target)
     if failed:
-        sys.exit(f"{failed} rows are in error. To ask for them again, run on {target!r}.")
+        sys.exit(f"{failed} rows failed. To retry them, run this script with {target!r} as input.")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""An agent: the model calls tools until it can answer, and you see each step as it happens.
+"""An agent that calls tools until it can answer, and shows each step.
 
-With `pip install langchain` it is LangChain's own agent; without, the same in ten lines. Give
-another model's name as an argument: `python langchain_agent.py ai/qwen3`.
+With `pip install langchain` the script uses LangChain's own agent, otherwise a loop of ten lines.
+The name of another model can be an argument: `python langchain_agent.py ai/qwen3`.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def by_hand(chat: ChatDockerModel, question: str) -> Iterator[BaseMessage]:
 
 
 def by_langchain(chat: ChatDockerModel, question: str) -> Iterator[BaseMessage]:
-    from langchain.agents import create_agent  # noqa: PLC0415  it need not be installed
+    from langchain.agents import create_agent  # noqa: PLC0415  optional
 
-    # An instance of the model: `init_chat_model` takes no names but LangChain's own.
+    # Pass an instance, because `init_chat_model` accepts only the names of LangChain's own classes.
     agent = create_agent(chat, [containers], system_prompt="Use the tools you have.")
     for message, _ in agent.stream(
         {"messages": [HumanMessage(question)]},

@@ -1,7 +1,7 @@
-"""An agent that cannot go round in circles: after two calls of tools it answers.
+"""An agent with a limit: it answers after two tool calls.
 
-Small models often call the same tool again and again. `AnswerAfter` counts the calls; when
-there were enough, the model gets no more tools, and is asked to answer from what it has.
+Small models often call the same tool again and again. `AnswerAfter` counts the calls. After the
+last one, the model gets no tools and must answer from the results.
 
     pip install langchain
 """
@@ -31,7 +31,7 @@ PAGES = ["The cafe opens at nine.", "The cafe closes at six.", "Dogs may come in
 
 
 class AnswerAfter(AgentMiddleware[Any, Any]):
-    """Take the tools away after so many calls, and ask for an answer."""
+    """Remove the tools after a number of calls, and ask for an answer."""
 
     def __init__(self, calls: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class AnswerAfter(AgentMiddleware[Any, Any]):
     def wrap_model_call(
         self, request: ModelRequest, handler: Callable[[ModelRequest], ModelResponse]
     ) -> ModelResponse:
-        """Ask with the tools, or without them after the last call."""
+        """Call the model with the tools, or without them after the last tool call."""
         results = [item.text for item in request.messages if isinstance(item, ToolMessage)]
         if len(results) < self.calls:
             return handler(request)
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def never_content(prompt: Any) -> Any:
-    """Call the tool as long as there is one, as small models do."""
+    """Call the tool whenever the request has one, as small models do."""
     return ToolCall("search", {"query": "opens"}) if prompt.tools else "The cafe opens at nine."
 
 

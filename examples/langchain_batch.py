@@ -1,4 +1,4 @@
-"""Many prompts at once: in one call, or as they are answered."""
+"""Many prompts at the same time, with the answers as a list or as they are completed."""
 
 from _run import run
 
@@ -6,14 +6,14 @@ from langchain_docker_model import DockerModelLLM
 
 
 def main() -> None:
-    # At most four runs at a time: a local runner shares one machine among all of them.
+    # At most four calls at the same time, because they all share one machine.
     llm = DockerModelLLM(model="ai/smollm2", max_concurrency=4, max_chars=300)
     questions = [f"What is {thing}, in one sentence?" for thing in ("Docker", "a pod", "OCI")]
 
     for question, answer in zip(questions, llm.batch(questions), strict=True):
         print(f"{question}\n  {answer}")
 
-    # Each failure apart from the others, and each answer as soon as it is there.
+    # Each answer or error as soon as it is available.
     for number, answer in llm.batch_as_completed(questions, return_exceptions=True):
         print(f"{questions[number]}\n  {answer!r}")
 

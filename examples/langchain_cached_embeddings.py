@@ -1,9 +1,9 @@
-"""10,000 texts embedded in a job that may be interrupted: each batch is kept on disk.
+"""Embed 10,000 texts in a job that can be interrupted. Each batch is saved to disk.
 
     docker model pull ai/all-minilm
     pip install langchain-classic
 
-Stop it with Ctrl-C and start it again: only the texts that are missing are embedded.
+Stop it with Ctrl-C and start it again. It embeds only the missing texts.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def main() -> None:
     embeddings = CacheBackedEmbeddings.from_bytes_store(
         model,
         LocalFileStore(STORE),
-        namespace=model.model.replace("/", "-"),  # vectors of two models are never mixed
+        namespace=model.model.replace("/", "-"),  # do not mix vectors of different models
         batch_size=BATCH,
         key_encoder="sha256",
     )
-    kept = sum(1 for _ in STORE.glob("*")) if STORE.exists() else 0
-    print(f"{kept} vectors are there already")
+    cached = sum(1 for _ in STORE.glob("*")) if STORE.exists() else 0
+    print(f"{cached} vectors are in the cache")
     began = time.monotonic()
     vectors = embeddings.embed_documents(texts)
     print(

@@ -1,4 +1,4 @@
-"""A conversation: roles, parameters, an answer as it is written, and what it took."""
+"""A conversation with roles, parameters, a stream and token counts."""
 
 from _run import run
 from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage, SystemMessage

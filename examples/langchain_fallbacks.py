@@ -1,4 +1,4 @@
-"""Another model where the first cannot be had, and a second try where that may help."""
+"""A fallback to another model if the first is missing, and a retry for temporary errors."""
 
 from _run import run
 from langchain_core.exceptions import ModelAPIError, ModelConnectionError, ModelNotFoundError
@@ -7,17 +7,17 @@ from langchain_docker_model import DockerModelLLM
 
 
 def main() -> None:
-    wanted = DockerModelLLM(model="ai/not-pulled-here", max_chars=300)
+    preferred = DockerModelLLM(model="ai/not-pulled-here", max_chars=300)
     small = DockerModelLLM(model="ai/smollm2", max_chars=300)
 
-    # A missing model raises: it is downloaded only with `pull="missing"`.
+    # A missing model raises an error. It is downloaded only with `pull="missing"`.
     try:
-        wanted.invoke("Hello!")
+        preferred.invoke("Hello!")
     except ModelNotFoundError as error:
         print(error)
 
-    # Errors are LangChain's own, so its tools for them work: here, a fallback and a retry.
-    llm = wanted.with_fallbacks(
+    # The errors are also LangChain's own, so fallbacks and retries work.
+    llm = preferred.with_fallbacks(
         [small.with_retry(retry_if_exception_type=(ModelAPIError, ModelConnectionError))],
         exceptions_to_handle=(ModelNotFoundError,),
     )

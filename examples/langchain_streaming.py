@@ -1,4 +1,4 @@
-"""An answer as it comes, in sync and async code, and how to leave early."""
+"""Streams in sync and async code, and how to leave a stream early."""
 
 from _run import run
 
@@ -19,7 +19,7 @@ async def first_words() -> None:
         print(piece, end="", flush=True)
         text += piece
         if len(text) > 40:  # noqa: PLR2004  long enough for an example
-            break  # the model stops working here
+            break  # the model stops generating
     print(" …")
 
 

@@ -1,4 +1,4 @@
-"""An agent that uses tools by text, and is shown as it thinks: `ReActAgent`, for any model."""
+"""`ReActAgent`, which calls tools by text with any model, and shows its reasoning."""
 
 from _run import run
 from llama_index.core.agent.workflow import AgentStream, ReActAgent, ToolCallResult
@@ -12,7 +12,7 @@ def multiply(a: float, b: float) -> float:
 
 
 async def main() -> None:
-    # Without the stop, a small model also invents the output of the tool.
+    # Without the stop sequence, a small model also invents the output of the tool.
     llm = DockerModelLLM(model="ai/smollm2", stop="\nObservation:", max_chars=600)
     agent = ReActAgent(tools=[multiply], llm=llm)
     work = agent.run("What is 6 times 7?", max_iterations=4, early_stopping_method="generate")

@@ -1,7 +1,7 @@
-"""An agent that cannot go round in circles: after two calls of tools it answers.
+"""An agent with a limit: it answers after two tool calls.
 
-Small models often call the same tool again and again. `AnswerAfter` counts the calls; when
-there were enough, the model gets no more tools, and is asked to answer from what it has.
+Small models often call the same tool again and again. `AnswerAfter` counts the calls. After the
+last one, the model gets no tools and must answer from the results.
 """
 
 import sys
@@ -22,12 +22,12 @@ PAGES = ["The cafe opens at nine.", "The cafe closes at six.", "Dogs may come in
 
 
 class AnswerAfter(FunctionAgent):
-    """Takes the tools away after `MOST_CALLS` calls, and asks for an answer."""
+    """Removes the tools after `MOST_CALLS` calls, and asks for an answer."""
 
     async def take_step(
         self, ctx: Any, llm_input: list[ChatMessage], tools: Sequence[Any], memory: Any
     ) -> Any:
-        """Ask with the tools, or without them after the last call."""
+        """Call the model with the tools, or without them after the last tool call."""
         steps = await ctx.store.get(self.scratchpad_key, default=[])  # calls and their results
         results = [message.content for message in steps if message.role == "tool"]
         if len(results) >= MOST_CALLS:
@@ -66,7 +66,7 @@ async def main() -> None:
 
 
 def never_content(prompt: Any) -> Any:
-    """Call the tool as long as there is one, as small models do."""
+    """Call the tool whenever the request has one, as small models do."""
     return ToolCall("search", {"query": "opens"}) if prompt.tools else "The cafe opens at nine."
 
 

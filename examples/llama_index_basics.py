@@ -1,4 +1,4 @@
-"""A prompt, a chat, and both piece by piece."""
+"""A prompt and a chat, complete and as streams."""
 
 from _run import run
 from llama_index.core.llms import ChatMessage
@@ -29,7 +29,7 @@ async def first_words() -> None:
     async for chunk in await llm.astream_chat(chat):
         print(chunk.delta, end="", flush=True)
         if len(chunk.message.content or "") > 40:  # noqa: PLR2004  long enough for an example
-            break  # the model stops working here
+            break  # the model stops generating
     print(" …")
 
 

@@ -1,8 +1,8 @@
-"""10,000 texts embedded in a job that may be interrupted: each batch is kept on disk.
+"""Embed 10,000 texts in a job that can be interrupted. Each batch is saved to disk.
 
     docker model pull ai/all-minilm
 
-Stop it with Ctrl-C and start it again: only the batches that are missing are embedded.
+Stop it with Ctrl-C and start it again. It embeds only the missing batches.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ def main() -> None:
     STORE.mkdir(exist_ok=True)
     began = time.monotonic()
     done = 0
-    # A cache knows a batch by its texts and the model, so the batches have to stay the same. Each
-    # has a file of its own: one for all would be written anew with each batch.
+    # The key of a cache entry is the texts and the model, so the batches must stay the same. Each
+    # batch has its own file, because a common file would be rewritten with each batch.
     for start in range(0, count, BATCH):
         file = STORE / f"{start}.json"
         cache = IngestionCache.from_persist_path(str(file)) if file.exists() else IngestionCache()
         pipeline = IngestionPipeline(transformations=[model], cache=cache)
         done += len(pipeline.run(nodes=nodes[start : start + BATCH]))
-        whole = file.with_suffix(".new")
-        cache.persist(str(whole))
-        whole.replace(file)  # never half a file
-    print(f"{done} vectors in {time.monotonic() - began:.1f} s, kept in {STORE}")
+        new_file = file.with_suffix(".new")
+        cache.persist(str(new_file))
+        new_file.replace(file)  # atomically, so that the cache has no incomplete file
+    print(f"{done} vectors in {time.monotonic() - began:.1f} s, saved in {STORE}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""An agent that calls functions, shown step by step: `FunctionAgent` on a local model.
+"""`FunctionAgent` with a local model, which calls functions and shows each step.
 
-A larger model reasons better about what to call: give its name, such as `ai/qwen3`, as an
-argument.
+A larger model chooses its calls better. Its name, such as `ai/qwen3`, can be an argument.
 """
 
 import sys

@@ -1,9 +1,9 @@
-"""Questions about a few documents: found by their meaning, answered with the source.
+"""Answer questions about a few documents, with an embedding model and sources.
 
     docker model pull ai/all-minilm
     docker model pull ai/smollm2
 
-A folder of documents, on disk and evaluated: `examples/rag/`.
+`examples/rag/` does the same for a folder of documents, with a store on disk and an evaluation.
 """
 
 from _run import run

@@ -1,4 +1,4 @@
-"""The command line of `langchain_rag.py` and `llama_index_rag.py`: one question, answered."""
+"""The command line of `langchain_rag.py` and `llama_index_rag.py`, for one question."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def source_of(passage: Any) -> tuple[str, str]:
 
 
 async def ask(rag: Any, question: str) -> None:
-    """Print the answer as it is written, and where it comes from."""
+    """Print the answer while it is generated, and its sources."""
     passages = await rag.find(question)
     async for piece in rag.answer(question, passages):
         print(piece, end="", flush=True)
@@ -27,7 +27,7 @@ async def ask(rag: Any, question: str) -> None:
 
 
 def main(open_rag: Callable[[str], Any]) -> None:
-    """Read the command line, and answer."""
+    """Parse the command line and answer the question."""
     parser = argparse.ArgumentParser()
     parser.add_argument("question", nargs="?", default="Which ship has an elevator?")
     parser.add_argument("--store", choices=["chroma", "qdrant"], default="chroma")

@@ -1,4 +1,4 @@
-"""Read a folder of Markdown and PDF files, and count tokens as the embedding model does."""
+"""Read a folder of Markdown and PDF files, and count tokens with the embedding model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DOCUMENTS = HERE / "documents"
 STORE = Path(os.environ.get("RAG_STORE") or HERE / "store")
 DEFAULTS = {"chat": "ai/smollm2", "embedding": "ai/all-minilm"}
 CHUNK_TOKENS = 64  # a paragraph or two; all-minilm reads 512 at most
-FOUND, KEPT = 8, 3  # passages that the store finds, and those that the model gets to read
+FOUND, KEPT = 8, 3  # passages from the store, and passages in the prompt
 
 PROMPT = """\
 {passages}
@@ -31,7 +31,7 @@ Answer in one short sentence, with what stands above alone. Question: {question}
 
 
 def read_folder(folder: Path = DOCUMENTS) -> dict[str, str]:
-    """Return the text of each file; a blank line is between two paragraphs."""
+    """Return the text of each file, with blank lines between paragraphs."""
     return {
         path.name: read_pdf(path) if path.suffix == ".pdf" else path.read_text("utf-8")
         for path in sorted(folder.iterdir())
@@ -40,17 +40,17 @@ def read_folder(folder: Path = DOCUMENTS) -> dict[str, str]:
 
 
 def read_pdf(path: Path) -> str:
-    """Return the text of a PDF; its layout shows where a paragraph ends."""
+    """Return the text of a PDF file, with paragraphs according to its layout."""
     pages = (page.extract_text(extraction_mode="layout") for page in PdfReader(path).pages)
     paragraphs = "\n\n".join(pages).split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def model(name: str) -> dict[str, Any]:
-    """Return a model's settings: as Compose sets them, or else the usual ones.
+    """Return the settings of a model from Compose's variables, or the defaults.
 
     Compose sets `CHAT_MODEL` and `CHAT_URL` for a model that `compose.yaml` calls `chat`. Without
-    a URL the runner is looked for.
+    a URL, the classes find the runner.
     """
     prefix = name.upper()
     return {
@@ -60,7 +60,7 @@ def model(name: str) -> dict[str, Any]:
 
 
 def reranker() -> dict[str, Any] | None:
-    """Return a reranker's settings: Compose's, or the first pulled model that is a reranker."""
+    """Return the settings of a reranker from Compose, or of the first pulled one, or `None`."""
     if "RERANKER_MODEL" in os.environ:
         return model("reranker")
     names = (info.name for info in list_models() if "reranking" in info.capabilities)
@@ -69,27 +69,27 @@ def reranker() -> dict[str, Any] | None:
 
 
 def token_counter() -> Callable[[str], int]:
-    """Return a function that counts a text's tokens exactly, by the embedding model's tokenizer.
+    """Return a function that counts the tokens of a text with the embedding model's tokenizer.
 
-    The model is asked over HTTP, which takes a few milliseconds. Its count includes the frame
-    of a message, which is the same for all texts.
+    A count is an HTTP request of a few milliseconds. The engine's count includes the tokens of a
+    message frame, which are the same for all texts.
     """
-    counted = DockerModel(**model("embedding"), transport="http")
-    frame = counted.count_tokens("a") - 1
+    embedding_model = DockerModel(**model("embedding"), transport="http")
+    frame = embedding_model.count_tokens("a") - 1
 
     @lru_cache(maxsize=10_000)
     def count(text: str) -> int:
-        return counted.count_tokens(text) - frame if text.strip() else 0
+        return embedding_model.count_tokens(text) - frame if text.strip() else 0
 
     return count
 
 
 @contextmanager
-def filling(place: Path) -> Iterator[bool]:
-    """Give whether a store on disk has to be filled; a store that was filled in part is deleted."""
-    complete = place / "complete"
+def filling(store: Path) -> Iterator[bool]:
+    """Yield whether a store on disk must be filled. Delete an incomplete store before."""
+    complete = store / "complete"
     is_new = not complete.exists()
     if is_new:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(store, ignore_errors=True)
     yield is_new
     complete.touch()

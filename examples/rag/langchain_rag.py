@@ -1,11 +1,11 @@
-"""Questions about a folder of documents, with LangChain: answered with sources.
+"""Answer questions about a folder of documents with LangChain, and name the sources.
 
     docker model pull ai/smollm2
     docker model pull ai/all-minilm
     pip install langchain-chroma langchain-qdrant langchain-text-splitters pypdf
     python examples/rag/langchain_rag.py "Which ship has an elevator?"
 
-`--store qdrant` keeps the vectors in Qdrant's local mode, in place of Chroma.
+`--store qdrant` stores the vectors in Qdrant's local mode instead of Chroma.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def split() -> list[Document]:
-    """Cut the documents into passages of a number of tokens, at paragraphs where possible."""
+    """Split the documents into passages of limited length, if possible at paragraphs."""
     splitter = RecursiveCharacterTextSplitter(
         separators=["\n\n", ". ", " "],
         chunk_size=CHUNK_TOKENS,
@@ -52,7 +52,7 @@ def split() -> list[Document]:
 
 @contextmanager
 def open_store(kind: str, folder: Path) -> Iterator[VectorStore]:
-    """Open a vector store on disk; the documents are embedded when it is new."""
+    """Open a vector store on disk, and embed the documents if it is new."""
     embeddings = DockerModelEmbeddings(**model("embedding"))
     place = folder / f"langchain-{kind}"
     with ExitStack() as stack:
@@ -68,7 +68,7 @@ def open_store(kind: str, folder: Path) -> Iterator[VectorStore]:
 
 def chroma(place: Path, embeddings: Embeddings) -> VectorStore:
     """Open Chroma on disk."""
-    from langchain_chroma import Chroma  # noqa: PLC0415  one of the two need be installed
+    from langchain_chroma import Chroma  # noqa: PLC0415  only one store is required
 
     settings = {"hnsw:space": "cosine"}
     return Chroma("documents", embeddings, str(place), collection_metadata=settings)
@@ -89,10 +89,10 @@ def qdrant(place: Path, embeddings: Embeddings, stack: ExitStack) -> VectorStore
 
 
 class Rag:
-    """Finds passages, and has the model answer from them."""
+    """Finds passages and generates answers from them."""
 
     def __init__(self, store: VectorStore) -> None:
-        """Take a store; a reranker is used if one is pulled."""
+        """Use a store, and a reranker if one is available."""
         self.store = store
         settings = reranker()
         self.rerank = DockerModelRerank(**settings, top_n=KEPT) if settings else None
@@ -107,7 +107,7 @@ class Rag:
         return documents[:count]
 
     async def answer(self, question: str, passages: list[Document]) -> AsyncIterator[str]:
-        """Yield the answer as it is written."""
+        """Yield the pieces of the answer."""
         texts = "\n\n".join(passage.page_content for passage in passages)
         async for chunk in self.chat.astream(PROMPT.format(passages=texts, question=question)):
             yield str(chunk.text)
@@ -115,7 +115,7 @@ class Rag:
 
 @contextmanager
 def open_rag(kind: str = "chroma", folder: Path = STORE) -> Iterator[Rag]:
-    """Open everything; used by this file, by `evaluate.py` and by `web.py`."""
+    """Open the store and create a `Rag`, for this file, `evaluate.py` and `web.py`."""
     with open_store(kind, folder) as store:
         yield Rag(store)
 

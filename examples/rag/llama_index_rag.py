@@ -1,11 +1,11 @@
-"""Questions about a folder of documents, with LlamaIndex: answered with sources.
+"""Answer questions about a folder of documents with LlamaIndex, and name the sources.
 
     docker model pull ai/smollm2
     docker model pull ai/all-minilm
     pip install llama-index-vector-stores-chroma llama-index-vector-stores-qdrant pypdf
     python examples/rag/llama_index_rag.py "Which ship has an elevator?"
 
-`--store qdrant` keeps the vectors in Qdrant's local mode, in place of Chroma.
+`--store qdrant` stores the vectors in Qdrant's local mode instead of Chroma.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def split() -> list[BaseNode]:
-    """Cut the documents into passages of a number of tokens, at sentences where possible."""
+    """Split the documents into passages of limited length, if possible at sentences."""
     count = token_counter()
     splitter = SentenceSplitter(
         chunk_size=CHUNK_TOKENS,
@@ -47,7 +47,7 @@ def split() -> list[BaseNode]:
         paragraph_separator="\n\n",
         tokenizer=lambda text: list(range(count(text))),
     )
-    # The file's name is kept, and is neither embedded nor shown to the model.
+    # The metadata have the name of the file, which is neither embedded nor shown to the model.
     documents = [
         Document(
             text=text,
@@ -62,7 +62,7 @@ def split() -> list[BaseNode]:
 
 @contextmanager
 def open_index(kind: str, folder: Path) -> Iterator[VectorStoreIndex]:
-    """Open an index over a vector store on disk; the documents are embedded when it is new."""
+    """Open an index over a vector store on disk, and embed the documents if it is new."""
     place = folder / f"llama-index-{kind}"
     with ExitStack() as stack:
         with filling(place) as is_new:
@@ -77,7 +77,7 @@ def open_index(kind: str, folder: Path) -> Iterator[VectorStoreIndex]:
 
 def chroma(place: Path) -> BasePydanticVectorStore:
     """Open Chroma on disk."""
-    import chromadb  # noqa: PLC0415  one of the two need be installed
+    import chromadb  # noqa: PLC0415  only one store is required
     from llama_index.vector_stores.chroma import ChromaVectorStore  # noqa: PLC0415
 
     collection = chromadb.PersistentClient(str(place)).get_or_create_collection(
@@ -97,10 +97,10 @@ def qdrant(place: Path, stack: ExitStack) -> BasePydanticVectorStore:
 
 
 class Rag:
-    """Finds passages, and has the model answer from them."""
+    """Finds passages and generates answers from them."""
 
     def __init__(self, index: VectorStoreIndex) -> None:
-        """Take an index; a reranker is used if one is pulled."""
+        """Use an index, and a reranker if one is available."""
         self.index = index
         settings = reranker()
         self.rerank = DockerModelRerank(**settings, top_n=KEPT) if settings else None
@@ -108,7 +108,7 @@ class Rag:
 
     async def find(self, question: str, count: int = KEPT) -> list[NodeWithScore]:
         """Return the passages for a question, best first."""
-        # The stores on disk have no async client, so the model alone is awaited.
+        # The stores on disk have no async client, so only the model is awaited.
         query = QueryBundle(question)
         query.embedding = await self.index._embed_model.aget_query_embedding(question)  # noqa: SLF001
         nodes = self.index.as_retriever(similarity_top_k=max(FOUND, count)).retrieve(query)
@@ -118,7 +118,7 @@ class Rag:
         return nodes[:count]
 
     async def answer(self, question: str, passages: list[NodeWithScore]) -> AsyncIterator[str]:
-        """Yield the answer as it is written."""
+        """Yield the pieces of the answer."""
         texts = "\n\n".join(passage.get_content() for passage in passages)
         prompt = PROMPT.format(passages=texts, question=question)
         async for chunk in await self.llm.astream_complete(prompt):
@@ -127,7 +127,7 @@ class Rag:
 
 @contextmanager
 def open_rag(kind: str = "chroma", folder: Path = STORE) -> Iterator[Rag]:
-    """Open everything; used by this file, by `evaluate.py` and by `web.py`."""
+    """Open the store and create a `Rag`, for this file, `evaluate.py` and `web.py`."""
     with open_index(kind, folder) as index:
         yield Rag(index)
 

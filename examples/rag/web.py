@@ -1,10 +1,10 @@
-"""Answer questions on a small web page: answers as they are written, sources, a stop button.
+"""Answer questions on a small web page with streamed answers, sources and a cancel button.
 
     pip install fastapi uvicorn
     python examples/rag/web.py          then open http://127.0.0.1:8000
 
-`RAG_FRAMEWORK=llama_index` takes LlamaIndex in place of LangChain. Cancelling, closing the page
-or losing the connection ends the request to the runner, and with it the model's work.
+`RAG_FRAMEWORK=llama_index` selects LlamaIndex instead of LangChain. If the user cancels, closes
+the page or loses the connection, the request to the runner ends and the model stops generating.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Question(BaseModel):
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Open the store while the server runs; the documents are embedded at the first start."""
+    """Open the store while the server runs. The first start embeds the documents."""
     framework = importlib.import_module(os.environ.get("RAG_FRAMEWORK", "langchain") + "_rag")
     with framework.open_rag(os.environ.get("RAG_KIND", "chroma")) as app.state.rag:
         yield
@@ -59,7 +59,7 @@ async def ask(question: Question) -> StreamingResponse:
 
 
 async def events(question: str) -> AsyncIterator[str]:
-    """Yield the text for the page; it is cancelled here when the client disconnects."""
+    """Yield the events for the page. The server cancels this when the client disconnects."""
     rag: Any = app.state.rag
     try:
         passages = await rag.find(question)
@@ -71,7 +71,7 @@ async def events(question: str) -> AsyncIterator[str]:
 
 
 def line(**event: Any) -> str:
-    """Return one event."""
+    """Return an event as a line of JSON."""
     return json.dumps(event) + "\n"
 
 

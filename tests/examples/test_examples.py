@@ -123,8 +123,8 @@ def test_the_demo_without_docker_uses_the_simulated_one():
         "simulated",
         "ai/smollm2",
         "Podman",
-        "taken out of memory",
-        "cancelled",
+        "A model is unloaded",
+        "canceled",
     ):
         assert line in ended.stdout
 
@@ -135,7 +135,7 @@ def test_the_demo_describes_the_model_it_uses():
     assert ended.returncode == 0
     assert "real docker model v1.2.6" in " ".join(ended.stdout.split())
     assert "found-here and a parser" in ended.stdout
-    assert "which is small" in " ".join(ended.stdout.split())  # 361.82M parameters
+    assert "361.82M parameters: it writes fluently" in " ".join(ended.stdout.split())
 
 
 def test_the_demo_without_a_model_uses_the_simulated_one():

@@ -175,7 +175,7 @@ def test_the_figures_of_the_evaluation_are_calculated():
     passages = ["The sea is  deep.", "Ships\nsail on\nthe sea.", "Fish swim."]
     assert evaluate.first_hit("ships sail on the sea.", passages) == 2
     assert evaluate.first_hit("no such words", passages) == 0
-    scores = evaluate.Scores(places=[1, 2, 0, 4])
+    scores = evaluate.Scores(ranks=[1, 2, 0, 4])
     assert [scores.recall(k) for k in (1, 3, 5)] == [0.25, 0.5, 0.75]
     assert scores.mrr() == pytest.approx((1 + 1 / 2 + 1 / 4) / 4)
     assert evaluate.is_faithful("It was the Aurora in 1987.", ["Aurora, built in 1987"])
