@@ -13,7 +13,12 @@ unexport PYTHONDONTWRITEBYTECODE
 LOWEST := langchain-core==1.6.0 llama-index-core==0.14.0
 FRAMEWORK_TESTS := tests/unit/langchain tests/unit/llama_index tests/examples
 
-.PHONY: help bench coverage demo test test-plugin test-windows test-slow soak test-matrix lint format typecheck docs dist clean
+# Threads, signals and cancellation; no framework, since LangChain needs orjson, which has no wheel
+# for a free-threaded Python.
+FREE_THREADED_TESTS := tests/unit/runtime tests/contract tests/faults/test_concurrency.py \
+	tests/faults/test_cancel_moments.py tests/faults/test_cancellation.py
+
+.PHONY: help bench coverage demo test test-plugin test-windows test-slow soak test-matrix test-free-threaded lint format typecheck docs dist clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +70,15 @@ soak: $(VENV)/ready  ## 10,000 generations with faults and cancels: does anythin
 test-matrix: $(VENV)-lowest/ready $(VENV)-newest/ready  ## the adapters' tests on the lowest and newest frameworks
 	$(VENV)-lowest/bin/python -m pytest -n 2 -m 'not slow' $(FRAMEWORK_TESTS)
 	$(VENV)-newest/bin/python -m pytest -n 2 -m 'not slow' $(FRAMEWORK_TESTS)
+
+test-free-threaded: $(VENV)-free-threaded/ready  ## the tests of threads and signals, by a free-threaded PYTHON
+	PYTHON_GIL=0 $(VENV)-free-threaded/bin/python -m pytest -n 2 -m 'not slow' $(FREE_THREADED_TESTS)
+
+$(VENV)-free-threaded/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-free-threaded
+	$(VENV)-free-threaded/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-free-threaded/bin/python -m pip install --quiet --editable '.[http,cli]' --group test-core
+	touch $@
 
 $(VENV)-lowest/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-lowest
