@@ -1,4 +1,4 @@
-"""All benchmarks side by side, in one run: `make bench`.
+"""Run all benchmarks (`make bench`).
 
 The contenders of each table run in turn, round by round, against one scripted runner in a
 separate process; figures are medians. Compare the ratios: absolute times depend on this
@@ -97,7 +97,7 @@ def bench_first(url: str, rounds: int):
 
 
 def bench_back_to_back(url: str, rounds: int):
-    """Measure over HTTP only, where nothing has to be prepared between calls."""
+    """Measure only HTTP, which needs no preparation between calls."""
     streams = {
         "DockerModel, HTTP": contenders.ours(transport="http"),
         "LangChain ChatDockerModel, HTTP": contenders.langchain_chat(),

@@ -1,7 +1,7 @@
-"""The classes in the table of features, each set up and called in its own manner.
+"""The classes in the table of features, with the code that creates and calls each.
 
-A class of another package gets the runner's address, and a key where it requires one; how a
-feature is enabled, if it is not on by default, is in `switches`.
+A class of another package gets the runner's address, and a key if it requires one. `switches` has
+the settings that enable a feature that is off by default.
 """
 
 from __future__ import annotations
@@ -46,18 +46,17 @@ class NotOffered(Exception):
 
 @dataclass(frozen=True)
 class _Contender:
-    """One class, called in the manner of its framework.
+    """One class, called with the API of its framework.
 
     Attributes:
-        title: Its name in the table, as two of our classes have the same name.
-        name: Its name.
-        package: The package to import it from.
-        address: Returns the settings that connect it to a runner.
-        path: The path after the runner's own address.
-        ollama: Whether it speaks Ollama's API.
-        brief: Settings that keep the answers of a real model short; small models may not stop.
-        switches: Settings that enable the feature of a row that is not on by default.
-        embedding: Its class for embeddings: module, name, and name of the model setting.
+        title: The name in the table; two of our classes have the same name.
+        name: The name of the class.
+        package: The package of the class.
+        address: Returns the settings that connect the class to a runner.
+        ollama: Whether the class uses the Ollama API.
+        brief: Settings that limit the answers of a real model, which may not stop by itself.
+        switches: Settings that enable the feature of a row, if it is off by default.
+        embedding: The class for embeddings: module, name, and name of the model setting.
     """
 
     title: str
@@ -71,7 +70,7 @@ class _Contender:
 
     @property
     def ours(self) -> bool:
-        """Whether it is this project's."""
+        """Whether the class belongs to this project."""
         return "docker_model" in self.package
 
     def make(self, url: str, model: str, **settings: Any) -> Any:

@@ -1,4 +1,4 @@
-"""All contenders that answer a prompt, each as an iterator of pieces."""
+"""The contenders that answer a prompt. Each returns an iterator over pieces of the answer."""
 
 from __future__ import annotations
 
@@ -49,17 +49,18 @@ def _read_answer(process: subprocess.Popen[bytes]) -> Iterator[str]:
 
 
 def bare_cli(model: str) -> Iterator[str]:
-    """Time the bare command."""
+    """Yield the answer of the bare command."""
     yield from _read_answer(_start(model))
 
 
 def bare_standby() -> Callable[[str], Iterator[str]]:
-    """Time the bare command started beforehand, which standby cannot beat."""
+    """Return a stream of the bare command, started beforehand. Standby cannot be faster."""
     waiting: list[subprocess.Popen[bytes]] = []
 
     def end() -> None:
         for process in waiting:
-            os.killpg(process.pid, signal.SIGKILL)  # closing its stdin would start a request
+            # Kill the process, because the end of its stdin would start a request.
+            os.killpg(process.pid, signal.SIGKILL)
 
     atexit.register(end)
 
@@ -71,7 +72,7 @@ def bare_standby() -> Callable[[str], Iterator[str]]:
 
 
 def raw_http(url: str) -> Callable[[str], Iterator[str]]:
-    """Stream with httpx, with as little of the protocol as possible."""
+    """Return a stream with httpx and only the necessary part of the protocol."""
     import json
 
     import httpx

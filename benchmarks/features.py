@@ -1,11 +1,11 @@
-"""The documentation's table of features: each cell is the result of one row with one class.
+"""Print the table of features in docs/comparison.md, by testing each row with each class.
 
     python benchmarks/features.py [--only TEXT] [--row TEXT]
 
-All classes use the same runner: the real one that MODEL_RUNNER_HOST names for rows that any
-model can show, and the simulated runner of `docker_model.testing` for faults and for answers
-that need a script. `yes`: it worked; `if set`: it works with a setting of `classes.py` that
-is not the default; `no`: not offered, or no result; a name is the error it raised.
+All classes use the same runner: the real one at MODEL_RUNNER_HOST for rows that work with every
+model, and the simulated runner of `docker_model.testing` for faults and scripted answers. `yes`:
+the feature works. `if set`: it works with a setting of `classes.py` that is not the default. `no`:
+the class does not have the feature, or returned no result. A name is the error that was raised.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from docker_model.testing import SimulatedDocker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 60.0
-# No request leaves the machine: a class without an address may connect to the internet.
+TIMEOUT = 60.0
+# Block requests to the internet, which a class without an address can send.
 CLOSED = {
     "HTTP_PROXY": UNUSED_ADDRESS,
     "HTTPS_PROXY": UNUSED_ADDRESS,
@@ -70,27 +70,27 @@ def attempt(row: Row, contender: Contender, settings: dict[str, Any]) -> str:
     """Return the cell for one row and one class with these settings.
 
     Raises:
-        ImportError: If a package lacks what it requires, which is no result.
+        ImportError: If a dependency of a package is missing.
     """
     results: list[bool | str | ImportError] = []
 
     def run(scene: Scene) -> None:
         try:
             results.append(row.run(scene, settings))
-        # A base class raises the second if its subclass lacks the feature; others
-        # have no such method at all.
+        # A base class raises NotImplementedError for a missing feature; other classes do not have
+        # the method.
         except (NotOffered, NotImplementedError, AttributeError):
             results.append(False)
         except ImportError as error:
             results.append(error)
-        except Exception as error:  # noqa: BLE001  a user would see it
+        except Exception as error:  # noqa: BLE001  the name of the error is the result
             results.append(name_of(error))
 
     with runner(row, contender) as scene:
-        # A class that hangs blocks its own thread and not the others.
+        # A class that hangs blocks only its own thread.
         thread = threading.Thread(target=run, args=(scene,), daemon=True)
         thread.start()
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     result = results[0] if results else "hangs"
     if isinstance(result, ImportError):
         raise result
@@ -122,7 +122,7 @@ def main() -> None:
     for line in table([contender for contender in columns if contender.title not in silent], rows):
         print(line, flush=True)
     for title, result in silent.items():
-        print(f"\nNot in the table, as it got no answer from this runner: {title} ({result}).")
+        print(f"\nNot in the table, because this runner did not answer it: {title} ({result}).")
 
 
 def table(columns: list[Contender], rows: list[Row]) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""Facts about models, each with its source: the table of docs/models.md.
+"""Print the table of docs/models.md: facts about models, each with its source.
 
     python benchmarks/models.py ai/smollm2 ai/smollm2-tools ai/all-minilm
 
-Each model is loaded, so that its engine shows data that the metadata lack.
+The script loads each model, because the engine shows facts that the metadata do not contain.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ FACTS: dict[str, tuple[str, Value]] = {
         ),
     ),
     "`tools`, `thinking`, `vision`": (
-        "the model's file; once it is loaded, the engine: what makes a prompt longer",
-        lambda info, _: ", ".join(sorted(info.capabilities & ENGINES)) or "none seen",
+        "the model's file; after loading, the engine's token counts of short prompts",
+        lambda info, _: ", ".join(sorted(info.capabilities & ENGINES)) or "none found",
     ),
     "configuration": (
         "the runner, by `model_configuration`",
@@ -62,19 +62,19 @@ FACTS: dict[str, tuple[str, Value]] = {
 
 def table(names: list[str], client: Client) -> str:
     """Return the table in Markdown."""
-    rows = [["fact", "where it comes from", *(f"`{name}`" for name in names)]]
+    rows = [["fact", "source", *(f"`{name}`" for name in names)]]
     rows.append(["---"] * len(rows[0]))
-    known = []
+    models = []
     for name in names:
         client.preload_model(name)
         info = client.known_model(name)
         assert info is not None
-        known.append((info, client.model_configuration(name)))
+        models.append((info, client.model_configuration(name)))
     for fact, (source, value) in FACTS.items():
-        rows.append([fact, source, *(str(value(*each) or "unknown") for each in known)])
+        rows.append([fact, source, *(str(value(*model) or "unknown") for model in models)])
     counts = [
         client.count_tokens(name, HELLO) if "chat" in info.capabilities else "-"
-        for name, (info, _) in zip(names, known, strict=True)
+        for name, (info, _) in zip(names, models, strict=True)
     ]
     rows.append(['tokens of "Hello"', "the engine counts, with its chat template", *counts])
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)

@@ -1,9 +1,8 @@
-"""Ollama's API of Docker Model Runner, in front of a simulated one, for the Ollama clients.
+"""The Ollama API of Docker Model Runner, on top of a simulated runner, for the Ollama clients.
 
-The real runner converts a request to `/api/…` to one for its OpenAI-compatible API, and the
-answer back. The same data is lost here as with a real runner: schemas, the system prompt of
-`generate`, token counts, the reason for the end, the text of an error in a stream, and
-embeddings.
+The real runner converts a request to `/api/…` to a request to its OpenAI-compatible API, and
+converts the answer back. Like the real runner, this loses schemas, the system prompt of
+`generate`, token counts, the finish reason, the text of an error in a stream, and embeddings.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from docker_model.testing.server import Exchange, Gone, Server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The options that have a name on the other side; all others are ignored.
+# The supported options with their names in the OpenAI-compatible API. All others are ignored.
 OPTIONS = {name: name for name in ("temperature", "top_p", "top_k", "stop", "seed")} | {
     "presence_penalty": "presence_penalty",
     "frequency_penalty": "frequency_penalty",
@@ -32,7 +31,7 @@ JSON = "application/json"
 
 @contextlib.contextmanager
 def ollama_api(runner: str) -> Iterator[str]:
-    """Return the address of an Ollama API over the runner at this one, as `HOST:PORT`."""
+    """Serve an Ollama API for the runner at this `HOST:PORT`, and yield the API's address."""
 
     def answer(exchange: Exchange) -> None:
         _Request(runner, exchange).serve()
@@ -170,14 +169,14 @@ class _Request:
 
 
 def _lines(reply: http.client.HTTPResponse) -> Iterator[bytes]:
-    """Return the reply's lines.
+    """Yield the lines of a reply.
 
     Raises:
-        HTTPException: If the reply breaks off, which its own iterator would hide.
+        HTTPException: If the reply is incomplete, which its own iterator would hide.
     """
-    rest = b""
+    incomplete = b""
     while data := reply.read1():
-        *lines, rest = (rest + data).split(b"\n")
+        *lines, incomplete = (incomplete + data).split(b"\n")
         yield from lines
 
 

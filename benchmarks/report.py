@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from html import escape
 
-# name: (title, unit, goals as (contender, other, ratio or limit, what))
+# Each benchmark's title and unit.
 TABLES = {
     "first": ("First piece, sync, after a pause of 0.15 s", "ms"),
-    "back_to_back": ("First piece over HTTP, sync, one call right after the other", "ms"),
+    "back_to_back": ("First piece over HTTP, sync, without pauses between calls", "ms"),
     "whole": ("Whole call of 20 tokens, sync", "ms"),
     "async_first": ("First piece, async, after a pause of 0.15 s", "ms"),
     "cold_invoke": ("Cold `invoke` against `subprocess.run` of the same command", "ms"),
-    "token_delay": ("From the runner's send to the caller's hands, per token", "µs"),
+    "token_delay": ("Delay from the runner to the caller, per token", "µs"),
     "concurrent": ("64 concurrent streams of 50 tokens, 20 ms apart", "ms"),
-    "parked": ("Resident memory of one parked run", "MB"),
+    "parked": ("Resident memory of one standby process", "MB"),
     "memory": ("Growth of peak memory over a 100 MB answer", "MB"),
-    "imports": ("Import, processor time over a bare interpreter", "ms"),
+    "imports": ("Import, processor time in addition to a bare interpreter", "ms"),
 }
 
 
-# Times of the machine on which the goals in µs and ms were set: a token read directly from the
-# pipe, and importing asyncio.
+# The goals in µs and ms were set on another machine. These are its times to read a token directly
+# from the pipe, and to import asyncio.
 PIPE_THERE = 81
 ASYNCIO_THERE = 39
-AT_THEIR_PACE = "the same, at the pace of the goals' machine"
+AT_THEIR_PACE = "the same, scaled to the speed of the goals' machine"
 
 
 def goals(results):
@@ -60,7 +60,7 @@ def goals(results):
         ("first piece: standby / `ChatOpenAI`", ratio("first", standby, "ChatOpenAI"), 0.65, ""),
         ("the same, async", ratio("async_first", standby, "ChatOpenAI"), 0.65, ""),
         (
-            "first piece: HTTP / `ChatOpenAI`, one call right after the other",
+            "first piece: HTTP / `ChatOpenAI`, without pauses between calls",
             ratio("back_to_back", http, "ChatOpenAI"),
             0.5,
             "",
@@ -79,7 +79,7 @@ def goals(results):
             "",
         ),
         (
-            "memory of a parked run / the same with `docker` in front",
+            "memory of a standby process / the same with `docker` in front",
             ratio("parked", "DockerModel", "DockerModel, `docker` in front"),
             0.5,
             "",
@@ -109,9 +109,9 @@ def table(name, values):
 
 
 def losses(results):
-    """Describe where a contender is faster than the fastest class of ours."""
+    """Describe each result of a contender that is faster than the fastest class of ours."""
     for name, values in results.items():
-        if name == "imports":  # the others are dependencies of ours
+        if name == "imports":  # the other packages are our dependencies
             continue
         ours = {who: value for who, value in values.items() if "DockerModel" in who}
         best = min(ours, key=ours.__getitem__)
@@ -130,19 +130,20 @@ def floors(results):
         first = results["first"]
         floor, cli = first["bare CLI, started beforehand"], first["bare CLI"]
         yield (
-            "A command that was started beforehand, and is asked and read by hand, takes "
-            f"{floor / cli:.3g} of the bare CLI's time to the first piece, and "
-            f"{floor / first['ChatOpenAI']:.3g} of `ChatOpenAI`'s: standby cannot take less."
+            f"A bare command that was started beforehand takes {floor / cli:.3g} "
+            "of the bare CLI's time to the first piece, and "
+            f"{floor / first['ChatOpenAI']:.3g} of `ChatOpenAI`'s. Standby cannot be faster."
         )
     if "cold_invoke" in results:
         cold = results["cold_invoke"]
         command = "the plugin's file by itself"
         command = command if command in cold else "the same in our environment"
         floor = cold[command] / cold["subprocess.run"]
-        yield f"A cold `invoke` cannot take less than {command}: {floor:.3g}."
+        yield f"A cold `invoke` cannot be faster than {command}: {floor:.3g}."
     if "back_to_back" in results:
         calls = results["back_to_back"]
-        yield f"httpx by itself takes {calls['httpx'] / calls['ChatOpenAI']:.3g} of `ChatOpenAI`'s."
+        share = calls["httpx"] / calls["ChatOpenAI"]
+        yield f"httpx by itself takes {share:.3g} of the time of `ChatOpenAI`."
 
 
 def page(results, machine, rounds):
@@ -154,21 +155,22 @@ def page(results, machine, rounds):
         [
             "# Results",
             "",
-            f"Made by `make bench` ({rounds} rounds): {machine}.",
-            "All contenders of a table took turns in one run against one scripted runner; figures",
-            "are medians, ratios are to the first row.",
+            f"`make bench` ({rounds} rounds) measured these results: {machine}.",
+            "All contenders of a table took turns in one run with one scripted runner. The figures",
+            "are medians. The ratios are relative to the first row.",
             "",
-            "| goal | measured | wanted | met |",
+            "| measure | result | goal | met |",
             "|---|---|---|---|",
             *rows,
             "",
             *floors(results),
             "",
-            "Goals in µs and ms were set on another machine, which took",
-            f"{PIPE_THERE} µs to read a token of the pipe, {ASYNCIO_THERE} ms to import `asyncio`:",
-            "its pace is what these two take in the tables below, over that.",
+            "The goals in µs and ms were set on another machine. It took",
+            f"{PIPE_THERE} µs to read a token from the pipe and {ASYNCIO_THERE} ms to import",
+            "`asyncio`. Scaled results are multiplied by these times and divided by the times in",
+            "the tables below.",
             "",
-            "Where we lose, the plain pipe and the same command by itself included:",
+            "Contenders that are faster than our fastest class, the pipe and the command included:",
             "",
             *losses(results),
             "",

@@ -1,14 +1,14 @@
-"""Retrieval and speed of embeddings, beside the OpenAI clients on the same real runner.
+"""Compare the retrieval and speed of embeddings with the OpenAI clients on a real runner.
 
     python benchmarks/retrieval.py --texts 10000
 
-Recall: every paragraph of `examples/rag/documents` is a passage, and the questions are those of
-`examples/rag/evaluation.jsonl`; cosine similarity, no store, no reranker. Speed: short texts, in
-turns of `--turn` texts for each class, so that all of them run under the same load. On a CPU the
-work of the engine is nearly all of the time, so the CPU time of this process is shown as well.
+Recall: every paragraph of `examples/rag/documents` is a passage, and the questions are from
+`examples/rag/evaluation.jsonl`. Only the cosine similarity ranks the passages. Speed: the classes
+embed short texts in turns of `--turn` texts, so that all classes run under the same load. On a CPU,
+the engine takes nearly all of the time, so the table also shows the CPU time of this process.
 
-Needs `ai/all-minilm` and the dependency groups `bench` and `rag`. `MODEL_RUNNER_HOST` is the
-address of the runner, for all classes.
+The script needs `ai/all-minilm`, the dependency groups `bench` and `rag`, and the address of the
+runner in `MODEL_RUNNER_HOST`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def contenders(address: str) -> dict[str, Embed]:
     from llama_index_docker_model import DockerModelEmbedding
 
     url = f"{address.rstrip('/')}/engines/v1"
-    # Without the last setting it sends token ids of another model's vocabulary.
+    # Without the last setting, the class sends token ids of another model's vocabulary.
     openai = OpenAIEmbeddings(
         model=MODEL, base_url=url, api_key="any", check_embedding_ctx_length=False
     )

@@ -1,4 +1,4 @@
-"""The rows of the table of features: how each is tested, on one class and one runner."""
+"""The rows of the table of features, each with its test for one class and one runner."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def error_of(act: Callable[[], object]) -> Exception | None:
     """Return the error of a call, or `None`."""
     try:
         act()
-    except Exception as error:  # noqa: BLE001  what it is, is the question
+    except Exception as error:  # noqa: BLE001  the error is the result
         return error
     return None
 
@@ -127,7 +127,7 @@ def leaves(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def answers(scene: Scene, _: Any) -> bool:
-    """Return whether there is an answer at all."""
+    """Return whether the model answers."""
     return bool(scene.ask(scene.make()))
 
 
@@ -223,7 +223,7 @@ def sampling(scene: Scene, settings: dict[str, Any]) -> bool:
 
 
 def in_kind(body: dict[str, Any]) -> Iterator[Any]:
-    """Call a tool if there is one, and follow a schema if there is one."""
+    """Call a tool or follow a schema if the request has one."""
     if body.get("tools"):
         name = body["tools"][0]["function"]["name"]
         yield ToolCall(name, {"name": "Paris"} if name == "City" else {"a": 1})
@@ -257,7 +257,7 @@ def embeddings(scene: Scene, settings: dict[str, Any]) -> bool:
     vector = scene.contender.embed(embedder, "whale")
     expected = letters("whale")
     close = (abs(got - number) < 1e-6 for got, number in zip(vector, expected, strict=True))
-    return all(close)  # vectors travel as 32-bit floats
+    return all(close)  # vectors are sent as 32-bit floats
 
 
 @row("a prompt with `@file` sends no file")

@@ -1,10 +1,10 @@
-"""A scripted runner for the benchmarks: a separate process, without pauses except scripted ones.
+"""A scripted runner for the benchmarks, in a separate process and without extra pauses.
 
-It implements only what `docker model`, the OpenAI clients and the Ollama client need, so that it
-adds as little as possible to the measured times. The name of the model is the script: `ai/N-MS`
-sends N tokens, MS milliseconds apart (0: as fast as possible), each of them the time at which it
-was sent, in nanoseconds of the monotonic clock that all processes share; `ai/big-MB` sends so
-many megabytes.
+It implements only the requests of `docker model`, the OpenAI clients and the Ollama client, so that
+it adds as little as possible to the measured times. The name of the model is the script. `ai/N-MS`
+sends N tokens, MS milliseconds apart (0: as fast as possible). Each token is the time at which it
+was sent, in nanoseconds of the monotonic clock, which all processes share. `ai/big-MB` sends MB
+megabytes.
 
     python benchmarks/runner.py      prints its address, serves until its stdin is closed
 """
@@ -80,7 +80,7 @@ async def ollama(model: str) -> AsyncIterator[bytes]:
 
 
 class Connection(asyncio.Protocol):
-    """One client; its requests arrive one after another, each with a length."""
+    """One client, which sends requests one after another, each with its length."""
 
     def __init__(self) -> None:
         self.received = b""

@@ -1,12 +1,12 @@
-"""Thousands of generations with random faults and cancellations: no resource may accumulate.
+"""Run thousands of generations with random faults and cancellations, and check for leaks.
 
     python benchmarks/soak.py --count 10000 --seconds 600
 
-The simulated runner runs in this process and the caller in another, so that the caller's
-descriptors, threads, children and memory are its own. Four threads and eight asyncio tasks
-generate and stream, with and without standby; the model answers, thinks, hangs, fails, breaks
-off, exits or is killed; the caller reads to the end, leaves early, cancels or times out. Exit
-code 0: every generation ended as expected, and afterwards no resource was left.
+The simulated runner runs in this process and the caller in another one, so that the descriptors,
+threads, children and memory of the caller can be measured. Four threads and eight asyncio tasks
+generate and stream, with and without standby. The model answers, reasons, hangs, fails, loses its
+connection, exits or is killed. The caller reads to the end, leaves early, cancels or times out.
+Exit code 0 means that every generation ended as expected and released all resources.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ THREADS = 4
 TASKS = 8
 ANSWER = "This is the answer, and it has several pieces."
 SAMPLES = 10
-PATIENCE = 30.0  # seconds, for generations that still run when the time is over
+END_TIMEOUT = 30.0  # seconds for generations that still run when the time is over
 
 SCENES = {
     "answers": [Text(ANSWER), Usage(5, 10)],
@@ -68,7 +68,7 @@ SCENES = {
     "exits": [Text("some"), Exit(3)],
     "is killed": [Text("some"), Kill()],
 }
-# The expected end of a scene that is neither left nor cancelled.
+# The expected result of a scene that is read to its end.
 ENDS = {
     "answers": ANSWER,
     "thinks": ANSWER,
@@ -89,11 +89,11 @@ MODELS = [
 
 
 class Wrong(Exception):
-    """The end of a generation is not the expected one."""
+    """A generation with an unexpected result."""
 
 
 class Soak:
-    """The caller's side: generations until the count or the time is reached."""
+    """The caller, which runs generations until the count or the time limit is reached."""
 
     def __init__(self, count: int, seconds: float, seed: int) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -127,7 +127,7 @@ class Soak:
         try:
             for model, scene, leaving, chance in self._plans():
                 self._note(scene, leaving, self._sync(model, scene, leaving, chance))
-        except Exception as error:  # noqa: BLE001  told at the end
+        except Exception as error:  # noqa: BLE001  reported at the end
             self.failures.append(error)
 
     def _sync(self, model, scene, leaving, chance):
@@ -152,7 +152,7 @@ class Soak:
         try:
             for model, scene, leaving, chance in self._plans():
                 self._note(scene, leaving, await self._async(model, scene, leaving, chance))
-        except Exception as error:  # noqa: BLE001  told at the end
+        except Exception as error:  # noqa: BLE001  reported at the end
             self.failures.append(error)
 
     async def _async(self, model, scene, leaving, chance):
@@ -182,7 +182,7 @@ class Soak:
         asyncio.run(main())
 
     def run(self, watch: Callable[[], object]) -> None:
-        """Run them all, calling `watch` regularly."""
+        """Run all workers, and call `watch` regularly."""
         targets = [self._in_a_thread] * THREADS + [self._all_tasks]
         workers = [threading.Thread(target=target, daemon=True) for target in targets]
         for worker in workers:
@@ -190,17 +190,17 @@ class Soak:
         while any(worker.is_alive() for worker in workers):
             watch()
             time.sleep(0.05)
-            if time.monotonic() > self._end + PATIENCE:
-                self.failures.append(Wrong("a generation does not end"))
+            if time.monotonic() > self._end + END_TIMEOUT:
+                self.failures.append(Wrong("a generation did not end"))
                 return
 
 
-def standing() -> tuple[int, int, int, int]:
-    """Return descriptors, threads, children, and resident kilobytes of this process."""
+def resources() -> tuple[int, int, int, int]:
+    """Return the descriptors, threads, children and resident kilobytes of this process."""
     status = Path("/proc/self/status").read_text()
     resident = re.search(r"VmRSS:\s+(\d+)", status)
     return (
-        len(os.listdir("/proc/self/fd")) - 1,  # noqa: PTH208  as it counts itself
+        len(os.listdir("/proc/self/fd")) - 1,  # noqa: PTH208  one for this listing itself
         threading.active_count(),
         len(io_thread.current().children),
         int(resident[1]) if resident else 0,
@@ -208,7 +208,7 @@ def standing() -> tuple[int, int, int, int]:
 
 
 def at_rest() -> tuple[int, int, int, int]:
-    """Measure once standby is closed and all children are reaped."""
+    """Close standby, wait for all children, and return the resources."""
     for model in MODELS:
         model.close()
 
@@ -218,11 +218,11 @@ def at_rest() -> tuple[int, int, int, int]:
 
     tasks.run_blocking(all_ended())
     gc.collect()
-    return standing()
+    return resources()
 
 
 def caller(count: int, seconds: float, seed: int) -> int:
-    """Print the figures before, during and after; return the exit code."""
+    """Print the resources before, during and after the run; return the exit code."""
 
     def tell(when: str, figures: tuple[int, int, int, int]) -> None:
         files, threads, children, kilobytes = figures
@@ -244,7 +244,7 @@ def caller(count: int, seconds: float, seed: int) -> int:
     def watch() -> None:
         nonlocal due
         if soak.done >= due:
-            tell(str(soak.done), standing())
+            tell(str(soak.done), resources())
             due = next(samples, count + 1)
 
     soak.run(watch)
@@ -258,7 +258,7 @@ def caller(count: int, seconds: float, seed: int) -> int:
         print(f"WRONG: {type(failure).__name__}: {failure}")
     flat = after[:3] <= before[:3] and after[3] < before[3] + 20 * 1024
     if not flat:
-        print("WRONG: something has piled up")
+        print("WRONG: resources have accumulated")
     return 0 if flat and not first.failures and not soak.failures else 1
 
 
@@ -274,7 +274,7 @@ def main() -> int:
     with SimulatedDocker(script=SCENES.__getitem__) as docker:
         ended = subprocess.run([sys.executable, __file__, "--caller", *sys.argv[1:]], check=False)
         docker.wait_all_gone()
-        print("the kernel says that no process of any command is left")
+        print("all processes of all commands have ended")
     return ended.returncode
 
 

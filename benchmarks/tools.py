@@ -1,17 +1,17 @@
-"""Tool calls and objects of small models, beside the OpenAI and Ollama clients on one runner.
+"""Compare tool calls and objects of small models with the OpenAI and Ollama clients.
 
     python benchmarks/tools.py --model ai/smollm2 --model ai/smollm2-tools
     python benchmarks/tools.py --model ai/smollm2-think --thinking 40 --write
 
-Twenty prompts for calls and twenty for objects, for each class and model, at temperature 0 and
-with at most 64 tokens. Four tools are bound, and whether to call one is left to the model. A call
-is valid if the tool's own model takes its arguments, and right if it is also the tool that the
-prompt needs. An object is what `with_structured_output` returns. Results are kept in `--results`,
-so that a model can be measured at a time; `--write` puts the table into docs/tools.md.
-A model that thinks is configured to think so many tokens as `--thinking` says, for all classes,
-and may write as many more.
+For each class and model, there are twenty prompts for calls and twenty for objects, at temperature
+0 and with at most 64 tokens. Four tools are bound, and the model decides whether to call one. A
+call is valid if the tool's own pydantic model accepts its arguments, and right if it is also the
+tool that the prompt needs. `with_structured_output` returns the objects. The results are saved in
+`--results`, so that models can be measured one by one. `--write` puts the table into docs/tools.md.
+`--thinking N` configures a reasoning model to a budget of N tokens, for all classes, and allows
+N more tokens for the answer.
 
-Needs the dependency group `bench`. `MODEL_RUNNER_HOST` is where the runner is, for all classes.
+The script needs the dependency group `bench` and, in `MODEL_RUNNER_HOST`, the runner's address.
 """
 
 from __future__ import annotations

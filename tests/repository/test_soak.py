@@ -17,4 +17,4 @@ def test_sixty_generations_leave_no_resources():
     )
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stdout
     assert re.search(r"^60 generations", ran.stdout, re.MULTILINE)
-    assert ran.stdout.endswith("no process of any command is left\n")
+    assert ran.stdout.endswith("all processes of all commands have ended\n")
