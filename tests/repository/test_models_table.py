@@ -29,7 +29,8 @@ def test_the_table_has_the_rows_of_its_command(simulate):
     )
     names = ["ai/smollm2", "ai/smollm2-think", "ai/all-minilm"]
     printed = cells(models.table(names, Client()))
-    shown = cells(PAGE.read_text().partition("benchmarks/models.py")[2].partition("\n\nA missing capability")[0])
+    page = PAGE.read_text().partition("benchmarks/models.py")[2]
+    shown = cells(page.partition("\n\nA missing capability")[0])
     assert [row[:2] for row in shown] == [row[:2] for row in printed]
     assert shown[0] == printed[0]
     facts = {row[0]: row[2:] for row in printed}
