@@ -283,7 +283,7 @@ def test_search_needs_the_command(docker):
     for settings in ({"transport": "http"}, {"base_url": docker.url}):
         with pytest.raises(UnsupportedParameterError, match="cannot search") as caught:
             management.search_models("smol", **settings)
-        assert "docker model search" in caught.value.hint
+        assert "the command can search" in caught.value.hint
     for bad in ({"limit": 0}, {"term": 5}, {"term": "a\0"}):
         with pytest.raises(InvalidRequestError):
             management.search_models(**{"term": "a", **bad})
