@@ -104,8 +104,8 @@ def test_status_reports_a_running_runner(docker, call):
     [
         ("no-docker", "there is no program", None),
         ("no-plugin", "apt-get install docker-model-plugin", None),
-        ("no-engine", "Docker daemon does not answer", "v1.2.6"),
-        ("refused", "does not answer", "v1.2.6"),
+        ("no-engine", "Docker daemon does not respond", "v1.2.6"),
+        ("refused", "does not respond", "v1.2.6"),
         ("runner-off", "docker desktop enable model-runner", "v1.2.6"),
     ],
 )
