@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib.util import find_spec
 
 import pytest
+from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms import types
 from llama_index.core.llms import LLM, ChatMessage
 from llama_index.core.program import LLMTextCompletionProgram
@@ -69,6 +71,8 @@ agents_of_core = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 HAS_PAYLOAD = hasattr(LLM, "to_payload")
 HAS_THINKING = hasattr(types, "ThinkingBlock")
 HAS_TOOL_CALLS = hasattr(types, "ToolCallBlock")
+# An agent that does not stream ends each step with one call, whatever its settings are.
+HAS_PARALLEL_CALLS = "parallel" in inspect.getsource(FunctionAgent._get_response)
 
 
 def needs(feature):

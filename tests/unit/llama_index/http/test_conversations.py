@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 
 import pytest
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
+from llama_index.core.base.llms import types
 from llama_index.core.base.llms.types import (
     AudioBlock,
     CitableBlock,
@@ -31,9 +33,11 @@ from docker_model.testing import (
 )
 from llama_index_docker_model import DockerModelLLM
 from tests.support.llama_index_modes import (
+    HAS_PARALLEL_CALLS,
     HAS_THINKING,
     HAS_TOOL_CALLS,
     agents_of_core,
+    needs,
     needs_thinking,
     needs_tool_calls,
 )
@@ -42,6 +46,8 @@ if HAS_THINKING:
     from llama_index.core.base.llms.types import ThinkingBlock
 if HAS_TOOL_CALLS:
     from llama_index.core.base.llms.types import ToolCallBlock
+else:
+    ToolCallBlock = functools.partial(TextBlock, text="")  # for skipped tests
 
 STRICT = ["gemma", "mistral", "functionary", "qwen3.5"]
 templates = pytest.mark.parametrize("template", STRICT)
@@ -166,7 +172,10 @@ def test_text_in_documents_and_citable_blocks_is_sent():
     "block",
     [
         DocumentBlock(data=b"%PDF-1.4", document_mimetype="application/pdf"),
-        {"block_type": "video", "url": "http://127.0.0.1/x.mp4"},
+        pytest.param(
+            {"block_type": "video", "url": "http://127.0.0.1/x.mp4"},
+            marks=needs(hasattr(types, "VideoBlock")),
+        ),
     ],
     ids=["document", "video"],
 )
@@ -282,6 +291,8 @@ async def test_readable_arguments_run_the_tool(arguments, path, streaming):
 @agents_of_core
 @both
 async def test_a_second_call_is_kept_beside_an_invalid_one(streaming):
+    if not (streaming or HAS_PARALLEL_CALLS):
+        pytest.skip("this release of core takes one call for each answer")
     calls = [
         ToolCall("read", {"path": "a"}),
         ToolCall("read", "?"),
@@ -447,7 +458,7 @@ async def test_random_conversations_lose_no_call_and_invent_no_arguments(seed):
     with simulation(script, STRICT[seed % len(STRICT)]):
         for _, good, end in runs:
             ran.clear()
-            streaming = chance.random() < 0.5
+            streaming = chance.random() < 0.5 or not HAS_PARALLEL_CALLS
             agent = FunctionAgent(tools=[add, fail, now], llm=model(), streaming=streaming)
             workflow = AgentWorkflow(agents=[agent]) if chance.random() < 0.5 else agent
             answer = await workflow.run("q", chat_history=random_history(chance))
