@@ -65,7 +65,7 @@ class DockerModelError(Exception):
 
 
 class InvalidRequestError(DockerModelError, ValueError):
-    """The request cannot be sent as it is: a blank prompt, a bad model name or setting."""
+    """The request is invalid: a blank prompt, an invalid model name or an invalid setting."""
 
 
 class FileReferenceError(InvalidRequestError):

@@ -232,8 +232,8 @@ def known_model(
     """Return the description of a model that this process remembers, without a request.
 
     `inspect_model`, `pull_model` and a model's `warm_up` store descriptions. An answer by the
-    command stores the packaged context size, unless a description is already stored. A change
-    by another process is not visible until one of these functions is called again.
+    command stores the packaged description, unless a description is already stored. A change by
+    another process is not visible until one of these functions is called again.
 
     Args:
         name: The model name, exactly as in the call that stored the description.

@@ -1,3 +1,3 @@
-"""The old name of `docker_model.management`, which stays importable."""
+"""Alias of `docker_model.management`, kept for compatibility."""
 
 from docker_model.management import *  # noqa: F403

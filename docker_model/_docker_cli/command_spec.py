@@ -190,7 +190,7 @@ class _Programs:
             child.end()
         failed = end.code or end.signal  # both are unknown if other code reaped the process
         self._verdicts[file] = (
-            Front("the plugin file fails when asked for its metadata")
+            Front("the plugin file failed to print its metadata")
             if failed
             else check_metadata(bytes(output))
         )

@@ -133,7 +133,7 @@ ENGINE_ENDS = (
     ),
 )
 
-# Any other failure of a pull. The command's own words stay out of the message.
+# Any other failure of a pull. The message does not contain the command's output.
 PULL_FAILED = _row(
     r"^Failed to pull model: (?:.*: )?(?P<words>.*)",  # the last part has no address
     PullError,

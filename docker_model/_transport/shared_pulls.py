@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class SharedPulls:
     """Shares running pulls between calls; only the I/O thread uses it.
 
-    The runner cannot pull a model twice at the same time: both pulls write to the same file, and
-    the model of the second is damaged for a moment, or its pull fails.
+    The runner does not support two simultaneous pulls of one model. Both pulls write to the same
+    file, so the model is temporarily damaged, or the second pull fails.
     """
 
     def __init__(self) -> None:
@@ -37,12 +37,12 @@ class SharedPulls:
     ) -> None:
         """Await `work(report)`, shared with all calls that currently wait for `key`.
 
-        The pull continues for the others if a call leaves, also because of its `on_progress`.
+        If a call is canceled or its `on_progress` fails, the pull continues for the other calls.
 
         Args:
-            key: Says which pulls are the same.
-            work: The pull. It is given a function that reports each step to all calls.
-            on_progress: Called with the steps from now on, once for all calls that have it.
+            key: Identifies the pull.
+            work: The pull. Its argument is a function that reports each step to all calls.
+            on_progress: Called with each further step; once per step if several calls share it.
 
         Raises:
             BaseException: If `work`, or this call's own `on_progress`, raised it.
@@ -55,7 +55,7 @@ class SharedPulls:
             errors: dict[int, BaseException | None] = {}
             for function, failed in listeners:
                 if function is not None and not failed.done():
-                    if id(function) not in errors:  # a function of several calls is called once
+                    if id(function) not in errors:  # call a function that several calls share once
                         errors[id(function)] = _error_of(function, step)
                     if (error := errors[id(function)]) is not None:
                         failed.set_result(error)
