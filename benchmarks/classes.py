@@ -92,7 +92,7 @@ class _Contender:
 
 
 class _Recorder(BaseCallbackHandler):
-    """Record what tracers of LangChain receive: for an LLM there is no other access to it."""
+    """Records the data for LangChain's tracers, which an LLM does not return otherwise."""
 
     def __init__(self) -> None:
         self.generations: list[Any] = []

@@ -77,7 +77,7 @@ def recall(embed: Embed) -> tuple[float, float]:
 
 
 def speed(embeds: dict[str, Embed], count: int, turn: int) -> dict[str, tuple[float, float]]:
-    """Return for each class texts per second, and milliseconds of its own CPU for 200 texts."""
+    """Return each class's texts per second, and its own CPU time in ms for 200 texts."""
     texts = [
         f"Ferry number {n} leaves at {n % 24}.{n % 60:02} from berth {n % 3}." for n in range(count)
     ]
