@@ -15,7 +15,7 @@ from classes import HEADERS, SAMPLING, City, Contender, NotOffered
 from pydantic import BaseModel
 
 from docker_model.testing import Cut, Fail, Hang, Reasoning, Reply, SimulatedDocker, Text, ToolCall
-from docker_model.testing.steps import letters
+from docker_model.testing.steps import letter_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -255,7 +255,7 @@ def embeddings(scene: Scene, settings: dict[str, Any]) -> bool:
     address = scene.ollama if scene.contender.ollama else scene.url
     embedder = scene.contender.embedder(address, MODEL, **settings)
     vector = scene.contender.embed(embedder, "whale")
-    expected = letters("whale")
+    expected = letter_counts("whale")
     close = (abs(got - number) < 1e-6 for got, number in zip(vector, expected, strict=True))
     return all(close)  # vectors are sent as 32-bit floats
 

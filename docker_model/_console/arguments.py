@@ -190,8 +190,9 @@ def add_limits(command: argparse.ArgumentParser) -> None:
 _LIST = "List the local models with their size, effective context size and capabilities."
 _SEARCH = "Search Docker Hub and Hugging Face for models. This needs internet access."
 _CONFIGURE = """\
-Change how the runner starts a model. The change applies to all users of the runner until it
-restarts. Other settings keep their values. Without options, print the current configuration."""
+Change how the runner starts a model. The change applies to all users of the runner, until it
+restarts or `docker model unload --all` runs. Other settings keep their values. Without options,
+print the current configuration."""
 _CONFIGURE_EXAMPLES = (
     "ai/smollm2 --context-size 8192",
     "ai/smollm2 --keep-alive 1h",
@@ -204,7 +205,7 @@ def _add_configure(command: argparse.ArgumentParser) -> None:
     command.add_argument("flags", nargs="*", metavar="FLAG", help="flags of the engine, after `--`")
     command.set_defaults(words="flags")
     command.add_argument("--context-size", type=int, metavar="TOKENS", help="-1 for the maximum")
-    command.add_argument("--keep-alive", metavar="TIME", help="such as 5m; -1 for ever")
+    command.add_argument("--keep-alive", metavar="TIME", help="such as 5m or 0; -1 for ever")
     command.add_argument(
         "--think", action=argparse.BooleanOptionalAction, help="turn reasoning on or off"
     )

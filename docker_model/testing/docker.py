@@ -22,7 +22,7 @@ from docker_model.testing.steps import (
     Reply,
     checked,
     checked_script,
-    letters,
+    letter_counts,
     you_said,
 )
 from docker_model.testing.templates import template_named
@@ -83,7 +83,7 @@ class SimulatedDocker:
         pullable: Mapping[str, Sequence[PullStep]] | Iterable[str] = (),
         startup: Sequence[ProcessStep] = (),
         replies: Mapping[str, FixedReply] | None = None,
-        embed: Callable[[str], Sequence[float]] = letters,
+        embed: Callable[[str], Sequence[float]] = letter_counts,
         score: Callable[[str, str], float] = shared_words,
         template: str | Template = "chatml",
         version: str = "v1.2.6",

@@ -299,7 +299,7 @@ def echo(prompt: str) -> str:
     return prompt
 
 
-def letters(text: str) -> list[float]:
+def letter_counts(text: str) -> list[float]:
     """Return a unit vector of eight letter counts; texts with similar letters are close."""
     counts = [1.0 + sum(text.lower().count(letter) for letter in group) for group in _LETTERS]
     length = math.hypot(*counts)
