@@ -1,10 +1,10 @@
 """The fixture that all suites share: a simulated `docker`, or the real one.
 
-With DOCKER_MODEL_COMMAND in the environment (such as `docker model`), the same tests run that
-command in front of the same scripted runner; tests that script the process itself are skipped.
+If the environment has DOCKER_MODEL_COMMAND (such as `docker model`), the tests run that command
+with the same scripted runner. Tests that script the process itself are skipped.
 
-With DOCKER_MODEL_TEST_PLUGIN=1 there is no `docker` in front: the simulated plugin, or the real
-one, is found by `command=None`.
+With DOCKER_MODEL_TEST_PLUGIN=1, the tests run the simulated or real plugin without `docker`, as
+`command=None` finds it.
 """
 
 import gc
@@ -19,7 +19,7 @@ from docker_model._runtime import io_thread, tasks
 from docker_model.testing import SimulatedDocker
 from tests.support.simulated_plugin import environment_of, install_plugin
 
-# A background job ignores SIGINT, and `nohup` SIGHUP, which every child would inherit.
+# A background job ignores SIGINT, and `nohup` ignores SIGHUP; every child would inherit this.
 for name, default in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}.items():
     number = getattr(signal, name, None)
     if number is not None and signal.getsignal(number) is signal.SIG_IGN:
@@ -57,14 +57,14 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    # A collection by a test need not walk through the frameworks and all tests.
+    # Saves later garbage collections from scanning the frameworks and all tests.
     gc.freeze()
     gc.enable()
 
 
 @pytest.fixture(autouse=True)
 def environment():
-    """Restore the environment: monkeypatch, undone last, may restore values of a simulation."""
+    """Restore the environment, because `monkeypatch` can restore values of a simulation."""
     before = dict(os.environ)
     yield
     if dict(os.environ) != before:
@@ -74,7 +74,7 @@ def environment():
 
 @pytest.fixture
 def simulate(monkeypatch, tmp_path_factory):
-    """Return a function that opens a `SimulatedDocker`; no child may be alive after the test."""
+    """Return a function that opens a `SimulatedDocker`; check that no child survives the test."""
     with ExitStack() as stack:
 
         def make(*args, **settings):
@@ -98,7 +98,7 @@ def wait_for_children():
     """Wait until every child of the I/O thread has been reaped."""
 
     async def all_ended():
-        # A start that is under way, such as one of a closed model's standby, becomes a child later.
+        # A pending start, such as one for the standby of a closed model, becomes a child later.
         await io_thread.current().run_in_worker(lambda: None, lambda _: None)
         for child in list(io_thread.current().children):
             await child.ended
@@ -108,5 +108,5 @@ def wait_for_children():
 
 @pytest.fixture
 def docker(simulate):
-    """A simulated `docker` that echoes: `You said: ` and the prompt."""
+    """Return a simulated `docker` that answers `You said: ` and the prompt."""
     return simulate()

@@ -1,12 +1,12 @@
-"""Fold recorded runs of the real `docker model` into `transcripts.jsonl.gz`.
+"""Merge recorded runs of the real `docker model` into `transcripts.jsonl.gz`.
 
 For maintainers, after new recordings::
 
     python tests/data/collect_transcripts.py DIRECTORY
 
-`DIRECTORY` holds one folder per version of the CLI with one JSON file per case. Input and
-output are kept; times and the split into chunks are not, since neither is a promise. Versions
-with the same behavior share one line, so the file shows where they differ.
+`DIRECTORY` has one folder per version of the CLI, with one JSON file per case. Input and output
+are kept. Times and the split into chunks are not kept, because they vary. Versions with the same
+behavior share one line, so the file shows where they differ.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def age(version: str) -> tuple[bool, tuple[int, ...]]:
 
 
 def expand(value: Any) -> Any:
-    """Write out the long texts that a recording holds only as digest, head and tail.
+    """Restore long texts, which a recording stores only as digest, head and tail.
 
-    All of them repeat a short piece, which gzip compresses again. The frequency of each variant
-    is dropped: it depends on races, which differ in every recording.
+    Each long text repeats a short piece, so gzip compresses it well. The frequency of each
+    variant is dropped, because it depends on races that differ in every recording.
     """
     if isinstance(value, list):
         return [expand(item) for item in value]
@@ -84,7 +84,7 @@ def collect(directory: Path) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Write the file again; the same recordings give the same bytes."""
+    """Write the file; the same recordings always give the same bytes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=Path)
     records = collect(parser.parse_args().directory)

@@ -1,4 +1,4 @@
-"""The batch example, on a local cluster of two nodes with a runner and one without."""
+"""The batch example on a local Ray cluster of two nodes with a runner and one without."""
 
 import importlib.util
 import json

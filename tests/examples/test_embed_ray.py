@@ -1,4 +1,4 @@
-"""The embedding job, on a local cluster of two nodes with a runner."""
+"""The embedding example on a local Ray cluster of two nodes with a runner."""
 
 import importlib.util
 import json

@@ -43,9 +43,9 @@ def words(text):
 
 
 def scripted_embedding():
-    """Return vectors by the words that a text shares with the evaluation's sentences.
+    """Return a function that embeds a text by the words of the evaluation's sentences.
 
-    Rare words weigh more (TF-IDF), and each word of the vocabulary has its own dimension.
+    Each word of the vocabulary is a dimension, and rare words have more weight (TF-IDF).
     """
     texts = [row["evidence"] + " " + row["question"] for row in ROWS]
     seen = Counter(word for text in texts for word in set(words(text)))

@@ -1,6 +1,6 @@
 """The web page of `examples/rag/` in a headless browser: answers, sources, cancellation.
 
-With `DOCS_IMAGES=1` it writes the screenshot that the guide shows.
+With `DOCS_IMAGES=1`, a test writes the screenshot for the guide.
 """
 
 import os
@@ -37,7 +37,7 @@ pytestmark = [
 
 
 def says(prompt):
-    """Play the model, depending on the question."""
+    """Answer as the model, depending on the question."""
     question = prompt.rpartition("Question: ")[2]
     if question == "for ever":
         yield Text("Once upon a time")
@@ -58,7 +58,7 @@ def docker():
 
 @pytest.fixture(scope="module")
 def address(docker, tmp_path_factory):
-    """Start the server on a free port, which its log names."""
+    """Start the server on a free port, and read the address from its log."""
     folder = tmp_path_factory.mktemp("store")
     server = subprocess.Popen(
         [sys.executable, ROOT / "examples/rag/web.py"],

@@ -44,7 +44,8 @@ MB = 1_000_000
 class Fault:
     """One fault and the expected end of the call.
 
-    `script` is the simulated model's, or `steps` are the player's; `settings` are the model's.
+    The fault is a `script` of the simulated model, or `steps` of the player. `settings` are the
+    settings of the `DockerModel`.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Fault:
     prompt: str = "hi"
     settings: dict[str, Any] = field(default_factory=dict)
     linger: float = 2.0
-    survives: bool = False  # it has left the process group, so it cannot be killed
+    survives: bool = False  # the child left the process group, so it cannot be killed
 
     def __str__(self) -> str:
         return self.name
@@ -77,7 +78,7 @@ def late(phase, partial="", **limits):
     return {"end": end, "settings": {"timeout": Timeouts(**limits)}}
 
 
-def judge(expected, end):
+def check_end(expected, end):
     """Compare the end of a call with the expected end."""
     if isinstance(expected, tuple):
         kind, attributes = expected
@@ -94,7 +95,7 @@ def judge(expected, end):
 LINGERED = error(exit_code=None, signal=None, partial="all")
 EXHAUSTED = "panic: runtime error\n\ngoroutine 1 [running]:\n"
 
-# Faults of the model or its runner: the same with the real command.
+# Faults of the model or its runner; the result is the same with the real command.
 MODEL_FAULTS = [
     Fault("hangs before output", script=[Hang()], **late("first_output", first_output=0.5)),
     Fault("hangs after output", script=[Text("some"), Hang()], **late("idle", "some", idle=0.3)),

@@ -1,4 +1,4 @@
-"""Python processes that use the model, to be interrupted, ended and forked."""
+"""Python processes that use the model, which tests interrupt, end and fork."""
 
 import subprocess
 import sys
@@ -37,6 +37,6 @@ class Script(subprocess.Popen):
         return self.stdout.readline().rstrip()
 
     def end(self, timeout=10):
-        """Return its exit code, and the rest of both outputs."""
+        """Wait for the end; return the exit code and the rest of both outputs."""
         out, err = self.communicate(timeout=timeout)
         return self.returncode, out.rstrip(), err.rstrip()

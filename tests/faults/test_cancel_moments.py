@@ -11,12 +11,12 @@ from docker_model import DockerModel
 from docker_model.testing import Downloaded, Hang, Text
 from tests.support import other_loop
 
-SOON = 1.0  # seconds until the runner has seen the client disconnect
+DISCONNECT_TIMEOUT = 1.0  # seconds until the runner must have seen the client disconnect
 MODEL = DockerModel("ai/smollm2")
 
 
 @contextlib.contextmanager
-def at_once(simulate):
+def immediately(simulate):
     simulate(script=[Hang()])
     yield MODEL, lambda: None
 
@@ -47,7 +47,7 @@ def starting(simulate):
 def before_output(simulate):
     docker = simulate(script=[Hang()])
     yield MODEL, docker.wait_prompts
-    docker.wait_gone(timeout=SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
 
 
 @contextlib.contextmanager
@@ -61,7 +61,7 @@ def pulling(simulate):
 
 
 MOMENTS = [
-    at_once,
+    immediately,
     queued,
     pytest.param(starting, marks=pytest.mark.simulated),
     before_output,
@@ -100,7 +100,7 @@ async def first_piece(model):
     return await anext(model.astream("hi"))
 
 
-WAYS_TO_CANCEL = {
+CANCELLATIONS = {
     "a stream from another thread": cancelled_sync,
     "asyncio agenerate": cancelled_task(asyncio.run, lambda model: model.agenerate("hi")),
     "uvloop agenerate": cancelled_task(other_loop.run, lambda model: model.agenerate("hi")),
@@ -109,11 +109,11 @@ WAYS_TO_CANCEL = {
 }
 
 
-@pytest.mark.parametrize("mode", WAYS_TO_CANCEL)
+@pytest.mark.parametrize("mode", CANCELLATIONS)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_cancelling_at_any_moment_ends_the_call(mode, moment, simulate):
     with moment(simulate) as (model, ready):
-        WAYS_TO_CANCEL[mode](model, ready)
+        CANCELLATIONS[mode](model, ready)
 
 
 def test_cancelling_a_stream_before_it_starts_starts_no_process(docker):
@@ -134,12 +134,12 @@ def test_cancelling_after_the_end_changes_nothing(simulate):
 
 
 def test_cancelling_while_reading_is_paused_ends_the_child(simulate):
-    """The consumer is slow, the pipe is full, and the child is blocked in its write."""
+    """The consumer is slow, so the pipe is full and the child is blocked in its write."""
     docker = simulate(script=[Text("x" * 30_000_000, 10_000)])
     stream = MODEL.stream("hi")
     next(stream)
     while not stream._stream._sink.full:
         time.sleep(0.001)
     stream.cancel()
-    docker.wait_gone(timeout=SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
     docker.wait_all_gone()

@@ -1,4 +1,4 @@
-"""Every method to leave a running call ends the child and disconnects from the runner."""
+"""Leaving a running call, in any manner, ends the child and disconnects from the runner."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from docker_model._runtime.child import TERM_TO_KILL_TIMEOUT
 from docker_model.testing import Hang, IgnoreSignals, Text
 from tests.support import other_loop
 
-SOON = 1.0  # seconds until the runner has seen the client disconnect
+DISCONNECT_TIMEOUT = 1.0  # seconds until the runner has seen the client disconnect
 MODEL = DockerModel("ai/smollm2")
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, other_loop.run])
 
@@ -142,7 +142,7 @@ SYNC_CANCELLATIONS = [
 @pytest.mark.parametrize("cancellation", SYNC_CANCELLATIONS)
 def test_leaving_a_sync_stream_ends_the_child(cancellation, docker):
     kept = cancellation()
-    docker.wait_gone(timeout=SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
     docker.wait_all_gone()
     del kept
 
@@ -151,7 +151,7 @@ def test_leaving_a_sync_stream_ends_the_child(cancellation, docker):
 def test_leaving_a_sync_stream_inside_a_running_loop_ends_the_child(cancellation, docker):
     async def main():
         kept = cancellation()
-        docker.wait_gone(timeout=SOON)
+        docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
         return kept
 
     asyncio.run(main())
@@ -306,11 +306,11 @@ def test_leaving_an_async_stream_ends_the_child(cancellation, run, docker):
     async def main():
         kept = await cancellation()
         if cancellation is not ends_its_loop:
-            await asyncio.to_thread(docker.wait_gone, timeout=SOON)
+            await asyncio.to_thread(docker.wait_gone, timeout=DISCONNECT_TIMEOUT)
         return kept
 
     kept = run(main())
-    docker.wait_gone(timeout=SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
     docker.wait_all_gone()
     del kept
 
@@ -322,7 +322,7 @@ def test_closing_the_loop_of_a_stream_ends_the_child(new_loop, docker):
     loop.run_until_complete(anext(stream))
     loop.close()
     del stream
-    docker.wait_gone(timeout=SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
     docker.wait_all_gone()
 
 
@@ -341,5 +341,5 @@ def test_a_child_that_ignores_signals_is_killed_after_a_quarter_of_a_second(run,
         assert time.monotonic() - began < TERM_TO_KILL_TIMEOUT  # the caller does not wait for it
 
     run(main())
-    docker.wait_gone(timeout=SOON)
-    docker.wait_all_gone(SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
+    docker.wait_all_gone(DISCONNECT_TIMEOUT)

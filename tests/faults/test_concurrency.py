@@ -46,7 +46,7 @@ async def occupy(model, count):
     return streams
 
 
-async def all_places_are_there(model):
+async def check_all_slots_are_free(model):
     streams = await occupy(model, model.max_concurrency)
     late = DockerModel(**{**vars(model), "timeout": Timeouts(queue=0.2)})
     with pytest.raises(GenerationTimeoutError) as caught:
@@ -57,7 +57,7 @@ async def all_places_are_there(model):
 
 
 async def run_all(model, seed):
-    """Start a thousand calls and cancel half of them, in the queue and while others end."""
+    """Start a thousand calls, and cancel half of them in the queue and while others end."""
     chance = random.Random(seed)
     holders = await occupy(model, model.max_concurrency)
     tasks = [asyncio.create_task(model.agenerate(str(number))) for number in range(CALLS)]
@@ -87,7 +87,7 @@ def test_a_queue_keeps_its_order_and_loses_no_slot(limit, record):
 
     async def main():
         doomed = await run_all(model, limit)
-        await all_places_are_there(model)
+        await check_all_slots_are_free(model)
         return doomed
 
     doomed = asyncio.run(main())
@@ -99,8 +99,8 @@ def test_a_queue_keeps_its_order_and_loses_no_slot(limit, record):
         assert ran == sorted(ran)
 
 
-def meeting(count):
-    """Return a script that answers only when this number of calls is present at the same time."""
+def answer_when_all_arrived(count):
+    """Return a script that answers only when this number of calls is active at the same time."""
     barrier = threading.Barrier(count, timeout=60)
 
     def answer(prompt):
@@ -111,7 +111,7 @@ def meeting(count):
 
 
 def test_sixty_four_concurrent_streams_all_complete(simulate):
-    docker = simulate(script=meeting(64))
+    docker = simulate(script=answer_when_all_arrived(64))
     model = DockerModel("ai/smollm2", max_concurrency=64)
 
     async def answer(number):
@@ -125,7 +125,7 @@ def test_sixty_four_concurrent_streams_all_complete(simulate):
 
 
 def test_thirty_two_threads_all_get_answers(simulate):
-    docker = simulate(script=meeting(32))
+    docker = simulate(script=answer_when_all_arrived(32))
     model = DockerModel("ai/smollm2", max_concurrency=32)
     with ThreadPoolExecutor(32) as threads:
         answers = list(threads.map(lambda number: model.generate(str(number)).text, range(32)))

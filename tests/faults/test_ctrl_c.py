@@ -10,7 +10,7 @@ import pytest
 from docker_model.testing import Downloaded, Hang, Text
 from tests.faults.scripts import Script
 
-SOON = 1.0
+DISCONNECT_TIMEOUT = 1.0
 ENDLESS = [Text("some", 4), Hang()]
 
 CALLS = {
@@ -28,7 +28,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("name", CALLS)
 def test_ctrl_c_ends_the_child(name, simulate):
-    """The process continues afterwards, and the call does not."""
+    """The call ends, and the process continues."""
     docker = simulate(script=ENDLESS)
     code = "try:\n" + textwrap.indent(CALLS[name], "    ")
     code += "\nexcept KeyboardInterrupt:\n    print('interrupted', flush=True)\nsys.stdin.read()"
@@ -40,8 +40,8 @@ def test_ctrl_c_ends_the_child(name, simulate):
             time.sleep(0.05)
             script.send_signal(signal.SIGINT)
         assert script.line() == "interrupted"
-        assert time.monotonic() - began < SOON
-        docker.wait_gone(timeout=SOON)
+        assert time.monotonic() - began < DISCONNECT_TIMEOUT
+        docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
         docker.wait_all_gone()
         assert script.end() == (0, "", "")
 
@@ -82,15 +82,14 @@ for i in range(12):
             time.sleep(i * 0.0005)
             script.send_signal(signal.SIGINT)
             try:
-                docker.wait_gone(i + 1, timeout=SOON)
+                docker.wait_gone(i + 1, timeout=DISCONNECT_TIMEOUT)
             except TimeoutError:
                 if "asyncio.run" not in CALLS[name]:
                     raise
-                # A signal that strikes between asyncio's taking of a callback and its call
-                # loses the callback, and `asyncio.run` waits forever in any test
-                # (python/cpython#83803). Then it takes a third one.
+                # A signal just before asyncio calls a callback can lose the callback, and then
+                # `asyncio.run` waits forever (python/cpython#83803). A third signal ends it.
                 script.send_signal(signal.SIGINT)
-                docker.wait_gone(i + 1, timeout=SOON)
+                docker.wait_gone(i + 1, timeout=DISCONNECT_TIMEOUT)
             docker.wait_all_gone()
             (tmp_path / str(i)).touch()
         code, out, err = script.end()
@@ -108,7 +107,7 @@ def test_ctrl_c_without_a_handler_ends_the_process(name, simulate):
         code, out, err = script.end()
     assert (code, out) == (-signal.SIGINT, "")
     assert err.splitlines()[-1] == "KeyboardInterrupt"
-    docker.wait_gone(timeout=SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
 
 
 @pytest.mark.parametrize("kind", ["SystemExit", "KeyboardInterrupt"])

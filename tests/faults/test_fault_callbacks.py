@@ -1,4 +1,4 @@
-"""A function of the caller that fails while a pull reports progress."""
+"""An error in the caller's `on_progress` function ends the pull."""
 
 import pytest
 

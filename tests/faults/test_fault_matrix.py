@@ -5,7 +5,7 @@ import pytest
 from docker_model import Completion, DockerModel
 from docker_model._runtime import child
 from docker_model.testing.steps import you_said
-from tests.faults.fault_list import CHILD_FAULTS, COMMAND_FAULTS, MODEL_FAULTS, judge
+from tests.faults.fault_list import CHILD_FAULTS, COMMAND_FAULTS, MODEL_FAULTS, check_end
 from tests.support.modes import MODES, generate, in_every_mode, stream
 from tests.support.playing import player
 
@@ -15,10 +15,10 @@ def check(fault, model):
 
     def check_mode(mode):
         pieces, end = stream(mode, model, fault.prompt)
-        judge(fault.end, end)
+        check_end(fault.end, end)
         text = end.text if isinstance(end, Completion) else getattr(end, "partial", "")
         assert "".join(pieces) == text
-        judge(fault.end, generate(mode, model, fault.prompt))
+        check_end(fault.end, generate(mode, model, fault.prompt))
 
     in_every_mode(check_mode)
 

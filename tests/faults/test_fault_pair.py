@@ -1,4 +1,4 @@
-"""`docker` and its plugin, each ended or stopped from outside; also with the real programs."""
+"""Signals to `docker` or to its plugin from outside; also with the real programs."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ import pytest
 from docker_model import DockerModel, DockerModelError, GenerationTimeoutError, Timeouts
 from docker_model.testing import Hang, Text
 from tests.conftest import REAL_COMMAND
-from tests.faults.fault_list import error, judge
+from tests.faults.fault_list import check_end, error
 from tests.support.modes import MODES, call
 
 pytestmark = pytest.mark.front
@@ -28,14 +28,14 @@ def children(pid):
 
 
 def pair():
-    """Return our only `docker` and its plugin."""
+    """Return the only running `docker` of this process and its plugin."""
     for docker in children(os.getpid()):
         for plugin in children(docker):
             return docker, plugin
     raise AssertionError
 
 
-def end_of(mode, model, strike):
+def error_after(mode, model, strike):
     """Return the error of a stream after `strike(docker, plugin)` in its middle."""
     pieces = []
 
@@ -62,8 +62,8 @@ modes = pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 def test_killing_only_docker_is_an_error(mode, number, simulate):
     docker = simulate(script=SOME)
-    end = end_of(mode, MODEL, lambda docker, _: os.kill(docker, number))
-    judge(error(signal=number, exit_code=None, partial="some"), end)
+    end = error_after(mode, MODEL, lambda docker, _: os.kill(docker, number))
+    check_end(error(signal=number, exit_code=None, partial="some"), end)
     docker.wait_all_gone()
     docker.wait_gone()
 
@@ -71,19 +71,19 @@ def test_killing_only_docker_is_an_error(mode, number, simulate):
 @modes
 def test_sigterm_to_docker_alone_is_an_error(mode, simulate):
     docker = simulate(script=SOME)
-    end = end_of(mode, MODEL, lambda docker, _: os.kill(docker, signal.SIGTERM))
+    end = error_after(mode, MODEL, lambda docker, _: os.kill(docker, signal.SIGTERM))
     if REAL_COMMAND and isinstance(end, GenerationTimeoutError):
         docker.wait_gone()
         pytest.skip("this version goes on after one SIGTERM to `docker`, as all before v0.1.45")
-    judge(error(signal=None, exit_code=1, partial="some"), end)
+    check_end(error(signal=None, exit_code=1, partial="some"), end)
     docker.wait_gone()
 
 
 @modes
 def test_killing_only_the_plugin_is_an_error(mode, simulate):
     docker = simulate(script=SOME)
-    end = end_of(mode, MODEL, lambda _, plugin: os.kill(plugin, signal.SIGKILL))
-    judge(error(signal=None, exit_code=255, partial="some"), end)
+    end = error_after(mode, MODEL, lambda _, plugin: os.kill(plugin, signal.SIGKILL))
+    check_end(error(signal=None, exit_code=255, partial="some"), end)
     docker.wait_gone()
 
 
@@ -91,6 +91,6 @@ def test_killing_only_the_plugin_is_an_error(mode, simulate):
 def test_stopping_both_processes_ends_in_a_timeout(mode, simulate):
     docker = simulate(script=SOME)
     model = DockerModel("ai/smollm2", timeout=Timeouts(idle=0.3))
-    end = end_of(mode, model, lambda docker, _: os.killpg(docker, signal.SIGSTOP))
-    judge(error(GenerationTimeoutError, phase="idle", partial="some"), end)
+    end = error_after(mode, model, lambda docker, _: os.killpg(docker, signal.SIGSTOP))
+    check_end(error(GenerationTimeoutError, phase="idle", partial="some"), end)
     docker.wait_gone()

@@ -23,7 +23,7 @@ from docker_model import (
     Timeouts,
 )
 from docker_model._docker_cli import workdir
-from tests.faults.fault_list import error, judge
+from tests.faults.fault_list import check_end, error
 from tests.support.modes import MODES, generate, stream
 from tests.support.playing import player
 
@@ -89,7 +89,7 @@ def test_a_program_that_is_still_being_written_is_not_found(mode, tmp_path):
         for end in generate_and_stream(
             mode, DockerModel("ai/smollm2", command=(str(program), "model"))
         ):
-            judge(error(DockerNotFoundError, errno=errno.ETXTBSY), end)
+            check_end(error(DockerNotFoundError, errno=errno.ETXTBSY), end)
 
 
 @modes
@@ -107,7 +107,7 @@ def test_a_start_that_hangs_times_out_and_its_late_child_is_killed(mode, monkeyp
     model = DockerModel(
         "ai/smollm2", command=player(["sleep", 60]), timeout=Timeouts(first_output=0.1)
     )
-    judge(error(GenerationTimeoutError, phase="first_output"), generate(mode, model, "hi"))
+    check_end(error(GenerationTimeoutError, phase="first_output"), generate(mode, model, "hi"))
     assert late == []
     go_on.set()
     while not late or late[0].returncode is None:
@@ -142,7 +142,7 @@ def test_a_deleted_working_directory_is_an_error_if_it_is_needed(
         with pytest.raises(InvalidRequestError, match="directory"):
             DockerModel("ai/smollm2", file_references=policy, **settings).generate("hi")
     for end in generate_and_stream(mode, DockerModel("ai/smollm2", **settings)):
-        judge("ok", end)
+        check_end("ok", end)
 
 
 @modes
@@ -170,7 +170,7 @@ def test_a_failure_is_never_a_success_when_sigchld_is_ignored(mode, liveness, si
         "ai/smollm2", command=player(["write", 1, "some"], ["exit", 7]), env=liveness.env
     )
     for end in (stream(mode, model, "hi")[1], generate(mode, model, "hi")):
-        judge(error(GenerationError, exit_code=None, signal=None), end)
+        check_end(error(GenerationError, exit_code=None, signal=None), end)
         assert "SIGCHLD" in end.hint
 
 

@@ -12,7 +12,7 @@ from docker_model import DockerModel
 from docker_model.testing import Hang, Sleep, Text
 from tests.faults.scripts import Script
 
-SOON = 1.0
+DISCONNECT_TIMEOUT = 1.0
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -46,7 +46,7 @@ def test_a_fork_leaves_a_running_stream_to_the_parent(simulate):
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_worker_processes_can_start_their_own_calls(method, simulate, tmp_path):
-    """They get a model by pickle, or by fork in the middle of a stream of the parent."""
+    """Workers get a model by pickle, or by a fork during a stream of the parent."""
     simulate()
     program = tmp_path / "program.py"
     program.write_text(
@@ -189,16 +189,14 @@ def work(method, name, tmp_path):
 
 
 @methods
-def test_standby_processes_do_not_take_the_end_of_a_worker_for_the_end_of_input(
-    method, simulate, tmp_path
-):
-    """A worker runs no `atexit` function; its standby processes would send a request."""
+def test_standby_processes_send_no_request_when_their_worker_ends(method, simulate, tmp_path):
+    """A worker runs no `atexit` function, and the end of its input must not start an answer."""
     docker = simulate()
     model = DockerModel("ai/smollm2")
     model.warm_up()
     requests = len(docker.requests)
     assert work(method, "parks", tmp_path) == ""
-    docker.wait_all_gone(SOON)
+    docker.wait_all_gone(DISCONNECT_TIMEOUT)
     assert len(docker.requests) == 2 * requests
 
 
@@ -206,12 +204,12 @@ def test_standby_processes_do_not_take_the_end_of_a_worker_for_the_end_of_input(
 def test_a_stream_that_a_worker_leaves_open_is_ended(method, simulate, tmp_path):
     docker = simulate(script=[Text("some", 4), Hang()])
     assert work(method, "leaves_a_stream", tmp_path) == ""
-    docker.wait_gone(timeout=SOON)
-    docker.wait_all_gone(SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
+    docker.wait_all_gone(DISCONNECT_TIMEOUT)
 
 
 @methods
 def test_a_thread_of_a_worker_reads_to_the_end(method, simulate, tmp_path):
     docker = simulate(script=[Text("all "), Sleep(0.2), Text("of it")])
     assert work(method, "leaves_a_thread", tmp_path) == "all of it\n"
-    docker.wait_all_gone(SOON)
+    docker.wait_all_gone(DISCONNECT_TIMEOUT)

@@ -1,4 +1,4 @@
-"""A call that is cancelled while its prompt is written: half a prompt never seems complete."""
+"""A call that is cancelled while its prompt is written never sends half a prompt."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ from tests.faults.scripts import Script
 from tests.support.playing import player
 
 BIG = 10_000_000
-# Reads nothing for a long time; at the end of its input, it would report that.
+# Reads nothing for a long time, and reports the end of its input.
 SLOW_READER = player(["here"], ["sleep", 60], ["read"], ["here"])
 
 
@@ -66,7 +66,7 @@ def test_the_exit_of_the_interpreter_sends_no_half_prompt(liveness):
 
 
 def test_cancelling_at_many_moments_sends_no_half_prompt(simulate):
-    """Many moments during the write, with the real command too."""
+    """The cancellation is at many moments of the write, also with the real command."""
     docker = simulate(script=lambda prompt: [Hang()] if len(prompt) == BIG else "fine")
     model = DockerModel("ai/smollm2")
     for i in range(25):

@@ -1,4 +1,4 @@
-"""The exit of the interpreter, of every kind."""
+"""Every kind of exit of the interpreter ends its calls."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ import pytest
 from docker_model.testing import Hang, Sleep, Text
 from tests.faults.scripts import PROLOGUE, Script
 
-SOON = 1.0
+DISCONNECT_TIMEOUT = 1.0
 ENDLESS = [Text("some", 4), Hang()]
 DRIPPING = [Text("x"), Sleep(0.02)] * 3000
 
@@ -48,15 +48,13 @@ def test_the_exit_of_the_interpreter_ends_the_child(name, simulate):
         assert error in got[2]
     else:
         assert got[2] == ""
-    docker.wait_gone(timeout=SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
     docker.wait_all_gone()
 
 
 @pytest.mark.parametrize("script", [[Text("a"), Hang()], DRIPPING], ids=["waiting", "reading"])
-def test_daemon_threads_never_take_the_exit_of_the_interpreter_for_the_end_of_an_answer(
-    script, simulate
-):
-    """A waiting thread is not woken; a thread that starts to wait gets an error."""
+def test_daemon_threads_get_no_cut_answer_at_the_exit_of_the_interpreter(script, simulate):
+    """A waiting thread is not woken; a thread that then starts to wait gets an error."""
     docker = simulate(script=script)
     code = f"""{BEGIN}
 def read(call, *args):
@@ -71,13 +69,13 @@ time.sleep(0.1)
     assert (code, out) == (0, "")
     # The thread may be stopped while it prints its error.
     assert err == "" or (script is DRIPPING and err.startswith("Exception in thread"))
-    docker.wait_gone(timeout=SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
     docker.wait_all_gone()
 
 
 @pytest.mark.parametrize("transport", ["cli", "http"])
 def test_leaving_a_stream_just_before_the_exit_prints_nothing(transport, simulate):
-    """Closing that is under way when the interpreter exits is finished, without a warning."""
+    """A close that is in progress at the exit is completed without a warning."""
     docker = simulate(script=ENDLESS)
     code = f"""
 for _ in DockerModel("ai/smollm2", transport={transport!r}).stream("hi"):
@@ -85,7 +83,7 @@ for _ in DockerModel("ai/smollm2", transport={transport!r}).stream("hi"):
 """
     with Script(code) as script:
         assert script.end() == (0, "", "")
-    docker.wait_gone(timeout=SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
     docker.wait_all_gone()
 
 
@@ -162,5 +160,5 @@ def test_a_writing_child_ends_when_python_dies(ending, simulate):
     docker = simulate(script=DRIPPING)
     with Script(BEGIN + ending) as script:
         script.wait(10)
-    docker.wait_gone(timeout=SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
     docker.wait_all_gone()

@@ -1,10 +1,12 @@
 """Cancellation of LangChain chains, with a handler that keeps each exception alive.
 
-Leaving a chain ends the run at once: the runner sees the client disconnect within a second.
-Three cases are core's and not tested here: a synchronous `prompt | llm | parser`, whose stream
-core reads to its end; `RunnableParallel`, whose tasks core does not cancel; and an object between
-a chain's error and the model's stream (a parser, a piece that has just arrived), which core drops
-without closing it, so that it lives as long as the error that the handler keeps.
+Leaving a chain ends the run immediately: the runner sees the client disconnect within a second.
+Three cases depend on core and are not tested here:
+
+- core reads the stream of a synchronous `prompt | llm | parser` to its end;
+- core does not cancel the tasks of `RunnableParallel`;
+- core drops an object between a chain's error and the model's stream (a parser, a piece that has
+  just arrived) without closing it, so it lives as long as the error that the handler keeps.
 """
 
 import asyncio
@@ -21,7 +23,7 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from docker_model.testing import Hang, Text
 from langchain_docker_model import DockerModelLLM
 
-SOON = 1.0  # seconds until the runner has seen the client disconnect
+DISCONNECT_TIMEOUT = 1.0  # seconds until the runner has seen the client disconnect
 
 
 class Keeper(BaseCallbackHandler):
@@ -119,8 +121,8 @@ def test_leaving_a_sync_chain_ends_the_child(name, cancellation, llm, config, do
     kept = cancellation(CHAINS[name](llm).stream(given(name), config))
     if cancellation is leaves_a_cycle:
         gc.collect()
-    docker.wait_gone(timeout=SOON)
-    docker.wait_all_gone(SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
+    docker.wait_all_gone(DISCONNECT_TIMEOUT)
     del kept
 
 
@@ -129,7 +131,7 @@ def test_an_error_thrown_into_a_chain_ends_the_child(llm, config, docker):
     next(stream)
     with pytest.raises(ZeroDivisionError):
         stream.throw(ZeroDivisionError())
-    docker.wait_gone(timeout=SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
 
 
 def test_dropping_a_chain_in_another_thread_ends_the_child(llm, config, docker):
@@ -138,7 +140,7 @@ def test_dropping_a_chain_in_another_thread_ends_the_child(llm, config, docker):
     thread = threading.Thread(target=holder.clear)
     thread.start()
     thread.join()
-    docker.wait_gone(timeout=SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
 
 
 async def abreaks(stream):
@@ -187,8 +189,8 @@ def test_leaving_an_async_chain_ends_the_child(name, cancellation, llm, config, 
     async def main():
         kept = await cancellation(ASYNC_CHAINS[name](llm).astream(given(name), config))
         gc.collect()
-        await asyncio.to_thread(docker.wait_gone, timeout=SOON)
-        await asyncio.to_thread(docker.wait_all_gone, SOON)
+        await asyncio.to_thread(docker.wait_gone, timeout=DISCONNECT_TIMEOUT)
+        await asyncio.to_thread(docker.wait_all_gone, DISCONNECT_TIMEOUT)
         return kept
 
     asyncio.run(main())
@@ -205,8 +207,8 @@ def test_cancelling_the_task_of_a_call_ends_the_child(name, llm, config, keeper,
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.to_thread(docker.wait_all_gone, SOON)
+        await asyncio.to_thread(docker.wait_all_gone, DISCONNECT_TIMEOUT)
 
     asyncio.run(main())
-    docker.wait_gone(timeout=SOON)
+    docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
     assert keeper.kept

@@ -1,4 +1,4 @@
-"""After many generations that end at random moments, no resource is left."""
+"""Many generations that end at random moments leave no resource open."""
 
 import random
 import threading

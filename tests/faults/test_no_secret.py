@@ -1,8 +1,8 @@
-"""Markers in environment, key, prompt and answer are searched in every text that leaves a call.
+"""No text that leaves a call contains a marker from environment, key, prompt or answer.
 
-An error's `partial` is the answer so far, its `stderr` and `detail` are output of the command
-and the engine, which may quote a prompt, and its `references` are the files it names. No other
-part of an error may contain a marker, and no part may contain a secret.
+Some parts of an error can contain parts of a prompt or an answer: `partial` is the answer so far,
+`stderr` and `detail` are output of the command and the engine, and `references` are file names. No
+other part of an error can contain a marker, and no part can contain a secret.
 """
 
 import asyncio
@@ -42,29 +42,29 @@ pytestmark = [
 ]
 
 
-def has_none(markers, *texts):
+def check_none_of(markers, *texts):
     for text in texts:
         assert not [marker for marker in markers if marker in text], text
 
 
 def check_object(thing):
-    has_none(MARKERS, repr(thing), str(thing), f"{thing}")
+    check_none_of(MARKERS, repr(thing), str(thing), f"{thing}")
 
 
 def check_error(error):
     chain = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
-    has_none(MARKERS, "".join(traceback.format_exception(error)))
+    check_none_of(MARKERS, "".join(traceback.format_exception(error)))
     for link in chain:
-        has_none(MARKERS, str(link), repr(link), repr(link.args))
-        has_none(SECRETS, repr(vars(link)))
-        has_none(MARKERS, repr({k: v for k, v in vars(link).items() if k not in QUOTING}))
+        check_none_of(MARKERS, str(link), repr(link), repr(link.args))
+        check_none_of(SECRETS, repr(vars(link)))
+        check_none_of(MARKERS, repr({k: v for k, v in vars(link).items() if k not in QUOTING}))
     if isinstance(error, DockerModelError):
-        has_none(SECRETS, pickle.dumps(error).decode("latin-1"))
+        check_none_of(SECRETS, pickle.dumps(error).decode("latin-1"))
         for name in QUOTING & vars(error).keys():
             setattr(error, name, "")
-        has_none(MARKERS, pickle.dumps(error).decode("latin-1"))
+        check_none_of(MARKERS, pickle.dumps(error).decode("latin-1"))
 
 
 # -- the callers -----------------------------------------------------------------------------
@@ -89,7 +89,7 @@ def core(**settings):
 
 
 class Tracer(BaseTracer):
-    """A tracer that keeps what a tracing service would receive."""
+    """A tracer that stores the runs that a tracing service would receive."""
 
     def __init__(self):
         super().__init__()
@@ -102,11 +102,11 @@ class Tracer(BaseTracer):
         assert self.runs
         for run in self.runs:
             sent = json.loads(run.model_dump_json())
-            has_none(SECRETS, json.dumps(sent))
+            check_none_of(SECRETS, json.dumps(sent))
             # The framework itself sends the input and the output.
             for name in ("inputs", "outputs", "events"):
                 sent.pop(name)
-            has_none(MARKERS, json.dumps(sent))
+            check_none_of(MARKERS, json.dumps(sent))
         self.runs.clear()
 
 
@@ -116,7 +116,7 @@ class Traced:
     def __init__(self, llm, prompt):
         self.llm, self.prompt = llm, prompt
         check_object(llm)
-        has_none(SECRETS, dumps(llm), repr(llm.dict()))
+        check_none_of(SECRETS, dumps(llm), repr(llm.dict()))
 
     def modes(self):
         async def all_of(config):
@@ -150,7 +150,7 @@ def langchain_chat(**settings):
 
 
 class Events(BaseEventHandler):
-    """The events of LlamaIndex for a call, which may contain the prompt and the answer."""
+    """The LlamaIndex events of a call, which can contain the prompt and the answer."""
 
     _events: list = PrivateAttr(default_factory=list)
 
@@ -159,7 +159,7 @@ class Events(BaseEventHandler):
 
     def check(self):
         for event in self._events:
-            has_none(SECRETS, repr(event), event.model_dump_json(fallback=repr))
+            check_none_of(SECRETS, repr(event), event.model_dump_json(fallback=repr))
             if type(event).__name__ == "ExceptionEvent":
                 check_error(event.exception)
         self._events.clear()
@@ -171,7 +171,7 @@ def llama_index(**settings):
         model="ai/smollm2", callback_manager=CallbackManager([debug]), **settings
     )
     check_object(llm)
-    has_none(MARKERS, llm.to_json(), repr(llm.to_dict()), repr(llm.metadata))
+    check_none_of(MARKERS, llm.to_json(), repr(llm.to_dict()), repr(llm.metadata))
     events = Events()
 
     def with_events(call):
@@ -182,7 +182,7 @@ def llama_index(**settings):
         finally:
             root.event_handlers.remove(events)
             events.check()
-            has_none(SECRETS, repr(debug.get_events()))
+            check_none_of(SECRETS, repr(debug.get_events()))
 
     async def all_of():
         return [piece async for piece in await llm.astream_complete(PROMPT)]
@@ -217,9 +217,9 @@ def logged(caplog):
     """Collect all log records of every logger and level."""
     caplog.set_level(logging.DEBUG)
     yield
-    has_none(MARKERS, caplog.text)
+    check_none_of(MARKERS, caplog.text)
     for record in caplog.records:
-        has_none(MARKERS, repr(vars(record)))
+        check_none_of(MARKERS, repr(vars(record)))
 
 
 # -- scenes ----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""Tests against a real runner, which the environment names as for everything else.
+"""Tests with a real runner, found by the usual environment variables.
 
-`REAL_MODEL` names the chat model, `REAL_RERANKER` a reranker, and `REAL_CHATS` how many random
-chats there are.
+`REAL_MODEL` is the chat model, `REAL_RERANKER` the reranker, and `REAL_CHATS` the number of random
+chats.
 """
 
 import os
@@ -12,7 +12,7 @@ import pytest
 
 def pytest_collection_modifyitems(items):
     here = Path(__file__).parent
-    missing = pytest.mark.skip(reason="REAL_MODEL names no model of a real runner")
+    missing = pytest.mark.skip(reason="needs a real runner: REAL_MODEL is not set")
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.slow)

@@ -1,7 +1,7 @@
 """LangChain's standard chat suite with the model of a real runner.
 
-Every capability that the package supports is on. The tests of images and sounds are skipped for
-a model that has no eyes and no ears.
+All capabilities of the package are enabled. The tests of images and sounds are skipped for a model
+without vision and audio.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from docker_model import inspect_model
 from tests.unit.langchain.chat import test_chat_standard
 
-# What each test shows to the model.
+# The capability of the model that each test needs.
 _NEEDS = {
     "test_image_inputs": "vision",
     "test_image_tool_message": "vision",
@@ -26,11 +26,11 @@ _NEEDS = {
 
 @pytest.fixture(autouse=True)
 def media(request, monkeypatch):
-    """Skip what the model cannot perceive, and give the others a picture without the network."""
+    """Skip tests of capabilities that the model lacks; provide media without the network."""
     needed = _NEEDS.get(request.node.originalname)
     model = os.environ["REAL_MODEL"]
     if needed is not None and needed not in inspect_model(model).capabilities:
-        pytest.skip(f"{model} has no {needed}: its own data name no such capability")
+        pytest.skip(f"{model} does not have the capability {needed}")
     monkeypatch.setenv("LANGCHAIN_TESTS_USER_AGENT", "tests")
     monkeypatch.setattr(httpx, "get", lambda *_, **__: SimpleNamespace(content=b"media"))
 

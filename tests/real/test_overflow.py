@@ -1,7 +1,7 @@
-"""Random conversations with tools that are longer than the window of a real engine.
+"""Random conversations with tools that are longer than the context of a real engine.
 
-`REAL_CONVERSATIONS` says how many (default 20), and `REAL_FIRST` which is the first, so that a
-thousand of them can be run in slices.
+`REAL_CONVERSATIONS` is the number of conversations (default 20), and `REAL_FIRST` the first seed.
+With both, a thousand conversations can run in several parts.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ LOG = logging.getLogger(__name__)
 WINDOW = 512
 MAX_TOKENS = 8
 BUDGET = WINDOW - MAX_TOKENS
-BLOCK = BUDGET // 3 * 4  # a block's characters, at four a token: a third of the budget
-WORDS = "the model reads long texts about ships, rivers and towns in 1913; naïve 世界"  # any tokens
+BLOCK = BUDGET // 3 * 4  # characters of a block: a third of the budget, with four per token
+WORDS = "the model reads long texts about ships, rivers and towns in 1913; naïve 世界"
 NAME = "test/window-512"
 
 
 @pytest.fixture(scope="module")
 def small():
-    """A model with a window of 512 tokens, made of `REAL_MODEL`."""
+    """Package `REAL_MODEL` with a context of 512 tokens."""
     command = ["docker", "model", "package", "--from", os.environ["REAL_MODEL"]]
     subprocess.run([*command, "--context-size", str(WINDOW), NAME], check=True, timeout=60)
     yield NAME
@@ -49,7 +49,7 @@ TOOLS = [tool("find"), tool("read")]
 
 
 def conversation(rng):
-    """A history of any length, whose last turn may hold calls and their results."""
+    """Return a random history; its last turn can contain calls and their results."""
     messages = [{"role": "system", "content": text(rng, 20)}] if rng.random() < 0.5 else []
     turns = rng.randint(1, 12)
     for turn in range(turns):
@@ -78,7 +78,7 @@ def conversation(rng):
 
 
 def size(messages):
-    """Characters as they count for a block; a template adds 16 tokens of 4 to each message."""
+    """Return the number of characters, plus 64 (16 tokens) per message for the template."""
     return sum(
         len(str(message.get("content") or "")) + len(str(message.get("tool_calls") or "")) + 64
         for message in messages
@@ -86,14 +86,14 @@ def size(messages):
 
 
 def with_one_more_block(messages, left_out):
-    """What would be left if a block less was left out."""
+    """Return the messages that would remain if one block less was removed."""
     head = [message for message in messages[:1] if message["role"] == "system"]
     rest = messages[len(head) :]
     last = max(place for place, message in enumerate(rest) if message["role"] == "user")
     if left_out <= last:
         begins = [place for place in range(left_out) if rest[place]["role"] == "user"]
         kept, end = [], left_out
-    else:  # within the last turn, whose question stays
+    else:  # within the last turn, which keeps its question
         end = left_out + 1
         begins = [place for place in range(last + 1, end) if rest[place]["role"] == "assistant"]
         kept = [rest[last]]
@@ -121,8 +121,8 @@ def test_long_conversations_fit_and_keep_all_that_fits(small):
         LOG.info("conversation %d: %d of %d messages left out", seed, left_out, len(messages))
         if left_out:
             trimmed += 1
-            more = with_one_more_block(messages, left_out)
-            assert client.count_tokens(small, more, **tool_settings) > BUDGET, seed
+            longer = with_one_more_block(messages, left_out)
+            assert client.count_tokens(small, longer, **tool_settings) > BUDGET, seed
         else:
             assert client.count_tokens(small, messages, **tool_settings) <= BUDGET, seed
     assert trimmed

@@ -1,4 +1,4 @@
-"""Ranking by a real reranker, which `REAL_RERANKER` names."""
+"""Ranking by a real reranker, `REAL_RERANKER`."""
 
 import os
 
@@ -11,16 +11,16 @@ from langchain_docker_model import DockerModelRerank as CompressingRerank
 from llama_index_docker_model import DockerModelRerank as PostprocessingRerank
 
 RERANKER = os.environ.get("REAL_RERANKER", "")
-pytestmark = pytest.mark.skipif(not RERANKER, reason="REAL_RERANKER names no model")
+pytestmark = pytest.mark.skipif(not RERANKER, reason="REAL_RERANKER is not set")
 TEXTS = ["Bananas are yellow.", "Paris is the capital of France.", "The sea is deep."]
 QUERY = "capital of France"
 
 
-def test_the_models_own_data_say_that_it_is_a_reranker():
+def test_metadata_of_a_reranker_have_the_capability_reranking():
     assert inspect_model(RERANKER).capabilities == {"reranking"}
 
 
-def test_scores_are_the_same_each_time_and_in_any_batch():
+def test_scores_are_equal_in_each_call_and_each_batch():
     ranked = rerank(RERANKER, QUERY, TEXTS)
     assert rerank(RERANKER, QUERY, TEXTS) == ranked
     many = rerank(RERANKER, QUERY, [f"Text {number}." for number in range(150)] + TEXTS)
@@ -31,9 +31,9 @@ def test_scores_are_the_same_each_time_and_in_any_batch():
 
 
 def test_a_document_that_is_too_long_is_named():
-    words = "word " * (2 * inspect_model(RERANKER).context_size)
+    long_text = "word " * (2 * inspect_model(RERANKER).context_size)
     with pytest.raises(ContextLengthError, match="document 3 and the query"):
-        rerank(RERANKER, QUERY, [*TEXTS, words])
+        rerank(RERANKER, QUERY, [*TEXTS, long_text])
 
 
 def test_a_chat_model_is_refused(model):
@@ -41,7 +41,7 @@ def test_a_chat_model_is_refused(model):
         rerank(model, QUERY, TEXTS)
 
 
-async def test_both_frameworks_rank_alike():
+async def test_both_frameworks_return_the_same_ranking():
     documents = [Document(text) for text in TEXTS]
     compressor = CompressingRerank(model=RERANKER, top_n=2)
     best = await compressor.acompress_documents(documents, QUERY)

@@ -1,4 +1,4 @@
-"""Counts of tokens beside those of the answers of a real engine."""
+"""Token counts, compared with the usage of answers of a real engine."""
 
 import json
 import random
@@ -16,49 +16,49 @@ WORDS = re.findall(
 
 
 def chat_of(seed):
-    """Make a chat: its messages and its tools."""
-    choose = random.Random(seed)
+    """Return the messages and the tools of a random chat."""
+    rng = random.Random(seed)
 
     def text(most=10):
-        gap = choose.choice([" ", " ", "\n", "  "])
-        return gap.join(choose.choices(WORDS, k=choose.randint(1, most)))
+        gap = rng.choice([" ", " ", "\n", "  "])
+        return gap.join(rng.choices(WORDS, k=rng.randint(1, most)))
 
-    tools = [tool(choose, number) for number in range(choose.choice([0, 0, 1, 3]))]
-    messages = [{"role": "system", "content": text()}] if choose.random() < 0.5 else []
-    for turn in range(choose.randint(1, 3)):
-        parts = [{"type": "text", "text": text(5)} for _ in range(choose.randint(1, 2))]
-        messages.append({"role": "user", "content": choose.choice([text(), text(), parts])})
-        if tools and choose.random() < 0.5:
-            messages += called(choose, tools, f"call_{seed}_{turn}", text)
+    tools = [tool(rng, number) for number in range(rng.choice([0, 0, 1, 3]))]
+    messages = [{"role": "system", "content": text()}] if rng.random() < 0.5 else []
+    for turn in range(rng.randint(1, 3)):
+        parts = [{"type": "text", "text": text(5)} for _ in range(rng.randint(1, 2))]
+        messages.append({"role": "user", "content": rng.choice([text(), text(), parts])})
+        if tools and rng.random() < 0.5:
+            messages += called(rng, tools, f"call_{seed}_{turn}", text)
         messages.append({"role": "assistant", "content": text()})
     messages.append({"role": "user", "content": text()})
     return messages, tools
 
 
-def tool(choose, number):
-    """Make a tool with a few parameters."""
-    names = choose.sample(["city", "day", "limit", "größe"], k=choose.randint(0, 3))
+def tool(rng, number):
+    """Return a tool with random parameters."""
+    names = rng.sample(["city", "day", "limit", "größe"], k=rng.randint(0, 3))
     properties = {
-        name: {"type": choose.choice(["string", "integer"]), "description": f"The {name}."}
+        name: {"type": rng.choice(["string", "integer"]), "description": f"The {name}."}
         for name in names
     }
     return {
         "type": "function",
         "function": {
             "name": f"tool_{number}",
-            "description": choose.choice(["Look something up.", "Zähle Schiffe 🚢."]),
+            "description": rng.choice(["Look something up.", "Zähle Schiffe 🚢."]),
             "parameters": {"type": "object", "properties": properties, "required": names[:1]},
         },
     }
 
 
-def called(choose, tools, identity, text):
-    """Make a call of a tool, and its result."""
-    name = choose.choice(tools)["function"]["name"]
-    arguments = json.dumps({"city": text(3), "limit": choose.randint(1, 99)})
+def called(rng, tools, identity, text):
+    """Return a random tool call and its result."""
+    name = rng.choice(tools)["function"]["name"]
+    arguments = json.dumps({"city": text(3), "limit": rng.randint(1, 99)})
     call = {"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}}
     return [
-        {"role": "assistant", "content": choose.choice([None, text(5)]), "tool_calls": [call]},
+        {"role": "assistant", "content": rng.choice([None, text(5)]), "tool_calls": [call]},
         {"role": "tool", "tool_call_id": identity, "name": name, "content": text(5)},
     ]
 

@@ -1,7 +1,7 @@
-"""Tools and objects with the model of a real runner: LlamaIndex, thinking, the command, loops.
+"""Tools and objects with a real model: frameworks, reasoning models, the command, loops.
 
-The tests of LlamaIndex are those of its own integrations (`llama-index-llms-ollama` and
-`llama-index-llms-openai`), for this package. `REAL_THINKING_MODEL` names a model that thinks.
+The LlamaIndex tests are those of its integrations `llama-index-llms-ollama` and
+`llama-index-llms-openai`, adapted to this package. `REAL_THINKING_MODEL` is a reasoning model.
 """
 
 import os
@@ -48,8 +48,8 @@ def search(query: str) -> str:
 
 
 SONG, SEARCH = map(FunctionTool.from_defaults, (generate_song, search))
-ASK = "Generate the song 'Imagine' by John Lennon."
-TELL = PromptTemplate("Tell of the song {song}.")
+SONG_QUESTION = "Generate the song 'Imagine' by John Lennon."
+SONG_TEMPLATE = PromptTemplate("Tell of the song {song}.")
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_a_langchain_agent_calls_and_then_gives_an_object(module, name, model):
 
 @pytest.mark.parametrize("method", ["", "a", "stream_", "astream_"])
 async def test_chat_with_tools_gives_a_call_that_runs(llm, method):
-    result = getattr(llm, f"{method}chat_with_tools")([SONG], ASK, tool_required=True)
+    result = getattr(llm, f"{method}chat_with_tools")([SONG], SONG_QUESTION, tool_required=True)
     if method.startswith("a"):
         result = await result
     if method == "stream_":
@@ -113,7 +113,7 @@ async def test_a_required_tool_is_called_among_several(llm):
     assert llm.get_tool_calls_from_response(response)[0].tool_name == "search"
 
 
-def test_no_call_is_no_error_where_none_is_required(llm):
+def test_an_answer_without_an_optional_call_is_no_error(llm):
     response = llm.chat([ChatMessage("Say hello.")])
     assert llm.get_tool_calls_from_response(response, error_on_no_tool_call=False) == []
     assert response.message.content
@@ -122,8 +122,8 @@ def test_no_call_is_no_error_where_none_is_required(llm):
 async def test_predict_and_call_runs_the_tool(llm):
     settings = {"tool_choice": "generate_song"}
     for response in (
-        llm.predict_and_call([SONG], ASK, **settings),
-        await llm.apredict_and_call([SONG], ASK, **settings),
+        llm.predict_and_call([SONG], SONG_QUESTION, **settings),
+        await llm.apredict_and_call([SONG], SONG_QUESTION, **settings),
     ):
         [output] = response.sources
         assert isinstance(output.raw_output, Song)
@@ -131,7 +131,9 @@ async def test_predict_and_call_runs_the_tool(llm):
 
 @pytest.mark.parametrize("method", ["", "a", "stream_", "astream_"])
 async def test_structured_predict_gives_an_object(llm, method):
-    result = getattr(llm, f"{method}structured_predict")(Song, TELL, song="Imagine by John Lennon")
+    result = getattr(llm, f"{method}structured_predict")(
+        Song, SONG_TEMPLATE, song="Imagine by John Lennon"
+    )
     if method.startswith("a"):
         result = await result
     if method == "stream_":
@@ -159,19 +161,19 @@ async def test_an_agent_gives_an_object(llm):
     agent = FunctionAgent(tools=[SEARCH], llm=llm, output_cls=Song)
     workflow = AgentWorkflow(agents=[agent], output_cls=Song)
     for runs in (agent, workflow):
-        response = await runs.run(ASK, max_iterations=12)
+        response = await runs.run(SONG_QUESTION, max_iterations=12)
         assert response.get_pydantic_model(Song)
 
 
-# --- A model that thinks ---
+# --- A reasoning model ---
 
 
 @pytest.fixture(scope="module")
 def thinking():
-    """A model of its own, since a budget for its thoughts is configured."""
+    """Package `REAL_THINKING_MODEL` under another name, because a test configures a budget."""
     source = os.environ.get("REAL_THINKING_MODEL")
     if source is None:
-        pytest.skip("REAL_THINKING_MODEL names no model that thinks")
+        pytest.skip("REAL_THINKING_MODEL is not set")
     command = ["docker", "model", "package", "--from", source, "--context-size", "4096", THINKING]
     subprocess.run(command, check=True, timeout=60)
     yield THINKING
@@ -183,12 +185,12 @@ async def test_a_thinking_models_object_streams_in_langchain(method, thinking):
     chat = ChatDockerModel(model=thinking, temperature=0, max_tokens=300, thinking=40)
     chain = chat.with_structured_output({**Song.model_json_schema(), "title": "Song"})
     if method == "stream":
-        parts = list(chain.stream(ASK))
+        songs = list(chain.stream(SONG_QUESTION))
     else:
-        parts = [part async for part in chain.astream(ASK)]
-    assert len(parts) > 1
-    assert Song.model_validate(parts[-1])
-    answer = await chat.bind(response_format=Song).ainvoke(ASK)
+        songs = [song async for song in chain.astream(SONG_QUESTION)]
+    assert len(songs) > 1
+    assert Song.model_validate(songs[-1])
+    answer = await chat.bind(response_format=Song).ainvoke(SONG_QUESTION)
     assert [block["type"] for block in answer.content_blocks] == ["reasoning", "text"]
 
 
@@ -196,32 +198,32 @@ async def test_a_thinking_models_object_streams_in_langchain(method, thinking):
 async def test_a_thinking_models_object_streams_in_llama_index(method, thinking):
     llm = DockerModelLLM(model=thinking, temperature=0, max_tokens=300, thinking=40)
     if method == "stream":
-        parts = list(llm.stream_structured_predict(Song, TELL, song="Imagine"))
+        songs = list(llm.stream_structured_predict(Song, SONG_TEMPLATE, song="Imagine"))
     else:
-        grown = await llm.astream_structured_predict(Song, TELL, song="Imagine")
-        parts = [part async for part in grown]
-    assert len(parts) > 1
-    assert isinstance(parts[-1], Song)
+        stream = await llm.astream_structured_predict(Song, SONG_TEMPLATE, song="Imagine")
+        songs = [song async for song in stream]
+    assert len(songs) > 1
+    assert isinstance(songs[-1], Song)
 
 
 class Never(BaseModel):
-    """A number that nothing satisfies."""
+    """A number that no answer satisfies."""
 
     number: int = Field(multiple_of=1_000_003, gt=5)
 
 
-async def test_a_streamed_object_that_stays_wrong_is_an_error(model):
+async def test_a_streamed_object_that_stays_invalid_is_an_error(model):
     chat = ChatDockerModel(model=model, temperature=0, max_tokens=60)
     with pytest.raises(OutputParserException):
         async for _ in chat.with_structured_output(Never).astream("Which number?"):
             pass
 
 
-# --- Schemas that no grammar holds ---
+# --- Schemas that llama.cpp's grammar does not support ---
 
 
-def nasty(number):
-    """A tool whose schema uses what llama.cpp's grammar refuses, or cannot have all of."""
+def unsupported_tool(number):
+    """Return a tool with a schema that llama.cpp's grammar refuses or supports only in song."""
     text = {"type": "string"}
     properties = {
         "pattern": {"type": "string", "pattern": "^(?=a)a.*(?!b)$"},
@@ -256,13 +258,13 @@ def nasty(number):
 
 
 @pytest.mark.parametrize("count", [1, 13, 50])
-def test_no_schema_breaks_the_grammar(count, model):
+def test_tools_with_unsupported_schemas_are_called(count, model):
     client = Client(max_retries=0)
     for first in range(0, 13, count):
-        tools = [nasty(first + each) for each in range(count)]
-        for late in tools[13:]:  # one long list of values is enough for the window
-            late["function"]["parameters"]["properties"].pop("many", None)
-            late["function"]["parameters"].pop("required")
+        tools = [unsupported_tool(first + number) for number in range(count)]
+        for tool in tools[13:]:  # more than one long list of values would not fit the context
+            tool["function"]["parameters"]["properties"].pop("many", None)
+            tool["function"]["parameters"].pop("required")
         reply = client.chat(
             model,
             [{"role": "user", "content": "Go."}],
@@ -283,22 +285,22 @@ def check_error(error):
     assert error.partial
 
 
-def test_a_call_by_prompt_alone_is_valid_or_a_typed_error(model):
+def test_a_call_described_in_the_prompt_is_valid_or_a_typed_error(model):
     chat = ChatDockerModel(model=model, transport="cli", tool_calling="schema", timeout=120)
     try:
-        answer = chat.bind_tools([generate_song], tool_choice="any").invoke(ASK)
+        answer = chat.bind_tools([generate_song], tool_choice="any").invoke(SONG_QUESTION)
     except GenerationError as error:
         check_error(error)
     else:
         assert Song.model_validate(answer.tool_calls[0]["args"])
 
 
-async def test_an_object_by_prompt_alone_is_valid_or_a_typed_error(model):
+async def test_an_object_described_in_the_prompt_is_valid_or_a_typed_error(model):
     llm = DockerModelLLM(
         model=model, transport="cli", tool_calling="schema", max_chars=2000, timeout=120
     )
     try:
-        answer = await llm.astructured_predict(Song, TELL, song="Imagine by John Lennon")
+        answer = await llm.astructured_predict(Song, SONG_TEMPLATE, song="Imagine by John Lennon")
     except GenerationError as error:
         check_error(error)
     else:
@@ -309,7 +311,7 @@ async def test_an_object_by_prompt_alone_is_valid_or_a_typed_error(model):
 
 
 @pytest.mark.parametrize("name", ["langchain_agent_limit.py", "llama_index_agent_limit.py"])
-def test_the_examples_stop_after_so_many_calls(name, model):
+def test_the_examples_stop_after_two_calls(name, model):
     run = subprocess.run(
         [sys.executable, EXAMPLES / name, model],
         capture_output=True,

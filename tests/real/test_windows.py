@@ -1,4 +1,4 @@
-"""What frameworks pack fits the window of a real model: run it for a small and a large one."""
+"""Prompts of frameworks fit the context of a real model; run with a small and a large model."""
 
 import logging
 
@@ -28,7 +28,7 @@ def tides(day: str) -> str:
 
 
 class PromptTokens(BaseEventHandler):
-    """Collects the engine's own counts of prompts."""
+    """Collects the prompt tokens that the engine counted."""
 
     counts: list[int]
 
@@ -77,7 +77,7 @@ def test_an_agent_that_talks_for_long_fits(model):
             counts.append(generation.message.usage_metadata["input_tokens"])
 
     agent = create_agent(chat, [tides], system_prompt="Answer briefly.")
-    # Longer than the window, in turns of which the oldest are left out.
+    # Longer than the context, so that the oldest turns are removed.
     history = [(role, TEXT * (window // 250)) for _ in range(6) for role in ("user", "assistant")]
     messages = [*history, ("user", "When does the harbor open?")]
     assert chat.get_num_tokens_from_messages(messages) > window

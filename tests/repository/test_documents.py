@@ -1,4 +1,4 @@
-"""The snippets and commands of the README and the guides are run as they are shown."""
+"""The snippets and commands of the README and the guides run as shown."""
 
 import os
 import re
@@ -26,8 +26,8 @@ PAGES = [
 FENCE = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
-# Commands that are run elsewhere, or not by a test: they install, need the real Docker, or
-# are this test suite itself. The existence of each target, file and script is checked anyway.
+# Commands that another test runs, or no test: they install something, need the real Docker, or
+# are this test suite itself. Tests still check that each target, file and script exists.
 NOT_RUN = (
     "pip ",
     "docker ",

@@ -1,4 +1,4 @@
-"""The rows of our classes in the documentation's table of features match the results.
+"""The documentation's table of features shows the results of this package.
 
 The cells of other packages come from `python benchmarks/features.py`, which needs them.
 """

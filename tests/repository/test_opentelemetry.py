@@ -1,4 +1,4 @@
-"""What the guide says of OpenTelemetry's spans is what OpenInference makes of our calls."""
+"""OpenInference creates the OpenTelemetry spans that the guide describes."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from docker_model.testing import SimulatedDocker
 from tests.support.programs import run_python
 
-# Prints each span's name and attributes. A program of its own: instrumentation is global.
+# Prints each span's name and attributes; a separate program, because instrumentation is global.
 PROGRAM = """
 import asyncio, json, sys
 

@@ -1,4 +1,4 @@
-"""Only the POSIX modules need functions that Windows does not have."""
+"""Only the POSIX modules use functions that Windows does not have."""
 
 import subprocess
 import sys

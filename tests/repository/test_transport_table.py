@@ -1,8 +1,8 @@
 """The documentation's table of transports matches the results of this test.
 
-Each capability is tried on both transports, through the classes that have it: it works, which
-the answer or the request shows, it raises `UnsupportedParameterError`, or the capability
-returns its own description. Run as a program, this file prints the table.
+Each capability is tried on both transports, with the classes that have it. It works, as the answer
+or the request shows; it raises `UnsupportedParameterError`; or it returns a description. Run as a
+program, this file prints the table.
 """
 
 from pathlib import Path
@@ -74,7 +74,7 @@ def say(docker, prompt):
 
 
 def together(*modes):
-    """Run all modes; all of them work, or all are refused."""
+    """Run all modes; either all of them work, or all raise the same error."""
     refusals = []
     for mode in modes:
         try:

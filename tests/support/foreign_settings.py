@@ -1,7 +1,4 @@
-"""What users write who come from other libraries, and what they are to read.
-
-Each name stands with the words that its refusal contains: see `check_refusal`.
-"""
+"""Settings of other libraries, with a text that the error about each one must contain."""
 
 from __future__ import annotations
 
@@ -47,7 +44,7 @@ OF_EMBEDDINGS_AND_RERANKERS = {
     "encode_kwargs": "help(DockerModel",
 }
 
-# Values of the wrong kind, and how the sentence about them begins.
+# Values of the wrong type, and the beginning of the error message.
 WRONG_VALUES = {
     "max_tokens": ("five", "max_tokens"),
     "temperature": ("hot", "temperature"),
@@ -57,13 +54,13 @@ WRONG_VALUES = {
 }
 
 
-def check_refusal(error, name, words):
-    """Check that a refusal is one sentence that names the setting, and one hint with the words."""
+def check_refusal(error, name, advice):
+    """Check that an error is one sentence with the name, and one hint that contains `advice`."""
     text = str(error)
     if "validation error" in text:
         assert text.startswith("1 validation error"), text
         text = re.search(r"(?s)Value error, (.*) \[type=", text)[1]
     what, hint = re.split(r"\n\s*Hint: |; ", text, maxsplit=1)
     assert name in what
-    assert words in hint
+    assert advice in hint
     assert len(text) < 220, text

@@ -1,4 +1,4 @@
-"""The eight methods of a LlamaIndex LLM, tested alike."""
+"""The eight methods of a LlamaIndex LLM, called in the same way by tests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Method:
         return self.name
 
     def begin(self, llm, prompt="hi", **kwargs):
-        """Return what the method returns: a response, a generator or a coroutine."""
+        """Call the method; return its response, generator or coroutine."""
         if self.is_chat and isinstance(prompt, str):
             prompt = chat_of(prompt)
         return getattr(llm, self.name)(prompt, **kwargs)
@@ -67,7 +67,7 @@ STREAMS = [mode for mode in MODES if mode.is_stream]
 # Agents and workflows of core call deprecated functions.
 agents_of_core = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-# Features that the first releases of core 0.14 lack.
+# Features that the first releases of core 0.14 do not have.
 HAS_PAYLOAD = hasattr(LLM, "to_payload")
 HAS_THINKING = hasattr(types, "ThinkingBlock")
 HAS_TOOL_CALLS = hasattr(types, "ToolCallBlock")
@@ -76,7 +76,7 @@ HAS_PARALLEL_CALLS = "parallel" in inspect.getsource(FunctionAgent._get_response
 
 
 def needs(feature):
-    return pytest.mark.skipif(not feature, reason="this release of core cannot do it yet")
+    return pytest.mark.skipif(not feature, reason="this release of core does not have the feature")
 
 
 needs_rate_limiter = needs("rate_limiter" in LLM.model_fields)

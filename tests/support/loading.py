@@ -9,7 +9,7 @@ ENTRY = {"backend_name": "llama.cpp", "model_name": MODEL, "mode": "completion",
 
 
 def loading_docker():
-    """Return a simulation whose answer begins after `GET /engines/ps`, and a while later."""
+    """Return a simulation that starts its answer 1.5 seconds after `GET /engines/ps`."""
     requested = threading.Event()
 
     def list_running(_request):

@@ -62,7 +62,7 @@ def stream(mode, model, prompt):
 
 
 def in_every_mode(check):
-    """Call `check(mode)` for all modes at once, each in a thread; a failure names its mode."""
+    """Call `check(mode)` for all modes concurrently, in threads; a failure names its mode."""
     failures = []
     with ThreadPoolExecutor(len(MODES)) as executor:
         for mode, checked in [(mode, executor.submit(check, mode)) for mode in MODES]:

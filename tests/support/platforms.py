@@ -11,15 +11,15 @@ WINDOWS = sys.platform == "win32"
 IS_ROOT = not WINDOWS and os.geteuid() == 0
 _DESCRIPTORS = Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
 
-posix = pytest.mark.skipif(WINDOWS, reason="signals, sessions and forks are POSIX's")
-windows = pytest.mark.skipif(not WINDOWS, reason="jobs and handles are Windows'")
+posix = pytest.mark.skipif(WINDOWS, reason="needs POSIX signals, sessions and forks")
+windows = pytest.mark.skipif(not WINDOWS, reason="needs Windows jobs and handles")
 
 
 def open_descriptors():
     """Return the number of open descriptors, or of handles on Windows, of this process."""
     if not WINDOWS:
         return len(list(_DESCRIPTORS.iterdir()))
-    import ctypes  # noqa: PLC0415  needed there alone
+    import ctypes  # noqa: PLC0415  only needed on Windows
 
     count = ctypes.c_ulong()
     ctypes.windll.kernel32.GetProcessHandleCount(ctypes.c_void_p(-1), ctypes.byref(count))

@@ -2,10 +2,10 @@
 
 Steps: read, write FD TEXT [TIMES], drip FD TEXT S (a byte at a time), sleep S, close FD, exit N,
 signal N (to itself), ignore N, fork (a grandchild runs the other steps, the child exits),
-setsid, nonblocking FD, here (sends a byte to LIVENESS), wait (until LIVENESS is closed there).
-With LIVENESS=host:port, every process keeps a connection there: its end proves their death
-(on Windows, where a grandchild is no fork, it has a connection of its own).
-As `docker model` it confirms that every model exists.
+setsid, nonblocking FD, here (sends a byte to LIVENESS), wait (until the test closes LIVENESS).
+With LIVENESS=host:port, every process keeps a connection to that address, which ends when the
+process dies. On Windows a grandchild is a new process with its own connection.
+As `docker model`, the player confirms that every model exists.
 """
 
 import json

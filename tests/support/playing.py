@@ -1,4 +1,4 @@
-"""Children with scripted behavior, and a socket that shows when they are dead."""
+"""Child processes with scripted behavior, and a socket that shows when they are dead."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 from docker_model._runtime import Child
 
-PATIENCE = 60  # seconds until a started process has connected
+CONNECT_TIMEOUT = 60  # seconds until a started process must have connected
 PLAYER = Path(__file__).with_name("player.py")
 
 
@@ -41,19 +41,19 @@ class Liveness:
 
     def __init__(self):
         self._server = socket.create_server(("127.0.0.1", 0))
-        self._server.settimeout(PATIENCE)
+        self._server.settimeout(CONNECT_TIMEOUT)
         self._connections = []
         host, port = self._server.getsockname()
         self.env = {**os.environ, "LIVENESS": f"{host}:{port}"}
 
     def accept(self):
         connection, _ = self._server.accept()
-        connection.settimeout(PATIENCE)
+        connection.settimeout(CONNECT_TIMEOUT)
         self._connections.append(connection)
         return connection
 
     def wait_all_dead(self, count):
-        """Wait until so many children have connected, and they and all their forks are dead."""
+        """Wait until `count` children have connected, and they and all their forks are dead."""
         for _ in range(count):
             connection = self.accept()
             while connection.recv(16):

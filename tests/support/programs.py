@@ -1,6 +1,6 @@
-"""Python programs in separate processes, without a second of imports for each.
+"""Python programs in separate processes, without waiting for the imports of each.
 
-`run_python` does what `python …` does, in a fork of a process that has the frameworks imported.
+`run_python` runs them in a fork of a process that has already imported the frameworks.
 """
 
 import atexit
@@ -34,12 +34,12 @@ if CAN_FORK:
 
 
 def run_python(argv, *, env=None, cwd=None, typed="", timeout=90):
-    """Run `python argv…`, with `-c`, `-m` or a file; return what `subprocess.run` does.
+    """Run `python argv…`, with `-c`, `-m` or a file; return a `CompletedProcess`.
 
     Args:
         argv: The arguments of `python`.
-        env: The whole environment; default: that of this process.
-        cwd: The directory; default: that of this process.
+        env: The whole environment; by default, that of this process.
+        cwd: The working directory; by default, that of this process.
         typed: The text on stdin.
         timeout: Seconds after which the process is killed.
     """
@@ -63,13 +63,13 @@ def run_python(argv, *, env=None, cwd=None, typed="", timeout=90):
 
 
 def _program(argv, variables, cwd, streams):
-    gc.freeze()  # the collector need not walk through the imported modules
+    gc.freeze()  # saves the garbage collector from scanning the imported modules
     for number, path in enumerate(streams):
         mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY
         descriptor = os.open(path, mode)
         os.dup2(descriptor, number)
         os.close(descriptor)
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115  of a fork it is /dev/null
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115  in a fork, `sys.stdin` is /dev/null
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(cwd)

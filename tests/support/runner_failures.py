@@ -1,12 +1,12 @@
-"""What a real runner of v1.2.6 answered when something failed behind it."""
+"""Replies of a real runner of v1.2.6 when a registry or the engine failed."""
 
-# The start of a pull from Hugging Face, before it is asked.
+# The first line of a pull from Hugging Face, before a request to it.
 LISTING = (
     b'{"type":"progress","message":"Fetching file list...","total":0,'
     b'"layer":{"size":0,"current":0},"mode":"pull"}\n'
 )
 
-# Replies with status 500, when llama-server got SIGKILL.
+# Replies with status 500, after llama-server received SIGKILL.
 
 _LOADING = (
     "unable to load runner: error waiting for runner to be ready: "
@@ -24,7 +24,7 @@ KILLED_WHILE_LOADING = (
     "(see https://github.com/ggml-org/llama.cpp/pull/25655)\n"
     "0.00.008.412 I srv    load_model: loading model '/models/bundles/sha256/9c94/model.gguf'\n\n"
 )
-# The end of the log has an earlier request's failure in it, which is not the cause.
+# The end of the log contains the failure of an earlier request, which is not the cause.
 KILLED_WHILE_ANSWERING = (
     '{"type":"error","code":null,"message":"llama.cpp terminated unexpectedly: llama.cpp failed: '
     "0.05.896.290 I slot get_availabl: id  3 | task -1 | selected slot by LRU, t_last = -1\\n"
@@ -33,7 +33,7 @@ KILLED_WHILE_ANSWERING = (
     '\\"image input is not supported - hint: if this is unexpected, you may need to provide the '
     'mmproj\\",\\"type\\":\\"server_error\\"}}\\n","param":null,"sequence_number":1}'
 )
-# The reasons that llama-server gave under a limit of its address space, from a low one upwards.
+# The messages of llama-server under limits of its address space, lowest limit first.
 OUT_OF_MEMORY = [
     f"{_LOADING}failed: {words}\n"
     for words in (

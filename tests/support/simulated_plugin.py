@@ -8,7 +8,7 @@ METADATA = {"SchemaVersion": "0.1.0", "Vendor": "Docker Inc.", "Version": "v1.2.
 
 
 def write_program(path, text, mode=0o755):
-    """Write a program under another name and move it, as an update does."""
+    """Write a program under a temporary name and rename it, as an update does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"new-{path.name}")
     new.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -18,7 +18,7 @@ def write_program(path, text, mode=0o755):
 
 
 def install_plugin(docker, config, log=None, before="", **metadata):
-    """Make a plugin of a simulated docker, in a folder of Docker's configuration.
+    """Install the plugin of a simulated docker in a folder of Docker's configuration.
 
     Args:
         docker: An open `SimulatedDocker`.
@@ -39,7 +39,7 @@ exec {shlex.join([*python, program, "--plugin", address])} "$@"
 
 
 def environment_of(config, folder):
-    """Return the variables to find that plugin, with a `docker` that is never started."""
+    """Return the variables to find that plugin, next to a `docker` that is never started."""
     write_program(folder / "docker", b"\x7fELF")
     return {
         "DOCKER_MODEL_COMMAND": "",

@@ -13,14 +13,18 @@ def console(*arguments, typed="", env=None):
 
 
 def on_terminal(*arguments, command=CONSOLE, typed=b"", after=b"", **env):
-    """Run it on a terminal; type `typed` after `after` is shown. Return screen and exit code."""
-    import pty  # noqa: PLC0415  which Windows does not have
+    """Run a command on a terminal, and type `typed` once the output contains `after`.
+
+    Returns:
+        The output and the exit code.
+    """
+    import pty  # noqa: PLC0415  not available on Windows
 
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ.update({"TERM": "xterm", **env})
         os.execv(command[0], [*command, *arguments])
-    shown = b""
+    output = b""
     while True:
         try:
             data = os.read(terminal, 65536)
@@ -28,10 +32,10 @@ def on_terminal(*arguments, command=CONSOLE, typed=b"", after=b"", **env):
             break
         if not data:
             break
-        shown += data
-        if typed and after in shown:
+        output += data
+        if typed and after in output:
             os.write(terminal, typed)
             typed = b""
     os.close(terminal)
     _, status = os.waitpid(pid, 0)
-    return shown.decode(), os.waitstatus_to_exitcode(status)
+    return output.decode(), os.waitstatus_to_exitcode(status)

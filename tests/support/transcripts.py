@@ -1,10 +1,10 @@
 """Recorded output of the real `docker model`, version by version.
 
-The records are `tests/data/transcripts.jsonl.gz`; `tests/data/collect_transcripts.py` makes
-them. The CLI's side of each is real: the plugin of that version under Docker CLI 28.2.2 on
-Linux. The runner's side was scripted, as `scene` shows. Some texts are placeholders of another
-length: `RUNNER` and `REFUSED` (host:port), `PORT`, `<DIR>` (the working directory),
-`<HOME>`, `<DOCKER_CONFIG>`, `<EMPTY_CONFIG>`.
+`tests/data/collect_transcripts.py` creates the records, `tests/data/transcripts.jsonl.gz`. The
+CLI of each record is real: the plugin of that version with Docker CLI 28.2.2 on Linux. The runner
+was scripted, as `scene` shows. Some texts are placeholders with another length than the original:
+`RUNNER` and `REFUSED` (host:port), `PORT`, `<DIR>` (the working directory), `<HOME>`,
+`<DOCKER_CONFIG>`, `<EMPTY_CONFIG>`.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Transcript:
     """One call and its result.
 
     Attributes:
-        case: For example `run-think`; the part before the first `-` names the command.
+        case: The name, such as `run-think`; the part before the first `-` is the command.
         versions: The versions with exactly this behavior, oldest first.
         note: The subject of the case; may be empty.
-        argv: The arguments from `docker` on (`docker-model`: the plugin file run by itself; `dmr`).
+        argv: The arguments, beginning with `docker`, `docker-model` (the plugin file) or `dmr`.
         stdin: The text written to stdin; `None` if there was none.
         stdin_kind: `devnull`, `pipe`, `file`, `closed` or `pty`.
         stdin_closed: Whether the pipe was closed after the text.
@@ -54,8 +54,8 @@ class Transcript:
         scene: The script of the runner.
         requests: The requests of the newest of `versions`.
         endings: Every ending that occurred, most frequent first; several if a race decides.
-        any_order: The lines of stdout may come in another order.
-        did_not_end: Whether it had to be killed; stdout is the output until then.
+        any_order: Whether the order of the lines of stdout can differ.
+        did_not_end: Whether the process had to be killed; stdout is the output until then.
     """
 
     case: str
@@ -89,14 +89,14 @@ def load(pattern: str = "*", *, version: str | None = None) -> tuple[Transcript,
     """Return the records whose case matches a shell pattern, of one version or of all."""
     return tuple(
         transcript
-        for transcript in _everything()
+        for transcript in _all_transcripts()
         if fnmatchcase(transcript.case, pattern)
         and (version is None or version in transcript.versions)
     )
 
 
 @cache
-def _everything() -> tuple[Transcript, ...]:
+def _all_transcripts() -> tuple[Transcript, ...]:
     with gzip.open(DATA, "rt", encoding="utf-8") as lines:
         return tuple(_transcript(json.loads(line)) for line in lines)
 

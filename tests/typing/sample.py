@@ -1,7 +1,7 @@
 """A user's program that touches every public name; checked by mypy --strict and pyright.
 
-It is never run. The types in `assert_type` are those an editor shows. `test_sample.py` checks
-that every public name is used.
+The program is never run. The types in `assert_type` are those that an editor shows.
+`test_sample.py` checks that the program uses every public name.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -95,7 +95,7 @@ def answers(model: DockerModel) -> None:
     assert_type(stream.completion, Completion | None)
 
 
-async def awaited_answers(model: DockerModel) -> None:
+async def async_answers(model: DockerModel) -> None:
     assert_type(await model.agenerate("Hello"), Completion)
     async with model.astream("Hello") as stream:
         assert_type(stream, AsyncTextStream)
@@ -107,7 +107,7 @@ async def awaited_answers(model: DockerModel) -> None:
     await model.aclose()
 
 
-async def care() -> None:
+async def management() -> None:
     assert_type(docker_model.list_models(), list[ModelInfo])
     assert_type(await docker_model.alist_models(timeout=5), list[ModelInfo])
     info = docker_model.inspect_model("ai/smollm2")
@@ -121,7 +121,7 @@ async def care() -> None:
     assert_type(docker_model.from_env("llm", max_chars=10), DockerModel)
 
 
-async def awaited_care() -> None:
+async def async_management() -> None:
     assert_type(await docker_model.ainspect_model("ai/smollm2"), ModelInfo)
     assert_type(await docker_model.astatus(), Status)
     assert_type(await docker_model.alist_running(), list[RunningModel])
@@ -185,7 +185,7 @@ async def llama_index() -> None:
     assert_type(llm.list_models(), list[ModelInfo])
 
 
-async def more_care() -> None:
+async def more_management() -> None:
     ranked: list[docker_model.Ranked] = docker_model.rerank("ai/qwen3-reranker", "q", ["a", "b"])
     ranked = await docker_model.arerank("ai/qwen3-reranker", "q", ["a"], top_n=1)
     models: list[docker_model.FoundModel] = docker_model.search_models("smollm", limit=5)
@@ -214,7 +214,7 @@ def strict() -> None:
         assert not events
 
 
-def played(prompt: str) -> Iterator[Text | Sleep]:
+def scripted_answer(prompt: str) -> Iterator[Text | Sleep]:
     yield Text(prompt)
     yield Sleep(0.1)
 
@@ -238,7 +238,12 @@ def simulation() -> None:
         testing.Hang(),
     ]
     script: testing.Script = InTurn(
-        "first", [Reasoning("Hm."), Text("second"), Fail()], played, steps, done, testing.echo
+        "first",
+        [Reasoning("Hm."), Text("second"), Fail()],
+        scripted_answer,
+        steps,
+        done,
+        testing.echo,
     )
     with SimulatedDocker(
         models={"ai/smollm2": script},

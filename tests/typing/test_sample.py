@@ -1,4 +1,4 @@
-"""`sample.py`, which `make typecheck` checks, uses every public name."""
+"""`sample.py`, which `make typecheck` checks, must use every public name."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the public classes, run on the simulation."""
+"""The examples in the docstrings of the public classes run on the simulation."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_every_example_of_a_docstring_runs(name):
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_every_setting_is_described(name):
+def test_every_setting_has_a_description(name):
     cls = getattr(langchain_docker_model, name)
     own = {
         field: cls.model_fields[field]

@@ -1,4 +1,4 @@
-"""Progress of a call, as custom events of LangChain."""
+"""Progress of a call as custom events of LangChain."""
 
 import threading
 
@@ -43,12 +43,12 @@ class AsyncListener(AsyncCallbackHandler):
         self.stages.append(data["stage"])
 
 
-class Deaf(BaseCallbackHandler):
+class HandlerWithoutCustomEvents(BaseCallbackHandler):
     """A handler that accepts no custom events."""
 
 
-class Broken(BaseCallbackHandler):
-    """A handler that raises, which `raise_error` allows."""
+class FailingListener(BaseCallbackHandler):
+    """A handler that raises an error, which `raise_error` lets core pass on."""
 
     raise_error = True
 
@@ -136,7 +136,7 @@ def test_on_progress_and_handlers_receive_the_same_stages(docker):
     assert [progress.stage for progress in heard] == listener.stages == STAGES
 
 
-@pytest.mark.parametrize("callbacks", [[], [Deaf()]])
+@pytest.mark.parametrize("callbacks", [[], [HandlerWithoutCustomEvents()]])
 def test_progress_is_not_requested_without_a_handler(docker, callbacks):
     ChatDockerModel(model=MODEL).invoke(LONG, {"callbacks": callbacks})
     assert "return_progress" not in docker.requests[-1].body
@@ -147,7 +147,7 @@ def test_progress_is_not_requested_without_a_handler(docker, callbacks):
 )
 def test_an_error_of_a_handler_that_raises_is_raised(docker, model):
     with pytest.raises(ZeroDivisionError):
-        model.invoke(LONG, {"callbacks": [Broken()]})
+        model.invoke(LONG, {"callbacks": [FailingListener()]})
 
 
 def test_leaving_a_stream_early_leaves_no_thread(docker):

@@ -1,4 +1,4 @@
-"""Settings that users bring from other LlamaIndex packages: each refusal says what to write."""
+"""Settings of other LlamaIndex packages: each error says which setting to use instead."""
 
 import pytest
 
@@ -12,8 +12,8 @@ from tests.support.foreign_settings import (
 )
 
 
-@pytest.mark.parametrize(("name", "words"), OF_CHATS.items())
-def test_an_llm_says_what_to_write_at_construction_and_in_a_call(docker, name, words):
+@pytest.mark.parametrize(("name", "advice"), OF_CHATS.items())
+def test_an_llm_names_the_setting_to_use_at_construction_and_in_a_call(docker, name, advice):
     llm = DockerModelLLM(model="ai/smollm2")
     for refused in (
         lambda: DockerModelLLM(model="ai/smollm2", **{name: 1}),
@@ -21,7 +21,7 @@ def test_an_llm_says_what_to_write_at_construction_and_in_a_call(docker, name, w
     ):
         with pytest.raises((ValueError, TypeError), match=name) as caught:
             refused()
-        check_refusal(caught.value, name, words)
+        check_refusal(caught.value, name, advice)
     assert docker.prompts == []
 
 
@@ -35,19 +35,19 @@ def test_a_setting_of_the_model_is_refused_in_a_call(docker, name):
 
 
 @pytest.mark.parametrize("cls", [DockerModelEmbedding, DockerModelRerank])
-@pytest.mark.parametrize(("name", "words"), OF_EMBEDDINGS_AND_RERANKERS.items())
-def test_embeddings_and_rerankers_say_what_to_write(cls, name, words):
+@pytest.mark.parametrize(("name", "advice"), OF_EMBEDDINGS_AND_RERANKERS.items())
+def test_embeddings_and_rerankers_name_the_setting_to_use(cls, name, advice):
     with pytest.raises(ValueError, match=name) as caught:
         cls(model="ai/all-minilm", **{name: 1})
-    check_refusal(caught.value, name, words)
+    check_refusal(caught.value, name, advice)
 
 
-@pytest.mark.parametrize(("name", "value", "words"), [(n, *v) for n, v in WRONG_VALUES.items()])
-def test_a_value_of_the_wrong_kind_is_one_error_that_names_the_setting(docker, name, value, words):
+@pytest.mark.parametrize(("name", "value", "advice"), [(n, *v) for n, v in WRONG_VALUES.items()])
+def test_a_value_of_the_wrong_type_is_one_error_that_names_the_setting(docker, name, value, advice):
     with pytest.raises(ValueError, match=name) as caught:
         DockerModelLLM(model="ai/smollm2", transport="http", **{name: value})
     assert caught.value.error_count() == 1
-    with pytest.raises(InvalidRequestError, match=f"^{words}(?s:.*)Hint: "):
+    with pytest.raises(InvalidRequestError, match=f"^{advice}(?s:.*)Hint: "):
         DockerModelLLM(model="ai/smollm2", transport="http").complete("Hi", **{name: value})
     assert docker.prompts == []
 

@@ -1,4 +1,4 @@
-"""Progress of a call, as instrumentation events of LlamaIndex."""
+"""Progress of a call as instrumentation events of LlamaIndex."""
 
 import pytest
 from llama_index.core.instrumentation import get_dispatcher

@@ -19,7 +19,7 @@ def serve():
 
 @pytest.fixture
 def ask(serve):
-    """Return a function that makes a chat with one answer, and the simulation that gives it."""
+    """Return a function that creates a chat with one scripted answer, and its simulation."""
 
     def make(message=None, **settings):
         docker = serve(obedient if message is None else lambda _body: message)
@@ -36,6 +36,6 @@ def obedient_docker():
 
 @pytest.fixture
 def at_obedient_models(obedient_docker, monkeypatch):
-    """Connect to a simulation whose models do what the standard suites request."""
+    """Connect to a simulation with models that do what the standard suites request."""
     for name, value in obedient_docker.env.items():
         monkeypatch.setenv(name, value)

@@ -19,7 +19,7 @@ ADD = {"type": "function", "id": "1", "function": {"name": "add", "arguments": '
 
 
 async def answer(chat, mode, messages="Hi.", **settings):
-    """Return the whole answer; chunks of a stream are added up."""
+    """Return the whole answer; the chunks of a stream are added together."""
     match mode:
         case "invoke":
             return chat.invoke(messages, **settings)

@@ -1,4 +1,4 @@
-"""Simulated models for tests of chats: a function of the request's body gives the answer."""
+"""Simulated models for tests of chats: a function of the request body returns the answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from docker_model.testing import Finish, Reasoning, Reply, SimulatedDocker, Text
 def simulated(script):
     """Return a simulation whose models answer each chat with a message of the API.
 
-    The message may have `prompt_tokens` and `finish_reason`; or it is an `error` with a `status`.
+    The message can have `prompt_tokens` and `finish_reason`, or be an `error` with a `status`.
     """
     return SimulatedDocker(None, script=lambda prompt: steps(script(prompt.body)))
 
@@ -33,7 +33,7 @@ def steps(message):
 
 
 def bodies(docker):
-    """Return the bodies of the chats that a simulation has received."""
+    """Return the bodies of the chat requests that a simulation received."""
     return [request.body for request in docker.requests if request.prompt is not None]
 
 

@@ -18,7 +18,7 @@ from tests.unit.langchain.chat.modes import MODES, NOWHERE, TOOL, answer
 
 @pytest.fixture
 def docker(monkeypatch):
-    """Simulate a `docker` whose API only the command itself finds."""
+    """Simulate a `docker` with an API that only the command itself finds."""
     script = [Reasoning("Hm."), Text("Hello."), Usage(7, 5)]
     with SimulatedDocker(models=("ai/smollm2",), script=script) as simulated:
         yield simulated

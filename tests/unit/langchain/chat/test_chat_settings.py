@@ -1,4 +1,4 @@
-"""The fields of `ChatDockerModel`: refused, hidden, traced, and part of a cache key."""
+"""The fields of `ChatDockerModel`: validation, secrets, traces and cache keys."""
 
 from __future__ import annotations
 

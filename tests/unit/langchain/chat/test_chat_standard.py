@@ -1,6 +1,6 @@
 """LangChain's standard suites, unit and integration, on simulated models.
 
-Nothing is marked as expected to fail. `tests/real` has the same suite for a real runner.
+No test is marked as an expected failure. `tests/real` has the same suite for a real runner.
 """
 
 from __future__ import annotations

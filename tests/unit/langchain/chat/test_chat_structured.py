@@ -110,8 +110,8 @@ class Even(BaseModel):
 
 
 @pytest.fixture
-def says(serve):
-    """Return a function that makes a chat whose model gives these answers in turn."""
+def chat_with_answers(serve):
+    """Return a function that creates a chat with these answers in turn."""
 
     def make(*answers, **settings):
         left = list(answers)
@@ -128,23 +128,23 @@ async def streamed(chain, method):
 
 
 @pytest.mark.parametrize("method", ["stream", "astream"])
-async def test_a_streamed_object_is_repaired_once(says, method):
-    chat, docker = says('{"number": 1}', '{"number": 2}')
+async def test_a_streamed_object_is_repaired_once(chat_with_answers, method):
+    chat, docker = chat_with_answers('{"number": 1}', '{"number": 2}')
     assert await streamed(chat.with_structured_output(Even), method) == [Even(number=2)]
     wrong, correction = bodies(docker)[1]["messages"][-2:]
     assert wrong == {"role": "assistant", "content": '{"number": 1}'}
     assert "number: Value error, must be even" in correction["content"]
 
 
-def test_an_object_in_a_code_block_needs_no_repair(says):
-    chat, docker = says('```json\n{"number": 2}\n```')
+def test_an_object_in_a_code_block_needs_no_repair(chat_with_answers):
+    chat, docker = chat_with_answers('```json\n{"number": 2}\n```')
     assert chat.with_structured_output(Even).invoke("Hi.") == Even(number=2)
     assert len(bodies(docker)) == 1
 
 
 @pytest.mark.parametrize("method", ["stream", "astream"])
-async def test_a_streamed_object_that_stays_invalid_is_an_error(says, method):
-    chat, docker = says('{"number": 1}', '{"number": 3}')
+async def test_a_streamed_object_that_stays_invalid_is_an_error(chat_with_answers, method):
+    chat, docker = chat_with_answers('{"number": 1}', '{"number": 3}')
     with pytest.raises(OutputParserException, match="must be even"):
         await streamed(chat.with_structured_output(Even), method)
     assert len(bodies(docker)) == 2
@@ -159,8 +159,8 @@ async def test_a_streamed_object_that_was_cut_off_is_an_error(ask, method):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-async def test_include_raw_returns_the_message_of_a_repaired_object(says, streaming):
-    chat, _ = says('{"number": 1}', '{"number": 2}', streaming=streaming)
+async def test_include_raw_returns_the_message_of_a_repaired_object(chat_with_answers, streaming):
+    chat, _ = chat_with_answers('{"number": 1}', '{"number": 2}', streaming=streaming)
     result = chat.with_structured_output(Even, include_raw=True).invoke("Hi.")
     assert result["parsed"] == Even(number=2)
     assert result["parsing_error"] is None
@@ -168,8 +168,8 @@ async def test_include_raw_returns_the_message_of_a_repaired_object(says, stream
     assert result["raw"].response_metadata["model_name"] == "ai/smollm2"
 
 
-async def test_usage_of_a_repaired_stream_counts_both_answers(says):
-    chat, _ = says('{"number": 1}', '{"number": 2}')
+async def test_usage_of_a_repaired_stream_counts_both_answers(chat_with_answers):
+    chat, _ = chat_with_answers('{"number": 1}', '{"number": 2}')
     chain = chat.with_structured_output(Even, include_raw=True)
     parts = [part async for part in chain.astream("Hi.")]
     raw = [part["raw"] for part in parts if "raw" in part]
@@ -178,16 +178,16 @@ async def test_usage_of_a_repaired_stream_counts_both_answers(says):
     assert [part["parsed"] for part in parts if "parsed" in part][-1] == Even(number=2)
 
 
-async def test_a_stream_with_a_bound_response_format_is_not_repaired(says):
-    chat, docker = says('{"number": 1}')
+async def test_a_stream_with_a_bound_response_format_is_not_repaired(chat_with_answers):
+    chat, docker = chat_with_answers('{"number": 1}')
     parts = [part async for part in chat.bind(response_format=Even).astream("Hi.")]
     assert "".join(part.text for part in parts) == '{"number": 1}'
     assert len(bodies(docker)) == 1
 
 
 @pytest.mark.parametrize("method", ["stream", "astream"])
-async def test_a_streamed_dictionary_grows(says, method):
-    chat, _ = says('{"name": "oak", "leaves": [{"name": "a long one"}]}')
+async def test_a_streamed_dictionary_grows(chat_with_answers, method):
+    chat, _ = chat_with_answers('{"name": "oak", "leaves": [{"name": "a long one"}]}')
     chain = chat.with_structured_output({**Tree.model_json_schema(), "title": "Tree"})
     parts = await streamed(chain, method)
     assert len(parts) > 2

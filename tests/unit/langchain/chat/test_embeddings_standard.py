@@ -41,7 +41,7 @@ class TestEmbeddingsIntegration(EmbeddingsIntegrationTests):
 
 @pytest.fixture
 def lengths():
-    """A simulation whose vectors begin with the length of the text; the last text comes first."""
+    """Return a simulation with vectors that begin with the length of the text, in reverse order."""
 
     def reply(request):
         texts = request.body["input"]

@@ -1,4 +1,4 @@
-"""A simulated `docker` for the tests of the LangChain part."""
+"""A simulated `docker` for the tests of the LangChain LLM."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ MODES = (*ONE_PROMPT, "batch", "abatch")
 
 
 async def ask(llm, mode, prompt="hi", config=None, **settings):
-    """Return the text of the answer; a batch asks twice and returns the first answer."""
+    """Return the text of the answer; a batch sends the prompt twice."""
     match mode:
         case "invoke":
             return llm.invoke(prompt, config, **settings)

@@ -15,7 +15,7 @@ from tests.unit.langchain.llms.modes import ONE_PROMPT, ask
 
 
 class Recorder(BaseCallbackHandler):
-    """A handler that records events; `raise_error` keeps core from ignoring its failures."""
+    """A handler that records events; `raise_error` prevents core from ignoring its errors."""
 
     raise_error = True
 
@@ -127,12 +127,12 @@ async def test_a_batch_reports_only_the_tokens_of_the_first_prompt(mode, llm, do
 
 @pytest.mark.parametrize("mode", ONE_PROMPT)
 async def test_a_callback_that_raises_ends_the_run(mode, llm, docker):
-    class Grumpy(Recorder):
+    class FailingHandler(Recorder):
         def on_llm_new_token(self, token, **kwargs):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await ask(llm, mode, config={"callbacks": [Grumpy()]})
+        await ask(llm, mode, config={"callbacks": [FailingHandler()]})
     docker.wait_all_gone()
 
 

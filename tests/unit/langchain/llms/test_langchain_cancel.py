@@ -1,4 +1,4 @@
-"""Every method to leave a call ends the child, checked with the kernel."""
+"""Leaving a call, in any manner, ends the child process, checked with the kernel."""
 
 from __future__ import annotations
 

@@ -33,13 +33,13 @@ def llm():
 
 @pytest.fixture
 def answering():
-    """Simulate a model that always gives `ANSWER`, in small pieces that split characters."""
+    """Simulate a model that always answers `ANSWER`, in small pieces that split characters."""
     with SimulatedDocker(script=[Text(ANSWER)]) as docker:
         yield docker
 
 
 @pytest.fixture
-def thoughtful():
+def thinking():
     """Simulate a model that thinks first and counts tokens."""
     with SimulatedDocker(
         script=[Reasoning("Let me "), Reasoning("see."), Text("An answer."), Usage(3, 4)]
@@ -224,7 +224,7 @@ def test_stop_of_a_call_replaces_that_of_the_model_unless_empty(answering):
 # --- Metadata of an answer ---
 
 
-async def test_results_contain_the_finish_reason(llm, thoughtful):
+async def test_results_contain_the_finish_reason(llm, thinking):
     for result in (llm.generate(["hi"]), await llm.agenerate(["hi"])):
         ((generation,),) = result.generations
         assert generation.text == "An answer."
@@ -249,7 +249,7 @@ async def test_unknown_metadata_is_omitted(llm, answering):
         assert result.llm_output == {"model_name": "ai/smollm2"}
 
 
-async def test_usage_is_summed_over_prompts(llm, thoughtful):
+async def test_usage_is_summed_over_prompts(llm, thinking):
     for result in (llm.generate(["a", "b", "c"]), await llm.agenerate(["a", "b", "c"])):
         assert result.llm_output["token_usage"] == {
             "prompt_tokens": 9,
@@ -267,7 +267,7 @@ def test_each_kind_of_end_has_its_finish_reason(llm, answering):
     assert finish_reason(max_chars=3) == "length"
 
 
-async def test_chunks_add_up_to_the_result(llm, thoughtful):
+async def test_chunks_add_up_to_the_result(llm, thinking):
     whole = llm.generate(["hi"]).generations[0][0]
     for chunks in (list(llm._stream("hi")), [chunk async for chunk in llm._astream("hi")]):
         total = GenerationChunk(text="")
@@ -276,7 +276,7 @@ async def test_chunks_add_up_to_the_result(llm, thoughtful):
         assert (total.text, total.generation_info) == (whole.text, whole.generation_info)
 
 
-async def test_only_the_last_chunk_contains_the_finish_reason(llm, thoughtful):
+async def test_only_the_last_chunk_contains_the_finish_reason(llm, thinking):
     for chunks in (list(llm._stream("hi")), [chunk async for chunk in llm._astream("hi")]):
         *pieces, last = chunks
         assert last.text == ""

@@ -143,7 +143,7 @@ def test_sampling_parameters_are_refused_at_construction(name):
 
 
 def test_a_subclass_can_add_fields(docker):
-    class Polite(DockerModelLLM):
+    class WithField(DockerModelLLM):
         system: str = ""
 
         def _generate(self, prompts, *args, **kwargs):
@@ -151,11 +151,11 @@ def test_a_subclass_can_add_fields(docker):
                 [f"{self.system} {prompt}" for prompt in prompts], *args, **kwargs
             )
 
-    polite = Polite(model="ai/smollm2", system="Please.")
+    polite = WithField(model="ai/smollm2", system="Please.")
     assert polite.invoke("hi") == "You said: Please. hi"
     assert polite.invoke("hi", system="Now.") == "You said: Now. hi"
     with pytest.raises(UnsupportedParameterError):
-        Polite(model="ai/smollm2", temperature=1)
+        WithField(model="ai/smollm2", temperature=1)
 
 
 @pytest.mark.parametrize("given", [{"base_url": "http://x"}, {"api_key": SECRET}], ids=list)

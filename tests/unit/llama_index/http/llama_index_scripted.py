@@ -17,7 +17,7 @@ USAGE = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
 
 
 def model(runner, **settings):
-    """Return a model with native tool calling, which does not examine the template."""
+    """Return a model with native tool calling, so that the template is not inspected."""
     settings = {"tool_calling": "native", **settings}
     return DockerModelLLM(model="ai/smollm2", base_url=runner.url, **settings)
 
@@ -34,7 +34,7 @@ def reply(content="Hello.", *, calls=(), reasoning=None, finish=None, counted=Fa
 
 
 class Runner:
-    """Answer chats with `replies` in turn, the last one repeatedly; embed a text as its length."""
+    """Sends `replies` in turn, the last one repeatedly; the embedding of a text is its length."""
 
     def __init__(self):
         self.replies = [reply()]
@@ -58,7 +58,7 @@ class Runner:
             {"object": "embedding", "index": index, "embedding": [float(len(text)), 1.0]}
             for index, text in enumerate(request.body["input"])
         ]
-        # Out of order, as an engine may: the index is what counts.
+        # Out of order, as an engine can send them: the index sets the order.
         return Reply(body={"object": "list", "data": data[::-1], "usage": {"prompt_tokens": 1}})
 
     def close(self):

@@ -250,7 +250,7 @@ both = pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "wh
     "arguments", ['"a"', '["a"]', "5", "nonsense", '{"path": ', '{"path" "a"}']
 )
 async def test_invalid_arguments_never_run_a_tool(arguments, tool, streaming):
-    """The model gets the error as the result of that call, and can try again."""
+    """The model receives the error as the result of that call, and can try again."""
 
     def script(prompt):
         if is_answered(prompt):
@@ -273,7 +273,7 @@ async def test_invalid_arguments_never_run_a_tool(arguments, tool, streaming):
 @pytest.mark.parametrize(
     ("arguments", "path"),
     [
-        ("", "made up"),  # no arguments: the default of the tool
+        ("", "made up"),  # no arguments: the tool uses its default
         ("{}", "made up"),
         ('{"path": "a\nb"}', "a\nb"),
         (json.dumps('{"path": "a"}'), "a"),

@@ -1,4 +1,4 @@
-"""`DockerModelEmbedding`."""
+"""`DockerModelEmbedding`: requests, settings and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects over the runner's HTTP API: enforced by a schema, or requested as a tool."""
+"""Structured output over the HTTP API: enforced by a schema, or requested as a tool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`DockerModelRerank`."""
+"""`DockerModelRerank`: rankings, settings, events and errors."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def nodes_of(*texts):
     return [NodeWithScore(node=TextNode(text=text), score=0.5) for text in texts]
 
 
-def shown(nodes):
+def texts_and_scores(nodes):
     return [(node.node.get_content(), node.score) for node in nodes]
 
 
 async def test_the_best_nodes_come_first_and_equal_scores_keep_their_order(rank, docker):
     nodes = nodes_of(*SCORES)
     best = await rank(DockerModelRerank(model=RERANKER), nodes, query_str="capital")
-    assert shown(best) == [("Paris", 3.0), ("Nice", 1.0), ("Oslo", -2.0)]
+    assert texts_and_scores(best) == [("Paris", 3.0), ("Nice", 1.0), ("Oslo", -2.0)]
     assert [node.score for node in nodes] == [0.5] * 4  # the given nodes stay as they are
 
 
 async def test_top_n_limits_the_nodes_and_scores_are_normalized(rank, docker):
     rerank = DockerModelRerank(model=RERANKER, top_n=2, normalize=True, keep_retrieval_score=True)
     best = await rank(rerank, nodes_of(*SCORES), query_str="capital")
-    assert shown(best) == [
+    assert texts_and_scores(best) == [
         ("Paris", pytest.approx(0.9526, abs=1e-4)),
         ("Nice", pytest.approx(0.7311, abs=1e-4)),
     ]
@@ -81,13 +81,13 @@ async def test_a_model_that_is_not_a_reranker_is_refused_unless_forced(rank, doc
 
 
 async def test_events_and_callbacks_are_sent_once(rank, docker):
-    class Seen(BaseEventHandler):
+    class EventRecorder(BaseEventHandler):
         events: list
 
         def handle(self, event, **kwargs):
             self.events.append(event)
 
-    seen = Seen(events=[])
+    seen = EventRecorder(events=[])
     debug = LlamaDebugHandler(print_trace_on_end=False)
     rerank = DockerModelRerank(model=RERANKER, callback_manager=CallbackManager([debug]))
     get_dispatcher().event_handlers.append(seen)

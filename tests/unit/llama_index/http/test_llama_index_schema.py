@@ -1,4 +1,4 @@
-"""Agents and tools on models whose template shows no tools: calls enforced by a schema."""
+"""Agents and tools with templates that do not show tools: a schema enforces the calls."""
 
 from __future__ import annotations
 

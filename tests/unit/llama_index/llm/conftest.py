@@ -17,7 +17,7 @@ from tests.support.llama_index_modes import MODES
 def pytest_configure(config):
     """Ignore the unclosed database of core's `Memory`.
 
-    The database is closed when it is collected, possibly in another test; so this holds for all.
+    The garbage collector closes it, possibly during another test, so the filter is for all tests.
     """
     unclosed = "ignore:<aiosqlite.core.Connection:ResourceWarning"
     config.addinivalue_line("filterwarnings", unclosed)
@@ -48,7 +48,7 @@ def llm():
 
 @pytest.fixture
 def debug():
-    """Return the stock handler that keeps every exception, and core's generators with it."""
+    """Return core's handler that stores every exception, and with it core's generators."""
     return LlamaDebugHandler(print_trace_on_end=False)
 
 
@@ -58,7 +58,7 @@ def observed(llm, debug):
     return llm
 
 
-class Seen(BaseEventHandler):
+class EventRecorder(BaseEventHandler):
     """A handler that records core's instrumentation events, in order."""
 
     events: list
@@ -73,7 +73,7 @@ class Seen(BaseEventHandler):
 
 @pytest.fixture
 def seen():
-    handler = Seen(events=[])
+    handler = EventRecorder(events=[])
     dispatcher = get_dispatcher()
     dispatcher.event_handlers.append(handler)
     yield handler

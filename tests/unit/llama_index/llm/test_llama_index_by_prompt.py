@@ -45,8 +45,8 @@ class City(BaseModel):
 
 
 @pytest.fixture
-def says():
-    """Return a function that makes a model over the CLI that gives these answers in turn."""
+def llm_with_answers():
+    """Return a function that creates a model over the CLI with these answers in turn."""
     with SimulatedDocker(models=("ai/smollm2",), script=lambda _: texts.pop(0)) as docker:
         texts: list = []
 
@@ -68,8 +68,8 @@ async def with_tools(llm, mode, **settings):
 
 
 @pytest.mark.parametrize("mode", WITH_TOOLS)
-async def test_a_call_is_read_from_the_answer_of_the_cli(says, mode):
-    llm, docker = says(CALL)
+async def test_a_call_is_read_from_the_answer_of_the_cli(llm_with_answers, mode):
+    llm, docker = llm_with_answers(CALL)
     assert llm.metadata.is_function_calling_model
     response = await with_tools(llm, mode)
     [call] = llm.get_tool_calls_from_response(response)
@@ -79,24 +79,26 @@ async def test_a_call_is_read_from_the_answer_of_the_cli(says, mode):
 
 
 @pytest.mark.parametrize("mode", WITH_TOOLS)
-async def test_an_invalid_call_is_repaired_once(says, mode):
-    llm, docker = says('{"tool": "add", "arguments": {"a": 2}}', CALL)
+async def test_an_invalid_call_is_repaired_once(llm_with_answers, mode):
+    llm, docker = llm_with_answers('{"tool": "add", "arguments": {"a": 2}}', CALL)
     [call] = llm.get_tool_calls_from_response(await with_tools(llm, mode))
     assert call.tool_kwargs == {"a": 2, "b": 3}
     assert "arguments.b: is missing" in docker.prompts[1]
 
 
 @pytest.mark.parametrize("mode", WITH_TOOLS)
-async def test_a_call_that_stays_invalid_is_an_error_that_names_http(says, mode):
-    llm, docker = says("add(2, 3)", "add(2, 3)")
+async def test_a_call_that_stays_invalid_is_an_error_that_names_http(llm_with_answers, mode):
+    llm, docker = llm_with_answers("add(2, 3)", "add(2, 3)")
     with pytest.raises(GenerationError, match=r"not a valid tool call(?s:.*)HTTP"):
         await with_tools(llm, mode, tool_required=True)
     assert len(docker.prompts) == 2
 
 
 @pytest.mark.parametrize("mode", ["", "a", "stream_", "astream_"])
-async def test_an_object_is_read_from_the_answer_of_the_cli(says, mode):
-    llm, docker = says('{"name": "Oslo", "people": -1}', '{"name": "Oslo", "people": 7}')
+async def test_an_object_is_read_from_the_answer_of_the_cli(llm_with_answers, mode):
+    llm, docker = llm_with_answers(
+        '{"name": "Oslo", "people": -1}', '{"name": "Oslo", "people": 7}'
+    )
     result = getattr(llm, f"{mode}structured_predict")(City, PromptTemplate("Name a city."))
     if mode.startswith("a"):
         result = await result
@@ -109,37 +111,37 @@ async def test_an_object_is_read_from_the_answer_of_the_cli(says, mode):
     assert "must not be negative" in docker.prompts[1]
 
 
-def test_an_object_that_stays_invalid_is_an_error_that_names_http(says):
-    llm, docker = says("Oslo", "Oslo")
+def test_an_object_that_stays_invalid_is_an_error_that_names_http(llm_with_answers):
+    llm, docker = llm_with_answers("Oslo", "Oslo")
     with pytest.raises(GenerationError, match=r"not the requested JSON(?s:.*)HTTP"):
         llm.structured_predict(City, PromptTemplate("Name a city."))
     assert len(docker.prompts) == 2
 
 
 @agents_of_core
-async def test_an_agent_runs_over_the_cli(says):
-    llm, docker = says(CALL, "It is 5.")
+async def test_an_agent_runs_over_the_cli(llm_with_answers):
+    llm, docker = llm_with_answers(CALL, "It is 5.")
     agent = FunctionAgent(tools=[ADD], llm=llm, streaming=False)
     assert str(await agent.run("What is 2 + 3?")) == "It is 5."
     assert "Result of add: 5" in docker.prompts[1]
 
 
-def test_a_completion_is_checked_against_the_schema(says):
+def test_a_completion_is_checked_against_the_schema(llm_with_answers):
     wanted = {"type": "json_schema", "json_schema": {"schema": City.model_json_schema()}}
-    llm, docker = says("Oslo", '{"name": "Oslo", "people": 7}', response_format=wanted)
+    llm, docker = llm_with_answers("Oslo", '{"name": "Oslo", "people": 7}', response_format=wanted)
     assert llm.complete("Name a city.").text == '{"name": "Oslo", "people": 7}'
     assert len(docker.prompts) == 2
 
 
-def test_a_chat_without_tools_is_streamed(says):
-    llm, docker = says(["One ", "two."])
+def test_a_chat_without_tools_is_streamed(llm_with_answers):
+    llm, docker = llm_with_answers(["One ", "two."])
     pieces = [response.delta for response in llm.stream_chat([ChatMessage("Hello.")])]
     assert "".join(pieces) == "One two."
     assert len(docker.prompts) == 1
 
 
-async def test_cancelling_a_call_over_the_cli_ends_the_run(says):
-    llm, docker = says([Text("{"), Hang()])
+async def test_cancelling_a_call_over_the_cli_ends_the_run(llm_with_answers):
+    llm, docker = llm_with_answers([Text("{"), Hang()])
     task = asyncio.create_task(with_tools(llm, "astream_chat_with_tools"))
     await asyncio.to_thread(docker.wait_prompts)
     task.cancel()
@@ -148,14 +150,16 @@ async def test_cancelling_a_call_over_the_cli_ends_the_run(says):
     await asyncio.to_thread(docker.wait_gone)
 
 
-def test_a_prompt_function_of_the_user_is_used(says):
-    llm, docker = says(CALL, messages_to_prompt=lambda chat: "|".join(m.role for m in chat))
+def test_a_prompt_function_of_the_user_is_used(llm_with_answers):
+    llm, docker = llm_with_answers(
+        CALL, messages_to_prompt=lambda chat: "|".join(m.role for m in chat)
+    )
     llm.chat_with_tools([ADD], "What is 2 + 3?")
     assert docker.prompts == ["system|user"]
 
 
-def test_tools_over_the_cli_are_off_by_default(says):
-    llm, docker = says(tool_calling="auto")
+def test_tools_over_the_cli_are_off_by_default(llm_with_answers):
+    llm, docker = llm_with_answers(tool_calling="auto")
     with pytest.raises(UnsupportedParameterError, match="tool_calling='schema'"):
         llm.chat_with_tools([ADD], "What is 2 + 3?")
     assert docker.prompts == []

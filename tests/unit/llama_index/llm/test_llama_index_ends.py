@@ -1,7 +1,7 @@
-"""Every method to leave a call ends its processes, checked with the kernel.
+"""Leaving a call, in any manner, ends its processes, checked with the kernel.
 
-Each test runs once without a callback handler and once with the stock `LlamaDebugHandler`, which
-keeps every exception, and core's generators with it.
+Each test runs without a callback handler and with core's `LlamaDebugHandler`, which stores every
+exception, and with it core's generators.
 """
 
 from __future__ import annotations
@@ -276,7 +276,7 @@ async def test_asyncio_timeout_ends_the_child(mode, llm, docker):
 
 @async_streams
 async def test_breaking_out_inside_a_nested_asyncio_run_ends_the_child(mode, llm, docker):
-    """Core runs sync code inside a loop in this manner: it never finalizes async generators."""
+    """Core runs sync code inside a loop like this, and never finalizes async generators."""
 
     async def read():
         async for _ in await mode.begin(llm):

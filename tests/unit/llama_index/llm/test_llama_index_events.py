@@ -1,4 +1,4 @@
-"""Core's events: exactly one pair for each call, for every kind of end."""
+"""Core's events: exactly one pair per call, however the call ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.llama_index_modes import HAS_PAYLOAD, STREAMS, needs_rate_lim
 
 
 class Log(BaseCallbackHandler):
-    """The events of the callbacks, in order; may raise at a given one."""
+    """A handler that records the callback events in order, and can raise an error at one."""
 
     def __init__(self, raise_at=None):
         super().__init__([], [])
@@ -51,7 +51,7 @@ def log(llm):
     return handler
 
 
-def shown_of(llm):
+def observable_texts(llm):
     """Return what observability tools receive about a model."""
     return llm.to_payload() if HAS_PAYLOAD else llm.to_dict()
 
@@ -71,7 +71,7 @@ async def test_a_call_sends_one_pair_of_callbacks(mode, llm, log, docker):
         assert given[EventPayload.PROMPT] == "hi"
         assert ended[EventPayload.COMPLETION] == responses[-1]
     assert given[EventPayload.ADDITIONAL_KWARGS] == {}
-    assert given[EventPayload.SERIALIZED] == shown_of(llm)
+    assert given[EventPayload.SERIALIZED] == observable_texts(llm)
 
 
 async def test_a_call_sends_instrumentation_events(mode, llm, seen, docker):
@@ -79,7 +79,7 @@ async def test_a_call_sends_instrumentation_events(mode, llm, seen, docker):
     kind = "LLMChat" if mode.is_chat else "LLMCompletion"
     between = [f"{kind}InProgressEvent"] * len(responses) if mode.is_stream else []
     assert seen.names == [f"{kind}StartEvent", *between, f"{kind}EndEvent"]
-    assert seen.events[0].model_dict == shown_of(llm)
+    assert seen.events[0].model_dict == observable_texts(llm)
     assert seen.events[-1].response == responses[-1]
     assert len({event.span_id for event in seen.events}) == 1
     for event in seen.events:

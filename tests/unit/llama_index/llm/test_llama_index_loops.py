@@ -40,7 +40,7 @@ async def test_a_call_does_not_block_the_loop(mode, llm):
 
 @awaited
 async def test_five_calls_run_concurrently(mode, llm):
-    """The model answers no call before all five have arrived."""
+    """The model answers only after all five calls have arrived."""
     together = threading.Barrier(5)
 
     def speak(prompt):
