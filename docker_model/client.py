@@ -344,9 +344,9 @@ def standby_model_for(owner: object, model: DockerModel) -> DockerModel:
     if not model.standby:
         _standby_models.pop(key, None)  # ends the processes of an earlier model
         return model
-    kept = _standby_models.get(key)
-    if kept is None:
+    previous = _standby_models.get(key)
+    if previous is None:
         weakref.finalize(owner, _standby_models.pop, key, None).atexit = False
-    if kept is None or kept != model:
-        _standby_models[key] = kept = model
-    return kept  # not looked up again: another thread may have removed it
+    if previous is None or previous != model:
+        _standby_models[key] = previous = model
+    return previous  # no second lookup, because another thread can remove the entry

@@ -61,10 +61,10 @@ async def check_pulled(spec: CommandSpec, model: str) -> None:
         ModelNotFoundError: If the model is not in the local store.
         DockerModelError: If the command fails.
     """
-    shown = await inspect(spec, model)
+    output = await inspect(spec, model)
     if (spec, model) not in _known:
         with contextlib.suppress(PluginNotFoundError):  # a custom command can print other text
-            if (described := listing.parse_model(shown)) is not None:
+            if (described := listing.parse_model(output)) is not None:
                 _known[spec, model] = model_data.with_configuration(described)
 
 
@@ -285,8 +285,8 @@ class ManagementCommands:
     async def configured(self, name: str = "") -> list[Configured]:
         """Return the configurations of all models or one model; empty before v1.0.6."""
         try:
-            shown = await self._ask(command.configurations_arguments(name), "configure show")
-            return listing.parse_configurations(shown)
+            output = await self._ask(command.configurations_arguments(name), "configure show")
+            return listing.parse_configurations(output)
         except DockerModelError:
             return []
 
@@ -316,8 +316,8 @@ class ManagementCommands:
 
         arguments = command.search_arguments(term, limit)
         try:
-            shown = await self._ask(arguments, "search", on_stderr=warn)
-            return listing.parse_search(shown)[:limit]
+            output = await self._ask(arguments, "search", on_stderr=warn)
+            return listing.parse_search(output)[:limit]
         except PluginNotFoundError as error:
             raise _too_old(error, "search for models") from error
 

@@ -3,7 +3,7 @@
 A child process of the caller's event loop depends on that loop: it is orphaned when the loop
 closes, stalls when the loop stalls, and cannot be ended from another thread
 (python/cpython#114177). Child processes of this loop are independent of the caller's loops and
-tasks, so the same model object works in sync code, asyncio, uvloop, notebooks and worker threads.
+tasks. The same model object works in sync code, asyncio, uvloop, notebooks and worker threads.
 
 The thread never acquires a lock that a caller can hold, and callers only post callbacks to it.
 Therefore it does not use `concurrent.futures.Future`, which has a lock that Ctrl-C can leave

@@ -309,5 +309,5 @@ def _wake_loop(
 
 
 def _set(woken: asyncio.Future[None]) -> None:
-    if not woken.done():  # it may have been cancelled in between
+    if not woken.done():  # the wait can be canceled after the wake-up
         woken.set_result(None)

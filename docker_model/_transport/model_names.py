@@ -37,7 +37,7 @@ def check_model_name(name: str) -> str:
 
     The name becomes an argument of the CLI, where a leading dash makes it a flag. The CLI then
     inserts it unescaped into the path of a URL, where `..`, `?`, `#` and `%` address another
-    resource (`docker model inspect ../version` succeeds, with an empty model).
+    resource. For example, `docker model inspect ../version` succeeds, with an empty model.
 
     Args:
         name: `ai/smollm2`, `hf.co/org/model:Q4_K_M`, `registry:5000/org/model`,

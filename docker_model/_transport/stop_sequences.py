@@ -31,12 +31,12 @@ class Cutter:
     """
 
     __slots__ = (
-        "_given",
         "_held",
         "_length",
         "_match",
         "_max_chars",
         "_nothing_to_do",
+        "_returned",
         "_searches",
         "finish_reason",
     )
@@ -47,7 +47,7 @@ class Cutter:
         self._max_chars = max_chars
         self._nothing_to_do = not self._searches and max_chars is None
         self._length = 0  # of the text received
-        self._given = 0  # of the text returned
+        self._returned = 0  # of the text returned
         self._match: int | None = None  # the start of the first complete stop
         self._held = ""  # a stop; the text held back is a prefix of it, and is not stored again
 
@@ -92,10 +92,10 @@ class Cutter:
             certain = self._max_chars
         elif certain == self._match:
             self.finish_reason = "stop_sequence"
-        given, self._given = self._given, certain
+        returned, self._returned = self._returned, certain
         if certain <= before:
-            return held[: certain - given]
-        return held[: before - given] + text[: certain - before]
+            return held[: certain - returned]
+        return held[: before - returned] + text[: certain - before]
 
 
 class _Search:

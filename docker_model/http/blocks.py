@@ -153,8 +153,8 @@ def read_content(content: object, role: str) -> Content:
     # Providers can split an assistant's text into blocks at any position.
     joint = "" if role == "assistant" else "\n"
     apart = False
-    for given in content:
-        block = {"type": "text", "text": given} if isinstance(given, str) else given
+    for item in content:
+        block = {"type": "text", "text": item} if isinstance(item, str) else item
         before = len(held.parts), len(held.parts and held.parts[-1].get("text", ""))
         _read_block(held, block, role, "\n" if apart else joint)
         after = len(held.parts), len(held.parts and held.parts[-1].get("text", ""))
@@ -226,10 +226,10 @@ def read_call(block: Mapping[str, Any]) -> ToolCall:
         if isinstance(block.get(key), dict):
             inner = block[key]
             break
-    given = next(
+    value = next(
         (inner[key] for key in ("arguments", "args", "input", "parameters") if key in inner), None
     )
-    arguments, raw = read_arguments(given)
+    arguments, raw = read_arguments(value)
     # OpenAI's Responses API has an id of the item in addition to the id of the call.
     numbers = (block.get("call_id"), block.get("id"), inner.get("toolUseId"), inner.get("id"))
     return ToolCall(_first(*numbers), _first(inner.get("name"), block.get("name")), arguments, raw)
@@ -242,16 +242,16 @@ def _result(kind: str, block: Mapping[str, Any]) -> ToolResult:
             inner = block[key]
             break
     keys = ("content", "output", "response")
-    given = next((inner[key] for key in keys if inner.get(key) is not None), "")
+    output = next((inner[key] for key in keys if inner.get(key) is not None), "")
     number = _first(
         block.get("tool_use_id"), block.get("call_id"), inner.get("toolUseId"), inner.get("id")
     )
-    if kind == "function_response" and isinstance(given, dict):
-        given = _dump(given)
-    return ToolResult(number, _first(inner.get("name")), read_content(given, "tool").parts)
+    if kind == "function_response" and isinstance(output, dict):
+        output = _dump(output)
+    return ToolResult(number, _first(inner.get("name")), read_content(output, "tool").parts)
 
 
-def read_arguments(given: object) -> tuple[dict[str, Any] | None, str]:
+def read_arguments(arguments: object) -> tuple[dict[str, Any] | None, str]:
     """Parse the arguments of a call in all forms that engines use.
 
     Control characters in strings are accepted, because small models generate them. An object
@@ -260,24 +260,24 @@ def read_arguments(given: object) -> tuple[dict[str, Any] | None, str]:
     Returns:
         The arguments, or `None` if they are not a JSON object, and their text.
     """
-    if given is None:
+    if arguments is None:
         return {}, ""
-    raw = given if isinstance(given, str) else _dump(given)
-    value = given
+    raw = arguments if isinstance(arguments, str) else _dump(arguments)
+    decoded = arguments
     for _ in range(2):
-        if not isinstance(value, str):
+        if not isinstance(decoded, str):
             break
-        if not value.strip():
+        if not decoded.strip():
             return {}, raw
         try:
-            value = json.loads(value, strict=False, parse_constant=_refuse)
+            decoded = json.loads(decoded, strict=False, parse_constant=_refuse)
         except (ValueError, RecursionError):
             return None, raw
-    if value is None:
+    if decoded is None:
         return {}, raw
-    if not isinstance(value, dict):
+    if not isinstance(decoded, dict):
         return None, raw
-    return _without_halves(value), raw
+    return _without_halves(decoded), raw
 
 
 def _refuse(name: str) -> None:
@@ -369,9 +369,9 @@ def _detail(block: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _audio(kind: str, block: Mapping[str, Any], role: str) -> dict[str, Any]:
-    given = block.get("input_audio")
-    if isinstance(given, dict):
-        return dict(given)
+    audio = block.get("input_audio")
+    if isinstance(audio, dict):
+        return dict(audio)
     mime_type, data = _media(block)
     if not data:
         raise _incomplete(kind, role, "base64 with mime_type")
@@ -381,8 +381,8 @@ def _audio(kind: str, block: Mapping[str, Any], role: str) -> dict[str, Any]:
 
 def _media(block: Mapping[str, Any]) -> tuple[str, str]:
     """Return the MIME type and base64 data of a block; both are empty if one is missing."""
-    for kind, given in _media_forms(block):
-        data = base64.b64encode(given).decode() if isinstance(given, bytes) else given
+    for kind, content in _media_forms(block):
+        data = base64.b64encode(content).decode() if isinstance(content, bytes) else content
         if isinstance(kind, str) and kind and isinstance(data, str) and data:
             return kind, data
     return "", ""

@@ -64,8 +64,8 @@ _ENTANGLED = frozenset({"tools", "functions", "n", "logprobs", "modalities", "au
 
 def is_plain(parameters: Mapping[str, Any]) -> bool:
     """Whether a request is for a single text, which can be assembled from a stream."""
-    given = {**parameters, **(parameters.get("extra_body") or {})}
-    return not any(given.get(name) for name in _ENTANGLED)
+    settings = {**parameters, **(parameters.get("extra_body") or {})}
+    return not any(settings.get(name) for name in _ENTANGLED)
 
 
 def embeddings(model: str, texts: Sequence[str], dimensions: int | None) -> bytes:

@@ -94,8 +94,8 @@ class PromptedChat:
         reply, problem = self._read(completion)
         if not problem or completion.finish_reason == "length":
             return None
-        shown = read_reply(reply)[0] if reply else Answer(text=completion.text)
-        again = asked_again(self.conversation, shown, problem)
+        invalid = read_reply(reply)[0] if reply else Answer(text=completion.text)
+        again = asked_again(self.conversation, invalid, problem)
         return replace(self, conversation=replace(again, check=self.conversation.check))
 
     def reply(self, completion: Completion) -> dict[str, Any]:

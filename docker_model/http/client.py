@@ -103,8 +103,8 @@ class Client:
     ) -> dict[str, Any]:
         """Answer a conversation, and return the complete answer.
 
-        A plain answer is assembled from a stream, so a long answer on a slow machine does not
-        exceed the `first_output` and `idle` timeouts, and errors contain the text so far. An
+        A plain answer is assembled from a stream. A long answer on a slow machine therefore does
+        not exceed the `first_output` and `idle` timeouts, and errors contain the text so far. An
         answer with `tools`, `logprobs` or `n` is not streamed: `first_output` limits its
         complete duration.
 

@@ -183,28 +183,28 @@ def _vectors(reply: dict[str, Any], count: int, model: str, before: int) -> list
     return [_vector(by_index[index], model, index + before) for index in range(count)]
 
 
-def _vector(given: Any, model: str, index: int) -> list[float]:
+def _vector(embedding: Any, model: str, index: int) -> list[float]:
     """Return a vector of finite numbers; decode base64."""
-    if isinstance(given, str):
+    if isinstance(embedding, str):
         try:
-            numbers = array("f", base64.b64decode(given, validate=True))
+            numbers = array("f", base64.b64decode(embedding, validate=True))
         except ValueError:
             raise _unusable(model, f"not readable for texts[{index}]") from None
         if sys.byteorder == "big":
             numbers.byteswap()
-        given = numbers.tolist()
-    if not isinstance(given, list) or not given:
+        embedding = numbers.tolist()
+    if not isinstance(embedding, list) or not embedding:
         raise _unusable(model, f"missing for texts[{index}]")
     # A fast check in C: the sum of finite numbers is finite.
-    if set(map(type, given)) <= _NUMBERS and math.isfinite(sum(given)):
-        return given
-    for number in given:
+    if set(map(type, embedding)) <= _NUMBERS and math.isfinite(sum(embedding)):
+        return embedding
+    for number in embedding:
         # Some engines send NaN as null, because JSON has no NaN.
         if type(number) not in _NUMBERS:
             raise _unusable(model, f"not made of numbers for texts[{index}]: {number!r}")
         if not math.isfinite(number):
             raise _unusable(model, f"not made of finite numbers for texts[{index}]: {number}")
-    return given
+    return embedding
 
 
 def _unusable(model: str, what: str) -> GenerationError:

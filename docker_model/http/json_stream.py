@@ -60,8 +60,8 @@ class _StringReader:
             # The first half of a surrogate pair without its second half is not a character.
             held, self._escape = self._escape[len("\\uXXXX") :] + character, ""
             text, ended = "\ufffd", False
-            for each in held:
-                piece, ended = self.feed(each)
+            for inner in held:
+                piece, ended = self.feed(inner)
                 text += piece
             return text, ended
         if not self._escape:
@@ -75,8 +75,8 @@ class _StringReader:
         escape, self._escape = self._escape, ""
         if escape[6:] and escape[8:10].lower() not in _SECOND_HALVES:
             text = "\ufffd"
-            for each in escape[6:]:
-                text += self.feed(each)[0]
+            for inner in escape[6:]:
+                text += self.feed(inner)[0]
             return text, False
         return _unescape(escape), False
 
@@ -97,7 +97,7 @@ def _unescape(escape: str) -> str:
         text = str(json.loads(f'"{escape}"'))
     except ValueError:
         return escape
-    return "\ufffd" if any("\ud800" <= each <= "\udfff" for each in text) else text
+    return "\ufffd" if any("\ud800" <= character <= "\udfff" for character in text) else text
 
 
 class CallReader:

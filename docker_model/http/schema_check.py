@@ -57,15 +57,15 @@ def _problems(
         yield from _problems(value, definitions.get(name, {}), definitions, place)
     elif "const" in schema or "enum" in schema:
         allowed = [schema["const"]] if "const" in schema else schema["enum"]
-        if not any(_same(value, each) for each in allowed):
+        if not any(_same(value, option) for option in allowed):
             yield place, f"must be {' or '.join(map(shown_json, allowed))}"
     elif "anyOf" in schema:
         yield from _nearest(
-            [list(_problems(value, each, definitions, place)) for each in schema["anyOf"]]
+            [list(_problems(value, branch, definitions, place)) for branch in schema["anyOf"]]
         )
     elif "allOf" in schema:
-        for each in schema["allOf"]:
-            yield from _problems(value, each, definitions, place)
+        for part in schema["allOf"]:
+            yield from _problems(value, part, definitions, place)
     elif "type" in schema and not _is_of_type(value, schema["type"]):
         yield place, f"must be of type {schema['type']}"
     else:

@@ -67,7 +67,8 @@ def grammar_schema(schema: Mapping[str, Any], *, prefix: str = "") -> dict[str, 
     definitions = {**schema.get("definitions", {}), **schema.get("$defs", {})}
     if definitions and isinstance(reduced, dict):
         reduced["$defs"] = {
-            f"{prefix}{name}": _reduce(each, prefix) for name, each in definitions.items()
+            f"{prefix}{name}": _reduce(definition, prefix)
+            for name, definition in definitions.items()
         }
     return reduced
 
@@ -83,7 +84,7 @@ def _reduce(schema: Any, prefix: str) -> dict[str, Any]:
     if "enum" in schema and 0 < len(schema["enum"]) <= _MAX_ENUM_VALUES:
         return {"enum": list(schema["enum"])}
     if alternatives := _alternatives(schema):
-        return {"anyOf": [_reduce(each, prefix) for each in alternatives]}
+        return {"anyOf": [_reduce(branch, prefix) for branch in alternatives]}
     if parts := [part for part in schema.get("allOf") or () if isinstance(part, dict)]:
         reduced = [_reduce(part, prefix) for part in parts]
         return reduced[0] if len(reduced) == 1 else {"allOf": reduced}
@@ -95,7 +96,7 @@ def _alternatives(schema: Mapping[str, Any]) -> list[Any]:
     """Return the alternatives of a schema; empty if it has no alternatives."""
     kind = schema.get("type")
     if isinstance(kind, list):
-        return [{**schema, "type": each} for each in kind]
+        return [{**schema, "type": name} for name in kind]
     return list(schema.get("anyOf") or schema.get("oneOf") or ())
 
 
@@ -113,7 +114,7 @@ def _limits(kind: str, schema: Mapping[str, Any], prefix: str) -> dict[str, Any]
         return _object_limits(schema, prefix)
     if kind == "array":
         if schema.get("prefixItems"):
-            return {"prefixItems": [_reduce(each, prefix) for each in schema["prefixItems"]]}
+            return {"prefixItems": [_reduce(item, prefix) for item in schema["prefixItems"]]}
         limits: dict[str, Any] = {"items": _reduce(schema.get("items", {}), prefix)}
         return limits | _counts(schema, "minItems", "maxItems")
     if kind == "string":
@@ -132,7 +133,7 @@ def _object_limits(schema: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         return {}  # any object
     properties = properties or {}
     limits: dict[str, Any] = {
-        "properties": {name: _reduce(each, prefix) for name, each in properties.items()}
+        "properties": {name: _reduce(value, prefix) for name, value in properties.items()}
     }
     required = [name for name in schema.get("required") or () if name in properties]
     if required:
@@ -228,11 +229,11 @@ def _object(**properties: Any) -> dict[str, Any]:
 def _without_titles(schema: Any) -> Any:
     """Remove titles, which pydantic adds to every property, to shorten the prompt."""
     if isinstance(schema, list):
-        return [_without_titles(each) for each in schema]
+        return [_without_titles(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     return {
-        name: {key: _without_titles(each) for key, each in value.items()}
+        name: {key: _without_titles(inner) for key, inner in value.items()}
         if name in ("properties", "$defs") and isinstance(value, dict)
         else _without_titles(value)
         for name, value in schema.items()
@@ -463,7 +464,7 @@ class ReplyTranslator:
 
     def chunk(self, chunk: Mapping[str, Any]) -> dict[str, Any]:
         """Convert a chunk of a stream."""
-        return {**chunk, "choices": [self._choice(each) for each in chunk.get("choices") or ()]}
+        return {**chunk, "choices": [self._choice(choice) for choice in chunk.get("choices") or ()]}
 
     def reply(self, reply: Mapping[str, Any]) -> dict[str, Any]:
         """Convert a complete reply."""
