@@ -35,7 +35,10 @@ _T = TypeVar("_T")
 HIGH_WATER = 1 << 20  # characters in the buffer at which reading stops
 LOW_WATER = HIGH_WATER // 2
 # On Windows, Ctrl-C interrupts a wait for a lock only since Python 3.14 (python/cpython#125541).
-_WAIT_SLICE = 0.1 if sys.platform == "win32" and sys.version_info < (3, 14) else -1
+# In a free-threaded build, a signal just before the wait is not noticed until the wait ends.
+_FREE_THREADED = "t" in getattr(sys, "abiflags", "")
+_OLD_ON_WINDOWS = sys.platform == "win32" and sys.version_info < (3, 14)
+_WAIT_SLICE = 0.1 if _FREE_THREADED or _OLD_ON_WINDOWS else -1  # seconds
 
 
 class Sink(Generic[_T]):
