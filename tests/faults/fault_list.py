@@ -73,7 +73,7 @@ def died(signal, **attributes):
     return error(exit_code=None, signal=signal, **attributes)
 
 
-def late(phase, partial="", **limits):
+def timed_out(phase, partial="", **limits):
     end = error(GenerationTimeoutError, phase=phase, partial=partial)
     return {"end": end, "settings": {"timeout": Timeouts(**limits)}}
 
@@ -97,24 +97,30 @@ EXHAUSTED = "panic: runtime error\n\ngoroutine 1 [running]:\n"
 
 # Faults of the model or its runner; the result is the same with the real command.
 MODEL_FAULTS = [
-    Fault("hangs before output", script=[Hang()], **late("first_output", first_output=0.5)),
-    Fault("hangs after output", script=[Text("some"), Hang()], **late("idle", "some", idle=0.3)),
-    Fault("drips for ever", script=[Text("x"), Sleep(0.05)] * 600, **late("total", ANY, total=0.6)),
+    Fault("hangs before output", script=[Hang()], **timed_out("first_output", first_output=0.5)),
     Fault(
-        "thinks for ever",
-        script=[Reasoning("x"), Sleep(0.05)] * 600,
-        **late("total", total=0.6),
+        "hangs after output", script=[Text("some"), Hang()], **timed_out("idle", "some", idle=0.3)
     ),
-    Fault("says nothing", error(EmptyAnswerError, exit_code=0, partial=""), script=[]),
+    Fault(
+        "sends small pieces forever",
+        script=[Text("x"), Sleep(0.05)] * 600,
+        **timed_out("total", ANY, total=0.6),
+    ),
+    Fault(
+        "thinks forever",
+        script=[Reasoning("x"), Sleep(0.05)] * 600,
+        **timed_out("total", total=0.6),
+    ),
+    Fault("sends no output", error(EmptyAnswerError, exit_code=0, partial=""), script=[]),
     Fault("stops without a reason", "some", script=[Text("some"), Finish(None)]),
     Fault(
         "an error event in the stream is swallowed by the command",
         error(EmptyAnswerError, exit_code=0),
         script=[Raw(b": ping\n\n"), Fail("boom")],
     ),
-    Fault("a connection that breaks", failed(1, partial="some"), script=[Text("some"), Cut()]),
+    Fault("the connection breaks off", failed(1, partial="some"), script=[Text("some"), Cut()]),
     Fault(
-        "an event line of over 64 KiB",
+        "an event line longer than 64 KiB",
         failed(1, partial="some"),
         script=[Text("some"), Sleep(0.05), Raw(b"data: " + b"x" * 70_000 + b"\n\n")],
     ),
@@ -127,7 +133,7 @@ MODEL_FAULTS = [
     Fault("the runner is switched off", error(RunnerUnavailableError), script=[Fail.not_running()]),
     Fault("two megabytes without a newline", "x" * 2 * MB, script=[Text("x" * 2 * MB)]),
     Fault(
-        "an answer that never ends, capped",
+        "an endless answer with max_chars",
         "x" * 1000,
         script=[Text("x" * 100)] * 600 + [Hang()],
         settings={"max_chars": 1000},
@@ -135,7 +141,7 @@ MODEL_FAULTS = [
     Fault("a prompt of two megabytes", f"You said: {'y' * 2 * MB}", prompt="y" * 2 * MB),
     Fault("a NUL in the prompt", "You said: a\0b", prompt="a\0b"),
     Fault(
-        "NUL, colours and line ends in the answer",
+        "NUL, colors and line ends in the answer",
         "\0 \x1b[31mred\x1b[0m \r\n \r \n end",
         script=[Text("\0 \x1b[31mred\x1b[0m \r\n \r \n end", 1)],
     ),
@@ -149,13 +155,13 @@ MODEL_FAULTS = [
         "Unable to find model 'ai/other' locally. Pulling from the server.",
         script=[Text("Unable to find model 'ai/other' locally. Pulling from the server.")],
     ),
-    Fault("usage whose sum is wrong", "ok", script=[Text("ok"), Usage(1, 2, 3)]),
+    Fault("usage with a wrong sum", "ok", script=[Text("ok"), Usage(1, 2, 3)]),
 ]
 
 # Faults of `docker` and its plugin.
 COMMAND_FAULTS = [
     Fault("exits before any output", failed(3, partial=""), script=[Exit(3)]),
-    Fault("exits after some", failed(4, partial="some"), script=[Text("some"), Exit(4)]),
+    Fault("exits after some output", failed(4, partial="some"), script=[Text("some"), Exit(4)]),
     Fault("exits with 137", failed(137), script=[Exit(137)]),
     Fault("exits with docker's code for a signal", failed(255), script=[Text("some"), Exit(255)]),
     Fault(
@@ -172,13 +178,16 @@ COMMAND_FAULTS = [
     Fault(
         "ignores signals",
         script=[IgnoreSignals(), Text("some"), Hang()],
-        **late("idle", "some", idle=0.3),
+        **timed_out("idle", "some", idle=0.3),
     ),
     Fault(
         "a grandchild holds the pipes", "some", script=[Grandchild(), Text("some"), Finish("stop")]
     ),
     Fault(
-        "closes stdout and stays", LINGERED, script=[Text("all"), CloseStdout(), Hang()], linger=0.2
+        "closes stdout and continues",
+        LINGERED,
+        script=[Text("all"), CloseStdout(), Hang()],
+        linger=0.2,
     ),
     Fault(
         "closes stdout and ends", "all", script=[Text("all"), CloseStdout(), Sleep(0.1), Exit(0)]
@@ -208,15 +217,15 @@ CHILD_FAULTS = [
     Fault(
         "stops itself",
         steps=(["write", 1, "some"], ["signal", 19]),
-        **late("idle", "some", idle=0.3),
+        **timed_out("idle", "some", idle=0.3),
     ),
     Fault(
         "ignores signals, reads nothing and writes nothing",
         steps=(["ignore", 15], ["ignore", 2], ["ignore", 1], ["wait"]),
-        **late("first_output", first_output=1.5),
+        **timed_out("first_output", first_output=1.5),
     ),
     Fault(
-        "a daemon with pipes of its own",
+        "a daemon that closes the pipes",
         "all",
         steps=(
             ["write", 1, "all"],
@@ -236,12 +245,12 @@ CHILD_FAULTS = [
         survives=True,
     ),
     Fault(
-        "a grandchild that goes on writing",
+        "a grandchild that continues to write",
         ANY,
         steps=(["write", 1, "all"], ["fork"], ["drip", 1, "x" * 1000, 0.02]),
     ),
     Fault(
-        "bytes that are no UTF-8",
+        "bytes that are not UTF-8",
         "a\ufffdb\ufffd\ufffd",
         steps=(["write", 1, "a\xffb\xc0\x80"],),
     ),
@@ -270,12 +279,12 @@ CHILD_FAULTS = [
         prompt="y" * 5 * MB,
     ),
     Fault(
-        "both outputs flooded in turn",
+        "much output on stdout and stderr in turn",
         "x" * MB,
         steps=(["write", 1, "x" * 100, 100], ["write", 2, "e" * 100, 1000]) * 100,
     ),
     Fault(
-        "closes both outputs and stays",
+        "closes both outputs and continues",
         LINGERED,
         steps=(["write", 1, "all"], ["close", 1], ["close", 2], ["wait"]),
         linger=0.2,
@@ -286,7 +295,7 @@ CHILD_FAULTS = [
         steps=(["read"],),
     ),
     Fault(
-        "nothing but white space of the command's",
+        "only white space from the command",
         error(EmptyAnswerError),
         steps=(["write", 1, "\n"],),
     ),
@@ -300,10 +309,10 @@ CHILD_FAULTS = [
         "does not read its input and hangs",
         steps=(["wait"],),
         prompt="y" * 10 * MB,
-        **late("first_output", first_output=0.5),
+        **timed_out("first_output", first_output=0.5),
     ),
     Fault(
-        "closes its input at once",
+        "closes its input immediately",
         "ok",
         steps=(["close", 0], ["write", 1, "ok"]),
         prompt="y" * 10 * MB,

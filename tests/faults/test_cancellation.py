@@ -13,7 +13,7 @@ from docker_model._runtime.child import TERM_TO_KILL_TIMEOUT
 from docker_model.testing import Hang, IgnoreSignals, Text
 from tests.support import other_loop
 
-DISCONNECT_TIMEOUT = 1.0  # seconds until the runner has seen the client disconnect
+DISCONNECT_TIMEOUT = 1.0  # seconds until the runner must have seen the client disconnect
 MODEL = DockerModel("ai/smollm2")
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, other_loop.run])
 
@@ -40,12 +40,12 @@ def docker(simulate):
 # -- from a synchronous loop, without another thread or task ---------------------------------
 
 
-def leaves_with():
+def leave_with_block():
     with MODEL.stream("hi") as stream:
         next(stream)
 
 
-def closes_stream():
+def close_stream():
     stream = MODEL.stream("hi")
     next(stream)
     stream.close()
@@ -54,7 +54,7 @@ def closes_stream():
     return stream
 
 
-def cancels_stream():
+def cancel_stream():
     stream = MODEL.stream("hi")
     next(stream)
     stream.cancel()
@@ -62,23 +62,23 @@ def cancels_stream():
     return stream
 
 
-def breaks_out():
+def break_out_of_stream():
     for _ in MODEL.stream("hi"):
         break
 
 
-def breaks_out_of_events():
+def break_out_of_events():
     for _ in MODEL.stream("hi").events():
         break
 
 
-def fails():
+def fail_in_loop():
     with contextlib.suppress(OwnError):
         for _ in MODEL.stream("hi"):
             fail()
 
 
-def fails_and_keeps_the_error():
+def fail_in_with_block_and_keep_the_error():
     try:
         with MODEL.stream("hi") as stream:
             for _ in stream:
@@ -87,7 +87,7 @@ def fails_and_keeps_the_error():
         return error
 
 
-def fails_without_with_and_keeps_the_error():
+def fail_in_loop_and_keep_the_error():
     try:
         for _ in MODEL.stream("hi"):
             fail()
@@ -95,19 +95,19 @@ def fails_without_with_and_keeps_the_error():
         return error
 
 
-def drops():
+def drop_stream():
     stream = MODEL.stream("hi")
     next(stream)
     del stream
 
 
-def drops_a_generator_over_it():
+def drop_generator_around_stream():
     pieces = (piece for piece in MODEL.stream("hi"))
     next(pieces)
     del pieces
 
 
-def leaves_a_cycle():
+def drop_stream_in_cycle():
     stream = MODEL.stream("hi")
     next(stream)
     stream.itself = stream
@@ -115,7 +115,7 @@ def leaves_a_cycle():
     gc.collect()
 
 
-def drops_in_another_thread():
+def drop_stream_in_another_thread():
     holder = [MODEL.stream("hi")]
     next(holder[0])
     thread = threading.Thread(target=holder.clear)
@@ -124,18 +124,18 @@ def drops_in_another_thread():
 
 
 SYNC_CANCELLATIONS = [
-    leaves_with,
-    closes_stream,
-    cancels_stream,
-    breaks_out,
-    breaks_out_of_events,
-    fails,
-    fails_and_keeps_the_error,
-    fails_without_with_and_keeps_the_error,
-    drops,
-    drops_a_generator_over_it,
-    leaves_a_cycle,
-    drops_in_another_thread,
+    leave_with_block,
+    close_stream,
+    cancel_stream,
+    break_out_of_stream,
+    break_out_of_events,
+    fail_in_loop,
+    fail_in_with_block_and_keep_the_error,
+    fail_in_loop_and_keep_the_error,
+    drop_stream,
+    drop_generator_around_stream,
+    drop_stream_in_cycle,
+    drop_stream_in_another_thread,
 ]
 
 
@@ -147,7 +147,7 @@ def test_leaving_a_sync_stream_ends_the_child(cancellation, docker):
     del kept
 
 
-@pytest.mark.parametrize("cancellation", [drops, breaks_out, cancels_stream])
+@pytest.mark.parametrize("cancellation", [drop_stream, break_out_of_stream, cancel_stream])
 def test_leaving_a_sync_stream_inside_a_running_loop_ends_the_child(cancellation, docker):
     async def main():
         kept = cancellation()
@@ -158,12 +158,12 @@ def test_leaving_a_sync_stream_inside_a_running_loop_ends_the_child(cancellation
     docker.wait_all_gone()
 
 
-async def aleaves_with():
+async def leave_async_with_block():
     async with MODEL.astream("hi") as stream:
         await anext(stream)
 
 
-async def acloses_stream():
+async def aclose_stream():
     stream = MODEL.astream("hi")
     await anext(stream)
     await stream.aclose()
@@ -171,7 +171,7 @@ async def acloses_stream():
     return stream
 
 
-async def acancels_stream():
+async def cancel_async_stream():
     stream = MODEL.astream("hi")
     await anext(stream)
     stream.cancel()
@@ -179,17 +179,17 @@ async def acancels_stream():
     return stream
 
 
-async def abreaks_out():
+async def break_out_of_async_stream():
     async for _ in MODEL.astream("hi"):
         break
 
 
-async def abreaks_out_of_events():
+async def break_out_of_async_events():
     async for _ in MODEL.astream("hi").events():
         break
 
 
-async def afails_and_keeps_the_error():
+async def fail_in_async_with_block_and_keep_the_error():
     try:
         async with MODEL.astream("hi") as stream:
             async for _ in stream:
@@ -198,19 +198,19 @@ async def afails_and_keeps_the_error():
         return error
 
 
-async def adrops():
+async def drop_async_stream():
     stream = MODEL.astream("hi")
     await anext(stream)
     del stream
 
 
-async def adrops_a_generator_over_it():
+async def drop_async_generator_around_stream():
     pieces = (piece async for piece in MODEL.astream("hi"))
     await anext(pieces)
     del pieces
 
 
-async def aleaves_a_cycle():
+async def drop_async_stream_in_cycle():
     stream = MODEL.astream("hi")
     await anext(stream)
     stream.itself = stream
@@ -218,7 +218,7 @@ async def aleaves_a_cycle():
     gc.collect()
 
 
-async def times_out():
+async def exceed_asyncio_timeout():
     stream = MODEL.astream("hi")
     await anext(stream)
     limit = asyncio.timeout(0.01)
@@ -227,14 +227,14 @@ async def times_out():
             await exhaust(stream)
 
 
-async def is_waited_for():
+async def exceed_wait_for():
     stream = MODEL.astream("hi")
     await anext(stream)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(exhaust(stream), 0.01)
 
 
-async def is_a_cancelled_task():
+async def cancel_task():
     stream = MODEL.astream("hi")
 
     async def read():
@@ -250,7 +250,7 @@ async def is_a_cancelled_task():
     return stream
 
 
-async def is_a_sibling_of_a_failing_task():
+async def fail_in_other_task_of_group():
     stream = MODEL.astream("hi")
     await anext(stream)
 
@@ -264,7 +264,7 @@ async def is_a_sibling_of_a_failing_task():
             tasks.create_task(fail_soon())
 
 
-async def is_gathered_and_cancelled():
+async def cancel_gather():
     streams = [MODEL.astream("hi") for _ in range(2)]
     await asyncio.gather(*map(anext, streams))
     waiting = asyncio.gather(*map(exhaust, streams))
@@ -274,7 +274,7 @@ async def is_gathered_and_cancelled():
         await waiting
 
 
-async def ends_its_loop():
+async def end_the_loop():
     stream = MODEL.astream("hi")
     await anext(stream)
     asyncio.get_running_loop().kept = asyncio.ensure_future(anext(stream))
@@ -282,21 +282,21 @@ async def ends_its_loop():
 
 
 ASYNC_CANCELLATIONS = [
-    aleaves_with,
-    acloses_stream,
-    acancels_stream,
-    abreaks_out,
-    abreaks_out_of_events,
-    afails_and_keeps_the_error,
-    adrops,
-    adrops_a_generator_over_it,
-    aleaves_a_cycle,
-    times_out,
-    is_waited_for,
-    is_a_cancelled_task,
-    is_a_sibling_of_a_failing_task,
-    is_gathered_and_cancelled,
-    ends_its_loop,
+    leave_async_with_block,
+    aclose_stream,
+    cancel_async_stream,
+    break_out_of_async_stream,
+    break_out_of_async_events,
+    fail_in_async_with_block_and_keep_the_error,
+    drop_async_stream,
+    drop_async_generator_around_stream,
+    drop_async_stream_in_cycle,
+    exceed_asyncio_timeout,
+    exceed_wait_for,
+    cancel_task,
+    fail_in_other_task_of_group,
+    cancel_gather,
+    end_the_loop,
 ]
 
 
@@ -305,7 +305,7 @@ ASYNC_CANCELLATIONS = [
 def test_leaving_an_async_stream_ends_the_child(cancellation, run, docker):
     async def main():
         kept = await cancellation()
-        if cancellation is not ends_its_loop:
+        if cancellation is not end_the_loop:
             await asyncio.to_thread(docker.wait_gone, timeout=DISCONNECT_TIMEOUT)
         return kept
 

@@ -5,7 +5,7 @@ Three cases depend on core and are not tested here:
 
 - core reads the stream of a synchronous `prompt | llm | parser` to its end;
 - core does not cancel the tasks of `RunnableParallel`;
-- core drops an object between a chain's error and the model's stream (a parser, a piece that has
+- core drop an object between a chain's error and the model's stream (a parser, a piece that has
   just arrived) without closing it, so it lives as long as the error that the handler keeps.
 """
 
@@ -23,11 +23,11 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from docker_model.testing import Hang, Text
 from langchain_docker_model import DockerModelLLM
 
-DISCONNECT_TIMEOUT = 1.0  # seconds until the runner has seen the client disconnect
+DISCONNECT_TIMEOUT = 1.0  # seconds until the runner must have seen the client disconnect
 
 
 class Keeper(BaseCallbackHandler):
-    """A handler that keeps its arguments, as tracers do until they have sent them."""
+    """A handler that stores its arguments, as tracers do until they have sent them."""
 
     def __init__(self):
         self.kept = []
@@ -55,9 +55,9 @@ def docker(simulate):
     return simulate(script=[Text("some", 4), Hang()])
 
 
-@pytest.fixture(params=["of the call", "of the model"])
+@pytest.fixture(params=["callbacks of call", "callbacks of model"])
 def config(request, keeper):
-    return {"callbacks": [keeper]} if request.param == "of the call" else {}
+    return {"callbacks": [keeper]} if request.param == "callbacks of call" else {}
 
 
 @pytest.fixture
@@ -83,43 +83,43 @@ CALLS = ASYNC_CHAINS | {
 }
 
 
-def given(name):
+def input_of(name):
     return "hi" if name == "llm" else {"x": "hi"}
 
 
-def breaks(stream):
+def break_out(stream):
     for _ in stream:
         break
 
 
-def closes(stream):
+def close(stream):
     next(stream)
     stream.close()
     return stream
 
 
-def drops(stream):
+def drop(stream):
     next(stream)
 
 
-def fails(stream):
+def fail_in_loop(stream):
     with contextlib.suppress(ZeroDivisionError):
         for _ in stream:
             raise ZeroDivisionError
 
 
-def leaves_a_cycle(stream):
+def drop_in_cycle(stream):
     cycle = [stream]
     next(stream)
     cycle.append(cycle)
     del cycle, stream
 
 
-@pytest.mark.parametrize("cancellation", [breaks, closes, drops, fails, leaves_a_cycle])
+@pytest.mark.parametrize("cancellation", [break_out, close, drop, fail_in_loop, drop_in_cycle])
 @pytest.mark.parametrize("name", CHAINS)
 def test_leaving_a_sync_chain_ends_the_child(name, cancellation, llm, config, docker):
-    kept = cancellation(CHAINS[name](llm).stream(given(name), config))
-    if cancellation is leaves_a_cycle:
+    kept = cancellation(CHAINS[name](llm).stream(input_of(name), config))
+    if cancellation is drop_in_cycle:
         gc.collect()
     docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
     docker.wait_all_gone(DISCONNECT_TIMEOUT)
@@ -143,33 +143,33 @@ def test_dropping_a_chain_in_another_thread_ends_the_child(llm, config, docker):
     docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
 
 
-async def abreaks(stream):
+async def break_out_async(stream):
     async for _ in stream:
         break
 
 
-async def acloses(stream):
+async def close_async(stream):
     async with contextlib.aclosing(stream):
         await anext(stream)
     return stream
 
 
-async def athrows(stream):
+async def throw_async(stream):
     await anext(stream)
     with pytest.raises(ZeroDivisionError):
         await stream.athrow(ZeroDivisionError())
     return stream
 
 
-async def times_out(stream):
+async def exceed_timeout(stream):
     now = asyncio.get_running_loop().time
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(None) as limit:
-            async for _ in stream:  # no further piece comes
+            async for _ in stream:  # the model sends no further piece
                 limit.reschedule(now() + 0.05)
 
 
-async def is_cancelled(stream):
+async def cancel_task(stream):
     async def read():
         async for _ in stream:
             begun.set()
@@ -177,17 +177,19 @@ async def is_cancelled(stream):
     begun = asyncio.Event()
     task = asyncio.create_task(read())
     await begun.wait()
-    await asyncio.sleep(0.05)  # the task waits for a piece that never comes
+    await asyncio.sleep(0.05)  # the task waits for a piece that is never sent
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-@pytest.mark.parametrize("cancellation", [abreaks, acloses, athrows, times_out, is_cancelled])
+@pytest.mark.parametrize(
+    "cancellation", [break_out_async, close_async, throw_async, exceed_timeout, cancel_task]
+)
 @pytest.mark.parametrize("name", ASYNC_CHAINS)
 def test_leaving_an_async_chain_ends_the_child(name, cancellation, llm, config, docker):
     async def main():
-        kept = await cancellation(ASYNC_CHAINS[name](llm).astream(given(name), config))
+        kept = await cancellation(ASYNC_CHAINS[name](llm).astream(input_of(name), config))
         gc.collect()
         await asyncio.to_thread(docker.wait_gone, timeout=DISCONNECT_TIMEOUT)
         await asyncio.to_thread(docker.wait_all_gone, DISCONNECT_TIMEOUT)
@@ -201,7 +203,7 @@ def test_cancelling_the_task_of_a_call_ends_the_child(name, llm, config, keeper,
     chain = CALLS[name](llm)
 
     async def main():
-        call = chain.ainvoke(given(name), config)
+        call = chain.ainvoke(input_of(name), config)
         task = asyncio.create_task(call)
         await asyncio.to_thread(docker.wait_prompts)
         task.cancel()

@@ -264,10 +264,10 @@ def test_a_history_that_cannot_be_kept_is_one_warning(docker, tmp_path, there):
 
 
 def _typing(keys):
-    """Return a program that types for `chat` in its own terminal.
+    """Return a program that runs `chat` on a terminal and types its input.
 
     Args:
-        keys: What is to be shown before something is typed, and what is typed then.
+        keys: Pairs of the output to wait for and the text to type then.
     """
     script = f"""
 import os, pty, sys

@@ -90,7 +90,7 @@ def test_ask_prints_the_answer(docker):
 
 
 def on_windows(code, *arguments, typed=""):
-    """Run the console in a process that takes its system for Windows."""
+    """Run the console in a process that behaves as on Windows."""
     code = f"import sys, docker_model.__main__ as main\nmain._WINDOWS = True\n{code}"
     page = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}  # not UTF-8
     env = {name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"}

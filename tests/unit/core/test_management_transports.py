@@ -215,7 +215,7 @@ def test_a_refusal_of_hugging_face_names_the_token(simulate, transport, words):
     simulate([], pullable={"hf.co/org/private": [Raw(LISTING), Raw(f"{words}\n".encode())]})
     with pytest.raises((PullError, ModelNotFoundError)) as caught:
         management.pull_model("hf.co/org/private", transport=transport)
-    if transport == "cli":  # the command says nothing, and exits with 0
+    if transport == "cli":  # the command prints nothing and exits with code 0
         assert "is not in the local store" in caught.value.message
     assert ("token=" in caught.value.hint) == (transport == "cli" or words == "Unauthorized")
 

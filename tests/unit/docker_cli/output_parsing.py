@@ -18,7 +18,7 @@ USAGE_LINE = "\n\nToken usage: 10 prompt + 5 completion = 15 total"
 
 
 def joined(parts: Iterable[Part]) -> list[Part]:
-    """Return the parts with adjacent deltas of one kind joined."""
+    """Join adjacent deltas of the same kind."""
     out: list[Part] = []
     for kind, group in itertools.groupby(parts, type):
         if kind in (TextDelta, ReasoningDelta):

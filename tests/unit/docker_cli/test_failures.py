@@ -1,4 +1,4 @@
-"""Errors named from every failure that any recorded version printed, and from other sources."""
+"""The error for each failure that a recorded version printed, and for other failures."""
 
 import errno
 import os
@@ -230,7 +230,7 @@ READING = (
     '"localhost:5000/org/model:latest": UNKNOWN - resolving localhost:5000/org/model:latest: '
 )
 ASKED = "unexpected status from HEAD request to http://localhost:5000/v2/org/model/manifests/latest"
-# What a real runner of v1.2.6 said of a registry that failed in this way.
+# Messages of a real runner of v1.2.6 about a registry that failed.
 PULLS = {
     "403": (f"{READING}{ASKED}: 403 Forbidden", "refused"),
     "basic authentication": (

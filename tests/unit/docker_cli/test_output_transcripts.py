@@ -18,7 +18,7 @@ from tests.unit.docker_cli.output_parsing import MODEL, Output, output_of, parse
 
 
 def is_one_shot(transcript: Transcript) -> bool:
-    """Return whether it is one question with its answer, as this package asks it."""
+    """Return whether a transcript is one prompt with its answer, as this package runs it."""
     if transcript.argv[0] != "docker" or transcript.pty:
         return False
     if {"-d", "--detach", "--debug", "--help"} & set(transcript.argv):

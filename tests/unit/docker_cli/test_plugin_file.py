@@ -159,7 +159,7 @@ def test_docker_desktops_integration_in_wsl_is_found(machine):
 
 
 def test_the_folder_inside_docker_desktop_on_macos_is_read_from_the_configuration(machine):
-    """`cliPluginsExtraDirs` names it; `docker` does not search a folder that is not named."""
+    """`docker` searches the folder only if `cliPluginsExtraDirs` contains it."""
     folder = machine.folder / "Applications/Docker.app/Contents/Resources/cli-plugins"
     file = program(folder / "docker-model")
     assert machine.reason() == "no plugin folder has the file docker-model"
@@ -168,7 +168,7 @@ def test_the_folder_inside_docker_desktop_on_macos_is_read_from_the_configuratio
 
 
 def test_only_the_first_file_is_considered(machine):
-    """`docker` considers no further file, and reports an unknown command."""
+    """`docker` ignores all other files, and reports an unknown command."""
     first = machine.config / "cli-plugins" / "docker-model"
     program(machine.system[0] / "docker-model")
     first.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Standby: processes answer, are replaced, and end without a request if they are not used."""
+"""Standby processes answer, are replaced, and end without a request if they are not used."""
 
 import asyncio
 import gc
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("idle")
 
 @pytest.fixture
 def idle(monkeypatch):
-    """Remove the pause between two starts, and the dependence on this machine's processors."""
+    """Start standby processes without pauses, independently of the number of processors."""
     monkeypatch.setattr(standby_pool, "_GAP", 0.0)
     monkeypatch.setattr(standby_pool, "BACK_OFF", 0.05)
 
@@ -196,7 +196,7 @@ def test_a_stopped_standby_process_is_ended_by_close(docker, model):
 
 
 def test_stopped_standby_processes_are_not_used(docker, model):
-    """Their time of continuation is unknown."""
+    """The time when a stopped process continues is unknown."""
     model.warm_up()
     stopped = parked()
     for pid in stopped:

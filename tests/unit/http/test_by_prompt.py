@@ -1,4 +1,4 @@
-"""Tool calls and objects read from text that no grammar has enforced."""
+"""Tool calls and objects from plain text, which no grammar enforces."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read(request, text, **settings):
 
 
 def problem(request, text):
-    """Return the text that the model gets about a wrong answer."""
+    """Return the text that the model receives about an invalid answer."""
     again = request.repaired(completion(text))
     assert again is not None
     with pytest.raises(GenerationError) as caught:

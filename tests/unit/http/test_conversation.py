@@ -29,7 +29,10 @@ CALL = json.dumps({"tool": "add", "arguments": {"a": 1, "b": 2}})
 
 @pytest.fixture(params=["whole", "stream", "async whole", "async stream"])
 def ask(request):
-    """Ask for a chat in one of its four modes; return the answer and the last reply or chunk."""
+    """Return a function that sends a chat in one of four modes.
+
+    It returns the answer and the last reply or chunk.
+    """
 
     async def whole(*args, **parameters):
         return await Client().achat(*args, **parameters)

@@ -190,7 +190,7 @@ def test_warm_up_loads_the_model_without_a_prompt(docker):
 
 def test_warm_up_accepts_the_error_of_an_older_runner(simulate):
     with Wire(b"HTTP/1.1 400 X\r\nContent-Length: 2\r\n\r\n{}") as wire:
-        DockerModel("m", base_url=wire.url).warm_up()  # it has loaded the model all the same
+        DockerModel("m", base_url=wire.url).warm_up()  # the model is loaded anyway
 
 
 def test_standby_starts_no_process_over_http(docker):

@@ -92,8 +92,8 @@ NAME = "read_file"
         pytest.param([(0, ..., NAME, A), (0, "1", ..., "")], id="id last"),
         pytest.param([(..., "1", NAME, A[:3]), (..., ..., ..., A[3:])], id="no index"),
         pytest.param([(None, "1", NAME, A[:3]), (None, "1", ..., A[3:])], id="null index"),
-        pytest.param([(0, "1", NAME, ""), (..., ..., ..., A)], id="index in the first piece alone"),
-        pytest.param([(..., "1", NAME, ""), (0, ..., ..., A)], id="index in later pieces alone"),
+        pytest.param([(0, "1", NAME, ""), (..., ..., ..., A)], id="index only in the first piece"),
+        pytest.param([(..., "1", NAME, ""), (0, ..., ..., A)], id="index only in later pieces"),
         pytest.param([(0, "1", NAME, A[:3]), (1, "1", ..., A[3:])], id="index counts pieces"),
         pytest.param([(1, "1", NAME, A[:3]), (1, ..., ..., A[3:])], id="index from one"),
         pytest.param([(0, "1", NAME, {"path": "a"})], id="an object"),
@@ -116,12 +116,12 @@ def test_a_call_in_any_pieces_is_read_as_one_call(pieces):
 @pytest.mark.parametrize(
     "pieces",
     [
-        pytest.param([(0, "1", NAME, A), (1, "2", NAME, B)], id="right"),
+        pytest.param([(0, "1", NAME, A), (1, "2", NAME, B)], id="as OpenAI"),
         pytest.param([(0, "1", NAME, A), (0, "2", NAME, B)], id="index all zero"),
         pytest.param([(..., "1", NAME, A), (..., "2", NAME, B)], id="no index"),
         pytest.param([(0, ..., NAME, A), (1, ..., NAME, B)], id="no ids"),
         pytest.param([(0, "1", NAME, A), (1, "1", NAME, B)], id="one id for both"),
-        pytest.param([(0, "", NAME, A), (0, "", NAME, B)], id="nothing but complete arguments"),
+        pytest.param([(0, "", NAME, A), (0, "", NAME, B)], id="only complete arguments"),
         pytest.param(
             [(0, "1", NAME, ""), (1, "2", NAME, ""), (0, ..., ..., A), (1, ..., ..., B)],
             id="interleaved by index",
@@ -446,7 +446,7 @@ def test_an_error_object_in_any_form_is_raised(error):
 
 
 @pytest.mark.parametrize(
-    ("answer", "says"),
+    ("answer", "reason"),
     [
         (Answer(reasoning="hm", finish_reason="stop"), "only reasoning.*thinking=False"),
         (Answer(reasoning="hm", finish_reason="length"), "while reasoning.*max_tokens"),
@@ -454,8 +454,8 @@ def test_an_error_object_in_any_form_is_raised(error):
         (Answer(finish_reason="stop"), "without.*docker model logs"),
     ],
 )
-def test_an_answer_without_text_names_the_reason(answer, says):
-    with pytest.raises(EmptyAnswerError, match=f"(?s){says}"):
+def test_an_answer_without_text_names_the_reason(answer, reason):
+    with pytest.raises(EmptyAnswerError, match=f"(?s){reason}"):
         require_text(answer, "m")
 
 

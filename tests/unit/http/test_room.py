@@ -1,4 +1,4 @@
-"""A runner without free memory: another model is unloaded if `when_full` allows it."""
+"""A runner without free memory unloads another model if `when_full` allows it."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ FULL = "unable to load runner: llama.cpp failed: not enough GPU memory to load t
 
 
 class FullRunner(SimulatedDocker):
-    """A runner that has room for one model, with another model loaded.
+    """A runner with memory for one model, and another model loaded.
 
     Attributes:
         loaded: The entries of `GET /engines/ps`.

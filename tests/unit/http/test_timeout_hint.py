@@ -1,4 +1,4 @@
-"""The hint of a call that took too long names the setting that caps an answer in that class."""
+"""The hint of a timeout names the setting of the class that limits the length of an answer."""
 
 import pytest
 

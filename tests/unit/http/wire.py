@@ -1,7 +1,7 @@
-"""A server that sends the bytes that a test writes, over TCP, TLS or a Unix socket.
+"""A server that sends the bytes of a test, over TCP, TLS or a Unix socket.
 
-For what no script of `SimulatedDocker` can do: broken heads, no reply at all, connections that
-are counted, closed between two requests or opened again at the same port, other sockets.
+Tests use it where `SimulatedDocker` has no script: for invalid headers, missing replies, the
+number of connections, connections closed between requests, reused ports, and other sockets.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ CUT = "hang up"  # a reply: none at all
 
 
 def reply(status=200, body="", headers=()):
-    """A whole reply; anything but text is sent as JSON."""
+    """Return the bytes of a whole reply; a value that is not text is sent as JSON."""
     kind = "text/plain" if isinstance(body, str) else "application/json"
     data = (body if isinstance(body, str) else json.dumps(body)).encode()
     lines = [
@@ -27,7 +27,7 @@ def reply(status=200, body="", headers=()):
 
 
 def events(*chunks, done=True):
-    """A streamed reply of these chunks: text is an answer's piece, an object is an event."""
+    """Return the bytes of a streamed reply; text is a piece of the answer, an object an event."""
     head = (
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
@@ -50,12 +50,12 @@ STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
 
 
 class Wire:
-    """Answers `GET …/models` as a runner does, and any other request with the next reply.
+    """Answers `GET …/models` like a runner, and any other request with the next reply.
 
     Attributes:
-        url: Its address.
+        url: The address of the server.
         requests: All requests as (method, path, headers in lower case, body).
-        connections: How many there have been.
+        connections: The number of connections so far.
     """
 
     def __init__(self, *replies, path=None, port=0, prefix="/engines/v1", tls=None):

@@ -48,7 +48,7 @@ class Kqueue:
 
 @pytest.fixture
 def kqueue(monkeypatch):
-    """Make the module take this system for macOS."""
+    """Make the module behave as on macOS."""
     if hasattr(select, "kqueue"):
         pytest.skip("this is macOS: the other tests run on its own kqueue")
     kqueue = type("Kqueue", (Kqueue,), {"opened": []})
@@ -129,7 +129,7 @@ def test_a_running_child_counts_as_silent_without_waitid(monkeypatch):
 
 
 def test_a_forked_child_inherits_no_pipe_of_another_child(monkeypatch):
-    """Python has vfork on Linux alone; elsewhere it forks before it executes the program."""
+    """Python uses vfork only on Linux; elsewhere it forks before it executes the program."""
     with_fork = partial(subprocess.Popen, preexec_fn=int)  # which vfork cannot call
     monkeypatch.setattr(subprocess, "Popen", with_fork)
     listing = "import os; print(sorted(map(int, os.listdir('/dev/fd'))))"

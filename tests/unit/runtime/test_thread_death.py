@@ -1,4 +1,4 @@
-"""Unexpected end of the I/O thread: consumers get an error, the next call a new thread."""
+"""When the I/O thread ends unexpectedly, consumers get an error; the next call starts a thread."""
 
 import asyncio
 import ctypes
