@@ -19,9 +19,9 @@ def test_the_streamlit_page_answers_and_sends_the_conversation():
         for question in ("2 + 2?", "Again?"):
             page.chat_input[0].set_value(question).run(timeout=60)
             assert not page.exception
-        shown = [(message.name, message.markdown[0].value) for message in page.chat_message]
+        messages = [(message.name, message.markdown[0].value) for message in page.chat_message]
         sent = docker.requests[-1].body["messages"]
-    assert shown == [
+    assert messages == [
         ("user", "2 + 2?"),
         ("assistant", "Four."),
         ("user", "Again?"),

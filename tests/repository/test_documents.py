@@ -128,8 +128,8 @@ def test_the_output_of_check_is_as_shown():
 
 def test_every_make_target_in_the_documents_exists():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    shown = " ".join(page.read_text() for page in PAGES if page.exists())
-    named = set(re.findall(r"`make ([a-z-]+)`", shown))
+    documents = " ".join(page.read_text() for page in PAGES if page.exists())
+    named = set(re.findall(r"`make ([a-z-]+)`", documents))
     for command in commands():
         match = re.search(r"(?:^|[\w\"] )make ([a-z -]+)$", command)
         named |= set(match[1].split()) if match else set()

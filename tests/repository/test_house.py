@@ -177,9 +177,9 @@ def test_every_error_that_is_raised_has_a_hint():
             name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
             if name not in ERRORS:
                 continue
-            given = {keyword.arg: keyword.value for keyword in node.keywords}
-            hint = given.get("hint")
+            keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+            hint = keywords.get("hint")
             blank = isinstance(hint, ast.Constant) and not hint.value
-            if None not in given and (hint is None or blank):
+            if None not in keywords and (hint is None or blank):
                 without.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert without == []

@@ -30,9 +30,9 @@ def test_the_table_has_the_rows_of_its_command(simulate):
     names = ["ai/smollm2", "ai/smollm2-think", "ai/all-minilm"]
     printed = cells(models.table(names, Client()))
     page = PAGE.read_text().partition("benchmarks/models.py")[2]
-    shown = cells(page.partition("\n\nA missing capability")[0])
-    assert [row[:2] for row in shown] == [row[:2] for row in printed]
-    assert shown[0] == printed[0]
+    page_cells = cells(page.partition("\n\nA missing capability")[0])
+    assert [row[:2] for row in page_cells] == [row[:2] for row in printed]
+    assert page_cells[0] == printed[0]
     facts = {row[0]: row[2:] for row in printed}
     assert facts["`context_size`, in force"] == ["8192", "4096", "512"]
     assert facts["`tools`, `thinking`, `vision`"] == ["tools", "thinking, tools", "none found"]

@@ -173,14 +173,14 @@ def tools(transport, _):
 
 
 def schema(transport, docker):
-    wanted = {"type": "json_schema", "json_schema": {"schema": City.model_json_schema()}}
+    response_format = {"type": "json_schema", "json_schema": {"schema": City.model_json_schema()}}
 
     def langchain():
         chat = ChatDockerModel(model=MODEL, transport=transport).with_structured_output(City)
         assert chat.invoke("Which?") == City(name="Paris")
 
     def llama_index():
-        llm = DockerModelLLM(model=MODEL, transport=transport, response_format=wanted)
+        llm = DockerModelLLM(model=MODEL, transport=transport, response_format=response_format)
         assert llm.complete("Which?").text == '{"name": "Paris"}'
 
     together(langchain, llama_index)

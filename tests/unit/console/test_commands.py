@@ -257,9 +257,9 @@ def test_no_typed_line_is_kept_if_none_is_wanted_or_it_comes_from_a_pipe(docker,
 def test_a_history_that_cannot_be_kept_is_one_warning(docker, tmp_path, there):
     (tmp_path / "file").touch()
     file = tmp_path if there else tmp_path / "file" / "new"
-    shown = chat_typing(b"One\n", b"Two\n", DOCKER_MODEL_HISTORY=str(file))
-    assert shown.count("the input history is not saved") == 1
-    assert shown.count("Hint: set DOCKER_MODEL_HISTORY to a writable file") == 1
+    output = chat_typing(b"One\n", b"Two\n", DOCKER_MODEL_HISTORY=str(file))
+    assert output.count("the input history is not saved") == 1
+    assert output.count("Hint: set DOCKER_MODEL_HISTORY to a writable file") == 1
     assert docker.prompts == ["One", "Two"]
 
 

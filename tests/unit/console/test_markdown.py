@@ -49,7 +49,7 @@ def written(monkeypatch, text, seed):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_final_screen_contains_every_block(monkeypatch, seed):
     monkeypatch.setenv("NO_COLOR", "1")
-    shown = written(monkeypatch, ANSWER, seed)
+    screen = written(monkeypatch, ANSWER, seed)
     for words in (
         "Containers",
         "isolated",
@@ -60,10 +60,10 @@ def test_the_final_screen_contains_every_block(monkeypatch, seed):
         "name",
         "The end",
     ):
-        assert words in shown
-    assert "https://docs.docker.com" in shown  # the target of a link stays visible
-    assert "**" not in shown
-    assert "```" not in shown.rpartition("y = 2")[2]
+        assert words in screen
+    assert "https://docs.docker.com" in screen  # the target of a link stays visible
+    assert "**" not in screen
+    assert "```" not in screen.rpartition("y = 2")[2]
 
 
 def test_escape_sequences_of_an_answer_are_escaped(monkeypatch):

@@ -319,9 +319,9 @@ def test_configuring_a_model_in_use_is_an_error(simulate, call):
 )
 @pytest.mark.parametrize("model", ["", "-model", "../version", "a b", "a?b", "a\0b"])
 def test_invalid_names_are_refused_before_a_process_starts(docker, call, name, model):
-    more = {"context_size": 1} if name == "configure_model" else {}
+    settings = {"context_size": 1} if name == "configure_model" else {}
     with pytest.raises(InvalidRequestError):
-        call(name, model, **more)
+        call(name, model, **settings)
     assert docker.calls == []
 
 

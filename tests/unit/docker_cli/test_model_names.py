@@ -170,9 +170,9 @@ def test_the_canonical_form_of_a_canonical_form_is_the_form_itself(name):
 
 @given(tag=NAMES)
 def test_a_display_name_means_the_tag_it_was_made_of(tag):
-    shown = display_name([tag], None)
-    assert canonical(shown) == canonical(tag)
-    assert len(shown) <= len(tag)
+    name = display_name([tag], None)
+    assert canonical(name) == canonical(tag)
+    assert len(name) <= len(tag)
 
 
 @given(name=st.text(max_size=20))

@@ -123,8 +123,8 @@ def test_tools_with_a_schema_give_calls_first_and_then_the_object(simulate, ask)
     response_format = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
 
     def script(prompt):
-        given = [message["role"] for message in prompt.messages]
-        return CALL if given.count("assistant") == 0 else json.dumps({"answer": {"sum": 3}})
+        roles = [message["role"] for message in prompt.messages]
+        return CALL if roles.count("assistant") == 0 else json.dumps({"answer": {"sum": 3}})
 
     simulate([SimulatedModel(MODEL, script=script)])
     parameters = {

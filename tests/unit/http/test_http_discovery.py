@@ -370,8 +370,8 @@ def test_a_proxy_gets_its_credentials_and_no_proxy_is_honored(monkeypatch):
 def test_settings_and_reports_show_no_secrets():
     with Wire(ANSWER) as wire:
         client = Client(base_url=wire.url, env={"A": "hunter1"}, **SECRETS)
-        shown = repr(client) + repr(client.endpoint()) + str(client.endpoint())
-        assert "hunter" not in shown
+        text = repr(client) + repr(client.endpoint()) + str(client.endpoint())
+        assert "hunter" not in text
         assert "hunter" not in repr(DockerModel("m", api_key="hunter2"))
         assert "hunter" not in repr(client.transport())
 

@@ -141,8 +141,8 @@ class SmallRunner(SimulatedDocker):
 def test_two_requests_do_not_unload_the_model_of_each_other():
     with SmallRunner() as docker, ThreadPoolExecutor() as threads:
         client = Client(base_url=docker.url, when_full="unload")
-        asked = [threads.submit(client.embed, model, ["x"]) for model in ("ai/a", "ai/b")]
-        assert [future.result(30) for future in asked] == [[[1.0]], [[1.0]]]
+        requests = [threads.submit(client.embed, model, ["x"]) for model in ("ai/a", "ai/b")]
+        assert [future.result(30) for future in requests] == [[[1.0]], [[1.0]]]
         assert docker.unloaded[0] == "ai/old"
         assert len(docker.unloaded) == 2
 

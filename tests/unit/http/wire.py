@@ -132,6 +132,6 @@ class Wire:
 
     def _answer(self, method, path):
         if method == "GET":
-            known = path == f"{self.prefix}/models"
-            return reply(200, MODELS) if known else reply(404, "404 page not found")
+            is_search = path == f"{self.prefix}/models"
+            return reply(200, MODELS) if is_search else reply(404, "404 page not found")
         return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]

@@ -179,17 +179,17 @@ def test_the_exit_is_noticed_without_pidfds(number, monkeypatch, liveness):
 
 def test_runs_from_sixteen_threads_leave_no_children():
     results = []
-    each = 2 if WINDOWS else 6  # starting takes longer there
+    runs = 2 if WINDOWS else 6  # starting takes longer there
 
     def work():
-        results.extend(go(["read"], ["write", 1, "ok"], stdin=b"x").stdout for _ in range(each))
+        results.extend(go(["read"], ["write", 1, "ok"], stdin=b"x").stdout for _ in range(runs))
 
     threads = [threading.Thread(target=work) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == [b"ok"] * 16 * each
+    assert results == [b"ok"] * 16 * runs
 
 
 def test_stderr_in_memory_is_at_most_twice_the_tail(monkeypatch):

@@ -40,11 +40,11 @@ def bodies(docker):
 def obedient(body):
     """Answer as the standard suites expect of a model."""
     question = text_of(body["messages"])
-    wanted = body.get("response_format", {})
-    if wanted.get("type") == "json_schema":
-        schema = wanted["json_schema"]["schema"]
+    response_format = body.get("response_format", {})
+    if response_format.get("type") == "json_schema":
+        schema = response_format["json_schema"]["schema"]
         return {"content": json.dumps(instance(schema, question, schema))}
-    if wanted.get("type") == "json_object":
+    if response_format.get("type") == "json_object":
         return {"content": json.dumps(dict.fromkeys(re.findall(r"'(\w+)'", question), "well"))}
     tools, choice = body.get("tools"), body.get("tool_choice", "auto")
     assert choice in ("auto", "none", "required")  # llama.cpp knows no others

@@ -35,8 +35,8 @@ def chat_with_answers():
 
         def make(*answers, **settings):
             texts[:] = answers
-            given = {"transport": "cli", "tool_calling": "schema", **settings}
-            return ChatDockerModel(model="ai/smollm2", **given), docker
+            merged = {"transport": "cli", "tool_calling": "schema", **settings}
+            return ChatDockerModel(model="ai/smollm2", **merged), docker
 
         yield make
 

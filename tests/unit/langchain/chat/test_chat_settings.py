@@ -70,10 +70,10 @@ def test_every_setting_has_a_description_and_is_in_the_signature():
 
 @pytest.mark.parametrize("name", ["api_key", "base_url", "headers"])
 def test_transport_cli_refuses_an_address_and_a_key(name):
-    given = {name: {"X": "y"} if name == "headers" else NOWHERE}
+    settings = {name: {"X": "y"} if name == "headers" else NOWHERE}
     with pytest.raises(UnsupportedParameterError, match=name):
-        ChatDockerModel(model="ai/smollm2", transport="cli", **given)
-    chat = ChatDockerModel(model="ai/smollm2", **given)
+        ChatDockerModel(model="ai/smollm2", transport="cli", **settings)
+    chat = ChatDockerModel(model="ai/smollm2", **settings)
     chat.transport = "cli"
     with pytest.raises(UnsupportedParameterError, match=name):
         chat.invoke("Hi.")
@@ -93,8 +93,8 @@ def test_secrets_are_never_shown():
         "env": {"TOKEN": "sesame3"},
     }
     chat = ChatDockerModel(model="ai/smollm2", **secrets)
-    shown = f"{chat._identifying_params} {chat._get_llm_string()} {chat._get_ls_params()}"
-    assert "sesame" not in f"{shown} {chat!r} {chat} {dumps(chat)} {chat.model_dump()}"
+    text = f"{chat._identifying_params} {chat._get_llm_string()} {chat._get_ls_params()}"
+    assert "sesame" not in f"{text} {chat!r} {chat} {dumps(chat)} {chat.model_dump()}"
 
 
 def test_pickling_keeps_the_secrets(ask):

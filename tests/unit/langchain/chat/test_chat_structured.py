@@ -58,9 +58,9 @@ def test_a_recursive_schema_keeps_its_references(ask):
     chat, docker = ask({"content": '{"name": "a", "leaves": [{"name": "b"}]}'})
     tree = chat.with_structured_output(Tree, strict=True).invoke("Hi.")
     assert tree == Tree(name="a", leaves=[Tree(name="b")])
-    wanted = bodies(docker)[0]["response_format"]["json_schema"]
-    assert (wanted["name"], wanted["strict"]) == ("Tree", True)
-    assert "$defs" in wanted["schema"]
+    json_schema = bodies(docker)[0]["response_format"]["json_schema"]
+    assert (json_schema["name"], json_schema["strict"]) == ("Tree", True)
+    assert "$defs" in json_schema["schema"]
 
 
 @pytest.mark.parametrize(

@@ -40,11 +40,11 @@ def documents():
 
 
 async def test_the_best_documents_come_first_and_equal_scores_keep_their_order(rerank):
-    given = documents()
-    best = await rerank(given)
+    originals = documents()
+    best = await rerank(originals)
     assert [document.id for document in best] == ["1", "3", "0"]
     assert best[0].metadata == {"n": 1, "relevance_score": 4.5}
-    assert given == documents()  # the input is unchanged
+    assert originals == documents()  # the input is unchanged
 
 
 @pytest.mark.parametrize(("top_n", "count"), [(1, 1), (9, 4), (None, 4)])

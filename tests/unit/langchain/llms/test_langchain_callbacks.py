@@ -148,8 +148,8 @@ async def test_events_are_emitted_at_the_root_in_a_chain_and_in_a_node(version, 
         "node": RunnableLambda(node),
     }
     for name, runnable in runnables.items():
-        given = {"x": "hi"} if name == "chain" else "hi"
-        events = [event async for event in runnable.astream_events(given, version=version)]
+        chain_input = {"x": "hi"} if name == "chain" else "hi"
+        events = [event async for event in runnable.astream_events(chain_input, version=version)]
         kinds = [event["event"] for event in events]
         assert kinds.count("on_llm_start") == kinds.count("on_llm_end") == 1, name
         assert kinds.count("on_llm_stream") > 1, name

@@ -253,7 +253,7 @@ def test_repr_equals_that_of_core(llm):
 
 def test_env_and_on_progress_are_never_shown():
     llm = full()
-    shown = [
+    texts = [
         repr(llm),
         str(llm),
         dumps(llm),
@@ -263,7 +263,7 @@ def test_env_and_on_progress_are_never_shown():
         repr(llm.asdict()),
         repr(llm._get_ls_params()),
     ]
-    for text in shown:
+    for text in texts:
         assert SECRET not in text
         assert "TOKEN" not in text
         assert "progress" not in text

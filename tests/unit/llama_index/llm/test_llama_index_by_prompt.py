@@ -52,8 +52,8 @@ def llm_with_answers():
 
         def make(*answers, **settings):
             texts[:] = answers
-            given = {"transport": "cli", "tool_calling": "schema", **settings}
-            return DockerModelLLM(model="ai/smollm2", **given), docker
+            merged = {"transport": "cli", "tool_calling": "schema", **settings}
+            return DockerModelLLM(model="ai/smollm2", **merged), docker
 
         yield make
 
@@ -127,8 +127,10 @@ async def test_an_agent_runs_over_the_cli(llm_with_answers):
 
 
 def test_a_completion_is_checked_against_the_schema(llm_with_answers):
-    wanted = {"type": "json_schema", "json_schema": {"schema": City.model_json_schema()}}
-    llm, docker = llm_with_answers("Oslo", '{"name": "Oslo", "people": 7}', response_format=wanted)
+    response_format = {"type": "json_schema", "json_schema": {"schema": City.model_json_schema()}}
+    llm, docker = llm_with_answers(
+        "Oslo", '{"name": "Oslo", "people": 7}', response_format=response_format
+    )
     assert llm.complete("Name a city.").text == '{"name": "Oslo", "people": 7}'
     assert len(docker.prompts) == 2
 

@@ -140,14 +140,14 @@ def test_closing_a_stream_while_another_thread_waits_ends_the_child(mode, llm, d
     """A Python generator would raise `generator already executing`."""
     stream = mode.begin(llm)
     next(stream)
-    rest = []
-    thread = threading.Thread(target=lambda: rest.extend(stream))
+    remaining = []
+    thread = threading.Thread(target=lambda: remaining.extend(stream))
     thread.start()
     stream.close()
     thread.join(10)
     assert not thread.is_alive()
     docker.wait_all_gone(GONE)
-    assert "".join(response.delta for response in rest) in "once upon a time "
+    assert "".join(response.delta for response in remaining) in "once upon a time "
 
 
 @pytest.mark.parametrize("name", ["complete", "stream_complete"])
@@ -217,8 +217,8 @@ async def test_aclosing_a_stream_while_another_task_waits_ends_the_child(mode, l
     task = asyncio.create_task(read())
     await asyncio.sleep(0)
     await stream.aclose()
-    rest = await asyncio.wait_for(task, 10)
-    assert "".join(response.delta for response in rest) in "once upon a time "
+    remaining = await asyncio.wait_for(task, 10)
+    assert "".join(response.delta for response in remaining) in "once upon a time "
     await all_gone(docker)
 
 

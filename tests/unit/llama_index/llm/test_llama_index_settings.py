@@ -68,8 +68,8 @@ def test_the_settings_have_the_defaults_of_docker_model(llm):
 
 
 def test_every_setting_and_every_field_of_the_base_is_accepted():
-    given = dict.fromkeys(LLM.model_fields.keys() - {"pydantic_program_mode"}) | SETTINGS
-    llm = DockerModelLLM(**given, env={"A": "b"}, on_progress=note)
+    settings = dict.fromkeys(LLM.model_fields.keys() - {"pydantic_program_mode"}) | SETTINGS
+    llm = DockerModelLLM(**settings, env={"A": "b"}, on_progress=note)
     assert SETTINGS.items() <= settings_of(llm).items()
 
 
@@ -212,17 +212,17 @@ def through_pickle(llm):
     ids=["pickle", "copy", "deepcopy", "model_copy"],
 )
 def test_a_copy_keeps_every_setting(copied, docker):
-    given = SETTINGS | {
+    settings = SETTINGS | {
         "command": docker.command,
         "env": {**docker.env, "TOKEN": "hunter2"},
         "on_progress": note,
         "completion_to_prompt": shout,
         "messages_to_prompt": flatten,
     }
-    llm = DockerModelLLM(**given)
+    llm = DockerModelLLM(**settings)
     again = copied(llm)
     assert again is not llm
-    assert given.items() <= settings_of(again).items()
+    assert settings.items() <= settings_of(again).items()
     again.complete("abc")
     again.chat(chat_of("abc"))
     assert docker.prompts == ["ABC", "abc"]
