@@ -260,7 +260,7 @@ LONG = [
 
 
 def test_a_chat_that_is_too_long_is_refused_before_it_is_sent(docker):
-    with pytest.raises(ContextLengthError, match="window is 512") as caught:
+    with pytest.raises(ContextLengthError, match="context has 512") as caught:
         http().chat(LONG)
     assert caught.value.prompt_tokens > caught.value.context_size == 512
     assert docker.prompts == []
