@@ -97,7 +97,7 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
             print(piece, end="", flush=True)
         ```
 
-    Several prompts at once:
+    Several prompts concurrently:
         ```python
         llm.batch(["What is a pod?", "What is an image?"])
         ```

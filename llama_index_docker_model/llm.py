@@ -311,7 +311,7 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
     def metadata(self) -> LLMMetadata:
         """The properties that LlamaIndex reads before each call, without a process or a request."""
         over_http = transport_of(self.__dict__) == "http"
-        takes_tools = over_http or by_prompt(self.__dict__)
+        supports_tools = over_http or by_prompt(self.__dict__)
         window = self.context_window or self.context_size or self._known_window(over_http)
         answer = min(DEFAULT_NUM_OUTPUTS, window // 4)
         if self.max_tokens is not None and self.max_tokens > 0:
@@ -320,7 +320,8 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
             context_window=window,
             num_output=self.num_output or answer + min(_TEMPLATE_TOKENS, window // 8),
             is_chat_model=self.is_chat_model,
-            is_function_calling_model=takes_tools and self.is_function_calling_model is not False,
+            is_function_calling_model=supports_tools
+            and self.is_function_calling_model is not False,
             model_name=self.model,
         )
 
