@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from langchain_core.documents import Document
 from langchain_core.documents.compressor import BaseDocumentCompressor
 from pydantic import Field
 
+from docker_model.http.rerank import normalized
 from langchain_docker_model._http import HttpSettings
 from langchain_docker_model.errors import as_langchain_errors
 
@@ -133,7 +133,7 @@ class DockerModelRerank(HttpSettings, BaseDocumentCompressor):
         best = []
         for item in ranked:
             document = documents[item.index]
-            score = _logistic(item.score) if self.normalize else item.score
+            score = normalized(item.score) if self.normalize else item.score
             metadata = {**document.metadata, "relevance_score": score}
             best.append(document.model_copy(update={"metadata": metadata}))
         return best
@@ -141,9 +141,3 @@ class DockerModelRerank(HttpSettings, BaseDocumentCompressor):
 
 def _texts(documents: Sequence[Document]) -> list[str]:
     return [document.page_content for document in documents]
-
-
-def _logistic(score: float) -> float:
-    if score < 0:  # exp(-score) would overflow for a large negative score
-        return math.exp(score) / (1 + math.exp(score))
-    return 1 / (1 + math.exp(-score))

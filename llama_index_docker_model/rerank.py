@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.bridge.pydantic import Field
@@ -14,6 +13,7 @@ from llama_index.core.schema import MetadataMode, NodeWithScore
 
 from docker_model._setting_names import name_model
 from docker_model.errors import InvalidRequestError
+from docker_model.http.rerank import normalized
 from llama_index_docker_model._http_component import HttpComponent
 
 if TYPE_CHECKING:
@@ -165,16 +165,10 @@ class DockerModelRerank(HttpComponent, BaseNodePostprocessor):
             if self.keep_retrieval_score:
                 metadata = {**node.metadata, "retrieval_score": retrieved.score}
                 node = node.model_copy(update={"metadata": metadata})
-            score = _logistic(item.score) if self.normalize else item.score
+            score = normalized(item.score) if self.normalize else item.score
             best.append(NodeWithScore(node=node, score=score))
         return best
 
 
 def _texts(nodes: Sequence[NodeWithScore]) -> list[str]:
     return [node.node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes]
-
-
-def _logistic(score: float) -> float:
-    if score < 0:  # exp(-score) would overflow for a large negative score
-        return math.exp(score) / (1 + math.exp(score))
-    return 1 / (1 + math.exp(-score))
