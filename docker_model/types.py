@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -260,6 +261,13 @@ class Ranked:
 
     index: int
     score: float
+
+    @property
+    def normalized_score(self) -> float:
+        """The logistic function of the score: a number between 0 and 1."""
+        if self.score < 0:  # exp(-score) would overflow for a large negative score
+            return math.exp(self.score) / (1 + math.exp(self.score))
+        return 1 / (1 + math.exp(-self.score))
 
 
 @dataclass(frozen=True, slots=True)

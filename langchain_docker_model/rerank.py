@@ -8,7 +8,6 @@ from langchain_core.documents import Document
 from langchain_core.documents.compressor import BaseDocumentCompressor
 from pydantic import Field
 
-from docker_model.http.rerank import normalized
 from langchain_docker_model._http import HttpSettings
 from langchain_docker_model.errors import as_langchain_errors
 
@@ -133,7 +132,7 @@ class DockerModelRerank(HttpSettings, BaseDocumentCompressor):
         best = []
         for item in ranked:
             document = documents[item.index]
-            score = normalized(item.score) if self.normalize else item.score
+            score = item.normalized_score if self.normalize else item.score
             metadata = {**document.metadata, "relevance_score": score}
             best.append(document.model_copy(update={"metadata": metadata}))
         return best

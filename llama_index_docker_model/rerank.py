@@ -13,7 +13,6 @@ from llama_index.core.schema import MetadataMode, NodeWithScore
 
 from docker_model._setting_names import name_model
 from docker_model.errors import InvalidRequestError
-from docker_model.http.rerank import normalized
 from llama_index_docker_model._http_component import HttpComponent
 
 if TYPE_CHECKING:
@@ -165,7 +164,7 @@ class DockerModelRerank(HttpComponent, BaseNodePostprocessor):
             if self.keep_retrieval_score:
                 metadata = {**node.metadata, "retrieval_score": retrieved.score}
                 node = node.model_copy(update={"metadata": metadata})
-            score = normalized(item.score) if self.normalize else item.score
+            score = item.normalized_score if self.normalize else item.score
             best.append(NodeWithScore(node=node, score=score))
         return best
 

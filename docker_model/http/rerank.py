@@ -125,10 +125,3 @@ def checked(query: str, documents: Iterable[str], top_n: int | None) -> list[str
             msg = f"document {index} must be a string, not {type(document).__name__}"
             raise InvalidRequestError(msg, hint='for example ["one text", "another text"]')
     return texts
-
-
-def normalized(score: float) -> float:
-    """Return a score between 0 and 1: the logistic function of it."""
-    if score < 0:  # exp(-score) would overflow for a large negative score
-        return math.exp(score) / (1 + math.exp(score))
-    return 1 / (1 + math.exp(-score))

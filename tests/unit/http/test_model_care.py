@@ -252,3 +252,8 @@ def test_an_invalid_configuration_is_refused_with_a_hint(runner, settings):
 def test_every_operation_on_a_misspelled_model_names_the_similar_one(runner, operation):
     with pytest.raises(ModelNotFoundError, match="did you mean 'ai/smollm2'"):
         operation(Client(), "ai/smolm2")
+
+
+@pytest.mark.parametrize(("score", "normalized"), [(0.0, 0.5), (1000.0, 1.0), (-1000.0, 0.0)])
+def test_a_normalized_score_lies_between_zero_and_one(score, normalized):
+    assert Ranked(0, score).normalized_score == normalized
