@@ -239,7 +239,7 @@ def test_an_object_is_found_after_and_within_reasoning(script):
 
 
 def test_an_answer_with_only_reasoning_is_no_object():
-    with pytest.raises(EmptyAnswerError, match="thought"):
+    with pytest.raises(EmptyAnswerError, match="only reasoning"):
         city([Reasoning("Hm …")])
 
 

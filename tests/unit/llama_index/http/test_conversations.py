@@ -347,12 +347,15 @@ async def objects(mode, llm):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    "script",
-    [['{"name": "Os', Finish("length")], [Reasoning("Hm …"), Finish("length")]],
+    ("script", "message"),
+    [
+        (['{"name": "Os', Finish("length")], "cut off"),
+        ([Reasoning("Hm …"), Finish("length")], "token limit"),
+    ],
     ids=["in-json", "in-thoughts"],
 )
-async def test_an_object_that_was_cut_off_is_an_error(script, mode):
-    with simulation(script), pytest.raises(GenerationError, match="cut off") as caught:
+async def test_an_object_that_was_cut_off_is_an_error(script, message, mode):
+    with simulation(script), pytest.raises(GenerationError, match=message) as caught:
         await objects(mode, model())
     assert "max_tokens" in caught.value.hint
 
