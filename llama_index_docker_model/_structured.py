@@ -17,6 +17,7 @@ from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.program.utils import create_flexible_model
 
 from docker_model.errors import GenerationError
+from docker_model.http.chat_request import correction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["ObjectRequest"]
 
 dispatcher = get_dispatcher(__name__)
-
-_NO_MATCH = "This answer does not match the JSON schema."
-_AGAIN = "Answer repair, with the JSON object alone."
 
 
 class _ObjectFormat(dict[str, Any]):
@@ -51,7 +49,7 @@ class _ObjectFormat(dict[str, Any]):
         try:
             self._output_cls.model_validate_json(_object_in(answer.text))
         except ValidationError as error:
-            return f"{_NO_MATCH}\n{_problems(error)}"
+            return _problem(error)
         return ""
 
 
@@ -168,7 +166,7 @@ class ObjectRequest:
         return [
             *self.messages,
             ChatMessage(response.message.content or "", role=MessageRole.ASSISTANT),
-            ChatMessage(f"{_NO_MATCH}\n{_problems(error)}\n{_AGAIN}", role=MessageRole.USER),
+            ChatMessage(correction(_problem(error)), role=MessageRole.USER),
         ]
 
     def _unchecked(self) -> dict[str, Any]:
@@ -176,11 +174,13 @@ class ObjectRequest:
         return {**self.settings, "response_format": dict(self.settings["response_format"])}
 
 
-def _problems(error: ValidationError) -> str:
-    return "\n".join(
+def _problem(error: ValidationError) -> str:
+    """Describe an invalid answer to the model."""
+    problems = [
         f"- {'.'.join(map(str, problem['loc'])) or 'answer'}: {problem['msg']}"
         for problem in error.errors(include_url=False, include_input=False)
-    )
+    ]
+    return "\n".join(["This answer does not match the JSON schema.", *problems])
 
 
 def _ended(answer: BaseModel) -> BaseModel:

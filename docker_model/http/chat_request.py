@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from docker_model.http.replies import Answer
 
-__all__ = ["Conversation", "Resolved", "asked_again", "repaired"]
+__all__ = ["Conversation", "Resolved", "asked_again", "correction", "repaired"]
 
 _TOOL_CALLING = ("auto", "native", "schema")
 _CHOICES = ("tool_choice", "parallel_tool_calls")
@@ -203,15 +203,20 @@ def repaired(conversation: Conversation, reply: Mapping[str, Any]) -> Conversati
 
 def asked_again(conversation: Conversation, answer: Answer, problem: str) -> Conversation:
     """Return a conversation that shows the model an answer and the error in it."""
-    correction = f"{problem}\nReply again, and correct this."
+    request = correction(problem)
     wrong: dict[str, Any] = {"role": "assistant", "content": answer.text}
     if answer.calls:
         wrong["tool_calls"] = [call.to_openai() for call in answer.calls]
         results = [
-            {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": correction}
+            {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": request}
             for call in answer.calls
         ]
         turns = [wrong, *results]
     else:
-        turns = [wrong, {"role": "user", "content": correction}]
+        turns = [wrong, {"role": "user", "content": request}]
     return replace(conversation, messages=prepare([*conversation.messages, *turns]), check=None)
+
+
+def correction(problem: str) -> str:
+    """Return a text that asks the model for another answer, without a problem of its last one."""
+    return f"{problem}\nReply again, and correct this."

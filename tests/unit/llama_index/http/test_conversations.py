@@ -370,6 +370,9 @@ async def test_an_object_that_does_not_match_is_repaired_once(mode):
         parts = await objects(mode, model())
         assert parts[-1] == City(name="Oslo", people=7)
         assert len(docker.prompts) == 2
+        correction = docker.prompts[-1]
+    assert correction.startswith("This answer does not match the JSON schema.\n- people: ")
+    assert correction.endswith("\nReply again, and correct this.")
     with simulation('{"name": "Oslo"}') as docker:
         with pytest.raises(ValueError, match="people"):
             await objects(mode, model())
