@@ -70,7 +70,7 @@ class ListsModels:
 def _secret(key: Any) -> SecretStr | None:
     if not isinstance(key, str | SecretStr | None):
         msg = f"api_key must be a string, not {type(key).__name__}"
-        raise InvalidRequestError(msg, hint='such as api_key="k"')
+        raise InvalidRequestError(msg, hint='for example api_key="k"')
     return SecretStr(key) if isinstance(key, str) else key
 
 

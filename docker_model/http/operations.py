@@ -176,8 +176,8 @@ def manage(
 
 def engine_log(client: Client, pattern: str) -> Coroutine[Any, Any, str]:
     """Return a coroutine that reads the last part of the engine's log."""
-    models = management(client)
-    return read_log_end(models, pattern, models.options.timeouts.total)
+    runner = management(client)
+    return read_log_end(runner, pattern, runner.options.timeouts.total)
 
 
 def needs_configuring(client: Client, model: str, settings: Mapping[str, Any]) -> bool:
