@@ -26,6 +26,35 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, get_args
 
+__all__ = [
+    "CloseStdout",
+    "Cut",
+    "Downloaded",
+    "Event",
+    "Exit",
+    "Fail",
+    "Finish",
+    "Grandchild",
+    "Hang",
+    "IgnoreSignals",
+    "InTurn",
+    "Kill",
+    "Pulled",
+    "Raw",
+    "Reasoning",
+    "Reply",
+    "Script",
+    "Sleep",
+    "Stderr",
+    "Stdout",
+    "Step",
+    "Text",
+    "ToolCall",
+    "Usage",
+    "Warn",
+    "echo",
+]
+
 _calls = itertools.count(1)
 _LETTERS = ("aeiou", "bcd", "fgh", "jklm", "npqr", "stv", "wxyz", "0123456789")
 PIECE_SIZE = 4  # characters

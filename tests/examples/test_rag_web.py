@@ -5,7 +5,6 @@ With `DOCS_IMAGES=1`, a test writes the screenshot for the guide.
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,25 +12,24 @@ from pathlib import Path
 import pytest
 
 from docker_model.testing import Fail, Hang, SimulatedDocker, Text
+from tests.support.browser import launch, needs_chromium, sync_api
 
-sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("pypdf")
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
-from tests.examples.test_rag import models, scripted_embedding  # noqa: E402  it skips itself
+from tests.examples.test_rag import models, scripted_embedding
 
 pytest.importorskip("langchain_chroma")
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOT = ROOT / "docs/images/rag-web.png"
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 SECONDS = 60_000
 ANSWER = "The Borealis is the only ship with an elevator, between the car deck and the saloon."
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(400),
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed"),
+    needs_chromium,
     pytest.mark.filterwarnings("default"),
 ]
 
@@ -80,10 +78,8 @@ def address(docker, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+    with launch() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture

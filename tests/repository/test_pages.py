@@ -1,8 +1,8 @@
-"""The documentation in a browser: no page is wider than a phone, and none asks another host."""
+"""The documentation: its reference, and its pages on a phone in a browser."""
 
 import functools
 import http.server
-import shutil
+import re
 import subprocess
 import sys
 import threading
@@ -10,20 +10,17 @@ from pathlib import Path
 
 import pytest
 
-sync_api = pytest.importorskip("playwright.sync_api")
+from docker_model import errors, management, options, types
+from docker_model.testing import steps
+from tests.support.browser import launch, needs_chromium
+
 pytest.importorskip("mkdocs")
 
 ROOT = Path(__file__).parents[2]
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 PHONE = {"width": 390, "height": 844}
 WIDTHS = "() => [document.scrollingElement.scrollWidth, document.scrollingElement.clientWidth]"
 WITHOUT_ALT = "() => [...document.querySelectorAll('.md-content img:not([alt])')].map(i => i.src)"
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(400),
-    pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed"),
-    pytest.mark.filterwarnings("default"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
@@ -31,24 +28,52 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def site(tmp_path):
-    """The pages, and the address of a server of them."""
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", tmp_path]
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The folder of the built site."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", folder]
     subprocess.run(command, cwd=ROOT, check=True)
-    handler = functools.partial(_Handler, directory=tmp_path)
+    return folder
+
+
+@pytest.fixture
+def site(folder):
+    """The pages, and the address of a server of them."""
+    handler = functools.partial(_Handler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever).start()
-        pages = [path.parent.relative_to(tmp_path) for path in tmp_path.rglob("index.html")]
+        pages = [path.parent.relative_to(folder) for path in folder.rglob("index.html")]
         yield pages, f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
 
 
+@pytest.mark.parametrize(
+    ("page", "module"),
+    [
+        ("core", management),
+        ("core", options),
+        ("core", types),
+        ("core", errors),
+        ("testing", steps),
+    ],
+    ids=lambda part: getattr(part, "__name__", part),
+)
+def test_the_reference_has_every_public_name_and_no_other(folder, page, module):
+    text = (folder / "reference" / page / "index.html").read_text("utf-8")
+    headings = set(re.findall(rf'<h\d id="{module.__name__}\.(\w+)"', text))
+    # An alias has another name, or none.
+    public = {n for n in module.__all__ if getattr(getattr(module, n), "__name__", "") == n}
+    assert public
+    assert headings == public
+
+
+@needs_chromium
+@pytest.mark.filterwarnings("default")
 def test_every_page_fits_a_phone_and_stays_on_its_host(site):
     pages, address = site
     too_wide, without_alt, foreign, errors = [], [], [], []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+    with launch() as browser:
         page = browser.new_page(viewport=PHONE)
         page.on("request", lambda sent: foreign.append(sent.url))
         page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
@@ -58,7 +83,6 @@ def test_every_page_fits_a_phone_and_stays_on_its_host(site):
             width, seen = page.evaluate(WIDTHS)
             too_wide += [name] if width > seen else []
             without_alt += page.evaluate(WITHOUT_ALT)
-        browser.close()
     assert len(pages) > 20
     assert (too_wide, without_alt, errors) == ([], [], [])
     assert [url for url in foreign if not url.startswith((address, "data:"))] == []
