@@ -19,6 +19,7 @@ from docker_model._docker_cli.command_spec import CommandSpec
 from docker_model._docker_cli.prompt_guard import find_references, guard
 from docker_model._runtime import tasks
 from docker_model.errors import FileReferenceError
+from tests.conftest import REAL_COMMAND
 from tests.contract import guard_cases, guard_oracle
 from tests.contract.guard_oracle import Outcome
 from tests.support.transcripts import load
@@ -138,8 +139,10 @@ def check_command(prompts, tree, private, send):
         assert outcome == expected[request], request
 
 
+@pytest.mark.timeout(600)
 def test_guard_agrees_with_the_command(tree, private, send):
-    check_command(make_prompts(tree, "ordinary", 60), tree, private, send)
+    count = 300 if REAL_COMMAND else 60  # the simulated command has tests of its own
+    check_command(make_prompts(tree, "ordinary", count), tree, private, send)
 
 
 @pytest.mark.slow
