@@ -114,7 +114,8 @@ class ChatReply(_Stream):
         self._streamed = bool(body.get("stream"))
         self._include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
         self._return_progress = bool(body.get("return_progress"))
-        self._message: dict[str, Any] = {}
+        self._role_sent = False
+        self._texts: dict[str, list[str]] = {}  # by field of the message
         self._calls: list[dict[str, Any]] = []
         self._pieces = 0
         limit = body.get("max_tokens")
@@ -126,17 +127,18 @@ class ChatReply(_Stream):
         """Send the answer."""
         for step in steps:
             # Progress begins after a pause, which simulates the loading of the model.
-            if self._return_progress and not self._message and not isinstance(step, Sleep):
+            if self._return_progress and not self._role_sent and not isinstance(step, Sleep):
                 for progress in self._prompt.progress():
                     self._choice(EMPTY_MESSAGE, prompt_progress=progress)
-                self._message = dict(EMPTY_MESSAGE)
+                self._role_sent = True
             if self._play(step):
                 return
             if self._pieces == self._max_pieces:
                 self._finish = "length"
                 break
         if not self._streamed:
-            message = {**EMPTY_MESSAGE, **self._message}
+            texts = {field: "".join(parts) for field, parts in self._texts.items()}
+            message = {**EMPTY_MESSAGE, **texts}
             message |= {"tool_calls": self._calls} if self._calls else {}
             choice = {"finish_reason": self._finish, "message": message}
             choices = [{"index": index, **choice} for index in range(self._choices)]
@@ -154,10 +156,10 @@ class ChatReply(_Stream):
         """Play one step. Return whether it ends the reply."""
         match step:
             case Text(text, size) | Reasoning(text, size):
-                key = "content" if isinstance(step, Text) else "reasoning_content"
+                field = "content" if isinstance(step, Text) else "reasoning_content"
                 for piece in self._tokens(text, size):
-                    self._delta({key: piece})
-                    self._message[key] = (self._message.get(key) or "") + piece
+                    self._delta({field: piece})
+                    self._texts.setdefault(field, []).append(piece)
             case ToolCall():
                 self._call(step)
             case Event(data):
@@ -193,8 +195,8 @@ class ChatReply(_Stream):
             self._delta({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
 
     def _delta(self, delta: dict[str, Any], finish: str | None = None) -> None:
-        if not self._message:
-            self._message = dict(EMPTY_MESSAGE)
+        if not self._role_sent:
+            self._role_sent = True
             self._choice(EMPTY_MESSAGE)
         self._choice(delta, finish)
 
