@@ -265,12 +265,15 @@ def bench_parked(url: str, rounds: int):
     """Measure the resident memory of one standby process, in MB."""
     from docker_model import DockerModel
 
+    def processes() -> set[int]:
+        return set(descendants(os.getpid(), {"docker", "docker-model"}))
+
     def parked(command: str | None) -> float:
+        others = processes()  # the earlier benchmarks' standby processes
         model = DockerModel("ai/20-0", standby=1, command=command)
         model.warm_up()
         time.sleep(0.5)  # until the command waits for stdin
-        pids = descendants(os.getpid(), {"docker", "docker-model"})
-        size = sum(map(resident_memory, pids))
+        size = sum(map(resident_memory, processes() - others))
         model.close()
         time.sleep(0.2)
         return size
