@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import platform
 import random
@@ -286,11 +287,12 @@ def bench_parked(url: str, rounds: int):
 def descendants(pid: int, names: set[str]) -> list[int]:
     """Return all processes of these names that `pid` and its children have started."""
     pids = []
-    for folder in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (folder / "children").read_text().split()):
-            if Path(f"/proc/{child}/comm").read_text().strip() in names:
-                pids.append(child)
-            pids += descendants(child, names)
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a process just ended
+        for folder in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (folder / "children").read_text().split()):
+                if Path(f"/proc/{child}/comm").read_text().strip() in names:
+                    pids.append(child)
+                pids += descendants(child, names)
     return pids
 
 
