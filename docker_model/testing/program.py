@@ -23,6 +23,7 @@ import select
 import sys
 from _signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, getsignal, signal  # type: ignore[import-not-found]
 from _socket import socket
+from _thread import start_new_thread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,9 +96,22 @@ class Connection:
                     os._exit(1)
                 self._buffer += data
 
+    def read_stdin(self) -> None:
+        """Begin to forward stdin."""
+        if FORKS:
+            self.reading = True
+        else:  # Windows cannot poll a pipe
+            start_new_thread(self._forward_stdin, ())
+
+    def _forward_stdin(self) -> None:
+        data = b" "
+        while data:
+            data = os.read(STDIN, 1 << 20)
+            self.socket.sendall(b"in %d\n" % len(data) + data)
+
     def _ready(self) -> list[int]:
-        if not FORKS:  # Windows cannot poll a pipe
-            return [STDIN if self.reading else self.socket.fileno()]
+        if not FORKS:
+            return [self.socket.fileno()]
         poll = select.poll()
         for descriptor in (self.socket.fileno(), self.docker, STDIN if self.reading else -1):
             if descriptor >= 0:
@@ -182,7 +196,7 @@ def grandchild(connection: Connection, data: bytes) -> None:
 
 def read_stdin(connection: Connection, _data: bytes) -> None:
     """Begin to forward stdin."""
-    connection.reading = True
+    connection.read_stdin()
 
 
 def become_pair(connection: Connection, data: bytes) -> None:

@@ -69,7 +69,7 @@ class Server:
             self._connections.append((thread, connection))
 
     def _run(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(Gone, ConnectionError):
+        with connection, contextlib.suppress(Gone, OSError):
             self._serve(connection)
 
     def close(self) -> None:
@@ -82,7 +82,11 @@ class Server:
         self._listener.close()
         for _, connection in self._connections:
             with contextlib.suppress(OSError):  # the connection can be closed already
-                connection.shutdown(self._close_how)
+                if sys.platform == "win32" and self._close_how == socket.SHUT_RDWR:
+                    # A shutdown does not wake a thread that waits in recv() or select() there.
+                    socket.close(connection.detach())
+                else:
+                    connection.shutdown(self._close_how)
         for thread, _ in self._connections:
             thread.join(END_TIMEOUT)
             if thread.is_alive():
@@ -171,7 +175,10 @@ class Exchange(BaseHTTPRequestHandler):
 
 def _readable(connection: socket.socket, seconds: float | None) -> bool:
     if sys.platform == "win32":
-        return bool(select.select([connection], [], [], seconds)[0])
+        try:
+            return bool(select.select([connection], [], [], seconds)[0])
+        except (OSError, ValueError):  # Server.close() closed it
+            return True
     poll = select.poll()  # unlike `select`, supports descriptors above 1023
     poll.register(connection, select.POLLIN)
     return bool(poll.poll(None if seconds is None else seconds * 1000))

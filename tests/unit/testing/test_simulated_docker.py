@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shlex
@@ -11,7 +12,16 @@ import urllib.request
 
 import pytest
 
-from docker_model.testing import Downloaded, Fail, Pulled, Reply, SimulatedDocker, Warn, records
+from docker_model.testing import (
+    Downloaded,
+    Fail,
+    Hang,
+    Pulled,
+    Reply,
+    SimulatedDocker,
+    Warn,
+    records,
+)
 from tests.unit.testing.calling import MODEL, ask, call
 
 
@@ -253,6 +263,21 @@ def test_the_runner_answers_http_requests_without_the_command():
         for path, data in (("/nowhere", None), ("/models/create", b"no JSON")):
             with pytest.raises(urllib.error.HTTPError):
                 urllib.request.urlopen(f"{docker.url}{path}", data)
+
+
+def test_closing_the_simulation_ends_idle_and_waiting_connections():
+    with SimulatedDocker(script=[Hang()]) as docker:
+        address = docker.url.removeprefix("http://")
+        idle, waiting = (http.client.HTTPConnection(address) for _ in range(2))
+        idle.request("GET", "/models")
+        idle.getresponse().read()
+        body = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
+        waiting.request("POST", "/engines/v1/chat/completions", json.dumps(body))
+        docker.wait_prompts()
+        docker.close()  # raises an error if a connection is still served
+    assert docker.gone == ["hi"]
+    for connection in (idle, waiting):
+        connection.close()
 
 
 def test_a_shell_can_run_the_command_of_the_environment():
