@@ -6,12 +6,15 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from docker_model.http.tools import is_whole
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Arguments", "BeginCall", "CallReader", "Event", "Text"]
 
 _SPACE = " \t\r\n"
+_KEYS = frozenset({"answer", "arguments", "tool"})
 _FIRST_HALVES = frozenset({"d8", "d9", "da", "db"})  # of a surrogate pair
 _SECOND_HALVES = frozenset({"dc", "dd", "de", "df"})
 
@@ -103,12 +106,13 @@ def _unescape(escape: str) -> str:
 class CallReader:
     """Parses a reply to `docker_model.http.tool_schema` piece by piece.
 
-    Text that does not begin with `{` or `[` is an answer in plain text, from an engine that does
-    not enforce the schema.
+    An engine that does not enforce the schema can reply differently. Text that does not begin with
+    `{` or `[`, and other JSON, is an answer in plain text; other JSON is returned by `close`.
     """
 
     def __init__(self) -> None:
         self._events: list[Event] = []
+        self._other: list[str] | None = []  # the whole text, until a key of the schema is read
         self._handle: Callable[[str], bool] = self._start
         self._in_array = False
         self._index = -1
@@ -123,6 +127,8 @@ class CallReader:
 
     def feed(self, text: str) -> list[Event]:
         """Process a piece of the reply, and return the events in it."""
+        if self._other is not None:
+            self._other.append(text)
         for character in text:
             while not self._handle(character):
                 pass
@@ -137,6 +143,9 @@ class CallReader:
         if open_object and self._name is not None and not self._has_arguments:
             # The reply ends before the arguments; this is not a call without arguments.
             self._events.append(Arguments(self._index, "{"))
+        other = "".join(self._other or ())
+        if is_whole(other):
+            self._events.append(Text(other))
         events, self._events = _merged(self._events), []
         return events
 
@@ -162,6 +171,7 @@ class CallReader:
         return True
 
     def _plain(self, character: str) -> bool:
+        self._other = None
         self._events.append(Text(character))
         return True
 
@@ -180,6 +190,8 @@ class CallReader:
         text, ended = self._string.feed(character)
         self._key += text
         if ended:
+            if self._key in _KEYS:
+                self._other = None
             self._handle = self._before_value
         return True
 

@@ -455,7 +455,7 @@ def _repeats_a_call(messages: Sequence[Mapping[str, Any]]) -> bool:
 class ReplyTranslator:
     """Converts the chunks of a reply with `plan`'s schema to OpenAI's chunks.
 
-    Text that is not JSON, from an engine that does not enforce the schema, remains text.
+    Another reply, from an engine that does not enforce the schema, remains text.
     """
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
@@ -345,6 +345,23 @@ def test_an_answer_that_is_an_object_is_returned_as_json(answer, cuts):
 @pytest.mark.parametrize("text", ["Hello {you}", "42", '"quoted"'])
 def test_a_reply_that_is_not_an_object_is_plain_text(text):
     assert read(text, []) == (text, [])
+
+
+@given(st.dictionaries(st.text(), JSON_VALUES) | st.lists(JSON_VALUES), CUTS)
+@example({"name": "Oslo"}, [3])
+@example([1, [2], "three"], [])
+@example([], [1])
+def test_json_without_a_key_of_the_schema_is_plain_text(value, cuts):
+    keys = {key for item in [value, *value] if isinstance(item, dict) for key in item}
+    assume(not keys & {"answer", "arguments", "tool"})
+    text = json.dumps(value)
+    assert read(text, cuts) == (text, [])
+
+
+@pytest.mark.parametrize("text", ['{"to', '{"name": "Os', "[", '{"answer": ""}'])
+def test_a_reply_that_is_cut_off_before_its_answer_has_no_text(text):
+    reader = CallReader()
+    assert [*reader.feed(text), *reader.close()] == []
 
 
 def test_the_text_of_an_answer_is_streamed_while_it_arrives():
