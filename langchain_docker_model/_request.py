@@ -9,7 +9,7 @@ from docker_model._setting_names import setting_hint
 from docker_model.http.by_prompt import BY_PROMPT
 from docker_model.options import check_numbers, stop_sequences
 from langchain_docker_model._messages import HTTP_HINT
-from langchain_docker_model._structured import response_format
+from langchain_docker_model._structured import response_format, tool_of
 from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ def merge(
         parameters["response_format"] = response_format(parameters["response_format"])
     if given.get("tools"):
         parameters |= {name: given[name] for name in _CALL_ONLY if given.get(name) is not None}
+        parameters["tools"] = [tool_of(tool) for tool in given["tools"]]
     return RequestSettings(
         model=settings["model"],
         stop=stops_of(stop) or stops_of(own["stop"]),

@@ -7,6 +7,7 @@ import inspect
 import json
 import operator
 import types
+from enum import Enum
 from operator import itemgetter
 from typing import (
     TYPE_CHECKING,
@@ -95,7 +96,27 @@ def tool_of(
         model = tool.tool_call_schema
     elif isinstance(tool, _Checked):
         model = tool.model
-    return _Checked(convert_to_openai_tool(_without_typed_dict(tool), strict=strict), model=model)
+    return _Checked(_converted(_without_typed_dict(tool), strict=strict), model=model)
+
+
+def _converted(tool: Any, *, strict: bool | None = None) -> dict[str, Any]:
+    """Convert a tool or a schema to the API's tool.
+
+    Raises:
+        InvalidRequestError: If LangChain cannot convert it.
+    """
+    problem = "it is an enumeration"
+    if not (isinstance(tool, type) and issubclass(tool, Enum)):
+        try:
+            return convert_to_openai_tool(tool, strict=strict)
+        except (TypeError, ValueError) as error:
+            problem, _, _ = str(error).partition("\n")
+    msg = f"{tool!r} cannot be converted to a tool or a schema: {problem}"
+    hint = (
+        "pass a pydantic class, a TypedDict, a JSON schema with a title, or a function as a tool; "
+        "a list or an enumeration must be a field of a class"
+    )
+    raise InvalidRequestError(msg, hint=hint)
 
 
 class _Checked(dict[str, Any]):
@@ -182,7 +203,7 @@ def _name_and_schema(schema: Schema) -> tuple[str, Any]:
         if issubclass(schema, BaseModel):
             return schema.__name__, schema.model_json_schema()
         return schema.__name__, cast("type[BaseModelV1]", schema).schema()
-    function = convert_to_openai_tool(schema)["function"]
+    function = _converted(schema)["function"]
     return function["name"], function["parameters"]
 
 

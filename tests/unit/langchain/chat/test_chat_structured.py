@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from enum import Enum
 
 import pytest
 from langchain_core.exceptions import OutputParserException
@@ -78,6 +79,21 @@ def test_every_form_of_a_schema_is_accepted(ask, schema, name):
     chat, docker = ask({"content": '{"a": 1}'})
     assert chat.with_structured_output(schema).invoke("Hi.") == {"a": 1}
     assert bodies(docker)[0]["response_format"]["json_schema"]["name"] == name
+
+
+class Color(Enum):
+    """A color."""
+
+    RED = "red"
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+@pytest.mark.parametrize("schema", [list[str], str | None, int, "City", Color])
+def test_a_schema_of_another_type_is_an_error_with_a_remedy(schema, method):
+    chat = ChatDockerModel(model="ai/smollm2")
+    with pytest.raises(InvalidRequestError, match="cannot be converted") as caught:
+        chat.with_structured_output(schema, method=method)
+    assert "a field of a class" in caught.value.hint
 
 
 def test_json_mode_needs_no_schema(ask):

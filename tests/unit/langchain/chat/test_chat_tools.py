@@ -57,6 +57,18 @@ def test_an_unknown_tool_choice_is_refused(ask):
         chat.bind_tools([TOOL, OTHER], tool_choice="mul")
 
 
+def test_functions_are_accepted_as_tools_of_a_call(ask):
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
+    chat, docker = ask({"tool_calls": [ADD]}, tool_calling="native")
+    chat.bind_tools([add]).invoke("Hi.")
+    assert chat.bind(tools=[add]).invoke("Hi.").tool_calls[0]["name"] == "add"
+    bound, direct = bodies(docker)
+    assert direct["tools"] == bound["tools"]
+
+
 def test_an_empty_list_of_tools_is_not_sent(ask):
     chat, docker = ask({"content": "{}"})
     bound = chat.bind_tools([], tool_choice="any", response_format={"type": "json_object"})
