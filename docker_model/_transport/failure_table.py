@@ -141,6 +141,13 @@ PULL_FAILED = _row(
     "try again: `docker model pull {model}`; `docker model logs` shows the runner's log",
 )
 
+NOT_A_CHAT_MODEL = _row(
+    r"does not support (?:logits computation|(?:[Cc]hat )?[Cc]ompletions)",
+    InvalidRequestError,
+    "{model!r} cannot chat: it is an embedding model or a reranker, or is configured as one",
+    "use a chat model such as ai/smollm2; this model is for embed(), rerank() and their classes",
+)
+
 # The first row that matches determines the error, so specific rows come first.
 CAUSES = (
     *ENGINE_ENDS,
@@ -165,6 +172,7 @@ CAUSES = (
         "update the plugin: " + PLUGIN_HINT,
     ),
     # -- the engine --------------------------------------------------------------------------
+    NOT_A_CHAT_MODEL,
     _row(
         r"exceed_context_size_error|exceeds the available context size|maximum context length"
         r"|longer than the maximum model length",

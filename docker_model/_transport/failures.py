@@ -214,7 +214,9 @@ def add_limits(error: ContextLengthError, model: ModelInfo) -> None:
     if size is not None and trained is not None:
         size = min(size, trained)
     number = "N" if size is None else str(size)
-    if batch:
+    if batch and "reranking" in model.capabilities:
+        change = f"--mode reranking {model.name} -- --ubatch-size {number}"
+    elif batch:
         pooling = "" if "embedding" in model.capabilities else "--pooling mean "
         change = f"--mode embedding {model.name} -- {pooling}--ubatch-size {number}"
     else:

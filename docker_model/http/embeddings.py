@@ -12,9 +12,16 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from docker_model.errors import ContextLengthError, GenerationError, UnsupportedParameterError
+from docker_model.errors import (
+    ContextLengthError,
+    DockerModelError,
+    GenerationError,
+    InvalidRequestError,
+    UnsupportedParameterError,
+)
 from docker_model.http import bodies, failures
 from docker_model.http.events import parse_reply
+from docker_model.http.management import HttpManagement
 from docker_model.http.replies import failure_of
 from docker_model.http.request import HttpRequest
 
@@ -48,11 +55,14 @@ async def embed(
 
     Raises:
         ContextLengthError: If a text is too long; the message contains its index.
+        InvalidRequestError: If the model is a reranker.
         DockerModelError: If a request failed, or the vectors are invalid.
     """
     job = _Job(options, model, dimensions, truncate)
     parts = await job.run(list(bodies.batches(texts, chars=bodies.EMBEDDED_CHARS)))
     vectors = [vector for part in parts for vector in part]
+    if vectors and not any(vectors[0]):
+        await _refuse_reranker(options, model)
     sizes = {len(vector) for vector in vectors}
     if len(sizes) > 1:
         raise _unusable(model, "of different lengths")
@@ -61,6 +71,21 @@ async def embed(
         hint = "omit dimensions=, or truncate and normalize the vectors yourself"
         raise UnsupportedParameterError(msg, hint=hint)
     return vectors
+
+
+async def _refuse_reranker(options: RequestOptions, model: str) -> None:
+    """Reject a reranker, whose vectors are zeros, because it computes only scores.
+
+    A server that cannot describe the model is not a Docker Model Runner, and its zeros are valid.
+    """
+    try:
+        known = await HttpManagement(options).inspect(model)
+    except DockerModelError:
+        return
+    if "reranking" in known.capabilities:
+        msg = f"{model!r} is a reranker, which has no embeddings"
+        hint = "use an embedding model such as ai/mxbai-embed-large; this model is for rerank()"
+        raise InvalidRequestError(msg, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from docker_model._transport.failure_table import (
     ENDED_HINT,
     ENGINE_ENDS,
     LOGS_HINT,
+    NOT_A_CHAT_MODEL,
     START_HINT,
     Cause,
 )
@@ -109,11 +110,15 @@ _CAUSES = (
             _WEB_PAGE,
             ADDRESS_HINT,
         ),
+    ),
+    NOT_A_CHAT_MODEL,
+    *_rows(
         (
-            r"does not support (?:logits computation|(?:[Cc]hat )?[Cc]ompletions)",
+            # Without a configuration for reranking, the runner uses the one for chats.
+            r"does not support [Rr]eranking",
             InvalidRequestError,
-            "{model!r} cannot chat: it is an embedding model, or is configured as one",
-            "use a chat model such as ai/smollm2; this model is for embed() and embeddings classes",
+            "the configuration of {model!r} sets another pooling than reranking needs",
+            "`docker model configure --mode reranking {model}`, or set auto_configure=True",
         ),
         (
             r"Pooling type 'none'|does not support [Ee]mbeddings|not an? embedding model",

@@ -311,6 +311,8 @@ def embeddings(
     data: list[dict[str, Any]] = []
     for index, text in enumerate(texts):
         vector = [float(number) for number in embed(text)]
+        if limits.pooling == "rank":  # a reranker computes only scores
+            vector = [0.0] * len(vector)
         item = {"object": "embedding", "index": index, "embedding": vector}
         if body.get("encoding_format") == "base64":
             packed = struct.pack(f"<{len(vector)}f", *vector)

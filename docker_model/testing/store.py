@@ -153,7 +153,9 @@ class Store:
             model.loaded[mode] = name
             model.busy.append(mode)
         try:
-            yield model.configs.get(mode, {})
+            # The runner uses the configuration for chats if there is none for reranking.
+            other = "completion" if mode == "reranking" else mode
+            yield model.configs.get(mode, model.configs.get(other, {}))
         finally:
             with self._lock:
                 model.busy.remove(mode)

@@ -395,6 +395,11 @@ def test_unreachable_runners_raise_their_error(text, words):
         ("Failed to load model: status=404\nmodel not found", ModelNotFoundError, "model pull"),
         (f"{INSTALLING}vllm backend installed\nunexpected EOF", GenerationError, "was lost"),
         ("status=400 body=request too large", InvalidRequestError, "10 MiB"),
+        (
+            'status=500 body={"message":"the current context does not support logits computation"}',
+            InvalidRequestError,
+            "embedding model or a reranker",
+        ),
         ("something new", GenerationError, "exit code 1"),
     ],
 )

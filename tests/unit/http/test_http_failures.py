@@ -122,7 +122,13 @@ CASES = [
         500,
         engine("the current context does not support logits computation", 500),
         InvalidRequestError,
-        "embedding model(?s:.*)ai/smollm2",
+        "embedding model or a reranker(?s:.*)ai/smollm2",
+    ),
+    (
+        501,
+        engine("This server does not support reranking. Start it with `--reranking`", 501),
+        InvalidRequestError,
+        "configure --mode reranking ai/x`",
     ),
     (
         501,

@@ -197,6 +197,24 @@ def test_a_document_that_is_too_long_is_named(runner):
         Client().rerank("ai/ranker", "capital", documents)
 
 
+def test_a_configuration_that_prevents_reranking_names_the_command_that_mends_it(runner):
+    client = Client()
+    client.configure_model("ai/ranker", runtime_flags=["--pooling", "mean"], mode="completion")
+    with pytest.raises(InvalidRequestError, match="another pooling") as caught:
+        client.rerank("ai/ranker", "capital", DOCUMENTS)
+    assert "docker model configure --mode reranking ai/ranker" in caught.value.hint
+    client.configure_model("ai/ranker", mode="reranking")
+    assert len(client.rerank("ai/ranker", "capital", DOCUMENTS)) == 3
+
+
+def test_embeddings_of_a_reranker_are_refused_because_they_are_zeros(runner):
+    with pytest.raises(InvalidRequestError, match="is a reranker") as caught:
+        Client().embed("ai/ranker", DOCUMENTS)
+    assert "embedding model" in caught.value.hint
+    Client().configure_model("ai/ranker", mode="embedding", runtime_flags=["--pooling", "mean"])
+    assert any(Client().embed("ai/ranker", DOCUMENTS)[0])
+
+
 @pytest.mark.parametrize(
     ("arguments", "pattern"),
     [

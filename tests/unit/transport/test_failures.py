@@ -79,6 +79,7 @@ def test_the_suggested_context_size_is_at_most_the_trained_context(
     [
         (513, 512, {"embedding"}, "'ai/m' accepts at most 512 tokens"),
         (900, 2048, {"embedding"}, "--mode embedding ai/m -- --ubatch-size 2048"),
+        (900, 2048, {"reranking"}, "--mode reranking ai/m -- --ubatch-size 2048"),
         (900, 8192, {"chat"}, "--mode embedding ai/m -- --pooling mean --ubatch-size 2048"),
     ],
 )
