@@ -9,6 +9,8 @@ Every function accepts the keywords of `list_models`:
   command, for example in a container;
 * `base_url`: the address of the HTTP API, for `transport="http"`.
 
+`rerank` has no `transport`, because it always uses HTTP.
+
 All functions raise the classes of `docker_model.errors`; a timeout is a
 `GenerationTimeoutError`.
 """

@@ -1,7 +1,7 @@
 """Embeddings of a table of texts on a Ray cluster. Each node uses its own runner.
 
     docker model pull ai/all-minilm
-    pip install ".[langchain,http]" "ray[data]"
+    pip install ".[langchain]" "ray[data]"
     python embed_ray.py texts.jsonl vectors
 
 `texts.jsonl` has a line such as `{"id": 1, "text": "Whales are mammals."}` for each row, with

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import docker_model
+import langchain_docker_model
+import llama_index_docker_model
 from docker_model.testing import SimulatedDocker
 from tests.support.programs import run_python
 
@@ -164,6 +166,25 @@ def test_every_setting_is_in_the_table():
     settings = set(docker_model.DockerModel.__dataclass_fields__) - {"model"}
     section = (ROOT / "docs/settings.md").read_text().partition("\n## ")[0]
     assert sorted(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == sorted(settings)
+
+
+@pytest.mark.parametrize("package", [langchain_docker_model, llama_index_docker_model])
+def test_every_setting_of_an_adapter_class_is_in_a_table(package):
+    cells = re.findall(r"^\| (`.+?) \|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE)
+    documented = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    exported = [getattr(package, name) for name in package.__all__ if "Event" not in name]
+    settings = {
+        name
+        for cls in exported
+        for name in getattr(cls, "model_fields", {})
+        if not any(name in getattr(base, "model_fields", {}) for base in foreign_bases(cls))
+    }
+    assert len(settings) > 20
+    assert settings - documented == {"model"}
+
+
+def foreign_bases(cls):
+    return [base for base in cls.__mro__ if "docker_model" not in base.__module__]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.exists()], ids=lambda p: p.name)
