@@ -143,7 +143,9 @@ def name_start_failure(error: OSError, argv: Sequence[str]) -> DockerModelError:
     elif error.errno == errno.ENOEXEC:
         named = DockerNotFoundError(
             f"{program!r} is not a program for this machine",
-            hint="add a first line such as #!/bin/sh, or use a binary for this architecture",
+            hint="use an .exe file for this architecture"
+            if os.name == "nt"
+            else "add a first line such as #!/bin/sh, or use a binary for this architecture",
         )
     else:
         named = DockerNotFoundError(

@@ -8,6 +8,7 @@ memory.
 from __future__ import annotations
 
 import tempfile
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from docker_model.types import Completion
@@ -31,10 +32,6 @@ class Spool:
     def __bool__(self) -> bool:
         return self._size > 0 or self._file is not None
 
-    def __del__(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
     @property
     def filed(self) -> bool:
         """Whether a part of the text is in the file."""
@@ -56,7 +53,9 @@ class Spool:
     def _put_away(self, data: bytes) -> None:
         if self._file is None:
             # A file without a name does not outlive this process, however the process ends.
-            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  closed in `__del__`
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  closed by `finalize`
+            # In a reference cycle, the file could be finalized before `__del__` closes it.
+            weakref.finalize(self, self._file.close)
         left = memoryview(data)
         while left:
             left = left[self._file.write(left) :]

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tests.contract.scenes import simulate
+from tests.support.platforms import WINDOWS
 from tests.support.transcripts import Ending, Transcript
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ HANGS = 0.3
 OUTLIVES = 1.0
 REFUSED = "127.0.0.1:1"
 LONG_FLAGS = {"-d": "--detach", "-f": "--force"}  # the simulation has only the long flags
+
+
+def needs_posix(transcript: Transcript) -> bool:
+    """Tell whether a call gets a signal, ignores one, or has no stdin at all."""
+    signals = any(action["do"].startswith("SIG") for action in transcript.actions)
+    return signals or bool(transcript.ignored) or transcript.stdin_kind == "closed"
 
 
 class Replay:
@@ -121,6 +128,9 @@ class Replay:
         return self._ending(process, stderr[0]), bytes(self.stdout)
 
     def _end_all(self, process: subprocess.Popen[bytes]) -> None:
+        if WINDOWS:
+            process.kill()
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
@@ -211,6 +221,8 @@ class Replay:
 
     def _env(self) -> dict[str, str]:
         base = {"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8"}
+        if WINDOWS:  # without it, a process can open no socket
+            base["SYSTEMROOT"] = os.environ["SYSTEMROOT"]
         return base | {name: self.fill(value) for name, value in self.transcript.env.items()}
 
 

@@ -22,8 +22,10 @@ from docker_model.errors import FileReferenceError
 from tests.conftest import REAL_COMMAND
 from tests.contract import guard_cases, guard_oracle
 from tests.contract.guard_oracle import Outcome
+from tests.support.platforms import posix_only
 from tests.support.transcripts import load
 
+pytestmark = posix_only("file names that Windows does not allow")
 CONCURRENT_RUNS = 8
 
 

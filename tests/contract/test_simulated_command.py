@@ -9,7 +9,8 @@ import pytest
 from docker_model._docker_cli import listing
 from docker_model._docker_cli.failures import name_failure
 from docker_model._docker_cli.output_parser import SEPARATOR, SEPARATOR_TO_V0_1_40
-from tests.contract.replaying import Replay, replay
+from tests.contract.replaying import Replay, needs_posix, replay
+from tests.support.platforms import posix
 from tests.support.transcripts import NEWEST, Ending, Transcript, load
 from tests.unit.docker_cli.output_parsing import MODEL, output_of, parse
 
@@ -84,7 +85,13 @@ def cases() -> list[Transcript]:
     return [transcript for transcript in load() if in_scope(transcript)]
 
 
-@pytest.mark.parametrize("transcript", cases(), ids=lambda t: f"{t.case}@{played_version(t)}")
+def parameter(transcript: Transcript) -> object:
+    marks = posix if needs_posix(transcript) else ()
+    name = f"{transcript.case}@{played_version(transcript)}"
+    return pytest.param(transcript, marks=marks, id=name)
+
+
+@pytest.mark.parametrize("transcript", [parameter(transcript) for transcript in cases()])
 def test_the_simulated_command_gives_a_recorded_result(transcript, tmp_path):
     played, ending = replay(transcript, played_version(transcript), tmp_path)
     recorded_results = [result_of(played, recorded) for recorded in transcript.endings]

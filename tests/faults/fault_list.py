@@ -56,6 +56,7 @@ class Fault:
     settings: dict[str, Any] = field(default_factory=dict)
     linger: float = 2.0
     survives: bool = False  # the child left the process group, so it cannot be killed
+    posix: bool = False  # needs signals, sessions or non-blocking pipes
 
     def __str__(self) -> str:
         return self.name
@@ -174,7 +175,7 @@ COMMAND_FAULTS = [
         failed(2, stderr=EXHAUSTED.strip()),
         script=[Stderr(EXHAUSTED), Exit(2)],
     ),
-    Fault("killed", died(9, partial="some"), script=[Text("some"), Kill()]),
+    Fault("killed", died(9, partial="some"), script=[Text("some"), Kill()], posix=True),
     Fault(
         "ignores signals",
         script=[IgnoreSignals(), Text("some"), Hang()],
@@ -213,15 +214,18 @@ CHILD_FAULTS = [
         "a segmentation fault",
         died(11, partial="some"),
         steps=(["write", 1, "some"], ["signal", 11]),
+        posix=True,
     ),
     Fault(
         "stops itself",
         steps=(["write", 1, "some"], ["signal", 19]),
+        posix=True,
         **timed_out("idle", "some", idle=0.3),
     ),
     Fault(
         "ignores signals, reads nothing and writes nothing",
         steps=(["ignore", 15], ["ignore", 2], ["ignore", 1], ["wait"]),
+        posix=True,
         **timed_out("first_output", first_output=1.5),
     ),
     Fault(
@@ -237,12 +241,14 @@ CHILD_FAULTS = [
             ["wait"],
         ),
         survives=True,
+        posix=True,
     ),
     Fault(
         "a daemon that holds stdout",
         "all",
         steps=(["write", 1, "all"], ["fork"], ["setsid"], ["wait"]),
         survives=True,
+        posix=True,
     ),
     Fault(
         "a grandchild that continues to write",
@@ -321,5 +327,6 @@ CHILD_FAULTS = [
         "a non-blocking stdout",
         "x" * MB,
         steps=(["nonblocking", 1], ["write", 1, "x" * 1000, 1000]),
+        posix=True,
     ),
 ]

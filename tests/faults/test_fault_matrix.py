@@ -7,7 +7,14 @@ from docker_model._runtime import child
 from docker_model.testing.steps import you_said
 from tests.faults.fault_list import CHILD_FAULTS, COMMAND_FAULTS, MODEL_FAULTS, check_end
 from tests.support.modes import MODES, generate, in_every_mode, stream
+from tests.support.platforms import posix
 from tests.support.playing import player
+
+
+def parametrize(faults):
+    """Return the mark that runs a test with each fault."""
+    cases = [pytest.param(it, marks=posix if it.posix else (), id=it.name) for it in faults]
+    return pytest.mark.parametrize("fault", cases)
 
 
 def check(fault, model):
@@ -23,7 +30,7 @@ def check(fault, model):
     in_every_mode(check_mode)
 
 
-@pytest.mark.parametrize("fault", MODEL_FAULTS, ids=str)
+@parametrize(MODEL_FAULTS)
 def test_a_fault_of_the_model_ends_as_listed(fault, simulate):
     docker = simulate(script=you_said if fault.script is None else fault.script)
     check(fault, DockerModel("ai/smollm2", **fault.settings))
@@ -31,7 +38,7 @@ def test_a_fault_of_the_model_ends_as_listed(fault, simulate):
 
 
 @pytest.mark.simulated
-@pytest.mark.parametrize("fault", COMMAND_FAULTS, ids=str)
+@parametrize(COMMAND_FAULTS)
 def test_a_fault_of_the_command_ends_as_listed(fault, simulate, monkeypatch):
     monkeypatch.setattr(child, "EXIT_AFTER_EOF_TIMEOUT", fault.linger)
     docker = simulate(script=fault.script)
@@ -39,7 +46,7 @@ def test_a_fault_of_the_command_ends_as_listed(fault, simulate, monkeypatch):
     docker.wait_all_gone()
 
 
-@pytest.mark.parametrize("fault", CHILD_FAULTS, ids=str)
+@parametrize(CHILD_FAULTS)
 def test_a_fault_of_any_child_ends_as_listed(fault, liveness, monkeypatch):
     monkeypatch.setattr(child, "EXIT_AFTER_EOF_TIMEOUT", fault.linger)
     model = DockerModel(

@@ -12,8 +12,9 @@ from docker_model.testing import Hang, Text
 from tests.conftest import REAL_COMMAND
 from tests.faults.fault_list import check_end, error
 from tests.support.modes import MODES, call
+from tests.support.platforms import posix
 
-pytestmark = pytest.mark.front
+pytestmark = [pytest.mark.front, posix]
 MODEL = DockerModel("ai/smollm2", timeout=Timeouts(idle=5.0))
 SOME = [Text("some", 4), Hang()]
 
@@ -59,9 +60,9 @@ modes = pytest.mark.parametrize("mode", MODES)
 
 
 @modes
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
-def test_killing_only_docker_is_an_error(mode, number, simulate):
-    docker = simulate(script=SOME)
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGHUP"])
+def test_killing_only_docker_is_an_error(mode, name, simulate):
+    docker, number = simulate(script=SOME), getattr(signal, name)
     end = error_after(mode, MODEL, lambda docker, _: os.kill(docker, number))
     check_end(error(signal=number, exit_code=None, partial="some"), end)
     docker.wait_all_gone()

@@ -25,10 +25,12 @@ from docker_model import (
 from docker_model._docker_cli import workdir
 from tests.faults.fault_list import check_end, error
 from tests.support.modes import MODES, generate, stream
+from tests.support.platforms import posix, posix_only
 from tests.support.playing import player
 
 pytestmark = pytest.mark.simulated
 modes = pytest.mark.parametrize("mode", MODES)
+needs_sigchld = posix_only("other code can reap a child")
 
 
 def generate_and_stream(mode, model, prompt="hi"):
@@ -66,8 +68,17 @@ def no_interpreter(path):
     return path, "the interpreter of"
 
 
+NO_PROGRAMS = [
+    nothing,
+    directory,
+    garbage,
+    pytest.param(not_executable, marks=posix_only("permission to execute")),
+    pytest.param(no_interpreter, marks=posix_only("scripts with an interpreter")),
+]
+
+
 @modes
-@pytest.mark.parametrize("make", [nothing, not_executable, directory, garbage, no_interpreter])
+@pytest.mark.parametrize("make", NO_PROGRAMS)
 def test_a_file_that_is_not_a_program_is_not_found(make, mode, tmp_path):
     program, words = make(tmp_path / "docker")
     for end in generate_and_stream(
@@ -80,6 +91,7 @@ def test_a_file_that_is_not_a_program_is_not_found(make, mode, tmp_path):
         assert end.hint
 
 
+@posix_only("ETXTBSY")
 @modes
 def test_a_program_that_is_still_being_written_is_not_found(mode, tmp_path):
     program = tmp_path / "docker"
@@ -92,6 +104,7 @@ def test_a_program_that_is_still_being_written_is_not_found(mode, tmp_path):
             check_end(error(DockerNotFoundError, errno=errno.ETXTBSY), end)
 
 
+@posix
 @modes
 def test_a_start_that_hangs_times_out_and_its_late_child_is_killed(mode, monkeypatch):
     """A dead network file system has this effect."""
@@ -115,6 +128,7 @@ def test_a_start_that_hangs_times_out_and_its_late_child_is_killed(mode, monkeyp
     assert late[0].returncode == -signal.SIGKILL
 
 
+@posix_only("a limit for the size of an environment")
 @modes
 def test_an_environment_that_is_too_large_is_refused(mode, docker):
     model = DockerModel("ai/smollm2", env={"BIG": "x" * 3_000_000})
@@ -130,6 +144,7 @@ def test_invalid_arguments_and_variables_are_refused(word):
             DockerModel("ai/smollm2", **settings)
 
 
+@posix_only("removing a working directory that is in use")
 @modes
 def test_a_deleted_working_directory_is_an_error_if_it_is_needed(
     mode, liveness, tmp_path, monkeypatch
@@ -164,6 +179,7 @@ def sigchld_ignored():
     signal.signal(signal.SIGCHLD, previous)
 
 
+@needs_sigchld
 @modes
 def test_a_failure_is_never_a_success_when_sigchld_is_ignored(mode, liveness, sigchld_ignored):
     model = DockerModel(
@@ -174,6 +190,7 @@ def test_a_failure_is_never_a_success_when_sigchld_is_ignored(mode, liveness, si
         assert "SIGCHLD" in end.hint
 
 
+@needs_sigchld
 @modes
 def test_a_failure_is_never_a_success_when_other_code_reaps_the_child(mode, liveness):
     over = threading.Event()
@@ -228,6 +245,7 @@ ODD = textwrap.dedent(
 )
 
 
+@posix_only("a shell that closes standard streams")
 @pytest.mark.parametrize("closed", ["", "<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_call_works_in_the_c_locale_with_closed_standard_streams(closed, docker, tmp_path):
     """A pipe to the child may then be descriptor 0, 1 or 2."""

@@ -1,5 +1,6 @@
 """Forks in the middle of a call, and worker processes with their own calls."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -11,10 +12,13 @@ import pytest
 from docker_model import DockerModel
 from docker_model.testing import Hang, Sleep, Text
 from tests.faults.scripts import Script
+from tests.support.platforms import posix_only
 
+needs_fork = posix_only("forks")
 DISCONNECT_TIMEOUT = 1.0
 
 
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_leaves_a_running_stream_to_the_parent(simulate):
     """The parent's stream continues; the forked process can start calls, and gets a clear error."""
@@ -44,7 +48,10 @@ def test_a_fork_leaves_a_running_stream_to_the_parent(simulate):
     assert docker.gone == []
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+methods = pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+
+
+@methods
 def test_worker_processes_can_start_their_own_calls(method, simulate, tmp_path):
     """Workers get a model by pickle, or by a fork during a stream of the parent."""
     simulate()
@@ -82,6 +89,7 @@ def test_worker_processes_can_start_their_own_calls(method, simulate, tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, answers, "")
 
 
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_process_keeps_no_copy_of_the_stdin_of_standby(simulate):
     """Copies of stdin would keep the standby processes waiting for the end of the prompt."""
@@ -105,6 +113,7 @@ def test_a_forked_process_keeps_no_copy_of_the_stdin_of_standby(simulate):
     docker.wait_all_gone()
 
 
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_ctrl_c_while_a_fork_waits_for_a_start_breaks_nothing(simulate):
     """The forked process continues without the lock, and does not release the parent's."""
@@ -167,9 +176,6 @@ if __name__ == "__main__":
     worker.join()
     sys.exit(worker.exitcode)
 """
-
-
-methods = pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 
 
 def work(method, name, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from docker_model.testing import Hang, Sleep, Text
 from tests.faults.scripts import PROLOGUE, Script
+from tests.support.platforms import posix
 
 DISCONNECT_TIMEOUT = 1.0
 ENDLESS = [Text("some", 4), Hang()]
@@ -37,7 +38,12 @@ warnings.simplefilter('ignore')
 }
 
 
-@pytest.mark.parametrize("name", ENDS)
+POSIX_ENDS = {"by a handler of SIGTERM"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=posix if name in POSIX_ENDS else ()) for name in ENDS]
+)
 def test_the_exit_of_the_interpreter_ends_the_child(name, simulate):
     docker = simulate(script=DRIPPING)
     ending, code, error = ENDS[name]
@@ -87,6 +93,7 @@ for _ in DockerModel("ai/smollm2", transport={transport!r}).stream("hi"):
     docker.wait_all_gone()
 
 
+@posix
 def test_a_process_that_is_being_started_at_the_exit_is_killed():
     """The exit waits for the start and kills its process, or it would outlive its owner."""
     code = """

@@ -11,7 +11,13 @@ WINDOWS = sys.platform == "win32"
 IS_ROOT = not WINDOWS and os.geteuid() == 0
 _DESCRIPTORS = Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
 
-posix = pytest.mark.skipif(WINDOWS, reason="needs POSIX signals, sessions and forks")
+
+def posix_only(what):
+    """Return the mark of a test that needs something which only POSIX systems have."""
+    return pytest.mark.skipif(WINDOWS, reason=f"POSIX only: {what}")
+
+
+posix = posix_only("signals, sessions and forks")
 windows = pytest.mark.skipif(not WINDOWS, reason="needs Windows jobs and handles")
 
 

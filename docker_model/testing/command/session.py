@@ -131,7 +131,7 @@ class Session:
         self.kind = "Docker Engine (Manual Install)" if host else "Docker Engine"
         url = host if "://" in host else f"http://{host}"
         self.base = url.rstrip("/") if host else ENGINE
-        socket = self.env.get("DOCKER_HOST", "").removeprefix("unix://")
+        socket = self.env.get("DOCKER_HOST", "").removeprefix("unix://").removeprefix("npipe://")
         self._no_engine = not host and socket.startswith("/") and not Path(socket).exists()
         self._found = urlsplit(self.base).netloc == address or not (host or self._no_engine)
         self._answer = answer

@@ -25,9 +25,10 @@ from docker_model.errors import (
     UnsupportedParameterError,
 )
 from docker_model.types import ModelConfiguration
-from tests.support.platforms import posix
+from tests.support.platforms import posix_only
 
-pytestmark = posix  # the rules of Windows are tested as data, with `windows=True`
+# The rules of Windows are tested as data, with `windows=True`.
+pytestmark = posix_only("executable files without a suffix")
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,10 @@ from docker_model._docker_cli import command_spec, standby_pool
 from docker_model._runtime import io_thread, tasks
 from docker_model.errors import PullError
 from docker_model.testing import Fail, Pulled
+from tests.support.platforms import posix_only
 from tests.unit.docker_cli.test_plugin_program import Installed, front, parked, wait_until
 
-pytestmark = pytest.mark.simulated
+pytestmark = [pytest.mark.simulated, posix_only("the simulated plugin is a shell script")]
 
 
 @pytest.fixture

@@ -19,9 +19,11 @@ from docker_model._docker_cli.plugin_file import (
     parse_config,
     plugin_paths,
 )
-from tests.support.platforms import IS_ROOT
+from tests.support.platforms import IS_ROOT, WINDOWS
+from tests.support.platforms import windows as needs_windows
 
 ELF = b"\x7fELF\x02\x01\x01"
+OTHER_FILES = "POSIX only: executable files without a suffix"
 METADATA = {"SchemaVersion": "0.1.0", "Vendor": "Docker Inc.", "Version": "v1.2.6"}
 
 
@@ -62,6 +64,8 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
+    if WINDOWS:
+        pytest.skip(OTHER_FILES)
     machine = Machine(tmp_path)
     monkeypatch.setattr(plugin_file, "_SYSTEM_FOLDERS", tuple(map(str, machine.system)))
     return machine
@@ -101,6 +105,20 @@ def test_windows_has_its_own_folders_and_suffix():
         r"C:\Program Files\Docker\cli-plugins\docker-model.exe",
     ]
     assert plugin_paths({}, r"C:\d", [], windows=True) == [r"C:\d\cli-plugins\docker-model.exe"]
+
+
+@needs_windows
+def test_the_plugin_of_windows_is_found_next_to_the_configuration(tmp_path):
+    config = tmp_path / "config"
+    docker = program(tmp_path / "bin" / "docker.exe", b"MZ")
+    env = {"PATH": str(tmp_path / "bin"), "DOCKER_CONFIG": str(config)}
+    assert find_plugin(env) == Front("no plugin folder has the file docker-model")
+    file = program(config / "cli-plugins" / "docker-model.exe", b"MZ")
+    plugin_file = find_plugin(env)
+    assert isinstance(plugin_file, PluginFile)
+    assert (plugin_file.path, plugin_file.docker) == (str(file), str(docker))
+    os.utime(file, ns=(1, 1))
+    assert find_plugin(env).stamp != plugin_file.stamp
 
 
 @pytest.mark.parametrize("config", ["plugins", "./plugins", r"C:plugins"])
@@ -484,6 +502,7 @@ DOES_NOT_RUN = [
 ]
 
 
+@pytest.mark.skipif(WINDOWS, reason=OTHER_FILES)
 @pytest.mark.skipif(REAL_DOCKER is None, reason="no docker on this machine")
 @pytest.mark.parametrize("arrange", [*RUNS, *DOES_NOT_RUN, broken_configuration])
 def test_the_real_docker_runs_the_same_file(tmp_path, arrange):

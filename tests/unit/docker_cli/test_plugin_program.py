@@ -23,10 +23,11 @@ from docker_model._docker_cli import command_spec, standby_pool
 from docker_model._docker_cli.command_spec import CommandSpec
 from docker_model._runtime import io_thread, tasks
 from docker_model.testing import Hang, Reasoning, Text
+from tests.support.platforms import posix_only
 from tests.support.simulated_plugin import environment_of, install_plugin, write_program
 from tests.support.terminal import console
 
-pytestmark = pytest.mark.simulated
+pytestmark = [pytest.mark.simulated, posix_only("the simulated plugin is a shell script")]
 METADATA = "docker-cli-plugin-metadata"
 RUN = "model run --color no -- ai/smollm2"
 INSPECT = "model inspect ai/smollm2"
@@ -325,30 +326,28 @@ def test_repr_of_a_program_shows_no_environment(installed, monkeypatch):
 # -- ends ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL, signal.SIGSEGV]
-)
-def test_a_killed_plugin_is_reported_with_its_signal(simulate, tmp_path, number):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGKILL", "SIGSEGV"])
+def test_a_killed_plugin_is_reported_with_its_signal(simulate, tmp_path, name):
     """With `docker` in front, only exit code 255 or 1 is known."""
     Installed(simulate({"ai/smollm2": [Text("some"), Hang()]}), tmp_path)
     stream = DockerModel("ai/smollm2").stream("x")
     assert next(stream) == "some"
     (pid,) = parked()
-    os.kill(pid, number)
+    os.kill(pid, getattr(signal, name))
     with pytest.raises(GenerationError) as caught:
         next(stream)
     error = caught.value
-    assert (error.signal, error.exit_code, error.partial) == (number, None, "some")
-    assert number.name in error.message
+    assert (error.signal, error.exit_code, error.partial) == (signal.Signals[name], None, "some")
+    assert name in error.message
     assert error.hint
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_standby_plugin_is_replaced_by_a_new_start(installed, number):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_a_killed_standby_plugin_is_replaced_by_a_new_start(installed, name):
     model = DockerModel("ai/smollm2", standby=1)
     model.warm_up()
     (pid,) = parked()
-    os.kill(pid, number)
+    os.kill(pid, getattr(signal, name))
     assert model.generate("x").text == "You said: x"
     assert installed.docker.prompts == ["x"]
     model.close()

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from docker_model._docker_cli.local_files import LocalFiles, _Windows
 from docker_model._docker_cli.prompt_guard import check_prompt, find_references, guard
 from docker_model.errors import FileReferenceError, InvalidRequestError
-from tests.support.platforms import IS_ROOT, posix
+from tests.support.platforms import IS_ROOT, posix_only
 
-pytestmark = posix  # the files have names that Windows does not allow
+pytestmark = posix_only("file names that Windows does not allow")
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc")
 

@@ -17,6 +17,7 @@ from docker_model._runtime import io_thread, tasks
 from docker_model.testing import Hang, Stderr, Text
 from langchain_docker_model import DockerModelLLM as LangChainLLM
 from llama_index_docker_model import DockerModelLLM as LlamaIndexLLM
+from tests.support.platforms import WINDOWS, posix
 
 pytestmark = pytest.mark.usefixtures("idle")
 
@@ -35,6 +36,14 @@ def parked():
         return [child.pid for child in io_thread.current().children]
 
     return tasks.run_blocking(ask())
+
+
+def kill(pid):
+    """Kill a standby process; on POSIX, with its whole process group."""
+    if WINDOWS:
+        os.kill(pid, signal.SIGTERM)  # ends the process immediately
+    else:
+        os.killpg(pid, signal.SIGKILL)
 
 
 def wait_until(true, seconds=10):
@@ -159,7 +168,7 @@ def test_unpickling_a_model_starts_no_process(docker, model):
 def test_killed_standby_processes_are_replaced_by_a_new_start(docker, model):
     model.warm_up()
     for pid in parked():
-        os.killpg(pid, signal.SIGKILL)
+        kill(pid)
     assert model.generate("x").text == "You said: x"
     assert docker.prompts == ["x"]
 
@@ -181,12 +190,13 @@ def test_a_standby_process_that_dies_while_it_is_taken_is_replaced(docker, model
         while not stream._stream._sink.waiters:
             time.sleep(0.001)
         for pid in pids:  # their exit is noticed after the call
-            os.killpg(pid, signal.SIGKILL)
+            kill(pid)
         go_on.set()
         assert answer.result(10) == "You said: x"
     assert docker.prompts == ["x"]
 
 
+@posix
 def test_a_stopped_standby_process_is_ended_by_close(docker, model):
     model.warm_up()
     for pid in parked():
@@ -195,6 +205,7 @@ def test_a_stopped_standby_process_is_ended_by_close(docker, model):
     docker.wait_all_gone()
 
 
+@posix
 def test_stopped_standby_processes_are_not_used(docker, model):
     """The time when a stopped process continues is unknown."""
     model.warm_up()

@@ -1,14 +1,16 @@
 """Answers that are larger than memory allows are kept in a file, unchanged."""
 
+import gc
 import pickle
-import resource
 import tempfile
+import weakref
 
 import pytest
 
 from docker_model import Completion, DockerModel, Timings
 from docker_model._transport.spool import IN_MEMORY, Spool, SpooledCompletion, completion
 from docker_model.testing import Text
+from tests.support.platforms import posix_only
 
 FIELDS = {
     "reasoning": "",
@@ -40,12 +42,29 @@ def test_a_long_text_can_be_read_several_times():
     assert spool.read() == "".join(parts) + "more"
 
 
-@pytest.fixture(params=["no directory", "a disk that is full"])
+def test_a_spool_in_a_reference_cycle_closes_its_file(monkeypatch):
+    # Older than the spool, so the collector finalizes it first.
+    files = [tempfile.TemporaryFile(buffering=0)]  # noqa: SIM115
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: files.pop())
+    spool = spooled("a" * (IN_MEMORY + 1))
+    spool.cycle = spool
+    file = weakref.ref(spool._file)
+    del spool
+    gc.collect()  # would warn about an open file
+    assert file() is None
+
+
+FULL_DISK = pytest.param("a disk that is full", marks=posix_only("a limit for the size of files"))
+
+
+@pytest.fixture(params=["no directory", FULL_DISK])
 def no_room(request, monkeypatch):
     if request.param == "no directory":
         monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
         yield
     else:
+        import resource  # noqa: PLC0415  does not exist on Windows
+
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (IN_MEMORY * 3 // 2, hard))
         yield
