@@ -11,20 +11,11 @@ from pathlib import Path
 from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
 
+from docker_model.testing import steps
 from docker_model.testing.command.session import version_numbers
 from docker_model.testing.engine import shared_words
 from docker_model.testing.models import SimulatedModel, normalize
 from docker_model.testing.runner import FixedReply, Runner, Scenario, routes
-from docker_model.testing.steps import (
-    PULL,
-    ProcessStep,
-    PullStep,
-    Reply,
-    checked,
-    checked_script,
-    letter_counts,
-    you_said,
-)
 from docker_model.testing.templates import template_named
 
 if TYPE_CHECKING:
@@ -39,7 +30,7 @@ if TYPE_CHECKING:
 Broken: TypeAlias = Literal["no-docker", "no-plugin", "no-engine", "refused", "runner-off"]
 
 PROGRAM = Path(__file__).with_name("program.py")
-OLDEST = "v0.1.40"
+OLDEST = (0, 1, 40)
 # No process listens on this port, so the kernel refuses connections immediately.
 REFUSED = "http://127.0.0.1:1"
 
@@ -65,12 +56,6 @@ class SimulatedDocker:
     The real `docker model` can use the simulated runner too. Set
     `DOCKER_MODEL_COMMAND="docker model"` inside the `with` block to test the real command with
     the same scripts. Steps that act on the command's process have no effect then.
-
-    Attributes:
-        command: The argv prefix that replaces `docker model`.
-        env: The variables that select the simulation, `DOCKER_MODEL_COMMAND` and
-            `MODEL_RUNNER_HOST`.
-        url: The HTTP address of the simulated runner.
     """
 
     def __init__(
@@ -79,15 +64,14 @@ class SimulatedDocker:
             "ai/smollm2",
         ),
         *,
-        script: Script = you_said,
-        pullable: Mapping[str, Sequence[PullStep]] | Iterable[str] = (),
-        startup: Sequence[ProcessStep] = (),
+        script: Script = steps.you_said,
+        pullable: Mapping[str, Sequence[steps.PullStep]] | Iterable[str] = (),
+        startup: Sequence[steps.ProcessStep] = (),
         replies: Mapping[str, FixedReply] | None = None,
-        embed: Callable[[str], Sequence[float]] = letter_counts,
+        embed: Callable[[str], Sequence[float]] = steps.letter_counts,
         score: Callable[[str, str], float] = shared_words,
         template: str | Template = "chatml",
         version: str = "v1.2.6",
-        retry_wait: float = 1.0,
     ) -> None:
         """Configure the simulation without starting it.
 
@@ -95,8 +79,7 @@ class SimulatedDocker:
             models: The models in the store: a name, a `SimulatedModel`, a list of names,
                 `SimulatedModel`s or JSON objects as the runner sends them, or a mapping of
                 names to scripts. `None`: the store contains every model that is requested.
-            script: The script of models without their own, as described in
-                `docker_model.testing.steps`. Default: `You said: ` and the prompt.
+            script: The script of models without their own. Default: `You said: ` and the prompt.
             pullable: The models that can be pulled: a name, several names, or a mapping of
                 names to the steps of the pull.
             startup: Steps that every command runs before it reads its stdin.
@@ -109,17 +92,14 @@ class SimulatedDocker:
             template: The default chat template: a name in `docker_model.testing.TEMPLATES` or
                 a `Template`. `"chatml"` accepts every conversation that llama.cpp accepts and
                 shows tools to the model.
-            version: The version of the plugin, `v0.1.40` or newer. `p1.0.7` is a version from
-                the time when the plugin had its own version numbers.
-            retry_wait: Seconds before the first of a pull's four retries. The wait doubles
-                with each retry. The real CLI waits 1 second.
+            version: The version of the plugin, `v0.1.40` or newer.
 
         Raises:
             TypeError: If a script, a step or a reply has the wrong type.
             ValueError: If the version is too old, or a key of `replies` is not a method and path.
         """
-        if version_numbers(version) < version_numbers(OLDEST):
-            msg = f"the simulated plugin must be {OLDEST} or newer, not {version}"
+        if version_numbers(version) < OLDEST:
+            msg = f"the simulated plugin must be v0.1.40 or newer, not {version}"
             raise ValueError(msg)
         single = isinstance(models, str | SimulatedModel)
         listed: list[Any] = [models] if single else list(models or ())  # type: ignore[arg-type]
@@ -130,23 +110,22 @@ class SimulatedDocker:
             if isinstance(model, SimulatedModel) and model.script
         }
         names = [pullable] if isinstance(pullable, str) else pullable
-        pulls = names if isinstance(names, Mapping) else dict.fromkeys(names, PULL)
+        pulls = names if isinstance(names, Mapping) else dict.fromkeys(names, steps.PULL)
         self._scenario = Scenario(
             models=listed,
             any_model=models is None,
             template=template_named(template),
-            scripts={normalize(name): checked_script(own) for name, own in scripts.items()},
-            script=checked_script(script),
+            scripts={normalize(name): steps.checked_script(own) for name, own in scripts.items()},
+            script=steps.checked_script(script),
             pullable={
-                normalize(name): [checked(step, PullStep) for step in steps]
-                for name, steps in pulls.items()
+                normalize(name): [steps.checked(step, steps.PullStep) for step in pull]
+                for name, pull in pulls.items()
             },
             replies=routes(replies or {}),
             embed=embed,
             score=score,
-            startup=[checked(step, ProcessStep) for step in startup],
+            startup=[steps.checked(step, steps.ProcessStep) for step in startup],
             version=version,
-            retry_wait=retry_wait,
         )
         self._broken: Broken | None = None
         self._runner: Runner | None = None
@@ -173,7 +152,7 @@ class SimulatedDocker:
         simulated._broken = how
         simulated._scenario.plugin = how != "no-plugin"
         if how == "runner-off":
-            simulated._scenario.replies = {"*": Reply(503)}
+            simulated._scenario.replies = {"*": steps.Reply(503)}
         return simulated
 
     def open(self) -> Self:
@@ -186,11 +165,7 @@ class SimulatedDocker:
         return self
 
     def close(self) -> None:
-        """Stop the runner and kill every command that is still running.
-
-        Raises:
-            Exception: If a script function raised an exception, which is raised again.
-        """
+        """Stop the runner and all commands. Raise the exception of a script function again."""
         if not self._is_open:
             return
         self._is_open = False
@@ -225,16 +200,16 @@ class SimulatedDocker:
             error.add_note(f"A script of the simulated docker had failed before:\n{cause}")
 
     @property
-    def _last_runner(self) -> Runner:
+    def _memory(self) -> Memory:
         # Available after close() too, so that a test can read the records.
+        return self._last_runner.memory
+
+    @property
+    def _last_runner(self) -> Runner:
         if self._runner is None:
             msg = "the simulation is not open; use a `with` block or call open()"
             raise RuntimeError(msg)
         return self._runner
-
-    @property
-    def _memory(self) -> Memory:
-        return self._last_runner.memory
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -252,7 +227,7 @@ class SimulatedDocker:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment variables that select the simulation."""
+        """The variables that select it, `DOCKER_MODEL_COMMAND` and `MODEL_RUNNER_HOST`."""
         windows = sys.platform == "win32"
         join = subprocess.list2cmdline if windows else shlex.join
         command = {"DOCKER_MODEL_COMMAND": join(self.command)}
@@ -264,16 +239,14 @@ class SimulatedDocker:
     @property
     def calls(self) -> list[Call]:
         """The last 10,000 starts of the command, in order."""
-        memory = self._memory
-        with memory.changed:
-            return list(memory.calls)
+        with self._memory.changed:
+            return list(self._memory.calls)
 
     @property
     def requests(self) -> list[Request]:
-        """The requests to the runner, in order: the last 10,000, or the last 64 MiB."""
-        memory = self._memory
-        with memory.changed:
-            return list(memory.requests)
+        """The last 10,000 requests to the runner, in order."""
+        with self._memory.changed:
+            return list(self._memory.requests)
 
     @property
     def prompts(self) -> list[str]:
@@ -291,40 +264,27 @@ class SimulatedDocker:
 
         The count is exact: every process holds a connection, which the kernel closes at its end.
         """
-        memory = self._memory
-        with memory.changed:
-            return len(memory.alive)
+        with self._memory.changed:
+            return len(self._memory.alive)
 
     def wait_all_gone(self, timeout: float = 10.0) -> None:
         """Wait until all processes of all commands have ended.
 
-        Raises:
-            TimeoutError: If processes remain after `timeout` seconds; the message has their pids.
+        Like each `wait_…` method, this raises `TimeoutError` after `timeout` seconds. The message
+        has the pids of the processes that are alive.
         """
         self._wait(lambda memory: not memory.alive, timeout, "commands still run")
 
     def wait_calls(self, count: int = 1, timeout: float = 10.0) -> None:
-        """Wait until `count` commands have started both processes since `open()`.
-
-        Raises:
-            TimeoutError: If fewer have started after `timeout` seconds.
-        """
+        """Wait until `count` commands have started both processes since `open()`."""
         self._wait(lambda memory: memory.plugins >= count, timeout, "commands were not started")
 
     def wait_prompts(self, count: int = 1, timeout: float = 10.0) -> None:
-        """Wait until models have received `count` prompts since `open()`.
-
-        Raises:
-            TimeoutError: If they have received fewer after `timeout` seconds.
-        """
+        """Wait until models have received `count` prompts since `open()`."""
         self._wait(lambda memory: memory.prompts >= count, timeout, "prompts are missing")
 
     def wait_gone(self, count: int = 1, timeout: float = 10.0) -> None:
-        """Wait until clients have disconnected during `count` answers since `open()`.
-
-        Raises:
-            TimeoutError: If fewer have disconnected after `timeout` seconds.
-        """
+        """Wait until clients have disconnected during `count` answers since `open()`."""
         self._wait(lambda memory: memory.gone >= count, timeout, "clients are still connected")
 
     def _wait(self, condition: Callable[[Memory], bool], timeout: float, problem: str) -> None:

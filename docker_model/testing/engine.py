@@ -1,4 +1,4 @@
-"""The simulated llama.cpp: checks of requests, token counts, embeddings and reranking."""
+"""The simulated engine: what llama.cpp counts and refuses, embeddings, and reranking."""
 
 from __future__ import annotations
 
@@ -6,35 +6,29 @@ import base64
 import json
 import re
 import struct
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from docker_model.testing.models import POOLING
 from docker_model.testing.steps import Reply
 from docker_model.testing.templates import Template, template_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from docker_model.testing.models import SimulatedModel
+    from docker_model.testing.models import StoredModel
 
 FILE = "/models/blobs/sha256/model.gguf"  # the engine's name of every model is its file
-BATCH, PHYSICAL_BATCH = 2048, 512
-MESSAGE_TOKENS, ANSWER_TOKENS = 4, 3
+PHYSICAL_BATCH = 512
+MESSAGE_TOKENS, ANSWER_TOKENS, NO_THOUGHT_TOKENS = 4, 3, 2
 SPECIAL_TOKENS = 2  # such as [CLS] and [SEP]
-READ_MS, WRITE_MS = 1.0, 10.0  # per token
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _KINDS = {400: "invalid_request_error", 500: "server_error", 501: "not_supported_error"}
-_SCHEMA_TYPES = ("object", "array", "string", "integer", "number", "boolean", "null")
 _PARSER = "Unable to generate parser for this template. Automatic parser generation failed: "
 
 
 class RunnerError(Exception):
-    """A refusal by the runner.
-
-    Attributes:
-        reply: The refusal as a reply.
-    """
+    """A refusal by the runner; `reply` is what the client receives."""
 
     def __init__(self, message: str, status: int = 500) -> None:
         super().__init__(message)
@@ -44,73 +38,33 @@ class RunnerError(Exception):
 class EngineError(RunnerError):
     """A refusal by the engine."""
 
-    def __init__(
-        self, message: str, status: int = 400, *, kind: str | None = None, **fields: int
-    ) -> None:
+    def __init__(self, message: str, status: int = 400, **fields: object) -> None:
         super().__init__(message)
-        error = {"code": status, "message": message, "type": kind or _KINDS[status], **fields}
+        error = {"code": status, "message": message, "type": _KINDS[status], **fields}
         self.reply = Reply(status, {"error": error})
 
 
-def _too_long(message: str, count: int, size: int) -> EngineError:
+def too_long(message: str, count: int, size: int) -> EngineError:
+    """Return the refusal of a text with more tokens than the context has."""
     kind = "exceed_context_size_error"
-    return EngineError(message, kind=kind, n_prompt_tokens=count, n_ctx=size)
+    return EngineError(message, type=kind, n_prompt_tokens=count, n_ctx=size)
 
 
-def tokens(text: str) -> list[str]:
-    """Return the tokens of a text: its words and punctuation marks."""
-    return _TOKEN.findall(text)
+def count_tokens(value: object) -> int:
+    """Return the number of words and punctuation marks of a text, or of a value as JSON."""
+    return len(_TOKEN.findall(value if isinstance(value, str) else json.dumps(value)))
 
 
 # --- Chats ----------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class ChatPrompt:
-    """The prompt of a chat, as its template renders the conversation.
-
-    Attributes:
-        tokens: The tokens of the prompt.
-    """
-
-    tokens: list[str]
-
-    def check_length(self, size: int | None) -> None:
-        """Refuse a prompt that leaves no room for an answer in a context of this size."""
-        count = len(self.tokens)
-        if size is not None and count >= size:
-            msg = f"request ({count} tokens) exceeds the available context size ({size} tokens)"
-            raise _too_long(msg, count, size)
-
-    def timings(self, answered: int) -> dict[str, float]:
-        """Return the object `timings` of a reply with this number of tokens."""
-        count = len(self.tokens)
-        return {
-            "cache_n": 0,
-            "prompt_n": count,
-            "prompt_ms": count * READ_MS,
-            "predicted_n": answered,
-            "predicted_ms": answered * WRITE_MS,
-            "predicted_per_second": 1000 / WRITE_MS,
-        }
-
-    def progress(self) -> Iterable[dict[str, float]]:
-        """Yield the object `prompt_progress` after each batch of the prompt."""
-        total = len(self.tokens)
-        for start in range(0, total, BATCH):
-            done = min(start + BATCH, total)
-            yield {"total": total, "cache": 0, "processed": done, "time_ms": done * READ_MS}
-
-
-def read_chat(
-    body: Mapping[str, Any], model: SimulatedModel, template: str | Template
-) -> ChatPrompt:
-    """Return the prompt of a chat; `template` is for models without their own.
+def count_chat(body: Mapping[str, Any], model: StoredModel, template: str | Template) -> int:
+    """Return the number of tokens of a chat; `template` is for models without their own.
 
     Raises:
         EngineError: If llama.cpp would refuse the chat.
     """
-    template = template_named(model.template or template)
+    template = template_named(model.model.template or template)
     for error in _complaints(body, model, template):
         raise error
     messages = _prepared(body["messages"], template)
@@ -118,16 +72,15 @@ def read_chat(
     if complaint is not None:
         msg = f"{_PARSER}{template.source[:40]}...\n^\nError: Jinja Exception: {complaint}"
         raise EngineError(msg)
-    tools = body.get("tools") or []
-    words = tokens(json.dumps(tools)) if template.tools and tools else []
+    count = ANSWER_TOKENS
     for message in messages:
-        calls = message.get("tool_calls")
-        words += [f"<{message['role']}>"] * MESSAGE_TOKENS + tokens(_text(message))
-        words += tokens(json.dumps(calls)) if calls else []
+        count += MESSAGE_TOKENS + count_tokens(_text(message))
+        count += count_tokens(message["tool_calls"]) if message.get("tool_calls") else 0
+    if template.tools and body.get("tools"):
+        count += count_tokens(body["tools"])
     variables = body.get("chat_template_kwargs") or {}
-    if variables.get("enable_thinking") is False and "enable_thinking" in template.source:
-        words += ["<think>", "</think>"]
-    return ChatPrompt([*words, *["<answer>"] * ANSWER_TOKENS])
+    no_thoughts = variables.get("enable_thinking") is False and "enable_thinking" in template.source
+    return count + (NO_THOUGHT_TOKENS if no_thoughts else 0)
 
 
 def _text(message: Mapping[str, Any]) -> str:
@@ -141,71 +94,50 @@ def _prepared(messages: Sequence[dict[str, Any]], template: Template) -> list[di
     """Return the messages in the form that llama.cpp passes to the template."""
     roles = {"developer": "system"}
     messages = [{**turn, "role": roles.get(turn["role"], turn["role"])} for turn in messages]
-    if not template.system and messages and messages[0]["role"] == "system":
-        first, *messages = messages
-        if messages:
-            text = f"{_text(first)}\n{_text(messages[0])}"
-            messages = [{**messages[0], "content": text}, *messages[1:]]
+    if not template.system and len(messages) > 1 and messages[0]["role"] == "system":
+        system, first, *messages = messages
+        messages = [{**first, "content": f"{_text(system)}\n{_text(first)}"}, *messages]
     return messages
 
 
 def from_messages_api(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert a request of the Messages API, which counts tokens, to the body of a chat."""
-    messages = [part for message in body["messages"] for part in _from_blocks(message)]
-    if body.get("system"):
-        messages.insert(0, {"role": "system", "content": body["system"]})
+    """Convert a request of the Messages API, which counts tokens, to the body of a chat.
+
+    llama.cpp accepts OpenAI's messages there, but images and tools have Anthropic's form.
+    """
+    messages = [dict(message) for message in body["messages"]]
+    for message in messages:
+        if isinstance(message.get("content"), list):
+            images = {"image": {"type": "image_url"}}
+            message["content"] = [images.get(part["type"], part) for part in message["content"]]
     tools = [
         {"name": tool["name"], "description": tool.get("description", "")}
         | {"parameters": tool.get("input_schema", {})}
         for tool in body.get("tools") or ()
     ]
-    return {
-        "messages": messages,
-        "tools": [{"type": "function", "function": tool} for tool in tools],
-        "chat_template_kwargs": body.get("chat_template_kwargs"),
-    }
-
-
-def _from_blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
-    if not isinstance(message["content"], list):
-        return [message]
-    content: list[Any] = []
-    calls: list[Any] = []
-    results: list[dict[str, Any]] = []
-    for block in message["content"]:
-        match block["type"]:
-            case "tool_result":
-                result = {"tool_call_id": block["tool_use_id"], "content": _text(block)}
-                results.append({"role": "tool", **result})
-            case "tool_use":
-                arguments = json.dumps(block["input"], ensure_ascii=False)
-                function = {"name": block["name"], "arguments": arguments}
-                calls.append({"id": block["id"], "type": "function", "function": function})
-            case "image":
-                content.append({"type": "image_url"})
-            case _:
-                content.append(block)
-    called = {"tool_calls": calls} if calls else {}
-    turn = {"role": message["role"], "content": content or "", **called}
-    return [turn, *results] if content or calls else results
-
-
-# --- Checks of a chat -----------------------------------------------------------------------------
+    functions = [{"type": "function", "function": tool} for tool in tools]
+    return {**body, "messages": messages, "tools": functions}
 
 
 def _complaints(
-    body: Mapping[str, Any], model: SimulatedModel, template: Template
+    body: Mapping[str, Any], model: StoredModel, template: Template
 ) -> Iterator[EngineError]:
     messages = body.get("messages")
     if not isinstance(messages, list):
         yield EngineError("Expected 'messages' to be an array")
         return
     for message in messages:
-        yield from _of_message(message, model)
-        for call in message.get("tool_calls") or ():
-            yield from _of_text(call, "id")
-            if template.tools:
-                yield from _of_arguments(call["function"]["arguments"])
+        calls = message.get("tool_calls") or ()
+        if not message.keys() & {"content", "tool_calls"}:
+            yield EngineError("Message must contain either 'content' or 'tool_calls'!")
+        texts = [message.get(key, "") for key in ("role", "reasoning_content", "name")]
+        texts += [message.get("tool_call_id", ""), *(call.get("id", "") for call in calls)]
+        if not all(isinstance(text, str) for text in texts):
+            why = "[json.exception.type_error.302] type must be string, but is null"
+            yield EngineError(f"Failed to parse messages: {why}", 500)
+        yield from _of_content(message.get("content"), model)
+        for call in calls if template.tools else ():
+            yield from _of_arguments(call["function"]["arguments"])
     roles = [message["role"] for message in messages]
     if roles[-2:] == ["assistant"] * 2:
         yield EngineError("Cannot have 2 or more assistant messages at the end of the list.")
@@ -214,38 +146,22 @@ def _complaints(
     choice = body.get("tool_choice")
     if isinstance(choice, str) and choice not in ("auto", "none", "required"):
         yield EngineError(f"Invalid tool_choice: {choice}")
-    response_format = body.get("response_format") or {}
-    if response_format.get("type") not in (None, "", "text", "json_object", "json_schema"):
-        yield EngineError('response_format type must be one of "text" or "json_object"')
-    schema = (response_format.get("json_schema") or response_format).get("schema") or {}
-    if isinstance(schema.get("type"), str) and schema["type"] not in _SCHEMA_TYPES:
-        yield EngineError(f"{_PARSER}JSON schema error: unrecognized type {schema['type']}")
 
 
-def _of_message(message: Mapping[str, Any], model: SimulatedModel) -> Iterator[EngineError]:
-    content = message.get("content")
-    if not message.keys() & {"content", "tool_calls"}:
-        yield EngineError("Message must contain either 'content' or 'tool_calls'!")
-    for key in ("role", "reasoning_content", "name", "tool_call_id"):
-        yield from _of_text(message, key)
-    supported = {"text": True, "image_url": model.vision, "input_audio": model.audio}
+def _of_content(content: object, model: StoredModel) -> Iterator[EngineError]:
+    accepted = {"text": True, "image_url": not model.strict or model.model.vision}
+    accepted["input_audio"] = not model.strict
     for part in content if isinstance(content, list) else ():
-        if part["type"] not in supported:
+        kind = part["type"]
+        if kind not in accepted:
             yield EngineError("unsupported content[].type")
-        elif not supported[part["type"]]:
-            kind = "image" if part["type"] == "image_url" else "audio"
+        elif not accepted[kind]:
             hint = "hint: if this is unexpected, you may need to provide the mmproj"
-            yield EngineError(f"{kind} input is not supported - {hint}", 500)
+            name = "image" if kind == "image_url" else "audio"
+            yield EngineError(f"{name} input is not supported - {hint}", 500)
 
 
-def _of_text(mapping: Mapping[str, Any], key: str) -> Iterator[EngineError]:
-    if not isinstance(mapping.get(key, ""), str):
-        kind = "null" if mapping[key] is None else type(mapping[key]).__name__
-        why = f"[json.exception.type_error.302] type must be string, but is {kind}"
-        yield EngineError(f"Failed to parse messages: {why}", 500)
-
-
-def _of_arguments(arguments: Any) -> Iterator[EngineError]:
+def _of_arguments(arguments: object) -> Iterator[EngineError]:
     try:
         json.loads(arguments) if isinstance(arguments, str) else None
     except ValueError as error:
@@ -256,43 +172,38 @@ def _of_arguments(arguments: Any) -> Iterator[EngineError]:
 # --- Embeddings and reranking ---------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class Limits:
-    """The settings of a loaded embedding model or reranker.
+    """The limits of a model that is loaded for embeddings or reranking.
 
     Attributes:
         pooling: The pooling.
-        batch: The physical batch size, in tokens.
-        context: The context size, in tokens.
     """
 
-    pooling: str
-    batch: int
-    context: int
-
-    @classmethod
-    def of(cls, model: SimulatedModel, mode: str, config: Mapping[str, Any]) -> Limits:
-        """Return the limits of a model in a mode, with the configuration of that mode."""
+    def __init__(self, model: StoredModel, mode: str, config: Mapping[str, Any]) -> None:
         words = " ".join(config.get("runtime-flags") or ()).replace("=", " ").split()
         flags = dict(pairwise(words))
-        pooling = "rank" if mode == "reranking" else model.own_pooling
-        batch = flags.get("--ubatch-size") or flags.get("-ub") or PHYSICAL_BATCH
-        size = config.get("context-size") or model.context_size or model.trained_context
-        context = min(int(size), model.trained_context)
-        return cls(flags.get("--pooling") or pooling, int(batch), context)
+        pooling = POOLING[model.model.kind] if model.strict else "mean"
+        pooling = "rank" if mode == "reranking" else pooling
+        self.pooling = flags.get("--pooling", pooling)
+        self._batch = int(flags.get("--ubatch-size", PHYSICAL_BATCH))
+        trained = model.model.trained_context
+        self._context = min(config.get("context-size") or model.context_size or trained, trained)
 
-    def count(self, text: str) -> int:
-        """Return the number of tokens of a text, or refuse a text that is too long."""
-        count = len(tokens(text)) + SPECIAL_TOKENS
-        start = f"input ({count} tokens) is"
-        if count > self.batch:
-            hint = f"increase the physical batch size (current batch size: {self.batch})"
-            msg = f"{start} too large to process. {hint}"
-            raise EngineError(msg, 500)
-        if count > self.context:
-            msg = f"{start} larger than the max context size ({self.context} tokens). skipping"
-            raise _too_long(msg, count, self.context)
-        return count
+    def count(self, texts: Sequence[str]) -> dict[str, int]:
+        """Return the usage of texts, or refuse a text that is too long."""
+        total = 0
+        for text in texts:
+            count = count_tokens(text) + SPECIAL_TOKENS
+            total += count
+            start = f"input ({count} tokens) is"
+            if count > self._batch:
+                hint = f"increase the physical batch size (current batch size: {self._batch})"
+                msg = f"{start} too large to process. {hint}"
+                raise EngineError(msg, 500)
+            if count > self._context:
+                msg = f"{start} larger than the max context size ({self._context} tokens). skipping"
+                raise too_long(msg, count, self._context)
+        return {"prompt_tokens": total, "total_tokens": total}
 
 
 def embeddings(
@@ -307,22 +218,16 @@ def embeddings(
         msg = '"input" must be provided, and must not be empty'
         raise EngineError(msg)
     texts = [texts] if isinstance(texts, str) else texts
-    counts = [limits.count(text) for text in texts]
+    usage = limits.count(texts)
     data: list[dict[str, Any]] = []
     for index, text in enumerate(texts):
-        vector = [float(number) for number in embed(text)]
+        vector: Any = [float(number) for number in embed(text)]
         if limits.pooling == "rank":  # a reranker computes only scores
             vector = [0.0] * len(vector)
-        item = {"object": "embedding", "index": index, "embedding": vector}
         if body.get("encoding_format") == "base64":
-            packed = struct.pack(f"<{len(vector)}f", *vector)
-            item["embedding"] = base64.b64encode(packed).decode()
-        data.append(item)
-    return {"object": "list", "model": FILE, "data": data, "usage": _usage(counts)}
-
-
-def _usage(counts: Sequence[int]) -> dict[str, int]:
-    return {"prompt_tokens": sum(counts), "total_tokens": sum(counts)}
+            vector = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+        data.append({"object": "embedding", "index": index, "embedding": vector})
+    return {"object": "list", "model": FILE, "data": data, "usage": usage}
 
 
 def rank(
@@ -336,9 +241,11 @@ def rank(
     if not (isinstance(query, str) and documents and isinstance(documents, list)):
         msg = '"query" must be a string, and "documents" a non-empty string array'
         raise EngineError(msg)
-    usage = _usage([limits.count(f"{query} {document}") for document in documents])
-    scores = [float(score(query, document)) for document in documents]
-    results = [{"index": index, "relevance_score": value} for index, value in enumerate(scores)]
+    usage = limits.count([f"{query} {document}" for document in documents])
+    results = [
+        {"index": index, "relevance_score": float(score(query, document))}
+        for index, document in enumerate(documents)
+    ]
     results.sort(key=lambda result: -result["relevance_score"])
     results = results[: body.get("top_n", len(results))]
     return {"model": FILE, "object": "list", "usage": usage, "results": results}
@@ -346,6 +253,5 @@ def rank(
 
 def shared_words(query: str, document: str) -> float:
     """Return the default score: -5 if the document has no word of the query, 5 if it has all."""
-    words = {word.lower() for word in tokens(query)}
-    shared = words & {word.lower() for word in tokens(document)}
-    return 10 * len(shared) / (len(words) or 1) - 5
+    words, others = ({*_TOKEN.findall(text.lower())} for text in (query, document))
+    return 10 * len(words & others) / (len(words) or 1) - 5

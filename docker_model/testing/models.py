@@ -1,21 +1,28 @@
-"""Descriptions of the models of a simulated runner."""
+"""The models of a simulated runner: descriptions, the store, and what is loaded and configured."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from docker_model.testing.templates import template_named
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from docker_model.testing.steps import Script
     from docker_model.testing.templates import Template
 
+BACKEND = "llama.cpp"
 CREATED = 1742816981
-POOLING = {"none": "0", "mean": "1", "cls": "2", "last": "3", "rank": "4"}
-KIND_POOLING = {"chat": "none", "embedding": "mean", "reranker": "rank"}
+SHORT_ID = 12
+POOLING = {"chat": "none", "embedding": "mean", "reranker": "rank"}
+POOLING_NUMBERS = {"mean": "1", "rank": "4"}
+_SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +41,7 @@ class SimulatedModel:
         trained_context: The number of tokens that the model was trained for.
         context_size: The context size that was packaged with the model. The engine enforces
             a context size only if it was packaged or configured.
-        pooling: The pooling of embeddings. The default depends on `kind`: `"none"` for a chat
-            model, `"mean"` for an embedding model, `"rank"` for a reranker.
         vision: Whether the engine accepts images for the model.
-        audio: Whether the engine accepts audio for the model.
-        architecture: Default: `"llama"`, or `"bert"` for embedding models and rerankers.
         gguf: Metadata that replace or extend the default metadata.
     """
 
@@ -49,33 +52,22 @@ class SimulatedModel:
     template: str | Template | None = None
     trained_context: int = 8192
     context_size: int | None = None
-    pooling: str | None = None
     vision: bool = False
-    audio: bool = False
-    architecture: str | None = None
     gguf: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def own_pooling(self) -> str:
-        """The pooling without a configuration."""
-        return self.pooling or KIND_POOLING[self.kind]
-
     def describe(self, template: str | Template) -> dict[str, Any]:
-        """Return the JSON object that the runner sends for this model.
-
-        Args:
-            template: The chat template of models without their own.
-        """
+        """Return the runner's JSON object; `template` is for a model without its own."""
         tag = normalize(self.name)
-        architecture = self.architecture or ("llama" if self.kind == "chat" else "bert")
+        chat = self.kind == "chat"
+        architecture = "llama" if chat else "bert"
         gguf = {
             "general.architecture": architecture,
             f"{architecture}.context_length": str(self.trained_context),
         }
-        if self.kind == "chat":
+        if chat:
             gguf["tokenizer.chat_template"] = template_named(self.template or template).source
         else:
-            gguf[f"{architecture}.pooling_type"] = POOLING[self.own_pooling]
+            gguf[f"{architecture}.pooling_type"] = POOLING_NUMBERS[POOLING[self.kind]]
         packaged = {} if self.context_size is None else {"context_size": self.context_size}
         return {
             "id": "sha256:" + hashlib.sha256(tag.encode()).hexdigest(),
@@ -88,7 +80,7 @@ class SimulatedModel:
                 "architecture": architecture,
                 "size": "256.35MiB",
                 **packaged,
-                "gguf": dict(sorted((gguf | dict(self.gguf)).items())),
+                "gguf": gguf | dict(self.gguf),
             },
         }
 
@@ -109,3 +101,156 @@ def normalize(name: str) -> str:
     if not {".", ":"} & set(path.partition("/")[0]):  # the name has no registry
         path = f"docker.io/{path}"
     return f"{path}:{tag}"
+
+
+class StoredModel:
+    """A model in the store.
+
+    Attributes:
+        model: The description of the model.
+        strict: Whether the model was described by more than its name.
+        data: The JSON object that the runner sends for the model.
+        loaded: The modes in which the model is loaded, each with the name in its request.
+        configs: The configuration of each mode.
+    """
+
+    def __init__(self, described: Described, template: Template) -> None:
+        """Describe the model; `template` is for a model without its own."""
+        self.strict = isinstance(described, SimulatedModel)
+        self.loaded: dict[str, str] = {}
+        self.configs: dict[str, dict[str, Any]] = {}
+        self.data: dict[str, Any] = {}
+        if isinstance(described, Mapping):
+            self.data = dict(described)
+            described = str((described.get("tags") or [described["id"]])[0])
+        self.model = SimulatedModel(described) if isinstance(described, str) else described
+        self.data = self.data or self.model.describe(template)
+
+    @property
+    def id(self) -> str:
+        """The digest."""
+        return str(self.data["id"])
+
+    @property
+    def tags(self) -> list[str]:
+        """The complete names of the model."""
+        return [normalize(tag) for tag in self.data.get("tags") or ()]
+
+    @property
+    def shown_name(self) -> str:
+        """The first tag, or the id of a model without tags."""
+        return next(iter(self.tags), self.id)
+
+    @property
+    def context_size(self) -> int | None:
+        """The context size that was packaged with the model."""
+        size: int | None = (self.data.get("config") or {}).get("context_size")
+        return size
+
+    def is_named(self, name: str) -> bool:
+        """Return whether a name is a tag, the last part of a tag, or the start of the id."""
+        short_names = [tag.rpartition("/")[2] for tag in self.tags]
+        digest = name.removeprefix("sha256:")
+        is_id = len(digest) >= SHORT_ID and self.id.removeprefix("sha256:").startswith(digest)
+        return is_id or normalize(name) in [*self.tags, *map(normalize, short_names)]
+
+
+class Store:
+    """The models by name. It is not thread-safe; the runner guards it.
+
+    Attributes:
+        models: The models.
+    """
+
+    def __init__(self, template: Template, models: Sequence[Described]) -> None:
+        self._template = template
+        self.models = [StoredModel(model, template) for model in models]
+
+    def find(self, name: str) -> StoredModel | None:
+        """Return the model that the runner finds by this tag or id."""
+        return next((model for model in self.models if model.is_named(name)), None)
+
+    def add(self, name: str) -> StoredModel:
+        """Return the model with this name; add it if it is missing."""
+        model = self.find(name)
+        if model is None:
+            model = StoredModel(name, self._template)
+            self.models.append(model)
+        return model
+
+    def remove(self, model: StoredModel, name: str, *, force: bool) -> list[dict[str, str]] | None:
+        """Remove a tag, or the model with its last tag, and return the runner's list of changes.
+
+        Return `None` if `name` is an id, the model has several tags, and `force` is false.
+        """
+        tags = model.data.setdefault("tags", [])
+        if normalize(name) in tags and len(tags) > 1:
+            tags.remove(normalize(name))
+            return [{"Untagged": normalize(name)}]
+        if len(tags) > 1 and not force:
+            return None
+        self.models.remove(model)
+        return [*({"Untagged": tag} for tag in tags), {"Deleted": model.id}]
+
+    def running(self) -> list[dict[str, Any]]:
+        """Return the JSON objects of the loaded models."""
+        return [
+            {
+                "backend_name": BACKEND,
+                "model_name": name,
+                "mode": mode,
+                "last_used": datetime.now(UTC).isoformat(),
+                "keep_alive": model.configs.get(mode, {}).get("keep_alive", ""),
+            }
+            for model in self.models
+            for mode, name in model.loaded.items()
+        ]
+
+    def unload(self, request: Mapping[str, Any]) -> int:
+        """Unload models by their names, or all with their configurations; return their number."""
+        count, everything = 0, request.get("all")
+        named = map(self.find, request.get("models") or ())
+        for model in self.models if everything else filter(None, named):
+            count += len(model.loaded)
+            model.loaded.clear()
+            if everything:
+                model.configs.clear()
+        return count
+
+    def configure(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace a model's configuration for one mode, and return it. This loads the model."""
+        model = self.find(str(request.get("model", "")))
+        config = {key: value for key, value in request.items() if key not in ("model", "mode")}
+        if "keep_alive" in config:
+            config["keep_alive"] = go_duration(config["keep_alive"])
+        embeds = "--embeddings" in config.get("runtime-flags", ())
+        mode = request.get("mode") or ("embedding" if embeds else "completion")
+        if model is not None:  # the runner ignores the configuration of a missing model
+            model.configs[mode] = config
+            model.loaded[mode] = model.shown_name
+        return config
+
+    def configurations(self, name: str) -> list[dict[str, Any]]:
+        """Return the JSON objects of the configurations of one model, or of all without a name."""
+        return [
+            {
+                "Backend": BACKEND,
+                "Model": model.shown_name,
+                "ModelID": model.id,
+                "Mode": mode,
+                "Config": config,
+            }
+            for model in self.models
+            if not name or model.is_named(name)
+            for mode, config in model.configs.items()
+        ]
+
+
+def go_duration(text: str) -> str:
+    """Return a duration in Go's format, such as `5m0s` for `300s`; `0` and `-1` are unchanged."""
+    parts = re.findall(r"(\d+)([hms])", text)
+    if not parts:
+        return text
+    minutes, seconds = divmod(sum(int(number) * _SECONDS[unit] for number, unit in parts), 60)
+    whole = f"{minutes // 60}h{minutes % 60}m{seconds}s"
+    return whole.removeprefix("0h").removeprefix("0m")

@@ -35,38 +35,23 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 REPORTED_AFTER = 1 << 14  # bytes of output
 
 if FORKS:
-    from _signal import (
-        SIG_BLOCK,
-        SIG_UNBLOCK,
-        SIGHUP,
-        SIGKILL,
-        SIGPIPE,
-        SIGUSR1,
-        pthread_sigmask,
-    )
+    from _signal import SIG_BLOCK, SIG_UNBLOCK, SIGHUP, SIGKILL, SIGPIPE, SIGUSR1, pthread_sigmask
 
     CAUGHT = (SIGTERM, SIGINT, SIGUSR1)
     HUNG_UP = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
 
 class Connection:
-    """The connection to the test's process.
-
-    Attributes:
-        docker: The pipe that closes when `docker` gets a signal or dies; -1 if there is none.
-        reading: Whether stdin is being read.
-        alone: Whether this is the plugin without `docker`.
-    """
+    """The connection to the test's process."""
 
     def __init__(self, address: str, *, alone: bool) -> None:
-        """Connect."""
-        self.alone = alone
+        self.alone = alone  # whether this is the plugin without `docker`
         host, _, port = address.rpartition(":")
         self.socket = socket()
         self.socket.connect((host, int(port)))
-        self.docker = -1
+        self.docker = -1  # the pipe that closes when `docker` gets a signal or dies
         self.docker_pid = 0
-        self.reading = False
+        self.reading = False  # whether stdin is being read
         self._buffer = b""
         self._written = 0
 
@@ -147,8 +132,10 @@ class Connection:
         os._exit(1)
 
 
-def main(address: str, words: list[str], *, alone: bool) -> NoReturn:
+def main(words: list[str]) -> NoReturn:
     """Report the call, and execute orders until one of them exits."""
+    alone = words[0] == "--plugin"
+    address, *words = words[alone:]
     try:
         connection = Connection(address, alone=alone)
         facts = [str(os.getpid()), os.getcwd(), str(len(words)), *words]
@@ -181,7 +168,7 @@ def close_stdout(connection: Connection, _data: bytes) -> None:
 
 def ignore_signals(connection: Connection, _data: bytes) -> None:
     """Ignore the signals that a program can ignore."""
-    for number in (SIGTERM, SIGINT, *([SIGHUP] if FORKS else [])):
+    for number in (SIGTERM, SIGINT, *((SIGHUP,) if FORKS else ())):
         signal(number, SIG_IGN)
     connection.docker = -1
 
@@ -194,20 +181,9 @@ def grandchild(connection: Connection, data: bytes) -> None:
         connection.hold()
 
 
-def read_stdin(connection: Connection, _data: bytes) -> None:
-    """Begin to forward stdin."""
-    connection.read_stdin()
-
-
 def become_pair(connection: Connection, data: bytes) -> None:
-    """Fork: the child continues as the plugin, and the parent waits as `docker`.
-
-    With data, the plugin ignores signals to `docker`.
-    """
+    """Fork, except for the plugin alone; with data, the plugin ignores signals to `docker`."""
     if connection.alone and FORKS:
-        for number in CAUGHT:
-            if getsignal(number) != SIG_IGN:
-                signal(number, SIG_DFL)
         signal(SIGPIPE, SIG_DFL)
     elif FORKS:
         _fork(connection, deaf=bool(data))
@@ -215,6 +191,7 @@ def become_pair(connection: Connection, data: bytes) -> None:
 
 
 def _fork(connection: Connection, *, deaf: bool) -> None:
+    """Fork: the child continues as the plugin, and the parent waits as `docker`."""
     reading, writing = os.pipe()
 
     def on_signal(_number: int, _frame: object) -> None:
@@ -248,7 +225,7 @@ ORDERS: dict[str, Callable[[Connection, bytes], None]] = {
     "pair": become_pair,
     "out": lambda connection, data: connection.write(STDOUT, data),
     "err": lambda connection, data: connection.write(STDERR, data),
-    "read": read_stdin,
+    "read": lambda connection, _data: connection.read_stdin(),
     "exit": lambda _link, data: os._exit(int(data)),
     "kill": kill,
     "close": close_stdout,
@@ -261,5 +238,4 @@ if getsignal(SIGINT) != SIG_IGN:
     signal(SIGINT, SIG_DFL)
 
 if __name__ == "__main__":
-    ALONE = sys.argv[1] == "--plugin"
-    main(sys.argv[1 + ALONE], sys.argv[2 + ALONE :], alone=ALONE)
+    main(sys.argv[1:])

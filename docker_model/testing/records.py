@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 
 MAX_RECORDS = 10_000
-MAX_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(eq=False, slots=True)
@@ -92,22 +91,12 @@ class Memory:
 
     changed: threading.Condition = field(default_factory=threading.Condition)
     calls: deque[Call] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS))
-    requests: deque[Request] = field(default_factory=deque)
+    requests: deque[Request] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS))
     alive: list[Call] = field(default_factory=list)
     plugins: int = 0
     prompts: int = 0
     gone: int = 0
     errors: list[Exception] = field(default_factory=list)
-    _bytes: int = 0
-
-    def remember(self, request: Request) -> None:
-        """Add a request, and drop the oldest ones beyond the limits of number and size."""
-        self.requests.append(request)
-        self.prompts += request.prompt is not None
-        self._bytes += request.size
-        while self._bytes > MAX_BYTES or len(self.requests) > MAX_RECORDS:
-            self._bytes -= self.requests.popleft().size
-        self.changed.notify_all()
 
 
 class Prompt(str):

@@ -7,43 +7,26 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from docker_model.testing import steps
 from docker_model.testing.engine import FILE
 from docker_model.testing.models import CREATED
 from docker_model.testing.server import JSON, PLAIN
-from docker_model.testing.steps import (
-    Cut,
-    Downloaded,
-    Event,
-    Fail,
-    Finish,
-    Hang,
-    Pulled,
-    Raw,
-    Reasoning,
-    Reply,
-    Sleep,
-    Text,
-    ToolCall,
-    Usage,
-    Warn,
-    pieces,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from docker_model.testing.command.session import RunnerReply
-    from docker_model.testing.engine import ChatPrompt
     from docker_model.testing.server import Exchange
-    from docker_model.testing.steps import PullStep, Step
 
     Client: TypeAlias = Exchange | RunnerReply
 
 FRAME = {"id": "chatcmpl-1", "created": CREATED, "model": FILE}
-EMPTY_MESSAGE = {"role": "assistant", "content": None}
+EMPTY_MESSAGE: dict[str, Any] = {"role": "assistant", "content": None}
+BATCH = 2048  # tokens of the prompt
+READ_MS, WRITE_MS = 1.0, 10.0  # per token
 
 
-def send_reply(client: Client, reply: Reply) -> None:
+def send_reply(client: Client, reply: steps.Reply) -> None:
     """Send a complete reply."""
     text = isinstance(reply.body, str)
     kind = reply.content_type or (PLAIN if text else JSON)
@@ -73,28 +56,31 @@ class _Stream:
         self._client.piece(data)
 
     def _is_last(self, step: Any) -> bool:
-        """Play a step that all streams support. Return whether it ends the reply."""
+        """Play a step of the runner or the command. Return whether it ends the reply."""
         match step:
-            case Sleep(seconds):
+            case steps.Sleep(seconds):
                 self._client.wait(seconds)
                 return False
-            case Raw(data):
+            case steps.Raw(data):
                 self._send(data)
                 return False
-            case Reply():
+            case steps.Reply():
                 send_reply(self._client, step)
-            case Hang():
+            case steps.Hang():
                 self._begin()
                 self._client.wait(None)
-            case Cut():
+            case steps.Cut():
                 self._begin()
                 self._client.close_connection = True
-            case Fail(message, status) if self._begun:
+            case steps.Fail(message, status) if self._begun:
                 self._send(self._error(message, status))
                 self._send(b"")
-            case Fail(message, status):
+            case steps.Fail(message, status):
                 kind = JSON if message.startswith("{") else PLAIN
-                self._client.reply(status, kind, message.encode())
+                send_reply(self._client, steps.Reply(status, message, kind))
+            case _:
+                self._client.play(step)
+                return False
         return True
 
     def _error(self, message: str, _status: int) -> bytes:
@@ -107,10 +93,9 @@ class ChatReply(_Stream):
 
     content_type = "text/event-stream"
 
-    def __init__(self, client: Client, body: Mapping[str, Any], prompt: ChatPrompt) -> None:
+    def __init__(self, client: Client, body: Mapping[str, Any], prompt_tokens: int) -> None:
         super().__init__(client)
-        self._prompt = prompt
-        self._choices = body.get("n") or 1
+        self._prompt_tokens = prompt_tokens
         self._streamed = bool(body.get("stream"))
         self._include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
         self._return_progress = bool(body.get("return_progress"))
@@ -120,30 +105,27 @@ class ChatReply(_Stream):
         self._pieces = 0
         limit = body.get("max_tokens")
         self._max_pieces = limit if isinstance(limit, int) and limit > 0 else sys.maxsize
-        self._usage: Usage | None = None
+        self._usage: steps.Usage | None = None
         self._finish: str | None = "stop"
 
-    def play(self, steps: Iterable[Step]) -> None:
+    def play(self, script: Iterable[steps.Step]) -> None:
         """Send the answer."""
-        for step in steps:
+        for step in script:
             # Progress begins after a pause, which simulates the loading of the model.
-            if self._return_progress and not self._role_sent and not isinstance(step, Sleep):
-                for progress in self._prompt.progress():
-                    self._choice(EMPTY_MESSAGE, prompt_progress=progress)
-                self._role_sent = True
+            if self._return_progress and not isinstance(step, steps.Sleep):
+                self._progress()
             if self._play(step):
                 return
             if self._pieces == self._max_pieces:
                 self._finish = "length"
                 break
         if not self._streamed:
-            texts = {field: "".join(parts) for field, parts in self._texts.items()}
-            message = {**EMPTY_MESSAGE, **texts}
+            texts = {field: "".join(written) for field, written in self._texts.items()}
+            message: dict[str, Any] = {**EMPTY_MESSAGE, **texts}
             message |= {"tool_calls": self._calls} if self._calls else {}
-            choice = {"finish_reason": self._finish, "message": message}
-            choices = [{"index": index, **choice} for index in range(self._choices)]
-            reply = {**FRAME, "object": "chat.completion", "choices": choices, **self._counts()}
-            self._client.reply(200, JSON, _dump(reply))
+            choice = {"index": 0, "finish_reason": self._finish, "message": message}
+            reply = {**FRAME, "object": "chat.completion", "choices": [choice], **self._counts()}
+            send_reply(self._client, steps.Reply(body=reply))
             return
         if self._finish is not None:
             self._delta({}, finish=self._finish)
@@ -152,41 +134,52 @@ class ChatReply(_Stream):
             self._send(b"data: [DONE]\n\n")
         self._send(b"")
 
-    def _play(self, step: Step) -> bool:
+    def _progress(self) -> None:
+        """Report each batch of the prompt."""
+        self._return_progress = False
+        total = self._prompt_tokens
+        for done in [*range(BATCH, total, BATCH), total]:
+            progress = {"total": total, "cache": 0, "processed": done, "time_ms": done * READ_MS}
+            self._choice(EMPTY_MESSAGE, prompt_progress=progress)
+        self._role_sent = True
+
+    def _play(self, step: steps.Step) -> bool:
         """Play one step. Return whether it ends the reply."""
         match step:
-            case Text(text, size) | Reasoning(text, size):
-                field = "content" if isinstance(step, Text) else "reasoning_content"
-                for piece in self._tokens(text, size):
-                    self._delta({field: piece})
-                    self._texts.setdefault(field, []).append(piece)
-            case ToolCall():
+            case steps.Text(text, size):
+                self._write("content", text, size)
+            case steps.Reasoning(text, size):
+                self._write("reasoning_content", text, size)
+            case steps.ToolCall():
                 self._call(step)
-            case Event(data):
+            case steps.Event(data):
                 self._event(data)
-            case Usage():
+            case steps.Usage():
                 self._usage = step
-            case Finish(reason):
+            case steps.Finish(reason):
                 self._finish = reason
-            case Sleep() | Hang() | Cut() | Raw() | Fail() | Reply():
-                return self._is_last(step)
             case _:
-                self._client.play(step)
+                return self._is_last(step)
         return False
+
+    def _write(self, field: str, text: str, size: int | None) -> None:
+        written = self._texts.setdefault(field, [])
+        for piece in self._tokens(text, size):
+            self._delta({field: piece})
+            written.append(piece)
 
     def _tokens(self, text: str, size: int | None = None) -> Iterator[str]:
         """Yield pieces of a text up to `max_tokens`; a piece counts as a token."""
-        for piece in itertools.islice(pieces(text, size), self._max_pieces - self._pieces):
+        for piece in itertools.islice(steps.pieces(text, size), self._max_pieces - self._pieces):
             self._pieces += 1
             yield piece
 
-    def _call(self, call: ToolCall) -> None:
+    def _call(self, call: steps.ToolCall) -> None:
         text = call.arguments
         if not isinstance(text, str):
             text = json.dumps(text, ensure_ascii=False)
-        tokens = list(self._tokens(text))
+        index, tokens = len(self._calls), list(self._tokens(text))
         start = {"id": call.id, "type": "function"}
-        index = len(self._calls)
         self._calls.append({**start, "function": {"name": call.name, "arguments": "".join(tokens)}})
         self._finish = "tool_calls"
         function = {"name": call.name, "arguments": ""}
@@ -211,14 +204,13 @@ class ChatReply(_Stream):
 
     def _counts(self) -> dict[str, Any]:
         """Return the objects `usage` and `timings` of a reply."""
-        usage = self._usage or Usage(len(self._prompt.tokens), self._pieces)
+        usage = self._usage or steps.Usage(self._prompt_tokens, self._pieces)
         prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
-        counts = {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion if total is None else total,
-        }
-        return {"usage": counts, "timings": self._prompt.timings(completion)}
+        total = prompt + completion if total is None else total
+        counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+        speed = {"predicted_n": completion, "predicted_per_second": 1000 / WRITE_MS}
+        times = {"prompt_ms": prompt * READ_MS, "predicted_ms": completion * WRITE_MS}
+        return {"usage": counts, "timings": {"prompt_n": prompt, **speed, **times}}
 
     def _send(self, data: bytes) -> None:
         if self._streamed:
@@ -236,22 +228,16 @@ class ChatReply(_Stream):
 class PullReply(_Stream):
     """The progress of one pull."""
 
-    def play(self, steps: Iterable[PullStep], pulled: Callable[[], object]) -> None:
-        """Send the progress.
-
-        Args:
-            steps: The steps of the pull.
-            pulled: Called at the end, before the client receives the last line, because the
-                client can use the model immediately.
-        """
-        for step in steps:
+    def play(self, script: Iterable[steps.PullStep], pulled: Callable[[], object]) -> None:
+        """Send the progress. Call `pulled` before the last line: the client uses the model then."""
+        for step in script:
             match step:
-                case Downloaded(current, total, layer):
+                case steps.Downloaded(current, total, layer):
                     part = {"id": layer, "size": total, "current": current}
                     self._line("progress", total=total, pulled=current, layer=part)
-                case Warn(message):
+                case steps.Warn(message):
                     self._line("warning", message=message)
-                case Pulled(message):
+                case steps.Pulled(message):
                     pulled()
                     self._line("success", message=message)
                 case _:

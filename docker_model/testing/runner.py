@@ -12,32 +12,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl
 
+from docker_model.testing import engine
 from docker_model.testing.command import run_command
-from docker_model.testing.command.process import CommandProcess
-from docker_model.testing.command.session import Session
-from docker_model.testing.engine import (
-    EngineError,
-    Limits,
-    RunnerError,
-    embeddings,
-    from_messages_api,
-    rank,
-    read_chat,
-)
-from docker_model.testing.models import normalize
+from docker_model.testing.command.session import CommandProcess
+from docker_model.testing.engine import EngineError, Limits, RunnerError
+from docker_model.testing.models import Store, normalize
 from docker_model.testing.records import Memory, Prompt, Request
 from docker_model.testing.replies import ChatReply, PullReply, send_reply
 from docker_model.testing.server import Exchange, Gone, Server
 from docker_model.testing.steps import Fail, Pulled, Reply, steps_of
-from docker_model.testing.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from docker_model.testing.models import Described
+    from docker_model.testing.models import Described, StoredModel
     from docker_model.testing.replies import Client
     from docker_model.testing.steps import ProcessStep, PullStep, Script
-    from docker_model.testing.store import StoredModel
     from docker_model.testing.templates import Template
 
 # `/v1/` and `/engines/BACKEND/v1/` are aliases of `/engines/v1/`.
@@ -45,8 +35,6 @@ _API = re.compile(r" (?:/engines(?:/(?:llama\.cpp|vllm|sglang|mlx))?)?/v1/")
 _ENGINE = re.compile(r" (?:/engines(?:/llama\.cpp)?)?/(rerank|_configure)$")
 STATUS = {"llama.cpp": "Running: llama.cpp b9879", "vllm": "Not Installed"}
 ENGINE_SIZE, MODEL_SIZE = 51_200_000, 268_800_000
-NO_PAGE = Reply(404, "404 page not found\n")
-NO_MODEL = Reply(404, "model not found\n")
 # The paths of requests to a model, and the mode of the model for each.
 INFERENCE = {
     "POST /engines/v1/chat/completions": "completion",
@@ -64,12 +52,7 @@ def normalized_route(route: str) -> str:
 
 
 def routes(replies: Mapping[str, FixedReply]) -> dict[str, FixedReply]:
-    """Check fixed replies, and return them by their normalized routes.
-
-    Raises:
-        ValueError: If a key is not a method and path.
-        TypeError: If a value is not a reply or a function.
-    """
+    """Check fixed replies, and return them by their normalized routes."""
     for route, reply in replies.items():
         if route != "*" and not re.fullmatch(r"[A-Z]+ /\S*", route):
             msg = f"{route!r} is not a method and path such as 'GET /models'"
@@ -95,7 +78,6 @@ class Scenario:
     score: Callable[[str, str], float]
     startup: Sequence[ProcessStep]
     version: str
-    retry_wait: float
     plugin: bool = True
 
 
@@ -104,11 +86,9 @@ class Runner:
 
     def __init__(self, scenario: Scenario) -> None:
         self.memory = Memory()
-        self._scenario = scenario
-        models, template = scenario.models, scenario.template
-        self._store = Store(models, template, any_model=scenario.any_model)
-        for name in scenario.pullable:
-            self._store.hide(name)
+        self.scenario = scenario
+        self._store = Store(scenario.template, scenario.models)
+        self._guard = threading.RLock()  # of the store
         self._server = Server(lambda link: Exchange(link, self._serve), socket.SHUT_RDWR)
         # Shut down only one direction, so that a command's processes can end and be awaited.
         self._commands = Server(self._watch, socket.SHUT_WR)
@@ -137,7 +117,9 @@ class Runner:
         """
         memory = self.memory
         with memory.changed:
-            memory.remember(request)
+            memory.requests.append(request)
+            memory.prompts += request.prompt is not None
+            memory.changed.notify_all()
         try:
             self._answer(client, request)
             request.complete = True
@@ -174,71 +156,83 @@ class Runner:
             thread.join()
 
     def _run(self, process: CommandProcess) -> None:
-        scenario = self._scenario
-        session = Session(process, self.answer, self.address, scenario)
         try:
-            run_command(process, session, scenario.startup, plugin=scenario.plugin)
+            run_command(process, self)
         except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
             self._failed(error)
             with contextlib.suppress(Gone):
                 process.exit(1)
 
+    def _failed(self, error: Exception) -> str:
+        self.memory.errors.append(error)
+        return "the script failed: " + "".join(traceback.format_exception_only(error)).strip()
+
     def _answer(self, client: Client, request: Request) -> None:
         path, _, query = request.path.partition("?")
         route = normalized_route(f"{request.method} {path}")
-        replies = self._scenario.replies
+        replies, body = self.scenario.replies, request.body
         fixed = replies.get(route, replies.get("*"))
-        body = request.body
         try:
             if fixed is not None:
-                reply = fixed if isinstance(fixed, Reply) else fixed(request)
+                reply: Reply | None = fixed if isinstance(fixed, Reply) else fixed(request)
             elif request.method == "POST" and not isinstance(body, dict) and "/tag" not in path:
                 reply = Reply(400, "invalid request\n")
             elif route in INFERENCE:
-                self._infer(client, request, INFERENCE[route], route)
-                return
+                reply = self._infer(client, request, route)
             elif route == "POST /models/create":
                 self._pull(client, body.get("from", ""))
                 return
             else:
-                reply = self._manage(route, dict(parse_qsl(query)), body)
+                with self._guard:
+                    reply = self._manage(route, dict(parse_qsl(query)), body)
         except Gone:
             raise
         except RunnerError as refusal:
             reply = refusal.reply
         except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
             reply = Reply(500, self._failed(error))
-        send_reply(client, reply)
+        if reply is not None:
+            send_reply(client, reply)
 
     # --- Inference --------------------------------------------------------------------------------
 
-    def _infer(self, client: Client, request: Request, mode: str, route: str) -> None:
-        """Load the model and send its answer."""
-        name = request.body.get("model")
+    def _find(self, name: str) -> StoredModel | None:
+        """Return a stored model; add it if the store contains every name that cannot be pulled."""
+        model, scenario = self._store.find(name), self.scenario
+        if model is None and scenario.any_model and normalize(name) not in scenario.pullable:
+            model = self._store.add(name)
+        return model
+
+    def _infer(self, client: Client, request: Request, route: str) -> Reply | None:
+        """Load the model, and return its reply if it is not a stream."""
+        body, scenario, mode = request.body, self.scenario, INFERENCE[route]
+        name = body.get("model")
         if not (isinstance(name, str) and name):
             msg = "model is required"
             raise RunnerError(msg, 400)
-        model = self._store.find(name)
-        if model is None:
-            msg = f"error while getting model: get model '\"{name}\"': model not found"
-            raise RunnerError(msg, 404)
-        body, scenario = request.body, self._scenario
-        with self._store.running(model, normalize(name), mode) as config:
-            if "x-preload-only" in request.headers:
-                reply = Reply()
-            elif mode == "embedding":
-                limits = Limits.of(model.model, mode, config)
-                reply = Reply(body=embeddings(body, limits, scenario.embed))
-            elif mode == "reranking":
-                limits = Limits.of(model.model, mode, config)
-                reply = Reply(body=rank(body, limits, scenario.score))
-            elif route.endswith("count_tokens"):
-                prompt = read_chat(from_messages_api(body), model.model, scenario.template)
-                reply = Reply(body={"input_tokens": len(prompt.tokens)})
-            else:
-                self._chat(client, request, model, config)
-                return
-            send_reply(client, reply)
+        with self._guard:
+            model = self._find(name)
+            if model is None:
+                msg = f"error while getting model: get model '\"{name}\"': model not found"
+                raise RunnerError(msg, 404)
+            model.loaded[mode] = normalize(name)
+            # The runner uses the configuration for chats if there is none for reranking.
+            other = "completion" if mode == "reranking" else mode
+            config = model.configs.get(mode, model.configs.get(other, {}))
+        if "x-preload-only" in request.headers:
+            return Reply()
+        if mode == "embedding":
+            limits = Limits(model, mode, config)
+            return Reply(body=engine.embeddings(body, limits, scenario.embed))
+        if mode == "reranking":
+            limits = Limits(model, mode, config)
+            return Reply(body=engine.rank(body, limits, scenario.score))
+        if route.endswith("count_tokens"):
+            chat = engine.from_messages_api(body)
+            count = engine.count_chat(chat, model, scenario.template)
+            return Reply(body={"input_tokens": count})
+        self._chat(client, request, model, config)
+        return None
 
     def _chat(
         self, client: Client, request: Request, model: StoredModel, config: Mapping[str, Any]
@@ -246,12 +240,15 @@ class Runner:
         if model.model.kind != "chat":
             msg = "the current context does not support logits computation. skipping"
             raise EngineError(msg, 500)
-        prompt = read_chat(request.body, model.model, self._scenario.template)
-        prompt.check_length(config.get("context-size") or model.context_size)
-        scripts = self._scenario.scripts
+        count = engine.count_chat(request.body, model, self.scenario.template)
+        size = config.get("context-size") or model.context_size
+        if size is not None and count >= size:
+            msg = f"request ({count} tokens) exceeds the available context size ({size} tokens)"
+            raise engine.too_long(msg, count, size)
+        scripts = self.scenario.scripts
         own_scripts = (scripts[tag] for tag in model.tags if tag in scripts)
-        stream = ChatReply(client, request.body, prompt)
-        steps = steps_of(next(own_scripts, self._scenario.script), Prompt(request))
+        stream = ChatReply(client, request.body, count)
+        steps = steps_of(next(own_scripts, self.scenario.script), Prompt(request))
         try:
             stream.play(steps)
         except Gone:
@@ -261,97 +258,68 @@ class Runner:
         finally:
             steps.close()
 
-    def _failed(self, error: Exception) -> str:
-        self.memory.errors.append(error)
-        return "the script failed: " + "".join(traceback.format_exception_only(error)).strip()
-
     # --- Models -----------------------------------------------------------------------------------
 
     def _pull(self, client: Client, name: str) -> None:
-        steps = self._scenario.pullable.get(normalize(name))
+        steps = self.scenario.pullable.get(normalize(name))
         if steps is None:
             is_stored = self._store.find(name) is not None
             missing = Fail("Model not found", 404)
             steps = [Pulled("Using cached model: 256.35MiB") if is_stored else missing]
-        PullReply(client).play(steps, lambda: self._store.add(name))
 
-    def _manage(self, route: str, arguments: Mapping[str, str], body: Any) -> Reply:
+        def pulled() -> None:
+            with self._guard:
+                self._store.add(name)
+
+        PullReply(client).play(steps, pulled)
+
+    def _manage(self, route: str, query: Mapping[str, str], body: Any) -> Reply:
         """Return the reply to a management request."""
-        store, models = self._store, self._store.all()
-        match route:
-            case "POST /engines/_configure":
-                store.configure(body)
-                return Reply(202)
-            case "POST /engines/unload":
-                count = store.unload(body.get("models") or (), everything=bool(body.get("all")))
-                return Reply(body={"unloaded_runners": count})
-        pages: dict[str, Any] = {
-            "GET /": "Docker Model Runner is running",
-            "GET /engines/status": STATUS,
-            "GET /engines/df": {
+        store, models = self._store, self._store.models
+        pages: dict[str, Callable[[], Any]] = {
+            "GET /": lambda: "Docker Model Runner is running",
+            "GET /engines/status": lambda: STATUS,
+            "GET /engines/df": lambda: {
                 "models_disk_usage": MODEL_SIZE * len(models),
                 "default_backend_disk_usage": ENGINE_SIZE,
             },
-            "GET /engines/ps": store.loaded(),
-            "GET /engines/_configure": store.configurations(arguments.get("model", "")),
-            "GET /models": [model.data for model in models],
-            "GET /engines/v1/models": {"object": "list", "data": list(map(_openai, models))},
-            "GET /simulated/search": self._search(arguments.get("q", "")),
+            "GET /engines/ps": store.running,
+            "POST /engines/unload": lambda: {"unloaded_runners": store.unload(body)},
+            "GET /engines/_configure": lambda: store.configurations(query.get("model", "")),
+            "POST /engines/_configure": lambda: store.configure(body),
+            "GET /models": lambda: [model.data for model in models],
+            "GET /engines/v1/models": lambda: {
+                "object": "list",
+                "data": [{"id": model.shown_name, "object": "model"} for model in models],
+            },
+            "GET /simulated/search": lambda: self._search(query.get("q", "")),
         }
         page = pages.get(route)
-        return self._manage_one(route, arguments) if page is None else Reply(body=page)
+        return Reply(body=page()) if page else self._manage_one(route, query)
 
     def _search(self, term: str) -> list[dict[str, Any]]:
         """Return the results of a search among the pullable and the stored models."""
-        stored = [model.shown_name for model in self._store.all()]
-        names = [*self._scenario.pullable, *stored]
-        short = [name.removeprefix("docker.io/").removesuffix(":latest") for name in names]
-        return [_found(name) for name in short if term.lower() in name.lower()]
+        names = [*self.scenario.pullable, *(model.shown_name for model in self._store.models)]
+        found = [name.removesuffix(":latest") for name in names if term.lower() in name]
+        sources = {"docker.io": "Docker Hub", "huggingface.co": "HuggingFace"}
+        parts = [name.partition("/") for name in found]
+        return [{"Name": name, "Source": sources.get(host, host)} for host, _, name in parts]
 
-    def _manage_one(self, route: str, arguments: Mapping[str, str]) -> Reply:
+    def _manage_one(self, route: str, query: Mapping[str, str]) -> Reply:
         """Return the reply to a management request for one model."""
-        start, _, name = route.partition("/models/")
-        model = self._store.find(name.removesuffix("/tag"))
-        if start not in ("GET ", "GET /engines/v1", "DELETE ", "POST "):
-            return NO_PAGE
+        method, _, name = route.replace("/engines/v1/", "/").partition(" /models/")
+        if not name:
+            return Reply(404, "404 page not found\n")
+        model = self._find(name.removesuffix("/tag"))
         if model is None:
-            return NO_MODEL
-        match start:
-            case "DELETE ":
-                removed = self._store.remove(model, name, force=arguments.get("force") == "true")
-                return Reply(body=removed)
-            case "POST ":
-                target = f"{arguments['repo']}:{arguments['tag']}"
-                self._store.tag(model, target)
-                return Reply(201, {"target": target})
-        return Reply(body=model.data if start == "GET " else _openai(model))
-
-
-def _found(name: str) -> dict[str, Any]:
-    hugging_face = name.startswith("huggingface.co/")
-    return {
-        "Name": name.removeprefix("huggingface.co/"),
-        "Description": f"The model {name}",
-        "Downloads": 1000,
-        "Stars": 10,
-        "Source": "HuggingFace" if hugging_face else "Docker Hub",
-        "Official": name.startswith("ai/"),
-        "UpdatedAt": "2026-01-01T00:00:00Z",
-        "Backend": "llama.cpp",
-        "Size": MODEL_SIZE,
-    }
-
-
-def _openai(model: StoredModel) -> dict[str, Any]:
-    config = model.data.get("config") or {}
-    keys = ("architecture", "parameters", "quantization", "size")
-    details = {key: config[key] for key in keys if config.get(key)}
-    if model.context_size is not None:
-        details["context_window"] = model.context_size
-    return {
-        "id": model.shown_name,
-        "object": "model",
-        "created": model.data.get("created", 0),
-        "owned_by": "docker",
-        **({"dmr": details} if details else {}),
-    }
+            return Reply(404, "model not found\n")
+        if method == "DELETE":
+            changes = self._store.remove(model, name, force=query.get("force") == "true")
+            if changes is None:
+                return Reply(409, f'unable to delete "{name}": it has several tags\n')
+            return Reply(body=changes)
+        if method == "POST":
+            target = normalize(f"{query['repo']}:{query['tag']}")
+            model.data["tags"] = [*dict.fromkeys([*model.tags, target])]
+            return Reply(201, {"target": target})
+        return Reply(body=model.data)

@@ -76,8 +76,7 @@ class Server:
         """Close all connections and end all threads."""
         self._closing = True
         # A connection is the portable way to wake a thread that waits in accept().
-        host, _, port = self.address.partition(":")
-        socket.create_connection((host, int(port))).close()
+        socket.create_connection(self._listener.getsockname()).close()
         self._thread.join()
         self._listener.close()
         for _, connection in self._connections:
@@ -98,11 +97,12 @@ class Exchange(BaseHTTPRequestHandler):
     """The requests of one connection, and their replies.
 
     Attributes:
+        target: The path with its query.
         text: The body of the request.
     """
 
     protocol_version = "HTTP/1.1"
-    wbufsize = 0
+    target: str
     text: bytes
 
     def __init__(self, connection: socket.socket, answer: Callable[[Exchange], None]) -> None:
@@ -116,16 +116,12 @@ class Exchange(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer a request of any method."""
         size = int(self.headers.get("Content-Length", "0"))
+        self.target = unquote(self.path)
         self.text = self.rfile.read(size)
         if len(self.text) == size:  # otherwise the client closed the connection
             self._answer(self)
 
     do_POST = do_DELETE = do_PUT = do_GET  # noqa: N815 - as above
-
-    @property
-    def target(self) -> str:
-        """The path with its query."""
-        return unquote(self.path)
 
     def json(self) -> Any:
         """Return the value of the body; `None` if the body is not JSON."""
@@ -136,25 +132,20 @@ class Exchange(BaseHTTPRequestHandler):
 
     def reply(self, status: int, content_type: str, body: bytes) -> None:
         """Send a complete reply."""
-        self._head(status, content_type, "Content-Length", str(len(body)))
-        self.send(body)
+        self._send(status, content_type, f"Content-Length: {len(body)}", body)
 
     def begin(self, content_type: str, status: int = 200) -> None:
         """Send the head of a streamed reply."""
-        self._head(status, content_type, "Transfer-Encoding", "chunked")
+        self._send(status, content_type, "Transfer-Encoding: chunked")
+
+    def _send(self, status: int, content_type: str, field: str, body: bytes = b"") -> None:
+        reason = responses.get(status, "")
+        head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: {content_type}\r\n{field}\r\n\r\n"
+        self.send(head.encode() + body)
 
     def piece(self, data: bytes) -> None:
         """Send a piece of the body; an empty piece ends it."""
         self.send(b"%x\r\n%b\r\n" % (len(data), data))
-
-    def _head(self, status: int, content_type: str, name: str, value: str) -> None:
-        self.send_response_only(status, responses.get(status, ""))
-        self.send_header("Content-Type", content_type)
-        self.send_header(name, value)
-        try:
-            self.end_headers()
-        except OSError:
-            raise Gone from None
 
     def send(self, data: bytes) -> None:
         """Send bytes. Block while the client does not read."""

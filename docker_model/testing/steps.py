@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, get_args
@@ -63,12 +63,7 @@ MAX_PIECES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A part of the answer.
-
-    Attributes:
-        text: The text.
-        size: The characters in a piece. Default: 4, or more if that made over 1000 pieces.
-    """
+    """A part of the answer, in pieces of `size` characters. Default: 4, but at most 1000 pieces."""
 
     text: str
     size: int | None = None
@@ -86,10 +81,7 @@ class Reasoning:
 class ToolCall:
     """A tool call by the model. Only HTTP transmits it; the command does not support tools.
 
-    Attributes:
-        name: The name of the tool.
-        arguments: The arguments. A text is sent unchanged, to simulate invalid JSON.
-        id: The id of the call. Default: a new, unique id.
+    Arguments that are a text are sent unchanged, to simulate invalid JSON. Default of `id`: unique.
     """
 
     name: str
@@ -108,12 +100,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The `finish_reason` of the answer.
-
-    Attributes:
-        reason: Such as `"length"` for a full context. With `None`, the stream ends without a
-            finish reason.
-    """
+    """The `finish_reason`, such as `"length"`. With `None`, the stream ends without one."""
 
     reason: str | None = "stop"
 
@@ -137,10 +124,6 @@ class Fail:
     Before the first piece of an answer this is an HTTP error, and the command exits with code 1.
     Later it is an error event in the stream. The command ignores such an event: it exits with
     code 0 after an incomplete answer.
-
-    Attributes:
-        message: The body of the reply, or the message of the event.
-        status: The HTTP status.
     """
 
     message: str = "something went wrong"
@@ -194,10 +177,7 @@ class Event:
 class Reply:
     """A complete HTTP reply of the runner.
 
-    Attributes:
-        status: The HTTP status.
-        body: A text, or any other value, which is sent as JSON.
-        content_type: The content type. Default: plain text or JSON, according to `body`.
+    A body that is not a text is sent as JSON. Default of `content_type`: plain text or JSON.
     """
 
     status: int = 200
@@ -243,13 +223,9 @@ class IgnoreSignals:
 
 @dataclass(frozen=True, slots=True)
 class Grandchild:
-    """The command starts a process that keeps its stdout and stderr open.
+    """The command starts a process that keeps its stdout and stderr open until it is killed.
 
-    The process lives until it is killed or the simulation ends.
-
-    Attributes:
-        detached: Whether the process has its own session, so that a signal to the command's
-            process group does not reach it.
+    A `detached` process has its own session: a signal to the command's group does not reach it.
     """
 
     detached: bool = False
@@ -295,24 +271,19 @@ Answer: TypeAlias = str | Step | Iterable[str | Step]
 
 
 class InTurn:
-    """A sequence of scripts, one per call. A call after the last script fails with HTTP 500.
-
-    Attributes:
-        scripts: The scripts.
-    """
+    """A sequence of scripts, one per call. A call after the last script fails with HTTP 500."""
 
     def __init__(self, *scripts: Script) -> None:
-        self.scripts = tuple(map(checked_script, scripts))
-        self._remaining = iter(self.scripts)
-        self._lock = threading.Lock()
+        self._remaining = deque(map(checked_script, scripts))  # thread-safe
+        self._count = len(scripts)
 
     def take(self) -> Script:
         """Return the next script."""
-        failure = Fail(
-            f"the script has no answer left for this call (answers: {len(self.scripts)})"
-        )
-        with self._lock:
-            return next(self._remaining, failure)
+        try:
+            return self._remaining.popleft()
+        except IndexError:
+            count = self._count
+            return Fail(f"the script has no answer left for this call (answers: {count})")
 
 
 Script: TypeAlias = str | Step | Sequence[str | Step] | Callable[[str], Answer] | InTurn
@@ -336,11 +307,7 @@ def letter_counts(text: str) -> list[float]:
 
 
 def checked(step: Any, kinds: Any) -> Any:
-    """Return the step if it has one of these types.
-
-    Raises:
-        TypeError: If the step has another type.
-    """
+    """Return the step if it has one of these types; raise a `TypeError` otherwise."""
     if not isinstance(step, kinds):
         names = ", ".join(kind.__name__ for kind in get_args(kinds))
         msg = f"{step!r} is not a step; a step is one of: {names}"
@@ -349,11 +316,7 @@ def checked(step: Any, kinds: Any) -> Any:
 
 
 def checked_script(script: Script) -> Script:
-    """Return the script after a check, so that an error shows where the script is written.
-
-    Raises:
-        TypeError: If the argument is not a script, or contains something that is not a step.
-    """
+    """Return the script after a check, so that an error shows where the script is written."""
     if callable(script) or isinstance(script, str | InTurn):
         return script
     # An iterator is not a script, because it can be played only once.

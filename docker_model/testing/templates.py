@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
-MISTRAL_ID = 9  # characters of a tool call's id
 Rule: TypeAlias = tuple[str, Callable[[Messages], bool]]
+MISTRAL_ID = 9  # characters of a tool call's id
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,33 +22,39 @@ class Template:
     """A chat template.
 
     Attributes:
-        source: The text in the model's metadata.
+        source: The text in the model's metadata. A text with `tools` shows tools to the model.
         rules: Pairs of an error message and a function that returns whether it applies to the
             messages.
-        tools: Whether the template shows tools to the model.
         system: Whether the template has a place for a system message. Without one, llama.cpp
             adds the first system message to the beginning of the next message.
     """
 
     source: str
     rules: tuple[Rule, ...] = ()
-    tools: bool = False
     system: bool = True
+
+    @property
+    def tools(self) -> bool:
+        """Whether the template shows tools to the model."""
+        return "tools" in self.source
 
     def complaint(self, messages: Messages) -> str | None:
         """Return the error message of the first rule that refuses these messages, or `None`."""
         return next((complaint for complaint, refuses in self.rules if refuses(messages)), None)
 
 
-def _roles(messages: Messages) -> str:
-    """Return one letter per message: its role, `c` for tool calls, `?` for an unknown role."""
-    letters = {"system": "s", "user": "u", "assistant": "a", "tool": "t"}
-    return "".join("c" if _calls(m) else letters.get(m["role"], "?") for m in messages)
-
-
 def _matching(pattern: str) -> Callable[[Messages], bool]:
-    """Return a function that searches the letters of the messages' roles for a pattern."""
-    return lambda messages: re.search(pattern, _roles(messages)) is not None
+    """Return a rule that searches the roles for a pattern.
+
+    It has one letter per message: its role, `c` for tool calls, `?` for an unknown role.
+    """
+    letters = {"system": "s", "user": "u", "assistant": "a", "tool": "t"}
+
+    def matches(messages: Messages) -> bool:
+        roles = ["c" if _calls(turn) else letters.get(turn["role"], "?") for turn in messages]
+        return re.search(pattern, "".join(roles)) is not None
+
+    return matches
 
 
 def _calls(message: Mapping[str, Any]) -> Sequence[Any]:
@@ -69,76 +75,54 @@ def _nameless_results(messages: Messages) -> bool:
     return any(message["role"] == "tool" and not message.get("name") for message in messages)
 
 
-_OTHER_ROLES = _matching(r"\?")
-_LATE_SYSTEM = _matching(r".s")
 _CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + "
     "message['content'] + '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-_TOOLS = "{% if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% endif %}"
+_TOOLS = "{% if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% endif %}" + _CHATML
 _THINK = (
     "{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
 )
+_OTHER_ROLES, _LATE_SYSTEM = _matching(r"\?"), _matching(r".s")
 _TURNS = "onversation roles must alternate user/assistant/user/assistant/..."
 _ONE_SYSTEM = "Only user and assistant roles are supported, with an optional system message!"
-
+_QWEN3_5 = (
+    ("No user query found in messages.", _matching(r"^[^u]*$")),
+    ("System message must be at the beginning.", _LATE_SYSTEM),
+    ("Unexpected message role.", _OTHER_ROLES),
+)
+_MISTRAL_TURNS = _matching(r"^(?!s?[ct]*(u[ct]*[^uct][ct]*)*(u[ct]*)?$)")
+_MISTRAL = (
+    (f"After the optional system message, c{_TURNS}", _MISTRAL_TURNS),
+    (_ONE_SYSTEM, _OTHER_ROLES),
+    (_ONE_SYSTEM, _LATE_SYSTEM),
+    ("Tool call IDs should be alphanumeric strings with length 9!", _ids_of_other_length),
+)
+_FUNCTIONARY = (
+    ("Invalid role.", _OTHER_ROLES),
+    ("A tool message needs the name of its tool.", _nameless_results),
+)
+_ORPHANS = ("Message has tool role, but there was no previous tool call!", _matching(r"^[^c]*t"))
 TEMPLATES: dict[str, Template] = {
     # Accepts every conversation, as the templates of Qwen 2.5 and Hermes do.
-    "chatml": Template(_TOOLS + _CHATML, tools=True),
+    "chatml": Template(_TOOLS),
     # The same without tools.
     "smollm2": Template(_CHATML),
-    "qwen3": Template(_TOOLS + _CHATML + _THINK, tools=True),
-    "qwen3.5": Template(
-        _TOOLS + _CHATML + _THINK,
-        (
-            ("No user query found in messages.", _matching(r"^[^u]*$")),
-            ("System message must be at the beginning.", _LATE_SYSTEM),
-            ("Unexpected message role.", _OTHER_ROLES),
-        ),
-        tools=True,
-    ),
+    "qwen3": Template(_TOOLS + _THINK),
+    "qwen3.5": Template(_TOOLS + _THINK, _QWEN3_5),
     "gemma": Template(_CHATML, ((f"C{_TURNS}", _matching(r"^(?!(u[^u])*u?$)")),), system=False),
-    "mistral": Template(
-        _TOOLS + _CHATML,
-        (
-            (
-                f"After the optional system message, c{_TURNS}",
-                _matching(r"^(?!s?[ct]*(u[ct]*[^uct][ct]*)*(u[ct]*)?$)"),
-            ),
-            (_ONE_SYSTEM, _OTHER_ROLES),
-            (_ONE_SYSTEM, _LATE_SYSTEM),
-            ("Tool call IDs should be alphanumeric strings with length 9!", _ids_of_other_length),
-        ),
-        tools=True,
-    ),
+    "mistral": Template(_TOOLS, _MISTRAL),
     "llama3": Template(
-        _TOOLS + _CHATML,
-        (("This model only supports single tool-calls at once!", _several_calls),),
-        tools=True,
+        _TOOLS, (("This model only supports single tool-calls at once!", _several_calls),)
     ),
-    "functionary": Template(
-        _TOOLS + _CHATML,
-        (
-            ("Invalid role.", _OTHER_ROLES),
-            ("A tool message needs the name of its tool.", _nameless_results),
-        ),
-        tools=True,
-    ),
-    "gpt-oss": Template(
-        _TOOLS + _CHATML + "{{ reasoning_effort }}",
-        (("Message has tool role, but there was no previous tool call!", _matching(r"^[^c]*t")),),
-        tools=True,
-    ),
+    "functionary": Template(_TOOLS, _FUNCTIONARY),
+    "gpt-oss": Template(_TOOLS + "{{ reasoning_effort }}", (_ORPHANS,)),
 }
 
 
 def template_named(template: str | Template) -> Template:
-    """Return the template with this name. Return a `Template` unchanged.
-
-    Raises:
-        ValueError: If there is no template with this name.
-    """
+    """Return the template with this name. Return a `Template` unchanged."""
     if isinstance(template, Template):
         return template
     if template not in TEMPLATES:

@@ -74,7 +74,6 @@ def simulate(transcript: Transcript, version: str) -> SimulatedDocker:
         pullable=dict.fromkeys(missing, pull),
         replies=replies,
         version=version,
-        retry_wait=0.01,
     )
 
 

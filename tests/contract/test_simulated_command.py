@@ -35,6 +35,7 @@ OUT_OF_SCOPE = {
     "inspect-dots": "a model name that this package refuses",
     "inspect-short@v0.1.40": "a name that v0.1.40 does not accept",
     "ps@v0.1.40": "v0.1.40 does not report whether a model is being loaded",
+    "pull-cut": "the simulated command does not repeat a pull that failed",
     "pull-*@v0.1.40": "v0.1.40 does not support warnings or incomplete pulls",
     "pull-html": "a reply that no runner sends",
     "run-*debug*": "this package does not make this call",

@@ -2,143 +2,229 @@
 
 This code runs in the test's process and controls the started program,
 `docker_model.testing.program`. It simulates two versions, the newest one and v0.1.40. Versions
-before v0.1.45 behave like v0.1.40.
+before v0.1.45 behave like v0.1.40. A command gets its session, its flags and its words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
 
-from docker_model.testing.command import manage
-from docker_model.testing.command.process import CommandError, Ended
-from docker_model.testing.command.run import run
-from docker_model.testing.command.session import Session
+from docker_model.testing.command.run import pull, run, size
+from docker_model.testing.command.session import (
+    UNAVAILABLE,
+    CommandError,
+    Ended,
+    Session,
+    refuse,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from docker_model.testing.command.process import CommandProcess
-    from docker_model.testing.steps import ProcessStep
+    from docker_model.testing.command.session import CommandProcess
+    from docker_model.testing.runner import Runner
 
 NO_PLUGIN = 125
-
-
-@dataclass(slots=True)
-class Flags:
-    """A parsed command line.
-
-    Attributes:
-        values: The texts of the flags by their names; `"true"` for a switch.
-        words: The other arguments, in order.
-    """
-
-    values: dict[str, str] = field(default_factory=dict)
-    words: list[str] = field(default_factory=list)
-
-    def text(self, name: str, default: str = "") -> str:
-        """Return the flag's value."""
-        return self.values.get(name, default)
-
-    def on(self, name: str) -> bool:
-        """Return whether the switch is on."""
-        return self.values.get(name) == "true"
-
-
-Command: TypeAlias = Callable[[Session, Flags], None]
-CONFIGURE = (
-    "context-size= speculative-draft-model= speculative-num-tokens= "
-    "speculative-min-acceptance-rate= hf_overrides= gpu-memory-utilization= mode= think keep-alive="
-)
-# Each command's function, its flags in the form of `parse`, and its flags in v0.1.40.
-COMMANDS: dict[str, tuple[Command, str, str]] = {
-    "configure": (manage.configure, CONFIGURE, "context-size="),
-    "df": (manage.query("/engines/df", manage.print_usage), "", ""),
-    "inspect": (manage.query("/models/{0}", manage.print_json), "", ""),
-    "list": (manage.query("/models", manage.print_json), "json", "json"),
-    "ps": (manage.query("/engines/ps", manage.print_running), "", ""),
-    "pull": (manage.pull_command, "", ""),
-    "rm": (manage.remove, "force", "force"),
-    "run": (run, "color= detach", ""),
-    "search": (manage.query("/simulated/search?q={0}", manage.print_search), "limit= json", ""),
-    "status": (manage.status, "json", "json"),
-    "tag": (manage.tag, "", ""),
-    "unload": (manage.unload, "all", "all"),
-    "version": (manage.version, "", ""),
-}
 WITHOUT_ENGINE = ("search", "version")
+# The flags of `configure`, and their places in the request.
+CONFIGURE = {
+    "context-size": "context-size",
+    "gpu-memory-utilization": "vllm.gpu-memory-utilization",
+    "hf_overrides": "vllm.hf-overrides",
+    "keep-alive": "keep_alive",
+    "mode": "mode",
+    "speculative-draft-model": "speculative.draft_model",
+    "speculative-min-acceptance-rate": "speculative.min_acceptance_rate",
+    "speculative-num-tokens": "speculative.num_tokens",
+    "think": "llamacpp.reasoning-budget",
+}
+TEXTS = ("keep-alive", "mode", "speculative-draft-model")  # the others are JSON values
 
 
-def parse(args: Sequence[str], known: str) -> Flags:
-    """Parse a command line with flags and words in any order; `--` ends the flags.
-
-    Args:
-        args: The arguments after the command's name.
-        known: The known flags, such as `all` for a switch and `color=` for a flag with a value.
-
-    Raises:
-        CommandError: If a flag is unknown.
-    """
-    valued = {flag.rstrip("="): flag.endswith("=") for flag in known.split()}
-    flags = Flags()
-    words = iter(args)
-    for word in words:
-        name, equals, value = word.removeprefix("--").partition("=")
-        if word == "--":
-            flags.words += words
-        elif not word.startswith("-"):
-            flags.words.append(word)
-        elif name not in valued:
-            msg = f"unknown flag: --{name}\n\nUsage:  docker model COMMAND"
-            raise CommandError(msg)
-        elif valued[name] and not equals:
-            flags.values[name] = next(words, "")
-        else:
-            flags.values[name] = value or "true"
-    return flags
-
-
-def run_command(
-    process: CommandProcess, session: Session, startup: Sequence[ProcessStep], *, plugin: bool
-) -> None:
+def run_command(process: CommandProcess, runner: Runner) -> None:
     """Run a command from its start to its exit."""
-    words = list(process.call.argv)
+    session = Session(process, runner)
     try:
-        if not plugin:
-            process.exit(_without_plugin(process, words))
+        if not runner.scenario.plugin:
+            process.exit(_without_plugin(session))
         process.order("pair", b"deaf" if session.old else b"")
-        for step in startup:
+        for step in runner.scenario.startup:
             process.play(step)
-        process.exit(_dispatch(session, words[1:]))
+        process.exit(_with_plugin(session))
     except Ended:
         pass
 
 
-def _dispatch(session: Session, words: list[str]) -> int:
-    """Run a command line of the plugin; return the exit code."""
-    name, *args = words or [""]
+def _without_plugin(session: Session) -> int:
+    """Run the call like a `docker` without the plugin; return the exit code."""
+    words = session.process.call.argv
+    before = words[: words.index("--")] if "--" in words else words
+    flag = next((word for word in before if word.startswith("-")), None)
+    if flag is None:
+        session.process.err("docker: unknown command: docker model\n")
+        return 1
+    session.process.err(f"unknown flag: {flag}\n\nUsage:  docker [OPTIONS] COMMAND [ARG...]\n")
+    return NO_PLUGIN
+
+
+def _with_plugin(session: Session) -> int:
+    """Run a command of the plugin; return the exit code."""
+    name, *args = session.process.call.argv[1:] or [""]
     if name not in COMMANDS:
         # The CLI prints its help and exits with code 0.
         session.process.out("Usage:  docker model COMMAND\n")
         return 0
-    run_it, known, known_to_old = COMMANDS[name]
+    command, known, known_to_old = COMMANDS[name]
     try:
         if name not in WITHOUT_ENGINE:
             session.need_engine(always=name == "status")
-        run_it(session, parse(args, known_to_old if session.old else known))
+        flags, words = parse(args, known_to_old if session.old else known)
+        command(session, flags, *words)
     except CommandError as error:
         session.process.err(f"{error}\n")
         return 1
     return 0
 
 
-def _without_plugin(process: CommandProcess, words: list[str]) -> int:
-    """Run the call like a `docker` without the plugin; return the exit code."""
-    before = words[: words.index("--")] if "--" in words else words
-    flag = next((word for word in before if word.startswith("-")), None)
-    if flag is None:
-        process.err("docker: unknown command: docker model\n")
-        return 1
-    process.err(f"unknown flag: {flag}\n\nUsage:  docker [OPTIONS] COMMAND [ARG...]\n")
-    return NO_PLUGIN
+def parse(args: Sequence[str], known: str) -> tuple[dict[str, str], list[str]]:
+    """Return the flags and words of a command line, in any order; `--` ends the flags.
+
+    `known` has the known flags, such as `all` for a switch and `color=` for a flag with a value.
+    """
+    flags: dict[str, str] = {}
+    found: list[str] = []
+    words = iter(args)
+    for word in words:
+        name, equals, value = word.removeprefix("--").partition("=")
+        if word == "--":
+            found += words
+        elif not word.startswith("-"):
+            found.append(word)
+        elif f"{name}=" in known.split():
+            flags[name] = value if equals else next(words, "")
+        elif name in known.split():
+            flags[name] = value or "true"
+        else:
+            refuse(f"unknown flag: --{name}\n\nUsage:  docker model COMMAND")
+    return flags, found
+
+
+# --- Management -----------------------------------------------------------------------------------
+
+
+def _show(path: str) -> Callable[..., None]:
+    """Return a command that prints the JSON at a path; `{0}` is the first word."""
+
+    def command(session: Session, _flags: object, *words: str) -> None:
+        _print_json(session, session.ask_json("GET", path.format(*words), "the command failed"))
+
+    return command
+
+
+def _print_json(session: Session, value: Any) -> None:
+    session.process.out(json.dumps(value, ensure_ascii=False, indent=4) + "\n")
+
+
+def _running(session: Session, _flags: object) -> None:
+    row = "{:40}  {:9}  {:10}  {}\n"
+    table = row.format("MODEL NAME", "BACKEND", "MODE", "UNTIL")
+    for model in session.ask_json("GET", "/engines/ps", "Failed to list running models"):
+        until = "Loading..." if model.get("loading") else "4 minutes from now"
+        name = model["model_name"].lower()
+        table += row.format(name, model["backend_name"], model["mode"], until)
+    session.process.out(table)
+
+
+def _disk_usage(session: Session, _flags: object) -> None:
+    usage = session.ask_json("GET", "/engines/df", "Failed to get the disk usage")
+    models, engine = usage["models_disk_usage"], usage["default_backend_disk_usage"]
+    session.process.out(f"TYPE  SIZE\nModels  {size(models)}\nInference engine  {size(engine)}\n")
+
+
+def _remove(session: Session, flags: Mapping[str, str], model: str) -> None:
+    force = flags.get("force", "false")
+    session.ask("DELETE", f"/models/{model}?force={force}", "Failed to remove model")
+
+
+def _tag(session: Session, _flags: object, source: str, target: str) -> None:
+    name, colon, label = target.rpartition(":")
+    if not colon or "/" in label:
+        name, label = target, "latest"
+    path = f"/models/{source}/tag?repo={name}&tag={label}"
+    session.ask("POST", path, "failed to tag model")
+
+
+def _unload(session: Session, flags: Mapping[str, str], *models: str) -> None:
+    body = {"all": "all" in flags, "backend": "", "models": list(models)}
+    reply = session.ask_json("POST", "/engines/unload", "Failed to unload models", body)
+    session.process.out(f"Unloaded {reply['unloaded_runners']} model(s).\n")
+
+
+def _status(session: Session, _flags: object) -> None:
+    failed = "Failed to get Docker Model Runner status"
+    state: dict[str, Any] = {"running": True, "backends": {}}
+    try:
+        session.ask("GET", "/models", failed)
+        with contextlib.suppress(ValueError):
+            state["backends"] = json.loads(session.ask("GET", "/engines/status", failed))
+    except CommandError as error:
+        if error.status != UNAVAILABLE:
+            raise
+        state["running"] = False
+    if session.old:
+        state["endpoint"] = f"{session.base}/engines/v1/"
+    else:
+        state |= {"kind": session.kind, "endpointHost": f"{session.base}/v1/"}
+    _print_json(session, state)
+
+
+def _version(session: Session, _flags: object) -> None:
+    own, kind = session.version, session.kind
+    text = f"Docker Model Runner version {own}\nDocker Engine Kind: {kind}\n"
+    if not session.old:
+        text = f"Client:\n Version:    {own}\n\nServer:\n Engine:     {kind}\n"
+    session.process.out(text)
+
+
+def _search(session: Session, _flags: object, term: str) -> None:
+    found = session.ask_json("GET", f"/simulated/search?q={term}", "the search failed")
+    if found:
+        _print_json(session, found)
+    else:
+        session.process.out("No models found\n")
+
+
+def _configure(session: Session, flags: Mapping[str, str], model: str, *words: str) -> None:
+    if model == "show" and not session.old:
+        _show("/engines/_configure?model={0}")(session, flags, *words, "")
+        return
+    body: dict[str, Any] = {"model": model}
+    if words:
+        body["runtime-flags"] = list(words)
+    for flag, text in flags.items():
+        *group, key = CONFIGURE[flag].split(".")
+        value = text if flag in TEXTS else json.loads(text)
+        if flag == "think":
+            value = -1 if value else 0
+        (body.setdefault(group[0], {}) if group else body)[key] = value
+    session.ask("POST", "/engines/_configure", "the configuration was refused", body)
+
+
+# Each command's function, its flags in the form of `parse`, and its flags in v0.1.40.
+COMMANDS: dict[str, tuple[Callable[..., None], str, str]] = {
+    "configure": (_configure, " ".join(f"{flag}=" for flag in CONFIGURE), "context-size="),
+    "df": (_disk_usage, "", ""),
+    "inspect": (_show("/models/{0}"), "", ""),
+    "list": (_show("/models"), "json", "json"),
+    "ps": (_running, "", ""),
+    "pull": (lambda session, _flags, model: pull(session, model), "", ""),
+    "rm": (_remove, "force", "force"),
+    "run": (run, "color= detach", ""),
+    "search": (_search, "limit= json", ""),
+    "status": (_status, "json", "json"),
+    "tag": (_tag, "", ""),
+    "unload": (_unload, "all", "all"),
+    "version": (_version, "", ""),
+}

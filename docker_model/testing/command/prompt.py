@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import re
 from base64 import b64encode
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from docker_model.testing.command.process import CommandError
+from docker_model.testing.command.session import refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 GO_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -29,72 +32,49 @@ _IMAGE = re.compile(
     rf"""|({_START}[^\n"']*?{_EXTENSION}\b)|{_START}[^\n"']*""",
     re.ASCII,
 )
-_SIGNATURES = {
-    "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
-    "image/jpeg": re.compile(rb"\xff\xd8\xff"),
-    "image/webp": re.compile(rb"RIFF....WEBPVP", re.DOTALL),
-}
+_TYPES = {b"\x89PNG\r\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
 
 
 def rewrite(prompt: str, directory: str) -> str | list[dict[str, Any]]:
     """Return the content of the message that the CLI sends for this prompt.
 
-    Args:
-        prompt: The prompt.
-        directory: The command's working directory.
-
     Raises:
-        CommandError: If an image cannot be read; the message is the CLI's.
+        CommandError: If an image cannot be read.
     """
-    prompt = _include_files(prompt, directory)
-    text, images = _take_images(prompt, directory)
-    if not images:
-        return text
-    parts: list[dict[str, Any]] = [
-        {"type": "image_url", "image_url": {"url": image}} for image in images
-    ]
-    return [*parts, {"type": "text", "text": text}] if text else parts
-
-
-def _include_files(prompt: str, directory: str) -> str:
-    for match in list(_INCLUSION.finditer(prompt)):
-        path = match[1] or match[2] or match[3]
-        name = _ESCAPE.sub(r"\1", path)
+    for path, name in _paths(_INCLUSION, prompt):
         try:
             content = _read(name, directory)
         except (OSError, ValueError):
             continue
-        if _image_type(content) or _has_extension(name):
-            continue
-        text = content.decode("utf-8", "replace").replace("\\", r"\\")
-        for written in map(re.escape, (path, name)):
-            for pattern in (f'@"{written}"', f"@'{written}'", rf"@{written}(?=[ \t\n\f\r]|\Z)"):
-                prompt = re.sub(pattern, text, prompt)
-    return prompt
-
-
-def _take_images(prompt: str, directory: str) -> tuple[str, list[str]]:
-    images = []
-    for match in list(_IMAGE.finditer(prompt)):
-        path = match[1] or match[2] or match[3]
-        if not path:
-            continue
-        name = _ESCAPE.sub(r"\1", path)
+        if not _image_type(content, name):
+            prompt = _include(prompt, path, name, content.decode("utf-8", "replace"))
+    images: list[dict[str, Any]] = []
+    for path, name in _paths(_IMAGE, prompt):
         try:
             content = _read(name, directory)
         except FileNotFoundError:
             continue
         except (OSError, ValueError):
             content = b""
-        kind = _image_type(content)
-        if not content or not (kind or _has_extension(name)):
-            msg = f'failed to process images: couldn\'t process image "{name}"'
-            raise CommandError(msg)
+        kind = _image_type(content, name)
+        if not content or not kind:
+            refuse(f'failed to process images: couldn\'t process image "{name}"')
         for written in (f"'{name}'", f"'{path}'", name, path):
             prompt = prompt.replace(written, "")
-        kind = kind or "application/octet-stream"
-        images.append(f"data:{kind};base64,{b64encode(content).decode()}")
-    return prompt.strip(GO_SPACE), images
+        url = f"data:{kind};base64,{b64encode(content).decode()}"
+        images.append({"type": "image_url", "image_url": {"url": url}})
+    text = prompt.strip(GO_SPACE)
+    if not images:
+        return text
+    return [*images, {"type": "text", "text": text}] if text else images
+
+
+def _paths(pattern: re.Pattern[str], prompt: str) -> Iterator[tuple[str, str]]:
+    """Yield each path in the prompt, and the path without backslashes."""
+    for groups in pattern.findall(prompt):
+        path = "".join(groups)
+        if path:
+            yield path, _ESCAPE.sub(r"\1", path)
 
 
 def _read(name: str, directory: str) -> bytes:
@@ -102,10 +82,14 @@ def _read(name: str, directory: str) -> bytes:
         return file.read()
 
 
-def _has_extension(name: str) -> bool:
-    return name.lower().endswith((".jpg", ".jpeg", ".png", ".webp"))
+def _include(prompt: str, path: str, name: str, text: str) -> str:
+    for written in map(re.escape, (path, name)):
+        mention = rf"""@"{written}"|@'{written}'|@{written}(?=[ \t\n\f\r]|\Z)"""
+        prompt = re.sub(mention, lambda _match: text, prompt)
+    return prompt
 
 
-def _image_type(content: bytes) -> str:
-    """Return the content type of an image, or "", like Go's http.DetectContentType."""
-    return next((kind for kind, start in _SIGNATURES.items() if start.match(content)), "")
+def _image_type(content: bytes, name: str) -> str:
+    """Return the type of an image: by its first bytes, or unknown for the name of an image."""
+    unknown = "application/octet-stream" if re.search(rf"{_EXTENSION}\Z", name) else ""
+    return next((kind for start, kind in _TYPES.items() if content.startswith(start)), unknown)

@@ -1,44 +1,47 @@
-"""The command `docker model run`, with one prompt and one answer."""
+"""The commands `docker model run`, with one prompt and one answer, and `docker model pull`."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 from typing import TYPE_CHECKING, Any
 
-from docker_model.testing.command.manage import pull
-from docker_model.testing.command.process import CommandError
 from docker_model.testing.command.prompt import rewrite
 from docker_model.testing.command.session import (
+    NOT_FOUND,
     NOT_RUNNING,
     OK,
     UNAVAILABLE,
-    NotFoundError,
+    CommandError,
+    RunnerReply,
     parse_json,
     refuse,
 )
 
 if TYPE_CHECKING:
-    from docker_model.testing.command import Flags
+    from collections.abc import Mapping
+
     from docker_model.testing.command.session import Session
 
 CHAT = "/engines/v1/chat/completions"
 MAX_LINE = 64 * 1024  # bytes of a line in Go's bufio.Scanner, including its end
+KILO = 1000
 _NOT_UTF_8 = dict.fromkeys(range(0xDC80, 0xDD00), "\ufffd")
 
 
-def run(session: Session, flags: Flags) -> None:
+def run(session: Session, flags: Mapping[str, str], model: str, *words: str) -> None:
     """Run `docker model run MODEL [PROMPT]`, with the steps in the order of the real command."""
-    model, *words = flags.words
-    prompt = " ".join(words)
-    if not flags.on("detach"):
-        text = session.process.read_stdin().decode("utf-8", "surrogateescape")
-        prompt = "\n\n".join(filter(None, (prompt, text)))
+    detached = "detach" in flags
+    typed = "" if detached else session.process.read_stdin()
+    prompt = "\n\n".join(filter(None, (" ".join(words), typed)))
     try:
-        text = session.ask("GET", f"/models/{model}", "Failed to inspect model")
-        parse_json(text, "Failed to inspect model")
-    except NotFoundError:
+        session.ask_json("GET", f"/models/{model}", "Failed to inspect model")
+    except CommandError as error:
+        if error.status != NOT_FOUND:
+            raise
         session.process.out(f"Unable to find model '{model}' locally. Pulling from the server.\n")
         pull(session, model)
-    if flags.on("detach"):
+    if detached:
         body = {"model": model, "messages": [], "stream": False}
         reply = session.request("POST", CHAT, body, preload=True)
         reply.check("Failed to load model: preload failed")
@@ -57,7 +60,8 @@ def _answer(session: Session, model: str, prompt: str) -> None:
     messages = [{"role": "user", "content": content}]
     body = {"model": model, "messages": messages, "stream": True}
     printer = _Printer(session)
-    reply = session.request("POST", CHAT, body, take=printer.take, cancel=True)
+    reply = RunnerReply(session.process, printer.take, cancel=True)
+    session.request("POST", CHAT, body, reply=reply)
     if reply.status == UNAVAILABLE:
         refuse(NOT_RUNNING)
     if reply.status != OK:
@@ -68,16 +72,11 @@ def _answer(session: Session, model: str, prompt: str) -> None:
 
 
 class _Printer:
-    """Prints the events of a streamed answer.
-
-    Attributes:
-        is_done: Whether the last event was received.
-    """
+    """Prints the events of a streamed answer."""
 
     def __init__(self, session: Session) -> None:
-        self.is_done = False
-        self._out, self._old = session.process.out, session.old
-        self._err = session.process.err
+        self.is_done = False  # whether the last event was received
+        self._process, self._old = session.process, session.old
         self._incomplete = b""
         self._has_begun = session.old
         self._state = ""
@@ -96,7 +95,7 @@ class _Printer:
                 self._event(parse_json(text[6:], "error parsing stream response"))
             elif line and not self._has_begun and not line.startswith((b":", b"data:")):
                 # Lines before the stream report the installation of a backend.
-                self._err(text + "\n")
+                self._process.err(text + "\n")
                 continue
             self._has_begun = self._has_begun or bool(line)
 
@@ -106,7 +105,7 @@ class _Printer:
         if self._usage and not self._old:
             keys = ("prompt_tokens", "completion_tokens", "total_tokens")
             text = "\n\nToken usage: {} prompt + {} completion = {} total"
-            self._out(text.format(*(self._usage.get(key, 0) for key in keys)))
+            self._process.out(text.format(*(self._usage.get(key, 0) for key in keys)))
 
     def _event(self, event: dict[str, Any]) -> None:
         self._usage = event.get("usage") or self._usage
@@ -124,4 +123,66 @@ class _Printer:
             before = {"reasoning": between, "content": "\n\n"}.get(self._state, "")
             before += "Thinking:\n" if state == "reasoning" else ""
         self._state = state
-        self._out(before + text)
+        self._process.out(before + text)
+
+
+def pull(session: Session, model: str) -> None:
+    """Pull a model and print the progress in the format for pipes.
+
+    A signal to `docker` does not cancel a pull.
+    """
+    body = {"from": model}
+    token = session.env.get("HF_TOKEN")
+    if token and model.lower().startswith(("hf.co/", "huggingface.co/")):
+        body["bearer-token"] = token
+    progress = _PullProgress(session)
+    reply = RunnerReply(session.process, progress.take)
+    session.request("POST", "/models/create", body, reply=reply)
+    if reply.close_connection:
+        refuse("Failed to pull model: unexpected EOF")
+    if reply.status == UNAVAILABLE:
+        refuse(f"Failed to pull model: {NOT_RUNNING}")
+    reply.check(f"Failed to pull model: pulling {model} failed")
+    progress.take(b"\n")
+    session.process.out(f"{progress.message}\n")
+
+
+def size(number: float) -> str:
+    """Return a number of bytes with a unit, such as `1.50MB`."""
+    units = ["GB", "MB", "kB", "B"]
+    while number >= KILO and len(units) > 1:
+        number /= KILO
+        units.pop()
+    return f"{number:.2f}{units[-1]}"
+
+
+class _PullProgress:
+    """Prints the progress of a pull."""
+
+    def __init__(self, session: Session) -> None:
+        self.message = ""  # the last line of a successful pull
+        self._process = session.process
+        self._layers: dict[str, int] = {}
+        self._incomplete = b""
+
+    def take(self, data: bytes) -> None:
+        """Add a piece of the reply, and print the lines that are complete."""
+        *lines, self._incomplete = (self._incomplete + data).split(b"\n")
+        for line in lines:
+            with contextlib.suppress(ValueError):  # ignore lines that are not JSON
+                self._step(json.loads(line))
+
+    def _step(self, step: dict[str, Any]) -> None:
+        message = str(step.get("message", ""))
+        match step.get("type"):
+            case "progress":
+                layer = step["layer"]
+                self._layers[layer.get("id", "")] = layer["current"]
+                done, total = sum(self._layers.values()), step["total"]
+                self._process.out(f"Downloaded {size(done)} of {size(total)}\n")
+            case "success":
+                self.message = message
+            case "error":
+                refuse(f"Failed to pull model: {message}")
+            case "warning":
+                self._process.err(f"Warning: {message}\n")

@@ -1,73 +1,196 @@
-"""The session of one `docker model` command: its process, its version and its runner."""
+"""A started command: the control of its processes, and its requests to the runner."""
 
 from __future__ import annotations
 
 import json
+import threading
 from http.client import responses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from docker_model.testing.command.process import Canceled, CommandError, CommandProcess
-from docker_model.testing.records import Request
+from docker_model.testing import steps
+from docker_model.testing.records import Call, Request
+from docker_model.testing.server import Gone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import socket
+    from collections.abc import Callable, Iterator
 
-    from docker_model.testing.runner import Scenario
-    from docker_model.testing.steps import ProcessStep
+    from docker_model.testing.runner import Runner
 
+PIECE_SIZE = 1 << 14
+MAX_UNWRITTEN = 1 << 16  # bytes in the connection, so that the program soon notices its end
 OK, ERRORS, NOT_FOUND, UNAVAILABLE = 200, 400, 404, 503
 ENGINE = "http://localhost:12434"
 NOT_RUNNING = "Docker Model Runner is not running. Please start it and try again."
 NO_ENGINE = "failed to connect to the docker API at {}; check if the daemon is running"
+FIRST_NEW = (0, 1, 45)  # the first version that does not behave like v0.1.40
 
 
-class QueryError(CommandError):
-    """A request did not reach the runner."""
+class Ended(Gone):
+    """All processes of the command have ended, or were ordered to exit."""
 
 
-class NotFoundError(CommandError):
-    """The runner replied with HTTP 404."""
+class Canceled(Gone):
+    """`docker` got a signal or died, so the plugin cancels its request."""
 
 
-class UnavailableError(CommandError):
-    """The runner replied with HTTP 503, which means "not running" to the CLI."""
+class CommandError(Gone):
+    """A failure of the command: exit code 1, with the message on stderr.
+
+    `status` is the status of the runner's reply, or 0.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
-def refuse(text: str) -> NoReturn:
-    """Raise a `CommandError`, which ends the command with this text on stderr."""
-    raise CommandError(text)
+def refuse(text: str, status: int = 0) -> NoReturn:
+    """Raise a `CommandError`."""
+    raise CommandError(text, status)
 
 
 def version_numbers(version: str) -> tuple[int, ...]:
     """Return the numbers of a version such as `v1.2.6`."""
-    return tuple(int(part) for part in version.lstrip("cli-pv").split("."))
+    return tuple(int(part) for part in version.removeprefix("v").split("."))
 
 
-def parse_json(text: str, failed: str) -> Any:
-    """Return the JSON value of a text; an error message begins with `failed`."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        refuse(f"{failed}: invalid character")
+class CommandProcess:
+    """The processes of one call, which run `docker_model.testing.program`."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        """Read the program's report of the call."""
+        self._socket = connection
+        self._reader = connection.makefile("rb")
+        facts = self._reader.read(int(self._reader.readline() or b"0"))
+        if not facts:
+            raise Gone
+        pid, cwd, count, *words = facts.decode("utf-8", "surrogateescape").split("\0")
+        argv, env = words[: int(count)], {}
+        for variable in words[int(count) :]:
+            end = variable.index("=", 1)  # on Windows, a name can begin with "="
+            env[variable[:end]] = variable[end + 1 :]
+        self.call = Call(tuple(argv), cwd, env, int(pid))
+        self._canceled = self._ended = self._stdin_ended = False
+        self._stdin = bytearray()
+        self._unwritten = 0
+        self._changed = threading.Condition()
+
+    def listen(self) -> Iterator[int]:
+        """Read reports until the last process has ended. Yield the plugin's pid when it starts."""
+        while line := self._line():
+            word, _, number = line.decode().strip().partition(" ")
+            if word == "pid":
+                yield int(number)
+                continue
+            with self._changed:
+                if word == "cancel":
+                    self._canceled = True
+                elif word == "done":
+                    self._unwritten -= int(number)
+                elif data := self._reader.read(int(number)):
+                    self._stdin += data
+                else:
+                    self._stdin_ended = True
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        self._reader.close()
+
+    def _line(self) -> bytes:
+        try:
+            return self._reader.readline()
+        except OSError:
+            return b""
+
+    def sleep(self, seconds: float | None, *, cancel: bool = False) -> None:
+        """Wait for some seconds, or for ever. With `cancel`, a signal to `docker` ends the wait."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or (cancel and self._canceled), seconds)
+            if self._ended:
+                raise Ended
+            if cancel and self._canceled:
+                raise Canceled
+
+    def order(self, verb: str, data: bytes = b"") -> None:
+        """Send an order to the program."""
+        try:
+            self._socket.sendall(b"%b %d\n%b" % (verb.encode(), len(data), data))
+        except OSError:
+            raise Ended from None
+
+    def out(self, text: str) -> None:
+        """Write to stdout."""
+        self._write("out", text.encode("utf-8", "surrogateescape"))
+
+    def err(self, text: str) -> None:
+        """Write to stderr."""
+        self._write("err", text.encode("utf-8", "surrogateescape"))
+
+    def _write(self, verb: str, data: bytes) -> None:
+        for start in range(0, len(data), PIECE_SIZE):
+            piece = data[start : start + PIECE_SIZE]
+            with self._changed:
+                self._unwritten += len(piece)
+                self._changed.wait_for(lambda: self._unwritten <= MAX_UNWRITTEN or self._ended)
+            self.order(verb, piece)
+
+    def exit(self, code: int) -> NoReturn:
+        """End the command with this exit code."""
+        self.order("exit", b"%d" % code)
+        raise Ended
+
+    def read_stdin(self) -> str:
+        """Read stdin to its end."""
+        self.order("read")
+        with self._changed:
+            self._changed.wait_for(lambda: self._stdin_ended or self._ended)
+        self.sleep(0)
+        return self._stdin.decode("utf-8", "surrogateescape")
+
+    def play(self, step: steps.ProcessStep) -> None:
+        """Play a step that acts on the command instead of the answer."""
+        match step:
+            case steps.Sleep(seconds):
+                self.sleep(seconds)
+            case steps.Hang():
+                self.sleep(None)
+            case steps.Stdout(data):
+                self._write("out", data)
+            case steps.Stderr(text):
+                self.err(text)
+            case steps.Exit(code):
+                self.exit(code)
+            case steps.Grandchild(detached):
+                self.order("grandchild", b"detached" if detached else b"")
+            case steps.CloseStdout():
+                self.order("close")
+            case steps.IgnoreSignals():
+                self.order("ignore")
+            case steps.Kill():
+                self.order("kill")
+                self.sleep(None)
 
 
 class RunnerReply:
     """The runner's reply to a request of the command, received without HTTP.
 
-    Attributes:
-        status: The HTTP status.
-        text: The body, except the pieces that were passed to `take`.
-        close_connection: Set by the runner if the connection breaks before the end.
+    Each piece of the body of a reply with the status 200 is passed to `take`. `cancel`: a signal to
+    `docker` cancels the request. The runner sets `close_connection` if the connection breaks.
     """
 
     def __init__(
-        self, process: CommandProcess, take: Callable[[bytes], object] | None, *, cancel: bool
+        self,
+        process: CommandProcess,
+        take: Callable[[bytes], object] | None = None,
+        *,
+        cancel: bool = False,
     ) -> None:
-        self.status = 0
-        self.text = ""
-        self.close_connection = False
+        self.status, self.text, self.close_connection = 0, "", False
+        self.play = process.play
         self._process, self._take, self._cancel = process, take, cancel
 
     def reply(self, status: int, _content_type: str, body: bytes) -> None:
@@ -91,50 +214,30 @@ class RunnerReply:
         """Wait for some seconds, or for ever with `None`."""
         self._process.sleep(seconds, cancel=self._cancel)
 
-    def play(self, step: ProcessStep) -> None:
-        """Play a step that acts on the command."""
-        self._process.play(step)
-
     def check(self, failed: str) -> None:
-        """Raise a `CommandError` for the status of an error; its message begins with `failed`."""
+        """Refuse the status of an error; the message begins with `failed`."""
         if self.status >= ERRORS:
             reason = f"{self.status} {responses.get(self.status, '')}"
-            refuse(f"{failed} with status {reason}: {self.text}")
+            refuse(f"{failed} with status {reason}: {self.text}", self.status)
 
 
 class Session:
-    """The process, settings and runner of one command.
+    """One command: its process, its version, and its requests to the runner."""
 
-    Attributes:
-        process: The command's processes.
-        env: The environment of the processes.
-        version: The version of the plugin.
-        old: Whether the version behaves like v0.1.40.
-        retry_wait: Seconds before the first retry of a pull.
-        base: The runner's address, without a trailing slash.
-        kind: The kind of the engine, which depends on MODEL_RUNNER_HOST.
-    """
-
-    def __init__(
-        self,
-        process: CommandProcess,
-        answer: Callable[[RunnerReply, Request], None],
-        address: str,
-        scenario: Scenario,
-    ) -> None:
+    def __init__(self, process: CommandProcess, runner: Runner) -> None:
         """Find the runner from the variables that the real CLI uses."""
-        self.process, self.retry_wait = process, scenario.retry_wait
+        self.process, self._answer = process, runner.answer
         self.env = process.call.env
-        self.version = scenario.version.removeprefix("cli-").replace("p", "v", 1)
-        self.old = version_numbers(self.version) < version_numbers("v0.1.45")
+        self.version = runner.scenario.version
+        self.old = version_numbers(self.version) < FIRST_NEW
         host = self.env.get("MODEL_RUNNER_HOST", "")
         self.kind = "Docker Engine (Manual Install)" if host else "Docker Engine"
         url = host if "://" in host else f"http://{host}"
         self.base = url.rstrip("/") if host else ENGINE
+        self._address = urlsplit(self.base).netloc
         socket = self.env.get("DOCKER_HOST", "").removeprefix("unix://").removeprefix("npipe://")
         self._no_engine = not host and socket.startswith("/") and not Path(socket).exists()
-        self._found = urlsplit(self.base).netloc == address or not (host or self._no_engine)
-        self._answer = answer
+        self._found = self._address == runner.address or not (host or self._no_engine)
 
     def need_engine(self, *, always: bool = False) -> None:
         """Refuse if the daemon is missing and needed, `always` or to install a runner."""
@@ -148,56 +251,45 @@ class Session:
         body: Any = None,
         *,
         preload: bool = False,
-        take: Callable[[bytes], object] | None = None,
-        cancel: bool = False,
+        reply: RunnerReply | None = None,
     ) -> RunnerReply:
-        """Send a request to the runner.
-
-        Args:
-            method: The HTTP method.
-            path: The path with its query.
-            body: The body, sent as JSON; `None` for no body.
-            preload: Whether the request only loads the model.
-            take: Called with each piece of the body of a reply with the status 200.
-            cancel: Whether a signal to `docker` cancels the request.
-
-        Raises:
-            QueryError: If the runner cannot be reached.
-        """
+        """Send a request, and return the `reply` after its end; `preload` only loads the model."""
         failed = f'error querying {path}: {method.capitalize()} "{self.base}{path}"'
         if not self._found:
-            msg = f"{failed}: dial tcp {urlsplit(self.base).netloc}: connect: connection refused"
-            raise QueryError(msg)
+            refuse(f"{failed}: dial tcp {self._address}: connect: connection refused")
         headers = {"user-agent": f"docker-model-cli/{self.version}"}
-        if preload:
-            headers["x-preload-only"] = "true"
+        headers |= {"x-preload-only": "true"} if preload else {}
         target = urlsplit(self.base).path + path
         size = len(json.dumps(body)) if body is not None else 0
-        reply = RunnerReply(self.process, take, cancel=cancel)
+        reply = reply or RunnerReply(self.process)
         try:
             reply.wait(0)
             self._answer(reply, Request(method, target, headers, body, size, self.process.call))
         except Canceled:
-            msg = f"{failed}: context canceled"
-            raise QueryError(msg) from None
+            refuse(f"{failed}: context canceled")
         return reply
 
     def ask(self, method: str, path: str, failed: str, body: Any = None) -> str:
-        """Send a request and return the body of the reply; an error message begins with `failed`.
-
-        Raises:
-            NotFoundError: If the runner does not have the model.
-            UnavailableError: If the runner is off.
-            CommandError: If the request fails for another reason.
-        """
+        """Send a request and return the body of the reply; an error begins with `failed`."""
         try:
             reply = self.request(method, path, body)
-        except QueryError as error:
+        except CommandError as error:
             refuse(f"{failed}: {error}")
         if reply.status == NOT_FOUND:
-            msg = f"{failed}: no such model"
-            raise NotFoundError(msg)
+            refuse(f"{failed}: no such model", NOT_FOUND)
         if reply.status == UNAVAILABLE:
-            raise UnavailableError(NOT_RUNNING)
+            refuse(NOT_RUNNING, UNAVAILABLE)
         reply.check(failed)
         return reply.text
+
+    def ask_json(self, method: str, path: str, failed: str, body: Any = None) -> Any:
+        """Send a request and return the JSON value of the reply."""
+        return parse_json(self.ask(method, path, failed, body), failed)
+
+
+def parse_json(text: str, failed: str) -> Any:
+    """Return the JSON value of a text; an error message begins with `failed`."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        refuse(f"{failed}: invalid character")

@@ -263,7 +263,7 @@ def test_an_unverified_endpoint_is_checked_again():
         assert not Client().endpoint().verified
         with pytest.raises(RunnerUnavailableError, match="not running"):
             Client(max_retries=0).chat("ai/smollm2", MESSAGES)
-        docker._runner._scenario.replies = {}
+        docker._scenario.replies = {}
         assert Client().chat("ai/smollm2", MESSAGES)
 
 

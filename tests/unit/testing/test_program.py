@@ -8,16 +8,16 @@ import pytest
 
 from docker_model.testing import SimulatedDocker
 from docker_model.testing.command import parse
-from docker_model.testing.command.process import CommandError
 from docker_model.testing.command.prompt import rewrite
+from docker_model.testing.command.session import CommandError
 from tests.unit.testing.calling import MODEL, call
 
 
 def test_flags_are_accepted_between_words_until_two_dashes():
     known_flags = "color= all"
-    flags = parse(["a", "--color=no", "b", "--all", "--", "--x"], known_flags)
-    assert flags.words == ["a", "b", "--x"]
-    assert flags.values == {"color": "no", "all": "true"}
+    flags, words = parse(["a", "--color=no", "b", "--all", "--", "--x"], known_flags)
+    assert words == ["a", "b", "--x"]
+    assert flags == {"color": "no", "all": "true"}
     with pytest.raises(CommandError, match="unknown flag: --x\n"):
         parse(["--x=1"], known_flags)
 

@@ -424,6 +424,6 @@ def test_agents_run_every_valid_call_once_and_no_invalid_call(template, seed):
 
 def test_an_engine_failure_during_an_agents_conversation_is_retried():
     replies = iter([ToolCall("add", {"a": 1, "b": 2}), Fail("slot busy", 503), Text("3")])
-    with SimulatedDocker({"m": lambda _: [next(replies)]}, retry_wait=0.01):
+    with SimulatedDocker({"m": lambda _: [next(replies)]}):
         agent = create_agent(ChatDockerModel(model="m"), [add])
         assert agent.invoke({"messages": [QUESTION]})["messages"][-1].content == "3"
