@@ -9,6 +9,7 @@ With DOCKER_MODEL_TEST_PLUGIN=1, the tests run the simulated or real plugin with
 
 import gc
 import os
+import re
 import signal
 from contextlib import ExitStack
 
@@ -33,6 +34,7 @@ settings.load_profile("usual")
 
 REAL_COMMAND = os.environ.get("DOCKER_MODEL_COMMAND")
 WITHOUT_FRONT = bool(os.environ.get("DOCKER_MODEL_TEST_PLUGIN"))
+ALL_SLOW = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.slow", re.MULTILINE)
 
 
 def pytest_configure(config):
@@ -41,6 +43,16 @@ def pytest_configure(config):
         "markers", "simulated: scripts the process itself, which only the simulation can do"
     )
     config.addinivalue_line("markers", "front: is about `docker` in front of its plugin")
+    config.addinivalue_line("markers", "vcr: a mark in the standard tests of LangChain")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Ignore files whose tests are all slow; each worker would import frameworks for seconds."""
+    if config.option.markexpr != "not slow":
+        return None
+    if collection_path.is_dir():
+        return collection_path.name == "real" or None
+    return bool(ALL_SLOW.search(collection_path.read_text())) or None
 
 
 def pytest_collection_modifyitems(items):
@@ -70,6 +82,11 @@ def environment():
     if dict(os.environ) != before:
         os.environ.clear()
         os.environ.update(before)
+
+
+@pytest.fixture
+def vcr():
+    """Stand in for a fixture of pytest-recording; LangChain's test that takes it is skipped."""
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import pytest
-
 from tests.support.platforms import posix
 
 ROOT = Path(__file__).parents[2]
@@ -195,25 +193,28 @@ DRIVES = {
         os.environ["DOCKER_MODEL_COMMAND"] = "no-such-program"
         assert main(["check"]) == 1
         """,
-    "the adapters": """
-        from langchain_docker_model import ChatDockerModel, DockerModelLLM as LangChainLLM
-        from llama_index_docker_model import DockerModelLLM as LlamaIndexLLM
-        with SimulatedDocker() as docker:
-            assert LangChainLLM(model="ai/smollm2").invoke("a") == "You said: a"
-            assert "a" in ChatDockerModel(model="ai/smollm2", base_url=docker.url).invoke("a").text
-            assert LlamaIndexLLM(model="ai/smollm2").complete("a").text == "You said: a"
-        """,
 }
+ADAPTERS = """
+    from langchain_docker_model import ChatDockerModel, DockerModelLLM as LangChainLLM
+    from llama_index_docker_model import DockerModelLLM as LlamaIndexLLM
+    with SimulatedDocker() as docker:
+        assert LangChainLLM(model="ai/smollm2").invoke("a") == "You said: a"
+        assert "a" in ChatDockerModel(model="ai/smollm2", base_url=docker.url).invoke("a").text
+        assert LlamaIndexLLM(model="ai/smollm2").complete("a").text == "You said: a"
+    """
+IMPORTS = """
+from docker_model import DockerModel
+from docker_model.testing import Exit, Hang, SimulatedDocker, Text, server
+server.select = kept["select"]  # it asks for the system, and has a part for each
+"""
 
 
 @posix
-@pytest.mark.parametrize("name", DRIVES)
-def test_a_call_works_without_the_names(name):
-    code = """
-    from docker_model import DockerModel
-    from docker_model.testing import Exit, Hang, SimulatedDocker, Text, server
-    server.select = kept["select"]  # it asks for the system, and has a part for each
-    """
-    code = textwrap.dedent(code) + textwrap.dedent(DRIVES[name]) + "\nprint('done')"
-    done = run(code, before=FRAMEWORKS if name == "the adapters" else "")
-    assert done.splitlines()[-1] == "done"
+def test_calls_work_without_the_names():
+    code = IMPORTS + "".join(map(textwrap.dedent, DRIVES.values())) + "print('done')"
+    assert run(code).splitlines()[-1] == "done"
+
+
+@posix
+def test_the_adapters_work_without_the_names():
+    run(IMPORTS + textwrap.dedent(ADAPTERS), before=FRAMEWORKS)

@@ -1,7 +1,6 @@
 """Child processes with scripted behavior, and a socket that shows when they are dead."""
 
 import asyncio
-import json
 import os
 import socket
 import sys
@@ -15,7 +14,7 @@ PLAYER = Path(__file__).with_name("player.py")
 
 
 def player(*steps):
-    return [sys.executable, "-S", "-E", str(PLAYER), json.dumps(steps)]
+    return [sys.executable, "-S", "-E", str(PLAYER), ascii(steps)]
 
 
 async def run(argv, *, env, stdin=None, on_stdout=None, seconds=None):

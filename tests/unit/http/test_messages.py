@@ -120,7 +120,7 @@ LANGCHAIN = st.builds(
     lambda i, a, n: {"id": i, "args": a, "name": n, "type": "tool_call"}, IDS, ARGUMENTS, NAMES
 )
 CALLS = st.lists(OPENAI | LANGCHAIN, max_size=3)
-WORDS = st.text(st.characters(codec="utf-8"), max_size=8)
+WORDS = st.text(max_size=8)
 TEXTS = WORDS.map(lambda text: {"type": "text", "text": text})
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
 USERS = st.lists(WORDS | TEXTS | st.just(IMAGE), max_size=3) | WORDS | st.none()

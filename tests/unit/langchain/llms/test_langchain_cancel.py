@@ -92,22 +92,38 @@ def test_a_stream_that_is_never_iterated_starts_no_process(llm, docker):
     assert docker.prompts == []
 
 
-@pytest.mark.parametrize("call", ["invoke('hi')", "batch(['hi'] * 3)", "stream('hi')"])
-def test_ctrl_c_ends_the_child(call, docker):
+INTERRUPTED = {"invoke('hi')": 1, "batch(['hi'] * 3)": 3, "stream('hi')": 1}  # and their prompts
+
+
+def test_ctrl_c_and_the_exit_of_the_interpreter_end_the_child(docker):
     """In a separate process, whose main thread receives the signal."""
-    code = f"""
+    code = """
 from langchain_docker_model import DockerModelLLM
+llm = DockerModelLLM(model="ai/smollm2")
+"""
+    for call in INTERRUPTED:
+        code += f"""
 try:
-    for _ in DockerModelLLM(model="ai/smollm2").{call}:
+    for _ in llm.{call}:
         pass
 except KeyboardInterrupt:
-    print("interrupted")
+    print("interrupted", flush=True)
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    docker.wait_prompts(3 if "batch" in call else 1, 30)
-    os.kill(process.pid, signal.SIGINT)
-    out, _ = process.communicate(timeout=30)
-    assert out == "interrupted\n"
+    code += """
+stream = llm.stream("hi")
+next(stream)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as process:
+        prompts = 0
+        for count in INTERRUPTED.values():
+            prompts += count
+            docker.wait_prompts(prompts, 60)
+            os.kill(process.pid, signal.SIGINT)
+            assert process.stdout.readline() == "interrupted\n"
+            docker.wait_gone(prompts, 30)
+        assert process.communicate(timeout=60) == ("", None)
     assert process.returncode == 0
     docker.wait_all_gone()
 
@@ -194,14 +210,4 @@ def test_closing_the_loop_without_shutdown_ends_the_child(llm, docker):
     loop.close()
     del pieces
     gc.collect()
-    docker.wait_all_gone()
-
-
-def test_the_exit_of_the_interpreter_ends_the_child(docker):
-    code = """
-from langchain_docker_model import DockerModelLLM
-stream = DockerModelLLM(model="ai/smollm2").stream("hi")
-next(stream)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
     docker.wait_all_gone()

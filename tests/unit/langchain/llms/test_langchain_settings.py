@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
 import warnings
 
 import pytest
@@ -170,20 +168,6 @@ def test_transport_cli_refuses_an_address_and_a_key(given):
 def test_max_tokens_is_refused_and_points_to_max_chars():
     with pytest.raises(UnsupportedParameterError, match="max_chars"):
         DockerModelLLM(model="ai/smollm2", max_tokens=100)
-
-
-def test_importing_and_constructing_starts_no_process():
-    code = """
-import sys, threading
-started = []
-sys.addaudithook(lambda event, args: started.append(event) if event in {
-    "subprocess.Popen", "os.posix_spawn", "os.fork", "os.exec", "socket.connect"} else None)
-from langchain_docker_model import DockerModelLLM
-DockerModelLLM(model="ai/smollm2", standby=2, pull="missing")
-assert not started, started
-assert threading.active_count() == 1
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # --- Copies ---

@@ -185,16 +185,12 @@ def test_llm_rerank_uses_the_scores_of_the_model():
     assert [node.text for node in ranked] == ["Whales sing.", "Whales are mammals."]
 
 
-@pytest.mark.parametrize("workers", [None, 2])
-def test_an_ingestion_pipeline_uses_the_model(workers, docker):
-    """With several workers, the model is pickled into their processes."""
+def test_an_ingestion_pipeline_uses_the_model(docker):
     extractor = TitleExtractor(llm=model(env=docker.env), nodes=1, show_progress=False)
     nodes = [TextNode(text=text) for text in TEXTS]
     for node in nodes:
         node.metadata["title"] = "?"
-    done = IngestionPipeline(transformations=[extractor], disable_cache=True).run(
-        nodes=nodes, num_workers=workers
-    )
+    done = IngestionPipeline(transformations=[extractor], disable_cache=True).run(nodes=nodes)
     assert all("You said: " in node.metadata["document_title"] for node in done)
 
 
