@@ -210,7 +210,8 @@ def _vectors(reply: dict[str, Any], count: int, model: str, before: int) -> list
 
 def _vector(embedding: Any, model: str, index: int) -> list[float]:
     """Return a vector of finite numbers; decode base64."""
-    if isinstance(embedding, str):
+    encoded = isinstance(embedding, str)
+    if encoded:
         try:
             numbers = array("f", base64.b64decode(embedding, validate=True))
         except ValueError:
@@ -221,7 +222,7 @@ def _vector(embedding: Any, model: str, index: int) -> list[float]:
     if not isinstance(embedding, list) or not embedding:
         raise _unusable(model, f"missing for texts[{index}]")
     # A fast check in C: the sum of finite numbers is finite.
-    if set(map(type, embedding)) <= _NUMBERS and math.isfinite(sum(embedding)):
+    if (encoded or set(map(type, embedding)) <= _NUMBERS) and math.isfinite(sum(embedding)):
         return embedding
     for number in embedding:
         # Some engines send NaN as null, because JSON has no NaN.
