@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 STREAMS = 64
+EMBEDDED = [
+    f"Ferry number {n} leaves at {n % 24}.{n % 60:02} from berth {n % 3}." for n in range(200)
+]
 
 
 def milliseconds(seconds: list[float]) -> float:
@@ -262,6 +265,21 @@ def bench_concurrent(url: str, rounds: int):
     return {n: milliseconds(values) for n, values in took.items()}
 
 
+def bench_embed(url: str, rounds: int):
+    def timed(embed) -> Callable[[], float]:
+        def run() -> float:
+            began = time.perf_counter()
+            vectors = embed(EMBEDDED)
+            took = time.perf_counter() - began
+            assert (len(vectors), len(vectors[0])) == (len(EMBEDDED), 384)
+            return took
+
+        return run
+
+    embedders = contenders.embedders(url)
+    return take_turns({name: timed(embed) for name, embed in embedders.items()}, max(rounds, 100))
+
+
 def bench_parked(url: str, rounds: int):
     """Measure the resident memory of one standby process, in MB."""
     from docker_model import DockerModel
@@ -354,6 +372,7 @@ BENCHES = {
     "cold_invoke": bench_cold_invoke,
     "token_delay": bench_token_delay,
     "concurrent": bench_concurrent,
+    "embed": bench_embed,
     "parked": bench_parked,
     "memory": bench_memory,
     "imports": bench_imports,

@@ -13,6 +13,7 @@ TABLES = {
     "cold_invoke": ("Cold `invoke` against `subprocess.run` of the same command", "ms"),
     "token_delay": ("Delay from the runner to the caller, per token", "µs"),
     "concurrent": ("64 concurrent streams of 50 tokens, 20 ms apart", "ms"),
+    "embed": ("Embeddings of 200 short texts, 384 dimensions, sync", "ms"),
     "parked": ("Resident memory of one standby process", "MB"),
     "memory": ("Growth of peak memory over a 100 MB answer", "MB"),
     "imports": ("Import, processor time in addition to a bare interpreter", "ms"),
@@ -76,6 +77,18 @@ def goals(results):
             "64 streams: cold / `ChatOpenAI`",
             ratio("concurrent", "DockerModel, cold", "ChatOpenAI"),
             1.9,
+            "",
+        ),
+        (
+            "200 embeddings: `DockerModelEmbeddings` / `OpenAIEmbeddings`",
+            ratio("embed", "LangChain DockerModelEmbeddings", "OpenAIEmbeddings"),
+            0.8,
+            "",
+        ),
+        (
+            "200 embeddings: `DockerModelEmbedding` / `OpenAILikeEmbedding`",
+            ratio("embed", "LlamaIndex DockerModelEmbedding", "OpenAILikeEmbedding (LlamaIndex)"),
+            0.8,
             "",
         ),
         (

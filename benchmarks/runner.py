@@ -4,7 +4,7 @@ It implements only the requests of `docker model`, the OpenAI clients and the Ol
 it adds as little as possible to the measured times. The name of the model is the script. `ai/N-MS`
 sends N tokens, MS milliseconds apart (0: as fast as possible). Each token is the time at which it
 was sent, in nanoseconds of the monotonic clock, which all processes share. `ai/big-MB` sends MB
-megabytes.
+megabytes. Every embedding is the same vector, written beforehand.
 
     python benchmarks/runner.py      prints its address, serves until its stdin is closed
 """
@@ -12,8 +12,10 @@ megabytes.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
+import struct
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -21,6 +23,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+DIMENSIONS = 384
+VECTOR = [((7 * place) % 101 - 50) / 1000 for place in range(DIMENSIONS)]
+WRITTEN = {
+    "float": json.dumps(VECTOR),
+    "base64": json.dumps(base64.b64encode(struct.pack(f"<{DIMENSIONS}f", *VECTOR)).decode()),
+}
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
@@ -46,8 +54,22 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
+def embeddings(texts: list[str], encoding: str) -> bytes:
+    vector = WRITTEN[encoding]
+    items = (
+        f'{{"object":"embedding","index":{index},"embedding":{vector}}}'
+        for index in range(len(texts))
+    )
+    usage = '"usage":{"prompt_tokens":1,"total_tokens":1}'
+    reply = f'{{"object":"list","model":"m",{usage},"data":[{",".join(items)}]}}'
+    return reply_of(reply.encode())
+
+
 def whole(value: object) -> bytes:
-    body = json.dumps(value).encode()
+    return reply_of(json.dumps(value).encode())
+
+
+def reply_of(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
         len(body),
         body,
@@ -115,6 +137,9 @@ class Connection(asyncio.Protocol):
             self.transport.write(
                 whole({"id": "sha256:" + "a" * 64, "tags": ["m"], "object": "list"})
             )
+        elif path.endswith(b"/embeddings"):
+            encoding = body.get("encoding_format", "float")
+            self.transport.write(embeddings(body["input"], encoding))
         elif path != b"/api/chat" and not (body.get("messages") and body.get("stream")):
             self.transport.write(whole({}))
         else:
