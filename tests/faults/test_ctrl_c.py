@@ -9,9 +9,8 @@ import pytest
 
 from docker_model.testing import Downloaded, Hang, Text
 from tests.faults.scripts import Script
-from tests.support.platforms import posix_only
+from tests.support.platforms import needs_ctrl_c
 
-needs_signals = posix_only("Windows sends Ctrl-C only to the processes of a console")
 DISCONNECT_TIMEOUT = 1.0
 ENDLESS = [Text("some", 4), Hang()]
 
@@ -28,7 +27,7 @@ asyncio.run(main())
 }
 
 
-@needs_signals
+@needs_ctrl_c
 @pytest.mark.parametrize("name", CALLS)
 def test_ctrl_c_ends_the_child(name, simulate):
     """The call ends, and the process continues."""
@@ -56,7 +55,7 @@ SWALLOWED = re.compile(
 )
 
 
-@needs_signals
+@needs_ctrl_c
 @pytest.mark.parametrize("name", ["generate", "stream", "asyncio", "astream"])
 def test_ctrl_c_pressed_repeatedly_leaves_nothing_behind(name, simulate, tmp_path):
     """Two signals in a row, at any distance, end the calls, and no process is left."""
@@ -102,7 +101,7 @@ for i in range(12):
         assert SWALLOWED.sub("", f"{err}\n").strip() == ""
 
 
-@needs_signals
+@needs_ctrl_c
 @pytest.mark.parametrize("name", ["generate", "stream", "asyncio"])
 def test_ctrl_c_without_a_handler_ends_the_process(name, simulate):
     docker = simulate(script=ENDLESS)

@@ -3,6 +3,9 @@
 import os
 import sys
 
+import pytest
+
+from tests.support.platforms import WINDOWS
 from tests.support.programs import run_python
 
 CONSOLE = [sys.executable, "-m", "docker_model"]
@@ -18,6 +21,8 @@ def on_terminal(*arguments, command=CONSOLE, typed=b"", after=b"", **env):
     Returns:
         The output and the exit code.
     """
+    if WINDOWS:
+        pytest.skip("POSIX only: a pseudo-terminal")
     import pty  # noqa: PLC0415  not available on Windows
 
     pid, terminal = pty.fork()

@@ -20,6 +20,7 @@ from docker_model.testing import (
     Text,
 )
 from tests.support.loading import loading_docker
+from tests.support.platforms import needs_ctrl_c
 from tests.support.terminal import CONSOLE, console, on_terminal
 
 THINKING = [Reasoning("Let me see."), Text("It is 4.")]
@@ -235,6 +236,7 @@ def test_pull_on_a_terminal_shows_one_changing_line(simulate):
 # -- interruption ----------------------------------------------------------------------------
 
 
+@needs_ctrl_c
 def test_ctrl_c_ends_the_command_quickly_without_a_traceback(simulate):
     docker = simulate({"ai/smollm2": [Text("one "), Hang()]})
     with subprocess.Popen(
@@ -255,6 +257,7 @@ def test_ctrl_c_on_a_terminal_ends_the_line(simulate):
     docker.wait_all_gone()
 
 
+@needs_ctrl_c
 def test_ctrl_c_before_the_first_word_ends_the_command(simulate):
     docker = simulate({"ai/smollm2": [Hang()]})
     with subprocess.Popen([*CONSOLE, "ask", "ai/smollm2", "?"], stderr=subprocess.PIPE) as process:
@@ -265,6 +268,7 @@ def test_ctrl_c_before_the_first_word_ends_the_command(simulate):
     docker.wait_all_gone()
 
 
+@needs_ctrl_c
 def test_ctrl_c_ends_a_pull(simulate):
     docker = simulate([], pullable={"ai/smollm2": [Downloaded(1, 4), Hang()]})
     with subprocess.Popen([*CONSOLE, "pull", "ai/smollm2"], stderr=subprocess.PIPE) as process:
