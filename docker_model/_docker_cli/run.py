@@ -225,13 +225,15 @@ def check_end(end: Exit, answer: Answer, model: str) -> None:
 
 
 def was_killed(end: Exit) -> bool:
-    """Whether a signal from another process ended a run.
+    """Whether another process ended a run.
 
     With `docker` in front of the plugin, there is a race: usually the signal kills the plugin,
-    but it can also report that `docker` closed its socket.
+    but it can also report that `docker` closed its socket. On Windows, any exit code is possible,
+    so only a prompt that was not read shows it.
     """
     return (
         end.signal is not None
+        or not end.delivered
         or end.code in failures.SIGNALED_PLUGIN_EXITS
         or (end.code == 1 and "context canceled" in end.stderr)
     )

@@ -13,7 +13,9 @@ import pytest
 
 from docker_model import DockerModel, ModelNotFoundError
 from docker_model._docker_cli import standby_pool
+from docker_model._docker_cli.run import was_killed
 from docker_model._runtime import io_thread, tasks
+from docker_model._runtime.child import Exit
 from docker_model.testing import Hang, Stderr, Text
 from langchain_docker_model import DockerModelLLM as LangChainLLM
 from llama_index_docker_model import DockerModelLLM as LlamaIndexLLM
@@ -171,6 +173,21 @@ def test_killed_standby_processes_are_replaced_by_a_new_start(docker, model):
         kill(pid)
     assert model.generate("x").text == "You said: x"
     assert docker.prompts == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("end", "killed"),
+    [
+        (Exit(None, 9, ""), True),
+        (Exit(255, None, ""), True),
+        (Exit(1, None, "context canceled"), True),
+        (Exit(15, None, "", delivered=False), True),  # on Windows
+        (Exit(15, None, ""), False),
+        (Exit(1, None, "the model is too large"), False),
+    ],
+)
+def test_a_run_is_repeated_only_if_another_process_ended_it(end, killed):
+    assert was_killed(end) is killed
 
 
 def test_a_standby_process_that_dies_while_it_is_taken_is_replaced(docker, model):
