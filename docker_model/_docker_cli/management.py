@@ -45,6 +45,9 @@ if TYPE_CHECKING:
         RunningModel,
     )
 
+# The plugin does not know `configure show`, or the runner does not know its request.
+_NO_CONFIGURE_SHOW = re.compile(r"Exactly one model must be specified|failed with status 404")
+
 # Descriptions of models by command and name. Only the I/O thread changes this dict.
 _known: dict[tuple[CommandSpec, str], ModelInfo] = {}
 
@@ -266,7 +269,7 @@ class ManagementCommands:
             UnsupportedParameterError: If this version of the CLI has no flag for a value.
         """
         async with self._limit("configure"):
-            model, configured = await asyncio.gather(self._inspect(name), self.configured(name))
+            model, configured = await asyncio.gather(self._inspect(name), self._configured(name))
             changes = configurations.completed(changes, model)
             old = configurations.select(configured, model, changes.mode)
             arguments = command.configure_arguments(name, configurations.changed(old, changes))
@@ -279,16 +282,34 @@ class ManagementCommands:
     async def configuration(self, name: str, mode: Mode | None) -> ModelConfiguration | None:
         """Return the configuration of a model, or `None` if the model is not configured."""
         async with self._limit("inspect"):
-            model, configured = await asyncio.gather(self._inspect(name), self.configured(name))
+            model, configured = await asyncio.gather(self._inspect(name), self._configured(name))
         return configurations.select(configured, model, mode)
 
     async def configured(self, name: str = "") -> list[Configured]:
-        """Return the configurations of all models or one model; empty before v1.0.6."""
+        """Return the configurations of all models or one model; empty if the command fails."""
+        try:
+            return await self._configured(name)
+        except DockerModelError:
+            return []
+
+    async def _configured(self, name: str) -> list[Configured]:
+        """Return the configurations of all models or one model.
+
+        The result is empty before v1.0.6 of the plugin and v1.0.10 of the runner.
+
+        Raises:
+            DockerModelError: If the command fails. A change of a configuration would then
+                overwrite the values of others.
+        """
         try:
             output = await self._ask(command.configurations_arguments(name), "configure show")
             return listing.parse_configurations(output)
-        except DockerModelError:
+        except (PluginNotFoundError, ModelNotFoundError):
             return []
+        except DockerModelError as error:
+            if _NO_CONFIGURE_SHOW.search(error.detail):
+                return []
+            raise
 
     async def remove(self, name: str, *, force: bool) -> None:
         """Remove a model, or one of its tags."""

@@ -145,7 +145,7 @@ NOT_A_CHAT_MODEL = _row(
     r"does not support (?:logits computation|(?:[Cc]hat )?[Cc]ompletions)",
     InvalidRequestError,
     "{model!r} cannot chat: it is an embedding model or a reranker, or is configured as one",
-    "use a chat model such as ai/smollm2; this model is for embed(), rerank() and their classes",
+    "use a chat model such as ai/smollm2; this model is for the embedding and reranking classes",
 )
 
 # The first row that matches determines the error, so specific rows come first.

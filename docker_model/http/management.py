@@ -20,6 +20,8 @@ from docker_model._transport.model_names import same_model, split_tag
 from docker_model.errors import (
     DockerModelError,
     GenerationError,
+    ModelNotFoundError,
+    RunnerUnavailableError,
     UnsupportedParameterError,
 )
 from docker_model.http import bodies, chats, discovery, failures, observation, pulls
@@ -153,7 +155,7 @@ class HttpManagement:
         """
         model = await self._packaged(name)
         changes = configurations.completed(changes, model)
-        old = configurations.select(await self.configured(name), model, changes.mode)
+        old = configurations.select(await self._configured(name), model, changes.mode)
         body = configurations.to_request(name, configurations.changed(old, changes))
         await self._send("POST", "/engines/_configure", body, model=name)
         _known.pop((self.options.place, name), None)
@@ -178,7 +180,7 @@ class HttpManagement:
     ) -> None:
         model = await self._packaged(name)
         required = configurations.completed(changes, model)
-        old = configurations.select(await self.configured(name), model, required.mode)
+        old = configurations.select(await self._configured(name), model, required.mode)
         if not configurations.in_force(old, required):
             loaded = await self._is_loaded(model, required.mode)
             if old is not None or loaded:
@@ -203,14 +205,26 @@ class HttpManagement:
     async def configuration(self, name: str, mode: Mode | None) -> ModelConfiguration | None:
         """Return the configuration of a model, or `None` if the model is not configured."""
         model = await self._packaged(name)
-        return configurations.select(await self.configured(name), model, mode)
+        return configurations.select(await self._configured(name), model, mode)
 
     async def configured(self, name: str = "") -> list[Configured]:
-        """Return the configurations of all models or one model; empty before v1.0.10."""
+        """Return the configurations of all models or one model; empty if the runner sends none."""
+        try:
+            return await self._configured(name)
+        except DockerModelError:
+            return []
+
+    async def _configured(self, name: str) -> list[Configured]:
+        """Return the configurations of all models or one model; empty before v1.0.10.
+
+        Raises:
+            DockerModelError: If the request failed. A change of a configuration would then
+                overwrite the values of others.
+        """
         query = f"?{urlencode({'model': name})}" if name else ""
         try:
             entries = await self._get(f"/engines/_configure{query}", name)
-        except (DockerModelError, ValueError):
+        except (ModelNotFoundError, RunnerUnavailableError):  # 404 and 405 of old runners
             return []
         return configurations.parse_configurations(entries)
 

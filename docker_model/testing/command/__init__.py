@@ -197,6 +197,8 @@ def _search(session: Session, _flags: object, term: str) -> None:
 
 
 def _configure(session: Session, flags: Mapping[str, str], model: str, *words: str) -> None:
+    if model == "show" and session.old and words:
+        refuse(f"Exactly one model must be specified, got 2: [show {' '.join(words)}]")
     if model == "show" and not session.old:
         _show("/engines/_configure?model={0}")(session, flags, *words, "")
         return

@@ -279,6 +279,25 @@ def test_configuring_a_model_in_use_is_an_error(simulate, transport):
     assert "answering a request" in caught.value.message
 
 
+def test_a_configuration_that_cannot_be_read_is_not_overwritten(simulate, transport):
+    docker = simulate(replies={"GET /engines/_configure": Reply(500, "boom")})
+    for call in (
+        lambda: management.configure_model("ai/smollm2", context_size=512, transport=transport),
+        lambda: management.model_configuration("ai/smollm2", transport=transport),
+    ):
+        with pytest.raises(GenerationError, match="HTTP 500"):
+            call()
+    assert {request.method for request in docker.requests} == {"GET"}
+    assert management.inspect_model("ai/smollm2", transport=transport).name == "ai/smollm2"
+
+
+def test_a_runner_without_stored_configurations_can_be_configured(simulate, transport):
+    docker = simulate(replies={"GET /engines/_configure": Reply(404, "not found")})
+    management.configure_model("ai/smollm2", context_size=512, transport=transport)
+    assert docker.requests[-1].path == "/engines/_configure"
+    assert management.model_configuration("ai/smollm2", transport=transport) is None
+
+
 def test_search_needs_the_command(docker):
     for settings in ({"transport": "http"}, {"base_url": docker.url}):
         with pytest.raises(UnsupportedParameterError, match="cannot search") as caught:
