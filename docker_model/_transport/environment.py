@@ -23,8 +23,12 @@ class Environment(Mapping[str, str]):
             raise InvalidRequestError(msg, hint='for example env={"MODEL_RUNNER_HOST": "http://…"}')
         for name, value in variables.items():
             _check_variable(name, value)
-        self._variables = _canonical(variables)
+        self._variables = self._copy(variables)
         self._hash = hash(frozenset(self._variables.items()))
+
+    @staticmethod
+    def _copy(variables: Mapping[str, str]) -> dict[str, str]:
+        return _canonical(variables)
 
     @classmethod
     def of(cls, variables: Mapping[str, str] | None) -> Environment:
@@ -57,7 +61,17 @@ class Environment(Mapping[str, str]):
 
     def __reduce__(self) -> tuple[type[Environment], tuple[dict[str, str]]]:
         # String hashes differ between processes, so the copy computes its own hash.
-        return Environment, (self._variables,)
+        return type(self), (self._variables,)
+
+
+class Headers(Environment):
+    """The HTTP headers of a setting, with their names as written on every system."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def _copy(variables: Mapping[str, str]) -> dict[str, str]:
+        return dict(variables)
 
 
 def _canonical(variables: Mapping[str, str], *, windows: bool = os.name == "nt") -> dict[str, str]:

@@ -18,6 +18,7 @@ def posix_only(what):
 
 
 posix = posix_only("signals, sessions and forks")
+needs_unix_sockets = posix_only("Unix sockets in Python")
 needs_ctrl_c = posix_only("Windows sends Ctrl-C only to the processes of a console")
 windows = pytest.mark.skipif(not WINDOWS, reason="needs Windows jobs and handles")
 

@@ -148,15 +148,14 @@ def test_the_tls_variables_of_the_command_are_read(host):
 
 
 def test_the_docker_socket_follows_docker_host():
-    usually = docker_sockets({"HOME": "/home/me"})
+    usually = docker_sockets({"HOME": "/home/me"}, windows=False)
     assert [address.socket for address in usually] == [
         "/var/run/docker.sock",
         "/home/me/.docker/run/docker.sock",
     ]
-    assert [address.socket for address in docker_sockets({"DOCKER_HOST": "unix:///x.sock"})] == [
-        "/x.sock"
-    ]
-    assert docker_sockets({"DOCKER_HOST": "tcp://far:2375"}) == ()
+    (named,) = docker_sockets({"DOCKER_HOST": "unix:///x.sock"}, windows=False)
+    assert named.socket == "/x.sock"
+    assert docker_sockets({"DOCKER_HOST": "tcp://far:2375"}, windows=False) == ()
 
 
 def test_the_usual_address_depends_on_running_in_a_container():

@@ -1,6 +1,7 @@
 """`Client`: chats, their results, and the client as an object."""
 
 import asyncio
+import functools
 import json
 import multiprocessing
 import pickle
@@ -11,9 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from docker_model import GenerationError, InvalidRequestError, Timeouts
+from docker_model._transport import environment
 from docker_model.http import Client
 from docker_model.testing import Hang, Reasoning, Text, ToolCall, Usage
 from tests.support.modes import MODES
+from tests.support.platforms import needs_unix_sockets, posix
 from tests.unit.http.chatting import CLIENT, MESSAGES, MODEL, TOOL, USAGE, chat, chunks, text
 from tests.unit.http.wire import STOP, Wire, events, reply
 
@@ -168,6 +171,13 @@ def test_clients_with_equal_settings_are_equal_and_picklable():
     assert client.command == ("docker", "model")
 
 
+def test_names_of_headers_are_kept_as_written_on_windows(monkeypatch):
+    upper_case = functools.partial(environment._canonical, windows=True)
+    monkeypatch.setattr(environment, "_canonical", upper_case)
+    client = Client(headers={"X-Token": "a"}, env={"Path": "b"})
+    assert (dict(client.headers), dict(client.env)) == ({"X-Token": "a"}, {"PATH": "b"})
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -192,6 +202,7 @@ def test_an_invalid_setting_is_refused(settings):
         Client(**settings)
 
 
+@posix
 def test_a_forked_process_opens_its_own_connections(docker):
     CLIENT.chat(MODEL, MESSAGES)
     context = multiprocessing.get_context("fork")
@@ -213,6 +224,7 @@ WITHOUT_HTTPCORE = """
 import sys
 sys.modules["httpcore"] = None
 from docker_model import DockerModel, UnsupportedParameterError
+from docker_model._transport import environment
 from docker_model.http import Client
 for call in (
     lambda: Client().chat("ai/smollm2", [{"role": "user", "content": "hi"}]),
@@ -240,13 +252,14 @@ def test_a_missing_httpcore_names_the_package_to_install(docker):
 
 AT_THE_END = """
 import sys
+from docker_model._transport import environment
 from docker_model.http import Client
 client = Client(base_url=sys.argv[1])
 assert client.chat("m", [{"role": "user", "content": "hi"}])
 """
 
 
-@pytest.mark.parametrize("over", ["tcp", "unix"])
+@pytest.mark.parametrize("over", ["tcp", pytest.param("unix", marks=needs_unix_sockets)])
 def test_no_connection_is_left_open_when_the_interpreter_ends(over, tmp_path):
     with Wire(events("ok", STOP), path=tmp_path / "s" if over == "unix" else None) as wire:
         done = subprocess.run(

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import socket
+import sys
 
 import pytest
 
@@ -12,6 +13,7 @@ from docker_model._runtime import io_thread, tasks
 from docker_model.http import Client, addresses, discovery
 from docker_model.http.addresses import Address
 from docker_model.testing import Reply, SimulatedDocker
+from tests.support.platforms import needs_unix_sockets
 from tests.unit.http.wire import STOP, Wire, events, reply
 
 MESSAGES = [{"role": "user", "content": "hi"}]
@@ -30,6 +32,11 @@ def at(monkeypatch, *wires):
     """Make these servers the usual addresses."""
     usual_addresses = tuple(Address(wire if isinstance(wire, str) else wire.url) for wire in wires)
     monkeypatch.setattr(addresses, "usual", lambda **_: usual_addresses)
+
+
+def printing(text):
+    """Return a command that prints this text, whatever its arguments are."""
+    return [sys.executable, "-S", "-E", "-c", f"print({text!r})"]
 
 
 def free_port():
@@ -76,22 +83,23 @@ def test_the_address_is_read_from_the_status_command(nowhere):
     docker = SimulatedDocker().open()
     try:
         # MODEL_RUNNER_HOST, which the command needs, would be found first.
-        tells = f'echo \'{{"running": true, "endpointHost": "{docker.url}/v1/"}}\''
-        endpoint = Client(command=["sh", "-c", tells]).endpoint()
+        status = f'{{"running": true, "endpointHost": "{docker.url}/v1/"}}'
+        endpoint = Client(command=printing(status)).endpoint()
     finally:
         docker.close()
     assert (endpoint.url, endpoint.source) == (f"{docker.url}/v1", "docker model status")
     assert not endpoint.link.named
 
 
+@needs_unix_sockets
 def test_docker_desktop_is_found_through_the_docker_socket(nowhere, monkeypatch, tmp_path):
-    tells = """echo '{"running": true, "kind": "Docker Desktop",
-        "endpointHost": "http://localhost/exp/vDD4.40/v1/"}'"""
+    status = """{"running": true, "kind": "Docker Desktop",
+        "endpointHost": "http://localhost/exp/vDD4.40/v1/"}"""
     path = tmp_path / "docker.sock"
     with Wire(ANSWER, path=path, prefix="/exp/vDD4.40/engines/v1") as wire:
         here = (Address("http://localhost/exp/vDD4.40", socket=str(path)),)
         monkeypatch.setattr(addresses, "docker_sockets", lambda _: here)
-        client = Client(command=["sh", "-c", tells])
+        client = Client(command=printing(status))
         assert client.endpoint().source == "Docker's socket"
         assert client.chat("m", MESSAGES)["choices"][0]["message"]["content"] == "ok"
         assert wire.posts[0][1] == "/exp/vDD4.40/engines/v1/chat/completions"
@@ -101,6 +109,7 @@ def test_docker_desktop_is_found_through_the_docker_socket(nowhere, monkeypatch,
     ]
 
 
+@needs_unix_sockets
 def test_a_base_url_may_name_a_unix_socket(tmp_path):
     path = tmp_path / "docker.sock"
     with Wire(ANSWER, path=path, prefix="/exp/vDD4.40/engines/v1"):
@@ -132,18 +141,17 @@ def test_the_first_usual_address_that_answers_is_used(nowhere, monkeypatch):
         ("/nonexistent/docker model", "install Docker (https://docs.docker.com/get-docker/)"),
         ("no-plugin", "docker-model-plugin"),
         ("no-engine", "start Docker (`docker info`"),
-        ('sh -c "echo {}"', "docker desktop enable model-runner"),
+        (printing("{}"), "docker desktop enable model-runner"),
     ],
 )
 def test_the_hint_is_the_step_that_the_command_knows(nowhere, monkeypatch, command, step):
     with contextlib.ExitStack() as stack:
-        if command.startswith("no-"):
+        if command in ("no-plugin", "no-engine"):
             docker = stack.enter_context(SimulatedDocker.broken(command))
             monkeypatch.setenv("MODEL_RUNNER_HOST", "")
-            command = docker.env["DOCKER_MODEL_COMMAND"]
-        monkeypatch.setenv("DOCKER_MODEL_COMMAND", command)
+            command = docker.command
         with pytest.raises(RunnerUnavailableError) as caught:
-            Client().endpoint()
+            Client(command=command).endpoint()
     assert step in caught.value.hint
 
 
