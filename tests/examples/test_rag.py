@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
 from docker_model import ModelNotFoundError
 from docker_model.testing import SimulatedDocker, SimulatedModel
@@ -150,6 +151,30 @@ def test_a_pulled_reranker_is_used(name, tmp_path):
         text = importlib.import_module("ask").source_of(passages[0])[1]
     assert "brass" in text
     assert any(request.path.endswith("/rerank") for request in docker.requests)
+
+
+@both
+def test_the_variables_of_compose_select_the_runner_and_the_models(name, tmp_path, monkeypatch):
+    compose = yaml.safe_load((EXAMPLE / "compose.yaml").read_text())
+    names = {key: compose["models"][key]["model"] for key in compose["services"]["web"]["models"]}
+    reranker = SimulatedModel(names["reranker"], kind="reranker")
+    with simulated(reranker) as docker:
+        for key, model in names.items():
+            monkeypatch.setenv(f"{key.upper()}_MODEL", model)
+            monkeypatch.setenv(f"{key.upper()}_URL", f"{docker.url}/engines/v1/")
+        monkeypatch.setenv("MODEL_RUNNER_HOST", "http://127.0.0.1:9")
+        with opened(name, "chroma", tmp_path) as rag:
+            asyncio.run(importlib.import_module("ask").ask(rag, "Which ship has an elevator?"))
+    paths = {
+        request.body["model"]: request.path.rpartition("/")[2]
+        for request in docker.requests
+        if request.method == "POST"
+    }
+    assert paths == {
+        names["chat"]: "completions",
+        names["embedding"]: "embeddings",
+        names["reranker"]: "rerank",
+    }
 
 
 def test_the_evaluation_writes_a_table_and_a_plot(tmp_path, capsys, monkeypatch):
