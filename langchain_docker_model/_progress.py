@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         def on_progress(self) -> Report | None: ...
 
 
-__all__ = ["PROGRESS_EVENT", "SendsProgress", "relayed_progress", "relayed_progress_async"]
+__all__ = ["PROGRESS_EVENT", "Run", "SendsProgress", "relayed_progress", "relayed_progress_async"]
 
 PROGRESS_EVENT = "docker_model_progress"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from docker_model.options import Timeouts
 
 __all__ = ["CHAT_SETTINGS", "PARAMETERS", "RequestSettings", "merge", "stops_of"]
+
+_logger = logging.getLogger("docker_model")
 
 # Fields that are parameters of the API, with the same names. The CLI does not support them.
 PARAMETERS = (
@@ -84,7 +87,7 @@ class RequestSettings:
         return isinstance(api_format, dict) and api_format.get("type") != "text"
 
     def check_usable_by_cli(self, others: Iterable[str], cause: Exception | None) -> None:
-        """Raise an error for settings that `docker model run` cannot use.
+        """Raise an error for settings that `docker model run` cannot use; else log the fallback.
 
         Args:
             others: The names of other settings that only HTTP supports.
@@ -97,6 +100,9 @@ class RequestSettings:
         if self.chat_settings["tool_calling"] == "schema":
             unusable -= BY_PROMPT
         if not unusable:
+            if cause is not None:
+                reason, _, _ = str(cause).partition("\n")
+                _logger.info("%s; using the command for %r", reason, self.model)
             return
         msg = f"`docker model run` cannot use {', '.join(sorted(unusable))}"
         hint = HTTP_HINT

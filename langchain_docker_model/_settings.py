@@ -21,6 +21,7 @@ from langchain_docker_model.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from docker_model.options import TransportName
     from docker_model.types import ModelInfo
 
 __all__ = [
@@ -49,19 +50,31 @@ class ListsModels:
 
     @staticmethod
     def list_models(
-        *, command: str | Sequence[str] | None = None, env: Mapping[str, str] | None = None
+        *,
+        command: str | Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        transport: TransportName | None = None,
+        base_url: str | None = None,
     ) -> list[ModelInfo]:
         """List the models that can be used without a pull."""
         with as_langchain_errors():
-            return docker_model.list_models(command=command, env=env)
+            return docker_model.list_models(
+                command=command, env=env, transport=transport, base_url=base_url
+            )
 
     @staticmethod
     async def alist_models(
-        *, command: str | Sequence[str] | None = None, env: Mapping[str, str] | None = None
+        *,
+        command: str | Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        transport: TransportName | None = None,
+        base_url: str | None = None,
     ) -> list[ModelInfo]:
         """List the models that can be used without a pull."""
         with as_langchain_errors():
-            return await docker_model.alist_models(command=command, env=env)
+            return await docker_model.alist_models(
+                command=command, env=env, transport=transport, base_url=base_url
+            )
 
 
 # --- Checks ---
@@ -124,8 +137,15 @@ def refuse_address(settings: Mapping[str, object]) -> None:
         raise UnsupportedParameterError(msg, hint="leave transport out, or set it to 'http'")
 
 
-def token_ids(tokenizer: Callable[[str], list[int]] | None, text: str) -> list[int]:
+def token_ids(
+    tokenizer: Callable[[str], list[int]] | None, text: str, *, hint: str = ""
+) -> list[int]:
     """Return the token ids of `text`.
+
+    Args:
+        tokenizer: The user's tokenizer.
+        text: The text.
+        hint: Another way to count tokens, for the error.
 
     Raises:
         NotImplementedError: If there is no tokenizer. LangChain's default is the tokenizer of
@@ -134,7 +154,7 @@ def token_ids(tokenizer: Callable[[str], list[int]] | None, text: str) -> list[i
     if tokenizer is None:
         msg = (
             "no tokenizer is configured to count tokens\n"
-            "Hint: pass custom_get_token_ids=, or count with "
+            f"Hint: {hint}pass custom_get_token_ids=, or count with "
             "langchain_core.messages.utils.count_tokens_approximately"
         )
         raise NotImplementedError(msg)

@@ -42,7 +42,7 @@ class DockerModelError(core.DockerModelError, langchain.ModelError):
 
 
 class InvalidRequestError(core.InvalidRequestError, langchain.ModelInvalidRequestError):
-    """The request is invalid and was not sent; not retryable."""
+    """The request is invalid, or the engine rejected it; not retryable."""
 
 
 class FileReferenceError(core.FileReferenceError, InvalidRequestError):

@@ -227,7 +227,8 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
         """
         over_http = self.transport == "http" or self.base_url is not None
         if self.custom_get_token_ids is not None or not over_http:
-            return len(self.get_token_ids(text))
+            hint = "set transport='http' to count with the engine, "
+            return len(_settings.token_ids(self.custom_get_token_ids, text, hint=hint))
         with as_langchain_errors():
             return self._docker_model({}).count_tokens(text)
 

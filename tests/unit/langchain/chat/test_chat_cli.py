@@ -41,9 +41,12 @@ async def test_a_conversation_is_answered_over_the_cli(docker, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_the_cli_is_used_if_no_api_is_found(docker, no_endpoint, mode):
+async def test_the_cli_is_used_if_no_api_is_found(docker, no_endpoint, mode, caplog):
+    caplog.set_level("INFO", "docker_model")
     assert (await answer(ChatDockerModel(model="ai/smollm2"), mode)).content == "Hello."
     assert docker.prompts == ["Hi."]
+    fallback = "Docker Model Runner was not found; using the command for 'ai/smollm2'"
+    assert fallback in caplog.messages
 
 
 @pytest.mark.parametrize("variable", ["MODEL_RUNNER_URL", "LLM_URL"])

@@ -194,6 +194,9 @@ async def test_models_are_listed_and_a_closed_chat_answers_again(docker):
         "ai/thinker",
         "ai/apart",
     }
+    over_http = {"transport": "http", "base_url": docker.url}
+    assert len(ChatDockerModel.list_models(**over_http)) == 3
+    assert len(await ChatDockerModel.alist_models(**over_http)) == 3
     cli_chat = ChatDockerModel(model="ai/plain", transport="cli", standby=1)
     assert cli_chat.invoke("Hi.").content
     cli_chat.close()
