@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from traceback import format_exception
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias, get_args
 
 from docker_model.testing import steps
 from docker_model.testing.command.session import version_numbers
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from docker_model.testing.models import Described
-    from docker_model.testing.records import Call, Memory, Request
+    from docker_model.testing.records import Call, Request
     from docker_model.testing.steps import Script
     from docker_model.testing.templates import Template
 
@@ -101,21 +101,19 @@ class SimulatedDocker:
         if version_numbers(version) < OLDEST:
             msg = f"the simulated plugin must be v0.1.40 or newer, not {version}"
             raise ValueError(msg)
-        single = isinstance(models, str | SimulatedModel)
-        listed: list[Any] = [models] if single else list(models or ())  # type: ignore[arg-type]
-        scripts = dict(models) if isinstance(models, Mapping) else {}
-        scripts |= {
-            model.name: model.script
-            for model in listed
-            if isinstance(model, SimulatedModel) and model.script
-        }
+        listed: list[tuple[Described, Script | None]]
+        if isinstance(models, Mapping):
+            listed = [(name, steps.checked_script(own)) for name, own in models.items()]
+        elif isinstance(models, str | SimulatedModel):
+            listed = [(models, None)]
+        else:
+            listed = [(model, None) for model in models or ()]
         names = [pullable] if isinstance(pullable, str) else pullable
         pulls = names if isinstance(names, Mapping) else dict.fromkeys(names, steps.PULL)
         self._scenario = Scenario(
             models=listed,
             any_model=models is None,
             template=template_named(template),
-            scripts={normalize(name): steps.checked_script(own) for name, own in scripts.items()},
             script=steps.checked_script(script),
             pullable={
                 normalize(name): [steps.checked(step, steps.PullStep) for step in pull]
@@ -170,8 +168,8 @@ class SimulatedDocker:
             return
         self._is_open = False
         self._last_runner.close()
-        if self._memory.errors:
-            raise self._memory.errors[0]
+        if self._last_runner.errors:
+            raise self._last_runner.errors[0]
 
     def __enter__(self) -> Self:
         self.open()
@@ -200,12 +198,8 @@ class SimulatedDocker:
             error.add_note(f"A script of the simulated docker had failed before:\n{cause}")
 
     @property
-    def _memory(self) -> Memory:
-        # Available after close() too, so that a test can read the records.
-        return self._last_runner.memory
-
-    @property
     def _last_runner(self) -> Runner:
+        # Available after close() too, so that a test can read the records.
         if self._runner is None:
             msg = "the simulation is not open; use a `with` block or call open()"
             raise RuntimeError(msg)
@@ -239,14 +233,14 @@ class SimulatedDocker:
     @property
     def calls(self) -> list[Call]:
         """The last 10,000 starts of the command, in order."""
-        with self._memory.changed:
-            return list(self._memory.calls)
+        with self._last_runner.changed:
+            return list(self._last_runner.calls)
 
     @property
     def requests(self) -> list[Request]:
         """The last 10,000 requests to the runner, in order."""
-        with self._memory.changed:
-            return list(self._memory.requests)
+        with self._last_runner.changed:
+            return list(self._last_runner.requests)
 
     @property
     def prompts(self) -> list[str]:
@@ -264,8 +258,8 @@ class SimulatedDocker:
 
         The count is exact: every process holds a connection, which the kernel closes at its end.
         """
-        with self._memory.changed:
-            return len(self._memory.alive)
+        with self._last_runner.changed:
+            return len(self._last_runner.alive)
 
     def wait_all_gone(self, timeout: float = 10.0) -> None:
         """Wait until all processes of all commands have ended.
@@ -273,24 +267,24 @@ class SimulatedDocker:
         Like each `wait_…` method, this raises `TimeoutError` after `timeout` seconds. The message
         has the pids of the processes that are alive.
         """
-        self._wait(lambda memory: not memory.alive, timeout, "commands still run")
+        self._wait(lambda runner: not runner.alive, timeout, "commands still run")
 
     def wait_calls(self, count: int = 1, timeout: float = 10.0) -> None:
         """Wait until `count` commands have started both processes since `open()`."""
-        self._wait(lambda memory: memory.plugins >= count, timeout, "commands were not started")
+        self._wait(lambda runner: runner.plugins >= count, timeout, "commands were not started")
 
     def wait_prompts(self, count: int = 1, timeout: float = 10.0) -> None:
         """Wait until models have received `count` prompts since `open()`."""
-        self._wait(lambda memory: memory.prompts >= count, timeout, "prompts are missing")
+        self._wait(lambda runner: runner.prompts >= count, timeout, "prompts are missing")
 
     def wait_gone(self, count: int = 1, timeout: float = 10.0) -> None:
         """Wait until clients have disconnected during `count` answers since `open()`."""
-        self._wait(lambda memory: memory.gone >= count, timeout, "clients are still connected")
+        self._wait(lambda runner: runner.gone >= count, timeout, "clients are still connected")
 
-    def _wait(self, condition: Callable[[Memory], bool], timeout: float, problem: str) -> None:
-        memory = self._memory
-        with memory.changed:
-            if not memory.changed.wait_for(lambda: condition(memory), timeout):
-                pids = [call.pid for call in memory.alive]
+    def _wait(self, condition: Callable[[Runner], bool], timeout: float, problem: str) -> None:
+        runner = self._last_runner
+        with runner.changed:
+            if not runner.changed.wait_for(lambda: condition(runner), timeout):
+                pids = [call.pid for call in runner.alive]
                 msg = f"after {timeout} s {problem}; processes alive: {pids}"
                 raise TimeoutError(msg)

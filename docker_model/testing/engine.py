@@ -44,12 +44,6 @@ class EngineError(RunnerError):
         self.reply = Reply(status, {"error": error})
 
 
-def too_long(message: str, count: int, size: int) -> EngineError:
-    """Return the refusal of a text with more tokens than the context has."""
-    kind = "exceed_context_size_error"
-    return EngineError(message, type=kind, n_prompt_tokens=count, n_ctx=size)
-
-
 def count_tokens(value: object) -> int:
     """Return the number of words and punctuation marks of a text, or of a value as JSON."""
     return len(_TOKEN.findall(value if isinstance(value, str) else json.dumps(value)))
@@ -81,6 +75,18 @@ def count_chat(body: Mapping[str, Any], model: StoredModel, template: str | Temp
     variables = body.get("chat_template_kwargs") or {}
     no_thoughts = variables.get("enable_thinking") is False and "enable_thinking" in template.source
     return count + (NO_THOUGHT_TOKENS if no_thoughts else 0)
+
+
+def check_chat(count: int, model: StoredModel, config: Mapping[str, Any]) -> None:
+    """Refuse a model that does not chat, and a prompt that leaves no room for an answer."""
+    if model.model.kind != "chat":
+        msg = "the current context does not support logits computation. skipping"
+        raise EngineError(msg, 500)
+    size = model.context_size(config)
+    if size is not None and count >= size:
+        msg = f"request ({count} tokens) exceeds the available context size ({size} tokens)"
+        kind = "exceed_context_size_error"
+        raise EngineError(msg, type=kind, n_prompt_tokens=count, n_ctx=size)
 
 
 def _text(message: Mapping[str, Any]) -> str:
@@ -185,9 +191,8 @@ class Limits:
         pooling = POOLING[model.model.kind] if model.strict else "mean"
         pooling = "rank" if mode == "reranking" else pooling
         self.pooling = flags.get("--pooling", pooling)
-        self._batch = int(flags.get("--ubatch-size", PHYSICAL_BATCH))
-        trained = model.model.trained_context
-        self._context = min(config.get("context-size") or model.context_size or trained, trained)
+        context = model.model.trained_context
+        self._size = min(int(flags.get("--ubatch-size", PHYSICAL_BATCH)), context)
 
     def count(self, texts: Sequence[str]) -> dict[str, int]:
         """Return the usage of texts, or refuse a text that is too long."""
@@ -195,14 +200,10 @@ class Limits:
         for text in texts:
             count = count_tokens(text) + SPECIAL_TOKENS
             total += count
-            start = f"input ({count} tokens) is"
-            if count > self._batch:
-                hint = f"increase the physical batch size (current batch size: {self._batch})"
-                msg = f"{start} too large to process. {hint}"
+            if count > self._size:
+                hint = f"increase the physical batch size (current batch size: {self._size})"
+                msg = f"input ({count} tokens) is too large to process. {hint}"
                 raise EngineError(msg, 500)
-            if count > self._context:
-                msg = f"{start} larger than the max context size ({self._context} tokens). skipping"
-                raise too_long(msg, count, self._context)
         return {"prompt_tokens": total, "total_tokens": total}
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from docker_model.testing.steps import checked_script
 from docker_model.testing.templates import template_named
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from docker_model.testing.steps import Script
     from docker_model.testing.templates import Template
@@ -22,7 +22,6 @@ CREATED = 1742816981
 SHORT_ID = 12
 POOLING = {"chat": "none", "embedding": "mean", "reranker": "rank"}
 POOLING_NUMBERS = {"mean": "1", "rank": "4"}
-_SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,10 @@ class SimulatedModel:
     context_size: int | None = None
     vision: bool = False
     gguf: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.script is not None:
+            checked_script(self.script)
 
     def describe(self, template: str | Template) -> dict[str, Any]:
         """Return the runner's JSON object; `template` is for a model without its own."""
@@ -104,32 +107,20 @@ def normalize(name: str) -> str:
 
 
 class StoredModel:
-    """A model in the store.
+    """A model in the store; `strict`: described by more than its name."""
 
-    Attributes:
-        model: The description of the model.
-        strict: Whether the model was described by more than its name.
-        data: The JSON object that the runner sends for the model.
-        loaded: The modes in which the model is loaded, each with the name in its request.
-        configs: The configuration of each mode.
-    """
-
-    def __init__(self, described: Described, template: Template) -> None:
+    def __init__(self, described: Described, template: Template, script: Script | None) -> None:
         """Describe the model; `template` is for a model without its own."""
         self.strict = isinstance(described, SimulatedModel)
-        self.loaded: dict[str, str] = {}
-        self.configs: dict[str, dict[str, Any]] = {}
-        self.data: dict[str, Any] = {}
+        self.script = described.script if isinstance(described, SimulatedModel) else script
+        self.loaded: dict[str, str] = {}  # the name in the request, by mode
+        self.configs: dict[str, dict[str, Any]] = {}  # by mode
+        self.data: dict[str, Any] = {}  # the JSON object that the runner sends
         if isinstance(described, Mapping):
             self.data = dict(described)
             described = str((described.get("tags") or [described["id"]])[0])
         self.model = SimulatedModel(described) if isinstance(described, str) else described
         self.data = self.data or self.model.describe(template)
-
-    @property
-    def id(self) -> str:
-        """The digest."""
-        return str(self.data["id"])
 
     @property
     def tags(self) -> list[str]:
@@ -139,32 +130,30 @@ class StoredModel:
     @property
     def shown_name(self) -> str:
         """The first tag, or the id of a model without tags."""
-        return next(iter(self.tags), self.id)
+        return next(iter(self.tags), str(self.data["id"]))
 
-    @property
-    def context_size(self) -> int | None:
-        """The context size that was packaged with the model."""
-        size: int | None = (self.data.get("config") or {}).get("context_size")
+    def context_size(self, config: Mapping[str, Any]) -> int | None:
+        """Return the context size that was configured, or packaged with the model."""
+        packaged = (self.data.get("config") or {}).get("context_size")
+        size: int | None = config.get("context-size") or packaged
         return size
 
     def is_named(self, name: str) -> bool:
         """Return whether a name is a tag, the last part of a tag, or the start of the id."""
-        short_names = [tag.rpartition("/")[2] for tag in self.tags]
-        digest = name.removeprefix("sha256:")
-        is_id = len(digest) >= SHORT_ID and self.id.removeprefix("sha256:").startswith(digest)
-        return is_id or normalize(name) in [*self.tags, *map(normalize, short_names)]
+        short_names = [normalize(tag.rpartition("/")[2]) for tag in self.tags]
+        digest, ident = (text.removeprefix("sha256:") for text in (name, self.data["id"]))
+        is_id = len(digest) >= SHORT_ID and ident.startswith(digest)
+        return is_id or normalize(name) in [*self.tags, *short_names]
 
 
 class Store:
-    """The models by name. It is not thread-safe; the runner guards it.
+    """The models by name. It is not thread-safe; the runner guards it."""
 
-    Attributes:
-        models: The models.
-    """
-
-    def __init__(self, template: Template, models: Sequence[Described]) -> None:
+    def __init__(
+        self, template: Template, models: Iterable[tuple[Described, Script | None]]
+    ) -> None:
         self._template = template
-        self.models = [StoredModel(model, template) for model in models]
+        self.models = [StoredModel(model, template, script) for model, script in models]
 
     def find(self, name: str) -> StoredModel | None:
         """Return the model that the runner finds by this tag or id."""
@@ -174,34 +163,23 @@ class Store:
         """Return the model with this name; add it if it is missing."""
         model = self.find(name)
         if model is None:
-            model = StoredModel(name, self._template)
+            model = StoredModel(name, self._template, None)
             self.models.append(model)
         return model
 
-    def remove(self, model: StoredModel, name: str, *, force: bool) -> list[dict[str, str]] | None:
-        """Remove a tag, or the model with its last tag, and return the runner's list of changes.
-
-        Return `None` if `name` is an id, the model has several tags, and `force` is false.
-        """
-        tags = model.data.setdefault("tags", [])
-        if normalize(name) in tags and len(tags) > 1:
-            tags.remove(normalize(name))
+    def remove(self, model: StoredModel, name: str) -> list[dict[str, str]]:
+        """Remove a tag, or the model with its last tag. Return the runner's list of changes."""
+        if normalize(name) in model.tags and len(model.tags) > 1:
+            model.data["tags"].remove(normalize(name))
             return [{"Untagged": normalize(name)}]
-        if len(tags) > 1 and not force:
-            return None
         self.models.remove(model)
-        return [*({"Untagged": tag} for tag in tags), {"Deleted": model.id}]
+        return [{"Deleted": model.data["id"]}]
 
     def running(self) -> list[dict[str, Any]]:
         """Return the JSON objects of the loaded models."""
+        now = datetime.now(UTC).isoformat()
         return [
-            {
-                "backend_name": BACKEND,
-                "model_name": name,
-                "mode": mode,
-                "last_used": datetime.now(UTC).isoformat(),
-                "keep_alive": model.configs.get(mode, {}).get("keep_alive", ""),
-            }
+            {"backend_name": BACKEND, "model_name": name, "mode": mode, "last_used": now}
             for model in self.models
             for mode, name in model.loaded.items()
         ]
@@ -221,8 +199,6 @@ class Store:
         """Replace a model's configuration for one mode, and return it. This loads the model."""
         model = self.find(str(request.get("model", "")))
         config = {key: value for key, value in request.items() if key not in ("model", "mode")}
-        if "keep_alive" in config:
-            config["keep_alive"] = go_duration(config["keep_alive"])
         embeds = "--embeddings" in config.get("runtime-flags", ())
         mode = request.get("mode") or ("embedding" if embeds else "completion")
         if model is not None:  # the runner ignores the configuration of a missing model
@@ -233,24 +209,8 @@ class Store:
     def configurations(self, name: str) -> list[dict[str, Any]]:
         """Return the JSON objects of the configurations of one model, or of all without a name."""
         return [
-            {
-                "Backend": BACKEND,
-                "Model": model.shown_name,
-                "ModelID": model.id,
-                "Mode": mode,
-                "Config": config,
-            }
+            {"Model": model.shown_name, "ModelID": model.data["id"], "Mode": mode, "Config": config}
             for model in self.models
             if not name or model.is_named(name)
             for mode, config in model.configs.items()
         ]
-
-
-def go_duration(text: str) -> str:
-    """Return a duration in Go's format, such as `5m0s` for `300s`; `0` and `-1` are unchanged."""
-    parts = re.findall(r"(\d+)([hms])", text)
-    if not parts:
-        return text
-    minutes, seconds = divmod(sum(int(number) * _SECONDS[unit] for number, unit in parts), 60)
-    whole = f"{minutes // 60}h{minutes % 60}m{seconds}s"
-    return whole.removeprefix("0h").removeprefix("0m")

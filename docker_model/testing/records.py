@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-MAX_RECORDS = 10_000
 
 
 @dataclass(eq=False, slots=True)
@@ -83,20 +78,6 @@ class Request:
             case {"messages": [*_, {}]}:
                 return []
         return None
-
-
-@dataclass(slots=True)
-class Memory:
-    """The records of a simulation. `changed` guards them and is notified of every change."""
-
-    changed: threading.Condition = field(default_factory=threading.Condition)
-    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS))
-    requests: deque[Request] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS))
-    alive: list[Call] = field(default_factory=list)
-    plugins: int = 0
-    prompts: int = 0
-    gone: int = 0
-    errors: list[Exception] = field(default_factory=list)
 
 
 class Prompt(str):

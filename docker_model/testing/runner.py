@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,17 +16,18 @@ from urllib.parse import parse_qsl
 from docker_model.testing import engine
 from docker_model.testing.command import run_command
 from docker_model.testing.command.session import CommandProcess
-from docker_model.testing.engine import EngineError, Limits, RunnerError
+from docker_model.testing.engine import Limits, RunnerError
 from docker_model.testing.models import Store, normalize
-from docker_model.testing.records import Memory, Prompt, Request
+from docker_model.testing.records import Prompt, Request
 from docker_model.testing.replies import ChatReply, PullReply, send_reply
 from docker_model.testing.server import Exchange, Gone, Server
 from docker_model.testing.steps import Fail, Pulled, Reply, steps_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from docker_model.testing.models import Described, StoredModel
+    from docker_model.testing.records import Call
     from docker_model.testing.replies import Client
     from docker_model.testing.steps import ProcessStep, PullStep, Script
     from docker_model.testing.templates import Template
@@ -35,6 +37,7 @@ _API = re.compile(r" (?:/engines(?:/(?:llama\.cpp|vllm|sglang|mlx))?)?/v1/")
 _ENGINE = re.compile(r" (?:/engines(?:/llama\.cpp)?)?/(rerank|_configure)$")
 STATUS = {"llama.cpp": "Running: llama.cpp b9879", "vllm": "Not Installed"}
 ENGINE_SIZE, MODEL_SIZE = 51_200_000, 268_800_000
+MAX_RECORDS = 10_000
 # The paths of requests to a model, and the mode of the model for each.
 INFERENCE = {
     "POST /engines/v1/chat/completions": "completion",
@@ -67,10 +70,9 @@ def routes(replies: Mapping[str, FixedReply]) -> dict[str, FixedReply]:
 class Scenario:
     """The configuration of a simulation; the attributes are the parameters of `SimulatedDocker`."""
 
-    models: Sequence[Described]
+    models: Sequence[tuple[Described, Script | None]]
     any_model: bool
     template: Template
-    scripts: Mapping[str, Script]
     script: Script
     pullable: Mapping[str, Sequence[PullStep]]
     replies: Mapping[str, FixedReply]
@@ -82,10 +84,18 @@ class Scenario:
 
 
 class Runner:
-    """The servers of one simulation, for HTTP requests and for commands."""
+    """The servers of one simulation, for HTTP requests and for commands, and their records.
+
+    `changed` guards the records and is notified of every change.
+    """
 
     def __init__(self, scenario: Scenario) -> None:
-        self.memory = Memory()
+        self.changed = threading.Condition()
+        self.calls: deque[Call] = deque(maxlen=MAX_RECORDS)
+        self.requests: deque[Request] = deque(maxlen=MAX_RECORDS)
+        self.alive: list[Call] = []
+        self.plugins = self.prompts = self.gone = 0
+        self.errors: list[Exception] = []
         self.scenario = scenario
         self._store = Store(scenario.template, scenario.models)
         self._guard = threading.RLock()  # of the store
@@ -100,59 +110,30 @@ class Runner:
         self._commands.close()
         self._server.close()
 
-    def _serve(self, exchange: Exchange) -> None:
-        headers = {name.lower(): value for name, value in exchange.headers.items()}
-        body, size = exchange.json(), len(exchange.text)
-        request = Request(exchange.command, exchange.target, headers, body, size)
-        try:
-            self.answer(exchange, request)
-        except Gone:
-            exchange.close_connection = True
-
-    def answer(self, client: Client, request: Request) -> None:
-        """Answer and record a request.
-
-        Raises:
-            Gone: If the client disconnects before the end of the reply.
-        """
-        memory = self.memory
-        with memory.changed:
-            memory.requests.append(request)
-            memory.prompts += request.prompt is not None
-            memory.changed.notify_all()
-        try:
-            self._answer(client, request)
-            request.complete = True
-        except Gone:
-            request.client_gone = True
-            raise
-        finally:
-            with memory.changed:
-                memory.gone += request.client_gone and request.prompt is not None
-                memory.changed.notify_all()
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[None]:
+        with self.changed:
+            yield
+            self.changed.notify_all()
 
     def _watch(self, connection: socket.socket) -> None:
         """Run and record a command, from its start to the end of its last process."""
-        memory = self.memory
         process = CommandProcess(connection)
         call = process.call
-        with memory.changed:
-            memory.alive.append(call)
-            memory.calls.append(call)
-            memory.changed.notify_all()
+        with self._change():
+            self.alive.append(call)
+            self.calls.append(call)
         thread = threading.Thread(target=self._run, args=(process,), name="simulated docker")
         thread.start()
         try:
             for pid in process.listen():
-                with memory.changed:
+                with self._change():
                     call.plugin_pid = pid
-                    memory.plugins += 1
-                    memory.changed.notify_all()
+                    self.plugins += 1
         finally:
-            with memory.changed:
+            with self._change():
                 call.alive = False
-                memory.alive.remove(call)
-                memory.changed.notify_all()
+                self.alive.remove(call)
             thread.join()
 
     def _run(self, process: CommandProcess) -> None:
@@ -164,35 +145,59 @@ class Runner:
                 process.exit(1)
 
     def _failed(self, error: Exception) -> str:
-        self.memory.errors.append(error)
+        self.errors.append(error)
         return "the script failed: " + "".join(traceback.format_exception_only(error)).strip()
 
-    def _answer(self, client: Client, request: Request) -> None:
+    def _serve(self, exchange: Exchange) -> None:
+        headers = {name.lower(): value for name, value in exchange.headers.items()}
+        body, size = exchange.json(), len(exchange.text)
+        request = Request(exchange.command, exchange.target, headers, body, size)
+        try:
+            self.answer(exchange, request)
+        except Gone:
+            exchange.close_connection = True
+
+    def answer(self, client: Client, request: Request) -> None:
+        """Answer and record a request; raise `Gone` if the client disconnects before the end."""
+        with self._change():
+            self.requests.append(request)
+            self.prompts += request.prompt is not None
+        try:
+            reply = self._reply(client, request)
+            if reply is not None:
+                send_reply(client, reply)
+            request.complete = True
+        except Gone:
+            request.client_gone = True
+            raise
+        finally:
+            with self._change():
+                self.gone += request.client_gone and request.prompt is not None
+
+    def _reply(self, client: Client, request: Request) -> Reply | None:
+        """Return the reply to a request, or send a stream."""
         path, _, query = request.path.partition("?")
         route = normalized_route(f"{request.method} {path}")
         replies, body = self.scenario.replies, request.body
         fixed = replies.get(route, replies.get("*"))
         try:
             if fixed is not None:
-                reply: Reply | None = fixed if isinstance(fixed, Reply) else fixed(request)
-            elif request.method == "POST" and not isinstance(body, dict) and "/tag" not in path:
-                reply = Reply(400, "invalid request\n")
-            elif route in INFERENCE:
-                reply = self._infer(client, request, route)
-            elif route == "POST /models/create":
+                return fixed if isinstance(fixed, Reply) else fixed(request)
+            if request.method == "POST" and not isinstance(body, dict) and "/tag" not in path:
+                return Reply(400, "invalid request\n")
+            if route in INFERENCE:
+                return self._infer(client, request, route)
+            if route == "POST /models/create":
                 self._pull(client, body.get("from", ""))
-                return
-            else:
-                with self._guard:
-                    reply = self._manage(route, dict(parse_qsl(query)), body)
+                return None
+            with self._guard:
+                return self._manage(route, dict(parse_qsl(query)), body)
         except Gone:
             raise
         except RunnerError as refusal:
-            reply = refusal.reply
+            return refusal.reply
         except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
-            reply = Reply(500, self._failed(error))
-        if reply is not None:
-            send_reply(client, reply)
+            return Reply(500, self._failed(error))
 
     # --- Inference --------------------------------------------------------------------------------
 
@@ -204,17 +209,16 @@ class Runner:
         return model
 
     def _infer(self, client: Client, request: Request, route: str) -> Reply | None:
-        """Load the model, and return its reply if it is not a stream."""
+        """Load the model, and return its reply or send a stream."""
         body, scenario, mode = request.body, self.scenario, INFERENCE[route]
         name = body.get("model")
         if not (isinstance(name, str) and name):
-            msg = "model is required"
-            raise RunnerError(msg, 400)
+            return Reply(400, "model is required\n")
         with self._guard:
             model = self._find(name)
             if model is None:
-                msg = f"error while getting model: get model '\"{name}\"': model not found"
-                raise RunnerError(msg, 404)
+                message = f"error while getting model: get model '\"{name}\"': model not found\n"
+                return Reply(404, message)
             model.loaded[mode] = normalize(name)
             # The runner uses the configuration for chats if there is none for reranking.
             other = "completion" if mode == "reranking" else mode
@@ -222,41 +226,25 @@ class Runner:
         if "x-preload-only" in request.headers:
             return Reply()
         if mode == "embedding":
-            limits = Limits(model, mode, config)
-            return Reply(body=engine.embeddings(body, limits, scenario.embed))
+            return Reply(body=engine.embeddings(body, Limits(model, mode, config), scenario.embed))
         if mode == "reranking":
-            limits = Limits(model, mode, config)
-            return Reply(body=engine.rank(body, limits, scenario.score))
+            return Reply(body=engine.rank(body, Limits(model, mode, config), scenario.score))
         if route.endswith("count_tokens"):
             chat = engine.from_messages_api(body)
             count = engine.count_chat(chat, model, scenario.template)
             return Reply(body={"input_tokens": count})
-        self._chat(client, request, model, config)
+        count = engine.count_chat(body, model, scenario.template)
+        engine.check_chat(count, model, config)
+        stream = ChatReply(client, body, count)
+        script = scenario.script if model.script is None else model.script
+        with contextlib.closing(steps_of(script, Prompt(request))) as steps:
+            try:
+                stream.play(steps)
+            except Gone:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
+                stream.play([Fail(self._failed(error))])
         return None
-
-    def _chat(
-        self, client: Client, request: Request, model: StoredModel, config: Mapping[str, Any]
-    ) -> None:
-        if model.model.kind != "chat":
-            msg = "the current context does not support logits computation. skipping"
-            raise EngineError(msg, 500)
-        count = engine.count_chat(request.body, model, self.scenario.template)
-        size = config.get("context-size") or model.context_size
-        if size is not None and count >= size:
-            msg = f"request ({count} tokens) exceeds the available context size ({size} tokens)"
-            raise engine.too_long(msg, count, size)
-        scripts = self.scenario.scripts
-        own_scripts = (scripts[tag] for tag in model.tags if tag in scripts)
-        stream = ChatReply(client, request.body, count)
-        steps = steps_of(next(own_scripts, self.scenario.script), Prompt(request))
-        try:
-            stream.play(steps)
-        except Gone:
-            raise
-        except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
-            stream.play([Fail(self._failed(error))])
-        finally:
-            steps.close()
 
     # --- Models -----------------------------------------------------------------------------------
 
@@ -314,10 +302,7 @@ class Runner:
         if model is None:
             return Reply(404, "model not found\n")
         if method == "DELETE":
-            changes = self._store.remove(model, name, force=query.get("force") == "true")
-            if changes is None:
-                return Reply(409, f'unable to delete "{name}": it has several tags\n')
-            return Reply(body=changes)
+            return Reply(body=self._store.remove(model, name))
         if method == "POST":
             target = normalize(f"{query['repo']}:{query['tag']}")
             model.data["tags"] = [*dict.fromkeys([*model.tags, target])]
