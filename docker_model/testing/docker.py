@@ -90,8 +90,7 @@ class SimulatedDocker:
             score: Returns a reranker's score of a document for a query. Default: the share of
                 the query's words that the document contains.
             template: The default chat template: a name in `docker_model.testing.TEMPLATES` or
-                a `Template`. `"chatml"` accepts every conversation that llama.cpp accepts and
-                shows tools to the model.
+                a `Template`. `"chatml"` accepts every conversation and shows tools to the model.
             version: The version of the plugin, `v0.1.40` or newer.
 
         Raises:
@@ -139,9 +138,6 @@ class SimulatedDocker:
                 `model` plugin), `"no-engine"` (the Docker daemon does not answer), `"refused"`
                 (no server listens at `MODEL_RUNNER_HOST`) or `"runner-off"` (the runner replies
                 with HTTP 503, as Docker Desktop does when the feature is switched off).
-
-        Raises:
-            ValueError: If `how` has another value.
         """
         if how not in get_args(Broken):
             msg = f"{how!r} is not one of {', '.join(get_args(Broken))}"

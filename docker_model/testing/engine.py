@@ -53,11 +53,7 @@ def count_tokens(value: object) -> int:
 
 
 def count_chat(body: Mapping[str, Any], model: StoredModel, template: str | Template) -> int:
-    """Return the number of tokens of a chat; `template` is for models without their own.
-
-    Raises:
-        EngineError: If llama.cpp would refuse the chat.
-    """
+    """Return the tokens of a chat, or refuse it. `template` is for models without their own."""
     template = template_named(model.model.template or template)
     for error in _complaints(body, model, template):
         raise error
@@ -85,8 +81,8 @@ def check_chat(count: int, model: StoredModel, config: Mapping[str, Any]) -> Non
     size = model.context_size(config)
     if size is not None and count >= size:
         msg = f"request ({count} tokens) exceeds the available context size ({size} tokens)"
-        kind = "exceed_context_size_error"
-        raise EngineError(msg, type=kind, n_prompt_tokens=count, n_ctx=size)
+        fields: dict[str, Any] = {"n_prompt_tokens": count, "n_ctx": size}
+        raise EngineError(msg, type="exceed_context_size_error", **fields)
 
 
 def _text(message: Mapping[str, Any]) -> str:
@@ -179,11 +175,7 @@ def _of_arguments(arguments: object) -> Iterator[EngineError]:
 
 
 class Limits:
-    """The limits of a model that is loaded for embeddings or reranking.
-
-    Attributes:
-        pooling: The pooling.
-    """
+    """The limits of a model that is loaded for embeddings or reranking."""
 
     def __init__(self, model: StoredModel, mode: str, config: Mapping[str, Any]) -> None:
         words = " ".join(config.get("runtime-flags") or ()).replace("=", " ").split()

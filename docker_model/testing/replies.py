@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FRAME = {"id": "chatcmpl-1", "created": CREATED, "model": FILE}
 EMPTY_MESSAGE: dict[str, Any] = {"role": "assistant", "content": None}
 BATCH = 2048  # tokens of the prompt
-READ_MS, WRITE_MS = 1.0, 10.0  # per token
+TOKENS_PER_SECOND = 100.0
 
 
 def send_reply(client: Client, reply: steps.Reply) -> None:
@@ -43,29 +43,26 @@ class _Stream:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._streamed = True
         self._begun = False
 
     def _begin(self) -> None:
-        if not self._begun:
+        if self._streamed and not self._begun:
             self._begun = True
             self._client.begin(self.content_type)
 
     def _send(self, data: bytes) -> None:
         """Send a piece; an empty piece ends the reply."""
         self._begin()
-        self._client.piece(data)
+        if self._streamed:
+            self._client.piece(data)
 
     def _is_last(self, step: Any) -> bool:
         """Play a step of the runner or the command. Return whether it ends the reply."""
         match step:
-            case steps.Sleep(seconds):
-                self._client.wait(seconds)
-                return False
             case steps.Raw(data):
                 self._send(data)
                 return False
-            case steps.Reply():
-                send_reply(self._client, step)
             case steps.Hang():
                 self._begin()
                 self._client.wait(None)
@@ -78,6 +75,11 @@ class _Stream:
             case steps.Fail(message, status):
                 kind = JSON if message.startswith("{") else PLAIN
                 send_reply(self._client, steps.Reply(status, message, kind))
+            case steps.Reply():
+                send_reply(self._client, step)
+            case steps.Sleep(seconds):
+                self._client.wait(seconds)
+                return False
             case _:
                 self._client.play(step)
                 return False
@@ -95,8 +97,8 @@ class ChatReply(_Stream):
 
     def __init__(self, client: Client, body: Mapping[str, Any], prompt_tokens: int) -> None:
         super().__init__(client)
-        self._prompt_tokens = prompt_tokens
         self._streamed = bool(body.get("stream"))
+        self._prompt_tokens = prompt_tokens
         self._include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
         self._return_progress = bool(body.get("return_progress"))
         self._role_sent = False
@@ -128,7 +130,7 @@ class ChatReply(_Stream):
             send_reply(self._client, steps.Reply(body=reply))
             return
         if self._finish is not None:
-            self._delta({}, finish=self._finish)
+            self._delta({}, finish_reason=self._finish)
             if self._usage or self._include_usage:
                 self._event({"choices": [], **self._counts()})
             self._send(b"data: [DONE]\n\n")
@@ -137,11 +139,12 @@ class ChatReply(_Stream):
     def _progress(self) -> None:
         """Report each batch of the prompt."""
         self._return_progress = False
+        self._role_sent = True
         total = self._prompt_tokens
         for done in [*range(BATCH, total, BATCH), total]:
-            progress = {"total": total, "cache": 0, "processed": done, "time_ms": done * READ_MS}
-            self._choice(EMPTY_MESSAGE, prompt_progress=progress)
-        self._role_sent = True
+            progress = {"total": total, "cache": 0, "processed": done}
+            choice = {"index": 0, "finish_reason": None, "delta": EMPTY_MESSAGE}
+            self._event({"choices": [choice], "prompt_progress": progress})
 
     def _play(self, step: steps.Step) -> bool:
         """Play one step. Return whether it ends the reply."""
@@ -175,10 +178,9 @@ class ChatReply(_Stream):
             yield piece
 
     def _call(self, call: steps.ToolCall) -> None:
-        text = call.arguments
-        if not isinstance(text, str):
-            text = json.dumps(text, ensure_ascii=False)
-        index, tokens = len(self._calls), list(self._tokens(text))
+        text, index = call.arguments, len(self._calls)
+        text = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
+        tokens = list(self._tokens(text))
         start = {"id": call.id, "type": "function"}
         self._calls.append({**start, "function": {"name": call.name, "arguments": "".join(tokens)}})
         self._finish = "tool_calls"
@@ -187,15 +189,12 @@ class ChatReply(_Stream):
         for piece in tokens:
             self._delta({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
 
-    def _delta(self, delta: dict[str, Any], finish: str | None = None) -> None:
-        if not self._role_sent:
-            self._role_sent = True
-            self._choice(EMPTY_MESSAGE)
-        self._choice(delta, finish)
-
-    def _choice(self, delta: Mapping[str, Any], finish: str | None = None, **fields: Any) -> None:
-        choice = {"index": 0, "finish_reason": finish, "delta": delta}
-        self._event({"choices": [choice], **fields})
+    def _delta(self, delta: dict[str, Any], finish_reason: str | None = None) -> None:
+        deltas = [delta] if self._role_sent else [EMPTY_MESSAGE, delta]
+        self._role_sent = True
+        for part in deltas:
+            end = finish_reason if part is delta else None
+            self._event({"choices": [{"index": 0, "finish_reason": end, "delta": part}]})
 
     def _event(self, event: Mapping[str, Any]) -> None:
         if self._streamed:
@@ -208,17 +207,8 @@ class ChatReply(_Stream):
         prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
         total = prompt + completion if total is None else total
         counts = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
-        speed = {"predicted_n": completion, "predicted_per_second": 1000 / WRITE_MS}
-        times = {"prompt_ms": prompt * READ_MS, "predicted_ms": completion * WRITE_MS}
-        return {"usage": counts, "timings": {"prompt_n": prompt, **speed, **times}}
-
-    def _send(self, data: bytes) -> None:
-        if self._streamed:
-            super()._send(data)
-
-    def _begin(self) -> None:
-        if self._streamed:
-            super()._begin()
+        speed = {"predicted_n": completion, "predicted_per_second": TOKENS_PER_SECOND}
+        return {"usage": counts, "timings": {"prompt_n": prompt, **speed}}
 
     def _error(self, message: str, status: int) -> bytes:
         error = {"code": status, "message": message, "type": "server_error"}

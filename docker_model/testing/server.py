@@ -30,22 +30,14 @@ class Gone(Exception):
 
 
 class Server:
-    """Accepts connections until it is closed.
+    """Accepts connections until it is closed. It calls `serve` with each, in its own thread.
 
-    Attributes:
-        address: `127.0.0.1:PORT`.
+    `close_how` is the argument of `socket.shutdown` for connections when the server closes.
     """
 
     def __init__(self, serve: Callable[[socket.socket], object], close_how: int) -> None:
-        """Start to listen in a thread.
-
-        Args:
-            serve: Called with each connection in its own thread. The connection is closed
-                afterwards.
-            close_how: The argument of `socket.shutdown` for connections when the server closes.
-        """
-        self._serve = serve
-        self._close_how = close_how
+        """Start to listen."""
+        self._serve, self._close_how = serve, close_how
         # Only the accepting thread changes this list. close() reads it after that thread ended.
         self._connections: list[tuple[threading.Thread, socket.socket]] = []
         self._closing = False
@@ -61,9 +53,7 @@ class Server:
                 connection.close()
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            thread = threading.Thread(
-                target=self._run, args=(connection,), name="simulated reply", daemon=True
-            )
+            thread = threading.Thread(target=self._run, args=(connection,), daemon=True)
             self._connections = [entry for entry in self._connections if entry[0].is_alive()]
             thread.start()
             self._connections.append((thread, connection))
@@ -94,16 +84,9 @@ class Server:
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """The requests of one connection, and their replies.
-
-    Attributes:
-        target: The path with its query.
-        text: The body of the request.
-    """
+    """The requests of one connection, and their replies."""
 
     protocol_version = "HTTP/1.1"
-    target: str
-    text: bytes
 
     def __init__(self, connection: socket.socket, answer: Callable[[Exchange], None]) -> None:
         """Serve a connection to its end. Call `answer` for each request."""
@@ -117,7 +100,7 @@ class Exchange(BaseHTTPRequestHandler):
         """Answer a request of any method."""
         size = int(self.headers.get("Content-Length", "0"))
         self.target = unquote(self.path)
-        self.text = self.rfile.read(size)
+        self.text: bytes = self.rfile.read(size)
         if len(self.text) == size:  # otherwise the client closed the connection
             self._answer(self)
 
