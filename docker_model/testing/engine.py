@@ -20,23 +20,15 @@ if TYPE_CHECKING:
 
 FILE = "/models/blobs/sha256/model.gguf"  # the engine's name of every model is its file
 PHYSICAL_BATCH = 512
-MESSAGE_TOKENS, ANSWER_TOKENS, NO_THOUGHT_TOKENS = 4, 3, 2
+MESSAGE_TOKENS, ANSWER_TOKENS = 4, 3
 SPECIAL_TOKENS = 2  # such as [CLS] and [SEP]
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _KINDS = {400: "invalid_request_error", 500: "server_error", 501: "not_supported_error"}
 _PARSER = "Unable to generate parser for this template. Automatic parser generation failed: "
 
 
-class RunnerError(Exception):
-    """A refusal by the runner; `reply` is what the client receives."""
-
-    def __init__(self, message: str, status: int = 500) -> None:
-        super().__init__(message)
-        self.reply = Reply(status, f"{message}\n")
-
-
-class EngineError(RunnerError):
-    """A refusal by the engine."""
+class EngineError(Exception):
+    """A refusal by the engine; `reply` is what the client receives."""
 
     def __init__(self, message: str, status: int = 400, **fields: object) -> None:
         super().__init__(message)
@@ -62,15 +54,13 @@ def count_chat(body: Mapping[str, Any], model: StoredModel, template: str | Temp
     if complaint is not None:
         msg = f"{_PARSER}{template.source[:40]}...\n^\nError: Jinja Exception: {complaint}"
         raise EngineError(msg)
-    count = ANSWER_TOKENS
-    for message in messages:
-        count += MESSAGE_TOKENS + count_tokens(_text(message))
-        count += count_tokens(message["tool_calls"]) if message.get("tool_calls") else 0
-    if template.tools and body.get("tools"):
-        count += count_tokens(body["tools"])
+    shown: list[Any] = [body["tools"]] if template.tools and body.get("tools") else []
+    shown += [_text(message) for message in messages]
+    shown += [message["tool_calls"] for message in messages if message.get("tool_calls")]
     variables = body.get("chat_template_kwargs") or {}
-    no_thoughts = variables.get("enable_thinking") is False and "enable_thinking" in template.source
-    return count + (NO_THOUGHT_TOKENS if no_thoughts else 0)
+    if variables.get("enable_thinking") is False and "enable_thinking" in template.source:
+        shown.append("<>")  # no thoughts
+    return ANSWER_TOKENS + MESSAGE_TOKENS * len(messages) + sum(map(count_tokens, shown))
 
 
 def check_chat(count: int, model: StoredModel, config: Mapping[str, Any]) -> None:
@@ -87,9 +77,8 @@ def check_chat(count: int, model: StoredModel, config: Mapping[str, Any]) -> Non
 
 def _text(message: Mapping[str, Any]) -> str:
     content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return "\n".join(part.get("text", "<image>") for part in content)
+    parts = [{"text": content}] if isinstance(content, str) else content
+    return "\n".join(part.get("text", "<image>") for part in parts)
 
 
 def _prepared(messages: Sequence[dict[str, Any]], template: Template) -> list[dict[str, Any]]:
@@ -112,13 +101,12 @@ def from_messages_api(body: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(message.get("content"), list):
             images = {"image": {"type": "image_url"}}
             message["content"] = [images.get(part["type"], part) for part in message["content"]]
+    names = {"name": "name", "description": "description", "input_schema": "parameters"}
     tools = [
-        {"name": tool["name"], "description": tool.get("description", "")}
-        | {"parameters": tool.get("input_schema", {})}
+        {"type": "function", "function": {names.get(key, key): tool[key] for key in tool}}
         for tool in body.get("tools") or ()
     ]
-    functions = [{"type": "function", "function": tool} for tool in tools]
-    return {**body, "messages": messages, "tools": functions}
+    return {**body, "messages": messages, "tools": tools}
 
 
 def _complaints(
@@ -132,8 +120,8 @@ def _complaints(
         calls = message.get("tool_calls") or ()
         if not message.keys() & {"content", "tool_calls"}:
             yield EngineError("Message must contain either 'content' or 'tool_calls'!")
-        texts = [message.get(key, "") for key in ("role", "reasoning_content", "name")]
-        texts += [message.get("tool_call_id", ""), *(call.get("id", "") for call in calls)]
+        keys = ("role", "reasoning_content", "name", "tool_call_id")
+        texts = [message.get(key, "") for key in keys] + [call.get("id", "") for call in calls]
         if not all(isinstance(text, str) for text in texts):
             why = "[json.exception.type_error.302] type must be string, but is null"
             yield EngineError(f"Failed to parse messages: {why}", 500)
@@ -151,10 +139,9 @@ def _complaints(
 
 
 def _of_content(content: object, model: StoredModel) -> Iterator[EngineError]:
-    accepted = {"text": True, "image_url": not model.strict or model.model.vision}
-    accepted["input_audio"] = not model.strict
-    for part in content if isinstance(content, list) else ():
-        kind = part["type"]
+    images = not model.strict or model.model.vision
+    accepted = {"text": True, "image_url": images, "input_audio": not model.strict}
+    for kind in [part["type"] for part in content] if isinstance(content, list) else ():
         if kind not in accepted:
             yield EngineError("unsupported content[].type")
         elif not accepted[kind]:

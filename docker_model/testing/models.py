@@ -35,11 +35,10 @@ class SimulatedModel:
         name: The name of the model, such as `ai/smollm2`.
         script: The script of the answers. Default: the script of the simulation.
         kind: The purpose of the model, as its metadata describe it.
-        template: A chat template: a name in `docker_model.testing.TEMPLATES` or a `Template`.
-            Default: the template of the simulation.
+        template: The chat template, or its name. Default: the template of the simulation.
         trained_context: The number of tokens that the model was trained for.
-        context_size: The context size that was packaged with the model. The engine enforces
-            a context size only if it was packaged or configured.
+        context_size: The packaged context size. The engine enforces a context size only if it
+            was packaged or configured.
         vision: Whether the engine accepts images for the model.
         gguf: Metadata that replace or extend the default metadata.
     """
@@ -61,31 +60,26 @@ class SimulatedModel:
     def describe(self, template: str | Template) -> dict[str, Any]:
         """Return the runner's JSON object; `template` is for a model without its own."""
         tag = normalize(self.name)
-        chat = self.kind == "chat"
-        architecture = "llama" if chat else "bert"
+        architecture = "llama" if self.kind == "chat" else "bert"
         gguf = {
             "general.architecture": architecture,
             f"{architecture}.context_length": str(self.trained_context),
         }
-        if chat:
+        if self.kind == "chat":
             gguf["tokenizer.chat_template"] = template_named(self.template or template).source
         else:
             gguf[f"{architecture}.pooling_type"] = POOLING_NUMBERS[POOLING[self.kind]]
-        packaged = {} if self.context_size is None else {"context_size": self.context_size}
-        return {
-            "id": "sha256:" + hashlib.sha256(tag.encode()).hexdigest(),
-            "tags": [tag],
-            "created": CREATED,
-            "config": {
-                "format": "gguf",
-                "quantization": "IQ2_XXS/Q4_K_M",
-                "parameters": "361.82M",
-                "architecture": architecture,
-                "size": "256.35MiB",
-                **packaged,
-                "gguf": gguf | dict(self.gguf),
-            },
+        config = {
+            "format": "gguf",
+            "quantization": "IQ2_XXS/Q4_K_M",
+            "parameters": "361.82M",
+            "architecture": architecture,
+            "size": "256.35MiB",
+            "gguf": gguf | dict(self.gguf),
+            **({"context_size": self.context_size} if self.context_size else {}),
         }
+        ident = "sha256:" + hashlib.sha256(tag.encode()).hexdigest()
+        return {"id": ident, "tags": [tag], "created": CREATED, "config": config}
 
 
 Described = str | SimulatedModel | Mapping[str, Any]

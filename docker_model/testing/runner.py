@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 from docker_model.testing import engine
 from docker_model.testing.command import run_command
 from docker_model.testing.command.session import CommandProcess
-from docker_model.testing.engine import Limits, RunnerError
+from docker_model.testing.engine import EngineError, Limits
 from docker_model.testing.models import Store, normalize
 from docker_model.testing.records import Prompt, Request
 from docker_model.testing.replies import ChatReply, PullReply, send_reply
@@ -194,7 +194,7 @@ class Runner:
                 return self._manage(route, dict(parse_qsl(query)), body)
         except Gone:
             raise
-        except RunnerError as refusal:
+        except EngineError as refusal:
             return refusal.reply
         except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
             return Reply(500, self._failed(error))
