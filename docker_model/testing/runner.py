@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import socket
 import threading
@@ -125,16 +126,16 @@ class Runner:
             self.calls.append(call)
         thread = threading.Thread(target=self._run, args=(process,), name="simulated docker")
         thread.start()
-        try:
-            for pid in process.listen():
-                with self._change():
-                    call.plugin_pid = pid
-                    self.plugins += 1
-        finally:
-            with self._change():
-                call.alive = False
-                self.alive.remove(call)
-            thread.join()
+        process.listen(functools.partial(self._started, call))
+        with self._change():
+            call.alive = False
+            self.alive.remove(call)
+        thread.join()
+
+    def _started(self, call: Call, pid: int) -> None:
+        with self._change():
+            call.plugin_pid = pid
+            self.plugins += 1
 
     def _run(self, process: CommandProcess) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from http.client import responses
@@ -15,7 +16,7 @@ from docker_model.testing.server import Gone
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from docker_model.testing.runner import Runner
 
@@ -37,10 +38,7 @@ class Canceled(Gone):
 
 
 class CommandError(Gone):
-    """A failure of the command: exit code 1, with the message on stderr.
-
-    `status` is the status of the runner's reply, or 0.
-    """
+    """A failure: exit code 1, with the message on stderr. `status` is the runner's, or 0."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -78,33 +76,24 @@ class CommandProcess:
         self._unwritten = 0
         self._changed = threading.Condition()
 
-    def listen(self) -> Iterator[int]:
-        """Read reports until the last process has ended. Yield the plugin's pid when it starts."""
-        while line := self._line():
-            word, _, number = line.decode().strip().partition(" ")
-            if word == "pid":
-                yield int(number)
-                continue
-            with self._changed:
-                if word == "cancel":
-                    self._canceled = True
-                elif word == "done":
-                    self._unwritten -= int(number)
-                elif data := self._reader.read(int(number)):
+    def listen(self, on_start: Callable[[int], object]) -> None:
+        """Read reports until the last process has ended; `on_start` gets the plugin's pid."""
+        with contextlib.suppress(OSError):
+            while line := self._reader.readline():
+                word, _, number = line.decode().strip().partition(" ")
+                if word == "pid":
+                    on_start(int(number))
+                data = self._reader.read(int(number)) if word == "in" else b""
+                with self._changed:
+                    self._canceled |= word == "cancel"
+                    self._unwritten -= int(number) if word == "done" else 0
                     self._stdin += data
-                else:
-                    self._stdin_ended = True
-                self._changed.notify_all()
+                    self._stdin_ended |= word == "in" and not data
+                    self._changed.notify_all()
         with self._changed:
             self._ended = True
             self._changed.notify_all()
         self._reader.close()
-
-    def _line(self) -> bytes:
-        try:
-            return self._reader.readline()
-        except OSError:
-            return b""
 
     def sleep(self, seconds: float | None, *, cancel: bool = False) -> None:
         """Wait for some seconds, or for ever. With `cancel`, a signal to `docker` ends the wait."""
@@ -166,10 +155,8 @@ class CommandProcess:
                 self.exit(code)
             case steps.Grandchild(detached):
                 self.order("grandchild", b"detached" if detached else b"")
-            case steps.CloseStdout():
-                self.order("close")
-            case steps.IgnoreSignals():
-                self.order("ignore")
+            case steps.CloseStdout() | steps.IgnoreSignals():
+                self.order("close" if isinstance(step, steps.CloseStdout) else "ignore")
             case steps.Kill():
                 self.order("kill")
                 self.sleep(None)
@@ -178,7 +165,7 @@ class CommandProcess:
 class RunnerReply:
     """The runner's reply to a request of the command, received without HTTP.
 
-    Each piece of the body of a reply with the status 200 is passed to `take`. `cancel`: a signal to
+    `take` gets each piece of the body of a reply with the status 200. With `cancel`, a signal to
     `docker` cancels the request. The runner sets `close_connection` if the connection breaks.
     """
 
