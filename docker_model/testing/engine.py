@@ -50,10 +50,10 @@ def count_chat(body: Mapping[str, Any], model: StoredModel, template: str | Temp
     for error in _complaints(body, model, template):
         raise error
     messages = _prepared(body["messages"], template)
-    complaint = template.complaint(messages)
-    if complaint is not None:
-        msg = f"{_PARSER}{template.source[:40]}...\n^\nError: Jinja Exception: {complaint}"
-        raise EngineError(msg)
+    for complaint, refuses in template.rules:
+        if refuses(messages):
+            msg = f"{_PARSER}{template.source[:40]}...\n^\nError: Jinja Exception: {complaint}"
+            raise EngineError(msg)
     shown: list[Any] = [body["tools"]] if template.tools and body.get("tools") else []
     shown += [_text(message) for message in messages]
     shown += [message["tool_calls"] for message in messages if message.get("tool_calls")]

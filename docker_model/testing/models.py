@@ -178,23 +178,19 @@ class Store:
             for mode, name in model.loaded.items()
         ]
 
-    def unload(self, request: Mapping[str, Any]) -> int:
-        """Unload models by their names, or all with their configurations; return their number."""
-        count, everything = 0, request.get("all")
-        named = map(self.find, request.get("models") or ())
-        for model in self.models if everything else filter(None, named):
+    def unload(self, names: Iterable[str]) -> int:
+        """Unload models and return the number of their modes."""
+        count = 0
+        for model in filter(None, map(self.find, names)):
             count += len(model.loaded)
             model.loaded.clear()
-            if everything:
-                model.configs.clear()
         return count
 
     def configure(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Replace a model's configuration for one mode, and return it. This loads the model."""
         model = self.find(str(request.get("model", "")))
         config = {key: value for key, value in request.items() if key not in ("model", "mode")}
-        embeds = "--embeddings" in config.get("runtime-flags", ())
-        mode = request.get("mode") or ("embedding" if embeds else "completion")
+        mode = request.get("mode") or "completion"
         if model is not None:  # the runner ignores the configuration of a missing model
             model.configs[mode] = config
             model.loaded[mode] = model.shown_name

@@ -1,8 +1,8 @@
 """The simulated `docker`: a program that the test's process controls.
 
 `python -I -S program.py ADDRESS model …` connects to `ADDRESS`, reports its arguments and
-environment, and then executes orders from `docker_model.testing.command`: read, write, exit. It
-imports very few modules, so that it starts in about 10 ms.
+environment, and then executes orders from `docker_model.testing.command`. It imports very few
+modules, so that it starts in about 10 ms.
 
 Like the real command, it has two processes, except on Windows: `docker` starts its plugin in its
 own process group and waits. A signal to `docker` closes the pipe between the two. In the

@@ -266,14 +266,13 @@ class Runner:
         """Return the reply to a management request."""
         store, models = self._store, self._store.models
         pages: dict[str, Callable[[], Any]] = {
-            "GET /": lambda: "Docker Model Runner is running",
             "GET /engines/status": lambda: STATUS,
             "GET /engines/df": lambda: {
                 "models_disk_usage": MODEL_SIZE * len(models),
                 "default_backend_disk_usage": ENGINE_SIZE,
             },
             "GET /engines/ps": store.running,
-            "POST /engines/unload": lambda: {"unloaded_runners": store.unload(body)},
+            "POST /engines/unload": lambda: {"unloaded_runners": store.unload(body["models"])},
             "GET /engines/_configure": lambda: store.configurations(query.get("model", "")),
             "POST /engines/_configure": lambda: store.configure(body),
             "GET /models": lambda: [model.data for model in models],

@@ -38,10 +38,6 @@ class Template:
         """Whether the template shows tools to the model."""
         return "tools" in self.source
 
-    def complaint(self, messages: Messages) -> str | None:
-        """Return the error message of the first rule that refuses these messages, or `None`."""
-        return next((complaint for complaint, refuses in self.rules if refuses(messages)), None)
-
 
 def _matching(pattern: str) -> Callable[[Messages], bool]:
     """Return a rule that searches the roles for a pattern.

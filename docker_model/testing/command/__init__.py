@@ -157,7 +157,7 @@ def _tag(session: Session, _flags: object, source: str, target: str) -> None:
 
 
 def _unload(session: Session, flags: Mapping[str, str], *models: str) -> None:
-    body = {"all": "all" in flags, "backend": "", "models": list(models)}
+    body = {"all": "all" in flags, "models": models}
     reply = session.ask_json("POST", "/engines/unload", "Failed to unload models", body)
     session.process.out(f"Unloaded {reply['unloaded_runners']} model(s).\n")
 

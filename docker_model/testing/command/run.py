@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from docker_model.testing.command.session import Session
 
 CHAT = "/engines/v1/chat/completions"
-MAX_LINE = 64 * 1024  # bytes of a line in Go's bufio.Scanner, including its end
 KILO = 1000
-_NOT_UTF_8 = dict.fromkeys(range(0xDC80, 0xDD00), "\ufffd")
 
 
 def run(session: Session, flags: Mapping[str, str], model: str, *words: str) -> None:
@@ -47,7 +45,7 @@ def run(session: Session, flags: Mapping[str, str], model: str, *words: str) -> 
         reply.check("Failed to load model: preload failed")
     elif prompt:
         try:
-            _answer(session, model, prompt.translate(_NOT_UTF_8))  # Go replaces invalid bytes
+            _answer(session, model, prompt)
         except CommandError as error:
             refuse(f"Failed to generate a response: {error}")
         session.process.out("\n")
@@ -85,9 +83,6 @@ class _Printer:
     def take(self, data: bytes) -> None:
         """Add a piece of the stream, and print the events that are complete."""
         *lines, self._incomplete = (self._incomplete + data).split(b"\n")
-        for line in [*lines, self._incomplete]:
-            if len(line) >= MAX_LINE:
-                refuse("error reading response stream: bufio.Scanner: token too long")
         for line in lines:
             self.is_done = self.is_done or line.rstrip(b"\r") == b"data: [DONE]"
             text = line.decode("utf-8", "replace")

@@ -138,7 +138,7 @@ class CommandProcess:
         with self._changed:
             self._changed.wait_for(lambda: self._stdin_ended or self._ended)
         self.sleep(0)
-        return self._stdin.decode("utf-8", "surrogateescape")
+        return self._stdin.decode("utf-8", "replace")  # as Go does in JSON
 
     def play(self, step: steps.ProcessStep) -> None:
         """Play a step that acts on the command instead of the answer."""

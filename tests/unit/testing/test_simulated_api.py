@@ -96,8 +96,6 @@ def test_unknown_backends_and_roots_are_not_found():
             with pytest.raises(urllib.error.HTTPError, match="404") as caught:
                 post(docker, f"{api}/chat/completions", messages=MESSAGES)
             caught.value.close()
-        with urllib.request.urlopen(docker.url) as reply:
-            assert reply.read() == b"Docker Model Runner is running"
 
 
 def test_a_stream_has_token_counts_only_on_request():

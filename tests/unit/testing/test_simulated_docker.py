@@ -76,7 +76,6 @@ def test_calls_and_requests_are_recorded(tmp_path):
     assert "s3cret" not in repr(recorded)
     assert (first.method, first.path, first.prompt) == ("GET", f"/models/{MODEL}", None)
     assert (second.method, second.path) == ("POST", "/engines/v1/chat/completions")
-    assert second.prompt == "caf\ufffd"  # Go replaces bytes that are not UTF-8
     assert second.call is recorded
     assert second.complete
     assert not second.client_gone
@@ -152,8 +151,6 @@ def test_models_can_be_loaded_configured_and_unloaded():
         assert call(docker, "unload", MODEL).stdout == "Unloaded 1 model(s).\n"
         assert call(docker, "unload", MODEL).stdout == "Unloaded 0 model(s).\n"
         assert json.loads(call(docker, "configure", "show", MODEL).stdout)
-        call(docker, "unload", "--all")
-        assert not json.loads(call(docker, "configure", "show", MODEL).stdout)
 
 
 def test_a_fixed_reply_replaces_the_reply_of_a_path():
