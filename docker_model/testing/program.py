@@ -72,9 +72,7 @@ class Connection:
                 self.docker = -1
                 self.socket.sendall(b"cancel\n")
             elif descriptor == STDIN and self.reading:
-                data = os.read(STDIN, 1 << 20)
-                self.reading = bool(data)
-                self.socket.sendall(b"in %d\n" % len(data) + data)
+                self._forward()
             else:
                 data = self.socket.recv(1 << 16)
                 if not data:
@@ -83,16 +81,18 @@ class Connection:
 
     def read_stdin(self) -> None:
         """Begin to forward stdin."""
-        if FORKS:
-            self.reading = True
-        else:  # Windows cannot poll a pipe
+        self.reading = True
+        if not FORKS:  # Windows cannot poll a pipe
             start_new_thread(self._forward_stdin, ())
 
     def _forward_stdin(self) -> None:
-        data = b" "
-        while data:
-            data = os.read(STDIN, 1 << 20)
-            self.socket.sendall(b"in %d\n" % len(data) + data)
+        while self.reading:
+            self._forward()
+
+    def _forward(self) -> None:
+        data = os.read(STDIN, 1 << 20)
+        self.reading = bool(data)
+        self.socket.sendall(b"in %d\n" % len(data) + data)
 
     def _ready(self) -> list[int]:
         if not FORKS:
@@ -123,13 +123,6 @@ class Connection:
         if self._written >= REPORTED_AFTER:
             self.socket.sendall(b"done %d\n" % self._written)
             self._written = 0
-
-    def hold(self) -> NoReturn:
-        """Do nothing until the test's process ends."""
-        poll = select.poll()
-        poll.register(self.socket.fileno(), HUNG_UP)
-        poll.poll()
-        os._exit(1)
 
 
 def main(words: list[str]) -> NoReturn:
@@ -174,11 +167,14 @@ def ignore_signals(connection: Connection, _data: bytes) -> None:
 
 
 def grandchild(connection: Connection, data: bytes) -> None:
-    """Start a process that keeps the pipes open."""
+    """Start a process that keeps the pipes open until the test's process ends."""
     if FORKS and not os.fork():
         if data:
             os.setsid()
-        connection.hold()
+        poll = select.poll()
+        poll.register(connection.socket.fileno(), HUNG_UP)
+        poll.poll()
+        os._exit(1)
 
 
 def become_pair(connection: Connection, data: bytes) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import re
 import socket
 import threading
@@ -126,7 +125,7 @@ class Runner:
             self.calls.append(call)
         thread = threading.Thread(target=self._run, args=(process,), name="simulated docker")
         thread.start()
-        process.listen(functools.partial(self._started, call))
+        process.listen(lambda pid: self._started(call, pid))
         with self._change():
             call.alive = False
             self.alive.remove(call)
@@ -193,8 +192,6 @@ class Runner:
                 return None
             with self._guard:
                 return self._manage(route, dict(parse_qsl(query)), body)
-        except Gone:
-            raise
         except EngineError as refusal:
             return refusal.reply
         except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
@@ -230,19 +227,17 @@ class Runner:
             return Reply(body=engine.embeddings(body, Limits(model, mode, config), scenario.embed))
         if mode == "reranking":
             return Reply(body=engine.rank(body, Limits(model, mode, config), scenario.score))
-        if route.endswith("count_tokens"):
-            chat = engine.from_messages_api(body)
-            count = engine.count_chat(chat, model, scenario.template)
+        counts = route.endswith("count_tokens")
+        chat = engine.from_messages_api(body) if counts else body
+        count = engine.count_chat(chat, model, scenario.template)
+        if counts:
             return Reply(body={"input_tokens": count})
-        count = engine.count_chat(body, model, scenario.template)
         engine.check_chat(count, model, config)
         stream = ChatReply(client, body, count)
         script = scenario.script if model.script is None else model.script
         with contextlib.closing(steps_of(script, Prompt(request))) as steps:
             try:
                 stream.play(steps)
-            except Gone:
-                raise
             except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
                 stream.play([Fail(self._failed(error))])
         return None
@@ -253,8 +248,7 @@ class Runner:
         steps = self.scenario.pullable.get(normalize(name))
         if steps is None:
             is_stored = self._store.find(name) is not None
-            missing = Fail("Model not found", 404)
-            steps = [Pulled("Using cached model: 256.35MiB") if is_stored else missing]
+            steps = [Pulled("Using cached model") if is_stored else Fail("Model not found", 404)]
 
         def pulled() -> None:
             with self._guard:

@@ -25,8 +25,11 @@ PLAIN = "text/plain; charset=utf-8"
 JSON = "application/json"
 
 
-class Gone(Exception):
-    """The client closed the connection, or the server is closing."""
+class Gone(BaseException):
+    """The client closed the connection, or the server is closing.
+
+    This is no `Exception`, because it is no error of a script.
+    """
 
 
 class Server:
