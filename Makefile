@@ -104,7 +104,7 @@ format: $(VENV)/ready-for-work  ## ruff, mending what it can
 
 typecheck: $(VENV)/ready-for-work  ## mypy --strict, and a user's program by mypy and pyright
 	$(BIN)/mypy $(SOURCES)
-	$(BIN)/mypy --platform win32 --exclude testing/program.py $(SOURCES)
+	$(BIN)/mypy --platform win32 --exclude testing/_program.py $(SOURCES)
 	$(BIN)/mypy --platform darwin $(SOURCES)
 	$(BIN)/mypy --strict tests/typing/sample.py
 	$(BIN)/pyright --pythonpath $(BIN)/python tests/typing/sample.py

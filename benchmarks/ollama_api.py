@@ -14,7 +14,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from docker_model.testing.server import Exchange, Gone, Server
+from docker_model.testing._server import Exchange, Gone, Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,10 +12,10 @@ from traceback import format_exception
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, get_args
 
 from docker_model.testing import steps
-from docker_model.testing.command.session import version_numbers
-from docker_model.testing.engine import shared_words
+from docker_model.testing._command.session import version_numbers
+from docker_model.testing._engine import shared_words
+from docker_model.testing._runner import FixedReply, Runner, Scenario, routes
 from docker_model.testing.models import SimulatedModel, normalize
-from docker_model.testing.runner import FixedReply, Runner, Scenario, routes
 from docker_model.testing.templates import template_named
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Broken: TypeAlias = Literal["no-docker", "no-plugin", "no-engine", "refused", "runner-off"]
 
-PROGRAM = Path(__file__).with_name("program.py")
+PROGRAM = Path(__file__).with_name("_program.py")
 OLDEST = (0, 1, 40)
 # No process listens on this port, so the kernel refuses connections immediately.
 REFUSED = "http://127.0.0.1:1"

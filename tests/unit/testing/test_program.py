@@ -7,9 +7,9 @@ import time
 import pytest
 
 from docker_model.testing import SimulatedDocker
-from docker_model.testing.command import parse
-from docker_model.testing.command.prompt import rewrite
-from docker_model.testing.command.session import CommandError
+from docker_model.testing._command import parse
+from docker_model.testing._command.prompt import rewrite
+from docker_model.testing._command.session import CommandError
 from tests.unit.testing.calling import MODEL, call
 
 

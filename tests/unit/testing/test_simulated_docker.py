@@ -20,7 +20,7 @@ from docker_model.testing import (
     Reply,
     SimulatedDocker,
     Warn,
-    runner,
+    _runner,
 )
 from tests.unit.testing.calling import MODEL, ask, call
 
@@ -82,7 +82,7 @@ def test_calls_and_requests_are_recorded(tmp_path):
 
 
 def test_the_number_of_records_is_limited(monkeypatch):
-    monkeypatch.setattr(runner, "MAX_RECORDS", 3)
+    monkeypatch.setattr(_runner, "MAX_RECORDS", 3)
     with SimulatedDocker() as docker:
         for number in range(4):
             ask(docker, f"prompt {number}")

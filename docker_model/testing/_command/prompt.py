@@ -11,7 +11,7 @@ import re
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any
 
-from docker_model.testing.command.session import refuse
+from docker_model.testing._command.session import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """The behavior of `docker` and its plugin `docker model`, for all commands of this library.
 
 This code runs in the test's process and controls the started program,
-`docker_model.testing.program`. It simulates two versions, the newest one and v0.1.40. Versions
+`docker_model.testing._program`. It simulates two versions, the newest one and v0.1.40. Versions
 before v0.1.45 behave like v0.1.40. A command gets its session, its flags and its words.
 """
 
@@ -11,8 +11,8 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from docker_model.testing.command.run import pull, run, size
-from docker_model.testing.command.session import (
+from docker_model.testing._command.run import pull, run, size
+from docker_model.testing._command.session import (
     UNAVAILABLE,
     CommandError,
     Ended,
@@ -23,8 +23,8 @@ from docker_model.testing.command.session import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from docker_model.testing.command.session import CommandProcess
-    from docker_model.testing.runner import Runner
+    from docker_model.testing._command.session import CommandProcess
+    from docker_model.testing._runner import Runner
 
 NO_PLUGIN = 125
 WITHOUT_ENGINE = ("search", "version")

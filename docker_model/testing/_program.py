@@ -1,7 +1,7 @@
 """The simulated `docker`: a program that the test's process controls.
 
-`python -I -S program.py ADDRESS model …` connects to `ADDRESS`, reports its arguments and
-environment, and then executes orders from `docker_model.testing.command`. It imports very few
+`python -I -S _program.py ADDRESS model …` connects to `ADDRESS`, reports its arguments and
+environment, and then executes orders from `docker_model.testing._command`. It imports very few
 modules, so that it starts in about 10 ms.
 
 Like the real command, it has two processes, except on Windows: `docker` starts its plugin in its

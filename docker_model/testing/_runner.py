@@ -13,22 +13,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl
 
-from docker_model.testing import engine
-from docker_model.testing.command import run_command
-from docker_model.testing.command.session import CommandProcess
-from docker_model.testing.engine import EngineError, Limits
+from docker_model.testing import _engine as engine
+from docker_model.testing._command import run_command
+from docker_model.testing._command.session import CommandProcess
+from docker_model.testing._engine import EngineError, Limits
+from docker_model.testing._replies import ChatReply, PullReply, send_reply
+from docker_model.testing._server import Exchange, Gone, Server
 from docker_model.testing.models import Store, normalize
 from docker_model.testing.records import Prompt, Request
-from docker_model.testing.replies import ChatReply, PullReply, send_reply
-from docker_model.testing.server import Exchange, Gone, Server
 from docker_model.testing.steps import Fail, Pulled, Reply, steps_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from docker_model.testing._replies import Client
     from docker_model.testing.models import Described, StoredModel
     from docker_model.testing.records import Call
-    from docker_model.testing.replies import Client
     from docker_model.testing.steps import ProcessStep, PullStep, Script
     from docker_model.testing.templates import Template
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from docker_model.testing import steps
+from docker_model.testing._server import Gone
 from docker_model.testing.records import Call, Request
-from docker_model.testing.server import Gone
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from docker_model.testing.runner import Runner
+    from docker_model.testing._runner import Runner
 
 PIECE_SIZE = 1 << 14
 MAX_UNWRITTEN = 1 << 16  # bytes in the connection, so that the program soon notices its end
@@ -56,7 +56,7 @@ def version_numbers(version: str) -> tuple[int, ...]:
 
 
 class CommandProcess:
-    """The processes of one call, which run `docker_model.testing.program`."""
+    """The processes of one call, which run `docker_model.testing._program`."""
 
     def __init__(self, connection: socket.socket) -> None:
         """Read the program's report of the call."""

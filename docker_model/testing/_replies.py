@@ -8,15 +8,15 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from docker_model.testing import steps
-from docker_model.testing.engine import FILE
+from docker_model.testing._engine import FILE
+from docker_model.testing._server import JSON, PLAIN
 from docker_model.testing.models import CREATED
-from docker_model.testing.server import JSON, PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from docker_model.testing.command.session import RunnerReply
-    from docker_model.testing.server import Exchange
+    from docker_model.testing._command.session import RunnerReply
+    from docker_model.testing._server import Exchange
 
     Client: TypeAlias = Exchange | RunnerReply
 

@@ -6,8 +6,8 @@ import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from docker_model.testing.command.prompt import rewrite
-from docker_model.testing.command.session import (
+from docker_model.testing._command.prompt import rewrite
+from docker_model.testing._command.session import (
     NOT_FOUND,
     NOT_RUNNING,
     OK,
@@ -21,7 +21,7 @@ from docker_model.testing.command.session import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from docker_model.testing.command.session import Session
+    from docker_model.testing._command.session import Session
 
 CHAT = "/engines/v1/chat/completions"
 KILO = 1000
