@@ -80,7 +80,6 @@ class Connection:
                 self._buffer += data
 
     def read_stdin(self) -> None:
-        """Begin to forward stdin."""
         self.reading = True
         if not FORKS:  # Windows cannot poll a pipe
             start_new_thread(self._forward_stdin, ())
@@ -153,7 +152,6 @@ def kill(connection: Connection, _data: bytes) -> None:
 
 
 def close_stdout(connection: Connection, _data: bytes) -> None:
-    """Close stdout in both processes."""
     os.close(STDOUT)
     if connection.docker_pid and os.getppid() == connection.docker_pid:
         os.kill(connection.docker_pid, SIGUSR1)

@@ -27,7 +27,6 @@ TOKENS_PER_SECOND = 100.0
 
 
 def send_reply(client: Client, reply: steps.Reply) -> None:
-    """Send a complete reply."""
     text = isinstance(reply.body, str)
     kind = reply.content_type or (PLAIN if text else JSON)
     client.reply(reply.status, kind, reply.body.encode() if text else _dump(reply.body))
@@ -111,7 +110,6 @@ class ChatReply(_Stream):
         self._finish: str | None = "stop"
 
     def play(self, script: Iterable[steps.Step]) -> None:
-        """Send the answer."""
         for step in script:
             # Progress begins after a pause, which simulates the loading of the model.
             if self._return_progress and not isinstance(step, steps.Sleep):
@@ -137,7 +135,6 @@ class ChatReply(_Stream):
         self._send(b"")
 
     def _progress(self) -> None:
-        """Report each batch of the prompt."""
         self._return_progress = False
         self._role_sent = True
         total = self._prompt_tokens
@@ -202,7 +199,6 @@ class ChatReply(_Stream):
             self._send(b"data: " + _dump(chunk) + b"\n\n")
 
     def _counts(self) -> dict[str, Any]:
-        """Return the objects `usage` and `timings` of a reply."""
         usage = self._usage or steps.Usage(self._prompt_tokens, self._pieces)
         prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
         total = prompt + completion if total is None else total

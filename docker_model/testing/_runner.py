@@ -106,7 +106,6 @@ class Runner:
         self.command_address = self._commands.address
 
     def close(self) -> None:
-        """End the running commands, and close all connections."""
         self._commands.close()
         self._server.close()
 

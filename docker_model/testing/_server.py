@@ -39,7 +39,6 @@ class Server:
     """
 
     def __init__(self, serve: Callable[[socket.socket], object], close_how: int) -> None:
-        """Start to listen."""
         self._serve, self._close_how = serve, close_how
         # Only the accepting thread changes this list. close() reads it after that thread ended.
         self._connections: list[tuple[threading.Thread, socket.socket]] = []
@@ -66,7 +65,6 @@ class Server:
             self._serve(connection)
 
     def close(self) -> None:
-        """Close all connections and end all threads."""
         self._closing = True
         # A connection is the portable way to wake a thread that waits in accept().
         socket.create_connection(self._listener.getsockname()).close()
@@ -100,7 +98,6 @@ class Exchange(BaseHTTPRequestHandler):
         """Log nothing."""
 
     def do_GET(self) -> None:
-        """Answer a request of any method."""
         size = int(self.headers.get("Content-Length", "0"))
         self.target = unquote(self.path)
         self.text: bytes = self.rfile.read(size)
@@ -117,11 +114,9 @@ class Exchange(BaseHTTPRequestHandler):
             return None
 
     def reply(self, status: int, content_type: str, body: bytes) -> None:
-        """Send a complete reply."""
         self._send(status, content_type, f"Content-Length: {len(body)}", body)
 
     def begin(self, content_type: str, status: int = 200) -> None:
-        """Send the head of a streamed reply."""
         self._send(status, content_type, "Transfer-Encoding: chunked")
 
     def _send(self, status: int, content_type: str, field: str, body: bytes = b"") -> None:
@@ -144,7 +139,6 @@ class Exchange(BaseHTTPRequestHandler):
         """Do nothing, because the step is for a command and this client is not a command."""
 
     def wait(self, seconds: float | None) -> None:
-        """Wait for some seconds, or for ever with `None`."""
         # A client sends nothing while it waits for the reply, so any input is its end.
         if _readable(self.connection, seconds):
             raise Gone

@@ -44,7 +44,6 @@ TEXTS = ("keep-alive", "mode", "speculative-draft-model")  # the others are JSON
 
 
 def run_command(process: CommandProcess, runner: Runner) -> None:
-    """Run a command from its start to its exit."""
     session = Session(process, runner)
     try:
         if not runner.scenario.plugin:

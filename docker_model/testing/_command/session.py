@@ -46,12 +46,10 @@ class CommandError(Gone):
 
 
 def refuse(text: str, status: int = 0) -> NoReturn:
-    """Raise a `CommandError`."""
     raise CommandError(text, status)
 
 
 def version_numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version such as `v1.2.6`."""
     return tuple(int(part) for part in version.removeprefix("v").split("."))
 
 
@@ -59,7 +57,6 @@ class CommandProcess:
     """The processes of one call, which run `docker_model.testing._program`."""
 
     def __init__(self, connection: socket.socket) -> None:
-        """Read the program's report of the call."""
         self._socket = connection
         self._reader = connection.makefile("rb")
         facts = self._reader.read(int(self._reader.readline() or b"0"))
@@ -105,18 +102,15 @@ class CommandProcess:
                 raise Canceled
 
     def order(self, verb: str, data: bytes = b"") -> None:
-        """Send an order to the program."""
         try:
             self._socket.sendall(b"%b %d\n%b" % (verb.encode(), len(data), data))
         except OSError:
             raise Ended from None
 
     def out(self, text: str) -> None:
-        """Write to stdout."""
         self._write("out", text.encode("utf-8", "surrogateescape"))
 
     def err(self, text: str) -> None:
-        """Write to stderr."""
         self._write("err", text.encode("utf-8", "surrogateescape"))
 
     def _write(self, verb: str, data: bytes) -> None:
@@ -128,12 +122,10 @@ class CommandProcess:
             self.order(verb, piece)
 
     def exit(self, code: int) -> NoReturn:
-        """End the command with this exit code."""
         self.order("exit", b"%d" % code)
         raise Ended
 
     def read_stdin(self) -> str:
-        """Read stdin to its end."""
         self.order("read")
         with self._changed:
             self._changed.wait_for(lambda: self._stdin_ended or self._ended)
@@ -141,7 +133,6 @@ class CommandProcess:
         return self._stdin.decode("utf-8", "replace")  # as Go does in JSON
 
     def play(self, step: steps.ProcessStep) -> None:
-        """Play a step that acts on the command instead of the answer."""
         match step:
             case steps.Sleep(seconds):
                 self.sleep(seconds)
@@ -181,16 +172,13 @@ class RunnerReply:
         self._process, self._take, self._cancel = process, take, cancel
 
     def reply(self, status: int, _content_type: str, body: bytes) -> None:
-        """Receive a complete reply."""
         self.status = status
         self.piece(body)
 
     def begin(self, _content_type: str) -> None:
-        """Receive the head of a streamed reply."""
         self.status = OK
 
     def piece(self, data: bytes) -> None:
-        """Receive a piece of the body."""
         self.wait(0)
         if self._take and self.status == OK:
             self._take(data)
@@ -198,7 +186,6 @@ class RunnerReply:
             self.text += data.decode("utf-8", "replace")
 
     def wait(self, seconds: float | None) -> None:
-        """Wait for some seconds, or for ever with `None`."""
         self._process.sleep(seconds, cancel=self._cancel)
 
     def check(self, failed: str) -> None:
@@ -270,12 +257,10 @@ class Session:
         return reply.text
 
     def ask_json(self, method: str, path: str, failed: str, body: Any = None) -> Any:
-        """Send a request and return the JSON value of the reply."""
         return parse_json(self.ask(method, path, failed, body), failed)
 
 
 def parse_json(text: str, failed: str) -> Any:
-    """Return the JSON value of a text; an error message begins with `failed`."""
     try:
         return json.loads(text)
     except ValueError:
