@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+from base64 import b64encode
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docker_model.testing._command.prompt import rewrite
 from docker_model.testing._command.session import (
     NOT_FOUND,
     NOT_RUNNING,
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 CHAT = "/engines/v1/chat/completions"
 KILO = 1000
+_IMAGE = re.compile(r"\.(jpe?g|png|webp)$", re.IGNORECASE)
+_REFERENCE = re.compile(r"""@["']?([^\s@"']+)["']?""")
+_PATH = re.compile(r"""(?:[a-zA-Z]:[/\\]|/|\./)[^\s"']+""")
 
 
 def run(session: Session, flags: Mapping[str, str], model: str, *words: str) -> None:
@@ -54,7 +59,7 @@ def run(session: Session, flags: Mapping[str, str], model: str, *words: str) -> 
 
 
 def _answer(session: Session, model: str, prompt: str) -> None:
-    content = prompt if session.old else rewrite(prompt, session.process.call.cwd)
+    content = prompt if session.old else with_files(prompt, session.process.call.cwd)
     messages = [{"role": "user", "content": content}]
     body = {"model": model, "messages": messages, "stream": True}
     printer = _Printer(session)
@@ -67,6 +72,36 @@ def _answer(session: Session, model: str, prompt: str) -> None:
     if reply.close_connection and not printer.is_done:
         refuse("error reading response stream: unexpected EOF")
     printer.end()
+
+
+def with_files(prompt: str, directory: str) -> str | list[dict[str, Any]]:
+    """Return the content of the CLI's message: it includes text files and extracts images.
+
+    Only paths without blanks are recognized. The tests of the prompt guard have the exact rules.
+    """
+
+    def include(match: re.Match[str]) -> str:
+        try:
+            data = Path(directory, match[1]).read_bytes()
+        except (OSError, ValueError):
+            return match[0]
+        return match[0] if _IMAGE.search(match[1]) else data.decode("utf-8", "replace")
+
+    text = _REFERENCE.sub(include, prompt)
+    parts: list[dict[str, Any]] = []
+    for name in filter(_IMAGE.search, _PATH.findall(text)):
+        try:
+            data = b64encode(Path(directory, name).read_bytes()).decode()
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            refuse(f'failed to process images: couldn\'t process image "{name}"')
+        text = text.replace(name, "")
+        kind = name.rpartition(".")[2].lower().replace("jpg", "jpeg")
+        url = f"data:image/{kind};base64,{data}"
+        parts.append({"type": "image_url", "image_url": {"url": url}})
+    text = text.strip()
+    return [*parts, *([{"type": "text", "text": text}] if text else [])] if parts else text
 
 
 class _Printer:

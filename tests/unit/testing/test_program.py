@@ -8,7 +8,7 @@ import pytest
 
 from docker_model.testing import SimulatedDocker
 from docker_model.testing._command import parse
-from docker_model.testing._command.prompt import rewrite
+from docker_model.testing._command.run import with_files
 from docker_model.testing._command.session import CommandError
 from tests.unit.testing.calling import MODEL, call
 
@@ -25,7 +25,7 @@ def test_flags_are_accepted_between_words_until_two_dashes():
 @pytest.mark.parametrize("text", ["/" * 1_000_000, '"' * 1_000_000, "/a.pn" * 200_000])
 def test_a_large_prompt_is_rewritten_in_linear_time(text):
     start = time.process_time()
-    assert rewrite(text, "/") == text
+    assert with_files(text, "/") == text
     assert time.process_time() - start < 5.0  # a backtracking expression takes minutes
 
 
