@@ -165,25 +165,21 @@ class Limits:
     """The limits of a model that is loaded for embeddings or reranking."""
 
     def __init__(self, model: StoredModel, mode: str, config: Mapping[str, Any]) -> None:
-        words = " ".join(config.get("runtime-flags") or ()).replace("=", " ").split()
-        flags = dict(pairwise(words))
+        flags = " ".join(config.get("runtime-flags") or ()).replace("=", " ").split()
+        values = dict(pairwise(flags))
         pooling = POOLING[model.model.kind] if model.strict else "mean"
-        pooling = "rank" if mode == "reranking" else pooling
-        self.pooling = flags.get("--pooling", pooling)
-        context = model.model.trained_context
-        self._size = min(int(flags.get("--ubatch-size", PHYSICAL_BATCH)), context)
+        self.pooling = values.get("--pooling", "rank" if mode == "reranking" else pooling)
+        batch = int(values.get("--ubatch-size", PHYSICAL_BATCH))
+        self._size = min(batch, model.model.trained_context)
 
     def count(self, texts: Sequence[str]) -> dict[str, int]:
         """Return the usage of texts, or refuse a text that is too long."""
-        total = 0
-        for text in texts:
-            count = count_tokens(text) + SPECIAL_TOKENS
-            total += count
-            if count > self._size:
-                hint = f"increase the physical batch size (current batch size: {self._size})"
-                msg = f"input ({count} tokens) is too large to process. {hint}"
-                raise EngineError(msg, 500)
-        return {"prompt_tokens": total, "total_tokens": total}
+        counts = [count_tokens(text) + SPECIAL_TOKENS for text in texts]
+        if max(counts) > self._size:
+            hint = f"increase the physical batch size (current batch size: {self._size})"
+            msg = f"input ({max(counts)} tokens) is too large to process. {hint}"
+            raise EngineError(msg, 500)
+        return {"prompt_tokens": sum(counts), "total_tokens": sum(counts)}
 
 
 def embeddings(

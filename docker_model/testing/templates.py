@@ -23,8 +23,7 @@ class Template:
 
     Attributes:
         source: The text in the model's metadata. A text with `tools` shows tools to the model.
-        rules: Pairs of an error message and a function that returns whether it applies to the
-            messages.
+        rules: Pairs of an error message and a function that tells whether it refuses messages.
         system: Whether the template has a place for a system message. Without one, llama.cpp
             adds the first system message to the beginning of the next message.
     """
@@ -40,10 +39,7 @@ class Template:
 
 
 def _matching(pattern: str) -> Callable[[Messages], bool]:
-    """Return a rule that searches the roles for a pattern.
-
-    It has one letter per message: its role, `c` for tool calls, `?` for an unknown role.
-    """
+    """Return a rule that searches for a pattern of roles; `c`: tool calls, `?`: another role."""
     letters = {"system": "s", "user": "u", "assistant": "a", "tool": "t"}
 
     def matches(messages: Messages) -> bool:
@@ -71,15 +67,9 @@ def _nameless_results(messages: Messages) -> bool:
     return any(message["role"] == "tool" and not message.get("name") for message in messages)
 
 
-_CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + "
-    "message['content'] + '<|im_end|>\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
-_TOOLS = "{% if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% endif %}" + _CHATML
-_THINK = (
-    "{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
-)
+_CHATML = "{% for message in messages %}<|im_start|>{{ message['content'] }}<|im_end|>{% endfor %}"
+_TOOLS = "{% for tool in tools %}{{ tool | tojson }}{% endfor %}" + _CHATML
+_THINK = "{% if enable_thinking is false %}<think></think>{% endif %}"
 _OTHER_ROLES, _LATE_SYSTEM = _matching(r"\?"), _matching(r".s")
 _TURNS = "onversation roles must alternate user/assistant/user/assistant/..."
 _ONE_SYSTEM = "Only user and assistant roles are supported, with an optional system message!"
