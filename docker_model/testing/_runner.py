@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from docker_model.testing.steps import ProcessStep, PullStep, Script
     from docker_model.testing.templates import Template
 
-# `/v1/` and `/engines/BACKEND/v1/` are aliases of `/engines/v1/`.
-_API = re.compile(r" (?:/engines(?:/(?:llama\.cpp|vllm|sglang|mlx))?)?/v1/")
-_ENGINE = re.compile(r" (?:/engines(?:/llama\.cpp)?)?/(rerank|_configure)$")
+# `/v1/` and `/engines/BACKEND/v1/` are aliases of `/engines/v1/`, and so on.
+_ALIAS = re.compile(r" (?:/engines(?:/(?:llama\.cpp|vllm|sglang|mlx))?)?/(v1/|rerank$|_configure$)")
 STATUS = {"llama.cpp": "Running: llama.cpp b9879", "vllm": "Not Installed"}
 ENGINE_SIZE, MODEL_SIZE = 51_200_000, 268_800_000
 MAX_RECORDS = 10_000
@@ -51,19 +50,10 @@ FixedReply: TypeAlias = Reply | Callable[[Request], Reply]
 
 def normalized_route(route: str) -> str:
     """Return a method and path with aliases of the path replaced by the usual form."""
-    return _ENGINE.sub(r" /engines/\1", _API.sub(" /engines/v1/", route))
-
-
-def routes(replies: Mapping[str, FixedReply]) -> dict[str, FixedReply]:
-    """Check fixed replies, and return them by their normalized routes."""
-    for route, reply in replies.items():
-        if route != "*" and not re.fullmatch(r"[A-Z]+ /\S*", route):
-            msg = f"{route!r} is not a method and path such as 'GET /models'"
-            raise ValueError(msg)
-        if not (isinstance(reply, Reply) or callable(reply)):
-            msg = f"{reply!r} is not a Reply or a function"
-            raise TypeError(msg)
-    return {normalized_route(route): reply for route, reply in replies.items()}
+    if route != "*" and not re.match(r"[A-Z]+ /", route):
+        msg = f"{route!r} is not a method and path such as 'GET /models'"
+        raise ValueError(msg)
+    return _ALIAS.sub(r" /engines/\1", route)
 
 
 @dataclass(slots=True)
@@ -176,10 +166,10 @@ class Runner:
     def _reply(self, client: Client, request: Request) -> Reply | None:
         """Return the reply to a request, or send a stream."""
         path, _, query = request.path.partition("?")
-        route = normalized_route(f"{request.method} {path}")
         replies, body = self.scenario.replies, request.body
-        fixed = replies.get(route, replies.get("*"))
         try:
+            route = normalized_route(f"{request.method} {path}")
+            fixed = replies.get(route, replies.get("*"))
             if fixed is not None:
                 return fixed if isinstance(fixed, Reply) else fixed(request)
             if request.method == "POST" and not isinstance(body, dict) and "/tag" not in path:

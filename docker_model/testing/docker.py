@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from traceback import format_exception
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, get_args
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Literal, Self, TypeAlias, get_args
 from docker_model.testing import steps
 from docker_model.testing._command.session import version_numbers
 from docker_model.testing._engine import shared_words
-from docker_model.testing._runner import FixedReply, Runner, Scenario, routes
+from docker_model.testing._runner import FixedReply, Runner, Scenario, normalized_route
 from docker_model.testing.models import SimulatedModel, normalize
 from docker_model.testing.templates import template_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
     from docker_model.testing.models import Described
@@ -118,7 +118,10 @@ class SimulatedDocker:
                 normalize(name): [steps.checked(step, steps.PullStep) for step in pull]
                 for name, pull in pulls.items()
             },
-            replies=routes(replies or {}),
+            replies={
+                normalized_route(route): steps.checked(reply, steps.Reply | Callable)
+                for route, reply in (replies or {}).items()
+            },
             embed=embed,
             score=score,
             startup=[steps.checked(step, steps.ProcessStep) for step in startup],

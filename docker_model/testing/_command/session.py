@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+from dataclasses import dataclass
 from http.client import responses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -153,6 +154,7 @@ class CommandProcess:
                 self.sleep(None)
 
 
+@dataclass
 class RunnerReply:
     """The runner's reply to a request of the command, received without HTTP.
 
@@ -160,16 +162,12 @@ class RunnerReply:
     `docker` cancels the request. The runner sets `close_connection` if the connection breaks.
     """
 
-    def __init__(
-        self,
-        process: CommandProcess,
-        take: Callable[[bytes], object] | None = None,
-        *,
-        cancel: bool = False,
-    ) -> None:
-        self.status, self.text, self.close_connection = 0, "", False
-        self.play = process.play
-        self._process, self._take, self._cancel = process, take, cancel
+    process: CommandProcess
+    take: Callable[[bytes], object] | None = None
+    cancel: bool = False
+    status: int = 0
+    text: str = ""
+    close_connection: bool = False
 
     def reply(self, status: int, _content_type: str, body: bytes) -> None:
         self.status = status
@@ -180,13 +178,16 @@ class RunnerReply:
 
     def piece(self, data: bytes) -> None:
         self.wait(0)
-        if self._take and self.status == OK:
-            self._take(data)
+        if self.take and self.status == OK:
+            self.take(data)
         else:
             self.text += data.decode("utf-8", "replace")
 
     def wait(self, seconds: float | None) -> None:
-        self._process.sleep(seconds, cancel=self._cancel)
+        self.process.sleep(seconds, cancel=self.cancel)
+
+    def play(self, step: steps.ProcessStep) -> None:
+        self.process.play(step)
 
     def check(self, failed: str) -> None:
         """Refuse the status of an error; the message begins with `failed`."""
