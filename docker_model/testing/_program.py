@@ -10,10 +10,9 @@ simulation, the plugin is a fork. With `--plugin` before `ADDRESS`, the program 
 started without `docker`. All processes hold the connection. It therefore ends when the last
 process has ended, for whatever reason, and the processes end when the test's process ends.
 
-An order is a line with a verb and a size, followed by that number of bytes. The program sends its
-own lines: first the size of the call, followed by the call itself with parts separated by NUL.
-Then `pid N`; `cancel` (`docker` got a signal or died); `in SIZE` with bytes of stdin, 0 bytes at
-its end; and `done N` (`N` more bytes were written).
+An order is a line with a verb and a size, followed by that number of bytes. The program sends the
+size of the call and the call with parts separated by NUL; then lines: `pid N`; `cancel` (`docker`
+got a signal or died); `in SIZE` with bytes of stdin; and `done N` (`N` more bytes were written).
 """
 
 from __future__ import annotations
@@ -175,16 +174,16 @@ def grandchild(connection: Connection, data: bytes) -> None:
         os._exit(1)
 
 
-def become_pair(connection: Connection, data: bytes) -> None:
-    """Fork, except for the plugin alone; with data, the plugin ignores signals to `docker`."""
-    if connection.alone and FORKS:
-        signal(SIGPIPE, SIG_DFL)
-    elif FORKS:
-        _fork(connection, deaf=bool(data))
+def begin(connection: Connection, data: bytes) -> None:
+    """Start the plugin, which ignores signals to `docker` if there are data."""
+    if FORKS and not connection.alone:
+        become_pair(connection, deaf=bool(data))
+    if FORKS:
+        signal(SIGPIPE, SIG_DFL)  # Go does not ignore it like Python
     connection.socket.sendall(b"pid %d\n" % os.getpid())
 
 
-def _fork(connection: Connection, *, deaf: bool) -> None:
+def become_pair(connection: Connection, *, deaf: bool) -> None:
     """Fork: the child continues as the plugin, and the parent waits as `docker`."""
     reading, writing = os.pipe()
 
@@ -201,8 +200,7 @@ def _fork(connection: Connection, *, deaf: bool) -> None:
     connection.docker_pid = os.getpid()
     plugin = os.fork()
     if plugin == 0:
-        # A new program starts with default handlers, and Go does not ignore SIGPIPE like Python.
-        for number in (*CAUGHT, SIGPIPE):
+        for number in CAUGHT:  # a new program starts with default handlers
             signal(number, SIG_DFL)
         pthread_sigmask(SIG_UNBLOCK, CAUGHT)
         os.close(writing)
@@ -216,7 +214,7 @@ def _fork(connection: Connection, *, deaf: bool) -> None:
 
 
 ORDERS: dict[str, Callable[[Connection, bytes], None]] = {
-    "pair": become_pair,
+    "pair": begin,
     "out": lambda connection, data: connection.write(STDOUT, data),
     "err": lambda connection, data: connection.write(STDERR, data),
     "read": lambda connection, _data: connection.read_stdin(),
