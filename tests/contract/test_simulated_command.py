@@ -52,6 +52,7 @@ OUT_OF_SCOPE = {
     "run-host-without-scheme@v0.1.40": "an address that this package never passes",
     "run-http-412@v1.2.6": "the command repeats a hint",
     "run-ignore-*": "this package does not make this call",
+    "run-line-over-64k": "the simulated command has no limit for a line",
     "run-json-reply": "a reply that no runner sends to a request for a stream",
     "run-missing-pull-*@v0.1.40": "v0.1.40 does not support warnings or incomplete pulls",
     "run-missing-stdin-empty@v0.1.40": "a prompt that this package refuses",
