@@ -11,12 +11,13 @@ from docker_model.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-# The maximum size of a batch, which is one request. The runner accepts at most 10 MiB.
-BATCH = 64
-BATCH_CHARS = 200_000
+BATCH = 64  # the maximum number of texts in a batch, which is one request
 # Batches make embeddings of short texts faster, but of long texts slower: 439 tokens took 132 ms
 # alone, and 227 ms each in a batch of 32.
 EMBEDDED_CHARS = 3_000
+# A reply of a reranker has all scores, and a large reranker without a GPU takes several seconds for
+# each long document. Many of them in one request would exceed `first_output`.
+RANKED_CHARS = 10_000
 
 
 def chat(
@@ -94,7 +95,7 @@ def texts_of(texts: Iterable[str]) -> list[str]:
     return listed
 
 
-def batches(texts: Iterable[str], *, chars: int = BATCH_CHARS) -> Iterator[list[str]]:
+def batches(texts: Iterable[str], *, chars: int) -> Iterator[list[str]]:
     """Yield the texts in batches, one for each request.
 
     Args:

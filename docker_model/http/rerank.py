@@ -45,7 +45,7 @@ async def rerank(
     if not force:
         await _check_reranker(options, model)
     scores: list[float] = []
-    for batch in bodies.batches(documents):
+    for batch in bodies.batches(documents, chars=bodies.RANKED_CHARS):
         scores += await _scores(options, model, query, batch, len(scores))
     ranked = [Ranked(index, score) for index, score in enumerate(scores)]
     ranked.sort(key=lambda item: -item.score)

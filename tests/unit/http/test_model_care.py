@@ -191,6 +191,13 @@ def test_many_documents_are_ranked_in_batches(runner):
     assert sizes == [64, 64, 23]
 
 
+def test_long_documents_are_ranked_in_small_batches(runner):
+    documents = ["word " * 400] * 12
+    assert len(Client().rerank("ai/ranker", "capital", documents)) == 12
+    sizes = [len(r.body["documents"]) for r in runner.requests if r.path.endswith("/rerank")]
+    assert sizes == [5, 5, 2]
+
+
 def test_a_document_that_is_too_long_is_named(runner):
     documents = [*DOCUMENTS, "word " * 600]
     with pytest.raises(ContextLengthError, match="document 3 and the query"):
