@@ -12,7 +12,7 @@ from docker_model._docker_cli.command_spec import CommandSpec
 from docker_model._runtime import tasks
 from docker_model._transport.model_names import same_model
 from docker_model.client import DockerModel
-from docker_model.errors import DockerModelError
+from docker_model.errors import DockerModelError, DockerNotFoundError
 from docker_model.http import Client
 from docker_model.types import Completion
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from docker_model._console.screen import Screen, Style
+    from docker_model.http.discovery import Endpoint
     from docker_model.types import ModelInfo, Status
 
 _PROMPT = "Say hello in one short sentence."
@@ -79,7 +80,7 @@ class Check:
             "stream": self._stream,
             "engine": self._engine,
         }
-        if self._over_http:
+        if self._over_http or self._only_http(screen):
             del steps["docker"], steps["plugin"]
         succeeded = True
         for name, step in steps.items():
@@ -98,11 +99,29 @@ class Check:
         self._api(screen, succeeded=succeeded)
         return succeeded
 
+    def _only_http(self, screen: Screen) -> bool:
+        """Report that there is an HTTP API but no command, as in a container, and select HTTP."""
+        if self._runner["transport"] is not None:
+            return False
+        with contextlib.suppress(DockerModelError):
+            try:
+                self._docker()
+            except DockerNotFoundError as error:
+                if self._endpoint().verified:
+                    _report(screen, "note", "docker", f"{error.message}; checking only HTTP")
+                    _advise(screen, error.hint)
+                    self._runner["transport"] = "http"
+                    return True
+        return False
+
+    def _endpoint(self) -> Endpoint:
+        return Client(base_url=self._runner["base_url"]).endpoint()
+
     def _api(self, screen: Screen, *, succeeded: bool) -> None:
         """Report the address of the HTTP API and its source. Simple prompts do not need it."""
         screen.show_temporarily(f"{'':8}api     …")
         try:
-            endpoint = Client(base_url=self._runner["base_url"]).endpoint()
+            endpoint = self._endpoint()
         except DockerModelError as error:
             summary, *details = error.message.split("\n")
             if succeeded or self._verbose:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 INSTALL_HINT = (
     "install Docker (https://docs.docker.com/get-docker/), or set command= or "
-    "DOCKER_MODEL_COMMAND to the program"
+    "DOCKER_MODEL_COMMAND to the program; in a container without Docker, set MODEL_RUNNER_HOST to "
+    "the runner's address and use transport='http'"
 )
 
 _DEFAULTS = {

@@ -63,7 +63,6 @@ def test_an_interrupted_check_leaves_a_clean_line(simulate):
 @pytest.mark.parametrize(
     ("how", "failed", "step"),
     [
-        ("no-docker", "docker", "https://docs.docker.com/get-docker/"),
         ("no-plugin", "plugin", "docker-model-plugin"),
         ("no-engine", "runner", "start Docker"),
         ("refused", "runner", "docker desktop enable model-runner"),
@@ -83,6 +82,29 @@ def test_check_stops_at_the_first_failed_step(how, failed, step):
     assert results[-1][1] == "api"
     (advice,) = [line for line in done.stdout.splitlines() if line.startswith("        next: ")]
     assert step in advice
+
+
+def test_check_fails_without_the_command_and_the_api():
+    nowhere = {
+        "DOCKER_MODEL_COMMAND": "/nonexistent/docker model",
+        "MODEL_RUNNER_HOST": "http://127.0.0.1:1",
+    }
+    done = console("check", env=os.environ | nowhere)
+    assert done.returncode == 1
+    assert done.stdout.startswith("failed  docker  there is no program '/nonexistent/docker'")
+    assert "next: install Docker (https://docs.docker.com/get-docker/)" in done.stdout
+
+
+def test_check_uses_http_without_the_command_as_in_a_container():
+    with SimulatedDocker.broken("no-docker"):
+        done = console("check")
+    assert done.returncode == 0, done
+    lines = [line for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert [line.split()[:2] for line in lines] == [
+        ["note", "docker"],
+        *(["ok", name] for name in ("runner", "models", "answer", "stream", "engine", "api")),
+    ]
+    assert "next: install Docker (https://docs.docker.com/get-docker/)" in done.stdout
 
 
 def api_report(**env):
