@@ -66,7 +66,8 @@ def _program(argv, variables, cwd, streams):
     gc.freeze()  # saves the garbage collector from scanning the imported modules
     for number, path in enumerate(streams):
         mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY
-        descriptor = os.open(path, mode)
+        # On Windows, Python itself converts the ends of lines.
+        descriptor = os.open(path, mode | getattr(os, "O_BINARY", 0))
         os.dup2(descriptor, number)
         os.close(descriptor)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115  in a fork, `sys.stdin` is /dev/null
