@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from docker_model import errors, management, options, types
+from docker_model.http import Client
 from docker_model.testing import steps
 from tests.support.browser import launch, needs_chromium
 
@@ -66,6 +67,13 @@ def test_the_reference_has_every_public_name_and_no_other(folder, page, module):
     public = {n for n in module.__all__ if getattr(getattr(module, n), "__name__", "") == n}
     assert public
     assert headings == public
+
+
+def test_the_reference_has_every_method_of_the_http_client(folder):
+    text = (folder / "reference" / "http" / "index.html").read_text("utf-8")
+    headings = set(re.findall(r'<h\d id="docker_model\.http\.Client\.(\w+)"', text))
+    fields = Client.__dataclass_fields__.keys()
+    assert headings == {name for name in vars(Client) if name[0] != "_"} - fields
 
 
 @needs_chromium
