@@ -175,7 +175,7 @@ class Limits:
     def count(self, texts: Sequence[str]) -> dict[str, int]:
         """Return the usage of texts, or refuse a text that is too long."""
         counts = [count_tokens(text) + SPECIAL_TOKENS for text in texts]
-        if max(counts) > self._size:
+        if max(counts, default=0) > self._size:
             hint = f"increase the physical batch size (current batch size: {self._size})"
             msg = f"input ({max(counts)} tokens) is too large to process. {hint}"
             raise EngineError(msg, 500)
@@ -189,11 +189,7 @@ def embeddings(
     if limits.pooling == "none":
         msg = "Pooling type 'none' is not OAI compatible. Please use a different pooling type"
         raise EngineError(msg)
-    texts = body.get("input")
-    if not texts and texts != "":
-        msg = '"input" must be provided, and must not be empty'
-        raise EngineError(msg)
-    texts = [texts] if isinstance(texts, str) else texts
+    texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
     usage = limits.count(texts)
     data: list[dict[str, Any]] = []
     for index, text in enumerate(texts):
@@ -213,10 +209,7 @@ def rank(
     if limits.pooling != "rank":
         msg = "This server does not support reranking. Start it with `--reranking`"
         raise EngineError(msg, 501)
-    query, documents = body.get("query"), body.get("documents")
-    if not (isinstance(query, str) and documents and isinstance(documents, list)):
-        msg = '"query" must be a string, and "documents" a non-empty string array'
-        raise EngineError(msg)
+    query, documents = body["query"], body["documents"]
     usage = limits.count([f"{query} {document}" for document in documents])
     results = [
         {"index": index, "relevance_score": float(score(query, document))}

@@ -32,11 +32,8 @@ def send_reply(client: Client, reply: steps.Reply) -> None:
     client.reply(reply.status, kind, reply.body.encode() if text else _dump(reply.body))
 
 
-class _Stream:
-    """A streamed reply.
-
-    Its head is sent with the first piece, so that an earlier error can be an HTTP error.
-    """
+class Stream:
+    """A streamed reply; its head is sent with the first piece, so that a `Fail` can precede it."""
 
     content_type = JSON
 
@@ -44,6 +41,10 @@ class _Stream:
         self._client = client
         self._streamed = True
         self._begun = False
+
+    def play(self, script: Iterable[steps.RunnerStep]) -> None:
+        if not any(map(self._is_last, script)):
+            self._send(b"")
 
     def _begin(self) -> None:
         if self._streamed and not self._begun:
@@ -89,7 +90,7 @@ class _Stream:
         return _dump({"type": "error", "message": message}) + b"\n"
 
 
-class ChatReply(_Stream):
+class ChatReply(Stream):
     """One answer, streamed or complete, depending on `stream` in the request."""
 
     content_type = "text/event-stream"
@@ -213,28 +214,24 @@ class ChatReply(_Stream):
         return b"data: " + _dump({"error": error}) + b"\n\n"
 
 
-class PullReply(_Stream):
-    """The progress of one pull."""
-
-    def play(self, script: Iterable[steps.PullStep], pulled: Callable[[], object]) -> None:
-        """Send the progress. Call `pulled` before the last line: the client uses the model then."""
-        for step in script:
-            match step:
-                case steps.Downloaded(current, total, layer):
-                    part = {"id": layer, "size": total, "current": current}
-                    self._line("progress", total=total, pulled=current, layer=part)
-                case steps.Warn(message):
-                    self._line("warning", message=message)
-                case steps.Pulled(message):
-                    pulled()
-                    self._line("success", message=message)
-                case _:
-                    if self._is_last(step):
-                        return
-        self._send(b"")
-
-    def _line(self, kind: str, **values: Any) -> None:
-        self._send(_dump({"type": kind, **values}) + b"\n")
+def pull_steps(
+    script: Iterable[steps.PullStep], pulled: Callable[[], object]
+) -> Iterator[steps.RunnerStep]:
+    """Convert the steps of a pull. Call `pulled` before the last line: the client uses it then."""
+    for step in script:
+        match step:
+            case steps.Downloaded(current, total, layer):
+                part = {"id": layer, "size": total, "current": current}
+                line = {"type": "progress", "total": total, "pulled": current, "layer": part}
+            case steps.Warn(message):
+                line = {"type": "warning", "message": message}
+            case steps.Pulled(message):
+                pulled()
+                line = {"type": "success", "message": message}
+            case _:
+                yield step
+                continue
+        yield steps.Raw(_dump(line) + b"\n")
 
 
 def _dump(value: Any) -> bytes:

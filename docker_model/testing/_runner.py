@@ -17,7 +17,7 @@ from docker_model.testing import _engine as engine
 from docker_model.testing._command import run_command
 from docker_model.testing._command.session import CommandProcess
 from docker_model.testing._engine import EngineError, Limits
-from docker_model.testing._replies import ChatReply, PullReply, send_reply
+from docker_model.testing._replies import ChatReply, Stream, pull_steps, send_reply
 from docker_model.testing._server import Exchange, Gone, Server
 from docker_model.testing.models import Store, normalize
 from docker_model.testing.records import Prompt, Request
@@ -243,7 +243,7 @@ class Runner:
             with self._guard:
                 self._store.add(name)
 
-        PullReply(client).play(steps, pulled)
+        Stream(client).play(pull_steps(steps, pulled))
 
     def _manage(self, route: str, query: Mapping[str, str], body: Any) -> Reply:
         """Return the reply to a management request."""

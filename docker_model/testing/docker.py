@@ -83,14 +83,13 @@ class SimulatedDocker:
             pullable: The models that can be pulled: a name, several names, or a mapping of
                 names to the steps of the pull.
             startup: Steps that every command runs before it reads its stdin.
-            replies: Replies of the runner by method and path, such as
-                `{"GET /models": Reply(500)}`, or functions that take the `Request` and return
-                a `Reply`. `"*"` matches every other request.
+            replies: Replies by method and path, such as `{"GET /models": Reply(500)}`, or functions
+                that take the `Request` and return a `Reply`. `"*"` matches every other request.
             embed: Returns the vector of a text. Default: a unit vector of letter counts.
             score: Returns a reranker's score of a document for a query. Default: the share of
                 the query's words that the document contains.
-            template: The default chat template: a name in `docker_model.testing.TEMPLATES` or
-                a `Template`. `"chatml"` accepts every conversation and shows tools to the model.
+            template: The default chat template, or its name. `"chatml"` accepts every conversation
+                and shows tools to the model.
             version: The version of the plugin, `v0.1.40` or newer.
 
         Raises:
@@ -139,8 +138,7 @@ class SimulatedDocker:
         Args:
             how: `"no-docker"` (there is no `docker` command), `"no-plugin"` (`docker` has no
                 `model` plugin), `"no-engine"` (the Docker daemon does not answer), `"refused"`
-                (no server listens at `MODEL_RUNNER_HOST`) or `"runner-off"` (the runner replies
-                with HTTP 503, as Docker Desktop does when the feature is switched off).
+                (no server listens at `MODEL_RUNNER_HOST`) or `"runner-off"` (HTTP 503).
         """
         if how not in get_args(Broken):
             msg = f"{how!r} is not one of {', '.join(get_args(Broken))}"

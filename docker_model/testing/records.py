@@ -41,8 +41,7 @@ class Request:
         body: The JSON value of the body, or `None`.
         size: The size of the body in bytes.
         call: The command that sent the request; `None` for other clients.
-        complete: Whether the reply was sent completely. A client can receive the end of a reply
-            before this is `True`.
+        complete: Whether the reply was sent completely. A client can receive its end earlier.
         client_gone: Whether the client closed the connection before the end of the reply.
     """
 
@@ -102,8 +101,7 @@ class Prompt(str):
     @property
     def messages(self) -> list[dict[str, Any]]:
         """All messages of the conversation."""
-        messages: list[dict[str, Any]] = self.body["messages"]
-        return messages
+        return list(self.body["messages"])
 
     @property
     def tools(self) -> list[dict[str, Any]]:
@@ -113,7 +111,5 @@ class Prompt(str):
     @property
     def schema(self) -> dict[str, Any] | None:
         """The JSON schema of the answer, or `None`."""
-        response_format = self.body.get("response_format") or {}
-        json_schema = response_format.get("json_schema") or response_format
-        schema: dict[str, Any] | None = json_schema.get("schema")
-        return schema
+        response_format: dict[str, Any] = self.body.get("response_format") or {}
+        return (response_format.get("json_schema") or response_format).get("schema")

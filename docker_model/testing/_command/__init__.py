@@ -12,13 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from docker_model.testing._command.run import pull, run, size
-from docker_model.testing._command.session import (
-    UNAVAILABLE,
-    CommandError,
-    Ended,
-    Session,
-    refuse,
-)
+from docker_model.testing._command.session import UNAVAILABLE, CommandError, Ended, Session, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

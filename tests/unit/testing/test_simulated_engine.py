@@ -219,7 +219,6 @@ def test_a_reranker_ranks_the_matching_document_first():
         assert (best["index"], last["index"]) == (1, 0)
         assert best["relevance_score"] > 0 > last["relevance_score"]
         assert len(ask(docker, path, {**question, "top_n": 1})[1]["results"]) == 1
-        assert ask(docker, path, {"query": "x", "documents": []})[0] == 400
 
 
 def test_metadata_contain_the_settings_of_a_simulated_model():
