@@ -107,33 +107,37 @@ def parse(args: Sequence[str], known: str) -> tuple[dict[str, str], list[str]]:
 # --- Management -----------------------------------------------------------------------------------
 
 
-def _show(path: str) -> Callable[..., None]:
-    """Return a command that prints the JSON at a path; `{0}` is the first word."""
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=4) + "\n"
+
+
+def _query(path: str, render: Callable[[Any], str] = _json) -> Callable[..., None]:
+    """Return a command that prints the value at a path; `{0}` is the first word."""
 
     def command(session: Session, _flags: object, *words: str) -> None:
-        _print_json(session, session.ask_json("GET", path.format(*words), "the command failed"))
+        value = session.ask_json("GET", path.format(*words), "the command failed")
+        session.process.out(render(value))
 
     return command
 
 
-def _print_json(session: Session, value: Any) -> None:
-    session.process.out(json.dumps(value, ensure_ascii=False, indent=4) + "\n")
-
-
-def _running(session: Session, _flags: object) -> None:
+def _running(models: list[dict[str, Any]]) -> str:
     row = "{:40}  {:9}  {:10}  {}\n"
     table = row.format("MODEL NAME", "BACKEND", "MODE", "UNTIL")
-    for model in session.ask_json("GET", "/engines/ps", "Failed to list running models"):
+    for model in models:
         until = "Loading..." if model.get("loading") else "4 minutes from now"
         name = model["model_name"].lower()
         table += row.format(name, model["backend_name"], model["mode"], until)
-    session.process.out(table)
+    return table
 
 
-def _disk_usage(session: Session, _flags: object) -> None:
-    usage = session.ask_json("GET", "/engines/df", "Failed to get the disk usage")
+def _disk_usage(usage: dict[str, int]) -> str:
     models, engine = usage["models_disk_usage"], usage["default_backend_disk_usage"]
-    session.process.out(f"TYPE  SIZE\nModels  {size(models)}\nInference engine  {size(engine)}\n")
+    return f"TYPE  SIZE\nModels  {size(models)}\nInference engine  {size(engine)}\n"
+
+
+def _found(models: list[object]) -> str:
+    return _json(models) if models else "No models found\n"
 
 
 def _remove(session: Session, flags: Mapping[str, str], model: str) -> None:
@@ -150,7 +154,7 @@ def _tag(session: Session, _flags: object, source: str, target: str) -> None:
 
 
 def _unload(session: Session, flags: Mapping[str, str], *models: str) -> None:
-    body = {"all": "all" in flags, "models": models}
+    body = {"all": "all" in flags, "models": list(models)}
     reply = session.ask_json("POST", "/engines/unload", "Failed to unload models", body)
     session.process.out(f"Unloaded {reply['unloaded_runners']} model(s).\n")
 
@@ -170,7 +174,7 @@ def _status(session: Session, _flags: object) -> None:
         state["endpoint"] = f"{session.base}/engines/v1/"
     else:
         state |= {"kind": session.kind, "endpointHost": f"{session.base}/v1/"}
-    _print_json(session, state)
+    session.process.out(_json(state))
 
 
 def _version(session: Session, _flags: object) -> None:
@@ -181,19 +185,11 @@ def _version(session: Session, _flags: object) -> None:
     session.process.out(text)
 
 
-def _search(session: Session, _flags: object, term: str) -> None:
-    found = session.ask_json("GET", f"/simulated/search?q={term}", "the search failed")
-    if found:
-        _print_json(session, found)
-    else:
-        session.process.out("No models found\n")
-
-
 def _configure(session: Session, flags: Mapping[str, str], model: str, *words: str) -> None:
     if model == "show" and session.old and words:
         refuse(f"Exactly one model must be specified, got 2: [show {' '.join(words)}]")
     if model == "show" and not session.old:
-        _show("/engines/_configure?model={0}")(session, flags, *words, "")
+        _query("/engines/_configure?model={0}")(session, flags, *words, "")
         return
     body: dict[str, Any] = {"model": model}
     if words:
@@ -210,14 +206,14 @@ def _configure(session: Session, flags: Mapping[str, str], model: str, *words: s
 # Each command's function, its flags in the form of `parse`, and its flags in v0.1.40.
 COMMANDS: dict[str, tuple[Callable[..., None], str, str]] = {
     "configure": (_configure, " ".join(f"{flag}=" for flag in CONFIGURE), "context-size="),
-    "df": (_disk_usage, "", ""),
-    "inspect": (_show("/models/{0}"), "", ""),
-    "list": (_show("/models"), "json", "json"),
-    "ps": (_running, "", ""),
+    "df": (_query("/engines/df", _disk_usage), "", ""),
+    "inspect": (_query("/models/{0}"), "", ""),
+    "list": (_query("/models"), "json", "json"),
+    "ps": (_query("/engines/ps", _running), "", ""),
     "pull": (lambda session, _flags, model: pull(session, model), "", ""),
     "rm": (_remove, "force", "force"),
     "run": (run, "color= detach", ""),
-    "search": (_search, "limit= json", ""),
+    "search": (_query("/simulated/search?q={0}", _found), "limit= json", ""),
     "status": (_status, "json", "json"),
     "tag": (_tag, "", ""),
     "unload": (_unload, "all", "all"),
