@@ -41,9 +41,6 @@ def count_tokens(value: object) -> int:
     return len(_TOKEN.findall(value if isinstance(value, str) else json.dumps(value)))
 
 
-# --- Chats ----------------------------------------------------------------------------------------
-
-
 def count_chat(body: Mapping[str, Any], model: StoredModel, template: str | Template) -> int:
     """Return the tokens of a chat, or refuse it. `template` is for models without their own."""
     template = template_named(model.model.template or template)
@@ -156,9 +153,6 @@ def _of_arguments(arguments: object) -> Iterator[EngineError]:
     except ValueError as error:
         why = f"[json.exception.parse_error.101] {error}"
         yield EngineError(f"Failed to parse tool call arguments as JSON: {why}", 500)
-
-
-# --- Embeddings and reranking ---------------------------------------------------------------------
 
 
 class Limits:

@@ -2,13 +2,12 @@
 
 `python -I -S _program.py ADDRESS model …` connects to `ADDRESS`, reports its arguments and
 environment, and then executes orders from `docker_model.testing._command`. It imports very few
-modules, so that it starts in about 10 ms.
+modules, so that it starts in about 10 ms. With `--plugin` before `ADDRESS`, it is only the plugin.
 
-Like the real command, it has two processes, except on Windows: `docker` starts its plugin in its
-own process group and waits. A signal to `docker` closes the pipe between the two. In the
-simulation, the plugin is a fork. With `--plugin` before `ADDRESS`, the program is only the plugin,
-started without `docker`. All processes hold the connection. It therefore ends when the last
-process has ended, for whatever reason, and the processes end when the test's process ends.
+Like the real command, it has two processes, except on Windows: `docker` starts its plugin, here a
+fork, in its own process group and waits. A signal to `docker` closes the pipe between the two. All
+processes hold the connection, which therefore ends when the last process has ended, for whatever
+reason; and the processes end when the test's process ends.
 
 An order is a line with a verb and a size, followed by that number of bytes. The program sends the
 size of the call and the call with parts separated by NUL; then lines: `pid N`; `cancel` (`docker`

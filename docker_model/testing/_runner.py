@@ -186,8 +186,6 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
             return Reply(500, self._failed(error))
 
-    # --- Inference --------------------------------------------------------------------------------
-
     def _find(self, name: str) -> StoredModel | None:
         """Return a stored model; add it if the store contains every name that cannot be pulled."""
         model, scenario = self._store.find(name), self.scenario
@@ -230,8 +228,6 @@ class Runner:
             except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
                 stream.play([Fail(self._failed(error))])
         return None
-
-    # --- Models -----------------------------------------------------------------------------------
 
     def _pull(self, client: Client, name: str) -> None:
         steps = self.scenario.pullable.get(normalize(name))

@@ -1,7 +1,6 @@
 """A server on loopback with one thread per connection. It contains nothing about models.
 
-It uses threads instead of an event loop, because a script is a plain function that can block, and
-because the simulation must not share a loop with the code under test.
+It has no event loop: a script can block, and the code under test must not share a loop with it.
 """
 
 from __future__ import annotations

@@ -104,9 +104,6 @@ def parse(args: Sequence[str], known: str) -> tuple[dict[str, str], list[str]]:
     return flags, found
 
 
-# --- Management -----------------------------------------------------------------------------------
-
-
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=4) + "\n"
 
