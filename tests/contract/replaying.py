@@ -114,9 +114,12 @@ class Replay:
                     process.stdin.close()
             self._act(process)
             if self.transcript.did_not_end:
+                expected = self.fill_bytes(self.transcript.ending.stdout)
+                with self.stdout_grew:
+                    self.stdout_grew.wait_for(lambda: len(self.stdout) >= len(expected), 60)
                 time.sleep(HANGS)
                 return (None if process.poll() is None else self._ending(process, b"")), self.stdout
-            process.wait(10)
+            process.wait(60)
         finally:
             if process.returncode is None or self.transcript.did_not_end:
                 self._end_all(process)
@@ -171,14 +174,14 @@ class Replay:
                 os.killpg(call.pid, number)
 
     def _wait_for(self, when: dict[str, Any], process: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         if "stdout" in when:
             expected = when["stdout"].encode()
             if any(action["do"] == "close stdout" for action in self.transcript.actions):
                 while expected not in self.stdout:
                     self.stdout += process.stdout.read1()
             with self.stdout_grew:
-                assert self.stdout_grew.wait_for(lambda: expected in self.stdout, 10)
+                assert self.stdout_grew.wait_for(lambda: expected in self.stdout, 60)
         if "request" in when:
             while not any(when["request"] in r.path for r in self.docker.requests):
                 assert time.monotonic() < deadline

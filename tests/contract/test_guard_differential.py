@@ -186,7 +186,7 @@ def test_the_rules_agree_with_the_recorded_command(recorded, tmp_path):
 
 @pytest.mark.parametrize("seed", range(2))
 def test_guard_agrees_with_the_rules(tree, private, seed):
-    for prompt in make_prompts(tree, seed, 1000):
+    for prompt in make_prompts(tree, seed, 400):
         check_guard(prompt, tree.cwd)
         check_guard(prompt, private)
 

@@ -36,7 +36,7 @@ class Script(subprocess.Popen):
     def line(self):
         return self.stdout.readline().rstrip()
 
-    def end(self, timeout=10):
+    def end(self, timeout=60):
         """Wait for the end; return the exit code and the rest of both outputs."""
         out, err = self.communicate(timeout=timeout)
         return self.returncode, out.rstrip(), err.rstrip()

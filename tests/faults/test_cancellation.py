@@ -4,16 +4,16 @@ import asyncio
 import contextlib
 import gc
 import threading
-import time
 
 import pytest
 
 from docker_model import DockerModel
-from docker_model._runtime.child import TERM_TO_KILL_TIMEOUT
+from docker_model._runtime import child
 from docker_model.testing import Hang, IgnoreSignals, Text
 from tests.support import other_loop
+from tests.support.playing import kill_runs
 
-DISCONNECT_TIMEOUT = 1.0  # seconds until the runner must have seen the client disconnect
+DISCONNECT_TIMEOUT = 60  # seconds until the runner must have seen the client disconnect
 MODEL = DockerModel("ai/smollm2")
 LOOPS = pytest.mark.parametrize("run", [asyncio.run, other_loop.run])
 
@@ -328,18 +328,19 @@ def test_closing_the_loop_of_a_stream_ends_the_child(new_loop, docker):
 
 @pytest.mark.simulated
 @LOOPS
-def test_a_child_that_ignores_signals_is_killed_after_a_quarter_of_a_second(run, simulate):
+def test_a_caller_does_not_wait_for_a_child_that_ignores_signals(run, simulate, monkeypatch):
+    monkeypatch.setattr(child, "TERM_TO_KILL_TIMEOUT", 600)
     docker = simulate(script=[IgnoreSignals(), Text("some", 4), Hang()])
 
     async def main():
         stream = MODEL.astream("hi")
         await anext(stream)
-        began = time.monotonic()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await anext(stream)
-        assert time.monotonic() - began < TERM_TO_KILL_TIMEOUT  # the caller does not wait for it
+        assert docker.alive == 1
 
     run(main())
+    kill_runs(docker)
     docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
     docker.wait_all_gone(DISCONNECT_TIMEOUT)

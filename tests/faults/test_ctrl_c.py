@@ -11,7 +11,7 @@ from docker_model.testing import Downloaded, Hang, Text
 from tests.faults.scripts import Script
 from tests.support.platforms import needs_ctrl_c
 
-DISCONNECT_TIMEOUT = 1.0
+DISCONNECT_TIMEOUT = 60  # seconds until the runner must have seen the client disconnect
 ENDLESS = [Text("some", 4), Hang()]
 
 CALLS = {
@@ -21,6 +21,12 @@ CALLS = {
     "astream": "asyncio.run(exhaust(MODEL.astream('hi')))",
     "in a loop": """
 async def main():
+    handle = signal.getsignal(signal.SIGINT)
+    def report(*args):
+        signal.signal(signal.SIGINT, handle)
+        print('cancelling', flush=True)
+        handle(*args)
+    signal.signal(signal.SIGINT, report)
     MODEL.generate('hi')
 asyncio.run(main())
 """,
@@ -36,13 +42,11 @@ def test_ctrl_c_ends_the_child(name, simulate):
     code += "\nexcept KeyboardInterrupt:\n    print('interrupted', flush=True)\nsys.stdin.read()"
     with Script(code) as script:
         docker.wait_prompts()
-        began = time.monotonic()
         script.send_signal(signal.SIGINT)
         if name == "in a loop":  # asyncio uses the first one to cancel its task, which blocks
-            time.sleep(0.05)
+            assert script.line() == "cancelling"
             script.send_signal(signal.SIGINT)
         assert script.line() == "interrupted"
-        assert time.monotonic() - began < DISCONNECT_TIMEOUT
         docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
         docker.wait_all_gone()
         assert script.end() == (0, "", "")
@@ -85,7 +89,7 @@ for i in range(12):
             time.sleep(i * 0.0005)
             script.send_signal(signal.SIGINT)
             try:
-                docker.wait_gone(i + 1, timeout=DISCONNECT_TIMEOUT)
+                docker.wait_gone(i + 1, timeout=10)
             except TimeoutError:
                 if "asyncio.run" not in CALLS[name]:
                     raise

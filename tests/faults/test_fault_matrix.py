@@ -5,10 +5,11 @@ import pytest
 from docker_model import Completion, DockerModel
 from docker_model._runtime import child
 from docker_model.testing.steps import you_said
+from tests.conftest import wait_for_children
 from tests.faults.fault_list import CHILD_FAULTS, COMMAND_FAULTS, MODEL_FAULTS, check_end
 from tests.support.modes import MODES, generate, in_every_mode, stream
 from tests.support.platforms import posix
-from tests.support.playing import player
+from tests.support.playing import player, wait_for_end
 
 
 def parametrize(faults):
@@ -53,5 +54,11 @@ def test_a_fault_of_any_child_ends_as_listed(fault, liveness, monkeypatch):
         "ai/smollm2", command=player(*fault.steps), env=liveness.env, **fault.settings
     )
     check(fault, model)
+    wait_for_children()
     if not fault.survives:
-        liveness.wait_all_dead(2 * len(MODES))
+        # A child may not have connected before a timeout of its first output.
+        is_late = isinstance(fault.end, tuple) and fault.end[1].get("phase") == "first_output"
+        connections = liveness.connected()
+        assert len(connections) == 2 * len(MODES) or is_late
+        for connection in connections:
+            wait_for_end(connection)

@@ -15,7 +15,7 @@ from tests.support.modes import MODES, call
 from tests.support.platforms import posix
 
 pytestmark = [pytest.mark.front, posix]
-MODEL = DockerModel("ai/smollm2", timeout=Timeouts(idle=5.0))
+MODEL = DockerModel("ai/smollm2", timeout=Timeouts(idle=60))
 SOME = [Text("some", 4), Hang()]
 
 

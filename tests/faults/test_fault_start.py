@@ -112,7 +112,7 @@ def test_a_start_that_hangs_times_out_and_its_late_child_is_killed(mode, monkeyp
 
     class Hanging(subprocess.Popen):
         def __init__(self, *args, **settings):
-            go_on.wait(10)
+            go_on.wait(60)
             super().__init__(*args, **settings)
             late.append(self)
 

@@ -3,12 +3,15 @@
 import asyncio
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from docker_model import DockerModel, GenerationTimeoutError, Timeouts
 from docker_model.testing import Hang
+from tests.conftest import wait_for_children
 from tests.faults.scripts import Script
+from tests.support.patience import patiently
 from tests.support.playing import player
 
 BIG = 10_000_000
@@ -25,8 +28,15 @@ def read_until_closed(connection):
 
 @pytest.mark.parametrize("cancellation", ["cancel", "timeout", "task"])
 def test_cancelling_while_the_prompt_is_written_sends_no_half_prompt(cancellation, liveness):
-    timeout = Timeouts(total=2.0 if cancellation == "timeout" else None)
-    model = DockerModel("ai/smollm2", command=SLOW_READER, env=liveness.env, timeout=timeout)
+    model = DockerModel("ai/smollm2", command=SLOW_READER, env=liveness.env)
+
+    def exceed(scale):
+        limited = replace(model, timeout=Timeouts(total=0.5 * scale))
+        with pytest.raises(GenerationTimeoutError):
+            limited.generate("y" * BIG)
+        wait_for_children()
+        [connection] = liveness.connected()
+        return connection
 
     async def cancel_task():
         task = asyncio.ensure_future(model.agenerate("y" * BIG))
@@ -37,9 +47,7 @@ def test_cancelling_while_the_prompt_is_written_sends_no_half_prompt(cancellatio
         return connection
 
     if cancellation == "timeout":
-        with pytest.raises(GenerationTimeoutError):
-            model.generate("y" * BIG)
-        connection = liveness.accept()
+        connection = patiently(exceed)
     elif cancellation == "task":
         connection = asyncio.run(cancel_task())
     else:

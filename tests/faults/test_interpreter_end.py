@@ -9,7 +9,7 @@ from docker_model.testing import Hang, Sleep, Text
 from tests.faults.scripts import PROLOGUE, Script
 from tests.support.platforms import posix
 
-DISCONNECT_TIMEOUT = 1.0
+DISCONNECT_TIMEOUT = 60  # seconds until the runner must have seen the client disconnect
 ENDLESS = [Text("some", 4), Hang()]
 DRIPPING = [Text("x"), Sleep(0.02)] * 3000
 
@@ -166,6 +166,6 @@ def test_a_call_after_the_shutdown_is_an_error_and_does_not_hang(call, simulate)
 def test_a_writing_child_ends_when_python_dies(ending, simulate):
     docker = simulate(script=DRIPPING)
     with Script(BEGIN + ending) as script:
-        script.wait(10)
+        script.wait(60)
     docker.wait_gone(timeout=DISCONNECT_TIMEOUT)
     docker.wait_all_gone()

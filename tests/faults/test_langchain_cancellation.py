@@ -23,7 +23,7 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from docker_model.testing import Hang, Text
 from langchain_docker_model import DockerModelLLM
 
-DISCONNECT_TIMEOUT = 1.0  # seconds until the runner must have seen the client disconnect
+DISCONNECT_TIMEOUT = 60  # seconds until the runner must have seen the client disconnect
 
 
 class Keeper(BaseCallbackHandler):

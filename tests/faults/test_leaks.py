@@ -7,7 +7,7 @@ from docker_model import DockerModel
 from docker_model._runtime import io_thread, tasks
 from tests.support.platforms import open_descriptors
 
-GENERATIONS = 500
+GENERATIONS = 200
 
 
 def standing():

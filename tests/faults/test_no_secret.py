@@ -240,7 +240,7 @@ SCENES = {
 OF_THE_COMMAND = {
     "a message": ("GenerationError", [Text(ANSWER), Stderr(QUOTED + "\n"), ExitStep(7)]),
 }
-LATE = Timeouts(idle=0.3)
+TIMEOUTS = {"too late": Timeouts(idle=0.3)}
 
 
 @pytest.mark.parametrize("caller", CLI)
@@ -248,7 +248,7 @@ LATE = Timeouts(idle=0.3)
 def test_a_command_call_shows_no_secret(scene, caller):
     kind, script = (SCENES | OF_THE_COMMAND)[scene]
     with SimulatedDocker(script=script):
-        check_ends(CLI[caller](env={"TOKEN": ENV}, timeout=LATE), kind)
+        check_ends(CLI[caller](env={"TOKEN": ENV}, timeout=TIMEOUTS.get(scene)), kind)
 
 
 # A chat may have an empty answer, and a request to a stopped runner is retried for minutes.
@@ -261,7 +261,7 @@ def test_an_http_call_shows_no_secret(scene, caller):
     kind, script = SCENES[scene]
     with SimulatedDocker(script=script) as docker:
         settings = {"env": {"TOKEN": ENV}, "base_url": docker.url, "api_key": KEY}
-        check_ends(HTTP[caller](**settings, timeout=LATE), kind)
+        check_ends(HTTP[caller](**settings, timeout=TIMEOUTS.get(scene)), kind)
 
 
 BROKEN = {

@@ -244,7 +244,7 @@ def test_ctrl_c_ends_the_command_quickly_without_a_traceback(simulate):
     ) as process:
         assert process.stdout.read(4) == b"one "
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(60) == 130
         assert process.stderr.read() == b""
     docker.wait_all_gone()
 
@@ -263,7 +263,7 @@ def test_ctrl_c_before_the_first_word_ends_the_command(simulate):
     with subprocess.Popen([*CONSOLE, "ask", "ai/smollm2", "?"], stderr=subprocess.PIPE) as process:
         docker.wait_prompts()
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(60) == 130
         assert process.stderr.read() == b""
     docker.wait_all_gone()
 
@@ -274,7 +274,7 @@ def test_ctrl_c_ends_a_pull(simulate):
     with subprocess.Popen([*CONSOLE, "pull", "ai/smollm2"], stderr=subprocess.PIPE) as process:
         assert process.stderr.readline() == b"Downloaded 1.00B of 4.00B\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(60) == 130
         assert process.stderr.read() == b""
     docker.wait_all_gone()
 
@@ -287,7 +287,7 @@ def test_a_closed_pipe_ends_the_command_without_a_traceback(simulate):
     ) as process:
         process.stdout.read(4)
         process.stdout.close()
-        assert process.wait(20) == 141
+        assert process.wait(60) == 141
         assert process.stderr.read() == b""
     docker.wait_all_gone()
 

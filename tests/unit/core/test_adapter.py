@@ -34,7 +34,7 @@ async def test_pieces_arrive_while_the_model_is_still_generating(simulate):
 
     def answer(_):
         yield Text("one ")
-        assert heard.wait(10)
+        assert heard.wait(60)
         yield Text("two")
 
     simulate({"ai/smollm2": answer})

@@ -34,6 +34,7 @@ from docker_model.testing import (
     Stderr,
     Text,
 )
+from tests.support.patience import patiently
 from tests.support.platforms import WINDOWS
 
 MODEL = DockerModel("ai/smollm2")
@@ -238,10 +239,14 @@ def test_the_queue_times_out_and_keeps_its_order(simulate):
 
 def test_a_slow_consumer_causes_no_idle_timeout(simulate):
     simulate({"ai/smollm2": [Text("x" * 4_000_000)]})
-    model = DockerModel("ai/smollm2", timeout=Timeouts(idle=0.6))
-    total = 0
-    for i, piece in enumerate(model.stream("x")):
-        if i == 0:
-            time.sleep(1)  # longer than `idle`, with the pipe full
-        total += len(piece)
-    assert total == 4_000_000
+
+    def check(scale):
+        model = DockerModel("ai/smollm2", timeout=Timeouts(idle=0.4 * scale))
+        total = 0
+        for i, piece in enumerate(model.stream("x")):
+            if i == 0:
+                time.sleep(0.6 * scale)  # longer than `idle`, with the pipe full
+            total += len(piece)
+        assert total == 4_000_000
+
+    patiently(check)

@@ -71,7 +71,7 @@ def parked():
     return tasks.run_blocking(pids())
 
 
-def wait_until(true, seconds=10):
+def wait_until(true, seconds=60):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end

@@ -48,7 +48,7 @@ def kill(pid):
         os.killpg(pid, signal.SIGKILL)
 
 
-def wait_until(true, seconds=10):
+def wait_until(true, seconds=60):
     """Wait for a state of the I/O thread, which sends no notification."""
 
     async def poll():
@@ -197,10 +197,10 @@ def test_a_standby_process_that_dies_while_it_is_taken_is_replaced(docker, model
 
     def block():
         blocked.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     io_thread.current().post(block)
-    assert blocked.wait(10)
+    assert blocked.wait(60)
     with ThreadPoolExecutor(1) as executor:
         stream = model.stream("x")
         answer = executor.submit(lambda: "".join(stream))
@@ -209,7 +209,7 @@ def test_a_standby_process_that_dies_while_it_is_taken_is_replaced(docker, model
         for pid in pids:  # their exit is noticed after the call
             kill(pid)
         go_on.set()
-        assert answer.result(10) == "You said: x"
+        assert answer.result(60) == "You said: x"
     assert docker.prompts == ["x"]
 
 

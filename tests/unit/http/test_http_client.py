@@ -209,7 +209,7 @@ def test_a_forked_process_opens_its_own_connections(docker):
     results = context.Queue()
     child = context.Process(target=lambda: results.put(CLIENT.chat(MODEL, MESSAGES)["model"]))
     child.start()
-    assert results.get(timeout=20) == MODEL
+    assert results.get(timeout=60) == MODEL
     child.join()
     assert child.exitcode == 0
     assert CLIENT.chat(MODEL, MESSAGES)["model"] == MODEL

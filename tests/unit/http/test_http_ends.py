@@ -11,26 +11,31 @@ from docker_model import GenerationTimeoutError, Timeouts
 from docker_model.http import Client
 from docker_model.testing import Hang, Sleep, Text
 from tests.support.modes import call
+from tests.support.patience import patiently
 from tests.unit.http.chatting import CLIENT, MESSAGES, MODEL, TOOL, chat, chunks, text
 
 
 @pytest.mark.parametrize("mode", ["sync", "asyncio"])
 @pytest.mark.parametrize(
-    ("limits", "script", "end"),
+    ("phase", "script", "end"),
     [
-        (Timeouts(first_output=0.3), [Hang()], ("first_output", "")),
-        (Timeouts(idle=0.3), [Text("some"), Hang()], ("idle", "some")),
-        (Timeouts(total=0.4), [Text("some"), Hang()], ("total", "some")),
+        ("first_output", [Hang()], ("first_output", "")),
+        ("idle", [Text("some"), Hang()], ("idle", "some")),
+        ("total", [Text("some"), Hang()], ("total", "some")),
     ],
 )
-def test_each_phase_times_out_with_the_text_so_far(simulate, mode, limits, script, end):
+def test_each_phase_times_out_with_the_text_so_far(simulate, mode, phase, script, end):
     docker = simulate({MODEL: script})
-    client = Client(timeout=limits)
-    client.endpoint()
-    for ask in (chat, chunks):
-        with pytest.raises(GenerationTimeoutError) as caught:
-            ask(mode, client, MODEL, MESSAGES)
-        assert (caught.value.phase, caught.value.partial) == end
+
+    def check(scale):
+        client = Client(timeout=Timeouts(**{phase: 0.3 * scale}))
+        client.endpoint()
+        for ask in (chat, chunks):
+            with pytest.raises(GenerationTimeoutError) as caught:
+                ask(mode, client, MODEL, MESSAGES)
+            assert (caught.value.phase, caught.value.partial) == end
+
+    patiently(check)
     docker.wait_gone(2)
 
 
@@ -59,16 +64,41 @@ def test_the_queue_times_out_and_keeps_its_order(simulate):
 
 
 def test_a_slow_consumer_causes_no_idle_timeout_and_no_unbounded_buffer(simulate):
-    size, count = 1_000_000, 50  # more than the kernel buffers: often 11 MB, at most about 36
-    docker = simulate({MODEL: [Text("x" * size, size)] * count})
-    client = Client(timeout=Timeouts(idle=0.5))
-    total = 0
-    for number, chunk in enumerate(client.stream_chat(MODEL, MESSAGES)):
-        if number == 0:
-            time.sleep(1)  # longer than `idle`
-            assert not docker.requests[-1].complete
-        total += len(text([chunk]))
-    assert total == size * count
+    """The model writes until the consumer resumes, or until no buffer can be that large."""
+    size, most = 1_000_000, 500
+    written, resumed = 0, threading.Event()
+
+    def speak(prompt):
+        nonlocal written
+        for _ in range(most):
+            if resumed.is_set():
+                return
+            written += 1
+            yield Text("x" * size, size)
+
+    simulate(script=speak)
+
+    def check(scale):
+        nonlocal written
+        written = 0
+        resumed.clear()
+        client = Client(timeout=Timeouts(idle=0.5 * scale))
+        total = 0
+        for number, chunk in enumerate(client.stream_chat(MODEL, MESSAGES)):
+            if number == 0:
+                wait_until_unchanged(lambda: written, 0.8 * scale)  # longer than `idle`
+                assert written < most
+                resumed.set()
+            total += len(text([chunk]))
+        assert total == size * written
+
+    patiently(check)
+
+
+def wait_until_unchanged(count, seconds):
+    before = None
+    while before != (before := count()):
+        time.sleep(seconds)
 
 
 @pytest.fixture

@@ -79,11 +79,11 @@ def pipe():
     Server.seen.clear()
     thread = threading.Thread(target=run)
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(60)
     yield f"npipe:////./pipe/{name}"
     [(loop, stop)] = loops
     loop.call_soon_threadsafe(stop.set)
-    thread.join(10)
+    thread.join(60)
 
 
 @pytest.mark.parametrize("source", ["DOCKER_HOST", "base_url"])

@@ -155,5 +155,5 @@ def test_leaving_a_stream_early_leaves_no_thread(docker):
         break
     for thread in threading.enumerate():
         if thread.name == "docker-model-progress":
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()

@@ -47,7 +47,7 @@ def test_a_forked_process_does_not_hold_the_stdin_of_the_parents_child():
     ) as process:
         assert process.stdout.readline() == b"0\n"
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize(

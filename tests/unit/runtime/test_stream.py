@@ -78,7 +78,7 @@ def test_one_stream_may_move_between_loops_and_threads():
     thread.join()
     stream.cancel()
     assert got == [1, 2, 3, 4]
-    assert gone.wait(5)
+    assert gone.wait(60)
 
 
 def ending_with(waited, consumed):
@@ -87,7 +87,7 @@ def ending_with(waited, consumed):
     async def produce(sink):
         sink.put("first")
         sink.put("last", last=True)
-        waited.append(consumed.wait(5))
+        waited.append(consumed.wait(60))
 
     return Stream(produce)
 
@@ -128,7 +128,7 @@ def test_cancelling_after_the_last_item_does_not_cancel_the_producer():
     stream.cancel()
     assert stream.next() is None
     del stream
-    assert over.wait(5)
+    assert over.wait(60)
 
 
 def test_a_slow_consumer_pauses_the_reading_and_loses_nothing():
@@ -166,7 +166,7 @@ def test_cancelling_from_another_thread_unblocks_the_consumer():
     assert stream.next() == 1
     threading.Timer(0.05, stream.cancel).start()
     assert stream.next() is None
-    assert gone.wait(5)
+    assert gone.wait(60)
     stream.cancel()
     assert stream.next() is None
 
@@ -176,21 +176,21 @@ def test_cancelling_before_the_producers_first_step_unblocks_the_consumer():
 
     def block():
         blocked.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     async def produce(sink):
         raise AssertionError
 
     stream = Stream(produce)
     io_thread.current().post(block)
-    assert blocked.wait(10)
+    assert blocked.wait(60)
     with ThreadPoolExecutor(1) as executor:
         waiting = executor.submit(stream.next)
         while not stream._sink.waiters:
             time.sleep(0.001)
         stream.cancel()  # start and cancel now run in the same iteration of the loop
         go_on.set()
-        assert waiting.result(10) is None
+        assert waiting.result(60) is None
 
 
 def test_cancelling_before_the_start_starts_no_producer():
@@ -256,7 +256,7 @@ def test_dropping_a_stream_cancels_its_producer():
     stream = counting(1, gone)
     stream.next()
     del stream
-    assert gone.wait(5)
+    assert gone.wait(60)
 
 
 def test_collecting_a_reference_cycle_cancels_the_producer():
@@ -266,7 +266,7 @@ def test_collecting_a_reference_cycle_cancels_the_producer():
     stream.itself = stream
     del stream
     gc.collect()
-    assert gone.wait(5)
+    assert gone.wait(60)
 
 
 @pytest.mark.parametrize("run", [asyncio.run, other_loop.run])
@@ -280,7 +280,7 @@ def test_cancelling_a_wait_cancels_the_producer(run):
                 await stream.anext()
 
     run(main())
-    assert gone.wait(5)
+    assert gone.wait(60)
 
 
 def test_closing_the_loop_of_a_waiting_consumer_cancels_the_producer():
@@ -302,7 +302,7 @@ def test_closing_the_loop_of_a_waiting_consumer_cancels_the_producer():
     loop.run_until_complete(asyncio.sleep(0.01))
     loop.close()
     go_on.set()
-    assert gone.wait(5)
+    assert gone.wait(60)
     task._log_destroy_pending = False
     task.get_coro().close()
 
@@ -360,4 +360,4 @@ def test_an_interrupted_call_returns_and_cancels_its_coroutine():
 
     with pytest.raises(TimeoutError):
         asyncio.run(main())
-    assert gone.wait(5)
+    assert gone.wait(60)

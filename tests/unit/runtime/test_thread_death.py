@@ -26,7 +26,7 @@ def _new_thread():
     thread = io_thread.started()
     if thread is not None:
         thread.post(sys.exit)
-        thread.thread.join(10)
+        thread.thread.join(60)
 
 
 def raise_in_a_callback(thread):
@@ -79,7 +79,7 @@ def kill(strike):
     def kill():
         thread = io_thread.current().thread
         strike()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
     return kill
@@ -119,9 +119,9 @@ def test_a_blocked_consumer_gets_an_error_and_the_next_call_a_new_thread(kill):
 
     with ThreadPoolExecutor(1) as executor:
         consumer = executor.submit(consume)
-        assert begun.wait(10)
+        assert begun.wait(60)
         kill()
-        check_error(consumer.result(10))
+        check_error(consumer.result(60))
     check_next_call()
 
 
@@ -135,7 +135,7 @@ def test_an_awaiting_consumer_gets_an_error(kill):
         assert await asyncio.to_thread(begun.wait, 10)  # the producer has sent its last piece
         await asyncio.to_thread(kill)
         with pytest.raises(GenerationError) as caught:
-            await asyncio.wait_for(waiting, 10)
+            await asyncio.wait_for(waiting, 60)
         check_error(caught.value)
         assert await tasks.run_async(asyncio.sleep(0, "new")) == "new"
 
@@ -146,7 +146,7 @@ def test_a_consumer_gets_the_items_that_arrived_before_the_error(kill):
     begun = threading.Event()
     stream = waiting_stream(begun)
     assert stream.next() == "first"
-    assert begun.wait(10)
+    assert begun.wait(60)
     kill()
     assert stream.next() == "second"
     with pytest.raises(GenerationError):
@@ -158,8 +158,8 @@ def test_a_consumer_gets_the_items_that_arrived_before_the_error(kill):
 def test_a_call_that_has_not_started_gets_an_error_and_its_coroutine_is_closed(strike):
     blocked, go_on = threading.Event(), threading.Event()
     coroutine = asyncio.sleep(0)
-    io_thread.current().post(lambda: (blocked.set(), go_on.wait(10)))
-    assert blocked.wait(10)
+    io_thread.current().post(lambda: (blocked.set(), go_on.wait(60)))
+    assert blocked.wait(60)
     strike()
     with ThreadPoolExecutor(1) as executor:
         caller = executor.submit(tasks.run_blocking, coroutine)
@@ -188,12 +188,12 @@ def test_a_process_that_is_being_started_is_killed_when_the_thread_ends(kill, li
 
     def command():
         begun.set()
-        go_on.wait(10)
+        go_on.wait(60)
         return player(["here"], ["sleep", 60])
 
     with ThreadPoolExecutor(1) as executor:
         caller = executor.submit(tasks.run_blocking, run(command, env=liveness.env))
-        assert begun.wait(10)
+        assert begun.wait(60)
         kill()
         check_error(caller.exception(10))
         go_on.set()

@@ -70,7 +70,7 @@ def test_the_system_ends_all_children_of_a_process_that_dies(ending, liveness):
         connection = liveness.accept()
         assert connection.recv(1) == b"!"
         process.stdin.close()
-        process.wait(20)
+        process.wait(60)
     assert connection.recv(1) == b""
 
 

@@ -116,7 +116,7 @@ async def test_the_first_prompt_that_fails_cancels_the_others(position):
         with pytest.raises(docker_model.GenerationError):
             await llm.abatch(prompts)
         docker.wait_all_gone()
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 50
 
 
 def test_batch_can_return_exceptions(docker):

@@ -144,7 +144,7 @@ def test_closing_a_stream_while_another_thread_waits_ends_the_child(mode, llm, d
     thread = threading.Thread(target=lambda: remaining.extend(stream))
     thread.start()
     stream.close()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     docker.wait_all_gone(GONE)
     assert "".join(response.delta for response in remaining) in "once upon a time "
@@ -223,7 +223,7 @@ async def test_aclosing_a_stream_while_another_task_waits_ends_the_child(mode, l
     task = asyncio.create_task(read())
     await asyncio.sleep(0)
     await stream.aclose()
-    remaining = await asyncio.wait_for(task, 10)
+    remaining = await asyncio.wait_for(task, 60)
     assert "".join(response.delta for response in remaining) in "once upon a time "
     await all_gone(docker)
 

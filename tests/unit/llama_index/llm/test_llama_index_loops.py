@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -22,20 +21,23 @@ awaited = pytest.mark.parametrize("mode", AWAITED, ids=repr)
 
 @awaited
 async def test_a_call_does_not_block_the_loop(mode, llm):
-    longest = 0.0
+    """The model ends its answer only after the loop has run another task."""
+    ran = threading.Event()
 
-    async def tick():
-        nonlocal longest
-        while True:
-            before = time.perf_counter()
+    def speak(prompt):
+        yield "one "
+        assert ran.wait(60)
+        yield "two"
+
+    async def run_when_asked(docker):
+        while not docker.prompts:
             await asyncio.sleep(0.005)
-            longest = max(longest, time.perf_counter() - before)
+        ran.set()
 
-    with SimulatedDocker(script=["one ", Sleep(0.5), "two"]):
-        ticker = asyncio.create_task(tick())
+    with SimulatedDocker(script=speak) as docker:
+        other = asyncio.create_task(run_when_asked(docker))
         await mode(llm)
-        ticker.cancel()
-    assert 0 < longest < 0.4
+        await other
 
 
 @awaited
@@ -57,7 +59,7 @@ async def test_five_calls_run_concurrently(mode, llm):
 async def test_concurrent_calls_are_limited(docker):
     llm = DockerModelLLM(model="ai/smollm2", max_concurrency=2)
     most = running = 0
-    lock = threading.Lock()
+    lock, pair = threading.Lock(), threading.Barrier(2)
 
     def speak(prompt):
         nonlocal most, running
@@ -65,6 +67,7 @@ async def test_concurrent_calls_are_limited(docker):
             running += 1
             most = max(most, running)
         yield "one"
+        pair.wait(60)
         yield Sleep(0.05)
         with lock:
             running -= 1
