@@ -34,7 +34,7 @@ settings.load_profile("usual")
 
 REAL_COMMAND = os.environ.get("DOCKER_MODEL_COMMAND")
 WITHOUT_FRONT = bool(os.environ.get("DOCKER_MODEL_TEST_PLUGIN"))
-ALL_SLOW = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.slow", re.MULTILINE)
+ALL_SLOW = re.compile(rb"^pytestmark = (\[\s*)?pytest\.mark\.slow", re.MULTILINE)
 
 
 def pytest_configure(config):
@@ -52,7 +52,8 @@ def pytest_ignore_collect(collection_path, config):
         return None
     if collection_path.is_dir():
         return collection_path.name == "real" or None
-    return bool(ALL_SLOW.search(collection_path.read_text())) or None
+    is_slow = collection_path.suffix == ".py" and ALL_SLOW.search(collection_path.read_bytes())
+    return bool(is_slow) or None
 
 
 def pytest_collection_modifyitems(items):
