@@ -154,8 +154,13 @@ class MergedSettings:
 
     @property
     def enforces_schema(self) -> bool:
-        """Whether an answer must match a schema: the engine or this package enforces it."""
-        return self.transport == "http" or by_prompt(self.values)
+        """Whether an object is requested with a JSON schema, which selects HTTP.
+
+        `False` over the CLI, unless the prompt describes the schema.
+        """
+        if self.transport == "http" or by_prompt(self.values):
+            return True
+        return self.values["transport"] is None and not self._cli_only()
 
     def docker_model(self, owner: object) -> DockerModel:
         """Return the model for the CLI; `owner` owns its standby processes."""
@@ -216,10 +221,15 @@ class MergedSettings:
         Raises:
             UnsupportedParameterError: If there is one.
         """
-        for name, (supported, remedy) in _CLI_ONLY.items():
-            if self.values[name] not in supported:
-                msg = f"{name}={self.values[name]!r} works over the CLI, not over HTTP"
-                raise UnsupportedParameterError(msg, hint=f"{remedy}; or set transport='cli'")
+        for name in self._cli_only():
+            msg = f"{name}={self.values[name]!r} works over the CLI, not over HTTP"
+            _, remedy = _CLI_ONLY[name]
+            raise UnsupportedParameterError(msg, hint=f"{remedy}; or set transport='cli'")
+
+    def _cli_only(self) -> list[str]:
+        """Return the names of the settings with values that only the CLI supports."""
+        settings = _CLI_ONLY.items()
+        return [name for name, (supported, _) in settings if self.values[name] not in supported]
 
 
 def client_of(values: Mapping[str, Any]) -> Client:

@@ -634,7 +634,7 @@ class DockerModelLLM(FromEnv, ChecksValues, FunctionCallingLLM):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> BaseModel:
-        """Answer with an `output_cls` object; the engine enforces its schema.
+        """Answer with an `output_cls` object, over HTTP; the engine enforces its schema.
 
         If the answer does not validate, the model is asked once more, with the errors. This also
         works over the CLI with `tool_calling="schema"`, where the schema is not enforced.

@@ -78,14 +78,17 @@ class Whale(BaseModel):
 
 
 @pytest.mark.parametrize("is_chat_model", [True, False])
-async def test_structured_predict_returns_an_object(is_chat_model):
+async def test_structured_predict_uses_http_unless_a_setting_requires_the_cli(is_chat_model):
     llm = model(is_chat_model=is_chat_model)
     answer = 'Here it is:\n{"name": "Moby", "length": 18}\nCall me Ishmael.'
     with SimulatedDocker(script=answer) as docker:
         assert llm.structured_predict(Whale, TELL, x="whales") == Whale(name="Moby", length=18)
+        schema = docker.requests[-1].body["response_format"]["json_schema"]["schema"]
+        assert "length" in schema["properties"]
+        assert docker.calls == []
         whale = await llm.astructured_predict(Whale, TELL, {"max_chars": 200}, x="whales")
         assert whale.length == 18
-        assert '"length"' in docker.prompts[0]
+        assert '"length"' in docker.prompts[-1]
         structured = llm.as_structured_llm(Whale)
         assert structured.complete("Tell me.").raw.name == "Moby"
         assert (await structured.achat([ChatMessage("Tell me.")])).raw.name == "Moby"
