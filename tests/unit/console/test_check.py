@@ -8,6 +8,7 @@ import pytest
 from docker_model.errors import install_hint
 from docker_model.http import addresses
 from docker_model.testing import Fail, Hang, Reply, SimulatedDocker
+from tests.support.platforms import needs_unix_sockets
 from tests.support.programs import run_python
 from tests.support.terminal import console, on_terminal
 from tests.unit.http.wire import Wire
@@ -116,6 +117,7 @@ def api_report(**env):
     return lines[start], [line.strip() for line in lines[start + 1 :]]
 
 
+@needs_unix_sockets
 def test_check_reports_how_the_api_was_found(tmp_path):
     path = str(tmp_path / "docker.sock")
     with Wire(path=path, prefix="/exp/vDD4.40/engines/v1"):
