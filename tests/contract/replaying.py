@@ -57,7 +57,7 @@ class Replay:
             ("REFUSED", REFUSED),
         ):
             # Not in the names of variables, such as MODEL_RUNNER_HOST.
-            text = re.sub(rf"(?<![A-Z_]){placeholder}(?![A-Z_])", value, text)
+            text = re.sub(rf"(?<![A-Z_]){placeholder}(?![A-Z_])", value.replace("\\", r"\\"), text)
         return text
 
     def fill_bytes(self, data: bytes) -> bytes:

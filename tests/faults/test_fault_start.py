@@ -85,8 +85,7 @@ def test_a_file_that_is_not_a_program_is_not_found(make, mode, tmp_path):
         mode, DockerModel("ai/smollm2", command=(str(program), "model"))
     ):
         assert type(end) is DockerNotFoundError
-        assert type(end) is DockerNotFoundError
-        assert str(program) in end.message
+        assert repr(str(program)) in end.message
         assert words in end.message
         assert end.hint
 
@@ -137,7 +136,10 @@ def test_an_environment_that_is_too_large_is_refused(mode, docker):
         assert "too long" in str(end)
 
 
-@pytest.mark.parametrize("word", ["a\0b", "a\ud800b", 1])
+SURROGATE = pytest.param("a\ud800b", marks=posix_only("arguments without lone surrogates"))
+
+
+@pytest.mark.parametrize("word", ["a\0b", SURROGATE, 1])
 def test_invalid_arguments_and_variables_are_refused(word):
     for settings in ({"command": ("docker", word)}, {"env": {"A": word}}, {"env": {word: "a"}}):
         with pytest.raises(InvalidRequestError):
@@ -166,7 +168,9 @@ def test_a_run_needs_no_temporary_directory(mode, docker, monkeypatch):
     monkeypatch.setattr(workdir, "_directories", {})
     for end in generate_and_stream(mode, DockerModel("ai/smollm2")):
         assert end.text == "You said: hi"
-    assert {call.cwd for call in docker.calls if "run" in call.argv} == {os.sep}
+    assert {call.cwd for call in docker.calls if "run" in call.argv} == {
+        str(Path(os.sep).resolve())
+    }
 
 
 # -- this process ----------------------------------------------------------------------------
