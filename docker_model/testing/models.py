@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ BACKEND = "llama.cpp"
 CREATED = 1742816981
 SHORT_ID = 12
 POOLING = {"chat": "none", "embedding": "mean", "reranker": "rank"}
+SECONDS = {"h": 3600, "m": 60, "s": 1}
 POOLING_NUMBERS = {"mean": "1", "rank": "4"}
 
 
@@ -190,6 +192,8 @@ class Store:
         """Replace a model's configuration for one mode, and return it. This loads the model."""
         model = self.find(str(request.get("model", "")))
         config = {key: value for key, value in request.items() if key not in ("model", "mode")}
+        if "keep_alive" in config:
+            config["keep_alive"] = go_duration(config["keep_alive"])
         mode = request.get("mode") or "completion"
         if model is not None:  # the runner ignores the configuration of a missing model
             model.configs[mode] = config
@@ -204,3 +208,11 @@ class Store:
             if not name or model.is_named(name)
             for mode, config in model.configs.items()
         ]
+
+
+def go_duration(text: str) -> str:
+    """Return a duration in Go's format, such as `5m0s` for `300s`; `0` and `-1` are unchanged."""
+    seconds = sum(int(n) * SECONDS[unit] for n, unit in re.findall(r"(\d+)([hms])", text))
+    hours, minutes = divmod(seconds // 60, 60)
+    whole = f"{hours}h{minutes}m{seconds % 60}s"
+    return whole.removeprefix("0h").removeprefix("0m") if seconds else text

@@ -42,7 +42,7 @@ def test_configure_changes_and_shows_the_configuration(docker):
     arguments = ["--keep-alive", "1h", "--no-think", "--", "--temp", "0"]
     done = console("configure", "ai/smollm2", *arguments)
     assert done.stdout.splitlines() == [
-        "keep_alive: 1h",
+        "keep_alive: 1h0m0s",
         "think: False",
         "mode: completion",
         "runtime_flags: --temp 0",

@@ -121,7 +121,7 @@ def test_configuration_changes_are_returned_by_both_transports(docker, transport
     )
     assert management.model_configuration("ai/smollm2", transport=transport) == ModelConfiguration(
         context_size=512,
-        keep_alive="60s",
+        keep_alive="1m0s",
         think=False,
         mode="completion",
         runtime_flags=("--temp", "0"),

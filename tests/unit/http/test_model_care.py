@@ -92,7 +92,7 @@ def test_a_configuration_keeps_the_settings_that_are_not_given(runner):
     client.configure_model("ai/smollm2", context_size=2048, think=False)
     client.configure_model("ai/smollm2", keep_alive=90)
     assert client.model_configuration("ai/smollm2") == ModelConfiguration(
-        context_size=2048, think=False, keep_alive="90s", mode="completion"
+        context_size=2048, think=False, keep_alive="1m30s", mode="completion"
     )
     assert client.inspect_model("ai/smollm2").context_size == 2048
 

@@ -258,7 +258,7 @@ def test_a_configuration_is_kept_for_each_mode():
         ask(docker, CONFIGURE, {"context-size": 100, "keep_alive": "90s"})
         ask(docker, CONFIGURE, {"runtime-flags": ["--pooling", "mean"], "mode": "embedding"})
         configurations = {entry["Mode"]: entry["Config"] for entry in ask(docker, CONFIGURE)[1]}
-        assert configurations["completion"] == {"context-size": 100, "keep_alive": "90s"}
+        assert configurations["completion"] == {"context-size": 100, "keep_alive": "1m30s"}
         assert configurations["embedding"] == {"runtime-flags": ["--pooling", "mean"]}
         assert ask(docker, f"{CONFIGURE}?model=ai/none")[1] == []
 
