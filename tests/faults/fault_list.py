@@ -271,11 +271,11 @@ CHILD_FAULTS = [
         steps=(["drip", 1, "naïve 東京 👩‍👩‍👧".encode().decode("latin-1"), 0.002],),
     ),
     Fault("an end inside a character", "a\ufffd", steps=(["write", 1, "a\xe6\x9d"],)),
-    Fault("five megabytes", "x" * 5 * MB, steps=(["read"], ["write", 1, "x" * 50_000, 100])),
+    Fault("five megabytes", "x" * 5 * MB, steps=(["read"], ["write", 1, "x" * 10_000, 500])),
     Fault(
         "ten megabytes on stderr",
         "ok",
-        steps=(["read"], ["write", 2, "x" * 50_000, 200], ["write", 1, "ok"]),
+        steps=(["read"], ["write", 2, "x" * 10_000, 1000], ["write", 1, "ok"]),
     ),
     Fault(
         "a megabyte on stderr before it reads",
