@@ -262,7 +262,9 @@ class Runner:
             "GET /simulated/search": lambda: self._search(query.get("q", "")),
         }
         page = pages.get(route)
-        return Reply(body=page()) if page else self._manage_one(route, query)
+        if page is None:
+            return self._manage_one(route, query)
+        return Reply(202 if route == "POST /engines/_configure" else 200, page())
 
     def _search(self, term: str) -> list[dict[str, Any]]:
         """Return the results of a search among the pullable and the stored models."""

@@ -179,7 +179,7 @@ def test_a_context_size_is_enforced_when_packaged_or_configured():
         status, reply = ask(docker, CHAT, long)
         assert (status, reply["error"]["type"]) == (400, "exceed_context_size_error")
         assert (reply["error"]["n_prompt_tokens"], reply["error"]["n_ctx"]) == (57, 40)
-        assert ask(docker, CONFIGURE, {"context-size": 100})[0] == 200
+        assert ask(docker, CONFIGURE, {"context-size": 100})[0] == 202
         assert ask(docker, CHAT, long)[0] == 200
         assert ask(docker, CHAT, {**long, "model": "ai/other"})[0] == 200
 
@@ -193,7 +193,7 @@ def test_embeddings_enforce_the_limits_of_the_model():
             "input (513 tokens) is too large to p",
         )
         flags = {"runtime-flags": ["--ubatch-size", "2048"], "mode": "embedding"}
-        assert ask(docker, CONFIGURE, flags)[0] == 200
+        assert ask(docker, CONFIGURE, flags)[0] == 202
         assert ask(docker, EMBED, {"input": "word " * 511})[0] == 200
         assert ask(docker, EMBED, {"input": "word " * 600})[0] == 500
         packed = ask(docker, EMBED, {"input": "abc", "encoding_format": "base64"})[1]["data"][0]
