@@ -1,6 +1,6 @@
 """The simulated `docker`: a program that the test's process controls.
 
-`python -I -S _program.py ADDRESS model …` connects to `ADDRESS`, reports its arguments and
+`python -I -S _start.py ADDRESS model …` connects to `ADDRESS`, reports its arguments and
 environment, and then executes orders from `docker_model.testing._command`. It imports very few
 modules, so that it starts in about 10 ms. With `--plugin` before `ADDRESS`, it is only the plugin.
 
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 from _signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, getsignal, signal  # type: ignore[import-not-found]
 from _socket import socket
 from _thread import start_new_thread
@@ -227,6 +226,3 @@ ORDERS: dict[str, Callable[[Connection, bytes], None]] = {
 if getsignal(SIGINT) != SIG_IGN:
     # Python's own handler would print a traceback during the start of this program.
     signal(SIGINT, SIG_DFL)
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Broken: TypeAlias = Literal["no-docker", "no-plugin", "no-engine", "refused", "runner-off"]
 
-PROGRAM = Path(__file__).with_name("_program.py")
+PROGRAM = Path(__file__).with_name("_start.py")
 OLDEST = (0, 1, 40)
 # No process listens on this port, so the kernel refuses connections immediately.
 REFUSED = "http://127.0.0.1:1"
