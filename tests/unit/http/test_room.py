@@ -100,7 +100,8 @@ def test_making_room_needs_no_further_place_among_the_requests(runner):
 class SmallRunner(SimulatedDocker):
     """A runner that has room for one model, and loads whatever is asked if there is room.
 
-    A model is loaded half a second later, or as soon as another request makes room.
+    It refuses the first two requests, after both have arrived. Then a model is loaded half a second
+    later, or as soon as another request makes room.
 
     Attributes:
         loaded: The model that is loaded; empty if none is.
@@ -118,6 +119,7 @@ class SmallRunner(SimulatedDocker):
         )
         self.loaded, self.unloaded = "ai/old", []
         self._asked = threading.Semaphore(0)
+        self._both = threading.Barrier(2)
 
     def _list(self):
         self._asked.release()
@@ -130,6 +132,9 @@ class SmallRunner(SimulatedDocker):
 
     def _answer(self, request):
         model = request.body["model"]
+        if self.loaded == "ai/old":
+            self._both.wait(30)
+            return Reply(500, FULL)
         if self.loaded == "":
             self._asked.acquire(timeout=0.5)
         if self.loaded not in ("", model):
