@@ -41,10 +41,14 @@ async def test_a_conversation_is_answered_over_the_cli(docker, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_the_cli_is_used_if_no_api_is_found(docker, no_endpoint, mode, caplog):
-    caplog.set_level("INFO", "docker_model")
+async def test_the_cli_is_used_if_no_api_is_found(docker, no_endpoint, mode):
     assert (await answer(ChatDockerModel(model="ai/smollm2"), mode)).content == "Hello."
     assert docker.prompts == ["Hi."]
+
+
+def test_the_use_of_the_cli_is_logged(docker, no_endpoint, caplog):
+    caplog.set_level("INFO", "docker_model")
+    ChatDockerModel(model="ai/smollm2").invoke("Hi.")
     fallback = "Docker Model Runner was not found; using the command for 'ai/smollm2'"
     assert fallback in caplog.messages
 
