@@ -31,6 +31,20 @@ class Gone(BaseException):
     """
 
 
+_used_ports: set[int] = set()
+
+
+def _listener() -> socket.socket:
+    """Listen on a port that no earlier server had: the library remembers facts by address."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    port = listener.getsockname()[1]
+    if port in _used_ports:
+        with listener:
+            return _listener()
+    _used_ports.add(port)
+    return listener
+
+
 class Server:
     """Accepts connections until it is closed. It calls `serve` with each, in its own thread.
 
@@ -42,7 +56,7 @@ class Server:
         # Only the accepting thread changes this list. close() reads it after that thread ended.
         self._connections: list[tuple[threading.Thread, socket.socket]] = []
         self._closing = False
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._listener = _listener()
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._accept, name="simulated runner", daemon=True)
         self._thread.start()
