@@ -1,4 +1,4 @@
-"""A mapping of environment variables that does not show its values."""
+"""Environment variables, in a mapping that does not show its values."""
 
 from __future__ import annotations
 
@@ -12,10 +12,44 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Environment(Mapping[str, str]):
-    """An immutable, hashable, picklable mapping of variables. Its `repr` hides the values."""
+class HiddenValues(Mapping[str, str]):
+    """An immutable, hashable, picklable mapping of strings. Its `repr` hides the values."""
 
-    __slots__ = ("_hash", "_variables")
+    __slots__ = ("_hash", "_values")
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = dict(values)
+        self._hash = hash(frozenset(self._values.items()))
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, HiddenValues):
+            return self._values == other._values
+        return super().__eq__(other)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} with {len(self)} names>"
+
+    def __reduce__(self) -> tuple[type[HiddenValues], tuple[dict[str, str]]]:
+        # String hashes differ between processes, so the copy computes its own hash.
+        return type(self), (self._values,)
+
+
+class Environment(HiddenValues):
+    """Environment variables that can be passed to a process."""
+
+    __slots__ = ()
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         if not isinstance(variables, Mapping):
@@ -23,12 +57,7 @@ class Environment(Mapping[str, str]):
             raise InvalidRequestError(msg, hint='for example env={"MODEL_RUNNER_HOST": "http://…"}')
         for name, value in variables.items():
             _check_variable(name, value)
-        self._variables = self._copy(variables)
-        self._hash = hash(frozenset(self._variables.items()))
-
-    @staticmethod
-    def _copy(variables: Mapping[str, str]) -> dict[str, str]:
-        return _canonical(variables)
+        super().__init__(_canonical(variables))
 
     @classmethod
     def of(cls, variables: Mapping[str, str] | None) -> Environment:
@@ -38,40 +67,6 @@ class Environment(Mapping[str, str]):
             InvalidRequestError: If a name or value cannot be passed to a process.
         """
         return variables if isinstance(variables, cls) else cls(variables or {})
-
-    def __getitem__(self, name: str) -> str:
-        return self._variables[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._variables)
-
-    def __len__(self) -> int:
-        return len(self._variables)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Environment):
-            return self._variables == other._variables
-        return super().__eq__(other)
-
-    def __repr__(self) -> str:
-        return f"<Environment of {len(self)} variables>"
-
-    def __reduce__(self) -> tuple[type[Environment], tuple[dict[str, str]]]:
-        # String hashes differ between processes, so the copy computes its own hash.
-        return type(self), (self._variables,)
-
-
-class Headers(Environment):
-    """The HTTP headers of a setting, with their names as written on every system."""
-
-    __slots__ = ()
-
-    @staticmethod
-    def _copy(variables: Mapping[str, str]) -> dict[str, str]:
-        return dict(variables)
 
 
 def _canonical(variables: Mapping[str, str], *, windows: bool = os.name == "nt") -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from docker_model._transport.command_words import check_runner_settings
-from docker_model._transport.environment import Headers
+from docker_model._transport.environment import HiddenValues
 from docker_model._transport.twins import twins
 from docker_model.errors import InvalidRequestError
 from docker_model.http.addresses import named
@@ -466,7 +466,7 @@ def _headers(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
             msg = "headers contains an invalid header name"
             raise InvalidRequestError(msg, hint="names are ASCII letters, digits and dashes")
         _check_header(f"headers[{name!r}]", value)
-    return Headers.of(headers)  # its repr does not show the values
+    return HiddenValues(headers)
 
 
 def _check_header(name: str, value: object) -> None:
