@@ -137,15 +137,8 @@ def refuse_address(settings: Mapping[str, object]) -> None:
         raise UnsupportedParameterError(msg, hint="leave transport out, or set it to 'http'")
 
 
-def token_ids(
-    tokenizer: Callable[[str], list[int]] | None, text: str, *, hint: str = ""
-) -> list[int]:
+def token_ids(tokenizer: Callable[[str], list[int]] | None, text: str) -> list[int]:
     """Return the token ids of `text`.
-
-    Args:
-        tokenizer: The user's tokenizer.
-        text: The text.
-        hint: Another way to count tokens, for the error.
 
     Raises:
         NotImplementedError: If there is no tokenizer. LangChain's default is the tokenizer of
@@ -153,9 +146,8 @@ def token_ids(
     """
     if tokenizer is None:
         msg = (
-            "no tokenizer is configured to count tokens\n"
-            f"Hint: {hint}pass custom_get_token_ids=, or count with "
-            "langchain_core.messages.utils.count_tokens_approximately"
+            "no tokenizer is configured, and the runner sends no token ids\n"
+            "Hint: pass custom_get_token_ids=, or count with get_num_tokens(), which needs no ids"
         )
         raise NotImplementedError(msg)
     return tokenizer(text)

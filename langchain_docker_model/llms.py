@@ -220,17 +220,16 @@ class DockerModelLLM(_settings.FromEnv, _settings.ListsModels, _settings.TraceRe
     def get_num_tokens(self, text: str) -> int:
         """Count the tokens of `text` as a prompt, exactly as the engine does.
 
-        This requires `transport="http"`, `base_url` or `custom_get_token_ids`.
+        The request always uses HTTP, whatever the transport of prompts, and loads the model. With
+        `custom_get_token_ids`, there is no request.
 
         Raises:
-            NotImplementedError: If none of them is set.
+            UnsupportedParameterError: If the HTTP API is not found, or if `transport="cli"`.
         """
-        over_http = self.transport == "http" or self.base_url is not None
-        if self.custom_get_token_ids is not None or not over_http:
-            hint = "set transport='http' to count with the engine, "
-            return len(_settings.token_ids(self.custom_get_token_ids, text, hint=hint))
+        if self.custom_get_token_ids is not None:
+            return len(self.custom_get_token_ids(text))
         with as_langchain_errors():
-            return self._docker_model({}).count_tokens(text)
+            return self._docker_model({}).count_tokens(text) if text else 0
 
     def get_token_ids(self, text: str) -> list[int]:
         """Return the token ids of `text`, from `custom_get_token_ids`.

@@ -301,12 +301,16 @@ def test_traces_name_the_version():
 # --- Token counting ---
 
 
-def test_counting_tokens_without_a_tokenizer_is_an_error():
-    llm = DockerModelLLM(model="ai/smollm2")
-    with warnings.catch_warnings(), pytest.raises(NotImplementedError) as caught:
+def test_counting_tokens_over_the_cli_is_an_error():
+    llm = DockerModelLLM(model="ai/smollm2", transport="cli")
+    with pytest.raises(UnsupportedParameterError) as caught:
         llm.get_num_tokens("three small words")
-    assert "transport='http'" in str(caught.value)
-    assert "approximately" in str(caught.value)
+    assert "HTTP" in caught.value.hint
+
+
+def test_the_runner_sends_no_token_ids():
+    with warnings.catch_warnings(), pytest.raises(NotImplementedError, match="get_num_tokens"):
+        DockerModelLLM(model="ai/smollm2").get_token_ids("three small words")
 
 
 def test_counting_tokens_uses_the_tokenizer_of_the_user():
@@ -316,7 +320,11 @@ def test_counting_tokens_uses_the_tokenizer_of_the_user():
     assert llm.get_num_tokens("three small words") == 3
 
 
-def test_token_counts_over_http_equal_those_of_the_engine(docker):
+@pytest.mark.parametrize("transport", [None, "http"])
+def test_token_counts_equal_those_of_the_engine(docker, transport):
     llm = DockerModelLLM(model="ai/smollm2", transport="http")
     used = llm.generate(["three small words"]).llm_output["token_usage"]
-    assert llm.get_num_tokens("three small words") == used["prompt_tokens"]
+    counting = DockerModelLLM(model="ai/smollm2", transport=transport)
+    assert counting.get_num_tokens("three small words") == used["prompt_tokens"]
+    assert counting.get_num_tokens("") == 0
+    assert docker.calls == []
