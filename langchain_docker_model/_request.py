@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from docker_model.http.thinking import Thinking
     from docker_model.options import Timeouts
 
-__all__ = ["CHAT_SETTINGS", "PARAMETERS", "RequestSettings", "merge", "stops_of"]
+__all__ = ["CHAT_SETTINGS", "PARAMETERS", "RequestSettings", "log_fallback", "merge", "stops_of"]
 
 _logger = logging.getLogger("docker_model")
 
@@ -87,7 +87,7 @@ class RequestSettings:
         return isinstance(api_format, dict) and api_format.get("type") != "text"
 
     def check_usable_by_cli(self, others: Iterable[str], cause: Exception | None) -> None:
-        """Raise an error for settings that `docker model run` cannot use; else log the fallback.
+        """Raise an error for settings that `docker model run` cannot use.
 
         Args:
             others: The names of other settings that only HTTP supports.
@@ -100,9 +100,6 @@ class RequestSettings:
         if self.chat_settings["tool_calling"] == "schema":
             unusable -= BY_PROMPT
         if not unusable:
-            if cause is not None:
-                reason, _, _ = str(cause).partition("\n")
-                _logger.info("%s; using the command for %r", reason, self.model)
             return
         msg = f"`docker model run` cannot use {', '.join(sorted(unusable))}"
         hint = HTTP_HINT
@@ -122,6 +119,12 @@ class RequestSettings:
         if self.parameters.get("n", 1) > 1:
             msg = f"n={self.parameters['n']} cannot be streamed: it would mix the answers"
             raise UnsupportedParameterError(msg, hint="use generate(), or leave n out")
+
+
+def log_fallback(model: str, cause: Exception) -> None:
+    """Log why the command is used for a model in place of HTTP."""
+    reason, _, _ = str(cause).partition("\n")
+    _logger.info("%s; using the command for %r", reason, model)
 
 
 def merge(

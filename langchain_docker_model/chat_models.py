@@ -669,19 +669,20 @@ class ChatDockerModel(_settings.FromEnv, _settings.ListsModels, _settings.TraceR
     def _cli_backend(self, request: RequestSettings, cause: Exception | None = None) -> CliBackend:
         _settings.refuse_address(vars(self))
         request.check_usable_by_cli(self._http_only_settings(request), cause)
+        if cause is not None:
+            _request.log_fallback(request.model, cause)
         return CliBackend(self._docker_model(request), request)
 
     def _http_only_settings(self, request: RequestSettings) -> dict[str, Any]:
         """Return the settings that differ from their defaults and that the CLI cannot use."""
+        overflow = request.chat_settings["overflow"]
         settings = {
             "thinking": request.thinking,
             "context_size": self.context_size,
             "keep_alive": self.keep_alive,
+            "overflow": None if overflow == "error" else overflow,
         }
-        used = {name: value for name, value in settings.items() if value is not None}
-        if request.chat_settings["overflow"] == "trim":
-            used["overflow"] = "trim"
-        return used
+        return {name: value for name, value in settings.items() if value is not None}
 
     def _docker_model(self, request: RequestSettings) -> docker_model.DockerModel:
         model = docker_model.DockerModel(
