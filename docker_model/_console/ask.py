@@ -96,7 +96,7 @@ def progress_line(model: str, out: Screen) -> Callable[[Progress], object] | Non
 def show(
     stream: TextStream,
     out: Screen,
-    keep: Callable[[str], object] = str,
+    keep: Callable[[str], object] = lambda _text: None,
     *,
     markdown: bool = False,
 ) -> Completion:

@@ -71,7 +71,7 @@ class Answer(Collector):
         receiver: Receiver,
         began: float,
         separator: str = SEPARATOR,
-        on_first_output: Callable[[], object] = int,
+        on_first_output: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__(request, receiver, began)
         self.vanished = False

@@ -247,7 +247,7 @@ class _ExitWatch:
         self._loop = loop
         self._callback = callback
         self._fd = -1
-        self._close: Callable[[], object] = int
+        self._close: Callable[[], object] = lambda: None
         try:
             watched = _exit_descriptor(pid)
         except ProcessLookupError:

@@ -52,8 +52,8 @@ class NullReceiver:
     """Discards the pieces, for a caller that only needs the complete answer; never full."""
 
     def __init__(self) -> None:
-        self.on_full: Callable[[], object] = int
-        self.on_drained: Callable[[], object] = int
+        self.on_full: Callable[[], object] = lambda: None
+        self.on_drained: Callable[[], object] = lambda: None
 
     def put(self, piece: object, size: int, /) -> None:
         """Discard a piece."""

@@ -92,7 +92,7 @@ class Stages:
             delay: Seconds before the first call.
         """
         if self._report is None:
-            yield int
+            yield lambda: None
             return
         watch = asyncio.get_running_loop().create_task(self._watch(running, delay))
 
