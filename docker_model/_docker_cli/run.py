@@ -228,8 +228,9 @@ def was_killed(end: Exit) -> bool:
     """Whether another process ended a run.
 
     With `docker` in front of the plugin, there is a race: usually the signal kills the plugin,
-    but it can also report that `docker` closed its socket. On Windows, any exit code is possible,
-    so only a prompt that was not read shows it.
+    but it can also report that `docker` closed its socket. A run that did not read its prompt also
+    counts, on every system. On Windows, where a killed process can have any exit code, that is
+    the only sign.
     """
     return (
         end.signal is not None
