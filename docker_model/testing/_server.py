@@ -36,13 +36,14 @@ _used_ports: set[int] = set()
 
 def _listener() -> socket.socket:
     """Listen on a port that no earlier server had: the library remembers facts by address."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-    port = listener.getsockname()[1]
-    if port in _used_ports:
-        with listener:
-            return _listener()
-    _used_ports.add(port)
-    return listener
+    with contextlib.ExitStack() as rejected:  # a port is not offered again while it is open
+        while True:
+            listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+            port = listener.getsockname()[1]
+            if port not in _used_ports:
+                _used_ports.add(port)
+                return listener
+            rejected.enter_context(listener)
 
 
 class Server:

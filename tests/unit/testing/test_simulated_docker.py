@@ -278,3 +278,11 @@ def test_a_shell_can_run_the_command_of_the_environment():
     with SimulatedDocker():
         command = 'echo hi | eval "$DOCKER_MODEL_COMMAND run ai/smollm2"'
         assert subprocess.getoutput(command) == "You said: hi"
+
+
+def test_simulations_of_a_process_never_have_the_same_address():
+    addresses = set()
+    for _ in range(400):
+        with SimulatedDocker() as docker:
+            addresses.add(docker.url)
+    assert len(addresses) == 400
