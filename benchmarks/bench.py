@@ -266,6 +266,8 @@ def bench_concurrent(url: str, rounds: int):
 
 
 def bench_embed(url: str, rounds: int):
+    from docker_model.http import Client
+
     def timed(embed) -> Callable[[], float]:
         def run() -> float:
             began = time.perf_counter()
@@ -276,7 +278,9 @@ def bench_embed(url: str, rounds: int):
 
         return run
 
-    embedders = contenders.embedders(url)
+    model = "ai/embed"
+    embedders = contenders.embedders(url, model)
+    embedders["DockerModel's Client.embed"] = lambda texts: Client().embed(model, texts)
     return take_turns({name: timed(embed) for name, embed in embedders.items()}, max(rounds, 100))
 
 

@@ -180,28 +180,24 @@ def langchain_ours(standby: int = 0) -> Callable[[str], Iterator[str]]:
     return stream
 
 
-def embedders(url: str) -> dict[str, Callable[[list[str]], list[list[float]]]]:
-    """Return the functions that embed texts, by name."""
+def embedders(url: str, model: str) -> dict[str, Callable[[list[str]], list[list[float]]]]:
+    """Return the functions of the frameworks' classes that embed texts, by name."""
     from langchain_openai import OpenAIEmbeddings
     from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 
-    from docker_model.http import Client
     from langchain_docker_model import DockerModelEmbeddings
     from llama_index_docker_model import DockerModelEmbedding
 
-    model, base = "ai/embed", f"{url}/engines/v1"
+    base = f"{url.rstrip('/')}/engines/v1"
     # Without the last setting, the class sends token ids of another model's vocabulary.
     openai = OpenAIEmbeddings(
         model=model, base_url=base, api_key="none", check_embedding_ctx_length=False
     )
-    like = OpenAILikeEmbedding(model_name=model, api_base=base, api_key="none", reuse_client=True)
-    client = Client()
+    like = OpenAILikeEmbedding(model_name=model, api_base=base, api_key="none")
+    ours = DockerModelEmbedding(model_name=model)
     return {
         "OpenAIEmbeddings": openai.embed_documents,
         "OpenAILikeEmbedding (LlamaIndex)": like.get_text_embedding_batch,
-        "DockerModel's Client.embed": lambda texts: client.embed(model, texts),
         "LangChain DockerModelEmbeddings": DockerModelEmbeddings(model=model).embed_documents,
-        "LlamaIndex DockerModelEmbedding": DockerModelEmbedding(
-            model_name=model
-        ).get_text_embedding_batch,
+        "LlamaIndex DockerModelEmbedding": ours.get_text_embedding_batch,
     }

@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from contenders import embedders
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -29,29 +31,6 @@ if TYPE_CHECKING:
 
 RAG = Path(__file__).parents[1] / "examples/rag"
 MODEL = "ai/all-minilm"
-
-
-def contenders(address: str) -> dict[str, Embed]:
-    from langchain_openai import OpenAIEmbeddings
-    from llama_index.embeddings.openai_like import OpenAILikeEmbedding
-
-    from langchain_docker_model import DockerModelEmbeddings
-    from llama_index_docker_model import DockerModelEmbedding
-
-    url = f"{address.rstrip('/')}/engines/v1"
-    # Without the last setting, the class sends token ids of another model's vocabulary.
-    openai = OpenAIEmbeddings(
-        model=MODEL, base_url=url, api_key="any", check_embedding_ctx_length=False
-    )
-    like = OpenAILikeEmbedding(model_name=MODEL, api_base=url, api_key="any")
-    return {
-        "DockerModelEmbeddings (LangChain)": DockerModelEmbeddings(model=MODEL).embed_documents,
-        "OpenAIEmbeddings": openai.embed_documents,
-        "DockerModelEmbedding (LlamaIndex)": DockerModelEmbedding(
-            model_name=MODEL
-        ).get_text_embedding_batch,
-        "OpenAILikeEmbedding": like.get_text_embedding_batch,
-    }
 
 
 def recall(embed: Embed) -> tuple[float, float]:
@@ -98,7 +77,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=10_000)
     parser.add_argument("--turn", type=int, default=500)
     options = parser.parse_args()
-    embeds = contenders(os.environ["MODEL_RUNNER_HOST"])
+    embeds = embedders(os.environ["MODEL_RUNNER_HOST"], MODEL)
     recalls = {}
     for name, embed in embeds.items():
         recalls[name] = recall(embed)
