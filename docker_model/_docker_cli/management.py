@@ -205,7 +205,7 @@ class ManagementCommands:
     async def list_models(self) -> list[ModelInfo]:
         """List all models of the local store."""
         models, configured = await asyncio.gather(
-            self._ask(command.list_arguments(), "list"), self.configured()
+            self._ask(command.list_arguments(), "list"), self._configured_if_readable()
         )
         return [
             model_data.with_configuration(model, configurations.select(configured, model))
@@ -215,10 +215,12 @@ class ManagementCommands:
     async def inspect(self, name: str) -> ModelInfo:
         """Describe a model, and store the description for this process."""
         async with self._limit("inspect"):
-            model, configured = await asyncio.gather(self._inspect(name), self.configured(name))
-        return self._remember(name, model, configured)
+            return await self._describe(name)
 
-    def _remember(self, name: str, model: ModelInfo, configured: Sequence[Configured]) -> ModelInfo:
+    async def _describe(self, name: str) -> ModelInfo:
+        model, configured = await asyncio.gather(
+            self._inspect(name), self._configured_if_readable(name)
+        )
         model = model_data.with_configuration(model, configurations.select(configured, model))
         _known[self.spec, name] = model
         return model
@@ -246,8 +248,8 @@ class ManagementCommands:
             spec = replace(spec, env=Environment({**spec.env, "HF_TOKEN": token}))
         async with self._limit("pull"):
             await pull(spec, name, sink.put)
-            model, configured = await asyncio.gather(self._inspect(name), self.configured(name))
-        sink.put(self._remember(name, model, configured))
+            model = await self._describe(name)
+        sink.put(model)
 
     async def preload(self, name: str) -> None:
         """Load a model that is in the store; `run --detach` would pull a missing model."""
@@ -285,11 +287,12 @@ class ManagementCommands:
             model, configured = await asyncio.gather(self._inspect(name), self._configured(name))
         return configurations.select(configured, model, mode)
 
-    async def configured(self, name: str = "") -> list[Configured]:
-        """Return the configurations of all models or one model; empty if the command fails."""
+    async def _configured_if_readable(self, name: str = "") -> list[Configured]:
+        """Return the configurations for a description; empty, with a log, if reading fails."""
         try:
             return await self._configured(name)
-        except DockerModelError:
+        except DockerModelError as error:
+            LOG.info("the configuration of models could not be read: %s", error.message)
             return []
 
     async def _configured(self, name: str) -> list[Configured]:

@@ -77,7 +77,7 @@ class HttpManagement:
     async def list_models(self) -> list[ModelInfo]:
         """List the models of the local store."""
         models = model_data.parse_models(await self._get("/models"))
-        configured = await self.configured()
+        configured = await self._configured_if_readable()
         return [
             model_data.with_configuration(model, configurations.select(configured, model))
             for model in models
@@ -90,7 +90,7 @@ class HttpManagement:
             ModelNotFoundError: If the model is not in the local store.
         """
         model = await self._packaged(name)
-        configured = await self.configured(name)
+        configured = await self._configured_if_readable(name)
         model = model_data.with_configuration(model, configurations.select(configured, model))
         return self._remember(name, model)
 
@@ -207,11 +207,12 @@ class HttpManagement:
         model = await self._packaged(name)
         return configurations.select(await self._configured(name), model, mode)
 
-    async def configured(self, name: str = "") -> list[Configured]:
-        """Return the configurations of all models or one model; empty if the runner sends none."""
+    async def _configured_if_readable(self, name: str = "") -> list[Configured]:
+        """Return the configurations for a description; empty, with a log, if reading fails."""
         try:
             return await self._configured(name)
-        except DockerModelError:
+        except DockerModelError as error:
+            LOG.info("the configuration of models could not be read: %s", error.message)
             return []
 
     async def _configured(self, name: str) -> list[Configured]:

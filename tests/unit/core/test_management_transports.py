@@ -279,7 +279,7 @@ def test_configuring_a_model_in_use_is_an_error(simulate, transport):
     assert "answering a request" in caught.value.message
 
 
-def test_a_configuration_that_cannot_be_read_is_not_overwritten(simulate, transport):
+def test_a_configuration_that_cannot_be_read_is_not_overwritten(simulate, transport, caplog):
     docker = simulate(replies={"GET /engines/_configure": Reply(500, "boom")})
     for call in (
         lambda: management.configure_model("ai/smollm2", context_size=512, transport=transport),
@@ -288,7 +288,9 @@ def test_a_configuration_that_cannot_be_read_is_not_overwritten(simulate, transp
         with pytest.raises(GenerationError, match="HTTP 500"):
             call()
     assert {request.method for request in docker.requests} == {"GET"}
+    caplog.set_level("INFO", "docker_model")
     assert management.inspect_model("ai/smollm2", transport=transport).name == "ai/smollm2"
+    assert any("configuration of models could not be read" in text for text in caplog.messages)
 
 
 def test_a_runner_without_stored_configurations_can_be_configured(simulate, transport):
