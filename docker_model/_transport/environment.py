@@ -39,7 +39,7 @@ class HiddenValues(Mapping[str, str]):
         return super().__eq__(other)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} with {len(self)} names>"
+        return f"<{type(self).__name__} of length {len(self)}>"
 
     def __reduce__(self) -> tuple[type[HiddenValues], tuple[dict[str, str]]]:
         # String hashes differ between processes, so the copy computes its own hash.
