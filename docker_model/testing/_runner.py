@@ -15,10 +15,9 @@ from urllib.parse import parse_qsl
 
 from docker_model.testing import _engine as engine
 from docker_model.testing._command import run_command
-from docker_model.testing._command.session import CommandProcess
-from docker_model.testing._engine import EngineError, Limits
-from docker_model.testing._replies import ChatReply, Stream, pull_steps, send_reply
+from docker_model.testing._engine import ChatReply, EngineError, Limits, Stream
 from docker_model.testing._server import Exchange, Gone, Server
+from docker_model.testing._session import CommandProcess
 from docker_model.testing.models import Store, normalize
 from docker_model.testing.records import Prompt, Request
 from docker_model.testing.steps import Fail, Pulled, Reply, steps_of
@@ -26,7 +25,7 @@ from docker_model.testing.steps import Fail, Pulled, Reply, steps_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from docker_model.testing._replies import Client
+    from docker_model.testing._engine import Client
     from docker_model.testing.models import Described, StoredModel
     from docker_model.testing.records import Call
     from docker_model.testing.steps import ProcessStep, PullStep, Script
@@ -154,7 +153,7 @@ class Runner:
         try:
             reply = self._reply(client, request)
             if reply is not None:
-                send_reply(client, reply)
+                engine.send_reply(client, reply)
             request.complete = True
         except Gone:
             request.client_gone = True
@@ -239,7 +238,7 @@ class Runner:
             with self._guard:
                 self._store.add(name)
 
-        Stream(client).play(pull_steps(steps, pulled))
+        Stream(client).play(engine.pull_steps(steps, pulled))
 
     def _manage(self, route: str, query: Mapping[str, str], body: Any) -> Reply:
         """Return the reply to a management request."""

@@ -12,15 +12,14 @@ from traceback import format_exception
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias, get_args
 
 from docker_model.testing import steps
-from docker_model.testing._command.session import version_numbers
 from docker_model.testing._engine import shared_words
 from docker_model.testing._runner import FixedReply, Runner, Scenario, normalized_route
+from docker_model.testing._session import version_numbers
 from docker_model.testing.models import SimulatedModel, normalize
 from docker_model.testing.templates import template_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from types import TracebackType
 
     from docker_model.testing.models import Described
     from docker_model.testing.records import Call, Request
@@ -174,12 +173,7 @@ class SimulatedDocker:
         os.environ.update(self.env)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         for name, value in self._saved.items():
             if value is None:
                 os.environ.pop(name, None)

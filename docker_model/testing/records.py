@@ -59,23 +59,13 @@ class Request:
         """The text of the last message if this is a chat request, else `None`."""
         if not self.path.endswith("/chat/completions") or "x-preload-only" in self.headers:
             return None
-        parts = self._parts()
-        return None if parts is None else "".join(part.get("text", "") for part in parts)
-
-    @property
-    def images(self) -> tuple[str, ...]:
-        """The images of the last message, as `data:` URLs."""
-        parts = self._parts() or ()
-        return tuple(part["image_url"]["url"] for part in parts if "image_url" in part)
-
-    def _parts(self) -> list[dict[str, Any]] | None:
         match self.body:
             case {"messages": [*_, {"content": str(text)}]}:
-                return [{"text": text}]
+                return text
             case {"messages": [*_, {"content": list(parts)}]}:
-                return [part for part in parts if isinstance(part, dict)]
+                return "".join(part.get("text", "") for part in parts if isinstance(part, dict))
             case {"messages": [*_, {}]}:
-                return []
+                return ""
         return None
 
 

@@ -77,7 +77,9 @@ def _outcome(run, request):
         assert b"failed to process images" in run.stderr
         return Outcome("", failed=True)
     assert (run.returncode, run.stderr) == (0, b"")
-    return Outcome(request.prompt, tuple(map(from_data_url, request.images)))
+    parts = [part for part in request.body["messages"][-1]["content"] if isinstance(part, dict)]
+    urls = [part["image_url"]["url"] for part in parts if "image_url" in part]
+    return Outcome(request.prompt, tuple(map(from_data_url, urls)))
 
 
 def from_data_url(url):

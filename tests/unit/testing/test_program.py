@@ -7,9 +7,8 @@ import time
 import pytest
 
 from docker_model.testing import SimulatedDocker
-from docker_model.testing._command import parse
-from docker_model.testing._command.run import with_files
-from docker_model.testing._command.session import CommandError
+from docker_model.testing._command import parse, with_files
+from docker_model.testing._session import CommandError
 from tests.unit.testing.calling import MODEL, call
 
 

@@ -26,7 +26,6 @@ MAX_UNWRITTEN = 1 << 16  # bytes in the connection, so that the program soon not
 OK, ERRORS, NOT_FOUND, UNAVAILABLE = 200, 400, 404, 503
 ENGINE = "http://localhost:12434"
 NOT_RUNNING = "Docker Model Runner is not running. Please start it and try again."
-NO_ENGINE = "failed to connect to the docker API at {}; check if the daemon is running"
 FIRST_NEW = (0, 1, 45)  # the first version that does not behave like v0.1.40
 
 
@@ -158,7 +157,7 @@ class CommandProcess:
 class RunnerReply:
     """The runner's reply to a request of the command, received without HTTP.
 
-    `take` gets each piece of the body of a reply with the status 200. With `cancel`, a signal to
+    `take` gets each line of the body of a reply with the status 200. With `cancel`, a signal to
     `docker` cancels the request. The runner sets `close_connection` if the connection breaks.
     """
 
@@ -168,20 +167,26 @@ class RunnerReply:
     status: int = 0
     text: str = ""
     close_connection: bool = False
+    _line: bytes = b""  # incomplete
 
     def reply(self, status: int, _content_type: str, body: bytes) -> None:
         self.status = status
         self.piece(body)
+        self.piece(b"")
 
     def begin(self, _content_type: str) -> None:
         self.status = OK
 
     def piece(self, data: bytes) -> None:
+        """Receive a piece of the body; an empty piece ends it."""
         self.wait(0)
-        if self.take and self.status == OK:
-            self.take(data)
-        else:
+        if self.take is None or self.status != OK:
             self.text += data.decode("utf-8", "replace")
+            return
+        lines = (self._line + data).split(b"\n")
+        self._line = lines.pop() if data else b""
+        for line in lines:
+            self.take(line)
 
     def wait(self, seconds: float | None) -> None:
         self.process.sleep(seconds, cancel=self.cancel)
@@ -211,13 +216,8 @@ class Session:
         self.base = url.rstrip("/") if host else ENGINE
         self._address = urlsplit(self.base).netloc
         socket = self.env.get("DOCKER_HOST", "").removeprefix("unix://").removeprefix("npipe://")
-        self._no_engine = not host and socket.startswith("/") and not Path(socket).exists()
-        self._found = self._address == runner.address or not (host or self._no_engine)
-
-    def need_engine(self, *, always: bool = False) -> None:
-        """Refuse if the daemon is missing and needed, `always` or to install a runner."""
-        if self._no_engine and (always or not self.env.get("MODEL_RUNNER_NO_AUTO_INSTALL")):
-            refuse(NO_ENGINE.format(self.env["DOCKER_HOST"]))
+        self.no_engine = not host and socket.startswith("/") and not Path(socket).exists()
+        self._found = self._address == runner.address or not (host or self.no_engine)
 
     def request(
         self,
