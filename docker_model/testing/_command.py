@@ -229,8 +229,9 @@ def _run(session: Session, flags: Mapping[str, str], model: str, *words: str) ->
         session.process.out(f"Unable to find model '{model}' locally. Pulling from the server.\n")
         _pull(session, model)
     if detached:
-        body = {"model": model, "messages": [], "stream": False}
-        reply = session.request("POST", CHAT, body, preload=True)
+        session.headers = {**session.headers, "x-preload-only": "true"}
+        reply = RunnerReply(session.process)
+        session.send(reply, "POST", CHAT, {"model": model, "messages": [], "stream": False})
         reply.check("Failed to load model: preload failed")
     elif prompt:
         try:
@@ -248,7 +249,7 @@ def _answer(session: Session, model: str, prompt: str) -> None:
     body = {"model": model, "messages": messages, "stream": True}
     printer = _Printer(session)
     reply = RunnerReply(session.process, printer.take, cancel=True)
-    session.request("POST", CHAT, body, reply=reply)
+    session.send(reply, "POST", CHAT, body)
     if reply.status == UNAVAILABLE:
         refuse(NOT_RUNNING)
     if reply.status != OK:
@@ -360,7 +361,7 @@ def _pull(session: Session, model: str) -> None:
                     session.process.err(f"Warning: {message}\n")
 
     reply = RunnerReply(session.process, show)
-    session.request("POST", "/models/create", {"from": model}, reply=reply)
+    session.send(reply, "POST", "/models/create", {"from": model})
     if reply.close_connection:
         refuse("Failed to pull model: unexpected EOF")
     if reply.status == UNAVAILABLE:

@@ -29,6 +29,8 @@ PHYSICAL_BATCH = 512
 FRAME = {"id": "chatcmpl-1", "created": CREATED, "model": FILE}
 EMPTY_MESSAGE: dict[str, Any] = {"role": "assistant", "content": None}
 BATCH = 2048  # tokens of the prompt
+PIECE_SIZE = 4  # characters
+MAX_PIECES = 1000
 TOKENS_PER_SECOND = 100.0
 MESSAGE_TOKENS, ANSWER_TOKENS = 4, 3
 SPECIAL_TOKENS = 2  # such as [CLS] and [SEP]
@@ -375,9 +377,10 @@ class ChatReply(Stream):
 
     def _tokens(self, text: str, size: int | None = None) -> Iterator[str]:
         """Yield pieces of a text up to `max_tokens`; a piece counts as a token."""
-        for piece in islice(steps.pieces(text, size), self._max_pieces - self._pieces):
+        size = size or max(PIECE_SIZE, -(-len(text) // MAX_PIECES))
+        for at in islice(range(0, len(text), size), self._max_pieces - self._pieces):
             self._pieces += 1
-            yield piece
+            yield text[at : at + size]
 
     def _call(self, call: steps.ToolCall) -> None:
         text, index = call.arguments, len(self._calls)

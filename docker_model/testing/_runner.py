@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import socket
 import threading
@@ -138,8 +139,10 @@ class Runner:
 
     def _serve(self, exchange: Exchange) -> None:
         headers = {name.lower(): value for name, value in exchange.headers.items()}
-        body, size = exchange.json(), len(exchange.text)
-        request = Request(exchange.command, exchange.target, headers, body, size)
+        size = len(exchange.text)
+        request = Request(exchange.command, exchange.target, headers, size=size)
+        with contextlib.suppress(ValueError):
+            request.body = json.loads(exchange.text)
         try:
             self.answer(exchange, request)
         except Gone:

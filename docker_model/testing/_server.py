@@ -6,14 +6,13 @@ It has no event loop: a script can block, and the code under test must not share
 from __future__ import annotations
 
 import contextlib
-import json
-import select
+import selectors
 import socket
 import sys
 import threading
 from http.client import responses
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
@@ -120,13 +119,6 @@ class Exchange(BaseHTTPRequestHandler):
 
     do_POST = do_DELETE = do_PUT = do_GET  # noqa: N815 - as above
 
-    def json(self) -> Any:
-        """Return the value of the body; `None` if the body is not JSON."""
-        try:
-            return json.loads(self.text)
-        except ValueError:
-            return None
-
     def reply(self, status: int, content_type: str, body: bytes) -> None:
         self._send(status, content_type, f"Content-Length: {len(body)}", body)
 
@@ -154,16 +146,11 @@ class Exchange(BaseHTTPRequestHandler):
 
     def wait(self, seconds: float | None) -> None:
         # A client sends nothing while it waits for the reply, so any input is its end.
-        if _readable(self.connection, seconds):
-            raise Gone
-
-
-def _readable(connection: socket.socket, seconds: float | None) -> bool:
-    if sys.platform == "win32":
         try:
-            return bool(select.select([connection], [], [], seconds)[0])
-        except (OSError, ValueError):  # Server.close() closed it
-            return True
-    poll = select.poll()  # unlike `select`, supports descriptors above 1023
-    poll.register(connection, select.POLLIN)
-    return bool(poll.poll(None if seconds is None else seconds * 1000))
+            with selectors.DefaultSelector() as selector:
+                selector.register(self.connection, selectors.EVENT_READ)
+                is_gone = bool(selector.select(seconds))
+        except (OSError, ValueError):  # on Windows, Server.close() closed the connection
+            is_gone = True
+        if is_gone:
+            raise Gone

@@ -210,6 +210,7 @@ class Session:
         self.env = process.call.env
         self.version = runner.scenario.version
         self.old = version_numbers(self.version) < FIRST_NEW
+        self.headers = {"user-agent": f"docker-model-cli/{self.version}"}
         host = self.env.get("MODEL_RUNNER_HOST", "")
         self.kind = "Docker Engine (Manual Install)" if host else "Docker Engine"
         url = host if "://" in host else f"http://{host}"
@@ -219,35 +220,25 @@ class Session:
         self.no_engine = not host and socket.startswith("/") and not Path(socket).exists()
         self._found = self._address == runner.address or not (host or self.no_engine)
 
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        preload: bool = False,
-        reply: RunnerReply | None = None,
-    ) -> RunnerReply:
-        """Send a request, and return the `reply` after its end; `preload` only loads the model."""
+    def send(self, reply: RunnerReply, method: str, path: str, body: Any = None) -> None:
+        """Send a request, and return after the end of the reply."""
         failed = f'error querying {path}: {method.capitalize()} "{self.base}{path}"'
         if not self._found:
             refuse(f"{failed}: dial tcp {self._address}: connect: connection refused")
-        headers = {"user-agent": f"docker-model-cli/{self.version}"}
-        headers |= {"x-preload-only": "true"} if preload else {}
         target = urlsplit(self.base).path + path
         size = len(json.dumps(body)) if body is not None else 0
-        reply = reply or RunnerReply(self.process)
+        request = Request(method, target, self.headers, body, size, self.process.call)
         try:
             reply.wait(0)
-            self._answer(reply, Request(method, target, headers, body, size, self.process.call))
+            self._answer(reply, request)
         except Canceled:
             refuse(f"{failed}: context canceled")
-        return reply
 
     def ask(self, method: str, path: str, failed: str, body: Any = None) -> str:
         """Send a request and return the body of the reply; an error begins with `failed`."""
+        reply = RunnerReply(self.process)
         try:
-            reply = self.request(method, path, body)
+            self.send(reply, method, path, body)
         except CommandError as error:
             refuse(f"{failed}: {error}")
         if reply.status == NOT_FOUND:

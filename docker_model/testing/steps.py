@@ -22,7 +22,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, get_args
 
@@ -56,8 +56,6 @@ __all__ = [
 ]
 
 _calls = itertools.count(1)
-PIECE_SIZE = 4  # characters
-MAX_PIECES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,9 +328,3 @@ def steps_of(script: Script, prompt: str) -> Generator[Step, None, None]:
     steps = answer if isinstance(answer, Iterable) and not isinstance(answer, str) else [answer]
     for step in steps:
         yield Text(step) if isinstance(step, str) else checked(step, Step)
-
-
-def pieces(text: str, size: int | None) -> Iterator[str]:
-    """Return an iterator over pieces of the text with `size` characters."""
-    size = size or max(PIECE_SIZE, -(-len(text) // MAX_PIECES))
-    return (text[at : at + size] for at in range(0, len(text), size))

@@ -204,8 +204,7 @@ ADAPTERS = """
     """
 IMPORTS = """
 from docker_model import DockerModel
-from docker_model.testing import Exit, Hang, SimulatedDocker, Text, _server
-_server.select = kept["select"]  # it asks for the system, and has a part for each
+from docker_model.testing import Exit, Hang, SimulatedDocker, Text
 """
 
 
