@@ -32,9 +32,9 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 REPORTED_AFTER = 1 << 14  # bytes of output
 
 if FORKS:
-    from _signal import SIG_BLOCK, SIG_UNBLOCK, SIGHUP, SIGKILL, SIGPIPE, SIGUSR1, pthread_sigmask
+    from _signal import SIG_BLOCK, SIG_UNBLOCK, SIGHUP, SIGKILL, SIGPIPE, pthread_sigmask
 
-    CAUGHT = (SIGTERM, SIGINT, SIGUSR1)
+    CAUGHT = (SIGTERM, SIGINT)
     HUNG_UP = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
 
 
@@ -148,12 +148,6 @@ def kill(connection: Connection, _data: bytes) -> None:
     os.kill(os.getpid(), SIGKILL)
 
 
-def close_stdout(connection: Connection, _data: bytes) -> None:
-    os.close(STDOUT)
-    if connection.docker_pid and os.getppid() == connection.docker_pid:
-        os.kill(connection.docker_pid, SIGUSR1)
-
-
 def ignore_signals(connection: Connection, _data: bytes) -> None:
     """Ignore the signals that a program can ignore."""
     for number in (SIGTERM, SIGINT, *((SIGHUP,) if FORKS else ())):
@@ -186,13 +180,12 @@ def become_pair(connection: Connection, *, deaf: bool) -> None:
     reading, writing = os.pipe()
 
     def on_signal(_number: int, _frame: object) -> None:
-        for number in (SIGTERM, SIGINT):
+        for number in CAUGHT:
             signal(number, SIG_IGN)
         os.close(writing)
 
-    signal(SIGUSR1, lambda _number, _frame: os.close(STDOUT))
-    signal(SIGTERM, on_signal)
-    signal(SIGINT, on_signal)  # even if the signal was ignored before
+    for number in CAUGHT:  # even if the signal was ignored before
+        signal(number, on_signal)
     # Block signals during the fork, so that each process handles them with its own handlers.
     pthread_sigmask(SIG_BLOCK, CAUGHT)
     connection.docker_pid = os.getpid()
@@ -206,6 +199,7 @@ def become_pair(connection: Connection, *, deaf: bool) -> None:
         return
     pthread_sigmask(SIG_UNBLOCK, CAUGHT)
     os.close(reading)
+    os.close(STDOUT)  # so that it ends when the plugin closes it
     _, status = os.waitpid(plugin, 0)
     code = os.waitstatus_to_exitcode(status)
     os._exit(code if code >= 0 else 255)
@@ -218,7 +212,7 @@ ORDERS: dict[str, Callable[[Connection, bytes], None]] = {
     "read": lambda connection, _data: connection.read_stdin(),
     "exit": lambda _link, data: os._exit(int(data)),
     "kill": kill,
-    "close": close_stdout,
+    "close": lambda _link, _data: os.close(STDOUT),
     "ignore": ignore_signals,
     "grandchild": grandchild,
 }

@@ -122,8 +122,8 @@ class Exchange(BaseHTTPRequestHandler):
     def reply(self, status: int, content_type: str, body: bytes) -> None:
         self._send(status, content_type, f"Content-Length: {len(body)}", body)
 
-    def begin(self, content_type: str, status: int = 200) -> None:
-        self._send(status, content_type, "Transfer-Encoding: chunked")
+    def begin(self, content_type: str) -> None:
+        self._send(200, content_type, "Transfer-Encoding: chunked")
 
     def _send(self, status: int, content_type: str, field: str, body: bytes = b"") -> None:
         reason = responses.get(status, "")
