@@ -350,7 +350,7 @@ def _pull(session: Session, model: str) -> None:
         with contextlib.suppress(ValueError):  # ignore lines that are not JSON
             match json.loads(line):
                 case {"type": "progress", "total": total, "layer": layer}:
-                    layers[layer["id"]] = layer["current"]
+                    layers[layer.get("id", "")] = layer["current"]
                     done = sum(layers.values())
                     session.process.out(f"Downloaded {_size(done)} of {_size(total)}\n")
                 case {"type": "success", "message": message}:

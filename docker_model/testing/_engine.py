@@ -304,6 +304,7 @@ class ChatReply(Stream):
     def __init__(self, client: Client, body: Mapping[str, Any], prompt_tokens: int) -> None:
         super().__init__(client)
         self._streamed = bool(body.get("stream"))
+        self._choices = body.get("n") or 1
         self._prompt_tokens = prompt_tokens
         self._include_usage = bool((body.get("stream_options") or {}).get("include_usage"))
         self._return_progress = bool(body.get("return_progress"))
@@ -330,8 +331,9 @@ class ChatReply(Stream):
             texts = {field: "".join(written) for field, written in self._texts.items()}
             message: dict[str, Any] = {**EMPTY_MESSAGE, **texts}
             message |= {"tool_calls": self._calls} if self._calls else {}
-            choice = {"index": 0, "finish_reason": self._finish, "message": message}
-            reply = {**FRAME, "object": "chat.completion", "choices": [choice], **self._counts()}
+            choice = {"finish_reason": self._finish, "message": message}
+            choices = [{"index": index, **choice} for index in range(self._choices)]
+            reply = {**FRAME, "object": "chat.completion", "choices": choices, **self._counts()}
             send_reply(self._client, steps.Reply(body=reply))
             return
         if self._finish is not None:
