@@ -8,10 +8,9 @@
 
 from docker_model.testing import steps
 from docker_model.testing.docker import SimulatedDocker
-from docker_model.testing.models import SimulatedModel
+from docker_model.testing.models import TEMPLATES, SimulatedModel, Template
 from docker_model.testing.records import Call, Prompt, Request
 from docker_model.testing.steps import *  # noqa: F403 - `__all__` there lists the steps once
-from docker_model.testing.templates import TEMPLATES, Template
 
 __all__ = [
     "TEMPLATES",

@@ -26,6 +26,7 @@ from docker_model.testing._session import (
     parse_json,
     refuse,
 )
+from docker_model.testing.models import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -136,8 +137,8 @@ def _running(models: list[dict[str, Any]]) -> str:
     table = row.format("MODEL NAME", "BACKEND", "MODE", "UNTIL")
     for model in models:
         until = "Loading..." if model.get("loading") else "4 minutes from now"
-        name = model["model_name"].lower()
-        table += row.format(name, model["backend_name"], model["mode"], until)
+        name, backend = model["model_name"].lower(), model["backend_name"]
+        table += row.format(name, backend, model["mode"], until)
     return table
 
 
@@ -156,9 +157,7 @@ def _remove(session: Session, flags: Mapping[str, str], model: str) -> None:
 
 
 def _tag(session: Session, _flags: object, source: str, target: str) -> None:
-    name, colon, label = target.rpartition(":")
-    if not colon or "/" in label:
-        name, label = target, "latest"
+    name, _, label = normalize(target).rpartition(":")
     path = f"/models/{source}/tag?repo={name}&tag={label}"
     session.ask("POST", path, "failed to tag model")
 

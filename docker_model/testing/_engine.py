@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from docker_model.testing import steps
 from docker_model.testing._server import JSON, PLAIN
-from docker_model.testing.models import CREATED, POOLING
-from docker_model.testing.templates import Template, template_named
+from docker_model.testing.models import CREATED, POOLING, Template, template_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -103,28 +102,20 @@ def _prepared(messages: Sequence[dict[str, Any]], template: Template) -> list[di
 def from_messages_api(body: Mapping[str, Any]) -> dict[str, Any]:
     """Convert a request of the Messages API, which counts tokens, to the body of a chat.
 
-    llama.cpp accepts OpenAI's messages there, but images and tools have Anthropic's form.
+    llama.cpp accepts OpenAI's messages there, but tools have Anthropic's form.
     """
-    messages = [dict(message) for message in body["messages"]]
-    for message in messages:
-        if isinstance(message.get("content"), list):
-            images = {"image": {"type": "image_url"}}
-            message["content"] = [images.get(part["type"], part) for part in message["content"]]
     names = {"name": "name", "description": "description", "input_schema": "parameters"}
     tools = [
         {"type": "function", "function": {names.get(key, key): tool[key] for key in tool}}
         for tool in body.get("tools") or ()
     ]
-    return {**body, "messages": messages, "tools": tools}
+    return {**body, "tools": tools}
 
 
 def _complaints(
     body: Mapping[str, Any], model: StoredModel, template: Template
 ) -> Iterator[EngineError]:
-    messages = body.get("messages")
-    if not isinstance(messages, list):
-        yield EngineError("Expected 'messages' to be an array")
-        return
+    messages = body["messages"]
     for message in messages:
         calls = message.get("tool_calls") or ()
         if not message.keys() & {"content", "tool_calls"}:
@@ -149,13 +140,13 @@ def _complaints(
 
 def _of_content(content: object, model: StoredModel) -> Iterator[EngineError]:
     images = not model.strict or model.model.vision
-    accepted = {"text": True, "image_url": images, "input_audio": not model.strict}
+    accepted = {"text": True, "image_url": images, "image": images, "input_audio": not model.strict}
     for kind in [part["type"] for part in content] if isinstance(content, list) else ():
         if kind not in accepted:
             yield EngineError("unsupported content[].type")
         elif not accepted[kind]:
             hint = "hint: if this is unexpected, you may need to provide the mmproj"
-            name = "image" if kind == "image_url" else "audio"
+            name = "audio" if kind == "input_audio" else "image"
             yield EngineError(f"{name} input is not supported - {hint}", 500)
 
 

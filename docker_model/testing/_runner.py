@@ -16,7 +16,6 @@ from urllib.parse import parse_qsl
 
 from docker_model.testing import _engine as engine
 from docker_model.testing._command import run_command
-from docker_model.testing._engine import ChatReply, EngineError, Limits, Stream
 from docker_model.testing._server import Exchange, Gone, Server
 from docker_model.testing._session import CommandProcess
 from docker_model.testing.models import Store, normalize
@@ -26,11 +25,9 @@ from docker_model.testing.steps import Fail, Pulled, Reply, steps_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from docker_model.testing._engine import Client
-    from docker_model.testing.models import Described, StoredModel
+    from docker_model.testing.models import Described, StoredModel, Template
     from docker_model.testing.records import Call
     from docker_model.testing.steps import ProcessStep, PullStep, Script
-    from docker_model.testing.templates import Template
 
 # `/v1/` and `/engines/BACKEND/v1/` are aliases of `/engines/v1/`, and so on.
 _ALIAS = re.compile(r" (?:/engines(?:/(?:llama\.cpp|vllm|sglang|mlx))?)?/(v1/|rerank$|_configure$)")
@@ -148,7 +145,7 @@ class Runner:
         except Gone:
             exchange.close_connection = True
 
-    def answer(self, client: Client, request: Request) -> None:
+    def answer(self, client: engine.Client, request: Request) -> None:
         """Answer and record a request; raise `Gone` if the client disconnects before the end."""
         with self._change():
             self.requests.append(request)
@@ -165,7 +162,7 @@ class Runner:
             with self._change():
                 self.gone += request.client_gone and request.prompt is not None
 
-    def _reply(self, client: Client, request: Request) -> Reply | None:
+    def _reply(self, client: engine.Client, request: Request) -> Reply | None:
         """Return the reply to a request, or send a stream."""
         path, _, query = request.path.partition("?")
         replies, body = self.scenario.replies, request.body
@@ -183,7 +180,7 @@ class Runner:
                 return None
             with self._guard:
                 return self._manage(route, dict(parse_qsl(query)), body)
-        except EngineError as refusal:
+        except engine.EngineError as refusal:
             return refusal.reply
         except Exception as error:  # noqa: BLE001 - raised again where the simulation ends
             return Reply(500, self._failed(error))
@@ -195,7 +192,7 @@ class Runner:
             model = self._store.add(name)
         return model
 
-    def _infer(self, client: Client, request: Request, route: str) -> Reply | None:
+    def _infer(self, client: engine.Client, request: Request, route: str) -> Reply | None:
         """Load the model, and return its reply or send a stream."""
         body, scenario, mode = request.body, self.scenario, INFERENCE[route]
         name = body.get("model")
@@ -212,17 +209,18 @@ class Runner:
             config = model.configs.get(mode, model.configs.get(other, {}))
         if "x-preload-only" in request.headers:
             return Reply()
+        limits = engine.Limits(model, mode, config)
         if mode == "embedding":
-            return Reply(body=engine.embeddings(body, Limits(model, mode, config), scenario.embed))
+            return Reply(body=engine.embeddings(body, limits, scenario.embed))
         if mode == "reranking":
-            return Reply(body=engine.rank(body, Limits(model, mode, config), scenario.score))
+            return Reply(body=engine.rank(body, limits, scenario.score))
         counts = route.endswith("count_tokens")
         chat = engine.from_messages_api(body) if counts else body
         count = engine.count_chat(chat, model, scenario.template)
         if counts:
             return Reply(body={"input_tokens": count})
         engine.check_chat(count, model, config)
-        stream = ChatReply(client, body, count)
+        stream = engine.ChatReply(client, body, count)
         script = scenario.script if model.script is None else model.script
         with contextlib.closing(steps_of(script, Prompt(request))) as steps:
             try:
@@ -231,7 +229,7 @@ class Runner:
                 stream.play([Fail(self._failed(error))])
         return None
 
-    def _pull(self, client: Client, name: str) -> None:
+    def _pull(self, client: engine.Client, name: str) -> None:
         steps = self.scenario.pullable.get(normalize(name))
         if steps is None:
             is_stored = self._store.find(name) is not None
@@ -241,7 +239,7 @@ class Runner:
             with self._guard:
                 self._store.add(name)
 
-        Stream(client).play(engine.pull_steps(steps, pulled))
+        engine.Stream(client).play(engine.pull_steps(steps, pulled))
 
     def _manage(self, route: str, query: Mapping[str, str], body: Any) -> Reply:
         """Return the reply to a management request."""

@@ -15,16 +15,14 @@ from docker_model.testing import steps
 from docker_model.testing._engine import shared_words
 from docker_model.testing._runner import FixedReply, Runner, Scenario, normalized_route
 from docker_model.testing._session import version_numbers
-from docker_model.testing.models import SimulatedModel, normalize
-from docker_model.testing.templates import template_named
+from docker_model.testing.models import SimulatedModel, normalize, template_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from docker_model.testing.models import Described
+    from docker_model.testing.models import Described, Template
     from docker_model.testing.records import Call, Request
     from docker_model.testing.steps import Script
-    from docker_model.testing.templates import Template
 
 Broken: TypeAlias = Literal["no-docker", "no-plugin", "no-engine", "refused", "runner-off"]
 

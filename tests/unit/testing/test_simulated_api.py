@@ -56,7 +56,6 @@ def test_invalid_requests_are_refused():
         ("/v1/chat/completions", b"", 400, "invalid request\n"),
         ("/v1/chat/completions", b"[1]", 400, "invalid request\n"),
         ("/engines/v1/chat/completions", b"{}", 400, "model is required\n"),
-        ("/v1/chat/completions", b'{"model":"ai/smollm2"}', 400, "Expected 'messages' to be"),
         ("/v1/embeddings", b"{}", 400, "model is required\n"),
         ("/v1/embeddings", b'{"model":"x/y","input":""}', 404, "'\"x/y\"': model not found\n"),
         ("/engines/llama.cpp/v1/chat/completions", None, 404, "not found\n"),
