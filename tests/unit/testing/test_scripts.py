@@ -25,6 +25,7 @@ from docker_model.testing import (
     Usage,
     echo,
 )
+from tests.support.platforms import WINDOWS
 from tests.unit.testing.calling import MODEL, ask, call, finish, start_run
 
 
@@ -70,7 +71,7 @@ def test_a_script_gives_its_answer(script, stdout):
         (["part", Raw(b"data: {oops\n\n")], 1, "part", "invalid character\n"),
         (["part", Exit(3)], 3, "part", ""),
         ([Stderr("a warning\n"), "Yes"], 0, "Yes\n", "a warning\n"),
-        (["part", Kill()], -9, "part", ""),
+        (["part", Kill()], 1 if WINDOWS else -9, "part", ""),
     ],
 )
 def test_a_script_gives_its_failure(script, code, stdout, stderr):

@@ -18,7 +18,9 @@ from docker_model.testing import (
     ToolCall,
     Usage,
 )
+from tests.support.platforms import WINDOWS
 
+LINGER = "hh" if WINDOWS else "ii"
 MESSAGES = [{"role": "user", "content": "one two"}]
 
 
@@ -79,7 +81,7 @@ def test_an_incomplete_request_is_not_recorded(sent):
         host, port = docker.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as client:
             # Closing resets the connection, as when a client is killed.
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(LINGER, 1, 0))
             client.sendall(b"POST /v1/embeddings HTTP/1.1\r\n" + sent)
         assert post(docker, "/v1/embeddings", input="a")["object"] == "list"
     (request,) = docker.requests

@@ -5,13 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shlex
 import subprocess
 import urllib.error
 import urllib.request
 
 import pytest
 
+from docker_model._docker_cli.command_spec import CommandSpec
 from docker_model.testing import (
     Downloaded,
     Fail,
@@ -22,6 +22,7 @@ from docker_model.testing import (
     Warn,
     _runner,
 )
+from tests.support.platforms import posix
 from tests.unit.testing.calling import MODEL, ask, call
 
 
@@ -33,7 +34,7 @@ def test_an_open_simulation_sets_the_environment_and_restores_it():
     before = variables()
     with SimulatedDocker() as outer:
         assert variables() == outer.env
-        assert shlex.split(os.environ["DOCKER_MODEL_COMMAND"]) == list(outer.command)
+        assert CommandSpec.of(None, None).prefix == outer.command
         with SimulatedDocker() as inner:
             assert variables() == inner.env != outer.env
         assert variables() == outer.env
@@ -274,6 +275,7 @@ def test_closing_the_simulation_ends_idle_and_waiting_connections():
         connection.close()
 
 
+@posix
 def test_a_shell_can_run_the_command_of_the_environment():
     with SimulatedDocker():
         command = 'echo hi | eval "$DOCKER_MODEL_COMMAND run ai/smollm2"'
