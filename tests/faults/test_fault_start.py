@@ -25,7 +25,7 @@ from docker_model import (
 from docker_model._docker_cli import workdir
 from tests.faults.fault_list import check_end, error
 from tests.support.modes import MODES, generate, stream
-from tests.support.platforms import posix, posix_only
+from tests.support.platforms import WINDOWS, posix, posix_only
 from tests.support.playing import player
 
 pytestmark = pytest.mark.simulated
@@ -80,7 +80,7 @@ NO_PROGRAMS = [
 @modes
 @pytest.mark.parametrize("make", NO_PROGRAMS)
 def test_a_file_that_is_not_a_program_is_not_found(make, mode, tmp_path):
-    program, words = make(tmp_path / "docker")
+    program, words = make(tmp_path / ("docker.exe" if WINDOWS else "docker"))
     for end in generate_and_stream(
         mode, DockerModel("ai/smollm2", command=(str(program), "model"))
     ):

@@ -35,8 +35,9 @@ def test_cancelling_while_the_prompt_is_written_sends_no_half_prompt(cancellatio
         with pytest.raises(GenerationTimeoutError):
             limited.generate("y" * BIG)
         wait_for_children()
-        [connection] = liveness.connected()
-        return connection
+        connections = liveness.connected()
+        assert len(connections) == 1
+        return connections[0]
 
     async def cancel_task():
         task = asyncio.ensure_future(model.agenerate("y" * BIG))

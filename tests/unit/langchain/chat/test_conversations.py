@@ -15,6 +15,7 @@ from langchain_core.tools import ToolException, tool
 from pydantic import BaseModel
 
 from docker_model.testing import (
+    TEMPLATES,
     Fail,
     Finish,
     Reasoning,
@@ -23,7 +24,6 @@ from docker_model.testing import (
     Text,
     ToolCall,
 )
-from docker_model.testing.templates import TEMPLATES
 from langchain_docker_model import ChatDockerModel
 from langchain_docker_model.errors import EmptyAnswerError
 

@@ -27,6 +27,7 @@ from docker_model import GenerationTimeoutError
 from docker_model.testing import Hang, SimulatedDocker, Text
 from llama_index_docker_model import DockerModelLLM
 from tests.support.llama_index_modes import MODES, STREAMS, agents_of_core
+from tests.support.platforms import needs_ctrl_c
 
 GONE = 30  # seconds that a process may take to end, on a busy machine
 
@@ -150,6 +151,7 @@ def test_closing_a_stream_while_another_thread_waits_ends_the_child(mode, llm, d
     assert "".join(response.delta for response in remaining) in "once upon a time "
 
 
+@needs_ctrl_c
 def test_ctrl_c_ends_the_child(docker):
     """In a separate process, whose main thread receives the signal."""
     code = """
