@@ -30,8 +30,9 @@ LONG_FLAGS = {"-d": "--detach", "-f": "--force"}  # the simulation has only the 
 
 
 def needs_posix(transcript: Transcript) -> bool:
-    """Tell whether a call gets a signal, ignores one, or has no stdin at all."""
-    signals = any(action["do"].startswith("SIG") for action in transcript.actions)
+    """Tell whether a call gets a signal, ignores one, has no stdin or loses its stdout."""
+    actions = [action["do"] for action in transcript.actions]
+    signals = any(action.startswith("SIG") or action == "close stdout" for action in actions)
     return signals or bool(transcript.ignored) or transcript.stdin_kind == "closed"
 
 

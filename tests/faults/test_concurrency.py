@@ -137,6 +137,7 @@ def test_thirty_two_threads_all_get_answers(simulate):
     docker.wait_all_gone()
 
 
+@posix_only("a child can ignore signals, but not the end of its job")
 @pytest.mark.simulated
 def test_cancelling_sixty_four_streams_waits_for_no_child(simulate, monkeypatch):
     monkeypatch.setattr(child, "TERM_TO_KILL_TIMEOUT", 600)
