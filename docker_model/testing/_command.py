@@ -11,14 +11,12 @@ import contextlib
 import json
 import re
 from base64 import b64encode
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docker_model.testing._session import (
-    NOT_FOUND,
     NOT_RUNNING,
-    OK,
-    UNAVAILABLE,
     CommandError,
     Ended,
     RunnerReply,
@@ -179,7 +177,7 @@ def _status(session: Session, _flags: object) -> None:
         with contextlib.suppress(ValueError):
             state["backends"] = json.loads(session.ask("GET", "/engines/status", failed))
     except CommandError as error:
-        if error.status != UNAVAILABLE:
+        if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
             raise
         state["running"] = False
     if session.old:
@@ -223,7 +221,7 @@ def _run(session: Session, flags: Mapping[str, str], model: str, *words: str) ->
     try:
         session.ask_json("GET", f"/models/{model}", "Failed to inspect model")
     except CommandError as error:
-        if error.status != NOT_FOUND:
+        if error.status != HTTPStatus.NOT_FOUND:
             raise
         session.process.out(f"Unable to find model '{model}' locally. Pulling from the server.\n")
         _pull(session, model)
@@ -249,9 +247,9 @@ def _answer(session: Session, model: str, prompt: str) -> None:
     printer = _Printer(session)
     reply = RunnerReply(session.process, printer.take, cancel=True)
     session.send(reply, "POST", CHAT, body)
-    if reply.status == UNAVAILABLE:
+    if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
         refuse(NOT_RUNNING)
-    if reply.status != OK:
+    if reply.status != HTTPStatus.OK:
         refuse(f"error response: status={reply.status} body={reply.text}")
     if reply.close_connection and not printer.is_done:
         refuse("error reading response stream: unexpected EOF")
@@ -363,8 +361,6 @@ def _pull(session: Session, model: str) -> None:
     session.send(reply, "POST", "/models/create", {"from": model})
     if reply.close_connection:
         refuse("Failed to pull model: unexpected EOF")
-    if reply.status == UNAVAILABLE:
-        refuse(f"Failed to pull model: {NOT_RUNNING}")
     reply.check(f"Failed to pull model: pulling {model} failed")
     session.process.out(f"{end}\n")
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from docker_model.testing._session import RunnerReply
     from docker_model.testing.models import StoredModel
 
+    Body: TypeAlias = Mapping[str, Any]  # of a request or reply
     Client: TypeAlias = Exchange | RunnerReply
 
 FILE = "/models/blobs/sha256/model.gguf"  # the engine's name of every model is its file
@@ -52,7 +53,7 @@ def count_tokens(value: object) -> int:
     return len(_TOKEN.findall(value if isinstance(value, str) else json.dumps(value)))
 
 
-def count_chat(body: Mapping[str, Any], model: StoredModel, template: str | Template) -> int:
+def count_chat(body: Body, model: StoredModel, template: str | Template) -> int:
     """Return the tokens of a chat, or refuse it. `template` is for models without their own."""
     template = template_named(model.model.template or template)
     for error in _complaints(body, model, template):
@@ -62,7 +63,8 @@ def count_chat(body: Mapping[str, Any], model: StoredModel, template: str | Temp
         if refuses(messages):
             msg = f"{_PARSER}{template.source[:40]}...\n^\nError: Jinja Exception: {complaint}"
             raise EngineError(msg)
-    shown: list[Any] = [body["tools"]] if template.tools and body.get("tools") else []
+    tools = body.get("tools") if "tools" in template.source else None
+    shown: list[Any] = [tools] if tools else []
     shown += [_text(message) for message in messages]
     shown += [message["tool_calls"] for message in messages if message.get("tool_calls")]
     variables = body.get("chat_template_kwargs") or {}
@@ -79,8 +81,8 @@ def check_chat(count: int, model: StoredModel, config: Mapping[str, Any]) -> Non
     size = model.context_size(config)
     if size is not None and count >= size:
         msg = f"request ({count} tokens) exceeds the available context size ({size} tokens)"
-        fields: dict[str, Any] = {"n_prompt_tokens": count, "n_ctx": size}
-        raise EngineError(msg, type="exceed_context_size_error", **fields)
+        kind = "exceed_context_size_error"
+        raise EngineError(msg, type=kind, n_prompt_tokens=count, n_ctx=size)
 
 
 def _text(message: Mapping[str, Any]) -> str:
@@ -99,7 +101,7 @@ def _prepared(messages: Sequence[dict[str, Any]], template: Template) -> list[di
     return messages
 
 
-def from_messages_api(body: Mapping[str, Any]) -> dict[str, Any]:
+def from_messages_api(body: Body) -> Body:
     """Convert a request of the Messages API, which counts tokens, to the body of a chat.
 
     llama.cpp accepts OpenAI's messages there, but tools have Anthropic's form.
@@ -112,9 +114,7 @@ def from_messages_api(body: Mapping[str, Any]) -> dict[str, Any]:
     return {**body, "tools": tools}
 
 
-def _complaints(
-    body: Mapping[str, Any], model: StoredModel, template: Template
-) -> Iterator[EngineError]:
+def _complaints(body: Body, model: StoredModel, template: Template) -> Iterator[EngineError]:
     messages = body["messages"]
     for message in messages:
         calls = message.get("tool_calls") or ()
@@ -126,7 +126,7 @@ def _complaints(
             why = "[json.exception.type_error.302] type must be string, but is null"
             yield EngineError(f"Failed to parse messages: {why}", 500)
         yield from _of_content(message.get("content"), model)
-        for call in calls if template.tools else ():
+        for call in calls if "tools" in template.source else ():
             yield from _of_arguments(call["function"]["arguments"])
     roles = [message["role"] for message in messages]
     if roles[-2:] == ["assistant"] * 2:
@@ -179,9 +179,7 @@ class Limits:
         return {"prompt_tokens": sum(counts), "total_tokens": sum(counts)}
 
 
-def embeddings(
-    body: Mapping[str, Any], limits: Limits, embed: Callable[[str], Sequence[float]]
-) -> dict[str, Any]:
+def embeddings(body: Body, limits: Limits, embed: Callable[[str], Sequence[float]]) -> Body:
     """Return the reply with the vectors of texts, or refuse the request."""
     if limits.pooling == "none":
         msg = "Pooling type 'none' is not OAI compatible. Please use a different pooling type"
@@ -199,9 +197,7 @@ def embeddings(
     return {"object": "list", "model": FILE, "data": data, "usage": usage}
 
 
-def rank(
-    body: Mapping[str, Any], limits: Limits, score: Callable[[str, str], float]
-) -> dict[str, Any]:
+def rank(body: Body, limits: Limits, score: Callable[[str, str], float]) -> Body:
     """Return the reply with the scores of documents, best first, or refuse the request."""
     if limits.pooling != "rank":
         msg = "This server does not support reranking. Start it with `--reranking`"
@@ -292,7 +288,7 @@ class ChatReply(Stream):
 
     content_type = "text/event-stream"
 
-    def __init__(self, client: Client, body: Mapping[str, Any], prompt_tokens: int) -> None:
+    def __init__(self, client: Client, body: Body, prompt_tokens: int) -> None:
         super().__init__(client)
         self._streamed = bool(body.get("stream"))
         self._choices = body.get("n") or 1

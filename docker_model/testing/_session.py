@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import responses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 PIECE_SIZE = 1 << 14
 MAX_UNWRITTEN = 1 << 16  # bytes in the connection, so that the program soon notices its end
-OK, ERRORS, NOT_FOUND, UNAVAILABLE = 200, 400, 404, 503
 ENGINE = "http://localhost:12434"
 NOT_RUNNING = "Docker Model Runner is not running. Please start it and try again."
 FIRST_NEW = (0, 1, 45)  # the first version that does not behave like v0.1.40
@@ -175,12 +175,12 @@ class RunnerReply:
         self.piece(b"")
 
     def begin(self, _content_type: str) -> None:
-        self.status = OK
+        self.status = HTTPStatus.OK
 
     def piece(self, data: bytes) -> None:
         """Receive a piece of the body; an empty piece ends it."""
         self.wait(0)
-        if self.take is None or self.status != OK:
+        if self.take is None or self.status != HTTPStatus.OK:
             self.text += data.decode("utf-8", "replace")
             return
         lines = (self._line + data).split(b"\n")
@@ -196,7 +196,9 @@ class RunnerReply:
 
     def check(self, failed: str) -> None:
         """Refuse the status of an error; the message begins with `failed`."""
-        if self.status >= ERRORS:
+        if self.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            refuse(NOT_RUNNING, self.status)
+        if self.status >= HTTPStatus.BAD_REQUEST:
             reason = f"{self.status} {responses.get(self.status, '')}"
             refuse(f"{failed} with status {reason}: {self.text}", self.status)
 
@@ -241,10 +243,8 @@ class Session:
             self.send(reply, method, path, body)
         except CommandError as error:
             refuse(f"{failed}: {error}")
-        if reply.status == NOT_FOUND:
-            refuse(f"{failed}: no such model", NOT_FOUND)
-        if reply.status == UNAVAILABLE:
-            refuse(NOT_RUNNING, UNAVAILABLE)
+        if reply.status == HTTPStatus.NOT_FOUND:
+            refuse(f"{failed}: no such model", HTTPStatus.NOT_FOUND)
         reply.check(failed)
         return reply.text
 

@@ -47,11 +47,6 @@ class Template:
     rules: tuple[Rule, ...] = ()
     system: bool = True
 
-    @property
-    def tools(self) -> bool:
-        """Whether the template shows tools to the model."""
-        return "tools" in self.source
-
 
 def _matching(pattern: str) -> Callable[[Messages], bool]:
     """Return a rule that searches for a pattern of roles; `c`: tool calls, `?`: another role."""
@@ -195,8 +190,7 @@ Described = str | SimulatedModel | Mapping[str, Any]
 
 def normalize(name: str) -> str:
     """Return a name as the runner stores it: registry, organization and tag filled in."""
-    name = name.strip()
-    name = "huggingface.co/" + name.removeprefix("hf.co/") if name.startswith("hf.co/") else name
+    name = re.sub(r"^hf\.co/", "huggingface.co/", name.strip())
     path, colon, tag = name.rpartition(":")
     if not colon or "/" in tag:
         path, tag = name, "latest"

@@ -27,33 +27,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, get_args
 
 __all__ = [
-    "CloseStdout",
-    "Cut",
-    "Downloaded",
-    "Event",
-    "Exit",
-    "Fail",
-    "Finish",
-    "Grandchild",
-    "Hang",
-    "IgnoreSignals",
-    "InTurn",
-    "Kill",
-    "Pulled",
-    "Raw",
-    "Reasoning",
-    "Reply",
-    "Script",
-    "Sleep",
-    "Stderr",
-    "Stdout",
-    "Step",
-    "Text",
-    "ToolCall",
-    "Usage",
-    "Warn",
-    "echo",
-]
+    "CloseStdout", "Cut", "Downloaded", "Event", "Exit", "Fail", "Finish", "Grandchild", "Hang",
+    "IgnoreSignals", "InTurn", "Kill", "Pulled", "Raw", "Reasoning", "Reply", "Script", "Sleep",
+    "Stderr", "Stdout", "Step", "Text", "ToolCall", "Usage", "Warn", "echo",
+]  # fmt: skip
 
 _calls = itertools.count(1)
 
