@@ -29,6 +29,7 @@ from docker_model import DockerModel, DockerModelError, Timeouts
 from docker_model._docker_cli.command_spec import CommandSpec
 from docker_model.testing import Cut, Fail, Hang, Reasoning, SimulatedDocker, Stderr, Text
 from docker_model.testing import Exit as ExitStep
+from tests.support.platforms import posix_only
 
 ENV, KEY = "marker-of-env", "marker-of-key"
 SECRETS = {ENV, KEY}
@@ -281,17 +282,21 @@ def test_a_broken_machine_shows_no_secret(how, caller):
 
 
 @pytest.mark.parametrize("caller", CLI)
-def test_a_failure_before_the_run_shows_no_secret(caller, tmp_path, monkeypatch):
+def test_a_failure_before_the_run_shows_no_secret(caller):
     settings = {"env": {"TOKEN": ENV}}
     with SimulatedDocker(models=(), pullable={"ai/smollm2": [Fail(QUOTED)]}):
         check_ends(CLI[caller](**settings), "ModelNotFoundError")
         check_ends(CLI[caller](**settings, pull="missing"), "PullError")
 
+
+@posix_only("processes start by subprocess.Popen")
+@pytest.mark.parametrize("caller", CLI)
+def test_a_failed_start_shows_no_secret(caller, monkeypatch):
     def exhausted(*args, **kwargs):
         raise OSError(errno.EMFILE, "Too many open files")
 
     with SimulatedDocker():
-        calls = CLI[caller](**settings)
+        calls = CLI[caller](env={"TOKEN": ENV})
         monkeypatch.setattr(subprocess, "Popen", exhausted)
         check_ends(calls, "ResourceError")
 

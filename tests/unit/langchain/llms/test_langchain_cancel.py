@@ -17,6 +17,7 @@ from langchain_core.prompts import PromptTemplate
 
 from docker_model.testing import Hang, SimulatedDocker, Text
 from langchain_docker_model import DockerModelLLM
+from tests.support.platforms import needs_ctrl_c
 
 
 @pytest.fixture
@@ -95,6 +96,7 @@ def test_a_stream_that_is_never_iterated_starts_no_process(llm, docker):
 INTERRUPTED = {"invoke('hi')": 1, "batch(['hi'] * 3)": 3, "stream('hi')": 1}  # and their prompts
 
 
+@needs_ctrl_c
 def test_ctrl_c_and_the_exit_of_the_interpreter_end_the_child(docker):
     """In a separate process, whose main thread receives the signal."""
     code = """
