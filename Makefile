@@ -45,7 +45,7 @@ test-plugin: $(VENV)/ready-for-work  ## the command's tests without `docker` in 
 
 # A Python for Windows with `.[all]` and the group `test` installed; on Windows or by an emulation.
 WINDOWS_PYTHON ?= python
-WINDOWS_TESTS ?= tests/unit/runtime tests/unit/core tests/unit/http tests/contract/test_windows_guard.py
+WINDOWS_TESTS ?= tests/unit tests/contract tests/faults
 
 test-windows:  ## the tests that can run on Windows, by WINDOWS_PYTHON; a timeout ends the whole run
 	$(WINDOWS_PYTHON) -m pytest -m 'not slow' --timeout=600 --timeout-method=thread $(WINDOWS_TESTS)

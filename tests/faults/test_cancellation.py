@@ -11,6 +11,7 @@ from docker_model import DockerModel
 from docker_model._runtime import child
 from docker_model.testing import Hang, IgnoreSignals, Text
 from tests.support import other_loop
+from tests.support.platforms import posix_only
 from tests.support.playing import kill_runs
 
 DISCONNECT_TIMEOUT = 60  # seconds until the runner must have seen the client disconnect
@@ -326,6 +327,7 @@ def test_closing_the_loop_of_a_stream_ends_the_child(new_loop, docker):
     docker.wait_all_gone()
 
 
+@posix_only("a child can ignore signals, but not the end of its job")
 @pytest.mark.simulated
 @LOOPS
 def test_a_caller_does_not_wait_for_a_child_that_ignores_signals(run, simulate, monkeypatch):
