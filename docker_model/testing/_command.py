@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from base64 import b64encode
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,9 +47,7 @@ CONFIGURE = {
 TEXTS = ("keep-alive", "mode", "speculative-draft-model")  # the others are JSON values
 CHAT = "/engines/v1/chat/completions"
 KILO = 1000
-_IMAGE = re.compile(r"\.(jpe?g|png|webp)$", re.IGNORECASE)
 _REFERENCE = re.compile(r"""@["']?([^\s@"']+)["']?""")
-_PATH = re.compile(r"""(?:[a-zA-Z]:[/\\]|/|\./)[^\s"']+""")
 
 
 def run_command(process: CommandProcess, runner: Runner) -> None:
@@ -156,8 +153,7 @@ def _remove(session: Session, flags: Mapping[str, str], model: str) -> None:
 
 def _tag(session: Session, _flags: object, source: str, target: str) -> None:
     name, _, label = normalize(target).rpartition(":")
-    path = f"/models/{source}/tag?repo={name}&tag={label}"
-    session.ask("POST", path, "failed to tag model")
+    session.ask("POST", f"/models/{source}/tag?repo={name}&tag={label}", "failed to tag model")
 
 
 def _unload(session: Session, flags: Mapping[str, str], *models: str) -> None:
@@ -188,11 +184,10 @@ def _status(session: Session, _flags: object) -> None:
 
 
 def _version(session: Session, _flags: object) -> None:
-    own, kind = session.version, session.kind
-    text = f"Docker Model Runner version {own}\nDocker Engine Kind: {kind}\n"
-    if not session.old:
-        text = f"Client:\n Version:    {own}\n\nServer:\n Engine:     {kind}\n"
-    session.process.out(text)
+    text = "Client:\n Version:    {}\n\nServer:\n Engine:     {}\n"
+    if session.old:
+        text = "Docker Model Runner version {}\nDocker Engine Kind: {}\n"
+    session.process.out(text.format(session.version, session.kind))
 
 
 def _configure(session: Session, flags: Mapping[str, str], model: str, *words: str) -> None:
@@ -242,8 +237,7 @@ def _run(session: Session, flags: Mapping[str, str], model: str, *words: str) ->
 
 def _answer(session: Session, model: str, prompt: str) -> None:
     content = prompt if session.old else with_files(prompt, session.process.call.cwd)
-    messages = [{"role": "user", "content": content}]
-    body = {"model": model, "messages": messages, "stream": True}
+    body = {"model": model, "messages": [{"role": "user", "content": content}], "stream": True}
     printer = _Printer(session)
     reply = RunnerReply(session.process, printer.take, cancel=True)
     session.send(reply, "POST", CHAT, body)
@@ -256,34 +250,20 @@ def _answer(session: Session, model: str, prompt: str) -> None:
     printer.end()
 
 
-def with_files(prompt: str, directory: str) -> str | list[dict[str, Any]]:
-    """Return the content of the CLI's message: it includes text files and extracts images.
+def with_files(prompt: str, directory: str) -> str:
+    """Return the prompt with the text files that it references, as the CLI sends it.
 
-    Only paths without blanks are recognized. The tests of the prompt guard have the exact rules.
+    Only names without blanks are recognized, and images are not sent. The tests of the prompt
+    guard have the exact rules.
     """
 
     def include(match: re.Match[str]) -> str:
         try:
-            data = Path(directory, match[1]).read_bytes()
+            return Path(directory, match[1]).read_text("utf-8", "replace")
         except (OSError, ValueError):
             return match[0]
-        return match[0] if _IMAGE.search(match[1]) else data.decode("utf-8", "replace")
 
-    text = _REFERENCE.sub(include, prompt)
-    parts: list[dict[str, Any]] = []
-    for name in filter(_IMAGE.search, _PATH.findall(text)):
-        try:
-            data = b64encode(Path(directory, name).read_bytes()).decode()
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError):
-            refuse(f'failed to process images: couldn\'t process image "{name}"')
-        text = text.replace(name, "")
-        kind = name.rpartition(".")[2].lower().replace("jpg", "jpeg")
-        url = f"data:image/{kind};base64,{data}"
-        parts.append({"type": "image_url", "image_url": {"url": url}})
-    text = text.strip()
-    return [*parts, *([{"type": "text", "text": text}] if text else [])] if parts else text
+    return _REFERENCE.sub(include, prompt).strip()
 
 
 class _Printer:

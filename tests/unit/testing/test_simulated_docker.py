@@ -231,15 +231,11 @@ def test_an_unsupported_version_is_refused(version):
         SimulatedDocker(version=version)
 
 
-def test_files_that_a_prompt_names_are_sent_like_by_the_real_command(tmp_path):
+def test_text_files_that_a_prompt_names_are_sent_like_by_the_real_command(tmp_path):
     (tmp_path / "secret.txt").write_text("s3cret")
-    (tmp_path / "p.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with SimulatedDocker() as docker:
-        call(docker, "run", MODEL, "see @secret.txt and ./p.png", cwd=tmp_path)
-        request = docker.requests[-1]
-    assert request.prompt == "see s3cret and"
-    (image, _text) = request.body["messages"][-1]["content"]
-    assert image["image_url"]["url"] == "data:image/png;base64,iVBORw0KGgo="
+        call(docker, "run", MODEL, " see @secret.txt and @other.txt\n", cwd=tmp_path)
+    assert docker.prompts == ["see s3cret and @other.txt"]
 
 
 def test_the_runner_answers_http_requests_without_the_command():
