@@ -20,7 +20,7 @@ from docker_model.options import check_choice, check_count, check_fraction
 from docker_model.types import Mode, ModelConfiguration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from docker_model.types import ModelInfo
 
@@ -111,6 +111,32 @@ def completed(changes: ModelConfiguration, model: ModelInfo) -> ModelConfigurati
         if POOLING not in flag_values(flags):
             flags = (*flags, POOLING, "mean")
     return replace(changes, mode=mode, runtime_flags=flags)
+
+
+def required(
+    changes: ModelConfiguration, model: ModelInfo, configured: Iterable[Configured]
+) -> ModelConfiguration:
+    """Return the completed changes, without a configured pooling that the mode cannot use."""
+    new, configured = completed(changes, model), list(configured)
+    used = select(configured, model, new.mode)
+    if used is None and new.mode == "reranking":
+        # Without a configuration for reranking, the runner uses the one for chats.
+        used = select(configured, model, DEFAULT_MODE)
+    flags = (used.runtime_flags if used is not None else None) or ()
+    pooling = flag_values(flags).get(POOLING)
+    usable = {"embedding": pooling not in ("none", "rank"), "reranking": pooling == "rank"}
+    if pooling is None or new.runtime_flags is not None or usable.get(new.mode or "", True):
+        return new
+    return replace(new, runtime_flags=_without_pooling(flags))
+
+
+def _without_pooling(flags: Sequence[str]) -> tuple[str, ...]:
+    kept, previous = [], ""
+    for word in flags:
+        if POOLING not in (word.partition("=")[0], previous):
+            kept.append(word)
+        previous = word
+    return tuple(kept)
 
 
 def to_request(model: str, configuration: ModelConfiguration) -> dict[str, Any]:

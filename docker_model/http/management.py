@@ -179,8 +179,9 @@ class HttpManagement:
         self, name: str, changes: ModelConfiguration, warn: Callable[[str], None]
     ) -> None:
         model = await self._packaged(name)
-        required = configurations.completed(changes, model)
-        old = configurations.select(await self._configured(name), model, required.mode)
+        configured = await self._configured(name)
+        required = configurations.required(changes, model, configured)
+        old = configurations.select(configured, model, required.mode)
         if not configurations.in_force(old, required):
             loaded = await self._is_loaded(model, required.mode)
             if old is not None or loaded:
@@ -191,7 +192,7 @@ class HttpManagement:
                 )
                 LOG.warning("%s", warning)
                 warn(warning)
-            await self.configure(name, changes)
+            await self.configure(name, required)
         _configured.setdefault((self.options.place, name), []).append(changes)
         await self.inspect(name)
 

@@ -107,6 +107,14 @@ def test_a_configuration_for_chats_that_prevents_reranking_can_be_overridden(con
     assert TEXTS[rerank(RERANKER, QUERY, TEXTS)[0].index] == BEST
 
 
+@pytest.mark.filterwarnings("ignore:.*now changes for all users:UserWarning")
+def test_auto_configure_replaces_a_pooling_that_prevents_reranking(configure):
+    configure("reranking", runtime_flags=["--pooling", "mean"])
+    reranker = CompressingRerank(model=RERANKER, auto_configure=True)
+    (best, *_) = reranker.compress_documents([Document(text) for text in TEXTS], QUERY)
+    assert best.page_content == BEST
+
+
 def test_a_reranker_is_refused_for_embeddings_and_chats():
     with pytest.raises(InvalidRequestError, match="is a reranker, which has no embeddings"):
         Client().embed(RERANKER, TEXTS)

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from docker_model.errors import ContextLengthError, InvalidRequestError
+from docker_model.errors import ContextLengthError, InvalidRequestError, ModelNotFoundError
 from docker_model.http import Client
 from docker_model.http.replies import StreamReader, read_reply
-from docker_model.testing import SimulatedModel, ToolCall
+from docker_model.testing import Reply, SimulatedModel, ToolCall
 
 MODEL = "ai/smollm2"
 ADD = {
@@ -283,6 +283,40 @@ def test_a_short_conversation_is_not_counted(simulate, ask):
     _, reply = ask(QUESTION, overflow="trim")
     assert "trimmed" not in reply
     assert not [each for each in docker.requests if each.path.endswith("/count_tokens")]
+
+
+LONG = [{"role": "user", "content": "a" * 600}]  # one token, but possibly more than 512
+COUNT = "POST /engines/v1/messages/count_tokens"
+
+
+def test_a_conversation_that_cannot_be_counted_is_sent_whole(simulate, ask):
+    refusal = {"error": {"code": 400, "message": "unsupported content[].type"}}
+    docker = simulate(
+        [SimulatedModel(MODEL, context_size=512, script="ok")], replies={COUNT: Reply(400, refusal)}
+    )
+    assert ask(LONG)[0].text == "ok"
+    assert chat_bodies(docker)[-1]["messages"] == LONG
+
+
+def test_a_conversation_is_sent_whole_if_the_context_size_cannot_be_read(simulate, ask):
+    path = f"GET /models/{MODEL}"
+    simulate([SimulatedModel(MODEL, script="ok")], replies={path: Reply(500, "boom")})
+    long = [{"role": "user", "content": "a" * 9000}]
+    assert ask(long)[0].text == "ok"
+
+
+def test_a_long_conversation_with_a_missing_model_is_the_error_of_a_missing_model(simulate, ask):
+    simulate([])
+    with pytest.raises(ModelNotFoundError):
+        ask([{"role": "user", "content": "a" * 9000}])
+
+
+def test_a_template_that_cannot_be_examined_counts_as_one_with_tools(simulate, ask):
+    script = [ToolCall("add", {"a": 1, "b": 2})]
+    simulate([SimulatedModel(MODEL, script=script)], replies={COUNT: Reply(500, "boom")})
+    answer, reply = ask(QUESTION, tools=[ADD], tool_calling="auto")
+    assert reply["tool_calling"] == "native"
+    assert calls_of(answer) == [("add", {"a": 1, "b": 2})]
 
 
 @pytest.mark.parametrize("setting", [{"tool_calling": "magic"}, {"overflow": "hope"}])

@@ -6,6 +6,7 @@ import pytest
 
 from docker_model.errors import (
     ContextLengthError,
+    GenerationError,
     InvalidRequestError,
     ModelNotFoundError,
 )
@@ -22,6 +23,7 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     },
 }
+COUNT = "POST /engines/v1/messages/count_tokens"
 DOCUMENTS = ["Bananas are yellow.", "Paris is the capital of France.", "The sea is deep."]
 
 
@@ -45,18 +47,40 @@ async def test_a_token_count_equals_the_usage_of_the_same_chat(runner):
 
 
 def test_a_runner_without_token_counting_is_asked_for_an_answer_of_one_token(simulate):
-    path = "POST /engines/v1/messages/count_tokens"
-    docker = simulate(replies={path: Reply(404, "404 page not found\n")})
+    docker = simulate(replies={COUNT: Reply(404, "404 page not found\n")})
     counted = Client().count_tokens("ai/smollm2", CHAT)
     assert docker.requests[-1].body["max_tokens"] == 1
     assert counted == Client().chat("ai/smollm2", CHAT)["usage"]["prompt_tokens"]
 
 
+@pytest.mark.parametrize("body", [{}, {"input_tokens": "3"}, {"input_tokens": True}])
+def test_a_reply_without_a_number_of_tokens_is_an_error(simulate, body):
+    simulate(replies={COUNT: Reply(body=body)})
+    with pytest.raises(GenerationError, match="did not return the number of tokens"):
+        Client().count_tokens("ai/smollm2", CHAT)
+
+
+def test_an_error_in_the_reply_to_a_count_is_raised(simulate):
+    simulate(replies={COUNT: Reply(body={"error": {"code": 500, "message": "boom"}})})
+    with pytest.raises(GenerationError, match="boom"):
+        Client().count_tokens("ai/smollm2", CHAT)
+
+
+def test_a_prompt_that_is_too_long_for_an_answer_is_counted_by_its_error(simulate):
+    chat = [{"role": "user", "content": "word " * 100}]
+    simulate([SimulatedModel("ai/smollm2")])
+    counted = Client().count_tokens("ai/smollm2", chat)
+    docker = simulate(
+        [SimulatedModel("ai/smollm2", context_size=64)], replies={COUNT: Reply(404, "not found")}
+    )
+    assert Client().count_tokens("ai/smollm2", chat) == counted
+    assert docker.requests[-1].path.endswith("/chat/completions")
+
+
 @pytest.mark.parametrize("known", [True, False], ids=["counting", "by-an-answer"])
 @pytest.mark.parametrize("template", ["mistral", "gemma"])
 def test_a_conversation_is_counted_in_the_form_that_the_template_accepts(simulate, template, known):
-    path = "POST /engines/v1/messages/count_tokens"
-    simulate(template=template, replies={} if known else {path: Reply(404, "not found")})
+    simulate(template=template, replies={} if known else {COUNT: Reply(404, "not found")})
     call = {"id": "call_1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
     chat = [
         {"role": "system", "content": "Be brief."},
@@ -173,6 +197,22 @@ async def test_reranking_puts_the_best_document_first(runner):
     assert ranked[0] == Ranked(1, 5.0)
     assert [item.index for item in ranked[1:]] == [0, 2]  # equal scores stay in their order
     assert await client.arerank("ai/ranker", "capital of France", DOCUMENTS, top_n=1) == ranked[:1]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "did not return one score for each of 3 documents"),
+        ({"results": [{"index": 0, "relevance_score": 1.0}]}, "did not return one score for each"),
+        ({"results": [{"index": n, "score": "high"} for n in range(3)]}, "did not return one"),
+        ({"error": {"code": 500, "message": "boom"}}, "boom"),
+    ],
+)
+def test_a_reply_without_all_scores_is_an_error(simulate, body, message):
+    replies = {"POST /engines/rerank": Reply(body=body)}
+    simulate([SimulatedModel("ai/ranker", kind="reranker")], replies=replies)
+    with pytest.raises(GenerationError, match=message):
+        Client().rerank("ai/ranker", "capital", DOCUMENTS)
 
 
 def test_a_model_that_is_not_a_reranker_is_refused_unless_forced(runner):

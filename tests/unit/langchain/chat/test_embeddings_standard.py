@@ -9,6 +9,7 @@ from langchain_tests.integration_tests import EmbeddingsIntegrationTests
 from langchain_tests.unit_tests import EmbeddingsUnitTests
 from pydantic import ValidationError
 
+from docker_model import configure_model
 from docker_model.testing import Reply, SimulatedDocker, SimulatedModel
 from langchain_docker_model import DockerModelEmbeddings
 from langchain_docker_model.errors import (
@@ -169,6 +170,15 @@ async def test_auto_configure_sets_the_embedding_mode(docker):
     configured = DockerModelEmbeddings(model="ai/x", auto_configure=True)
     assert await configured.aembed_query("a")
     assert configured.embed_query("a")
+
+
+@pytest.mark.filterwarnings("ignore:.*now changes for all users:UserWarning")
+@pytest.mark.parametrize("flags", [["--pooling", "none"], ["--pooling=rank"]])
+def test_auto_configure_replaces_a_pooling_that_prevents_embeddings(docker, flags):
+    name = "ai/nomic-embed-text-v1.5"
+    configure_model(name, runtime_flags=flags)
+    vector = DockerModelEmbeddings(model=name, auto_configure=True).embed_query("a")
+    assert any(vector)
 
 
 async def test_progress_of_many_texts_is_reported(docker):

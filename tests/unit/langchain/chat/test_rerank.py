@@ -8,6 +8,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.documents.compressor import BaseDocumentCompressor
 
+from docker_model import configure_model
 from docker_model.testing import SimulatedDocker, SimulatedModel
 from langchain_docker_model import DockerModelEmbeddings, DockerModelRerank
 from langchain_docker_model.errors import InvalidRequestError, UnsupportedParameterError
@@ -45,6 +46,21 @@ async def test_the_best_documents_come_first_and_equal_scores_keep_their_order(r
     assert [document.id for document in best] == ["1", "3", "0"]
     assert best[0].metadata == {"n": 1, "relevance_score": 4.5}
     assert originals == documents()  # the input is unchanged
+
+
+@pytest.mark.filterwarnings("ignore:.*now changes for all users:UserWarning")
+@pytest.mark.parametrize("mode", ["completion", "reranking"])
+async def test_auto_configure_replaces_a_pooling_that_prevents_reranking(rerank, docker, mode):
+    flags = ["--threads", "2", "--pooling", "mean"]
+    configure_model("ai/reranker", mode=mode, runtime_flags=flags)
+    with pytest.raises(InvalidRequestError, match="docker model configure"):
+        await rerank(documents())
+    for _ in range(2):
+        assert len(await rerank(documents(), auto_configure=True)) == 3
+    requests = [each.body for each in docker.requests if each.path.endswith("/_configure")]
+    (_, body) = filter(None, requests)
+    expected = {"mode": "reranking", "runtime-flags": ["--threads", "2"]}
+    assert body == {"model": "ai/reranker", **expected}
 
 
 @pytest.mark.parametrize(("top_n", "count"), [(1, 1), (9, 4), (None, 4)])

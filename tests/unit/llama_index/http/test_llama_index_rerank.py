@@ -10,7 +10,7 @@ from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
 from llama_index.core.schema import NodeWithScore, TextNode
 
-from docker_model import InvalidRequestError, UnsupportedParameterError
+from docker_model import InvalidRequestError, UnsupportedParameterError, configure_model
 from docker_model.testing import SimulatedDocker, SimulatedModel
 from llama_index_docker_model import DockerModelRerank
 
@@ -60,6 +60,16 @@ async def test_top_n_limits_the_nodes_and_scores_are_normalized(rank, docker):
         ("Nice", pytest.approx(0.7311, abs=1e-4)),
     ]
     assert [node.node.metadata["retrieval_score"] for node in best] == [0.5, 0.5]
+
+
+@pytest.mark.filterwarnings("ignore:.*now changes for all users:UserWarning")
+async def test_auto_configure_replaces_a_pooling_that_prevents_reranking(rank, docker):
+    rerank = DockerModelRerank(model=RERANKER, auto_configure=True)
+    configure_model(RERANKER, mode="completion", runtime_flags=["--pooling", "mean"])
+    for _ in range(2):
+        assert len(await rank(rerank, nodes_of(*SCORES), query_str="capital")) == 3
+    configured = [each.body for each in docker.requests if each.path.endswith("/_configure")]
+    assert [body.get("mode") for body in configured if body] == [None, "reranking"]  # once
 
 
 async def test_an_empty_list_sends_no_request(rank, docker):
