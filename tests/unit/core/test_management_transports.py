@@ -329,3 +329,17 @@ async def test_rerank_puts_the_best_document_first(simulate):
     ranked = docker_model.rerank("ai/ranker", "capital of France", texts)
     assert ranked[0].index == 1
     assert await docker_model.arerank("ai/ranker", "capital of France", texts) == ranked
+
+
+def test_a_reply_that_is_not_json_is_an_error(simulate):
+    simulate(replies={"GET /engines/ps": Reply(200, "<p>Welcome</p>", "text/html")})
+    with pytest.raises(GenerationError, match="the reply to GET /engines/ps is not JSON") as caught:
+        management.list_running(transport="http")
+    assert "MODEL_RUNNER_HOST" in caught.value.hint
+
+
+def test_a_runner_that_has_stopped_is_named_by_its_address():
+    with SimulatedDocker() as docker:
+        assert len(management.list_models(base_url=docker.url)) == 1
+    with pytest.raises(RunnerUnavailableError, match=docker.url):
+        management.list_models(base_url=docker.url)
