@@ -47,6 +47,7 @@ CONFIGURE = {
 TEXTS = ("keep-alive", "mode", "speculative-draft-model")  # the others are JSON values
 CHAT = "/engines/v1/chat/completions"
 KILO = 1000
+IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 _REFERENCE = re.compile(r"""@["']?([^\s@"']+)["']?""")
 
 
@@ -132,8 +133,8 @@ def _running(models: list[dict[str, Any]]) -> str:
     table = row.format("MODEL NAME", "BACKEND", "MODE", "UNTIL")
     for model in models:
         until = "Loading..." if model.get("loading") else "4 minutes from now"
-        name, backend = model["model_name"].lower(), model["backend_name"]
-        table += row.format(name, backend, model["mode"], until)
+        name = model["model_name"].lower()
+        table += row.format(name, model["backend_name"], model["mode"], until)
     return table
 
 
@@ -253,15 +254,15 @@ def _answer(session: Session, model: str, prompt: str) -> None:
 def with_files(prompt: str, directory: str) -> str:
     """Return the prompt with the text files that it references, as the CLI sends it.
 
-    Only names without blanks are recognized, and images are not sent. The tests of the prompt
-    guard have the exact rules.
+    Names have no blanks, and images are not sent. The tests of the prompt guard have all rules.
     """
 
     def include(match: re.Match[str]) -> str:
         try:
-            return Path(directory, match[1]).read_text("utf-8", "replace")
+            data = Path(directory, match[1]).read_bytes()
         except (OSError, ValueError):
             return match[0]
+        return match[0] if match[1].lower().endswith(IMAGES) else data.decode("utf-8", "replace")
 
     return _REFERENCE.sub(include, prompt).strip()
 

@@ -29,7 +29,7 @@ PHYSICAL_BATCH = 512
 FRAME = {"id": "chatcmpl-1", "created": CREATED, "model": FILE}
 EMPTY_MESSAGE: dict[str, Any] = {"role": "assistant", "content": None}
 BATCH = 2048  # tokens of the prompt
-PIECE_SIZE, MAX_PIECES = 4, 1000  # the size in characters
+PIECE_SIZE, MAX_PIECES = 4, 1000  # characters of a piece, and pieces of a text
 TOKENS_PER_SECOND = 100.0
 MESSAGE_TOKENS, ANSWER_TOKENS = 4, 3
 SPECIAL_TOKENS = 2  # such as [CLS] and [SEP]
@@ -105,7 +105,7 @@ def from_messages_api(body: Body) -> Body:
 
     llama.cpp accepts OpenAI's messages there, but tools have Anthropic's form.
     """
-    names = {"name": "name", "description": "description", "input_schema": "parameters"}
+    names = {"input_schema": "parameters"}
     tools = [
         {"type": "function", "function": {names.get(key, key): tool[key] for key in tool}}
         for tool in body.get("tools") or ()

@@ -232,10 +232,11 @@ def test_an_unsupported_version_is_refused(version):
 
 
 def test_text_files_that_a_prompt_names_are_sent_like_by_the_real_command(tmp_path):
-    (tmp_path / "secret.txt").write_text("s3cret")
+    (tmp_path / "secret.txt").write_bytes(b"s3\r\ncret")
+    (tmp_path / "p.png").write_bytes(b"\x89PNG")
     with SimulatedDocker() as docker:
-        call(docker, "run", MODEL, " see @secret.txt and @other.txt\n", cwd=tmp_path)
-    assert docker.prompts == ["see s3cret and @other.txt"]
+        call(docker, "run", MODEL, " see @secret.txt @p.png and @other.txt\n", cwd=tmp_path)
+    assert docker.prompts == ["see s3\r\ncret @p.png and @other.txt"]
 
 
 def test_the_runner_answers_http_requests_without_the_command():
