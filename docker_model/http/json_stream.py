@@ -17,6 +17,7 @@ _SPACE = " \t\r\n"
 _KEYS = frozenset({"answer", "arguments", "tool"})
 _FIRST_HALVES = frozenset({"d8", "d9", "da", "db"})  # of a surrogate pair
 _SECOND_HALVES = frozenset({"dc", "dd", "de", "df"})
+_ESCAPE_SIZE = len(r"\u00e9")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,10 @@ class _StringReader:
 
     def feed(self, character: str) -> tuple[str, bool]:
         """Process a character; return the text that it completes, and whether the string ends."""
-        place = len(self._escape) - len("\\uXXXX")
+        place = len(self._escape) - _ESCAPE_SIZE
         if place in (0, 1) and character != "\\u"[place]:
             # The first half of a surrogate pair without its second half is not a character.
-            held, self._escape = self._escape[len("\\uXXXX") :] + character, ""
+            held, self._escape = self._escape[_ESCAPE_SIZE:] + character, ""
             text, ended = "\ufffd", False
             for inner in held:
                 piece, ended = self.feed(inner)
@@ -76,9 +77,10 @@ class _StringReader:
         if not _is_complete(self._escape):
             return "", False
         escape, self._escape = self._escape, ""
-        if escape[6:] and escape[8:10].lower() not in _SECOND_HALVES:
+        second = escape[_ESCAPE_SIZE:]
+        if second and second[2:4].lower() not in _SECOND_HALVES:
             text = "\ufffd"
-            for inner in escape[6:]:
+            for inner in second:
                 text += self.feed(inner)[0]
             return text, False
         return _unescape(escape), False
@@ -89,10 +91,10 @@ def _is_complete(escape: str) -> bool:
         return False
     if escape[1] != "u":
         return True
-    if len(escape) < len("\\uXXXX"):
+    if len(escape) < _ESCAPE_SIZE:
         return False
     is_first_half = escape[2:4].lower() in _FIRST_HALVES
-    return not is_first_half or len(escape) == len("\\uXXXX\\uXXXX")
+    return not is_first_half or len(escape) == 2 * _ESCAPE_SIZE
 
 
 def _unescape(escape: str) -> str:
