@@ -205,7 +205,8 @@ class ManagementCommands:
     async def list_models(self) -> list[ModelInfo]:
         """List all models of the local store."""
         models, configured = await asyncio.gather(
-            self._ask(command.list_arguments(), "list"), self._configured_if_readable()
+            self._ask(command.list_arguments(), "list"),
+            configurations.if_readable(self._configured("")),
         )
         return [
             model_data.with_configuration(model, configurations.select(configured, model))
@@ -219,7 +220,7 @@ class ManagementCommands:
 
     async def _describe(self, name: str) -> ModelInfo:
         model, configured = await asyncio.gather(
-            self._inspect(name), self._configured_if_readable(name)
+            self._inspect(name), configurations.if_readable(self._configured(name))
         )
         model = model_data.with_configuration(model, configurations.select(configured, model))
         _known[self.spec, name] = model
@@ -286,14 +287,6 @@ class ManagementCommands:
         async with self._limit("inspect"):
             model, configured = await asyncio.gather(self._inspect(name), self._configured(name))
         return configurations.select(configured, model, mode)
-
-    async def _configured_if_readable(self, name: str = "") -> list[Configured]:
-        """Return the configurations for a description; empty, with a log, if reading fails."""
-        try:
-            return await self._configured(name)
-        except DockerModelError as error:
-            LOG.info("the configuration of models could not be read: %s", error.message)
-            return []
 
     async def _configured(self, name: str) -> list[Configured]:
         """Return the configurations of all models or one model.

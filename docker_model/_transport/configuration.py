@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
+from docker_model._transport.log import LOG
 from docker_model._transport.model_data import (
     flag_values,
     integer,
@@ -15,12 +16,12 @@ from docker_model._transport.model_data import (
     sequence,
     text,
 )
-from docker_model.errors import InvalidRequestError
+from docker_model.errors import DockerModelError, InvalidRequestError
 from docker_model.options import check_choice, check_count, check_fraction
 from docker_model.types import Mode, ModelConfiguration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from docker_model.types import ModelInfo
 
@@ -116,18 +117,24 @@ def completed(changes: ModelConfiguration, model: ModelInfo) -> ModelConfigurati
 def required(
     changes: ModelConfiguration, model: ModelInfo, configured: Iterable[Configured]
 ) -> ModelConfiguration:
-    """Return the completed changes, without a configured pooling that the mode cannot use."""
+    """Return the completed changes.
+
+    If the configuration in use has a pooling that the mode cannot use, the result replaces it and
+    contains the other values of that configuration.
+    """
     new, configured = completed(changes, model), list(configured)
     used = select(configured, model, new.mode)
     if used is None and new.mode == "reranking":
         # Without a configuration for reranking, the runner uses the one for chats.
         used = select(configured, model, DEFAULT_MODE)
-    flags = (used.runtime_flags if used is not None else None) or ()
+    if used is None or new.runtime_flags is not None:
+        return new
+    flags = used.runtime_flags or ()
     pooling = flag_values(flags).get(POOLING)
     usable = {"embedding": pooling not in ("none", "rank"), "reranking": pooling == "rank"}
-    if pooling is None or new.runtime_flags is not None or usable.get(new.mode or "", True):
+    if pooling is None or usable.get(new.mode or "", True):
         return new
-    return replace(new, runtime_flags=_without_pooling(flags))
+    return changed(used, replace(new, runtime_flags=_without_pooling(flags)))
 
 
 def _without_pooling(flags: Sequence[str]) -> tuple[str, ...]:
@@ -210,6 +217,15 @@ def _configured(entry: Mapping[str, Any]) -> Configured:
             gpu_memory_utilization=_number(vllm.get("gpu-memory-utilization")),
         ),
     )
+
+
+async def if_readable(reading: Awaitable[list[Configured]]) -> list[Configured]:
+    """Await configurations that complete a description; empty, with a log, if reading fails."""
+    try:
+        return await reading
+    except DockerModelError as error:
+        LOG.info("the configuration of models could not be read: %s", error.message)
+        return []
 
 
 def select(

@@ -18,7 +18,6 @@ from docker_model._transport.log import LOG
 from docker_model._transport.model_data import integer, mapping, sequence
 from docker_model._transport.model_names import same_model, split_tag
 from docker_model.errors import (
-    DockerModelError,
     GenerationError,
     ModelNotFoundError,
     RunnerUnavailableError,
@@ -77,7 +76,7 @@ class HttpManagement:
     async def list_models(self) -> list[ModelInfo]:
         """List the models of the local store."""
         models = model_data.parse_models(await self._get("/models"))
-        configured = await self._configured_if_readable()
+        configured = await configurations.if_readable(self._configured(""))
         return [
             model_data.with_configuration(model, configurations.select(configured, model))
             for model in models
@@ -90,7 +89,7 @@ class HttpManagement:
             ModelNotFoundError: If the model is not in the local store.
         """
         model = await self._packaged(name)
-        configured = await self._configured_if_readable(name)
+        configured = await configurations.if_readable(self._configured(name))
         model = model_data.with_configuration(model, configurations.select(configured, model))
         return self._remember(name, model)
 
@@ -207,14 +206,6 @@ class HttpManagement:
         """Return the configuration of a model, or `None` if the model is not configured."""
         model = await self._packaged(name)
         return configurations.select(await self._configured(name), model, mode)
-
-    async def _configured_if_readable(self, name: str = "") -> list[Configured]:
-        """Return the configurations for a description; empty, with a log, if reading fails."""
-        try:
-            return await self._configured(name)
-        except DockerModelError as error:
-            LOG.info("the configuration of models could not be read: %s", error.message)
-            return []
 
     async def _configured(self, name: str) -> list[Configured]:
         """Return the configurations of all models or one model; empty before v1.0.10.

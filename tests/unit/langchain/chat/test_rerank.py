@@ -52,15 +52,15 @@ async def test_the_best_documents_come_first_and_equal_scores_keep_their_order(r
 @pytest.mark.parametrize("mode", ["completion", "reranking"])
 async def test_auto_configure_replaces_a_pooling_that_prevents_reranking(rerank, docker, mode):
     flags = ["--threads", "2", "--pooling", "mean"]
-    configure_model("ai/reranker", mode=mode, runtime_flags=flags)
+    configure_model("ai/reranker", mode=mode, runtime_flags=flags, context_size=512)
     with pytest.raises(InvalidRequestError, match="docker model configure"):
         await rerank(documents())
     for _ in range(2):
         assert len(await rerank(documents(), auto_configure=True)) == 3
     requests = [each.body for each in docker.requests if each.path.endswith("/_configure")]
     (_, body) = filter(None, requests)
-    expected = {"mode": "reranking", "runtime-flags": ["--threads", "2"]}
-    assert body == {"model": "ai/reranker", **expected}
+    kept = {"context-size": 512, "runtime-flags": ["--threads", "2"]}
+    assert body == {"model": "ai/reranker", "mode": "reranking", **kept}
 
 
 @pytest.mark.parametrize(("top_n", "count"), [(1, 1), (9, 4), (None, 4)])
